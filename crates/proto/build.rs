@@ -1,0 +1,35 @@
+//! Compiles `proto/*.proto` without protoc: messages always, client stubs and
+//! the JSON mapping when their feature is on.
+
+use std::{env, fs, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let mut files: Vec<PathBuf> = fs::read_dir("proto")?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+    let descriptors = protox::compile(&files, ["proto"])?;
+
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]);
+    // A oneof is as large as its largest operation; the hot ones stay inline.
+    let client = env::var_os("CARGO_FEATURE_CLIENT").is_some();
+    tonic_prost_build::configure()
+        .bytes(".")
+        .build_server(false)
+        .build_client(client)
+        .build_transport(false)
+        .compile_fds_with_config(descriptors.clone(), config)?;
+
+    if env::var_os("CARGO_FEATURE_JSON").is_some() {
+        pbjson_build::Builder::new()
+            .register_descriptors(&descriptors.encode_to_vec())?
+            .preserve_proto_field_names()
+            .ignore_unknown_fields()
+            .build(&[".etcdserverpb", ".mvccpb", ".authpb", ".membershippb"])?;
+    }
+    Ok(())
+}

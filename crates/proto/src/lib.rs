@@ -1,0 +1,54 @@
+//! etcd's messages and services. Generated from `proto/*.proto`; holds no logic.
+//!
+//! Messages of the log and of files (`raftpb`, `walpb`, `snappb`, v2 `Request`,
+//! `Metadata`) encode as etcd up to 3.6 does: scalars are written even when
+//! zero. Everything else is plain proto3.
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+/// Keys, values and events.
+pub mod mvccpb {
+    include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
+    #[cfg(feature = "json")]
+    include!(concat!(env!("OUT_DIR"), "/mvccpb.serde.rs"));
+}
+
+/// Users, roles, permissions.
+pub mod authpb {
+    include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
+    #[cfg(feature = "json")]
+    include!(concat!(env!("OUT_DIR"), "/authpb.serde.rs"));
+}
+
+/// Membership as raft entries carry it.
+pub mod membershippb {
+    include!(concat!(env!("OUT_DIR"), "/membershippb.rs"));
+    #[cfg(feature = "json")]
+    include!(concat!(env!("OUT_DIR"), "/membershippb.serde.rs"));
+}
+
+/// The public API, and what travels in raft entries.
+pub mod etcdserverpb {
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
+    #[cfg(feature = "json")]
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.serde.rs"));
+}
+
+/// Raft's own messages.
+pub mod raftpb {
+    include!(concat!(env!("OUT_DIR"), "/raftpb.rs"));
+}
+
+/// Records of the write-ahead log.
+pub mod walpb {
+    include!(concat!(env!("OUT_DIR"), "/walpb.rs"));
+}
+
+/// The wrapper of `.snap` files.
+pub mod snappb {
+    include!(concat!(env!("OUT_DIR"), "/snappb.rs"));
+}
+
+/// Leases as stored.
+pub mod leasepb {
+    include!(concat!(env!("OUT_DIR"), "/leasepb.rs"));
+}
