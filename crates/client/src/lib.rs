@@ -1,1 +1,49 @@
-//! Under construction.
+//! A client of the etcd API. It holds one connection to one of several
+//! endpoints, moves to the next when that one fails, retries what may be
+//! retried, logs in and renews its token, resumes watches where they stopped
+//! and keeps leases alive. It must never send a write twice unless it knows
+//! that the first copy was not sent.
+//!
+//! - [`Endpoint`], [`Config`]: where to and how
+//! - [`Client`]: the unary calls, one method each
+//! - [`Watcher`], [`Watch`]: events, across lost connections
+//! - [`KeepAlive`]: one lease, renewed until it ends
+//! - [`SnapshotStream`]: the backend of a member as a stream of blobs
+//! - [`Error`]: what went wrong, worded as etcd words it
+
+mod client;
+mod config;
+mod endpoint;
+mod error;
+mod keepalive;
+mod pool;
+mod snapshot;
+mod unary;
+mod watch;
+
+pub use client::Client;
+pub use config::{Config, Credentials};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{Code, Error};
+pub use keepalive::KeepAlive;
+pub use snapshot::SnapshotStream;
+pub use watch::{Watch, Watcher};
+
+/// The end of the half-open range of all keys that start with `prefix`: the
+/// prefix with its last byte below 0xff raised by one and all after it cut.
+/// An empty prefix, or one of 0xff bytes alone, has no such end and gives
+/// `\0`, which the API reads as "to the last key".
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> bytes::Bytes {
+    match prefix.iter().rposition(|&byte| byte != 0xff) {
+        Some(last) => {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            end.into()
+        }
+        None => bytes::Bytes::from_static(b"\0"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

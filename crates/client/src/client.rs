@@ -1,0 +1,270 @@
+//! The client itself: how one unary call is tried, retried and authorized.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use prost::Message;
+use proto::etcdserverpb as api;
+use tokio::time::Instant;
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
+
+use crate::{
+    Config, Credentials, EndpointError, Error,
+    pool::{Connection, Pool, Reach, reach},
+};
+
+/// The API version this client speaks, for the server's metric of clients.
+const CLIENT_API_VERSION: &str = "3.5";
+/// Attempts after which even a read gives up without a deadline (as the Go
+/// client does, which waits 25 ms between rounds).
+const ATTEMPTS_MAX: usize = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
+
+const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
+const OLD_AUTH_REVISION: &str = "etcdserver: revision of auth store is old";
+const EMPTY_USER: &str = "etcdserver: user name is empty";
+const AUTH_OFF: &str = "etcdserver: authentication is not enabled";
+
+/// Whether a call may be sent again when its fate is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// Reads: any `Unavailable` is retried.
+    Read,
+    /// Writes: retried only when nothing was sent.
+    Write,
+}
+
+/// A connected client. Clones share connections and token.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    pool: Pool,
+    token: Mutex<Option<MetadataValue<Ascii>>>,
+}
+
+impl Client {
+    /// Builds a client; with credentials it logs in before it returns. Without
+    /// them no connection is opened until the first call.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] without endpoints; otherwise what the login said.
+    /// A server whose auth is off is no error.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        if config.endpoints.is_empty() {
+            return Err(EndpointError::Empty.into());
+        }
+        let pool = Pool::new(&config)?;
+        let client = Self {
+            inner: Arc::new(Inner {
+                config,
+                pool,
+                token: Mutex::new(None),
+            }),
+        };
+        if let Some(credentials) = client.inner.config.credentials.clone() {
+            client.login(&credentials).await?;
+        }
+        Ok(client)
+    }
+
+    /// What the client was built from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    async fn login(&self, credentials: &Credentials) -> Result<(), Error> {
+        self.set_token(None);
+        let request = api::AuthenticateRequest {
+            name: credentials.name.clone(),
+            password: credentials.password.clone(),
+        };
+        match self.authenticate(request).await {
+            Ok(response) => {
+                let token = MetadataValue::try_from(response.token.as_str()).map_err(|_| {
+                    Error::status(Code::Internal, "the server's token is not ASCII")
+                })?;
+                self.set_token(Some(token));
+                Ok(())
+            }
+            Err(error) if error.is(AUTH_OFF) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_token(&self, token: Option<MetadataValue<Ascii>>) {
+        *self
+            .inner
+            .token
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+    }
+
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert(
+            "client-api-version",
+            MetadataValue::from_static(CLIENT_API_VERSION),
+        );
+        if self.inner.config.require_leader {
+            metadata.insert("hasleader", MetadataValue::from_static("true"));
+        }
+        let token = self
+            .inner
+            .token
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        if let Some(token) = token {
+            metadata.insert("token", token);
+        }
+        request
+    }
+
+    pub(crate) async fn connection(&self) -> Connection {
+        self.inner.pool.connect().await
+    }
+
+    /// Runs `work` under the command timeout.
+    pub(crate) async fn limited<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let Some(limit) = self.inner.config.command_timeout else {
+            return work.await;
+        };
+        match tokio::time::timeout(limit, work).await {
+            Ok(Err(Error::Deadline { .. })) | Err(_) => Err(self.unreachable()),
+            Ok(result) => result,
+        }
+    }
+
+    /// One unary call: connect, send, and by `policy` again.
+    pub(crate) async fn unary<Req, Resp, Call, Answer>(
+        &self,
+        policy: Policy,
+        message: Req,
+        call: Call,
+    ) -> Result<Resp, Error>
+    where
+        Req: Message + Clone,
+        Call: Fn(Channel, Request<Req>) -> Answer,
+        Answer: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        let (size, limit) = (message.encoded_len(), self.inner.config.max_send_bytes);
+        if size > limit {
+            return Err(Error::status(
+                Code::ResourceExhausted,
+                format!("trying to send message larger than max ({size} vs. {limit})"),
+            ));
+        }
+        let deadline = self
+            .inner
+            .config
+            .command_timeout
+            .map(|limit| Instant::now() + limit);
+        self.limited(self.attempts(policy, message, call, deadline))
+            .await
+    }
+
+    async fn attempts<Req, Resp, Call, Answer>(
+        &self,
+        policy: Policy,
+        message: Req,
+        call: Call,
+        deadline: Option<Instant>,
+    ) -> Result<Resp, Error>
+    where
+        Req: Message + Clone,
+        Call: Fn(Channel, Request<Req>) -> Answer,
+        Answer: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        let mut relogins = 0;
+        let mut attempt = 1;
+        loop {
+            let connection = self.connection().await;
+            let mut request = self.request(message.clone());
+            if let Some(deadline) = deadline {
+                // The server stops working on what nobody waits for.
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+            let status = match call(connection.channel.clone(), request).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            if self.inner.config.credentials.is_some()
+                && relogins == 0
+                && must_login(&status, policy)
+            {
+                relogins += 1;
+                // Boxed: a login is itself a call.
+                Box::pin(self.relogin()).await?;
+                continue;
+            }
+            if self.note(&connection, &status, policy) && attempt < ATTEMPTS_MAX {
+                if attempt % self.inner.pool.len() == 0 {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                attempt += 1;
+                continue;
+            }
+            return Err(status.into());
+        }
+    }
+
+    /// Leaves an endpoint that failed; says whether the call may be repeated.
+    fn note(&self, connection: &Connection, status: &Status, policy: Policy) -> bool {
+        let reach = reach(status);
+        if reach != Reach::Answered || status.code() == Code::Unavailable {
+            self.inner.pool.failed(connection);
+        }
+        match (policy, reach) {
+            (_, Reach::NotSent) => true,
+            (Policy::Read, Reach::Unknown | Reach::Answered) => status.code() == Code::Unavailable,
+            (Policy::Write, _) => false,
+        }
+    }
+
+    /// The deadline error, with what the last connection attempt said.
+    pub(crate) fn unreachable(&self) -> Error {
+        Error::Deadline {
+            last: self.inner.pool.last_error(),
+        }
+    }
+
+    /// Gives up a connection whose stream broke.
+    pub(crate) fn stream_failed(&self, connection: &Connection) {
+        self.inner.pool.failed(connection);
+    }
+
+    /// Logs in again with the configured credentials, if there are any.
+    pub(crate) async fn relogin(&self) -> Result<(), Error> {
+        match self.inner.config.credentials.clone() {
+            Some(credentials) => self.login(&credentials).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Answers that a fresh token may turn into a success. A call refused for its
+/// token had no effect, so writes are repeated as well; an old auth revision
+/// is only repeated for reads (surface 6.4).
+fn must_login(status: &Status, policy: Policy) -> bool {
+    match status.message() {
+        INVALID_TOKEN | EMPTY_USER => true,
+        OLD_AUTH_REVISION => policy == Policy::Read,
+        _ => false,
+    }
+}

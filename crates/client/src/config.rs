@@ -1,0 +1,56 @@
+//! What a [`Client`](crate::Client) is told before it starts.
+
+use std::time::Duration;
+
+use crate::Endpoint;
+
+/// A user of etcd's own auth, as `Authenticate` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub name: String,
+    /// Password in clear text; empty is allowed by the API.
+    pub password: String,
+}
+
+/// Everything a client needs to know. `Config::new` gives etcd's defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Tried in this order; the first that answers is kept until it fails.
+    pub endpoints: Vec<Endpoint>,
+    /// Limit for opening one connection.
+    pub dial_timeout: Duration,
+    /// Limit for a unary call with all its retries; `None` waits for ever.
+    /// Streams are not limited by it.
+    pub command_timeout: Option<Duration>,
+    /// Interval of HTTP/2 pings while calls are open. Servers end connections
+    /// that ping more than every 5 s, so anything shorter than 10 s is raised
+    /// to 10 s, as grpc-go does.
+    pub keepalive_time: Duration,
+    /// How long a ping may stay unanswered before the connection is given up.
+    pub keepalive_timeout: Duration,
+    /// Log in as this user before the first call.
+    pub credentials: Option<Credentials>,
+    /// Largest request in bytes that is sent; larger ones fail at once.
+    pub max_send_bytes: usize,
+    /// Send `hasleader`: a member without a leader then refuses, and ends
+    /// streams, instead of waiting.
+    pub require_leader: bool,
+}
+
+impl Config {
+    /// The defaults of etcdctl and of the Go client for these endpoints.
+    #[must_use]
+    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            dial_timeout: Duration::from_secs(2),
+            command_timeout: Some(Duration::from_secs(5)),
+            keepalive_time: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(6),
+            credentials: None,
+            max_send_bytes: 2 * 1024 * 1024,
+            require_leader: false,
+        }
+    }
+}

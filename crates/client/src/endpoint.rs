@@ -1,0 +1,119 @@
+//! One address of a member, from text. The text is kept as given, because
+//! commands print it back; only [`Endpoint::uri`] is for dialling.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EndpointError {
+    /// Nothing between two commas, or an empty list.
+    #[error("an endpoint is empty; write it as host:port, http://host:port or unix:///path")]
+    Empty,
+    /// No port, or one that is no number.
+    #[error("endpoint {0:?} has no port; etcd's client port is 2379, as in {0}:2379")]
+    NoPort(String),
+    /// A scheme other than http, https, unix, unixs.
+    #[error("endpoint {endpoint:?} has the scheme {scheme:?}; use http or unix")]
+    Scheme {
+        /// The endpoint as given.
+        endpoint: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// Characters that cannot stand in an address.
+    #[error("endpoint {0:?} is not an address; write it as host:port")]
+    Malformed(String),
+    /// A TLS endpoint: this build speaks plain text only.
+    #[error(
+        "endpoint {0:?} asks for TLS, and this build has no TLS client; \
+         use an http endpoint, or etcd's own etcdctl for this cluster"
+    )]
+    Tls(String),
+}
+
+/// How a connection is secured. TLS has its place here and is refused by
+/// [`Endpoint::parse`] until a TLS client is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    Plain,
+}
+
+/// A parsed endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    text: String,
+    uri: String,
+    pub(crate) security: Security,
+}
+
+impl Endpoint {
+    /// Reads `host:port`, `http://host:port[/path]` (the path is ignored) or
+    /// `unix:///path`, as etcd's client does.
+    ///
+    /// # Errors
+    /// [`EndpointError`], worded for the person who typed it.
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            return Err(EndpointError::Empty);
+        }
+        let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
+        let uri = match scheme {
+            "http" => {
+                let authority = rest.split('/').next().unwrap_or_default();
+                check_authority(trimmed, authority)?;
+                format!("http://{authority}")
+            }
+            "unix" if !rest.is_empty() => format!("unix:{rest}"),
+            "unix" => return Err(EndpointError::Malformed(trimmed.to_owned())),
+            "https" | "unixs" => return Err(EndpointError::Tls(trimmed.to_owned())),
+            other => {
+                return Err(EndpointError::Scheme {
+                    endpoint: trimmed.to_owned(),
+                    scheme: other.to_owned(),
+                });
+            }
+        };
+        Ok(Self {
+            text: trimmed.to_owned(),
+            uri,
+            security: Security::Plain,
+        })
+    }
+
+    /// The endpoint as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What the transport dials.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn check_authority(text: &str, authority: &str) -> Result<(), EndpointError> {
+    let malformed = || EndpointError::Malformed(text.to_owned());
+    if authority
+        .chars()
+        .any(|c| c.is_whitespace() || c.is_control() || "@?#\\".contains(c))
+    {
+        return Err(malformed());
+    }
+    let no_port = || EndpointError::NoPort(text.to_owned());
+    let (host, port) = authority.rsplit_once(':').ok_or_else(no_port)?;
+    if host.is_empty() || (host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))) {
+        return Err(malformed());
+    }
+    port.parse::<u16>().map_err(|_| no_port())?;
+    Ok(())
+}
