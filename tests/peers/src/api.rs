@@ -1,0 +1,198 @@
+//! gRPC calls as tests want them: one connection per [`Api`], plain messages
+//! in, plain messages or the status out. It must never retry: what the server
+//! answered is what the test sees.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::etcdserverpb::{
+    cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+    maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
+};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// A connection to one server. Cheap to clone; clones share the connection.
+#[derive(Clone)]
+pub struct Api {
+    channel: Channel,
+    port: u16,
+}
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty = $client:ident.$method:ident;)*) => {
+        $($(#[$doc])*
+        pub async fn $name(&self, request: $request) -> Result<$response, Status> {
+            self.$client().$method(request).await.map(tonic::Response::into_inner)
+        })*
+    };
+}
+
+impl Api {
+    /// A connection to `127.0.0.1:<port>`, made at the first call.
+    pub fn new(port: u16) -> Api {
+        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))
+            .expect("a URL of digits")
+            .connect_timeout(Duration::from_secs(2))
+            .timeout(Duration::from_secs(30))
+            .connect_lazy();
+        Api { channel, port }
+    }
+
+    /// The port this connection goes to, for HTTP beside it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn kv(&self) -> KvClient<Channel> {
+        KvClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    fn lease(&self) -> LeaseClient<Channel> {
+        LeaseClient::new(self.channel.clone())
+    }
+
+    fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel.clone())
+    }
+
+    fn maintenance(&self) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The watch service, for streams.
+    pub fn watch(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    unary! {
+        /// KV.Range
+        range(RangeRequest) -> RangeResponse = kv.range;
+        /// KV.Put
+        put(PutRequest) -> PutResponse = kv.put;
+        /// KV.DeleteRange
+        delete_range(DeleteRangeRequest) -> DeleteRangeResponse = kv.delete_range;
+        /// KV.Txn
+        txn(TxnRequest) -> TxnResponse = kv.txn;
+        /// KV.Compact
+        compact(CompactionRequest) -> CompactionResponse = kv.compact;
+        /// Lease.LeaseGrant
+        lease_grant(LeaseGrantRequest) -> LeaseGrantResponse = lease.lease_grant;
+        /// Lease.LeaseRevoke
+        lease_revoke(LeaseRevokeRequest) -> LeaseRevokeResponse = lease.lease_revoke;
+        /// Lease.LeaseTimeToLive
+        lease_time_to_live(LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse = lease.lease_time_to_live;
+        /// Lease.LeaseLeases
+        lease_leases(LeaseLeasesRequest) -> LeaseLeasesResponse = lease.lease_leases;
+        /// Cluster.MemberList
+        member_list(MemberListRequest) -> MemberListResponse = cluster.member_list;
+        /// Cluster.MemberAdd
+        member_add(MemberAddRequest) -> MemberAddResponse = cluster.member_add;
+        /// Cluster.MemberRemove
+        member_remove(MemberRemoveRequest) -> MemberRemoveResponse = cluster.member_remove;
+        /// Cluster.MemberUpdate
+        member_update(MemberUpdateRequest) -> MemberUpdateResponse = cluster.member_update;
+        /// Cluster.MemberPromote
+        member_promote(MemberPromoteRequest) -> MemberPromoteResponse = cluster.member_promote;
+        /// Maintenance.Alarm
+        alarm(AlarmRequest) -> AlarmResponse = maintenance.alarm;
+        /// Maintenance.Status
+        status(StatusRequest) -> StatusResponse = maintenance.status;
+        /// Maintenance.Defragment
+        defragment(DefragmentRequest) -> DefragmentResponse = maintenance.defragment;
+        /// Maintenance.Hash
+        hash(HashRequest) -> HashResponse = maintenance.hash;
+        /// Maintenance.HashKV
+        hash_kv(HashKvRequest) -> HashKvResponse = maintenance.hash_kv;
+        /// Maintenance.MoveLeader
+        move_leader(MoveLeaderRequest) -> MoveLeaderResponse = maintenance.move_leader;
+        /// Maintenance.Downgrade
+        downgrade(DowngradeRequest) -> DowngradeResponse = maintenance.downgrade;
+    }
+
+    /// One keep-alive on a stream of its own.
+    pub async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+        let requests = futures_util::stream::iter([LeaseKeepAliveRequest { id }]);
+        let mut answers = self.lease().lease_keep_alive(requests).await?.into_inner();
+        answers
+            .message()
+            .await?
+            .ok_or_else(|| Status::unknown("keep-alive stream ended without an answer"))
+    }
+
+    /// Maintenance.Snapshot: the whole file with its 32 bytes of SHA-256 at the
+    /// end, and the sizes of the blobs it came in.
+    pub async fn snapshot(&self) -> Result<(Vec<u8>, Vec<usize>), Status> {
+        let mut answers = self.maintenance().snapshot(SnapshotRequest {}).await?.into_inner();
+        let (mut file, mut sizes) = (Vec::new(), Vec::new());
+        while let Some(part) = answers.message().await? {
+            sizes.push(part.blob.len());
+            file.extend_from_slice(&part.blob);
+        }
+        Ok((file, sizes))
+    }
+
+    /// Every key of the store at `revision` (0 = now).
+    pub async fn everything(&self, revision: i64) -> Result<RangeResponse, Status> {
+        self.range(RangeRequest { revision, ..all() }).await
+    }
+}
+
+/// The range of every key.
+pub fn all() -> RangeRequest {
+    RangeRequest {
+        key: Bytes::from_static(b"\0"),
+        range_end: Bytes::from_static(b"\0"),
+        ..Default::default()
+    }
+}
+
+/// A put of one key.
+pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> PutRequest {
+    PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+}
+
+/// A read of one key.
+pub fn get(key: impl Into<Bytes>) -> RangeRequest {
+    RangeRequest { key: key.into(), ..Default::default() }
+}
+
+/// A delete of one key.
+pub fn delete(key: impl Into<Bytes>) -> DeleteRangeRequest {
+    DeleteRangeRequest { key: key.into(), ..Default::default() }
+}
+
+/// `range` as an operation of a transaction.
+pub fn op_range(request: RangeRequest) -> RequestOp {
+    RequestOp { request: Some(request_op::Request::RequestRange(request)) }
+}
+
+/// `put` as an operation of a transaction.
+pub fn op_put(request: PutRequest) -> RequestOp {
+    RequestOp { request: Some(request_op::Request::RequestPut(request)) }
+}
+
+/// `delete` as an operation of a transaction.
+pub fn op_delete(request: DeleteRangeRequest) -> RequestOp {
+    RequestOp { request: Some(request_op::Request::RequestDeleteRange(request)) }
+}
+
+/// A transaction inside a transaction.
+pub fn op_txn(request: TxnRequest) -> RequestOp {
+    RequestOp { request: Some(request_op::Request::RequestTxn(request)) }
+}
+
+/// The end of the range of all keys that begin with `prefix`.
+pub fn prefix_end(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < 0xff {
+            *last += 1;
+            return end.into();
+        }
+        end.pop();
+    }
+    Bytes::from_static(b"\0")
+}

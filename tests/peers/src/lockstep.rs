@@ -1,0 +1,482 @@
+//! The same steps to the subject and to the reference, every answer compared:
+//! messages whole, error codes and texts. Left out of the comparison, and only
+//! these: `raft_term`; ids of leases a server picked; seconds a lease has left
+//! (within 30 s of what was granted); sizes, raft indexes and the version in
+//! Status; the order of equal elements of a long sorted range, which real etcd
+//! itself does not fix. Cluster and member ids *are* compared: they are hashes
+//! of flags both servers share.
+
+use std::fmt::Debug;
+
+use anyhow::{Result, bail};
+use proto::{etcdserverpb::*, mvccpb::KeyValue};
+use tonic::Status;
+
+use crate::{
+    api::Api,
+    fingerprint::{Fingerprint, shorten},
+    peer::{self, Program},
+    requests::{FUTURE, Generator, PAST, PICKED, Seen, Step},
+    server::{Launch, Server},
+    streams::{Record, Stream},
+};
+
+/// Real etcd sorts stably up to this many elements.
+const STABLE: usize = 12;
+
+/// Two servers that are given the same steps.
+pub struct Pair {
+    sides: [Side; 2],
+    compacted: i64,
+    revision: i64,
+    _dirs: tempfile::TempDir,
+}
+
+struct Side {
+    server: Server,
+    streams: [Stream; 2],
+    records: [Record; 2],
+}
+
+impl Pair {
+    /// Starts both on empty directories with the same additional flags.
+    pub async fn start(subject: &Program, reference: &Program, flags: &[&str]) -> Result<Pair> {
+        let dirs = tempfile::tempdir()?;
+        let mut sides = Vec::new();
+        for (program, name) in [(subject, "subject"), (reference, "reference")] {
+            let mut launch = Launch::new(program, &dirs.path().join(name));
+            for flag in flags {
+                launch = launch.flag(flag);
+            }
+            let server = launch.start().await?;
+            let streams = [Stream::open(server.api()), Stream::open(server.api())];
+            sides.push(Side { server, streams, records: Default::default() });
+        }
+        let Ok(sides) = sides.try_into() else { bail!("two sides") };
+        Ok(Pair { sides, compacted: 0, revision: 1, _dirs: dirs })
+    }
+
+    /// The subject's connection.
+    pub fn subject(&self) -> &Api {
+        self.sides[0].server.api()
+    }
+
+    /// The reference's connection.
+    pub fn reference(&self) -> &Api {
+        self.sides[1].server.api()
+    }
+
+    /// What the generator may know.
+    pub fn seen(&self) -> Seen {
+        Seen { revision: self.revision, compacted: self.compacted }
+    }
+
+    /// Does one step on both sides; an error says how the answers differ.
+    pub async fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Settle => return self.settle().await,
+            Step::Watch(stream, request) => return self.watch(*stream, request).await,
+            Step::CancelWatch(stream, id) => {
+                self.settle().await?;
+                for side in &self.sides {
+                    side.streams[*stream].cancel(*id).await?;
+                }
+                return self.settle().await;
+            }
+            // A watch that is still catching up would be canceled by the compaction.
+            Step::Compact(_) => self.settle().await?,
+            _ => {}
+        }
+        let [subject, reference] = &self.sides;
+        let (ours, theirs) = tokio::join!(
+            answer(subject.server.api(), step),
+            answer(reference.server.api(), step),
+        );
+        if ours.text != theirs.text {
+            bail!(
+                "answers differ:\n  subject:   {}\n  reference: {}",
+                shorten(&ours.text, &theirs.text),
+                shorten(&theirs.text, &ours.text)
+            );
+        }
+        self.revision = self.revision.max(theirs.revision);
+        if let (Step::Compact(request), true) = (step, theirs.ok) {
+            self.compacted = self.compacted.max(request.revision);
+        }
+        Ok(())
+    }
+
+    async fn watch(&mut self, stream: usize, request: &WatchCreateRequest) -> Result<()> {
+        self.settle().await?;
+        for side in &mut self.sides {
+            let known = side.records[stream].controls.len();
+            side.streams[stream].create(request.clone()).await?;
+            // A start below the compaction is first created, then canceled.
+            let below = request.start_revision > 0 && request.start_revision < self.compacted;
+            loop {
+                let answer = side.streams[stream].next().await?;
+                side.records[stream].file(answer)?;
+                let new = &side.records[stream].controls[known..];
+                if new.iter().any(|c| c.canceled) || (!new.is_empty() && !below) {
+                    break;
+                }
+            }
+        }
+        self.compare_records()
+    }
+
+    /// Waits until every watch has delivered all it has to, then compares.
+    pub async fn settle(&mut self) -> Result<()> {
+        let mut upto = Vec::new();
+        for side in &mut self.sides {
+            upto.push(drain(&mut side.streams[PAST], &mut side.records[PAST]).await?);
+        }
+        if upto[0] != upto[1] {
+            bail!("progress revisions differ: subject {}, reference {}", upto[0], upto[1]);
+        }
+        // Watches of the future keep their stream from answering a progress
+        // request; a watch made for the purpose marks the end instead.
+        let marks = futures_util::future::join_all(self.sides.iter_mut().map(|side| {
+            let [_, future] = &mut side.streams;
+            let [_, record] = &mut side.records;
+            mark(future, record)
+        }))
+        .await;
+        for mark in marks {
+            mark?;
+        }
+        // The events of a synced watch may still be on the way when the mark comes.
+        for _ in 0..500 {
+            if self.sides[0].records[FUTURE] == self.sides[1].records[FUTURE] {
+                break;
+            }
+            for side in &mut self.sides {
+                let wait = std::time::Duration::from_millis(10);
+                if let Some(answer) = side.streams[FUTURE].next_within(wait).await? {
+                    side.records[FUTURE].file(answer)?;
+                }
+            }
+        }
+        self.compare_records()
+    }
+
+    fn compare_records(&self) -> Result<()> {
+        for stream in [PAST, FUTURE] {
+            let (ours, theirs) = (&self.sides[0].records[stream], &self.sides[1].records[stream]);
+            if ours.controls != theirs.controls {
+                let at = ours.controls.iter().zip(&theirs.controls).take_while(|(a, b)| a == b).count();
+                bail!(
+                    "control answers of stream {stream} differ at {at}:\n  subject:   {:?}\n  reference: {:?}",
+                    ours.controls.get(at),
+                    theirs.controls.get(at)
+                );
+            }
+            if ours != theirs {
+                let (a, b) = (format!("{ours:?}"), format!("{theirs:?}"));
+                bail!(
+                    "events of stream {stream} differ:\n  subject:   {}\n  reference: {}",
+                    shorten(&a, &b),
+                    shorten(&b, &a)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole state of both, compared.
+    pub async fn compare_state(&self) -> Result<()> {
+        let [subject, reference] = &self.sides;
+        let (ours, theirs) = tokio::join!(
+            Fingerprint::of(subject.server.api()),
+            Fingerprint::of(reference.server.api()),
+        );
+        ours?.same_as(&theirs?)
+    }
+
+    /// The stopped pair's log ends go with a failure; a clean end is checked.
+    pub async fn stop(self) -> Result<()> {
+        let [subject, reference] = self.sides;
+        subject.server.terminate().await?;
+        reference.server.terminate().await
+    }
+}
+
+/// Asks for progress until it is answered, which says that every watch of the
+/// stream is synced and has sent everything up to that revision.
+async fn drain(stream: &mut Stream, record: &mut Record) -> Result<i64> {
+    for _ in 0..100 {
+        stream.progress().await?;
+        // An unanswered request is dropped by the server, so ask again.
+        while let Some(answer) = stream.next_within(std::time::Duration::from_millis(120)).await? {
+            let marks = answer.watch_id == -1 && !answer.created && !answer.canceled;
+            if marks && answer.events.is_empty() {
+                return Ok(answer.header.map_or(0, |h| h.revision));
+            }
+            record.file(answer)?;
+        }
+    }
+    bail!("no progress answer to 100 requests")
+}
+
+/// Makes a refused watch (its range is empty), whose refusal comes in order
+/// with all other control answers of the stream.
+async fn mark(stream: &mut Stream, record: &mut Record) -> Result<()> {
+    let request = WatchCreateRequest { key: "b".into(), range_end: "a".into(), ..Default::default() };
+    stream.create(request).await?;
+    loop {
+        let answer = stream.next().await?;
+        if answer.canceled && answer.cancel_reason == "mvcc: watcher range is empty" {
+            return Ok(());
+        }
+        record.file(answer)?;
+    }
+}
+
+struct Answer {
+    text: String,
+    revision: i64,
+    ok: bool,
+}
+
+trait Headed {
+    fn header_mut(&mut self) -> Option<&mut ResponseHeader>;
+}
+
+macro_rules! headed {
+    ($($message:ty),*) => {$(
+        impl Headed for $message {
+            fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
+                self.header.as_mut()
+            }
+        }
+    )*};
+}
+
+headed!(
+    RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse, CompactionResponse, HashKvResponse,
+    LeaseGrantResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
+    LeaseKeepAliveResponse, AlarmResponse, MemberListResponse, StatusResponse, DefragmentResponse
+);
+
+fn seal<M: Headed + Debug>(answer: Result<M, Status>, normalise: impl FnOnce(&mut M)) -> Answer {
+    match answer {
+        Ok(mut message) => {
+            let mut revision = 0;
+            if let Some(header) = message.header_mut() {
+                header.raft_term = 0;
+                revision = header.revision;
+            }
+            normalise(&mut message);
+            Answer { text: format!("{message:?}"), revision, ok: true }
+        }
+        Err(status) => Answer { text: error_text(&status), revision: 0, ok: false },
+    }
+}
+
+/// An error as far as it is compared: code and text.
+pub fn error_text(status: &Status) -> String {
+    format!("error {:?}: {}", status.code(), status.message())
+}
+
+async fn answer(api: &Api, step: &Step) -> Answer {
+    match step {
+        Step::Range(r) => seal(api.range(r.clone()).await, |a| unsort(r, a)),
+        Step::Put(r) => seal(api.put(r.clone()).await, |_| {}),
+        Step::Delete(r) => seal(api.delete_range(r.clone()).await, |_| {}),
+        Step::Txn(r) => seal(api.txn(r.clone()).await, |a| unsort_txn(r, a)),
+        Step::Compact(r) => seal(api.compact(*r).await, |_| {}),
+        Step::HashKv(revision) => {
+            seal(api.hash_kv(HashKvRequest { revision: *revision }).await, |_| {})
+        }
+        Step::Grant(r) => seal(api.lease_grant(*r).await, |a| {
+            if r.id == 0 && a.id > PICKED {
+                a.id = 0;
+            }
+        }),
+        Step::GrantAndRevoke(r) => {
+            let granted = seal(api.lease_grant(*r).await, |_| {});
+            let revoked = seal(api.lease_revoke(LeaseRevokeRequest { id: r.id }).await, |_| {});
+            Answer { text: format!("{}; {}", granted.text, revoked.text), ..revoked }
+        }
+        Step::Revoke(id) => seal(api.lease_revoke(LeaseRevokeRequest { id: *id }).await, |_| {}),
+        Step::TimeToLive(r) => seal(api.lease_time_to_live(*r).await, |a| {
+            if a.ttl <= a.granted_ttl && a.ttl >= a.granted_ttl - 600 && a.granted_ttl > 600 {
+                a.ttl = a.granted_ttl;
+            }
+            a.keys.sort();
+        }),
+        Step::Leases => seal(api.lease_leases(LeaseLeasesRequest {}).await, |a| {
+            for lease in &mut a.leases {
+                if lease.id > PICKED && lease.id != i64::MAX {
+                    lease.id = 0;
+                }
+            }
+            a.leases.sort_by_key(|l| l.id);
+        }),
+        Step::KeepAlive(id) => seal(api.keep_alive(*id).await, |_| {}),
+        Step::Alarm(r) => seal(api.alarm(*r).await, |a| {
+            a.alarms.sort_by_key(|a| (a.member_id, a.alarm));
+        }),
+        Step::Members(linearizable) => {
+            let request = MemberListRequest { linearizable: *linearizable };
+            seal(api.member_list(request).await, |_| {})
+        }
+        Step::Status => seal(api.status(StatusRequest {}).await, |a| {
+            a.version.clear();
+            (a.db_size, a.db_size_in_use) = (0, 0);
+            (a.raft_index, a.raft_applied_index, a.raft_term) = (0, 0, 0);
+            a.errors.sort();
+        }),
+        Step::Defragment => seal(api.defragment(DefragmentRequest {}).await, |_| {}),
+        Step::Watch(..) | Step::CancelWatch(..) | Step::Settle => {
+            Answer { text: String::new(), revision: 0, ok: true }
+        }
+    }
+}
+
+fn unsort(request: &RangeRequest, answer: &mut RangeResponse) {
+    use range_request::SortTarget as Target;
+    if request.sort_target == Target::Key as i32 || (answer.count as usize) <= STABLE {
+        return;
+    }
+    let field = |kv: &KeyValue| match Target::try_from(request.sort_target) {
+        Ok(Target::Version) => (kv.version, Default::default()),
+        Ok(Target::Create) => (kv.create_revision, Default::default()),
+        Ok(Target::Mod) => (kv.mod_revision, Default::default()),
+        _ => (0, kv.value.clone()),
+    };
+    if answer.more {
+        // Which of equal elements fall under the limit is not fixed either.
+        for kv in &mut answer.kvs {
+            let (number, value) = field(kv);
+            *kv = KeyValue { version: number, value, ..Default::default() };
+        }
+        return;
+    }
+    let mut from = 0;
+    while from < answer.kvs.len() {
+        let same = field(&answer.kvs[from]);
+        let len = answer.kvs[from..].iter().take_while(|kv| field(kv) == same).count();
+        answer.kvs[from..from + len].sort_by(|a, b| a.key.cmp(&b.key));
+        from += len;
+    }
+}
+
+fn unsort_txn(request: &TxnRequest, answer: &mut TxnResponse) {
+    let branch = if answer.succeeded { &request.success } else { &request.failure };
+    for (op, response) in branch.iter().zip(&mut answer.responses) {
+        match (&op.request, &mut response.response) {
+            (
+                Some(request_op::Request::RequestRange(r)),
+                Some(response_op::Response::ResponseRange(a)),
+            ) => unsort(r, a),
+            (
+                Some(request_op::Request::RequestTxn(r)),
+                Some(response_op::Response::ResponseTxn(a)),
+            ) => unsort_txn(r, a),
+            _ => {}
+        }
+    }
+}
+
+/// Runs `steps` on a fresh pair; the error names the step that differed.
+pub async fn replay(subject: &Program, reference: &Program, steps: &[Step]) -> Result<()> {
+    let mut pair = Pair::start(subject, reference, &[]).await?;
+    for (i, step) in steps.iter().enumerate() {
+        if let Err(error) = pair.step(step).await {
+            bail!("step {i}: {}: {error:#}", shown(step));
+        }
+    }
+    pair.settle().await?;
+    pair.compare_state().await
+}
+
+/// Sends `len` random steps from `seed`; a difference is shrunk before it is reported.
+pub async fn compare(
+    subject: &Program,
+    reference: &Program,
+    seed: u64,
+    len: u64,
+    physical: bool,
+) -> Result<()> {
+    let mut generator = Generator::new(seed, physical);
+    let mut pair = Pair::start(subject, reference, &[]).await?;
+    let mut steps = Vec::new();
+    let mut outcome = Ok(());
+    for _ in 0..len {
+        let step = generator.next(pair.seen());
+        steps.push(step.clone());
+        outcome = pair.step(&step).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    if outcome.is_ok() {
+        outcome = pair.settle().await;
+    }
+    if outcome.is_ok() {
+        outcome = pair.compare_state().await;
+    }
+    match outcome {
+        Ok(()) => pair.stop().await,
+        Err(error) => {
+            drop(pair);
+            peer::say(&format!(
+                "seed {seed}: differs after {} steps, shrinking: {error:#}",
+                steps.len()
+            ));
+            let (short, short_error) = shrink(subject, reference, steps).await;
+            let list: Vec<String> = short.iter().map(shown).collect();
+            bail!(
+                "PINTLE_SEED={seed}: {}\nshortest failing steps found:\n{}",
+                short_error.map_or_else(
+                    || format!("{error:#} (did not happen again on replay)"),
+                    |e| format!("{e:#}")
+                ),
+                list.join("\n")
+            )
+        }
+    }
+}
+
+fn shown(step: &Step) -> String {
+    let text = format!("{step:?}");
+    match text.char_indices().nth(1200) {
+        Some((at, _)) => format!("{}..", &text[..at]),
+        None => text,
+    }
+}
+
+/// Drops ever smaller runs of steps as long as a difference remains. Bounded:
+/// it costs two server starts per try.
+async fn shrink(
+    subject: &Program,
+    reference: &Program,
+    mut steps: Vec<Step>,
+) -> (Vec<Step>, Option<anyhow::Error>) {
+    let mut last = match replay(subject, reference, &steps).await {
+        Ok(()) => return (steps.split_off(steps.len().saturating_sub(5)), None),
+        Err(error) => Some(error),
+    };
+    let mut chunk = steps.len() / 2;
+    let mut tries = 0;
+    while chunk > 0 && tries < 40 {
+        let mut from = 0;
+        while from + 1 < steps.len() && tries < 40 {
+            let mut fewer = steps.clone();
+            // The last step is the one that showed the difference.
+            let to = (from + chunk).min(steps.len() - 1);
+            fewer.drain(from..to);
+            tries += 1;
+            match replay(subject, reference, &fewer).await {
+                Err(error) => {
+                    last = Some(error);
+                    steps = fewer;
+                }
+                Ok(()) => from += chunk,
+            }
+        }
+        chunk /= 2;
+    }
+    (steps, last)
+}

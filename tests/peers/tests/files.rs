@@ -1,0 +1,166 @@
+//! A data directory changes hands: a real etcd fills it, the subject takes it
+//! over, writes on, and the same etcd takes it back with `ETCD_VERIFY=all`.
+//! After every change of hands a client must not be able to tell.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use peers::{
+    dirs,
+    fingerprint::{Fingerprint, Position},
+    peer::{self, Program},
+    server::{Launch, Server},
+    workload::{self, Amount, Dice},
+};
+
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    Term,
+    Kill,
+}
+
+impl Stop {
+    async fn end(self, server: Server) -> Result<()> {
+        match self {
+            Stop::Term => server.terminate().await,
+            Stop::Kill => server.kill().await,
+        }
+    }
+}
+
+async fn start(program: &Program, dir: &Path, flags: &[&str]) -> Result<Server> {
+    let mut launch = Launch::new(program, dir);
+    for flag in flags {
+        launch = launch.flag(flag);
+    }
+    if !program.is_pintle {
+        launch = launch.env("ETCD_VERIFY", "all");
+    }
+    launch.start().await
+}
+
+/// Starts `next` on a directory whose last state is known and checks that it
+/// serves exactly that state.
+async fn take_over(
+    next: &Program,
+    dir: &Path,
+    flags: &[&str],
+    before: &(Fingerprint, Position),
+) -> Result<Server> {
+    let server = start(next, dir, flags).await?;
+    let after = Fingerprint::of(server.api()).await?;
+    before.0.same_as(&after)?;
+    before.1.precedes(Position::of(server.api()).await?)?;
+    Ok(server)
+}
+
+async fn state(server: &Server) -> Result<(Fingerprint, Position)> {
+    Ok((Fingerprint::of(server.api()).await?, Position::of(server.api()).await?))
+}
+
+/// `owners` take the directory in turn; everyone writes, then is stopped by the
+/// next of `stops`.
+async fn travel(owners: &[&Program], stops: &[Stop], flags: &[&str], seed: u64) -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let dir = temp.path().join("data");
+    let mut dice = Dice::new(seed);
+    let mut last: Option<(Fingerprint, Position)> = None;
+    for (turn, owner) in owners.iter().enumerate() {
+        let stop = stops[turn % stops.len()];
+        let label = || format!("seed {seed}, turn {turn}: {owner}, then {stop:?}");
+        let server = match &last {
+            None => start(owner, &dir, flags).await.with_context(label)?,
+            Some(before) => take_over(owner, &dir, flags, before).await.with_context(label)?,
+        };
+        let amount = Amount { writes: 90, compact: turn % 3 != 2, alarm: turn % 2 == 0 };
+        workload::fill(server.api(), &mut dice, 1000 * (turn as i64 + 1), amount)
+            .await
+            .with_context(label)?;
+        last = Some(state(&server).await.with_context(label)?);
+        stop.end(server).await.with_context(label)?;
+    }
+    if flags.iter().any(|f| f.starts_with("--snapshot-count")) {
+        anyhow::ensure!(!dirs::snapshots(&dir)?.is_empty(), "no .snap file was made");
+    }
+    Ok(())
+}
+
+fn there_and_back(version: &str, flags: &[&str], first: Stop, seed: u64) {
+    let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd(version)) else { return };
+    let second = match first {
+        Stop::Term => Stop::Kill,
+        Stop::Kill => Stop::Term,
+    };
+    peers::run(150, async {
+        // Three stops over an even number of turns: both sides meet both ends.
+        travel(
+            &[&etcd, &subject, &etcd, &subject, &etcd, &subject, &etcd],
+            &[first, second, second, first],
+            flags,
+            peers::seed(seed),
+        )
+        .await
+    });
+    peer::say(&format!("RAN: files, etcd {version} and back, first stop {first:?}, {flags:?}"));
+}
+
+const OFTEN: [&str; 1] = ["--snapshot-count=25"];
+
+macro_rules! releases {
+    ($($name:ident: $version:expr, $seed:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn after_sigterm_first() {
+                there_and_back($version, &[], Stop::Term, $seed);
+            }
+
+            #[test]
+            fn after_sigkill_first() {
+                there_and_back($version, &[], Stop::Kill, $seed + 1);
+            }
+
+            #[test]
+            fn with_snapshots_after_sigterm_first() {
+                there_and_back($version, &OFTEN, Stop::Term, $seed + 2);
+            }
+
+            #[test]
+            fn with_snapshots_after_sigkill_first() {
+                there_and_back($version, &OFTEN, Stop::Kill, $seed + 3);
+            }
+        }
+    )*};
+}
+
+releases! {
+    v3_5_0: "3.5.0", 100;
+    v3_5_1: "3.5.1", 200;
+    v3_5_16: "3.5.16", 300;
+    v3_5_30: "3.5.30", 400;
+}
+
+/// 3.4 to the subject is a minor upgrade; there is no way back to 3.4, but one
+/// on to 3.5.
+fn forward_from_3_4(flags: &[&str], stop: Stop, seed: u64) {
+    let (Some(subject), Some(old), Some(new)) =
+        (peer::subject(), peer::etcd(peer::BEFORE), peer::etcd(peer::REFERENCE))
+    else {
+        return;
+    };
+    peers::run(120, async {
+        travel(&[&old, &old, &subject, &subject, &new], &[stop], flags, peers::seed(seed)).await
+    });
+    peer::say(&format!("RAN: files, etcd {} forward, {stop:?}, {flags:?}", peer::BEFORE));
+}
+
+#[test]
+fn forward_from_3_4_after_sigterm() {
+    forward_from_3_4(&[], Stop::Term, 500);
+}
+
+#[test]
+fn forward_from_3_4_after_sigkill_with_snapshots() {
+    forward_from_3_4(&OFTEN, Stop::Kill, 501);
+}
