@@ -1,0 +1,369 @@
+use std::fs;
+
+use super::*;
+use crate::{
+    frame::{Front, Length, front},
+    read_all, valid_snapshots,
+};
+
+fn small(segment_bytes: u64, background: bool) -> Options {
+    Options {
+        segment_bytes,
+        background,
+        ..Options::default()
+    }
+}
+
+fn entry(index: u64, len: usize) -> raftpb::Entry {
+    let data = Bytes::from(vec![index as u8 | 1; len]);
+    raftpb::Entry {
+        r#type: 0,
+        term: 1,
+        index,
+        data: Some(data),
+    }
+}
+
+fn state(commit: u64) -> raftpb::HardState {
+    raftpb::HardState {
+        term: 1,
+        vote: 7,
+        commit,
+    }
+}
+
+fn snapshot(index: u64, term: u64) -> walpb::Snapshot {
+    let conf_state = raftpb::ConfState {
+        voters: vec![7],
+        ..Default::default()
+    };
+    walpb::Snapshot {
+        index,
+        term,
+        conf_state: Some(conf_state),
+    }
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names = OsDisk.names(dir).unwrap();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_synced_is_there_after_reopening() {
+    for background in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("wal");
+        assert!(!Wal::exists(&dir));
+        let mut wal = Wal::create(&dir, b"meta", small(4096, background)).unwrap();
+        assert!(Wal::exists(&dir) && !home.path().join("wal.tmp").exists());
+        for index in 1..=100 {
+            wal.append(&[entry(index, 300)], Some(&state(index - 1)))
+                .unwrap();
+            wal.sync().unwrap();
+        }
+        drop(wal);
+
+        let opened = Wal::open(&dir, walpb::Snapshot::default(), small(4096, background)).unwrap();
+        assert_eq!(opened.metadata, "meta");
+        assert_eq!(opened.state, state(99));
+        assert_eq!(opened.repaired, None);
+        assert_eq!(
+            opened.entries,
+            (1..=100).map(|i| entry(i, 300)).collect::<Vec<_>>()
+        );
+
+        // Writing goes on where it stopped, through more cuts.
+        let mut wal = opened.wal;
+        assert_eq!(wal.last_index(), 100);
+        for index in 101..=140 {
+            wal.append(&[entry(index, 300)], Some(&state(index)))
+                .unwrap();
+            wal.sync().unwrap();
+        }
+        wal.close().unwrap();
+        let read = read_all(&dir, walpb::Snapshot::default()).unwrap();
+        assert_eq!(read.entries.len(), 140);
+        assert_eq!(read.state, state(140));
+        assert_eq!(read.torn, None);
+        assert!(files(&dir).len() > 10);
+        assert!(
+            !files(&dir).iter().any(|name| name.ends_with(".tmp")),
+            "{:?}",
+            files(&dir)
+        );
+    }
+}
+
+#[test]
+fn a_later_entry_overrides_the_end_of_the_log() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1 << 16, false)).unwrap();
+    let entries: Vec<_> = (1..=10).map(|i| entry(i, 10)).collect();
+    wal.append(&entries, Some(&state(4))).unwrap();
+    wal.sync().unwrap();
+    let replaced = raftpb::Entry {
+        term: 2,
+        ..entry(6, 3)
+    };
+    wal.append(std::slice::from_ref(&replaced), None).unwrap();
+    assert_eq!(wal.last_index(), 6);
+    wal.close().unwrap();
+    let read = read_all(&dir, walpb::Snapshot::default()).unwrap();
+    assert_eq!(read.entries.len(), 6);
+    assert_eq!(read.entries[5], replaced);
+}
+
+#[test]
+fn reading_starts_at_the_segment_of_the_snapshot() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(2048, false)).unwrap();
+    for index in 1..=30 {
+        wal.append(&[entry(index, 300)], Some(&state(index)))
+            .unwrap();
+        wal.sync().unwrap();
+        if index == 20 {
+            wal.save_snapshot(&snapshot(20, 1)).unwrap();
+        }
+    }
+    // Beyond the commit: not one to start from.
+    wal.save_snapshot(&snapshot(31, 1)).unwrap();
+    wal.close().unwrap();
+
+    let valid = valid_snapshots(&dir).unwrap();
+    assert_eq!(valid, [walpb::Snapshot::default(), snapshot(20, 1)]);
+    let opened = Wal::open(&dir, snapshot(20, 1), small(2048, false)).unwrap();
+    assert_eq!(opened.entries.first().map(|e| e.index), Some(21));
+    assert_eq!(opened.entries.len(), 10);
+    // The segments before it are not locked and may be purged.
+    let first = opened.wal.held[0].name;
+    assert!(first.index <= 20 && first.seq > 0, "{first:?}");
+    drop(opened);
+
+    let error = Wal::open(&dir, snapshot(20, 9), small(2048, false)).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::SnapshotMismatch {
+            index: 20,
+            wanted: 9,
+            found: 1,
+            ..
+        }
+    ));
+    let error = read_all(&dir, snapshot(19, 1)).unwrap_err();
+    assert!(matches!(error, Error::SnapshotNotFound { index: 19, .. }));
+
+    // Once purged, a start from zero is refused, and one from 20 is not.
+    for name in files(&dir)
+        .iter()
+        .filter(|name| SegmentName::parse(name).unwrap() < first)
+    {
+        fs::remove_file(dir.join(name)).unwrap();
+    }
+    let error = read_all(&dir, walpb::Snapshot::default()).unwrap_err();
+    assert!(matches!(error, Error::NotFound { index: 0, .. }), "{error}");
+    assert_eq!(read_all(&dir, snapshot(20, 1)).unwrap().entries.len(), 10);
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1024, false)).unwrap();
+    for index in 1..=10 {
+        wal.append(&[entry(index, 400)], Some(&state(index)))
+            .unwrap();
+        wal.sync().unwrap();
+    }
+    wal.close().unwrap();
+    let names = files(&dir);
+    assert!(names.len() >= 3);
+    fs::remove_file(dir.join(&names[1])).unwrap();
+    let error = valid_snapshots(&dir).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::MissingSegment {
+                before: 0,
+                after: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_second_opener_is_told_which_file_is_locked() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1024, true)).unwrap();
+    for index in 1..=10 {
+        wal.append(&[entry(index, 400)], Some(&state(index)))
+            .unwrap();
+        wal.sync().unwrap();
+    }
+    let error = Wal::open(&dir, walpb::Snapshot::default(), small(1024, true)).unwrap_err();
+    assert!(matches!(&error, Error::Locked { path } if *path == wal.held[0].path));
+    assert!(
+        error
+            .to_string()
+            .contains("0000000000000000-0000000000000000.wal"),
+        "{error}"
+    );
+    // Tools still read.
+    assert_eq!(
+        read_all(&dir, walpb::Snapshot::default())
+            .unwrap()
+            .entries
+            .len(),
+        10
+    );
+    // Also every later segment is locked, not only the first.
+    let other = OsDisk.open(&wal.tail().path, Mode::Write).unwrap();
+    assert!(!other.try_lock().unwrap());
+    wal.close().unwrap();
+    Wal::open(&dir, walpb::Snapshot::default(), small(1024, true)).unwrap();
+    assert!(matches!(
+        Wal::create(&dir, b"m", Options::default()),
+        Err(Error::Exists { .. })
+    ));
+}
+
+#[test]
+fn release_keeps_the_segment_that_holds_the_entry() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1 << 20, false)).unwrap();
+    for index in 1..=5 {
+        wal.append(&[entry(index, 10)], None).unwrap();
+        wal.cut_now().unwrap();
+    }
+    // Segments begin at 0, 2, 3, 4, 5, 6.
+    let held = |wal: &Wal| wal.held.iter().map(|s| s.name.index).collect::<Vec<_>>();
+    assert_eq!(held(&wal), [0, 2, 3, 4, 5, 6]);
+    wal.release_to(0).unwrap();
+    assert_eq!(held(&wal), [0, 2, 3, 4, 5, 6]);
+    wal.release_to(3).unwrap();
+    assert_eq!(held(&wal), [2, 3, 4, 5, 6]);
+    wal.release_to(3).unwrap();
+    assert_eq!(held(&wal), [2, 3, 4, 5, 6]);
+    assert_eq!(crate::purge::purge(&dir, ".wal", 3).unwrap().len(), 1);
+    wal.release_to(100).unwrap();
+    assert_eq!(held(&wal), [6]);
+    assert_eq!(crate::purge::purge(&dir, ".wal", 3).unwrap().len(), 2);
+    assert_eq!(files(&dir).len(), 3);
+}
+
+#[test]
+fn a_snapshot_record_without_voters_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1 << 16, false)).unwrap();
+    let bare = walpb::Snapshot {
+        index: 5,
+        term: 1,
+        conf_state: None,
+    };
+    assert!(matches!(
+        wal.save_snapshot(&bare),
+        Err(Error::NoConfState { index: 5 })
+    ));
+    // That was the caller's mistake, not the disk's: the log lives on.
+    wal.append(&[entry(1, 1)], None).unwrap();
+    wal.close().unwrap();
+}
+
+#[test]
+fn a_batch_holds_its_last_hard_state_only() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1 << 16, false)).unwrap();
+    let before = wal.position;
+    for index in 1..=3 {
+        wal.append(&[entry(index, 4)], Some(&state(index))).unwrap();
+    }
+    assert_eq!(wal.position, before, "nothing is written before the sync");
+    let stats = wal.sync().unwrap();
+    let mut expected = Encoder::new(0);
+    for index in 1..=3 {
+        expected.entry(&entry(index, 4));
+    }
+    expected.message(RecordType::State, &state(3));
+    assert_eq!(stats.bytes, expected.frames().len() as u64);
+    assert_eq!(wal.sync().unwrap(), SyncStats::default());
+    wal.close().unwrap();
+    assert_eq!(
+        read_all(&dir, walpb::Snapshot::default()).unwrap().state,
+        state(3)
+    );
+}
+
+#[test]
+fn zeros_never_fall_on_the_log() {
+    // The preparing thread races with the writer over the same blocks.
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let options = small(6 << 20, true);
+    let mut wal = Wal::create(&dir, b"m", options.clone()).unwrap();
+    let mut index = 0;
+    for round in 0..400 {
+        let batch: Vec<_> = (0..1 + round % 7)
+            .map(|_| {
+                index += 1;
+                entry(index, 5000 + (index as usize * 37) % 9000)
+            })
+            .collect();
+        wal.append(&batch, Some(&state(index))).unwrap();
+        wal.sync().unwrap();
+    }
+    wal.close().unwrap();
+    let opened = Wal::open(&dir, walpb::Snapshot::default(), options).unwrap();
+    assert_eq!(opened.entries.len() as u64, index);
+    assert_eq!(opened.repaired, None);
+}
+
+#[test]
+fn a_full_segment_is_cut_to_its_length_and_the_next_has_its_head() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(4096, false)).unwrap();
+    wal.append(&[entry(1, 5000)], Some(&state(1))).unwrap();
+    assert!(wal.sync().unwrap().cut.is_some());
+    let names = files(&dir);
+    assert_eq!(
+        names,
+        [
+            "0000000000000000-0000000000000000.wal",
+            "0000000000000001-0000000000000002.wal"
+        ]
+    );
+    let first = fs::read(dir.join(&names[0])).unwrap();
+    assert!(first.len() > 5000 && first.len() < 5200 && first.len().is_multiple_of(8));
+    let second = fs::read(dir.join(&names[1])).unwrap();
+    assert_eq!(second.len(), 4096);
+    assert_eq!(record_types(&second), [4, 1, 3]);
+    assert_eq!(record_types(&first), [4, 1, 5, 2, 3]);
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join(&names[1])), 0o600);
+}
+
+fn record_types(mut bytes: &[u8]) -> Vec<i64> {
+    let mut types = Vec::new();
+    while let Some((field, rest)) = bytes.split_first_chunk() {
+        let Some(length) = Length::parse(u64::from_le_bytes(*field)) else {
+            break;
+        };
+        let Front::Fits { kind, .. } = front(rest, length.record) else {
+            panic!("no record")
+        };
+        types.push(kind);
+        bytes = &rest[(length.record + length.pad) as usize..];
+    }
+    types
+}
