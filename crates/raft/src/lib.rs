@@ -1,1 +1,23 @@
-//! Under construction.
+//! The consensus node: raft-rs behind etcd's own wire types. Events in, work
+//! out; no I/O, no clock, no threads, so that a simulator can drive it as the
+//! server does.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `node` | [`Node`]: events and work |
+//! | `store` | the log in memory, from the last compaction on, payloads shared |
+//! | `wire` | etcd's messages to raft-rs's and back, payloads moved |
+//! | `drain` | raft-rs's log lines into `tracing` |
+//!
+//! Architecture invariant: nothing outside this crate names a type of raft-rs.
+//! raft-rs never parses a byte from outside: configuration changes are opaque
+//! to it, since its enum differs from etcd's.
+
+mod drain;
+mod node;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use node::{Config, Error, Initial, Node, ProposeError, Role, SoftState, Status, Work};

@@ -1,0 +1,424 @@
+//! The node: every method is one event, [`Node::work`] gives what follows.
+
+use bytes::Bytes;
+use proto::raftpb as pb;
+use raft::{
+    RawNode, SnapshotStatus, StateRole,
+    eraftpb::{self as rs, ConfChangeSingle, ConfChangeType, ConfChangeV2},
+};
+
+use crate::{drain, store::Store, wire};
+
+/// How a node behaves. Times are counted in ticks.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Member id, never 0.
+    pub id: u64,
+    /// Ticks without a leader before an election; the real timeout is drawn from `[n, 2n-1]`.
+    pub election_ticks: usize,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Ask before disturbing a leader.
+    pub pre_vote: bool,
+    /// A leader that hears from no quorum steps down.
+    pub check_quorum: bool,
+    /// Bytes of entries in one append message.
+    pub max_size_per_msg: u64,
+    /// Append messages on their way to one member.
+    pub max_inflight: usize,
+}
+
+impl Default for Config {
+    /// etcd's settings.
+    fn default() -> Config {
+        Config {
+            id: 0,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            pre_vote: true,
+            check_quorum: true,
+            max_size_per_msg: 1 << 20,
+            max_inflight: 512,
+        }
+    }
+}
+
+/// What a node starts from: the newest snapshot and the log after it.
+#[derive(Clone, Debug, Default)]
+pub struct Initial {
+    /// Last durable hard state.
+    pub hard_state: pb::HardState,
+    /// Configuration as of the snapshot; empty for a log that starts with its members' entries.
+    pub conf_state: pb::ConfState,
+    /// Index and term of the snapshot, `(0, 0)` for none.
+    pub snapshot: (u64, u64),
+    /// Entries after the snapshot, without gaps.
+    pub entries: Vec<pb::Entry>,
+    /// Entries up to here are not delivered again; at least the snapshot's index.
+    pub applied: u64,
+}
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Follows, or waits for a leader.
+    Follower,
+    /// Asks whether it would win.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// Who leads, as far as this node knows. Not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoftState {
+    /// Member id, 0 for unknown.
+    pub leader: u64,
+    /// This node's part.
+    pub role: Role,
+}
+
+/// What must be done now, in this order: append and sync, send, apply.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// To be given back to [`Node::persisted`]; grows by one with each work.
+    pub number: u64,
+    /// Set when leader or role changed.
+    pub soft: Option<SoftState>,
+    /// Set when it changed; goes into the log with the entries.
+    pub hard_state: Option<pb::HardState>,
+    /// True when entries, term or vote must be durable before `persisted`.
+    pub must_sync: bool,
+    /// To append, replacing what the log holds from the first one's index on.
+    pub entries: Vec<pb::Entry>,
+    /// A snapshot that was received and takes the place of the whole log.
+    pub snapshot: Option<pb::Snapshot>,
+    /// May be sent at once.
+    pub messages: Vec<pb::Message>,
+    /// May be sent once this work is durable.
+    pub messages_after_persist: Vec<pb::Message>,
+    /// To apply, in order.
+    pub committed: Vec<pb::Entry>,
+    /// Reads that may be served once the index is applied: index and the context given.
+    pub read_states: Vec<(u64, Bytes)>,
+}
+
+/// Why a proposal was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// There is nobody to propose to.
+    #[error("no leader")]
+    NoLeader,
+    /// Refused for now: too much is uncommitted, or a transfer is under way.
+    #[error("proposal dropped")]
+    Dropped,
+}
+
+/// An event the node cannot take.
+#[derive(Debug, thiserror::Error)]
+#[error("consensus: {0}")]
+pub struct Error(String);
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Current term.
+    pub term: u64,
+    /// Member id of the leader, 0 for unknown.
+    pub leader: u64,
+    /// Commit index.
+    pub commit: u64,
+    /// Entries told to be applied.
+    pub applied: u64,
+    /// This node's part.
+    pub role: Role,
+    /// Last index of the log, durable or not.
+    pub last_index: u64,
+}
+
+/// A consensus node.
+pub struct Node {
+    raw: RawNode<Store>,
+    /// The last hard state given out: raft-rs tells a commit index that moves
+    /// with a light ready nowhere else.
+    told: pb::HardState,
+}
+
+fn role(role: StateRole) -> Role {
+    match role {
+        StateRole::Follower => Role::Follower,
+        StateRole::PreCandidate => Role::PreCandidate,
+        StateRole::Candidate => Role::Candidate,
+        StateRole::Leader => Role::Leader,
+    }
+}
+
+impl Node {
+    /// A node that continues from `initial`. Committed entries after
+    /// `initial.applied` are delivered with the first work.
+    pub fn new(config: Config, initial: Initial) -> Result<Node, Error> {
+        let last = initial
+            .entries
+            .last()
+            .map_or(initial.snapshot.0, |e| e.index);
+        if initial.hard_state.commit < initial.snapshot.0 || initial.hard_state.commit > last {
+            return Err(Error(format!(
+                "commit index {} lies outside the log, which holds entries {} to {last}",
+                initial.hard_state.commit,
+                initial.snapshot.0 + 1
+            )));
+        }
+        let mut expected = initial.snapshot.0;
+        for entry in &initial.entries {
+            expected += 1;
+            if entry.index != expected {
+                return Err(Error(format!(
+                    "the log has entry {} where entry {expected} belongs",
+                    entry.index
+                )));
+            }
+        }
+        let settings = raft::Config {
+            id: config.id,
+            election_tick: config.election_ticks,
+            heartbeat_tick: config.heartbeat_ticks,
+            applied: initial.applied,
+            max_size_per_msg: config.max_size_per_msg,
+            max_inflight_msgs: config.max_inflight,
+            check_quorum: config.check_quorum,
+            pre_vote: config.pre_vote,
+            ..raft::Config::default()
+        };
+        let store = Store::new(
+            initial.snapshot,
+            initial.entries.into_iter().map(wire::entry_in).collect(),
+            wire::hard_state_in(&initial.hard_state),
+            wire::conf_state_in(&initial.conf_state),
+        );
+        let raw = RawNode::new(&settings, store, &drain::logger())
+            .map_err(|error| Error(error.to_string()))?;
+        Ok(Node {
+            raw,
+            told: initial.hard_state,
+        })
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self) {
+        self.raw.tick();
+    }
+
+    /// Proposes a run of requests with one step.
+    pub fn propose(&mut self, data: Vec<Bytes>) -> Result<(), ProposeError> {
+        let entries = data
+            .into_iter()
+            .map(|data| rs::Entry {
+                data,
+                ..rs::Entry::default()
+            })
+            .collect::<Vec<_>>();
+        self.propose_entries(entries)
+    }
+
+    /// Proposes a configuration change in etcd's serialization, which stays opaque.
+    pub fn propose_conf_change(&mut self, change: Bytes) -> Result<(), ProposeError> {
+        let mut entry = rs::Entry {
+            data: change,
+            ..rs::Entry::default()
+        };
+        entry.set_entry_type(rs::EntryType::EntryConfChange);
+        self.propose_entries(vec![entry])
+    }
+
+    fn propose_entries(&mut self, entries: Vec<rs::Entry>) -> Result<(), ProposeError> {
+        if self.raw.raft.leader_id == raft::INVALID_ID {
+            return Err(ProposeError::NoLeader);
+        }
+        let mut message = rs::Message::default();
+        message.set_msg_type(rs::MessageType::MsgPropose);
+        message.from = self.raw.raft.id;
+        message.entries = entries.into();
+        self.raw
+            .raft
+            .step(message)
+            .map_err(|_| ProposeError::Dropped)
+    }
+
+    /// Asks for a read index; the answer comes as a read state with this context.
+    pub fn read_index(&mut self, context: Bytes) {
+        self.raw.read_index(context.to_vec());
+    }
+
+    /// A message from another member. One from a member that this node cannot
+    /// place is dropped, as etcd drops it.
+    pub fn step(&mut self, message: pb::Message) -> Result<(), Error> {
+        let Some(message) = wire::message_in(message) else {
+            return Err(Error("a message of a kind that does not travel".into()));
+        };
+        match self.raw.step(message) {
+            Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
+            Err(error) => Err(Error(error.to_string())),
+        }
+    }
+
+    /// Stands for election now.
+    pub fn campaign(&mut self) -> Result<(), Error> {
+        self.raw
+            .campaign()
+            .map_err(|error| Error(error.to_string()))
+    }
+
+    /// True if the configuration has this node as its only voter.
+    pub fn is_sole_voter(&self) -> bool {
+        let conf = self.raw.raft.prs().conf().to_conf_state();
+        conf.voters == [self.raw.raft.id] && conf.voters_outgoing.is_empty()
+    }
+
+    /// Hands leadership over, if this node leads.
+    pub fn transfer_leader(&mut self, to: u64) {
+        self.raw.transfer_leader(to);
+    }
+
+    /// A message to `id` could not be delivered.
+    pub fn report_unreachable(&mut self, id: u64) {
+        self.raw.report_unreachable(id);
+    }
+
+    /// A snapshot sent to `id` arrived, or did not.
+    pub fn report_snapshot(&mut self, id: u64, arrived: bool) {
+        self.raw.report_snapshot(
+            id,
+            if arrived {
+                SnapshotStatus::Finish
+            } else {
+                SnapshotStatus::Failure
+            },
+        );
+    }
+
+    /// True while [`Node::work`] has something to give.
+    pub fn has_work(&self) -> bool {
+        self.raw.has_ready()
+    }
+
+    /// What follows from the events so far. Entries count as known from here
+    /// on, and as durable only after [`Node::persisted`].
+    pub fn work(&mut self) -> Work {
+        let mut ready = self.raw.ready();
+        let mut work = Work {
+            number: ready.number(),
+            soft: ready.ss().map(|soft| SoftState {
+                leader: soft.leader_id,
+                role: role(soft.raft_state),
+            }),
+            must_sync: ready.must_sync(),
+            ..Work::default()
+        };
+        if !ready.snapshot().is_empty() {
+            let snapshot = ready.snapshot().clone();
+            work.snapshot = Some(wire::snapshot_out(&snapshot));
+            self.raw.mut_store().install(&snapshot);
+        }
+        let entries = ready.take_entries();
+        self.raw.mut_store().append(&entries);
+        work.entries = entries.into_iter().map(wire::entry_out).collect();
+        work.read_states = ready
+            .take_read_states()
+            .into_iter()
+            .map(|state| (state.index, Bytes::from(state.request_ctx)))
+            .collect();
+        work.messages = ready
+            .take_messages()
+            .into_iter()
+            .map(wire::message_out)
+            .collect();
+        work.messages_after_persist = ready
+            .take_persisted_messages()
+            .into_iter()
+            .map(wire::message_out)
+            .collect();
+        work.committed = ready
+            .take_committed_entries()
+            .into_iter()
+            .map(wire::entry_out)
+            .collect();
+
+        let state = wire::hard_state_out(&self.raw.raft.hard_state());
+        if state != self.told {
+            self.raw
+                .mut_store()
+                .set_hard_state(wire::hard_state_in(&state));
+            work.hard_state = Some(state.clone());
+            self.told = state;
+        }
+        self.raw.advance_append_async(ready);
+        work
+    }
+
+    /// Everything up to work `number` is durable.
+    pub fn persisted(&mut self, number: u64) {
+        self.raw.on_persist_ready(number);
+    }
+
+    /// Entries up to `index` are applied.
+    pub fn applied_to(&mut self, index: u64) {
+        self.raw.advance_apply_to(index);
+    }
+
+    /// Applies a committed configuration change, in etcd's enum. A change with
+    /// node id 0 (one that was rejected, or etcd's UpdateNode) changes nothing.
+    pub fn apply_conf_change(&mut self, change: &pb::ConfChange) -> pb::ConfState {
+        let kind = match pb::ConfChangeType::try_from(change.r#type) {
+            Ok(pb::ConfChangeType::ConfChangeAddNode) => Some(ConfChangeType::AddNode),
+            Ok(pb::ConfChangeType::ConfChangeRemoveNode) => Some(ConfChangeType::RemoveNode),
+            Ok(pb::ConfChangeType::ConfChangeAddLearnerNode) => {
+                Some(ConfChangeType::AddLearnerNode)
+            }
+            Ok(pb::ConfChangeType::ConfChangeUpdateNode) | Err(_) => None,
+        };
+        let mut single = ConfChangeSingle::default();
+        // Any kind will do for node id 0: it is skipped.
+        single.set_change_type(kind.unwrap_or(ConfChangeType::AddNode));
+        single.node_id = if kind.is_some() { change.node_id } else { 0 };
+        let mut v2 = ConfChangeV2::default();
+        v2.set_changes(vec![single].into());
+        let state = match self.raw.apply_conf_change(&v2) {
+            Ok(state) => state,
+            // A change that raft refuses (it would remove the last voter) leaves the configuration as it is.
+            Err(error) => {
+                tracing::warn!(error = %error, "raft refused a configuration change");
+                self.raw.raft.prs().conf().to_conf_state()
+            }
+        };
+        let out = wire::conf_state_out(&state);
+        self.raw.mut_store().set_conf_state(state);
+        out
+    }
+
+    /// Forgets entries up to `index`, which must be applied and covered by a snapshot.
+    pub fn compact_log(&mut self, index: u64) {
+        self.raw.mut_store().compact(index);
+    }
+
+    /// The snapshot that a member too far behind is sent from now on.
+    pub fn create_snapshot(&mut self, snapshot: pb::Snapshot) {
+        self.raw
+            .mut_store()
+            .set_snapshot(wire::snapshot_in(snapshot));
+    }
+
+    /// Where the node stands.
+    pub fn status(&self) -> Status {
+        let raft = &self.raw.raft;
+        Status {
+            term: raft.term,
+            leader: raft.leader_id,
+            commit: raft.raft_log.committed,
+            applied: raft.raft_log.applied,
+            role: role(raft.state),
+            last_index: raft.raft_log.last_index(),
+        }
+    }
+}

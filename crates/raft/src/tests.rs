@@ -1,0 +1,383 @@
+//! The node driven as the server drives it, in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::raftpb as pb;
+
+use super::*;
+
+fn conf(voters: &[u64]) -> pb::ConfState {
+    pb::ConfState {
+        voters: voters.to_vec(),
+        ..pb::ConfState::default()
+    }
+}
+
+fn fresh(id: u64, voters: &[u64]) -> Node {
+    let initial = Initial {
+        conf_state: conf(voters),
+        snapshot: (0, 0),
+        ..Initial::default()
+    };
+    Node::new(
+        Config {
+            id,
+            ..Config::default()
+        },
+        initial,
+    )
+    .expect("node")
+}
+
+/// Works until nothing is left, everything durable at once.
+fn settle(node: &mut Node) -> Vec<pb::Entry> {
+    let mut committed = Vec::new();
+    while node.has_work() {
+        let work = node.work();
+        committed.extend(work.committed);
+        node.persisted(work.number);
+    }
+    committed
+}
+
+#[test]
+fn a_sole_voter_leads_at_once_and_commits_only_what_is_durable() {
+    let mut node = fresh(1, &[1]);
+    assert!(node.is_sole_voter());
+    node.campaign().expect("campaign");
+    settle(&mut node);
+    assert_eq!(node.status().role, Role::Leader);
+
+    node.propose(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")])
+        .expect("propose");
+    let work = node.work();
+    assert!(work.must_sync && work.committed.is_empty());
+    assert_eq!(work.entries.len(), 2);
+    while node.has_work() {
+        assert!(
+            node.work().committed.is_empty(),
+            "committed before it was durable"
+        );
+    }
+    node.persisted(work.number);
+    let work = node.work();
+    let data: Vec<_> = work
+        .committed
+        .iter()
+        .filter_map(|e| e.data.clone())
+        .collect();
+    assert_eq!(data, ["a", "b"]);
+    assert_eq!(work.hard_state.map(|s| s.commit), Some(3));
+    assert!(!work.must_sync);
+}
+
+#[test]
+fn entries_proposed_while_others_are_being_written_are_pipelined() {
+    let mut node = fresh(1, &[1]);
+    node.campaign().expect("campaign");
+    settle(&mut node);
+    let mut numbers = Vec::new();
+    for text in ["a", "b", "c"] {
+        node.propose(vec![Bytes::from(text)]).expect("propose");
+        numbers.push(node.work().number);
+    }
+    node.persisted(numbers[1]);
+    let work = node.work();
+    assert_eq!(work.committed.len(), 2);
+    node.persisted(numbers[2]);
+    assert_eq!(node.work().committed.len(), 1);
+}
+
+#[test]
+fn a_log_that_begins_with_its_members_boots() {
+    let change = pb::ConfChange {
+        id: 0,
+        r#type: 0,
+        node_id: 7,
+        context: Some(Bytes::from_static(b"{}")),
+    };
+    let entry = pb::Entry {
+        r#type: 1,
+        term: 1,
+        index: 1,
+        data: Some(change.encode_to_vec().into()),
+    };
+    let initial = Initial {
+        hard_state: pb::HardState {
+            term: 1,
+            vote: 0,
+            commit: 1,
+        },
+        entries: vec![entry],
+        ..Initial::default()
+    };
+    let mut node = Node::new(
+        Config {
+            id: 7,
+            ..Config::default()
+        },
+        initial,
+    )
+    .expect("node");
+    let committed = settle(&mut node);
+    assert_eq!(committed.len(), 1);
+    let read =
+        pb::ConfChange::decode(committed[0].data.clone().unwrap_or_default()).expect("conf change");
+    assert_eq!(node.apply_conf_change(&read).voters, [7]);
+    node.applied_to(1);
+    assert!(node.is_sole_voter());
+    node.campaign().expect("campaign");
+    let committed = settle(&mut node);
+    assert_eq!(node.status().role, Role::Leader);
+    assert!(committed.iter().any(|e| e.term == 2 && e.data.is_none()));
+}
+
+#[test]
+fn a_restart_delivers_again_what_came_after_the_snapshot() {
+    let entries: Vec<_> = (11..=14)
+        .map(|index| pb::Entry {
+            r#type: 0,
+            term: 3,
+            index,
+            data: Some(Bytes::from_static(b"x")),
+        })
+        .collect();
+    let initial = Initial {
+        hard_state: pb::HardState {
+            term: 3,
+            vote: 1,
+            commit: 13,
+        },
+        conf_state: conf(&[1]),
+        snapshot: (10, 2),
+        entries,
+        applied: 10,
+    };
+    let mut node = Node::new(
+        Config {
+            id: 1,
+            ..Config::default()
+        },
+        initial,
+    )
+    .expect("node");
+    let committed = settle(&mut node);
+    assert_eq!(
+        committed.iter().map(|e| e.index).collect::<Vec<_>>(),
+        [11, 12, 13]
+    );
+    node.campaign().expect("campaign");
+    let committed = settle(&mut node);
+    assert_eq!(
+        committed.iter().map(|e| e.index).collect::<Vec<_>>(),
+        [14, 15]
+    );
+    node.applied_to(15);
+    node.compact_log(12);
+    node.propose(vec![Bytes::from_static(b"y")])
+        .expect("propose");
+    assert_eq!(settle(&mut node).len(), 1);
+}
+
+#[test]
+fn a_log_with_a_hole_or_a_commit_beyond_its_end_is_refused() {
+    let entry = |index| pb::Entry {
+        r#type: 0,
+        term: 1,
+        index,
+        data: None,
+    };
+    let hole = Initial {
+        entries: vec![entry(1), entry(3)],
+        ..Initial::default()
+    };
+    assert!(
+        Node::new(
+            Config {
+                id: 1,
+                ..Config::default()
+            },
+            hole
+        )
+        .is_err()
+    );
+    let beyond = Initial {
+        hard_state: pb::HardState {
+            term: 1,
+            vote: 0,
+            commit: 5,
+        },
+        entries: vec![entry(1)],
+        ..Initial::default()
+    };
+    assert!(
+        Node::new(
+            Config {
+                id: 1,
+                ..Config::default()
+            },
+            beyond
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn etcds_enum_decides_and_nobody_changes_nothing() {
+    let mut node = fresh(1, &[1]);
+    let change = |kind: pb::ConfChangeType, node_id| pb::ConfChange {
+        id: 1,
+        r#type: kind as i32,
+        node_id,
+        context: None,
+    };
+    use pb::ConfChangeType::*;
+    assert_eq!(
+        node.apply_conf_change(&change(ConfChangeAddLearnerNode, 2))
+            .learners,
+        [2]
+    );
+    assert_eq!(
+        node.apply_conf_change(&change(ConfChangeUpdateNode, 1))
+            .voters,
+        [1]
+    );
+    assert_eq!(
+        node.apply_conf_change(&change(ConfChangeAddNode, 0)).voters,
+        [1]
+    );
+    assert_eq!(
+        node.apply_conf_change(&change(ConfChangeAddNode, 2)).voters,
+        [1, 2]
+    );
+    let state = node.apply_conf_change(&change(ConfChangeRemoveNode, 2));
+    assert_eq!((state.voters, state.learners), (vec![1], vec![]));
+}
+
+#[test]
+fn messages_keep_etcds_fields_both_ways() {
+    let message = pb::Message {
+        r#type: 3,
+        to: 1,
+        from: 2,
+        term: 5,
+        log_term: 4,
+        index: 9,
+        entries: vec![pb::Entry {
+            r#type: 0,
+            term: 5,
+            index: 10,
+            data: Some(Bytes::from_static(b"v")),
+        }],
+        commit: 8,
+        snapshot: None,
+        reject: true,
+        reject_hint: 6,
+        context: Some(Bytes::from_static(b"c")),
+    };
+    let back = wire::message_out(wire::message_in(message.clone()).expect("known kind"));
+    assert_eq!(back, message);
+    assert!(
+        wire::message_in(pb::Message {
+            r#type: 19,
+            ..message
+        })
+        .is_none()
+    );
+}
+
+/// Three members, messages delivered in an order drawn from a seed.
+struct Net {
+    nodes: BTreeMap<u64, Node>,
+    wires: VecDeque<pb::Message>,
+    applied: BTreeMap<u64, Vec<pb::Entry>>,
+    seed: u64,
+}
+
+impl Net {
+    fn new(ids: &[u64], seed: u64) -> Net {
+        Net {
+            nodes: ids.iter().map(|&id| (id, fresh(id, ids))).collect(),
+            wires: VecDeque::new(),
+            applied: BTreeMap::new(),
+            seed,
+        }
+    }
+
+    fn draw(&mut self, below: usize) -> usize {
+        self.seed = self
+            .seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.seed >> 33) as usize % below
+    }
+
+    fn run(&mut self) {
+        for _ in 0..10_000 {
+            for (id, node) in &mut self.nodes {
+                while node.has_work() {
+                    let work = node.work();
+                    self.wires.extend(work.messages);
+                    node.persisted(work.number);
+                    self.wires.extend(work.messages_after_persist);
+                    self.applied.entry(*id).or_default().extend(work.committed);
+                }
+            }
+            if self.wires.is_empty() {
+                return;
+            }
+            let i = self.draw(self.wires.len());
+            let message = self.wires.remove(i).expect("in range");
+            if let Some(node) = self.nodes.get_mut(&message.to) {
+                node.step(message).expect("step");
+            }
+        }
+        panic!("the network does not come to rest");
+    }
+}
+
+#[test]
+fn three_members_agree_whatever_the_order_of_messages() {
+    for seed in 0..50 {
+        let mut net = Net::new(&[1, 2, 3], seed);
+        net.nodes
+            .get_mut(&2)
+            .expect("node")
+            .campaign()
+            .expect("campaign");
+        net.run();
+        assert_eq!(net.nodes[&2].status().role, Role::Leader, "seed {seed}");
+        for i in 0..20u8 {
+            let proposer = 1 + u64::from(i) % 3;
+            net.nodes
+                .get_mut(&proposer)
+                .expect("node")
+                .propose(vec![Bytes::copy_from_slice(&[i])])
+                .expect("propose");
+        }
+        net.run();
+        // An append overtaken by a later one is made good with the next heartbeats.
+        for _ in 0..3 {
+            net.nodes.get_mut(&2).expect("node").tick();
+            net.run();
+        }
+        let reference = &net.applied[&2];
+        assert_eq!(
+            reference.iter().filter(|e| e.data.is_some()).count(),
+            20,
+            "seed {seed}"
+        );
+        for id in [1, 3] {
+            assert_eq!(&net.applied[&id], reference, "seed {seed}, member {id}");
+        }
+        net.nodes
+            .get_mut(&2)
+            .expect("node")
+            .read_index(Bytes::from_static(b"read"));
+        net.nodes.get_mut(&2).expect("node").transfer_leader(3);
+        net.run();
+        assert_eq!(net.nodes[&3].status().role, Role::Leader, "seed {seed}");
+    }
+}
