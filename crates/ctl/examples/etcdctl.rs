@@ -1,0 +1,6 @@
+//! The program under its own name, for development and for the tests that
+//! compare it with etcd's.
+
+fn main() {
+    std::process::exit(ctl::main_os(std::env::args_os().skip(1).collect()));
+}

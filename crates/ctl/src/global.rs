@@ -1,0 +1,210 @@
+//! The global flags, resolved: command line before environment before default.
+//! Resolution happens before anything is sent, and names what is wrong.
+
+use std::time::Duration;
+
+use client::{Client, Config, Credentials, Endpoint};
+
+use crate::{
+    failure::{EXIT_CONNECTION, EXIT_ERROR, EXIT_FEATURE, Failure, Outcome},
+    flags::Parsed,
+    output::{Format, Output},
+    spec::GLOBAL,
+    terminal,
+    text::duration,
+};
+
+const ENV_PREFIX: &str = "ETCDCTL_";
+/// Variables that are read elsewhere.
+const ENV_OTHER: [&str; 3] = [
+    "ETCDCTL_API",
+    "ETCDCTL_WATCH_KEY",
+    "ETCDCTL_WATCH_RANGE_END",
+];
+
+/// What every command knows.
+pub(crate) struct Global {
+    pub(crate) output: Output,
+    /// The endpoints as given, in order.
+    pub(crate) endpoints: Vec<String>,
+    /// Whether `--command-timeout` was given, by flag or environment.
+    pub(crate) timeout_given: bool,
+    command_timeout: Duration,
+    dial_timeout: Duration,
+    keepalive_time: Duration,
+    keepalive_timeout: Duration,
+    credentials: Option<Credentials>,
+}
+
+impl Global {
+    /// Resolves the global flags of `parsed` and takes in the environment.
+    pub(crate) fn resolve(parsed: &mut Parsed) -> Outcome<Self> {
+        from_environment(parsed)?;
+        let format = Format::from_name(parsed.text("write-out"))
+            .ok_or_else(|| Failure::new(EXIT_FEATURE, "unsupported output format"))?;
+        refuse_tls(parsed)?;
+        if !parsed.text("discovery-srv").is_empty() {
+            return Err(Failure::new(
+                EXIT_CONNECTION,
+                "--discovery-srv is not built yet; name the members with --endpoints",
+            ));
+        }
+        if parsed.bool("debug") {
+            for flag in GLOBAL.iter().filter(|flag| flag.name != "password") {
+                eprintln!("{}={}", variable(flag.name), parsed.text(flag.name));
+            }
+        }
+        Ok(Self {
+            output: Output::new(format, parsed.bool("hex")),
+            endpoints: parsed
+                .list("endpoints")
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            timeout_given: parsed.given("command-timeout"),
+            command_timeout: parsed.duration("command-timeout"),
+            dial_timeout: parsed.duration("dial-timeout"),
+            keepalive_time: parsed.duration("keepalive-time"),
+            keepalive_timeout: parsed.duration("keepalive-timeout"),
+            credentials: credentials(parsed)?,
+        })
+    }
+
+    /// A client on all endpoints.
+    pub(crate) async fn client(&self) -> Outcome<Client> {
+        self.client_on(self.endpoints.iter().map(String::as_str))
+            .await
+    }
+
+    /// A client on these endpoints alone.
+    pub(crate) async fn client_on<'a>(
+        &self,
+        endpoints: impl Iterator<Item = &'a str>,
+    ) -> Outcome<Client> {
+        self.connect(endpoints)
+            .await
+            .map_err(|error| Failure::call(EXIT_CONNECTION, &error))
+    }
+
+    /// As [`Global::client_on`], with the error of the call itself.
+    pub(crate) async fn connect<'a>(
+        &self,
+        endpoints: impl Iterator<Item = &'a str>,
+    ) -> Result<Client, client::Error> {
+        let endpoints = endpoints
+            .map(Endpoint::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut config = Config::new(endpoints);
+        config.command_timeout = Some(self.command_timeout);
+        config.dial_timeout = self.dial_timeout;
+        config.keepalive_time = self.keepalive_time;
+        config.keepalive_timeout = self.keepalive_timeout;
+        config.credentials = self.credentials.clone();
+        Client::connect(config).await
+    }
+
+    /// `--command-timeout`.
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.command_timeout
+    }
+}
+
+fn variable(flag: &str) -> String {
+    format!("{ENV_PREFIX}{}", flag.to_uppercase().replace('-', "_"))
+}
+
+fn from_environment(parsed: &mut Parsed) -> Outcome {
+    match std::env::var("ETCDCTL_API").as_deref() {
+        Err(_) | Ok("" | "3") => {}
+        Ok("2") => {
+            return Err(Failure::new(
+                EXIT_ERROR,
+                "ETCDCTL_API=2 asks for the v2 API, which this etcdctl does not have; unset it",
+            ));
+        }
+        Ok(other) => {
+            return Err(Failure::new(
+                EXIT_ERROR,
+                format!("unsupported API version: {other}"),
+            ));
+        }
+    }
+    for flag in GLOBAL {
+        let variable = variable(flag.name);
+        // An empty variable counts as unset.
+        let Some(value) = std::env::var(&variable).ok().filter(|v| !v.is_empty()) else {
+            continue;
+        };
+        if parsed.given(flag.name) {
+            return Err(Failure::new(
+                EXIT_ERROR,
+                format!(
+                    "conflicting environment variable {variable} is shadowed by the flag --{}; \
+                     unset the one or leave out the other",
+                    flag.name
+                ),
+            ));
+        }
+        if let Err(reason) = parsed.supply(flag, value) {
+            eprintln!("Warning: {variable} is ignored: {reason}");
+        }
+    }
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let known = GLOBAL.iter().any(|flag| variable(flag.name) == name);
+        if name.starts_with(ENV_PREFIX) && !known && !ENV_OTHER.contains(&&*name) {
+            eprintln!("Warning: {name} is ignored: etcdctl has no such flag");
+        }
+    }
+    Ok(())
+}
+
+fn refuse_tls(parsed: &Parsed) -> Outcome {
+    for name in ["cert", "key", "cacert"] {
+        if parsed.given(name) && parsed.text(name).is_empty() {
+            return Err(Failure::bad_args(format!(
+                "empty string is passed to --{name} option"
+            )));
+        }
+    }
+    let (cert, key) = (parsed.text("cert"), parsed.text("key"));
+    if cert.is_empty() != key.is_empty() {
+        return Err(Failure::bad_args(format!(
+            "KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"
+        )));
+    }
+    let tls =
+        !cert.is_empty() || !parsed.text("cacert").is_empty() || !parsed.bool("insecure-transport");
+    if tls {
+        return Err(Failure::new(
+            EXIT_CONNECTION,
+            "TLS is not built into this etcdctl yet, and plain text instead would be wrong; \
+             use the etcdctl of etcd 3.5 for this cluster",
+        ));
+    }
+    Ok(())
+}
+
+fn credentials(parsed: &Parsed) -> Outcome<Option<Credentials>> {
+    let user = parsed.text("user");
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let (name, password) = if !parsed.text("password").is_empty() {
+        (user, parsed.text("password").to_owned())
+    } else if let Some((name, password)) = user.split_once(':') {
+        (name, password.to_owned())
+    } else {
+        (user, terminal::ask_password("Password: ")?)
+    };
+    // As etcdctl: a user without a name is no user.
+    Ok((!name.is_empty()).then(|| Credentials {
+        name: name.to_owned(),
+        password,
+    }))
+}
+
+/// `took = ...` and the like.
+pub(crate) fn took(since: std::time::Instant) -> String {
+    duration(since.elapsed())
+}

@@ -1,0 +1,202 @@
+//! `snapshot save`: a member's backend into a file. The file appears under its
+//! name only when it is whole, its checksum is right and it is on disk; until
+//! then it is `<name>.part`, and after a failure that is removed.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use client::SnapshotStream;
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    failure::{EXIT_BAD_ARGS, EXIT_INTERRUPTED, Failure, Outcome},
+    flags::Parsed,
+    program::{global, print_all},
+};
+
+/// The database is whole pages, and every page size is a multiple of this, so
+/// a stream with its checksum ends [`CHECKSUM_SIZE`] beyond one.
+const PAGE_SIZE_UNIT: u64 = 512;
+/// A SHA-256 ends the stream.
+const CHECKSUM_SIZE: usize = 32;
+
+/// `etcdctl snapshot save`.
+pub(crate) async fn save(parsed: &mut Parsed) -> Outcome {
+    let [path] = parsed.args.as_slice() else {
+        return Err(Failure::new(
+            EXIT_BAD_ARGS,
+            "snapshot save expects one argument",
+        ));
+    };
+    let path = PathBuf::from(
+        <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path.clone()),
+    );
+    let global = global(parsed)?;
+    if global.endpoints.len() != 1 {
+        return Err(interrupted(format!(
+            "snapshot must be requested to one selected node, not multiple [{}]",
+            global.endpoints.join(" ")
+        )));
+    }
+    let client = global.client().await?;
+    let part = Part::create(&path)?;
+    let work = async {
+        let stream = client
+            .snapshot()
+            .await
+            .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?;
+        part.fill(stream).await
+    };
+    let finished = if global.timeout_given {
+        tokio::time::timeout(global.command_timeout(), work)
+            .await
+            .unwrap_or_else(|_| Err(interrupted("context deadline exceeded")))
+    } else {
+        work.await
+    };
+    part.finish(finished, &path)?;
+    print_all(format!("Snapshot saved at {}\n", path.display()).as_bytes())
+}
+
+fn interrupted(message: impl Into<String>) -> Failure {
+    Failure::new(EXIT_INTERRUPTED, message)
+}
+
+/// The file while it is not complete.
+struct Part {
+    path: PathBuf,
+    file: File,
+}
+
+impl Part {
+    fn create(target: &Path) -> Outcome<Self> {
+        let mut name = target.as_os_str().to_owned();
+        name.push(".part");
+        let path = PathBuf::from(name);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => {
+                let (path, error) = (path.display(), go_text(&error));
+                Err(interrupted(format!(
+                    "could not open {path} (open {path}: {error})"
+                )))
+            }
+        }
+    }
+
+    /// Receives the stream, checks it and brings it to disk.
+    async fn fill(&self, mut stream: SnapshotStream) -> Outcome {
+        let failed =
+            |error: io::Error| interrupted(format!("writing {}: {error}", self.path.display()));
+        let mut progress = None;
+        let mut checksum = Checksum::default();
+        while let Some(response) = stream
+            .message()
+            .await
+            .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?
+        {
+            (&self.file).write_all(&response.blob).map_err(failed)?;
+            checksum.update(&response.blob);
+            progress
+                .get_or_insert_with(|| bar(checksum.size + response.remaining_bytes))
+                .set_position(checksum.size);
+        }
+        if let Some(progress) = progress {
+            progress.finish_and_clear();
+        }
+        checksum.verify()?;
+        self.file.sync_all().map_err(failed)
+    }
+
+    /// Gives the file its name if `result` is good, removes it if not.
+    fn finish(self, result: Outcome, target: &Path) -> Outcome {
+        let renamed = result.and_then(|()| {
+            fs::rename(&self.path, target)
+                .and_then(|()| {
+                    // The new name is on disk only once its directory is.
+                    let parent = target.parent().filter(|path| !path.as_os_str().is_empty());
+                    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+                })
+                .map_err(|error| {
+                    let (from, to) = (self.path.display(), target.display());
+                    interrupted(format!("could not rename {from} to {to} ({error})"))
+                })
+        });
+        if renamed.is_err() {
+            // The failure itself is what the person needs to hear.
+            let _ = fs::remove_file(&self.path);
+        }
+        renamed
+    }
+}
+
+/// A bar for people; nothing when nobody is watching.
+fn bar(total: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template(
+        "{bar:30} {percent:>3}%  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+    ) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Hashes all but the last [`CHECKSUM_SIZE`] bytes, which are the hash.
+#[derive(Default)]
+pub(crate) struct Checksum {
+    hasher: Sha256,
+    /// The last bytes seen, at most [`CHECKSUM_SIZE`] between updates.
+    tail: Vec<u8>,
+    size: u64,
+}
+
+impl Checksum {
+    pub(crate) fn update(&mut self, blob: &[u8]) {
+        self.size += blob.len() as u64;
+        self.tail.extend_from_slice(blob);
+        let hashed = self.tail.len().saturating_sub(CHECKSUM_SIZE);
+        self.hasher.update(&self.tail[..hashed]);
+        self.tail.drain(..hashed);
+    }
+
+    pub(crate) fn verify(self) -> Outcome {
+        if self.size % PAGE_SIZE_UNIT != CHECKSUM_SIZE as u64 {
+            return Err(interrupted(format!(
+                "sha256 checksum not found [bytes: {}]",
+                self.size
+            )));
+        }
+        if self.hasher.finalize().as_slice() != self.tail {
+            return Err(interrupted(
+                "the snapshot's SHA-256 does not match its content: it was damaged on its way; \
+                 save it again",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Go's words for the errors people meet here.
+fn go_text(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "is a directory".into(),
+        io::ErrorKind::NotADirectory => "not a directory".into(),
+        _ => error.to_string(),
+    }
+}

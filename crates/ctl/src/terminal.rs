@@ -1,0 +1,32 @@
+//! The terminal: passwords without echo, and whether someone is watching.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+use crate::failure::{EXIT_IO, Failure, Outcome};
+
+/// Asks for a password, without showing it when stdin is a terminal; otherwise
+/// reads one line of stdin.
+pub(crate) fn ask_password(prompt: &str) -> Outcome<String> {
+    let failed = |error: io::Error| Failure::new(EXIT_IO, format!("reading the password: {error}"));
+    print!("{prompt}");
+    io::stdout().flush().map_err(failed)?;
+    let stdin = io::stdin();
+    let mut line = String::new();
+    if stdin.is_terminal() {
+        let before = tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(|error| failed(error.into()))?;
+        let read = stdin.lock().read_line(&mut line);
+        // The echo comes back whatever happened to the line.
+        let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
+        read.map_err(failed)?;
+        restored.map_err(|error| failed(error.into()))?;
+    } else {
+        stdin.lock().read_line(&mut line).map_err(failed)?;
+    }
+    println!();
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
