@@ -82,7 +82,7 @@ impl Length {
 
     /// Reads a field that is not zero; `None` if no writer writes it.
     pub fn parse(field: u64) -> Option<Self> {
-        let length = Self::of(field & (1 << 56) - 1);
+        let length = Self::of(field & ((1 << 56) - 1));
         (length.record > 0 && length.field() == field).then_some(length)
     }
 

@@ -23,6 +23,7 @@
 //! or its new content; a sync that returned success keeps everything written
 //! before it; a rename is atomic, and durable once its directory is synced.
 
+mod cursor;
 pub mod disk;
 mod error;
 pub mod frame;

@@ -9,30 +9,18 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
-use crc32c::crc32c_append;
+use bytes::Bytes;
 use prost::Message;
 use proto::{raftpb, walpb};
 
 use crate::{
+    cursor::{Cursor, Found},
     disk::{Disk, DiskFile, Mode, OsDisk},
     error::{Damage, Error},
-    frame::{self, Front, LENGTH_BYTES, Length, RecordType, SECTOR_BYTES},
+    frame::RecordType,
     name::{SegmentName, consecutive, segments, segments_from},
-    recovery::{Access, Action, Later, Place, Segment, Witness, decide},
+    recovery::{Access, Action, Later, Segment, decide},
 };
-
-/// A file is read in windows of this many bytes. Data of entries points into
-/// them, so one entry that is kept keeps at most this much (or itself).
-const WINDOW_BYTES: u64 = 1 << 20;
-
-/// How far behind a torn place records are looked at for proof that the place
-/// had been durable. Far beyond what one sync covers.
-const LOOKAHEAD_BYTES: u64 = 16 << 20;
-
-/// How far behind the end of the log a reader looks for bytes that are not
-/// zero. What an interrupted write left further away is cleared all the same.
-const BEYOND_END_BYTES: u64 = 1 << 20;
 
 /// A segment opened for reading or writing.
 #[derive(Debug, Clone)]
@@ -60,7 +48,7 @@ impl OpenSegment {
         })
     }
 
-    fn corrupt(&self, offset: u64, damage: Damage) -> Error {
+    pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {
         Error::Corrupt {
             path: self.path.clone(),
             offset,
@@ -94,12 +82,42 @@ impl At<'_> {
     }
 
     fn message<M: Message + Default>(&self, what: &'static str) -> Result<M, Error> {
-        M::decode(self.data.clone()).map_err(|e| {
-            self.corrupt(Damage::Message {
-                what,
-                detail: e.to_string(),
-            })
-        })
+        M::decode(self.data.clone()).map_err(|e| self.implausible(what, e.to_string()))
+    }
+
+    fn implausible(&self, what: &'static str, detail: impl Into<String>) -> Error {
+        let detail = detail.into();
+        self.corrupt(Damage::Message { what, detail })
+    }
+
+    /// An entry. The checksum does not cover the type of a record, so what
+    /// raft could not have written is refused here: it may be a hard state
+    /// whose type has turned into that of an entry, and would cut the log.
+    fn entry(&self) -> Result<raftpb::Entry, Error> {
+        const WHAT: &str = "raft entry";
+        let entry: raftpb::Entry = self.message(WHAT)?;
+        if raftpb::EntryType::try_from(entry.r#type).is_err() {
+            return Err(self.implausible(WHAT, format!("unknown entry type {}", entry.r#type)));
+        }
+        if entry.index == 0 || entry.term == 0 {
+            return Err(self.implausible(WHAT, "it has no index or no term"));
+        }
+        Ok(entry)
+    }
+
+    /// A hard state, likewise, after the one before.
+    fn state(&self, before: Option<&raftpb::HardState>) -> Result<raftpb::HardState, Error> {
+        const WHAT: &str = "hard state";
+        let state: raftpb::HardState = self.message(WHAT)?;
+        if self.data.len() > state.encoded_len() {
+            return Err(self.implausible(WHAT, "it has more fields than a hard state"));
+        }
+        let least = before.map_or(1, |before| before.term);
+        if state.term < least {
+            let detail = format!("its term {} is below {least}", state.term);
+            return Err(self.implausible(WHAT, detail));
+        }
+        Ok(state)
     }
 }
 
@@ -176,254 +194,6 @@ pub(crate) fn walk(
     Ok(end)
 }
 
-/// What can be believed of a torn record.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    length: Length,
-    kind: i64,
-    crc: u32,
-}
-
-enum Found {
-    Record {
-        kind: RecordType,
-        data: Bytes,
-        crc: u32,
-        length: Length,
-    },
-    End,
-    Torn(Option<Known>),
-    Broken(Damage),
-}
-
-impl Found {
-    fn place(&self) -> Place {
-        match self {
-            Self::Record { .. } => Place::Whole,
-            Self::End => Place::End,
-            Self::Torn(_) => Place::Torn,
-            Self::Broken(_) => Place::Broken,
-        }
-    }
-
-    /// Why a place that looks torn is refused as damage: it was durable.
-    fn damage(&self) -> Damage {
-        let detail = "bytes are missing from a record that had been synced".into();
-        Damage::Message {
-            what: "whole record",
-            detail,
-        }
-    }
-}
-
-/// A window that moves over one segment.
-struct Cursor<'a> {
-    segment: &'a OpenSegment,
-    position: Segment,
-    len: u64,
-    window: Bytes,
-    start: u64,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(segment: &'a OpenSegment, position: Segment) -> Result<Self, Error> {
-        let len = segment
-            .file
-            .len()
-            .map_err(|e| Error::io("examine", &segment.path, e))?;
-        Ok(Self {
-            segment,
-            position,
-            len,
-            window: Bytes::new(),
-            start: 0,
-        })
-    }
-
-    /// Moves the window so that it holds `n` bytes at `offset`, or what the
-    /// file has of them; gives their place in the window.
-    fn load(&mut self, offset: u64, n: u64) -> Result<(usize, usize), Error> {
-        let n = n.min(self.len.saturating_sub(offset));
-        let held = self.start..=self.start + self.window.len() as u64;
-        if !(held.contains(&offset) && held.contains(&(offset + n))) {
-            let want = n.max(WINDOW_BYTES).min(self.len.saturating_sub(offset));
-            let mut buf = BytesMut::zeroed(want as usize);
-            let mut got = 0;
-            while got < buf.len() {
-                let read = self
-                    .segment
-                    .file
-                    .read_at(&mut buf[got..], offset + got as u64)
-                    .map_err(|e| Error::io("read", &self.segment.path, e))?;
-                if read == 0 {
-                    break;
-                }
-                got += read;
-            }
-            buf.truncate(got);
-            self.window = buf.freeze();
-            self.start = offset;
-        }
-        let at = (offset - self.start) as usize;
-        Ok((at, self.window.len().min(at + n as usize)))
-    }
-
-    fn view(&mut self, offset: u64, n: u64) -> Result<&[u8], Error> {
-        let (from, to) = self.load(offset, n)?;
-        Ok(&self.window[from..to])
-    }
-
-    fn slice(&mut self, offset: u64, n: u64) -> Result<Bytes, Error> {
-        let (from, to) = self.load(offset, n)?;
-        Ok(self.window.slice(from..to))
-    }
-
-    /// What lies at `offset`, where `crc` is the checksum so far.
-    fn examine(&mut self, offset: u64, crc: u32) -> Result<Found, Error> {
-        let field = match <[u8; 8]>::try_from(self.view(offset, LENGTH_BYTES)?) {
-            Ok(bytes) => u64::from_le_bytes(bytes),
-            Err(_) => {
-                let zero = self.view(offset, LENGTH_BYTES)?.iter().all(|&b| b == 0);
-                return Ok(if zero { Found::End } else { Found::Torn(None) });
-            }
-        };
-        if field == 0 {
-            return self.examine_end(offset + LENGTH_BYTES);
-        }
-        let Some(length) = Length::parse(field) else {
-            return Ok(Found::Broken(Damage::Length { field }));
-        };
-        let body = offset + LENGTH_BYTES;
-        if length.record + length.pad > self.len - body {
-            // Enough for the front of any record.
-            let shown = self.slice(body, 64)?;
-            return Ok(match believe(&shown, body, length) {
-                Front::Contradicts => Found::Broken(Damage::Length { field }),
-                Front::Fits { .. } | Front::Unknown => Found::Torn(None),
-            });
-        }
-        let bytes = self.slice(body, length.record + length.pad)?;
-        let damage = match frame::decode(bytes.slice(..length.record as usize)) {
-            Ok(record) => match judge(offset, crc, record) {
-                Ok((kind, data, crc)) => {
-                    return Ok(Found::Record {
-                        kind,
-                        data,
-                        crc,
-                        length,
-                    });
-                }
-                Err(damage) => damage,
-            },
-            Err(e) => Damage::Message {
-                what: "log record",
-                detail: e.to_string(),
-            },
-        };
-        let looks_torn = frame::first_zero_piece(&bytes, body).is_some()
-            && matches!(damage, Damage::Checksum { .. } | Damage::Message { .. });
-        Ok(match (looks_torn, believe(&bytes, body, length)) {
-            (true, Front::Fits { kind, crc }) => Found::Torn(Some(Known { length, kind, crc })),
-            (true, Front::Unknown) => Found::Torn(None),
-            (_, Front::Contradicts) => Found::Broken(Damage::Length { field }),
-            (false, _) => Found::Broken(damage),
-        })
-    }
-
-    /// Behind a length field of zero. A lost sector is zero to its end, so
-    /// data in the same sector means that the field itself was changed; data
-    /// in a later sector may be the rest of a torn write.
-    fn examine_end(&mut self, behind: u64) -> Result<Found, Error> {
-        let sector_end = behind.next_multiple_of(SECTOR_BYTES);
-        if self
-            .view(behind, sector_end - behind)?
-            .iter()
-            .any(|&b| b != 0)
-        {
-            return Ok(Found::Broken(Damage::ZeroLength));
-        }
-        let beyond = self.position == Segment::Last
-            && self
-                .view(sector_end, BEYOND_END_BYTES)?
-                .iter()
-                .any(|&b| b != 0);
-        Ok(if beyond {
-            Found::Torn(None)
-        } else {
-            Found::End
-        })
-    }
-
-    /// Looks behind a torn record whose length and checksum are known.
-    fn later(&mut self, offset: u64, torn: Known) -> Result<Later, Error> {
-        let mut witness = Witness::new(RecordType::from_number(torn.kind));
-        let mut crc = torn.crc;
-        let mut at = offset + torn.length.frame();
-        while at < offset.saturating_add(LOOKAHEAD_BYTES) {
-            let Ok(field) = <[u8; 8]>::try_from(self.view(at, LENGTH_BYTES)?) else {
-                break;
-            };
-            let Some(length) = Length::parse(u64::from_le_bytes(field)) else {
-                break;
-            };
-            if length.frame() > self.len - at {
-                break;
-            }
-            let bytes = self.slice(at + LENGTH_BYTES, length.record)?;
-            let Ok(record) = frame::decode(bytes) else {
-                break;
-            };
-            let Ok((kind, _, next)) = judge(at, crc, record) else {
-                break;
-            };
-            if witness.see(kind) == Later::Durable {
-                return Ok(Later::Durable);
-            }
-            crc = next;
-            at += length.frame();
-        }
-        Ok(Later::Silent)
-    }
-}
-
-/// Reads the front of a record as far as no sector is missing.
-fn believe(bytes: &[u8], offset: u64, length: Length) -> Front {
-    let whole = frame::first_zero_piece(bytes, offset).unwrap_or(bytes.len());
-    let shown = whole.min(usize::try_from(length.record).unwrap_or(usize::MAX));
-    frame::front(&bytes[..shown], length.record)
-}
-
-/// Checks a record against the checksum so far; gives its type, data and the
-/// checksum behind it.
-fn judge(offset: u64, crc: u32, record: walpb::Record) -> Result<(RecordType, Bytes, u32), Damage> {
-    let data = record.data.unwrap_or_default();
-    if record.r#type == RecordType::Crc as i64 {
-        // A reader may begin at any segment; before the first record there is
-        // nothing to compare with.
-        if crc != 0 && crc != record.crc {
-            return Err(Damage::Chain {
-                stored: record.crc,
-                found: crc,
-            });
-        }
-        return Ok((RecordType::Crc, data, record.crc));
-    }
-    if offset == 0 {
-        return Err(Damage::NoHead);
-    }
-    let found = crc32c_append(crc, &data);
-    if found != record.crc {
-        return Err(Damage::Checksum {
-            stored: record.crc,
-            found,
-        });
-    }
-    match RecordType::from_number(record.r#type) {
-        Some(kind) => Ok((kind, data, found)),
-        None => Err(Damage::RecordType(record.r#type)),
-    }
-}
-
 /// What a log says, from a snapshot on.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
@@ -448,7 +218,7 @@ impl Replay {
         match at.kind {
             RecordType::Entry => self.take_entry(&at),
             RecordType::State => {
-                self.state = Some(at.message("hard state")?);
+                self.state = Some(at.state(self.state.as_ref())?);
                 Ok(())
             }
             RecordType::Snapshot => self.take_snapshot(&at),
@@ -471,7 +241,7 @@ impl Replay {
 
     /// A later entry overrides the one of its index and all behind it.
     fn take_entry(&mut self, at: &At<'_>) -> Result<(), Error> {
-        let entry: raftpb::Entry = at.message("raft entry")?;
+        let entry = at.entry()?;
         if entry.index <= self.at.index {
             return Ok(());
         }
@@ -487,6 +257,17 @@ impl Replay {
             }));
         };
         self.entries.truncate(slot);
+        let least = self
+            .entries
+            .last()
+            .map_or(self.at.term, |before| before.term);
+        if entry.term < least {
+            let detail = format!(
+                "its term {} is below {least}, that of the one before",
+                entry.term
+            );
+            return Err(at.implausible("raft entry", detail));
+        }
         self.entries.push(entry);
         Ok(())
     }
@@ -585,7 +366,7 @@ pub fn verify(dir: &Path, at: walpb::Snapshot) -> Result<raftpb::HardState, Erro
     let index = at.index;
     let mut replay = Replay::from(at);
     walk(&files, Access::Read, &mut |at| match at.kind {
-        RecordType::Entry => at.message::<raftpb::Entry>("raft entry").map(drop),
+        RecordType::Entry => at.entry().map(drop),
         _ => replay.take(at),
     })?;
     replay.required_metadata(&files[0])?;
@@ -617,15 +398,16 @@ pub fn valid_snapshots_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<walpb::Snap
     consecutive(dir, &names)?;
     let files = open_all(disk, dir, names)?;
     let mut snapshots: Vec<walpb::Snapshot> = Vec::new();
-    let mut commit = 0;
+    let mut state: Option<raftpb::HardState> = None;
     walk(&files, Access::Read, &mut |at| {
         match at.kind {
             RecordType::Snapshot => snapshots.push(at.message("snapshot record")?),
-            RecordType::State => commit = at.message::<raftpb::HardState>("hard state")?.commit,
+            RecordType::State => state = Some(at.state(state.as_ref())?),
             RecordType::Entry | RecordType::Metadata | RecordType::Crc => {}
         }
         Ok(())
     })?;
+    let commit = state.unwrap_or_default().commit;
     snapshots.retain(|snapshot| snapshot.index <= commit);
     Ok(snapshots)
 }

@@ -1,0 +1,343 @@
+//! A disk in memory that crashes on request. What was not synced survives in
+//! any mixture of sectors of 512 bytes; names survive in the order they were
+//! made, up to some point at or behind the last sync of a directory.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+};
+
+use wal::disk::{Disk, DiskFile, Mode};
+
+const SECTOR: usize = 512;
+
+/// A small generator of our own: the same seed crashes the same way for ever.
+#[derive(Debug, Clone)]
+pub(crate) struct Seed(pub(crate) u64);
+
+impl Seed {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+}
+
+/// What happens at the chosen operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The machine dies; the operation may have happened in part.
+    Crash,
+    /// This sync fails, and what it covered is lost or kept as chance has it;
+    /// the machine lives on.
+    FailedSync,
+    /// This operation finds no space.
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+}
+
+impl Inode {
+    /// What a crash leaves: each sector old or new, each length old or new.
+    fn settle(&mut self, seed: &mut Seed) {
+        let (old, new) = (&self.durable, &self.current);
+        let len = if seed.below(2) == 0 {
+            old.len()
+        } else {
+            new.len()
+        };
+        // A whole write is lost or kept more often than torn.
+        let style = seed.below(4);
+        let mut left = vec![0; len];
+        for (i, sector) in left.chunks_mut(SECTOR).enumerate() {
+            let take_new = match style {
+                0 => false,
+                1 => true,
+                _ => seed.below(2) == 0,
+            };
+            let from = if take_new { new } else { old };
+            let start = (i * SECTOR).min(from.len());
+            let bytes = &from[start..from.len().min(start + sector.len())];
+            sector[..bytes.len()].copy_from_slice(bytes);
+        }
+        self.durable.clone_from(&left);
+        self.current = left;
+    }
+}
+
+type SharedInode = Arc<Mutex<Inode>>;
+
+#[derive(Debug, Clone)]
+enum NameOp {
+    Link(PathBuf, SharedInode),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    RemoveDir(PathBuf),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: BTreeMap<PathBuf, SharedInode>,
+    durable_names: BTreeMap<PathBuf, SharedInode>,
+    journal: Vec<NameOp>,
+    inodes: Vec<SharedInode>,
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+    dead: bool,
+    seed: u64,
+}
+
+fn apply(names: &mut BTreeMap<PathBuf, SharedInode>, op: &NameOp) {
+    match op {
+        NameOp::Link(path, inode) => {
+            names.insert(path.clone(), Arc::clone(inode));
+        }
+        NameOp::Rename(from, to) => {
+            let moved: Vec<_> = names
+                .keys()
+                .filter(|p| p.starts_with(from))
+                .cloned()
+                .collect();
+            for path in moved {
+                let rest = path.strip_prefix(from).unwrap();
+                let new = if rest.as_os_str().is_empty() {
+                    to.clone()
+                } else {
+                    to.join(rest)
+                };
+                let inode = names.remove(&path).unwrap();
+                names.insert(new, inode);
+            }
+        }
+        NameOp::Remove(path) => {
+            names.remove(path);
+        }
+        NameOp::RemoveDir(dir) => names.retain(|path, _| !path.starts_with(dir)),
+    }
+}
+
+/// The disk. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
+
+fn dead() -> io::Error {
+    io::Error::other("the machine is dead")
+}
+
+impl SimulatedDisk {
+    /// Lets `fault` happen at the operation of that number, counted from now.
+    pub(crate) fn arm(&self, at: u64, fault: Fault, seed: u64) {
+        let mut state = self.0.lock().unwrap();
+        state.operations = 0;
+        state.fault = Some((at, fault));
+        state.seed = seed;
+    }
+
+    /// Operations that change something, since [`arm`](Self::arm).
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
+    }
+
+    /// Loses what a power failure loses, and lives again without faults.
+    pub(crate) fn crash(&self, seed: &mut Seed) {
+        let mut state = self.0.lock().unwrap();
+        for inode in &state.inodes {
+            inode.lock().unwrap().settle(seed);
+        }
+        let kept = seed.below(state.journal.len() as u64 + 1) as usize;
+        let journal = std::mem::take(&mut state.journal);
+        let mut names = std::mem::take(&mut state.durable_names);
+        for op in &journal[..kept] {
+            apply(&mut names, op);
+        }
+        state.durable_names = names.clone();
+        state.names = names;
+        state.dead = false;
+        state.fault = None;
+    }
+
+    /// Counts an operation that changes something; says what befalls it.
+    fn step(&self, state: &mut State, sync: bool) -> io::Result<Option<Fault>> {
+        if state.dead {
+            return Err(dead());
+        }
+        state.operations += 1;
+        match state.fault {
+            Some((at, fault)) if state.operations >= at => match fault {
+                Fault::Crash => {
+                    state.dead = true;
+                    Ok(Some(fault))
+                }
+                Fault::FailedSync if sync => {
+                    state.fault = None;
+                    Ok(Some(fault))
+                }
+                Fault::FailedSync => Ok(None),
+                Fault::Full if !sync => Err(io::ErrorKind::StorageFull.into()),
+                Fault::Full => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn name_op(&self, op: NameOp) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let fault = self.step(&mut state, true)?;
+        apply(&mut state.names, &op);
+        state.journal.push(op);
+        if fault == Some(Fault::Crash) {
+            Err(dead())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.0.lock().unwrap();
+        let names = state.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(names
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect())
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
+        if let Mode::Create(_) = mode {
+            let inode = SharedInode::default();
+            self.0.lock().unwrap().inodes.push(Arc::clone(&inode));
+            self.name_op(NameOp::Link(path.into(), inode))?;
+        }
+        let state = self.0.lock().unwrap();
+        let inode = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let inode = Arc::clone(inode);
+        Ok(Box::new(SimulatedFile {
+            disk: self.clone(),
+            inode,
+            locked: AtomicBool::default(),
+        }))
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.name_op(NameOp::Rename(from.into(), to.into()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.name_op(NameOp::Remove(path.into()))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.name_op(NameOp::RemoveDir(dir.into()))
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        match self.step(&mut state, true)? {
+            Some(Fault::Crash) => Err(dead()),
+            Some(_) => Err(io::Error::other("sync failed")),
+            None => {
+                state.durable_names = state.names.clone();
+                state.journal.clear();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    inode: SharedInode,
+    locked: AtomicBool,
+}
+
+impl SimulatedFile {
+    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut state = self.disk.0.lock().unwrap();
+        let fault = self.disk.step(&mut state, false)?;
+        change(&mut self.inode.lock().unwrap().current);
+        if fault == Some(Fault::Crash) {
+            Err(dead())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let inode = self.inode.lock().unwrap();
+        let rest = inode.current.get(offset as usize..).unwrap_or_default();
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.change(|content| {
+            let end = offset as usize + buf.len();
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[offset as usize..end].copy_from_slice(buf);
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock().unwrap();
+        let fault = self.disk.step(&mut state, true)?;
+        let mut inode = self.inode.lock().unwrap();
+        match fault {
+            Some(Fault::Crash) => Err(dead()),
+            Some(_) => {
+                // As Linux has it: the pages count as clean from now on.
+                let mut seed = Seed(state.seed);
+                let seen = inode.current.clone();
+                inode.settle(&mut seed);
+                inode.current = seen;
+                Err(io::Error::other("sync failed"))
+            }
+            None => {
+                let current = inode.current.clone();
+                inode.durable = current;
+                Ok(())
+            }
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.inode.lock().unwrap().current.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(|content| content.resize(len as usize, 0))
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.change(|content| {
+            if content.len() < len as usize {
+                content.resize(len as usize, 0);
+            }
+        })
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(!self.locked.swap(true, Ordering::Relaxed))
+    }
+}
