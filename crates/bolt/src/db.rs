@@ -1,0 +1,509 @@
+//! An open database: the file, its lock, the current committed state, and who looks at which state. Opening for writing
+//! rebuilds the free pages by walking all that is reachable and trusts no stored list; it never changes the file unless
+//! the file is empty.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::disk::{Disk, FileDisk};
+use crate::error::Error;
+use crate::freespace::FreeSpace;
+use crate::meta::{self, META_END, Meta, NO_FREELIST};
+use crate::page::{FLAG_FREELIST, FLAG_LEAF, Pages};
+use crate::read::ReadTx;
+use crate::walk;
+use crate::write::WriteTx;
+
+/// A message for the operator about something that takes long or was mended.
+pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// Take a shared lock and refuse every write.
+    pub read_only: bool,
+    /// Do not wait for the disk; a crash may then lose or destroy the database. For files that are made anew.
+    pub no_sync: bool,
+    /// Page size in bytes of a database that is created; the system's page size where not given.
+    pub page_size: Option<u32>,
+    /// How long to try for the file lock; `None` waits for ever, as etcd does.
+    pub lock_timeout: Option<Duration>,
+    /// Bytes of address space to reserve for reading; more are mapped when the file outgrows it.
+    pub initial_mmap_size: u64,
+    /// Bytes that the file is extended by beyond what is needed, when it must grow.
+    pub growth_step: u64,
+    /// Called once when the lock has been waited for [`LOCK_WARN_AFTER`].
+    pub warn: Option<Warn>,
+}
+
+/// How long a lock is waited for in silence. etcd's own figure.
+pub const LOCK_WARN_AFTER: Duration = Duration::from_secs(10);
+/// Pause between two tries for the lock. bbolt's own figure.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// bbolt's growth step since 1.3.7.
+const GROWTH_STEP: u64 = 16 << 20;
+/// The least address space that a writable database reserves.
+const MIN_MAP: u64 = 64 << 20;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            read_only: false,
+            no_sync: false,
+            page_size: None,
+            lock_timeout: None,
+            initial_mmap_size: 0,
+            growth_step: GROWTH_STEP,
+            warn: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("read_only", &self.read_only)
+            .field("no_sync", &self.no_sync)
+            .field("page_size", &self.page_size)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("initial_mmap_size", &self.initial_mmap_size)
+            .field("growth_step", &self.growth_step)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A database. Clones share it; the file is closed and its lock given back when the last clone, read transaction and
+/// write transaction is gone.
+#[derive(Clone)]
+pub struct Db {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) path: PathBuf,
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) page_size: u32,
+    pub(crate) read_only: bool,
+    pub(crate) no_sync: AtomicBool,
+    pub(crate) growth_step: u64,
+    shared: Mutex<Shared>,
+    /// The writer's belongings; taken out while a write transaction is open.
+    writer: Mutex<Option<Box<Writer>>>,
+    writer_back: Condvar,
+    /// Free pages of a database opened for reading, counted when first asked for.
+    free_read_only: OnceLock<u64>,
+}
+
+/// What readers take their snapshot from. Locked for moments only, never across a disk operation.
+pub(crate) struct Shared {
+    pub(crate) meta: Meta,
+    pub(crate) pages: Arc<Pages>,
+    /// Open snapshots by transaction id.
+    pub(crate) readers: BTreeMap<u64, usize>,
+    pub(crate) free_pages: u64,
+    pub(crate) failed: Option<Arc<Error>>,
+}
+
+/// What the one writer works with.
+pub(crate) struct Writer {
+    pub(crate) space: FreeSpace,
+    /// Pages of the stored freelist of the state that was opened; given up by the first commit.
+    pub(crate) stored_freelist: Option<(u64, u64)>,
+    /// The current meta stands on the page that the next one goes to (so in a streamed image); it is copied to its
+    /// own page before the first commit.
+    pub(crate) misplaced_meta: bool,
+    pub(crate) file_len: u64,
+    pub(crate) buf: Vec<u8>,
+    pub(crate) runs: Vec<(u64, u64)>,
+}
+
+impl Db {
+    /// Opens the database at `path`. A missing or empty file becomes an empty database unless `read_only`.
+    ///
+    /// Waits for the file lock as [`Options::lock_timeout`] says. Fails on a file that is no bbolt database, is shorter
+    /// than its meta page says, or (when opened for writing) refers to a page twice.
+    pub fn open(path: &Path, opts: Options) -> Result<Db, Error> {
+        let io = |op: &str, e: io::Error| io_error(path, op, e);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!opts.read_only)
+            .create(!opts.read_only)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| io("opening", e))?;
+        lock(path, &file, &opts)?;
+        let fresh = file
+            .metadata()
+            .map_err(|e| io("reading the length", e))?
+            .len()
+            == 0;
+        let db = Db::open_on(path, FileDisk(file), opts)?;
+        if fresh && let Some(parent) = path.parent() {
+            // The new name must survive a crash as well.
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            File::open(parent)
+                .and_then(|dir| dir.sync_all())
+                .map_err(|e| io("syncing the directory", e))?;
+        }
+        Ok(db)
+    }
+
+    /// Opens the database on `disk`, without a file lock; `name` stands for its path in messages.
+    pub fn open_on(name: &Path, disk: impl Disk, opts: Options) -> Result<Db, Error> {
+        let io = |op: &str, e: io::Error| io_error(name, op, e);
+        let mut len = disk.len().map_err(|e| io("reading the length", e))?;
+        if !opts.read_only
+            && never_written(&disk, len).map_err(|e| io("reading the meta pages", e))?
+        {
+            create(&disk, &opts).map_err(|e| io("creating", e))?;
+            len = disk.len().map_err(|e| io("reading the length", e))?;
+        }
+        let found = meta::find(&disk, len);
+        let bad = |why: String| Error::NotADatabase {
+            path: name.to_owned(),
+            why,
+        };
+        let meta = found.current().map_err(bad)?;
+        let expected = meta
+            .hwm
+            .checked_mul(u64::from(meta.page_size))
+            .unwrap_or(u64::MAX);
+        if expected > len {
+            return Err(Error::Truncated {
+                path: name.to_owned(),
+                expected,
+                found: len,
+            });
+        }
+        if meta.root < 2 || meta.root >= meta.hwm {
+            return Err(bad(format!(
+                "the root page {} lies outside 2..{}",
+                meta.root, meta.hwm
+            )));
+        }
+        let map_len = if opts.read_only {
+            len
+        } else {
+            opts.initial_mmap_size
+                .max(MIN_MAP)
+                .max(len.saturating_mul(2).next_multiple_of(4096))
+        };
+        let map = disk.map(map_len).map_err(|e| io("mapping", e))?;
+        let pages = Arc::new(Pages {
+            map: Arc::new(map),
+            page_size: meta.page_size,
+            hwm: meta.hwm,
+        });
+        let mut free_pages = 0;
+        let writer = if opts.read_only {
+            None
+        } else {
+            let own_slot = &found.slots[(meta.txid % 2) as usize];
+            let mut writer = Writer {
+                space: FreeSpace::default(),
+                stored_freelist: None,
+                misplaced_meta: !matches!(own_slot, Ok((m, _)) if m.txid == meta.txid),
+                file_len: len,
+                buf: Vec::new(),
+                runs: Vec::new(),
+            };
+            let mut used = walk::reachable(&pages, meta.root)?;
+            if meta.freelist != NO_FREELIST
+                && let Ok((FLAG_FREELIST, _, overflow, _)) = pages.run(meta.freelist)
+            {
+                let run = (meta.freelist, 1 + u64::from(overflow));
+                for page in run.0..run.0 + run.1 {
+                    if !used.insert(page) {
+                        return Err(
+                            pages.corrupt(page, "the page is both data and part of the freelist")
+                        );
+                    }
+                }
+                writer.stored_freelist = Some(run);
+            }
+            for (start, len) in used.gaps(meta.hwm) {
+                writer.space.add(start, len);
+            }
+            free_pages = writer.space.free_pages();
+            Some(Box::new(writer))
+        };
+        let shared = Shared {
+            meta,
+            pages,
+            readers: BTreeMap::new(),
+            free_pages,
+            failed: None,
+        };
+        Ok(Db {
+            inner: Arc::new(Inner {
+                path: name.to_owned(),
+                disk: Box::new(disk),
+                page_size: meta.page_size,
+                read_only: opts.read_only,
+                no_sync: AtomicBool::new(opts.no_sync),
+                growth_step: opts.growth_step,
+                shared: Mutex::new(shared),
+                writer: Mutex::new(writer),
+                writer_back: Condvar::new(),
+                free_read_only: OnceLock::new(),
+            }),
+        })
+    }
+
+    /// The path it was opened at.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// A snapshot of the last committed state. Never waits for the writer; costs one short lock, clones of it cost none.
+    pub fn begin_read(&self) -> ReadTx {
+        let mut shared = self.inner.shared();
+        let (meta, pages) = (shared.meta, shared.pages.clone());
+        *shared.readers.entry(meta.txid).or_insert(0) += 1;
+        drop(shared);
+        ReadTx::new(self.inner.clone(), meta, pages)
+    }
+
+    /// The one write transaction; waits until an open one has ended. Fails on a read-only database and after a failed
+    /// commit.
+    pub fn begin_write(&self) -> Result<WriteTx, Error> {
+        if self.inner.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let mut slot = self
+            .inner
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let writer = loop {
+            match slot.take() {
+                Some(writer) => break writer,
+                None => {
+                    slot = self
+                        .inner
+                        .writer_back
+                        .wait(slot)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        };
+        drop(slot);
+        WriteTx::new(self.inner.clone(), writer)
+    }
+
+    /// Size in bytes as etcd reports it (`dbSize`): high-water mark times page size. The file itself is longer by up to
+    /// [`Options::growth_step`].
+    pub fn size(&self) -> u64 {
+        self.inner.shared().meta.hwm * u64::from(self.inner.page_size)
+    }
+
+    /// Bytes of [`Db::size`] that are not free pages. Pages that the last commit replaced still count as used until the
+    /// next write transaction begins, as in etcd.
+    pub fn size_in_use(&self) -> u64 {
+        let shared = self.inner.shared();
+        let hwm = shared.meta.hwm;
+        let free = if self.inner.read_only {
+            let (pages, root) = (shared.pages.clone(), shared.meta.root);
+            drop(shared);
+            *self.inner.free_read_only.get_or_init(|| {
+                let used = walk::reachable(&pages, root);
+                used.map_or(0, |used| used.gaps(hwm).iter().map(|(_, len)| len).sum())
+            })
+        } else {
+            shared.free_pages
+        };
+        (hwm - free) * u64::from(self.inner.page_size)
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_len(&self) -> Result<u64, Error> {
+        self.inner
+            .disk
+            .len()
+            .map_err(|e| io_error(&self.inner.path, "reading the length", e))
+    }
+
+    /// Page size in bytes.
+    pub fn page_size(&self) -> u32 {
+        self.inner.page_size
+    }
+
+    /// Snapshots that are held by read transactions; clones of one count once.
+    pub fn open_readers(&self) -> usize {
+        self.inner.shared().readers.values().sum()
+    }
+
+    /// Waits until everything committed is durable; of use with [`Options::no_sync`] only.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.inner
+            .disk
+            .sync()
+            .map_err(|e| io_error(&self.inner.path, "fdatasync", e))
+    }
+
+    pub(crate) fn set_no_sync(&self, no_sync: bool) {
+        self.inner.no_sync.store(no_sync, Ordering::Relaxed);
+    }
+
+    /// Runs `look` on the writer's list of unused page runs and a snapshot of the same state.
+    pub(crate) fn with_unused<T>(
+        &self,
+        look: impl FnOnce(&ReadTx, Vec<(u64, u64)>) -> T,
+    ) -> Option<T> {
+        if self.inner.read_only {
+            return None;
+        }
+        let mut slot = self
+            .inner
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while slot.is_none() {
+            slot = self
+                .inner
+                .writer_back
+                .wait(slot)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let writer = slot.as_ref()?;
+        let mut unused = writer.space.unused();
+        unused.extend(writer.stored_freelist);
+        Some(look(&self.begin_read(), unused))
+    }
+}
+
+impl Inner {
+    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn writer_back(&self, writer: Box<Writer>) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        self.writer_back.notify_one();
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn io_error(path: &Path, op: &str, source: io::Error) -> Error {
+    Error::Io {
+        path: path.to_owned(),
+        op: op.to_owned(),
+        source: Arc::new(source),
+    }
+}
+
+fn lock(path: &Path, file: &File, opts: &Options) -> Result<(), Error> {
+    let operation = if opts.read_only {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    let begin = Instant::now();
+    let mut warned = false;
+    loop {
+        match flock(file, operation) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(io_error(path, "locking", e.into())),
+        }
+        let waited = begin.elapsed();
+        if opts.lock_timeout.is_some_and(|limit| waited >= limit) {
+            return Err(Error::Locked {
+                path: path.to_owned(),
+                waited,
+            });
+        }
+        if waited >= LOCK_WARN_AFTER && !warned {
+            warned = true;
+            if let Some(warn) = &opts.warn {
+                warn(&format!(
+                    "still waiting for the lock of {} after {} s; another process uses the database",
+                    path.display(),
+                    waited.as_secs()
+                ));
+            }
+        }
+        let left = opts
+            .lock_timeout
+            .map_or(LOCK_RETRY, |limit| limit.saturating_sub(waited));
+        std::thread::sleep(LOCK_RETRY.min(left));
+    }
+}
+
+/// True for an empty file and for what a crash during creation leaves: four pages at most, with nothing on the meta
+/// pages. There is nothing in such a file that could be lost.
+fn never_written(disk: &dyn Disk, len: u64) -> io::Result<bool> {
+    if len == 0 {
+        return Ok(true);
+    }
+    if len > 4 * (1024 << 14) {
+        return Ok(false);
+    }
+    // The smallest page size puts meta 1 at 512; a created file of page size p is 4p long, its metas lie in the first
+    // half.
+    let mut head = vec![0u8; (len / 2) as usize];
+    disk.pread(0, &mut head)?;
+    Ok(head.iter().all(|b| *b == 0))
+}
+
+/// Writes the four pages of an empty database, the meta pages last.
+fn create(disk: &dyn Disk, opts: &Options) -> io::Result<()> {
+    let page_size = opts
+        .page_size
+        .unwrap_or_else(|| rustix::param::page_size() as u32);
+    if !page_size.is_power_of_two() || !(1024..=1024 << 14).contains(&page_size) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the page size must be a power of two from 1024",
+        ));
+    }
+    let ps = page_size as usize;
+    disk.set_len(0)?;
+    let mut data = vec![0u8; 2 * ps];
+    data[0..8].copy_from_slice(&2u64.to_le_bytes());
+    data[8..10].copy_from_slice(&FLAG_FREELIST.to_le_bytes());
+    data[ps..ps + 8].copy_from_slice(&3u64.to_le_bytes());
+    data[ps + 8..ps + 10].copy_from_slice(&FLAG_LEAF.to_le_bytes());
+    disk.pwrite(2 * ps as u64, &data)?;
+    if !opts.no_sync {
+        disk.sync()?;
+    }
+    let mut metas = vec![0u8; 2 * ps];
+    for id in 0..2u64 {
+        let meta = Meta {
+            page_size,
+            root: 3,
+            sequence: 0,
+            freelist: 2,
+            hwm: 4,
+            txid: id,
+        };
+        let at = id as usize * ps;
+        metas[at..at + META_END].copy_from_slice(&meta.encode(id));
+    }
+    disk.pwrite(0, &metas)?;
+    if !opts.no_sync {
+        disk.sync()?;
+    }
+    Ok(())
+}

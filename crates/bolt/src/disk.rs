@@ -1,0 +1,171 @@
+//! Where bytes come from and go to. The write path speaks to a [`Disk`], the read path looks at a [`Map`]; a file is the
+//! usual pair, memory the other. Nothing here knows what a page means. A `Map` never reaches past what its disk promised
+//! to hold, and a file's map is only ever read below the length the file had when the bytes were committed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// The storage under a database. Offsets and lengths are bytes. All calls may come from several threads; writes and
+/// `set_len` come from one at a time.
+pub trait Disk: Send + Sync + 'static {
+    /// Fills `buf` from `offset`; fails with `UnexpectedEof` past the end.
+    fn pread(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `data` at `offset`, extending the store where needed.
+    fn pwrite(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Returns when everything written before is durable, the length included.
+    fn sync(&self) -> io::Result<()>;
+    /// Present length.
+    fn len(&self) -> io::Result<u64>;
+    /// True when nothing is stored.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Extends (with zeros) or shortens the store.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// A view of the first `len` bytes at least. Bytes beyond the present length may be promised but must not be read;
+    /// later writes show through.
+    fn map(&self, len: u64) -> io::Result<Map>;
+}
+
+/// A read-only window onto a disk; it keeps its memory alive as long as it lives.
+pub struct Map {
+    raw: Arc<memmap2::MmapRaw>,
+}
+
+impl Map {
+    /// Maps the first `len` bytes of `file`; `len` may exceed the file's length, so that growth needs no new map.
+    pub fn of_file(file: &File, len: u64) -> io::Result<Map> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let raw = memmap2::MmapOptions::new()
+            .len(len.max(1))
+            .map_raw_read_only(file)?;
+        Ok(Map { raw: Arc::new(raw) })
+    }
+
+    /// A window onto `memory`.
+    pub fn of_memory(memory: &Memory) -> Map {
+        Map {
+            raw: memory.raw.clone(),
+        }
+    }
+
+    /// Length of the window in bytes.
+    pub fn len(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
+    /// True for a window of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.raw.len() == 0
+    }
+
+    /// The bytes `offset .. offset + len`, or `None` when they are not all inside the window.
+    ///
+    /// The crate calls this only for pages below the high-water mark of a committed meta page, whose bytes the file is
+    /// known to hold (checked at open, extended before the commit), and the writer never writes to such a page while a
+    /// reader that can reach it lives.
+    #[inline]
+    pub(crate) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(len)?;
+        if end > self.raw.len() {
+            return None;
+        }
+        // SAFETY: start..end lies inside the mapping, which lives as long as self. The bytes do not change while the
+        // slice lives: callers ask only for pages of a committed state they pin, and the writer reuses a page only when
+        // no reader pins it (freespace.rs). The file lock keeps other processes from writing or truncating.
+        Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(start), len) })
+    }
+}
+
+/// A fixed capacity of zeroed memory that a disk made of memory stores into and a [`Map`] looks at. Pages of it that were
+/// never touched cost nothing.
+#[derive(Clone)]
+pub struct Memory {
+    raw: Arc<memmap2::MmapRaw>,
+}
+
+impl Memory {
+    /// Reserves `capacity` bytes.
+    pub fn new(capacity: usize) -> io::Result<Memory> {
+        let map = memmap2::MmapOptions::new()
+            .len(capacity.max(1))
+            .no_reserve_swap()
+            .map_anon()?;
+        Ok(Memory {
+            raw: Arc::new(map.into()),
+        })
+    }
+
+    /// Capacity in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
+    /// Stores `data` at `offset`; fails with `StorageFull` past the capacity. The caller serializes stores, and stores
+    /// only where no slice of a [`Map`] is held, as the one writer of a database does.
+    pub fn store(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let start = self.span(offset, data.len())?;
+        // SAFETY: the range was checked; the source is a Rust slice that cannot overlap memory nobody borrows mutably.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                data.as_ptr(),
+                self.raw.as_mut_ptr().add(start),
+                data.len(),
+            )
+        };
+        Ok(())
+    }
+
+    /// Copies `buf.len()` bytes from `offset`.
+    pub fn load(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let start = self.span(offset, buf.len())?;
+        // SAFETY: as in `store`, with the roles exchanged.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(start), buf.as_mut_ptr(), buf.len())
+        };
+        Ok(())
+    }
+
+    fn span(&self, offset: u64, len: usize) -> io::Result<usize> {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let start = usize::try_from(offset).map_err(|_| full())?;
+        let end = start.checked_add(len).ok_or_else(full)?;
+        if end > self.raw.len() {
+            Err(full())
+        } else {
+            Ok(start)
+        }
+    }
+}
+
+/// A regular file.
+pub(crate) struct FileDisk(pub(crate) File);
+
+impl Disk for FileDisk {
+    fn pread(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn pwrite(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Map> {
+        Map::of_file(&self.0, len)
+    }
+}

@@ -1,0 +1,263 @@
+//! The end of a transaction's tree work: small pages are merged with a neighbour, large ones cut, and all that changed
+//! becomes pages on newly allocated ids, from the leaves up. It never writes over a page that the committed state uses.
+
+use crate::error::Error;
+use crate::freespace::FreeSpace;
+use crate::node::{Core, Entry, IN_MEMORY, Node};
+use crate::page::{BUCKET_HEADER, ELEM_BUCKET, Kind};
+use crate::tree::Tree;
+
+/// Where a transaction's new pages gather before they go to the disk.
+pub(crate) struct Output<'w> {
+    pub(crate) space: &'w mut FreeSpace,
+    /// The pages, each run padded to whole pages.
+    pub(crate) buf: &'w mut Vec<u8>,
+    /// Runs in the order of `buf`: first page id, pages.
+    pub(crate) runs: &'w mut Vec<(u64, u64)>,
+    pub(crate) hwm: u64,
+    pub(crate) page_size: usize,
+    pub(crate) txid: u64,
+    /// Readers are open, so the birth of pages is worth knowing.
+    pub(crate) readers_open: bool,
+}
+
+impl Output<'_> {
+    /// Writes some entries of `node` to a new page run; returns its id.
+    fn page(
+        &mut self,
+        core: &Core,
+        node: &Node,
+        range: std::ops::Range<usize>,
+        size: usize,
+    ) -> u64 {
+        let pages = size.div_ceil(self.page_size).max(1);
+        let id = self.space.take(pages as u64).unwrap_or_else(|| {
+            let id = self.hwm;
+            self.hwm += pages as u64;
+            id
+        });
+        if self.readers_open {
+            self.space.note_birth(id, self.txid);
+        }
+        let start = self.buf.len();
+        self.buf.reserve(pages * self.page_size);
+        node.encode(core, range, id, pages as u32 - 1, self.buf);
+        self.buf.resize(start + pages * self.page_size, 0);
+        self.runs.push((id, pages as u64));
+        id
+    }
+
+    /// Writes a node, cut into pages; one branch entry per page.
+    fn node(&mut self, core: &Core, node: &Node, fill: Option<f64>) -> Vec<Entry> {
+        let fill = fill.unwrap_or(if node.appended { 0.9 } else { 0.5 });
+        let pieces = node.cut(self.page_size, fill);
+        pieces
+            .into_iter()
+            .map(|range| {
+                let first = node.entries.get(range.start).copied();
+                let size = node.size_of(range.clone());
+                let id = self.page(core, node, range, size);
+                let (key, key_len) = first.map_or((0, 0), |e| (e.key, e.key_len));
+                Entry {
+                    key,
+                    key_len,
+                    value: id,
+                    value_len: 0,
+                    flags: 0,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Tree {
+    /// Writes all that changed in this bucket and the buckets inside it; returns the bucket's new value. `may_inline` is
+    /// false for the root bucket, which has no parent to lie in.
+    pub(crate) fn settle(
+        &mut self,
+        core: &mut Core,
+        out: &mut Output<'_>,
+        may_inline: bool,
+    ) -> Result<Vec<u8>, Error> {
+        for (name, mut sub) in std::mem::take(&mut self.subs) {
+            if sub.is_dirty() {
+                let value = sub.settle(core, out, true)?;
+                let place = core.arena.push(&value);
+                self.put(core, &name, ELEM_BUCKET, place, value.len() as u32)?;
+            }
+        }
+        let mut value = vec![0u8; BUCKET_HEADER];
+        value[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        if self.root & IN_MEMORY != 0 {
+            let root = (self.root & !IN_MEMORY) as usize;
+            self.join(core, out.page_size, root)?;
+            if let Some(root) = self.lower_root(root) {
+                self.write_below(core, out, root);
+                let node = &self.nodes[root];
+                if may_inline && fits_inline(node, out.page_size) {
+                    node.encode(core, 0..node.entries.len(), 0, 0, &mut value);
+                    return Ok(value);
+                }
+                self.root = self.write_root(core, out, root);
+            }
+        }
+        value[0..8].copy_from_slice(&self.root.to_le_bytes());
+        Ok(value)
+    }
+
+    /// Drops root levels that have a single child. `None` when the root is a page of the file again.
+    fn lower_root(&mut self, mut root: usize) -> Option<usize> {
+        loop {
+            let node = &mut self.nodes[root];
+            match (node.kind, node.entries.as_slice()) {
+                (Kind::Branch, []) => {
+                    node.kind = Kind::Leaf;
+                    return Some(root);
+                }
+                (Kind::Branch, [only]) if only.value & IN_MEMORY != 0 => {
+                    root = (only.value & !IN_MEMORY) as usize;
+                }
+                (Kind::Branch, [only]) => {
+                    self.root = only.value;
+                    return None;
+                }
+                _ => return Some(root),
+            }
+        }
+    }
+
+    fn write_root(&mut self, core: &Core, out: &mut Output<'_>, root: usize) -> u64 {
+        let mut entries = out.node(core, &self.nodes[root], self.fill);
+        while entries.len() > 1 {
+            let mut above = Node::new(Kind::Branch);
+            above.appended = self.nodes[root].appended;
+            above.entries = entries;
+            entries = out.node(core, &above, self.fill);
+        }
+        entries[0].value
+    }
+
+    /// Merges what is too small below `at`, from the leaves up. No page is written before all of it is done, since a
+    /// merge takes neighbours back into memory.
+    fn join(&mut self, core: &mut Core, page_size: usize, at: usize) -> Result<(), Error> {
+        if self.nodes[at].kind == Kind::Leaf {
+            return Ok(());
+        }
+        for i in 0..self.nodes[at].entries.len() {
+            let child = self.nodes[at].entries[i].value;
+            if child & IN_MEMORY != 0 {
+                self.join(core, page_size, (child & !IN_MEMORY) as usize)?;
+            }
+        }
+        self.join_children(core, page_size, at)
+    }
+
+    /// Too small to stand alone: a quarter of a page, as bbolt has it, or fewer entries than the format allows.
+    fn is_small(&self, node: usize, page_size: usize) -> bool {
+        let node = &self.nodes[node];
+        let min = if node.kind == Kind::Branch { 2 } else { 1 };
+        node.entries.len() < min || node.shrunk && node.size() < page_size / 4
+    }
+
+    fn join_children(&mut self, core: &mut Core, page_size: usize, at: usize) -> Result<(), Error> {
+        let nodes = &self.nodes;
+        let is_empty = |e: &Entry| {
+            e.value & IN_MEMORY != 0 && nodes[(e.value & !IN_MEMORY) as usize].entries.is_empty()
+        };
+        let kept: Vec<Entry> = nodes[at].entries.iter().filter(|e| !is_empty(e)).copied().collect();
+        if kept.len() < nodes[at].entries.len() {
+            self.nodes[at].entries = kept;
+            self.nodes[at].shrunk = true;
+        }
+        let mut i = 0;
+        while i < self.nodes[at].entries.len() {
+            let child = self.nodes[at].entries[i].value;
+            let node = (child & !IN_MEMORY) as usize;
+            if child & IN_MEMORY == 0 || !self.is_small(node, page_size) {
+                i += 1;
+                continue;
+            }
+            if self.nodes[at].entries.len() == 1 {
+                break;
+            }
+            let left = i.saturating_sub(1);
+            let into = self.node_at(core, at, left)?;
+            let from = self.node_at(core, at, left + 1)?;
+            if self.nodes[into].kind != self.nodes[from].kind {
+                return Err(core.pages.corrupt(
+                    self.root & !IN_MEMORY,
+                    "leaf and branch pages stand side by side in one tree",
+                ));
+            }
+            if self.nodes[into].kind == Kind::Branch {
+                // As the first of its page it may have been lower than the bound above it; among others it may not.
+                let lower = self.nodes[at].entries[left + 1];
+                let first = &mut self.nodes[from].entries[0];
+                if core.key(first) < core.key(&lower) {
+                    (first.key, first.key_len) = (lower.key, lower.key_len);
+                }
+            }
+            let moved = std::mem::take(&mut self.nodes[from].entries);
+            let node = &mut self.nodes[into];
+            node.entries.extend(moved);
+            node.appended = false;
+            node.shrunk = true;
+            let branch = node.kind == Kind::Branch;
+            self.nodes[at].entries.remove(left + 1);
+            self.nodes[at].shrunk = true;
+            if branch {
+                // An only child that was too small has neighbours now.
+                self.join_children(core, page_size, into)?;
+            }
+            i = left;
+        }
+        Ok(())
+    }
+
+    /// The node of entry `i` of branch `at`, loaded where it is a page.
+    fn node_at(&mut self, core: &mut Core, at: usize, i: usize) -> Result<usize, Error> {
+        let child = self.nodes[at].entries[i].value;
+        if child & IN_MEMORY != 0 {
+            return Ok((child & !IN_MEMORY) as usize);
+        }
+        let node = self.load(core, child)?;
+        self.nodes[at].entries[i].value = IN_MEMORY | node as u64;
+        Ok(node)
+    }
+
+    /// Makes pages of everything below `at`.
+    fn write_below(&mut self, core: &Core, out: &mut Output<'_>, at: usize) {
+        if self.nodes[at].kind == Kind::Leaf {
+            return;
+        }
+        let entries = std::mem::take(&mut self.nodes[at].entries);
+        let mut appended = self.nodes[at].appended;
+        let mut settled = Vec::with_capacity(entries.len() + 8);
+        let last = entries.len() - 1;
+        for (i, e) in entries.into_iter().enumerate() {
+            if e.value & IN_MEMORY == 0 {
+                settled.push(e);
+                continue;
+            }
+            let child = (e.value & !IN_MEMORY) as usize;
+            self.write_below(core, out, child);
+            let pages = out.node(core, &self.nodes[child], self.fill);
+            appended &= pages.len() == 1 || i == last;
+            settled.extend(pages);
+            self.nodes[child].entries = Vec::new();
+        }
+        let node = &mut self.nodes[at];
+        node.entries = settled;
+        node.appended = appended;
+    }
+}
+
+/// bbolt's own rule: one leaf without buckets, of a quarter page at most.
+fn fits_inline(node: &Node, page_size: usize) -> bool {
+    node.kind == Kind::Leaf
+        && node
+            .entries
+            .iter()
+            .all(|e| u32::from(e.flags) & ELEM_BUCKET == 0)
+        && node.size() <= page_size / 4
+}

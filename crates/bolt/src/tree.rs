@@ -1,0 +1,394 @@
+//! One bucket's tree while a transaction changes it: pages on the way to a changed key are nodes in memory, all others
+//! stay in the file. Looking up never takes a page into memory; only a change does.
+
+use crate::error::{Error, show};
+use crate::node::{Core, Entry, IN_MEMORY, Node};
+use crate::page::{self, ELEM_BUCKET, Kind, MAX_DEPTH, Root, lookup};
+
+/// A leaf in memory that takes inserts in its middle is halved beyond this many entries, so that filling it in random
+/// order stays cheap. Appending costs the same at any size.
+const HALVE_AT: usize = 1024;
+
+/// The leaf that the last change went to, tried first for the next one.
+#[derive(Clone, Copy)]
+struct Hint {
+    leaf: usize,
+    /// Place and length of the key that its right neighbour starts with, none for the last leaf.
+    above: Option<(u64, u16)>,
+}
+
+/// A bucket in a write transaction.
+pub(crate) struct Tree {
+    /// A page id, or [`IN_MEMORY`] with a node number.
+    pub(crate) root: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) sequence: u64,
+    /// Fill asked for by the caller; else pages are filled to 0.9 where keys are appended and to 0.5 elsewhere.
+    pub(crate) fill: Option<f64>,
+    /// Differs from what its parent's element says.
+    pub(crate) changed: bool,
+    /// Buckets in this bucket that the transaction has opened.
+    pub(crate) subs: Vec<(Box<[u8]>, Tree)>,
+    hint: Option<Hint>,
+    /// The way to the hinted leaf: branch node, entry.
+    path: Vec<(usize, usize)>,
+}
+
+impl Tree {
+    /// The tree whose root is page `root`.
+    pub(crate) fn at(root: u64, sequence: u64) -> Tree {
+        Tree {
+            root,
+            nodes: Vec::new(),
+            sequence,
+            fill: None,
+            changed: false,
+            subs: Vec::new(),
+            hint: None,
+            path: Vec::new(),
+        }
+    }
+
+    /// A new, empty bucket.
+    pub(crate) fn empty() -> Tree {
+        let mut tree = Tree::at(IN_MEMORY, 0);
+        tree.nodes.push(Node::new(Kind::Leaf));
+        tree.changed = true;
+        tree
+    }
+
+    fn open(value: &[u8], value_at: u64, id: u64) -> Result<Tree, Error> {
+        let (root, sequence) = Root::of(value, value_at, id)?;
+        Ok(match root {
+            Root::Page(page) => Tree::at(page, sequence),
+            Root::Inline(view) => {
+                let mut tree = Tree::at(IN_MEMORY, sequence);
+                tree.nodes.push(Node::of_view(&view)?);
+                tree
+            }
+        })
+    }
+
+    /// True when this bucket or one inside it must be written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.changed || self.subs.iter().any(|(_, sub)| sub.is_dirty())
+    }
+
+    /// Takes page `id` into memory and gives its pages up; returns the node number.
+    pub(crate) fn load(&mut self, core: &mut Core, id: u64) -> Result<usize, Error> {
+        let (node, pages) = Node::load(&core.pages, id)?;
+        core.freed.push((id, pages));
+        self.nodes.push(node);
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// The element with `key`: its flags, place and length of its value, and the page it lies on.
+    pub(crate) fn find(
+        &self,
+        core: &Core,
+        key: &[u8],
+    ) -> Result<Option<(u32, u64, u32, u64)>, Error> {
+        let mut at = self.root;
+        for _ in 0..MAX_DEPTH {
+            if at & IN_MEMORY == 0 {
+                let found = lookup(&core.pages, Root::Page(at), key)?;
+                return Ok(found.map(|(e, id)| (e.flags, e.value_at, e.value.len() as u32, id)));
+            }
+            let node = &self.nodes[(at & !IN_MEMORY) as usize];
+            match node.kind {
+                Kind::Branch => at = node.entries[node.route(core, key)].value,
+                Kind::Leaf => {
+                    return Ok(node.search(core, key).ok().map(|i| {
+                        let e = &node.entries[i];
+                        (u32::from(e.flags), e.value, e.value_len, 0)
+                    }));
+                }
+            }
+        }
+        Err(self.too_deep(core))
+    }
+
+    fn too_deep(&self, core: &Core) -> Error {
+        core.pages.corrupt(
+            self.root & !IN_MEMORY,
+            format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle"),
+        )
+    }
+
+    /// The value of `key`; a bucket of that name is no value.
+    pub(crate) fn get<'c>(&self, core: &'c Core, key: &[u8]) -> Result<Option<&'c [u8]>, Error> {
+        Ok(match self.find(core, key)? {
+            Some((flags, place, len, _)) if flags & ELEM_BUCKET == 0 => {
+                Some(core.bytes(place, len as usize))
+            }
+            _ => None,
+        })
+    }
+
+    /// The node of the leaf that `key` belongs to, taking the pages on the way into memory.
+    #[inline]
+    fn leaf_for(&mut self, core: &mut Core, key: &[u8]) -> Result<usize, Error> {
+        match self.hinted(core, key) {
+            Some(leaf) => Ok(leaf),
+            None => self.descend(core, key),
+        }
+    }
+
+    #[inline]
+    fn hinted(&self, core: &Core, key: &[u8]) -> Option<usize> {
+        let hint = self.hint?;
+        let first = self.nodes[hint.leaf].entries.first()?;
+        if let Some((above, len)) = hint.above
+            && key >= core.bytes(above, usize::from(len))
+        {
+            return None;
+        }
+        (key >= core.key(first)).then_some(hint.leaf)
+    }
+
+    fn descend(&mut self, core: &mut Core, key: &[u8]) -> Result<usize, Error> {
+        self.hint = None;
+        self.path.clear();
+        if self.root & IN_MEMORY == 0 {
+            let root = self.load(core, self.root)?;
+            self.root = IN_MEMORY | root as u64;
+        }
+        let mut at = (self.root & !IN_MEMORY) as usize;
+        let mut above = None;
+        for _ in 0..MAX_DEPTH {
+            let node = &self.nodes[at];
+            if node.kind == Kind::Leaf {
+                self.hint = Some(Hint { leaf: at, above });
+                return Ok(at);
+            }
+            let i = node.route(core, key);
+            if let Some(next) = node.entries.get(i + 1) {
+                above = Some((next.key, next.key_len));
+            }
+            let mut child = node.entries[i].value;
+            if child & IN_MEMORY == 0 {
+                child = IN_MEMORY | self.load(core, child)? as u64;
+                self.nodes[at].entries[i].value = child;
+            }
+            self.path.push((at, i));
+            at = (child & !IN_MEMORY) as usize;
+        }
+        Err(self.too_deep(core))
+    }
+
+    /// Sets `key` to the `len` bytes at `place`. `flags` says whether they are a bucket; a key never changes from one
+    /// to the other.
+    pub(crate) fn put(
+        &mut self,
+        core: &mut Core,
+        key: &[u8],
+        flags: u32,
+        place: u64,
+        len: u32,
+    ) -> Result<(), Error> {
+        let leaf = self.leaf_for(core, key)?;
+        let node = &mut self.nodes[leaf];
+        let at = match node.entries.last() {
+            None => Err(0),
+            Some(last) if key > core.key(last) => Err(node.entries.len()),
+            Some(_) => node.search(core, key),
+        };
+        match at {
+            Ok(i) => {
+                let e = &mut node.entries[i];
+                if u32::from(e.flags) & ELEM_BUCKET != flags & ELEM_BUCKET {
+                    let is = if flags & ELEM_BUCKET == 0 {
+                        "a bucket"
+                    } else {
+                        "a key"
+                    };
+                    return Err(Error::IncompatibleValue(show(key), is));
+                }
+                e.value = place;
+                e.value_len = len;
+            }
+            Err(i) => {
+                let key_len = key.len() as u16;
+                let entry = Entry {
+                    key: core.arena.push(key),
+                    value: place,
+                    value_len: len,
+                    key_len,
+                    flags: flags as u16,
+                };
+                if i == node.entries.len() {
+                    node.entries.push(entry);
+                } else {
+                    node.entries.insert(i, entry);
+                    node.appended = false;
+                    if node.entries.len() > HALVE_AT {
+                        self.halve(leaf);
+                    }
+                }
+            }
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Splits the leaf that the path leads to in two nodes.
+    fn halve(&mut self, leaf: usize) {
+        let node = &mut self.nodes[leaf];
+        let mut right = Node::new(Kind::Leaf);
+        right.entries = node.entries.split_off(node.entries.len() / 2);
+        right.appended = false;
+        let (first, second) = (node.entries[0], right.entries[0]);
+        self.nodes.push(right);
+        let child = |e: Entry, node: usize| Entry {
+            value: IN_MEMORY | node as u64,
+            value_len: 0,
+            flags: 0,
+            ..e
+        };
+        let second = child(second, self.nodes.len() - 1);
+        match self.path.last() {
+            Some((parent, i)) => {
+                let parent = &mut self.nodes[*parent];
+                parent.appended &= i + 1 == parent.entries.len();
+                parent.entries.insert(i + 1, second);
+            }
+            None => {
+                let mut root = Node::new(Kind::Branch);
+                root.entries = vec![child(first, leaf), second];
+                self.nodes.push(root);
+                self.root = IN_MEMORY | (self.nodes.len() - 1) as u64;
+            }
+        }
+        self.hint = None;
+    }
+
+    /// Removes `key`; true when it was there. Buckets are removed by [`Tree::delete_bucket`] only.
+    pub(crate) fn delete(&mut self, core: &mut Core, key: &[u8]) -> Result<bool, Error> {
+        let leaf = match self.hinted(core, key) {
+            Some(leaf) => leaf,
+            None => match self.find(core, key)? {
+                None => return Ok(false),
+                Some((flags, ..)) if flags & ELEM_BUCKET != 0 => {
+                    return Err(Error::IncompatibleValue(show(key), "a bucket"));
+                }
+                Some(_) => self.descend(core, key)?,
+            },
+        };
+        let node = &mut self.nodes[leaf];
+        let Ok(i) = node.search(core, key) else {
+            return Ok(false);
+        };
+        if u32::from(node.entries[i].flags) & ELEM_BUCKET != 0 {
+            return Err(Error::IncompatibleValue(show(key), "a bucket"));
+        }
+        node.entries.remove(i);
+        node.shrunk = true;
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// The bucket `name` inside this one, opened for change; `None` where there is none.
+    pub(crate) fn sub(&mut self, core: &mut Core, name: &[u8]) -> Result<Option<&mut Tree>, Error> {
+        if let Some(i) = self.subs.iter().position(|(n, _)| **n == *name) {
+            return Ok(Some(&mut self.subs[i].1));
+        }
+        let Some((flags, place, len, id)) = self.find(core, name)? else {
+            return Ok(None);
+        };
+        if flags & ELEM_BUCKET == 0 {
+            return Err(Error::IncompatibleValue(show(name), "a key"));
+        }
+        let tree = Tree::open(core.bytes(place, len as usize), place, id)?;
+        self.subs.push((name.into(), tree));
+        Ok(self.subs.last_mut().map(|(_, tree)| tree))
+    }
+
+    /// The bucket `name`, made where there is none. The boolean says whether it was made.
+    pub(crate) fn sub_or_new(&mut self, core: &mut Core, name: &[u8]) -> Result<bool, Error> {
+        if self.sub(core, name)?.is_some() {
+            return Ok(false);
+        }
+        let place = core.arena.push(&EMPTY_BUCKET);
+        self.put(core, name, ELEM_BUCKET, place, EMPTY_BUCKET.len() as u32)?;
+        self.subs.push((name.into(), Tree::empty()));
+        Ok(true)
+    }
+
+    /// Removes the bucket `name` with all it holds; false where there is none.
+    pub(crate) fn delete_bucket(&mut self, core: &mut Core, name: &[u8]) -> Result<bool, Error> {
+        let Some(sub) = self.sub(core, name)? else {
+            return Ok(false);
+        };
+        // Nothing can be given up twice in a sound file; the bound stops on a damaged one.
+        let mut budget = core.pages.hwm;
+        let mut freed = Vec::new();
+        sub.expose_opened(core)?;
+        sub.give_up(core, &mut freed, &mut budget)?;
+        core.freed.append(&mut freed);
+        self.subs.retain(|(n, _)| **n != *name);
+        let leaf = self.descend(core, name)?;
+        let node = &mut self.nodes[leaf];
+        if let Ok(i) = node.search(core, name) {
+            node.entries.remove(i);
+            node.shrunk = true;
+        }
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// Takes the leaves that speak of opened buckets into memory: pages of those were given up when they were loaded,
+    /// and a walk through the file would find them again.
+    fn expose_opened(&mut self, core: &mut Core) -> Result<(), Error> {
+        let mut subs = std::mem::take(&mut self.subs);
+        let result = subs.iter_mut().try_for_each(|(name, sub)| {
+            self.descend(core, name)?;
+            sub.expose_opened(core)
+        });
+        self.subs = subs;
+        result
+    }
+
+    /// Lists the page runs of this tree that are still in the file.
+    fn give_up(
+        &self,
+        core: &Core,
+        freed: &mut Vec<(u64, u64)>,
+        budget: &mut u64,
+    ) -> Result<(), Error> {
+        let mut todo = vec![self.root];
+        while let Some(at) = todo.pop() {
+            if at & IN_MEMORY == 0 {
+                crate::walk::collect_runs(&core.pages, at, freed, budget)?;
+                continue;
+            }
+            let node = &self.nodes[(at & !IN_MEMORY) as usize];
+            for e in &node.entries {
+                match node.kind {
+                    Kind::Branch => todo.push(e.value),
+                    Kind::Leaf if u32::from(e.flags) & ELEM_BUCKET != 0 => {
+                        let name = core.key(e);
+                        // What an opened bucket has in memory was given up when it was loaded.
+                        if let Some((_, sub)) = self.subs.iter().find(|(n, _)| **n == *name) {
+                            sub.give_up(core, freed, budget)?;
+                        } else {
+                            let value = core.bytes(e.value, e.value_len as usize);
+                            let (root, _) = page::bucket_header(value, e.value, 0)?;
+                            if root != 0 {
+                                crate::walk::collect_runs(&core.pages, root, freed, budget)?;
+                            }
+                        }
+                    }
+                    Kind::Leaf => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a bucket that holds nothing: header, and the image of a leaf page without elements.
+pub(crate) const EMPTY_BUCKET: [u8; 32] = {
+    let mut value = [0u8; 32];
+    value[24] = 2;
+    value
+};

@@ -1,0 +1,120 @@
+//! All pages that a state reaches, visited without recursion, so that no file, however damaged, can exhaust the stack.
+//! Visiting stops where the visitor says so; the visitors here stop at the first page seen twice, so no file can keep
+//! them busy longer than its own size.
+
+use crate::error::Error;
+use crate::page::{ELEM_BUCKET, Kind, PageView, Pages, Root};
+
+/// Calls `visit` with first page id and length of every page run of the tree at page `root`, the trees of the buckets in
+/// it included, in key order.
+pub(crate) fn runs(
+    pages: &Pages,
+    root: u64,
+    visit: &mut dyn FnMut(u64, u64) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut todo = vec![Root::Page(root)];
+    while let Some(next) = todo.pop() {
+        let view = next.page(pages)?;
+        if let Root::Page(id) = next {
+            visit(id, 1 + u64::from(view.overflow))?;
+        }
+        match view.kind {
+            Kind::Branch => todo.extend((0..view.count).rev().map(|i| Root::Page(view.child(i)))),
+            Kind::Leaf => buckets_in(&view, &mut todo)?,
+        }
+    }
+    Ok(())
+}
+
+fn buckets_in<'a>(view: &PageView<'a>, todo: &mut Vec<Root<'a>>) -> Result<(), Error> {
+    for i in (0..view.count).rev() {
+        if view.leaf_flags(i) & ELEM_BUCKET != 0 {
+            let e = view.leaf(i)?;
+            todo.push(Root::of(e.value, e.value_at, view.id)?.0);
+        }
+    }
+    Ok(())
+}
+
+/// Appends the page runs of the tree at page `root` to `out`, at most `budget` pages in all.
+pub(crate) fn collect_runs(
+    pages: &Pages,
+    root: u64,
+    out: &mut Vec<(u64, u64)>,
+    budget: &mut u64,
+) -> Result<(), Error> {
+    runs(pages, root, &mut |id, len| {
+        *budget = budget.checked_sub(len).ok_or_else(|| {
+            pages.corrupt(
+                id,
+                "the bucket refers to more pages than the file has; one is used twice",
+            )
+        })?;
+        out.push((id, len));
+        Ok(())
+    })
+}
+
+/// One bit per page.
+pub(crate) struct PageSet {
+    words: Vec<u64>,
+}
+
+impl PageSet {
+    /// Room for the pages below `hwm`.
+    pub(crate) fn new(hwm: u64) -> PageSet {
+        PageSet {
+            words: vec![0; (hwm / 64 + 1) as usize],
+        }
+    }
+
+    /// Adds a page below the high-water mark; false when it was there.
+    #[inline]
+    pub(crate) fn insert(&mut self, id: u64) -> bool {
+        let (word, bit) = ((id / 64) as usize, 1u64 << (id % 64));
+        let fresh = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        fresh
+    }
+
+    /// True when the page is in the set.
+    #[inline]
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.words[(id / 64) as usize] & (1 << (id % 64)) != 0
+    }
+
+    /// The runs of pages in `2 .. hwm` that are not in the set: (first, length), ascending.
+    pub(crate) fn gaps(&self, hwm: u64) -> Vec<(u64, u64)> {
+        let mut gaps: Vec<(u64, u64)> = Vec::new();
+        let mut id = 2;
+        while id < hwm {
+            if id.is_multiple_of(64) && self.words[(id / 64) as usize] == u64::MAX {
+                id += 64;
+                continue;
+            }
+            if !self.contains(id) {
+                match gaps.last_mut() {
+                    Some((start, len)) if *start + *len == id => *len += 1,
+                    _ => gaps.push((id, 1)),
+                }
+            }
+            id += 1;
+        }
+        gaps
+    }
+}
+
+/// The pages in use of the state with root page `root`. Fails when a page is referred to twice: a writer that freed it
+/// once would destroy the other reference.
+pub(crate) fn reachable(pages: &Pages, root: u64) -> Result<PageSet, Error> {
+    let mut set = PageSet::new(pages.hwm);
+    runs(pages, root, &mut |id, len| {
+        for page in id..id + len {
+            if !set.insert(page) {
+                return Err(pages.corrupt(page, "the page is referred to more than once"));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(set)
+}
