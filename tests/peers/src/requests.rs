@@ -39,9 +39,12 @@ pub enum Step {
     Settle,
 }
 
-/// The stream whose watches start now or in the past: it answers progress requests.
+/// The stream whose watches start now or in the uncompacted past: it answers
+/// progress requests.
 pub const PAST: usize = 0;
-/// The stream whose watches start now or in the future.
+/// The stream whose watches start now, in the future, or below the compaction.
+/// Real etcd answers no progress request on a stream that has one of the latter
+/// two, even after the watch was canceled for its compacted start.
 pub const FUTURE: usize = 1;
 
 /// Lease ids above this were picked by a server.
@@ -363,9 +366,9 @@ impl Generator {
         let range_end = if self.dice.one_in(2) { Bytes::new() } else { self.range_end(&key) };
         let start_revision = match (stream, self.dice.below(4)) {
             (_, 0) => 0,
-            (PAST, 1) => self.dice.between(1, seen.compacted.max(1)),
             (PAST, _) => self.dice.between(seen.compacted.max(1), seen.revision),
             (_, 1) => seen.revision + 1,
+            (_, 2) if seen.compacted > 1 => self.dice.between(1, seen.compacted - 1),
             _ => seen.revision + self.dice.between(1, 30),
         };
         let filters = match self.dice.below(8) {
