@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -19,13 +20,16 @@ fn golden(version: &str) -> Vec<u8> {
 
 fn put(dir: &Path, bytes: &[u8], len: u64) -> PathBuf {
     let path = dir.join(NAME);
-    fs::write(&path, bytes).unwrap();
-    fs::OpenOptions::new()
+    // Not truncated first: ext4 flushes a file that is, at its next closing.
+    let mut file = fs::OpenOptions::new()
         .write(true)
+        .create(true)
+        .truncate(false)
         .open(&path)
-        .unwrap()
-        .set_len(len)
         .unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    file.set_len(len).unwrap();
     path
 }
 
