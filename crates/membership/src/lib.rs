@@ -1,1 +1,28 @@
-//! Under construction.
+//! Who is in the cluster: one truth, and its projections.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cluster`] | [`Cluster`]: the truth, as of one index; how ids are derived |
+//! | [`conf_change`] | which changes hold, what they change; the first members' entries |
+//! | [`v2store`] | the projection into the v2 tree, which is what `.snap` files hold |
+//! | [`v3store`] | the projection into the buckets of the database |
+//! | [`entry`] | which of its two languages a raft entry speaks |
+//!
+//! Architecture invariant: every copy of the membership on disk is written by
+//! one function each, from one [`Cluster`]. Nothing here talks to the network.
+
+pub mod cluster;
+pub mod conf_change;
+pub mod entry;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod request_id;
+#[cfg(test)]
+mod tests;
+pub mod v2store;
+pub mod v3store;
+
+pub use cluster::{Cluster, ClusterId, Error, Member, MemberId};
+pub use entry::{Payload, decode_entry};
+pub use request_id::RequestIds;

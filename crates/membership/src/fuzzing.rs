@@ -1,0 +1,23 @@
+//! Entries for the fuzz targets: bytes from outside, no panic.
+
+use bytes::Bytes;
+
+use crate::{Cluster, v2store::Tree};
+
+/// The JSON of a `.snap` file.
+pub fn v2store(data: &[u8]) {
+    if let Ok(tree) = Tree::parse(data) {
+        // Whether it names members or not is not the question here.
+        let _ = Cluster::recover(1.into(), &tree);
+        assert!(Tree::parse(&tree.to_json()).is_ok_and(|again| again == tree));
+    }
+}
+
+/// The payload of a normal entry, applied if it is a v2 request.
+pub fn entry(data: &[u8]) {
+    if let Ok(crate::Payload::V2(request)) = crate::decode_entry(&Bytes::copy_from_slice(data)) {
+        let mut tree = Tree::new();
+        tree.apply(&request);
+        assert!(Tree::parse(&tree.to_json()).is_ok());
+    }
+}
