@@ -148,12 +148,13 @@ impl<'a> Cursor<'a> {
             let (mut low, mut high) = (0, count);
             if leaf.page.key(at)? < key {
                 low = at + 1;
-                for ahead in low..(low + 2).min(count) {
-                    if leaf.page.key(ahead)? >= key {
-                        leaf.at = ahead;
+                let near = (low + 2).min(count);
+                while low < near {
+                    if leaf.page.key(low)? >= key {
+                        leaf.at = low;
                         return self.pair();
                     }
-                    low = ahead + 1;
+                    low += 1;
                 }
             } else {
                 high = at + 1;

@@ -177,10 +177,7 @@ impl Db {
             why,
         };
         let meta = found.current().map_err(bad)?;
-        let expected = meta
-            .hwm
-            .checked_mul(u64::from(meta.page_size))
-            .unwrap_or(u64::MAX);
+        let expected = meta.hwm.saturating_mul(u64::from(meta.page_size));
         if expected > len {
             return Err(Error::Truncated {
                 path: name.to_owned(),

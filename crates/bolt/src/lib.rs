@@ -5,11 +5,16 @@
 compile_error!("page offsets are counted in usize; a 64-bit target is needed");
 
 mod batch;
+pub mod check;
+mod compact;
 mod cursor;
 mod db;
 mod disk;
 mod error;
 mod freespace;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod meta;
 mod node;
@@ -25,6 +30,7 @@ mod walk;
 mod write;
 
 pub use batch::Batch;
+pub use compact::compact;
 pub use cursor::{Cursor, Pair};
 pub use db::{Db, LOCK_WARN_AFTER, Options, Warn};
 pub use disk::{Disk, Map, Memory};

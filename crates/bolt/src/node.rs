@@ -185,12 +185,21 @@ impl Node {
             };
             entries.push(entry);
         }
-        Ok(Node {
+        let node = Node {
             kind: page.kind,
             entries,
             shrunk: false,
             appended: true,
-        })
+        };
+        // Elements that share bytes would multiply when they are written out.
+        if node.size() > page.len() {
+            return Err(Error::Corrupt {
+                page: page.id,
+                offset: page.offset(),
+                what: "its elements overlap".to_owned(),
+            });
+        }
+        Ok(node)
     }
 
     /// Where `key` stands, as [`crate::page::PageView::search`] says it.

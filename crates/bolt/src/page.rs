@@ -238,6 +238,11 @@ impl<'a> PageView<'a> {
         }
     }
 
+    /// Bytes of the page image, overflow pages included.
+    pub(crate) fn len(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Offset of the page image in the file.
     pub(crate) fn offset(&self) -> u64 {
         self.at

@@ -164,7 +164,12 @@ impl Tree {
         let is_empty = |e: &Entry| {
             e.value & IN_MEMORY != 0 && nodes[(e.value & !IN_MEMORY) as usize].entries.is_empty()
         };
-        let kept: Vec<Entry> = nodes[at].entries.iter().filter(|e| !is_empty(e)).copied().collect();
+        let kept: Vec<Entry> = nodes[at]
+            .entries
+            .iter()
+            .filter(|e| !is_empty(e))
+            .copied()
+            .collect();
         if kept.len() < nodes[at].entries.len() {
             self.nodes[at].entries = kept;
             self.nodes[at].shrunk = true;

@@ -173,7 +173,12 @@ impl WriteTx {
     /// How full pages of the top-level bucket are made when they must be cut, 0.1 to 1.0. Where this is not called,
     /// pages that grew at their end are filled to 0.9 and others to 0.5. Unknown buckets are ignored.
     pub fn set_fill_percent(&mut self, bucket: &[u8], fill: f64) {
-        if let Ok((tree, _)) = self.tree(&[bucket]) {
+        self.set_fill_in(&[bucket], fill);
+    }
+
+    /// [`WriteTx::set_fill_percent`] for the bucket at `path`.
+    pub fn set_fill_in(&mut self, path: &[&[u8]], fill: f64) {
+        if let Ok((tree, _)) = self.tree(path) {
             tree.fill = Some(fill);
         }
     }

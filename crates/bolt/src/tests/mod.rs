@@ -1,5 +1,9 @@
 //! Tests of the whole: a model to compare with, a disk that fails, files written by etcd, planted damage.
 
+mod crash;
+mod damage;
+mod file;
+mod golden;
 mod model;
 
 use std::path::Path;

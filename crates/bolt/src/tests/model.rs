@@ -59,10 +59,22 @@ impl std::fmt::Debug for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Op::Put { path, key, value } => {
-                write!(f, "put {path} {:?}x{} = {}x{}", &key[..2.min(key.len())], key.len(), value.first().unwrap_or(&0), value.len())
+                write!(
+                    f,
+                    "put {path} {:?}x{} = {}x{}",
+                    &key[..2.min(key.len())],
+                    key.len(),
+                    value.first().unwrap_or(&0),
+                    value.len()
+                )
             }
             Op::Append { path, count, len } => write!(f, "append {path} {count} of {len}"),
-            Op::Delete { path, key } => write!(f, "delete {path} {:?}x{}", &key[..2.min(key.len())], key.len()),
+            Op::Delete { path, key } => write!(
+                f,
+                "delete {path} {:?}x{}",
+                &key[..2.min(key.len())],
+                key.len()
+            ),
             Op::DeleteRange { path, from, to } => write!(f, "delete {path} {from}..{to}"),
             Op::Recreate { path } => write!(f, "recreate {path}"),
         }
@@ -261,6 +273,7 @@ proptest! {
                 _ => tx.commit().unwrap(),
             }
             compare(&db.begin_read(), &model);
+            prop_assert_eq!(db.check(), []);
             // A reader of an older state sees what it saw.
             if let Some((reader, then)) = &held {
                 compare(reader, then);
@@ -286,8 +299,107 @@ fn a_new_bucket_holds_what_was_put() {
     compare(&db.begin_read(), &model);
     for i in 0..40 {
         let mut tx = db.begin_write().unwrap();
-        run(&mut tx, &mut model, &Op::Append { path: 0, count: 300, len: i * 10 }).unwrap();
+        run(
+            &mut tx,
+            &mut model,
+            &Op::Append {
+                path: 0,
+                count: 300,
+                len: i * 10,
+            },
+        )
+        .unwrap();
         tx.commit().unwrap();
         compare(&db.begin_read(), &model);
     }
+}
+
+#[test]
+fn keys_in_random_order_in_one_transaction_come_out_sorted() {
+    let disk = SimDisk::new(&[], 256 << 20).unwrap();
+    let db = reopen(&disk, 4096);
+    let mut model = Model::default();
+    let mut tx = db.begin_write().unwrap();
+    prepare(&mut tx, &mut model);
+    let mut keys = BTreeMap::new();
+    for i in 0..20_000u32 {
+        // Multiplication by an odd number permutes the keys.
+        let key = i.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        tx.put(b"b", &key, &i.to_le_bytes()).unwrap();
+        keys.insert(key.to_vec(), i.to_le_bytes().to_vec());
+    }
+    model.at(&[b"b".to_vec()]).keys = keys;
+    tx.commit().unwrap();
+    compare(&db.begin_read(), &model);
+    assert_eq!(db.check(), []);
+    let stats = db
+        .begin_read()
+        .bucket(b"b")
+        .unwrap()
+        .unwrap()
+        .stats(true)
+        .unwrap();
+    assert!(
+        stats.leaf_pages < 300,
+        "pages are at least half full: {stats:?}"
+    );
+}
+
+#[test]
+fn deleting_in_key_order_leaves_no_thin_pages() {
+    let disk = SimDisk::new(&[], 256 << 20).unwrap();
+    let db = reopen(&disk, 4096);
+    let mut model = Model::default();
+    let mut tx = db.begin_write().unwrap();
+    prepare(&mut tx, &mut model);
+    run(
+        &mut tx,
+        &mut model,
+        &Op::Append {
+            path: 1,
+            count: 20_000,
+            len: 100,
+        },
+    )
+    .unwrap();
+    tx.commit().unwrap();
+    let full = db
+        .begin_read()
+        .bucket(b"b")
+        .unwrap()
+        .unwrap()
+        .stats(false)
+        .unwrap();
+    assert!(
+        full.leaf_pages < 20_000 * 130 / 3500,
+        "appended pages are well filled: {full:?}"
+    );
+    // As a compaction does it: a thousand keys at a time, one in twenty stays.
+    let all: Vec<Vec<u8>> = model.at(&[b"b".to_vec()]).keys.keys().cloned().collect();
+    for batch in all.chunks(1000) {
+        let mut tx = db.begin_write().unwrap();
+        for key in batch
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| i % 20 != 0)
+            .map(|(_, key)| key)
+        {
+            tx.delete(b"b", key).unwrap();
+            model.at(&[b"b".to_vec()]).keys.remove(key);
+        }
+        tx.commit().unwrap();
+    }
+    compare(&db.begin_read(), &model);
+    assert_eq!(db.check(), []);
+    let thin = db
+        .begin_read()
+        .bucket(b"b")
+        .unwrap()
+        .unwrap()
+        .stats(false)
+        .unwrap();
+    assert!(
+        thin.leaf_pages * 4 < full.leaf_pages,
+        "{thin:?} of {full:?}"
+    );
 }

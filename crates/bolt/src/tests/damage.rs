@@ -1,0 +1,262 @@
+//! Planted damage of each kind is found and named; random damage never panics.
+
+use proptest::prelude::*;
+
+use super::golden::golden;
+use super::open;
+use crate::check::{Problem, ProblemKind, check};
+use crate::fuzzing::fuzz_image;
+use crate::sim::SimDisk;
+use crate::{Db, Error, Options};
+
+const PAGE: usize = 1024;
+
+/// A database of three levels, as an image: bucket "key" with 600 keys, "small" inline.
+fn image() -> Vec<u8> {
+    let disk = SimDisk::new(&[], 16 << 20).unwrap();
+    let db = open(&disk, PAGE as u32).unwrap();
+    let mut tx = db.begin_write().unwrap();
+    tx.create_bucket_if_not_exists(b"key").unwrap();
+    tx.create_bucket_if_not_exists(b"small").unwrap();
+    tx.put(b"small", b"a", b"b").unwrap();
+    for i in 0..600u32 {
+        tx.put(
+            b"key",
+            format!("key-{i:08}-{}", "x".repeat(100)).as_bytes(),
+            &[b'v'; 60],
+        )
+        .unwrap();
+    }
+    tx.commit().unwrap();
+    disk.content()
+}
+
+fn u16_of(b: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(b[at..at + 2].try_into().unwrap())
+}
+
+fn u64_of(b: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(b[at..at + 8].try_into().unwrap())
+}
+
+/// Ids of the pages with these flags.
+fn pages(image: &[u8], flags: u16) -> Vec<usize> {
+    (2..image.len() / PAGE)
+        .filter(|id| {
+            u16_of(image, id * PAGE + 8) == flags && u64_of(image, id * PAGE) == *id as u64
+        })
+        .collect()
+}
+
+fn problems(image: &[u8]) -> Vec<Problem> {
+    let disk = SimDisk::new(image, image.len()).unwrap();
+    let opts = Options {
+        read_only: true,
+        ..super::small(PAGE as u32)
+    };
+    let db = Db::open_on(std::path::Path::new("<memory>"), disk, opts).unwrap();
+    check(&db.begin_read())
+}
+
+/// Damages a copy of the image and expects a finding of `kind` on a page; returns its text.
+fn planted(kind: ProblemKind, page: usize, damage: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut image = image();
+    damage(&mut image);
+    let found = problems(&image);
+    let hit = found
+        .iter()
+        .find(|p| p.kind == kind && p.page == page as u64);
+    let hit = hit.unwrap_or_else(|| panic!("no {kind:?} on page {page} among {found:?}"));
+    assert_eq!(
+        hit.offset / PAGE as u64,
+        hit.page,
+        "the offset lies on the page"
+    );
+    hit.to_string()
+}
+
+#[test]
+fn a_sound_file_has_no_problems() {
+    assert_eq!(problems(&image()), []);
+}
+
+#[test]
+fn planted_damage_is_named() {
+    let image = image();
+    let leaves = pages(&image, 2);
+    let branches = pages(&image, 1);
+    let leaf = leaves[5];
+    let branch = branches[0];
+    let at = leaf * PAGE;
+    planted(ProblemKind::WrongId, leaf, |b| b[at] ^= 0x40);
+    planted(ProblemKind::WrongType, leaf, |b| b[at + 8] = 4);
+    planted(ProblemKind::WrongType, leaf, |b| b[at + 8] = 3);
+    planted(ProblemKind::OutOfBounds, leaf, |b| b[at + 13] = 0xff);
+    planted(ProblemKind::Element, leaf, |b| b[at + 11] = 0xff);
+    planted(ProblemKind::Element, leaf, |b| b[at + 16 + 5] = 0xff);
+    planted(ProblemKind::TooFew, leaf, |b| b[at + 10] = 0);
+    // The second key is made smaller than the first; data lies behind the elements, 16 bytes each.
+    let first_key = at + 16 + u16_of(&image, at + 20) as usize;
+    planted(ProblemKind::KeyOrder, leaf, |b| b[first_key + 11] = 0xff);
+    planted(ProblemKind::KeyOrder, leaf, |b| b[first_key] = 0);
+    planted(ProblemKind::KeySize, leaf, |b| b[at + 16 + 8] = 0);
+    let child = branch * PAGE + 16 + 8;
+    let text = planted(ProblemKind::OutOfBounds, branch, |b| {
+        b[child..child + 8].fill(0xff)
+    });
+    assert!(text.contains("file offset"), "{text}");
+    let other = u64_of(&image, child + 16) as usize;
+    planted(ProblemKind::MultiplyReferenced, other, |b| {
+        b.copy_within(child + 16..child + 24, child)
+    });
+    planted(ProblemKind::TooFew, branch, |b| b[branch * PAGE + 10] = 1);
+}
+
+#[test]
+fn lost_and_doubly_used_pages_are_found_against_the_writers_free_list() {
+    let disk = SimDisk::new(&image(), 16 << 20).unwrap();
+    let db = open(&disk, PAGE as u32).unwrap();
+    type Runs = Vec<(u64, u64)>;
+    let kinds = |change: &dyn Fn(&mut Runs)| -> Vec<ProblemKind> {
+        db.with_unused(|tx, mut unused| {
+            change(&mut unused);
+            crate::check::against(tx, unused)
+                .iter()
+                .map(|p| p.kind)
+                .collect()
+        })
+        .unwrap()
+    };
+    assert_eq!(kinds(&|_| ()), []);
+    assert_eq!(
+        kinds(&|unused| unused.clear()),
+        [ProblemKind::UnreachableUnfreed]
+    );
+    assert_eq!(
+        kinds(&|unused| unused.push(unused[0])),
+        [ProblemKind::DoubleFreed; 2]
+    );
+    assert_eq!(
+        kinds(&|unused| unused.push((db.begin_read().size() / 1024 - 1, 1))),
+        [ProblemKind::ReachableFreed]
+    );
+    assert_eq!(
+        kinds(&|unused| unused.push((1 << 40, 1))),
+        [ProblemKind::OutOfBounds]
+    );
+}
+
+#[test]
+fn a_page_with_two_owners_keeps_the_file_from_being_opened_for_writing() {
+    let mut image = image();
+    let branch = pages(&image, 1)[0];
+    let child = branch * PAGE + 16 + 8;
+    image.copy_within(child + 16..child + 24, child);
+    let disk = SimDisk::new(&image, 16 << 20).unwrap();
+    let e = open(&disk, PAGE as u32).map(|_| ()).unwrap_err();
+    assert!(matches!(e, Error::Corrupt { .. }), "{e}");
+}
+
+#[test]
+fn a_tree_that_runs_in_a_circle_ends_in_an_error() {
+    let mut image = image();
+    for branch in pages(&image, 1) {
+        for i in 0..u16_of(&image, branch * PAGE + 10) as usize {
+            let child = branch * PAGE + 16 + i * 16 + 8;
+            image[child..child + 8].copy_from_slice(&(branch as u64).to_le_bytes());
+        }
+    }
+    let disk = SimDisk::new(&image, image.len()).unwrap();
+    let opts = Options {
+        read_only: true,
+        ..super::small(PAGE as u32)
+    };
+    let db = Db::open_on(std::path::Path::new("<memory>"), disk, opts).unwrap();
+    let tx = db.begin_read();
+    let bucket = tx.bucket(b"key").unwrap().unwrap();
+    assert!(matches!(bucket.get(b"key-1"), Err(Error::Corrupt { .. })));
+    assert!(bucket.cursor().first().is_err());
+    assert!(bucket.cursor().last().is_err());
+    assert!(bucket.cursor().seek(b"key-1").is_err());
+    assert!(bucket.len().is_err());
+    assert!(!check(&tx).is_empty());
+}
+
+#[test]
+fn elements_that_share_bytes_are_not_written_out() {
+    let mut image = image();
+    let leaf = pages(&image, 2)[5];
+    let elem = leaf * PAGE + 16;
+    let second = u16_of(&image, elem + 4) - 16;
+    let size = image[elem + 8..elem + 16].to_vec();
+    let key = image[elem + u16_of(&image, elem + 4) as usize..][..12].to_vec();
+    // Every element becomes the first one's data, and the last of them reaches further.
+    for i in 1..u16_of(&image, leaf * PAGE + 10) {
+        let at = elem + 16 * i as usize;
+        image[at + 4..at + 6].copy_from_slice(&(second + 16 - 16 * i).to_le_bytes());
+        image[at + 8..at + 16].copy_from_slice(&size);
+    }
+    image[elem + 12..elem + 14].copy_from_slice(&700u16.to_le_bytes());
+    let db = open(&SimDisk::new(&image, 16 << 20).unwrap(), PAGE as u32).unwrap();
+    let mut tx = db.begin_write().unwrap();
+    let e = tx.put(b"key", &key, b"").unwrap_err();
+    assert!(e.to_string().contains("overlap"), "{e}");
+}
+
+#[test]
+fn the_other_meta_page_is_used_when_the_newer_one_is_damaged() {
+    let mut image = image();
+    let newer = if u64_of(&image, 64) > u64_of(&image, PAGE + 64) {
+        0
+    } else {
+        PAGE
+    };
+    let older = u64_of(&image, PAGE - newer + 64);
+    image[newer + 40] ^= 1;
+    let db = open(&SimDisk::new(&image, 16 << 20).unwrap(), PAGE as u32).unwrap();
+    assert_eq!(db.begin_read().txid(), older);
+    image[PAGE - newer + 72] ^= 1;
+    let e = open(&SimDisk::new(&image, 16 << 20).unwrap(), PAGE as u32)
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        matches!(&e, Error::NotADatabase { .. }) && e.to_string().contains("checksum"),
+        "{e}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("BOLT_CASES").map_or(400, |n| n.parse().unwrap()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn flipped_bytes_never_panic(
+        source in 0usize..3,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..12),
+    ) {
+        let mut bytes = match source {
+            0 => image(),
+            1 => std::fs::read(golden("etcd-3.5.30.db")).unwrap(),
+            _ => std::fs::read(golden("bbolt-1.3.11-synced.db")).unwrap(),
+        };
+        for (index, value, head) in flips {
+            let mut at = index.index(bytes.len());
+            if head {
+                // Headers and elements are where damage hurts; the meta pages' checksums stop most of it there.
+                let page = if source == 0 { PAGE } else { 4096 };
+                at = (at / page * page + at % 128).min(bytes.len() - 1);
+            }
+            bytes[at] ^= value;
+        }
+        fuzz_image(&bytes);
+    }
+
+    #[test]
+    fn cut_files_never_panic(cut in any::<prop::sample::Index>()) {
+        let bytes = image();
+        fuzz_image(&bytes[..cut.index(bytes.len())]);
+    }
+}
