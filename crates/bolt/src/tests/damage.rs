@@ -189,7 +189,7 @@ fn elements_that_share_bytes_are_not_written_out() {
     let elem = leaf * PAGE + 16;
     let second = u16_of(&image, elem + 4) - 16;
     let size = image[elem + 8..elem + 16].to_vec();
-    let key = image[elem + u16_of(&image, elem + 4) as usize..][..12].to_vec();
+    let key = image[elem + u16_of(&image, elem + 4) as usize..][..113].to_vec();
     // Every element becomes the first one's data, and the last of them reaches further.
     for i in 1..u16_of(&image, leaf * PAGE + 10) {
         let at = elem + 16 * i as usize;
