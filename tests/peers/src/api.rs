@@ -125,7 +125,11 @@ impl Api {
     /// Maintenance.Snapshot: the whole file with its 32 bytes of SHA-256 at the
     /// end, and the sizes of the blobs it came in.
     pub async fn snapshot(&self) -> Result<(Vec<u8>, Vec<usize>), Status> {
-        let mut answers = self.maintenance().snapshot(SnapshotRequest {}).await?.into_inner();
+        let mut answers = self
+            .maintenance()
+            .snapshot(SnapshotRequest {})
+            .await?
+            .into_inner();
         let (mut file, mut sizes) = (Vec::new(), Vec::new());
         while let Some(part) = answers.message().await? {
             sizes.push(part.blob.len());
@@ -151,37 +155,55 @@ pub fn all() -> RangeRequest {
 
 /// A put of one key.
 pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> PutRequest {
-    PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+    PutRequest {
+        key: key.into(),
+        value: value.into(),
+        ..Default::default()
+    }
 }
 
 /// A read of one key.
 pub fn get(key: impl Into<Bytes>) -> RangeRequest {
-    RangeRequest { key: key.into(), ..Default::default() }
+    RangeRequest {
+        key: key.into(),
+        ..Default::default()
+    }
 }
 
 /// A delete of one key.
 pub fn delete(key: impl Into<Bytes>) -> DeleteRangeRequest {
-    DeleteRangeRequest { key: key.into(), ..Default::default() }
+    DeleteRangeRequest {
+        key: key.into(),
+        ..Default::default()
+    }
 }
 
 /// `range` as an operation of a transaction.
 pub fn op_range(request: RangeRequest) -> RequestOp {
-    RequestOp { request: Some(request_op::Request::RequestRange(request)) }
+    RequestOp {
+        request: Some(request_op::Request::RequestRange(request)),
+    }
 }
 
 /// `put` as an operation of a transaction.
 pub fn op_put(request: PutRequest) -> RequestOp {
-    RequestOp { request: Some(request_op::Request::RequestPut(request)) }
+    RequestOp {
+        request: Some(request_op::Request::RequestPut(request)),
+    }
 }
 
 /// `delete` as an operation of a transaction.
 pub fn op_delete(request: DeleteRangeRequest) -> RequestOp {
-    RequestOp { request: Some(request_op::Request::RequestDeleteRange(request)) }
+    RequestOp {
+        request: Some(request_op::Request::RequestDeleteRange(request)),
+    }
 }
 
 /// A transaction inside a transaction.
 pub fn op_txn(request: TxnRequest) -> RequestOp {
-    RequestOp { request: Some(request_op::Request::RequestTxn(request)) }
+    RequestOp {
+        request: Some(request_op::Request::RequestTxn(request)),
+    }
 }
 
 /// The end of the range of all keys that begin with `prefix`.

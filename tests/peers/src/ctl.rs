@@ -36,7 +36,11 @@ pub struct Line {
 
 /// A command that ends by itself and reads nothing.
 pub const fn line(args: &'static str) -> Line {
-    Line { args, stdin: "", lines: None }
+    Line {
+        args,
+        stdin: "",
+        lines: None,
+    }
 }
 
 /// What a run gave, already normalised.
@@ -54,12 +58,18 @@ impl Ctl {
     /// The `etcdctl` of a release, or `None` after a `SKIP:` line.
     pub fn of(version: &str) -> Option<Ctl> {
         let path = peer::tool(version, "etcdctl")?;
-        Some(Ctl { path, version: version.to_owned() })
+        Some(Ctl {
+            path,
+            version: version.to_owned(),
+        })
     }
 
     /// Any program that answers to `etcdctl`'s arguments.
     pub fn at(path: PathBuf, version: &str) -> Ctl {
-        Ctl { path, version: version.to_owned() }
+        Ctl {
+            path,
+            version: version.to_owned(),
+        }
     }
 
     /// Runs the lines in order against one server.
@@ -72,7 +82,10 @@ impl Ctl {
             let args: Vec<String> = line
                 .args
                 .split(' ')
-                .map(|a| a.replace("{L}", &lease).replace("{DIR}", &dir.path().display().to_string()))
+                .map(|a| {
+                    a.replace("{L}", &lease)
+                        .replace("{DIR}", &dir.path().display().to_string())
+                })
                 .collect();
             let raw = self
                 .run(port, &args, line)
@@ -111,7 +124,9 @@ impl Ctl {
         drop(stdin);
         const WITHIN: Duration = Duration::from_secs(25);
         let Some(lines) = line.lines else {
-            let out = timeout(WITHIN, child.wait_with_output()).await.context("it does not end")??;
+            let out = timeout(WITHIN, child.wait_with_output())
+                .await
+                .context("it does not end")??;
             return Ok(Outcome {
                 code: out.status.code(),
                 stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
@@ -121,19 +136,31 @@ impl Ctl {
         let mut out = child.stdout.take().context("stdout")?;
         let mut bytes = Vec::new();
         while bytes.iter().filter(|b| **b == b'\n').count() < lines {
-            let n = timeout(WITHIN, out.read_buf(&mut bytes)).await.context("too few lines")??;
-            ensure!(n > 0, "it ended after {:?}", String::from_utf8_lossy(&bytes));
+            let n = timeout(WITHIN, out.read_buf(&mut bytes))
+                .await
+                .context("too few lines")??;
+            ensure!(
+                n > 0,
+                "it ended after {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
         child.kill().await?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let kept: Vec<&str> = text.lines().take(lines).collect();
-        Ok(Outcome { code: None, stdout: kept.join("\n"), stderr: String::new() })
+        Ok(Outcome {
+            code: None,
+            stdout: kept.join("\n"),
+            stderr: String::new(),
+        })
     }
 }
 
 /// The hexadecimal id in `lease <id> granted with TTL(..)`.
 fn granted(stdout: &str) -> Option<String> {
-    let (id, _) = stdout.strip_prefix("lease ")?.split_once(" granted with TTL(")?;
+    let (id, _) = stdout
+        .strip_prefix("lease ")?
+        .split_once(" granted with TTL(")?;
     (!stdout.contains("remaining(")).then(|| id.to_owned())
 }
 
@@ -151,10 +178,27 @@ fn normalise(text: &str, port: u16, leases: &[String]) -> String {
         }
     }
     for marker in [
-        "\"dbSize\":", "\"dbSizeInUse\":", "\"raftIndex\":", "\"raftAppliedIndex\":", "\"raft_term\":",
-        "\"raftTerm\":", "\"RaftTerm\" : ", "\"RaftIndex\" : ", "\"RaftAppliedIndex\" : ", "\"DBSize\" : ",
-        "took = ", "\"took\":\"", "\"Took\" : \"", "\"version\":\"", "\"Version\" : \"", "remaining(", "\"ttl\":",
-        "\"totalSize\":", "\"hash\":", "\"TTL\" : ", ", took ",
+        "\"dbSize\":",
+        "\"dbSizeInUse\":",
+        "\"raftIndex\":",
+        "\"raftAppliedIndex\":",
+        "\"raft_term\":",
+        "\"raftTerm\":",
+        "\"RaftTerm\" : ",
+        "\"RaftIndex\" : ",
+        "\"RaftAppliedIndex\" : ",
+        "\"DBSize\" : ",
+        "took = ",
+        "\"took\":\"",
+        "\"Took\" : \"",
+        "\"version\":\"",
+        "\"Version\" : \"",
+        "remaining(",
+        "\"ttl\":",
+        "\"totalSize\":",
+        "\"hash\":",
+        "\"TTL\" : ",
+        ", took ",
     ] {
         text = masked(&text, marker);
     }

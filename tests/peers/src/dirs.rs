@@ -92,7 +92,10 @@ fn listed(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
 /// part of a log segment ends (to within the zeros of the last frame).
 pub fn written_end(file: &Path) -> Result<u64> {
     let bytes = fs::read(file)?;
-    Ok(bytes.iter().rposition(|b| *b != 0).map_or(0, |p| p as u64 + 1))
+    Ok(bytes
+        .iter()
+        .rposition(|b| *b != 0)
+        .map_or(0, |p| p as u64 + 1))
 }
 
 /// Turns one bit of a file over. Done twice it leaves the file as it was.

@@ -57,7 +57,10 @@ impl Position {
             status.raft_applied_index,
             status.raft_index
         );
-        Ok(Position { index: status.raft_index, term: status.raft_term })
+        Ok(Position {
+            index: status.raft_index,
+            term: status.raft_term,
+        })
     }
 
     /// An error unless `later` is a place raft can come to from here by a restart:
@@ -77,7 +80,10 @@ impl Fingerprint {
         let now = api.everything(0).await.context("range over everything")?;
         let header = now.header.context("no header")?;
         let revision = header.revision;
-        ensure!(now.count as usize == now.kvs.len() && !now.more, "count or more is wrong");
+        ensure!(
+            now.count as usize == now.kvs.len() && !now.more,
+            "count or more is wrong"
+        );
         let compact_revision = compact_revision(api, revision).await?;
         let first = compact_revision.max(0) + 1;
 
@@ -98,7 +104,10 @@ impl Fingerprint {
             hashes.push((at, answer.hash));
         }
         if compact_revision > 0 {
-            history.push((compact_revision, api.everything(compact_revision).await?.kvs));
+            history.push((
+                compact_revision,
+                api.everything(compact_revision).await?.kvs,
+            ));
         }
         Ok(Fingerprint {
             ids: (header.cluster_id, header.member_id),
@@ -106,11 +115,16 @@ impl Fingerprint {
             compact_revision,
             keys: now.kvs,
             history,
-            events: events(api, first, revision).await.context("history by watch")?,
+            events: events(api, first, revision)
+                .await
+                .context("history by watch")?,
             leases: leases(api).await.context("leases")?,
             alarms: alarms(api).await.context("alarms")?,
             hashes,
-            members: api.member_list(MemberListRequest { linearizable: true }).await?.members,
+            members: api
+                .member_list(MemberListRequest { linearizable: true })
+                .await?
+                .members,
         })
     }
 
@@ -122,8 +136,14 @@ impl Fingerprint {
                     bail!(
                         "fingerprints differ in {}:\n  {}\nversus\n  {}",
                         stringify!($field),
-                        shorten(&format!("{:?}", self.$field), &format!("{:?}", other.$field)),
-                        shorten(&format!("{:?}", other.$field), &format!("{:?}", self.$field)),
+                        shorten(
+                            &format!("{:?}", self.$field),
+                            &format!("{:?}", other.$field)
+                        ),
+                        shorten(
+                            &format!("{:?}", other.$field),
+                            &format!("{:?}", self.$field)
+                        ),
                     );
                 }
             };
@@ -146,9 +166,16 @@ impl Fingerprint {
 /// itself: its hash was remembered by the compaction, with the one before. When
 /// nothing was written since, only a read tells.
 async fn compact_revision(api: &Api, revision: i64) -> Result<i64> {
-    let named = api.hash_kv(HashKvRequest { revision: 0 }).await?.compact_revision;
+    let named = api
+        .hash_kv(HashKvRequest { revision: 0 })
+        .await?
+        .compact_revision;
     if named < revision && revision > 1 {
-        let read = RangeRequest { revision: revision - 1, limit: 1, ..crate::api::all() };
+        let read = RangeRequest {
+            revision: revision - 1,
+            limit: 1,
+            ..crate::api::all()
+        };
         match api.range(read).await {
             Err(status) if status.code() == tonic::Code::OutOfRange => return Ok(revision),
             other => other?,
@@ -160,7 +187,11 @@ async fn compact_revision(api: &Api, revision: i64) -> Result<i64> {
 /// The part of `text` around the first place where it leaves `other`.
 pub(crate) fn shorten(text: &str, other: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
-    let at = chars.iter().zip(other.chars()).position(|(a, b)| *a != b).unwrap_or(chars.len());
+    let at = chars
+        .iter()
+        .zip(other.chars())
+        .position(|(a, b)| *a != b)
+        .unwrap_or(chars.len());
     if chars.len() <= 1500 {
         return text.to_owned();
     }
@@ -199,9 +230,15 @@ pub async fn events(api: &Api, first: i64, last: i64) -> Result<Vec<Event>> {
     let mut found: Vec<Event> = Vec::new();
     loop {
         let answer = stream.next().await?;
-        ensure!(!answer.canceled, "watch from {first} was canceled: {answer:?}");
+        ensure!(
+            !answer.canceled,
+            "watch from {first} was canceled: {answer:?}"
+        );
         found.extend(answer.events);
-        let seen = found.last().and_then(|e| e.kv.as_ref()).map_or(0, |kv| kv.mod_revision);
+        let seen = found
+            .last()
+            .and_then(|e| e.kv.as_ref())
+            .map_or(0, |kv| kv.mod_revision);
         if seen >= last {
             return Ok(found);
         }
@@ -211,8 +248,12 @@ pub async fn events(api: &Api, first: i64, last: i64) -> Result<Vec<Event>> {
 async fn leases(api: &Api) -> Result<Vec<(i64, i64, Vec<Bytes>)>> {
     let mut found = Vec::new();
     for lease in api.lease_leases(LeaseLeasesRequest {}).await?.leases {
-        let answer =
-            api.lease_time_to_live(LeaseTimeToLiveRequest { id: lease.id, keys: true }).await?;
+        let answer = api
+            .lease_time_to_live(LeaseTimeToLiveRequest {
+                id: lease.id,
+                keys: true,
+            })
+            .await?;
         let mut keys = answer.keys;
         keys.sort();
         found.push((lease.id, answer.granted_ttl, keys));
@@ -223,7 +264,11 @@ async fn leases(api: &Api) -> Result<Vec<(i64, i64, Vec<Bytes>)>> {
 
 async fn alarms(api: &Api) -> Result<Vec<(u64, i32)>> {
     let answer = api.alarm(AlarmRequest::default()).await?;
-    let mut found: Vec<_> = answer.alarms.iter().map(|a| (a.member_id, a.alarm)).collect();
+    let mut found: Vec<_> = answer
+        .alarms
+        .iter()
+        .map(|a| (a.member_id, a.alarm))
+        .collect();
     found.sort();
     Ok(found)
 }

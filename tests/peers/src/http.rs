@@ -29,7 +29,10 @@ impl Answer {
 
     /// The first header of this (lower case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -62,8 +65,11 @@ pub async fn first_lines(port: u16, path: &str, body: &str, lines: usize) -> Res
     loop {
         if let Some(head) = find(&bytes, b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&dechunk(&bytes[head + 4..])).into_owned();
-            let complete: Vec<String> =
-                text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|l| l.trim().to_owned()).collect();
+            let complete: Vec<String> = text
+                .split_inclusive('\n')
+                .filter(|l| l.ends_with('\n'))
+                .map(|l| l.trim().to_owned())
+                .collect();
             if complete.len() >= lines {
                 return Ok(complete[..lines].to_vec());
             }
@@ -71,7 +77,10 @@ pub async fn first_lines(port: u16, path: &str, body: &str, lines: usize) -> Res
         let mut buffer = [0u8; 4096];
         let n = timeout(Duration::from_secs(20), stream.read(&mut buffer)).await??;
         if n == 0 {
-            bail!("{path}: the stream ended after {:?}", String::from_utf8_lossy(&bytes));
+            bail!(
+                "{path}: the stream ended after {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
         bytes.extend_from_slice(&buffer[..n]);
     }
@@ -85,7 +94,8 @@ async fn open(
     body: &str,
 ) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     if !body.is_empty() {
         head.push_str(&format!(
             "Content-Type: application/json\r\nContent-Length: {}\r\n",
@@ -120,10 +130,20 @@ fn parse(bytes: &[u8]) -> Result<Answer> {
         .filter_map(|l| l.split_once(':'))
         .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
         .collect();
-    let chunked = headers.iter().any(|(n, v)| n == "transfer-encoding" && v == "chunked");
+    let chunked = headers
+        .iter()
+        .any(|(n, v)| n == "transfer-encoding" && v == "chunked");
     let body = &bytes[end + 4..];
-    let body = if chunked { dechunk(body) } else { body.to_vec() };
-    Ok(Answer { status, headers, body })
+    let body = if chunked {
+        dechunk(body)
+    } else {
+        body.to_vec()
+    };
+    Ok(Answer {
+        status,
+        headers,
+        body,
+    })
 }
 
 /// The bytes of the complete chunks; an answer that is still arriving gives
@@ -131,8 +151,12 @@ fn parse(bytes: &[u8]) -> Result<Answer> {
 fn dechunk(mut rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = find(rest, b"\r\n") {
-        let Ok(text) = std::str::from_utf8(&rest[..end]) else { break };
-        let Ok(len) = usize::from_str_radix(text.trim(), 16) else { break };
+        let Ok(text) = std::str::from_utf8(&rest[..end]) else {
+            break;
+        };
+        let Ok(len) = usize::from_str_radix(text.trim(), 16) else {
+            break;
+        };
         if len == 0 || rest.len() < end + 2 + len {
             break;
         }

@@ -41,13 +41,15 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(seconds_max: u64, body: F) {
         .build()
         .expect("a tokio runtime");
     // The body, and with it every server guard, is gone before the logs are read.
-    let outcome = runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(seconds_max), body).await
-    });
+    let outcome = runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(seconds_max), body).await });
     match outcome {
         Ok(Ok(())) => {}
         Ok(Err(error)) => panic!("{error:#}\n{}", server::last_logs()),
-        Err(_) => panic!("not finished after {seconds_max} s\n{}", server::last_logs()),
+        Err(_) => panic!(
+            "not finished after {seconds_max} s\n{}",
+            server::last_logs()
+        ),
     }
 }
 
@@ -59,5 +61,8 @@ pub fn seed(default: u64) -> u64 {
 /// A number from the environment; anything but a number is a mistake worth a panic.
 pub fn env_number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
 }

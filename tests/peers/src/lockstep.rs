@@ -52,15 +52,29 @@ impl Pair {
             let mut streams = [Stream::open(server.api()), Stream::open(server.api())];
             // A stream without any watch answers no progress request.
             for stream in &mut streams {
-                let request =
-                    WatchCreateRequest { key: "~".into(), watch_id: 99, ..Default::default() };
+                let request = WatchCreateRequest {
+                    key: "~".into(),
+                    watch_id: 99,
+                    ..Default::default()
+                };
                 stream.create(request).await?;
                 stream.next().await?;
             }
-            sides.push(Side { server, streams, records: Default::default() });
+            sides.push(Side {
+                server,
+                streams,
+                records: Default::default(),
+            });
         }
-        let Ok(sides) = sides.try_into() else { bail!("two sides") };
-        Ok(Pair { sides, compacted: 0, revision: 1, _dirs: dirs })
+        let Ok(sides) = sides.try_into() else {
+            bail!("two sides")
+        };
+        Ok(Pair {
+            sides,
+            compacted: 0,
+            revision: 1,
+            _dirs: dirs,
+        })
     }
 
     /// The subject's connection.
@@ -75,7 +89,10 @@ impl Pair {
 
     /// What the generator may know.
     pub fn seen(&self) -> Seen {
-        Seen { revision: self.revision, compacted: self.compacted }
+        Seen {
+            revision: self.revision,
+            compacted: self.compacted,
+        }
     }
 
     /// Does one step on both sides; an error says how the answers differ.
@@ -118,8 +135,9 @@ impl Pair {
         let mut request = request.clone();
         if stream == PAST && request.start_revision != 0 {
             // Steps that were left out while shrinking have moved the revisions.
-            request.start_revision =
-                request.start_revision.clamp(self.compacted.max(1), self.revision);
+            request.start_revision = request
+                .start_revision
+                .clamp(self.compacted.max(1), self.revision);
         }
         for side in &mut self.sides {
             let known = side.records[stream].controls.len();
@@ -145,7 +163,11 @@ impl Pair {
             upto.push(drain(&mut side.streams[PAST], &mut side.records[PAST]).await?);
         }
         if upto[0] != upto[1] {
-            bail!("progress revisions differ: subject {}, reference {}", upto[0], upto[1]);
+            bail!(
+                "progress revisions differ: subject {}, reference {}",
+                upto[0],
+                upto[1]
+            );
         }
         // Watches of the future keep their stream from answering a progress
         // request; a watch made for the purpose marks the end instead.
@@ -175,9 +197,17 @@ impl Pair {
 
     fn compare_records(&self) -> Result<()> {
         for stream in [PAST, FUTURE] {
-            let (ours, theirs) = (&self.sides[0].records[stream], &self.sides[1].records[stream]);
+            let (ours, theirs) = (
+                &self.sides[0].records[stream],
+                &self.sides[1].records[stream],
+            );
             if ours.controls != theirs.controls {
-                let at = ours.controls.iter().zip(&theirs.controls).take_while(|(a, b)| a == b).count();
+                let at = ours
+                    .controls
+                    .iter()
+                    .zip(&theirs.controls)
+                    .take_while(|(a, b)| a == b)
+                    .count();
                 bail!(
                     "control answers of stream {stream} differ at {at}:\n  subject:   {:?}\n  reference: {:?}",
                     ours.controls.get(at),
@@ -214,11 +244,12 @@ impl Pair {
         ours.same_as(&theirs)
     }
 
-    /// The stopped pair's log ends go with a failure; a clean end is checked.
+    /// Stops both by SIGTERM, after closing the streams: real etcd waits seconds
+    /// for those that stay open.
     pub async fn stop(self) -> Result<()> {
-        let [subject, reference] = self.sides;
-        subject.server.terminate().await?;
-        reference.server.terminate().await
+        let [subject, reference] = self.sides.map(|side| side.server);
+        let (ours, theirs) = tokio::join!(subject.terminate(), reference.terminate());
+        ours.and(theirs)
     }
 }
 
@@ -228,7 +259,10 @@ async fn drain(stream: &mut Stream, record: &mut Record) -> Result<i64> {
     for _ in 0..30 {
         stream.progress().await?;
         // An unanswered request is dropped by the server, so ask again.
-        while let Some(answer) = stream.next_within(std::time::Duration::from_millis(120)).await? {
+        while let Some(answer) = stream
+            .next_within(std::time::Duration::from_millis(120))
+            .await?
+        {
             let marks = answer.watch_id == -1 && !answer.created && !answer.canceled;
             if marks && answer.events.is_empty() {
                 return Ok(answer.header.map_or(0, |h| h.revision));
@@ -242,7 +276,11 @@ async fn drain(stream: &mut Stream, record: &mut Record) -> Result<i64> {
 /// Makes a refused watch (its range is empty), whose refusal comes in order
 /// with all other control answers of the stream.
 async fn mark(stream: &mut Stream, record: &mut Record) -> Result<()> {
-    let request = WatchCreateRequest { key: "b".into(), range_end: "a".into(), ..Default::default() };
+    let request = WatchCreateRequest {
+        key: "b".into(),
+        range_end: "a".into(),
+        ..Default::default()
+    };
     stream.create(request).await?;
     loop {
         let answer = stream.next().await?;
@@ -274,9 +312,21 @@ macro_rules! headed {
 }
 
 headed!(
-    RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse, CompactionResponse, HashKvResponse,
-    LeaseGrantResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
-    LeaseKeepAliveResponse, AlarmResponse, MemberListResponse, StatusResponse, DefragmentResponse
+    RangeResponse,
+    PutResponse,
+    DeleteRangeResponse,
+    TxnResponse,
+    CompactionResponse,
+    HashKvResponse,
+    LeaseGrantResponse,
+    LeaseRevokeResponse,
+    LeaseTimeToLiveResponse,
+    LeaseLeasesResponse,
+    LeaseKeepAliveResponse,
+    AlarmResponse,
+    MemberListResponse,
+    StatusResponse,
+    DefragmentResponse
 );
 
 fn seal<M: Headed + Debug>(answer: Result<M, Status>, normalise: impl FnOnce(&mut M)) -> Answer {
@@ -288,9 +338,17 @@ fn seal<M: Headed + Debug>(answer: Result<M, Status>, normalise: impl FnOnce(&mu
                 revision = header.revision;
             }
             normalise(&mut message);
-            Answer { text: format!("{message:?}"), revision, ok: true }
+            Answer {
+                text: format!("{message:?}"),
+                revision,
+                ok: true,
+            }
         }
-        Err(status) => Answer { text: error_text(&status), revision: 0, ok: false },
+        Err(status) => Answer {
+            text: error_text(&status),
+            revision: 0,
+            ok: false,
+        },
     }
 }
 
@@ -306,9 +364,13 @@ async fn answer(api: &Api, step: &Step) -> Answer {
         Step::Delete(r) => seal(api.delete_range(r.clone()).await, |_| {}),
         Step::Txn(r) => seal(api.txn(r.clone()).await, |a| unsort_txn(r, a)),
         Step::Compact(r) => seal(api.compact(*r).await, |_| {}),
-        Step::HashKv(revision) => {
-            seal(api.hash_kv(HashKvRequest { revision: *revision }).await, |_| {})
-        }
+        Step::HashKv(revision) => seal(
+            api.hash_kv(HashKvRequest {
+                revision: *revision,
+            })
+            .await,
+            |_| {},
+        ),
         Step::Grant(r) => seal(api.lease_grant(*r).await, |a| {
             if r.id == 0 && a.id > PICKED {
                 a.id = 0;
@@ -316,10 +378,19 @@ async fn answer(api: &Api, step: &Step) -> Answer {
         }),
         Step::GrantAndRevoke(r) => {
             let granted = seal(api.lease_grant(*r).await, |_| {});
-            let revoked = seal(api.lease_revoke(LeaseRevokeRequest { id: r.id }).await, |_| {});
-            Answer { text: format!("{}; {}", granted.text, revoked.text), ..revoked }
+            let revoked = seal(
+                api.lease_revoke(LeaseRevokeRequest { id: r.id }).await,
+                |_| {},
+            );
+            Answer {
+                text: format!("{}; {}", granted.text, revoked.text),
+                ..revoked
+            }
         }
-        Step::Revoke(id) => seal(api.lease_revoke(LeaseRevokeRequest { id: *id }).await, |_| {}),
+        Step::Revoke(id) => seal(
+            api.lease_revoke(LeaseRevokeRequest { id: *id }).await,
+            |_| {},
+        ),
         Step::TimeToLive(r) => seal(api.lease_time_to_live(*r).await, |a| {
             if a.ttl <= a.granted_ttl && a.ttl >= a.granted_ttl - 600 && a.granted_ttl > 600 {
                 a.ttl = a.granted_ttl;
@@ -339,7 +410,9 @@ async fn answer(api: &Api, step: &Step) -> Answer {
             a.alarms.sort_by_key(|a| (a.member_id, a.alarm));
         }),
         Step::Members(linearizable) => {
-            let request = MemberListRequest { linearizable: *linearizable };
+            let request = MemberListRequest {
+                linearizable: *linearizable,
+            };
             seal(api.member_list(request).await, |_| {})
         }
         Step::Status => seal(api.status(StatusRequest {}).await, |a| {
@@ -349,9 +422,11 @@ async fn answer(api: &Api, step: &Step) -> Answer {
             a.errors.sort();
         }),
         Step::Defragment => seal(api.defragment(DefragmentRequest {}).await, |_| {}),
-        Step::Watch(..) | Step::CancelWatch(..) | Step::Settle => {
-            Answer { text: String::new(), revision: 0, ok: true }
-        }
+        Step::Watch(..) | Step::CancelWatch(..) | Step::Settle => Answer {
+            text: String::new(),
+            revision: 0,
+            ok: true,
+        },
     }
 }
 
@@ -370,21 +445,32 @@ fn unsort(request: &RangeRequest, answer: &mut RangeResponse) {
         // Which of equal elements fall under the limit is not fixed either.
         for kv in &mut answer.kvs {
             let (number, value) = field(kv);
-            *kv = KeyValue { version: number, value, ..Default::default() };
+            *kv = KeyValue {
+                version: number,
+                value,
+                ..Default::default()
+            };
         }
         return;
     }
     let mut from = 0;
     while from < answer.kvs.len() {
         let same = field(&answer.kvs[from]);
-        let len = answer.kvs[from..].iter().take_while(|kv| field(kv) == same).count();
+        let len = answer.kvs[from..]
+            .iter()
+            .take_while(|kv| field(kv) == same)
+            .count();
         answer.kvs[from..from + len].sort_by(|a, b| a.key.cmp(&b.key));
         from += len;
     }
 }
 
 fn unsort_txn(request: &TxnRequest, answer: &mut TxnResponse) {
-    let branch = if answer.succeeded { &request.success } else { &request.failure };
+    let branch = if answer.succeeded {
+        &request.success
+    } else {
+        &request.failure
+    };
     for (op, response) in branch.iter().zip(&mut answer.responses) {
         match (&op.request, &mut response.response) {
             (

@@ -40,12 +40,16 @@ impl fmt::Display for Program {
 }
 
 fn peers_dir() -> PathBuf {
-    env::var_os("PINTLE_PEERS").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-            PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache")
-        });
-        cache.join("pintle-peers")
-    })
+    env::var_os("PINTLE_PEERS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let cache = env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .unwrap_or_else(|| {
+                    PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache")
+                });
+            cache.join("pintle-peers")
+        })
 }
 
 /// The real etcd of this version, or `None` after a `SKIP:` line.
@@ -85,7 +89,9 @@ pub fn subject() -> Option<Program> {
             let choice = choose_subject();
             match &choice {
                 Some(p) if p.is_pintle => say(&format!("SUBJECT: {p} at {}", p.path.display())),
-                Some(p) => say(&format!("SUBJECT: {p} stands in: Pintle itself was NOT tested")),
+                Some(p) => say(&format!(
+                    "SUBJECT: {p} stands in: Pintle itself was NOT tested"
+                )),
                 None => {}
             }
             choice
@@ -100,7 +106,10 @@ fn choose_subject() -> Option<Program> {
     if let Some(path) = env::var_os("PINTLE_BIN") {
         let path = PathBuf::from(path);
         return Some(pintle(&path).unwrap_or_else(|| {
-            panic!("PINTLE_BIN={}: `server --version` does not answer", path.display())
+            panic!(
+                "PINTLE_BIN={}: `server --version` does not answer",
+                path.display()
+            )
         }));
     }
     // target/<profile>/deps/<test> -> target/<profile>/pintle, then the other profile.
@@ -111,13 +120,21 @@ fn choose_subject() -> Option<Program> {
         profile.parent()?.join("release/pintle"),
         profile.parent()?.join("debug/pintle"),
     ];
-    candidates.iter().find_map(|p| pintle(p)).or_else(|| etcd(REFERENCE))
+    candidates
+        .iter()
+        .find_map(|p| pintle(p))
+        .or_else(|| etcd(REFERENCE))
 }
 
 fn pintle(path: &Path) -> Option<Program> {
-    let out = Command::new(path).args(["server", "--version"]).output().ok()?;
+    let out = Command::new(path)
+        .args(["server", "--version"])
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let version = text.lines().find_map(|l| l.strip_prefix("etcd Version: "))?;
+    let version = text
+        .lines()
+        .find_map(|l| l.strip_prefix("etcd Version: "))?;
     Some(Program {
         version: version.trim().to_owned(),
         path: path.to_owned(),

@@ -125,8 +125,18 @@ impl Generator {
     }
 
     fn key(&mut self) -> Bytes {
-        const ODD: [&[u8]; 10] =
-            [b"", b"\0", b"\xff", b"a", b"a\0", b"ab", b"b", b"k/", b"k0", b"\xff\xff\xff"];
+        const ODD: [&[u8]; 10] = [
+            b"",
+            b"\0",
+            b"\xff",
+            b"a",
+            b"a\0",
+            b"ab",
+            b"b",
+            b"k/",
+            b"k0",
+            b"\xff\xff\xff",
+        ];
         match self.dice.below(12) {
             0 => Bytes::from_static(self.dice.pick(&ODD)),
             1..=5 => format!("k/{:02}", self.dice.below(30)).into(),
@@ -146,7 +156,9 @@ impl Generator {
     fn value(&mut self) -> Bytes {
         match self.dice.below(30) {
             0 => Bytes::from(vec![b'x'; self.dice.between(1000, 70_000) as usize]),
-            1..=12 => self.dice.pick(&[Bytes::new(), "same".into(), "other".into()]),
+            1..=12 => self
+                .dice
+                .pick(&[Bytes::new(), "same".into(), "other".into()]),
             _ => self.dice.bytes(40),
         }
     }
@@ -172,7 +184,11 @@ impl Generator {
 
     fn range(&mut self, seen: Seen, top: bool) -> RangeRequest {
         let key = self.key();
-        let mut request = RangeRequest { range_end: self.range_end(&key), key, ..Default::default() };
+        let mut request = RangeRequest {
+            range_end: self.range_end(&key),
+            key,
+            ..Default::default()
+        };
         if self.dice.one_in(4) {
             request.limit = self.dice.pick(&[1, 2, 5, 1000, -1, i64::MAX]);
         }
@@ -199,7 +215,11 @@ impl Generator {
     }
 
     fn bound(&mut self, seen: Seen) -> i64 {
-        if self.dice.one_in(2) { 0 } else { self.dice.between(-1, seen.revision + 1) }
+        if self.dice.one_in(2) {
+            0
+        } else {
+            self.dice.between(-1, seen.revision + 1)
+        }
     }
 
     fn put(&mut self, ignore: bool) -> PutRequest {
@@ -236,7 +256,11 @@ impl Generator {
         } else {
             Bytes::new()
         };
-        DeleteRangeRequest { key, range_end, prev_kv: self.dice.one_in(3) }
+        DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: self.dice.one_in(3),
+        }
     }
 
     fn txn(&mut self, seen: Seen, depth: u64) -> TxnRequest {
@@ -271,7 +295,11 @@ impl Generator {
             _ => self.dice.between(0, seen.revision),
         };
         // Mostly the value that belongs to the target, sometimes another or none.
-        let union = if self.dice.one_in(10) { self.dice.between(0, 5) as i32 } else { target };
+        let union = if self.dice.one_in(10) {
+            self.dice.between(0, 5) as i32
+        } else {
+            target
+        };
         let target_union = match union {
             0 => Some(Union::Version(number)),
             1 => Some(Union::CreateRevision(number)),
@@ -280,9 +308,17 @@ impl Generator {
             4 => Some(Union::Lease(self.lease())),
             _ => None,
         };
-        let range_end = if self.dice.one_in(6) { self.range_end(&key) } else { Bytes::new() };
+        let range_end = if self.dice.one_in(6) {
+            self.range_end(&key)
+        } else {
+            Bytes::new()
+        };
         Compare {
-            result: if self.dice.one_in(30) { 9 } else { self.dice.between(0, 3) as i32 },
+            result: if self.dice.one_in(30) {
+                9
+            } else {
+                self.dice.between(0, 3) as i32
+            },
             target,
             key,
             range_end,
@@ -321,7 +357,10 @@ impl Generator {
         } else {
             self.dice.between(seen.compacted, seen.revision)
         };
-        Step::Compact(CompactionRequest { revision, physical: self.physical || self.dice.one_in(2) })
+        Step::Compact(CompactionRequest {
+            revision,
+            physical: self.physical || self.dice.one_in(2),
+        })
     }
 
     fn grant(&mut self) -> Step {
@@ -335,7 +374,10 @@ impl Generator {
                 ttl: self.dice.pick(&[9_000_000_000, 9_000_000_001, i64::MAX]),
             }),
             2 => Step::Grant(LeaseGrantRequest { id: 0, ttl: 6000 }),
-            _ => Step::Grant(LeaseGrantRequest { id: self.lease(), ttl: self.dice.between(5000, 9000) }),
+            _ => Step::Grant(LeaseGrantRequest {
+                id: self.lease(),
+                ttl: self.dice.between(5000, 9000),
+            }),
         }
     }
 
@@ -363,7 +405,11 @@ impl Generator {
             return Step::Settle;
         }
         let key = self.key();
-        let range_end = if self.dice.one_in(2) { Bytes::new() } else { self.range_end(&key) };
+        let range_end = if self.dice.one_in(2) {
+            Bytes::new()
+        } else {
+            self.range_end(&key)
+        };
         let start_revision = match (stream, self.dice.below(4)) {
             (_, 0) => 0,
             (PAST, _) => self.dice.between(seen.compacted.max(1), seen.revision),
@@ -386,7 +432,11 @@ impl Generator {
                 start_revision,
                 filters,
                 prev_kv: self.dice.one_in(2),
-                watch_id: if self.dice.one_in(5) { self.dice.between(0, 12) } else { 0 },
+                watch_id: if self.dice.one_in(5) {
+                    self.dice.between(0, 12)
+                } else {
+                    0
+                },
                 fragment: self.dice.one_in(4),
                 progress_notify: self.dice.one_in(4),
             },
@@ -397,7 +447,10 @@ impl Generator {
 fn forget_deletes(txn: &mut TxnRequest) {
     each_op(txn, &mut |op| {
         if let Some(request_op::Request::RequestDeleteRange(d)) = &op.request {
-            *op = op_range(RangeRequest { key: d.key.clone(), ..Default::default() });
+            *op = op_range(RangeRequest {
+                key: d.key.clone(),
+                ..Default::default()
+            });
         }
     });
 }

@@ -81,7 +81,9 @@ impl Launch {
     /// Starts the process and does not wait for it to serve.
     pub fn spawn(&self) -> Result<Server> {
         let (client_port, peer_port) = free_ports()?;
-        let logs = tempfile::Builder::new().prefix("pintle-peers-log").tempdir()?;
+        let logs = tempfile::Builder::new()
+            .prefix("pintle-peers-log")
+            .tempdir()?;
         let log = logs.path().join("log");
         let out = fs::File::create(&log)?;
         let mut command = Command::new(&self.program.path);
@@ -208,7 +210,11 @@ impl Server {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if let Some(status) = self.poll_exit()? {
-                bail!("{} ended before it served: {status}\n{}", self.name, self.tail());
+                bail!(
+                    "{} ended before it served: {status}\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             if self.is_ready().await {
                 return Ok(());
@@ -228,13 +234,23 @@ impl Server {
         if self.announces && !self.log_text().contains("ready to serve client requests") {
             return false;
         }
-        let Ok(Ok(status)) = probe(self.api.status(StatusRequest {})).await else { return false };
+        let Ok(Ok(status)) = probe(self.api.status(StatusRequest {})).await else {
+            return false;
+        };
         if status.leader == 0 {
             return false;
         }
-        let list = self.api.member_list(MemberListRequest { linearizable: true });
-        let Ok(Ok(list)) = probe(list).await else { return false };
-        if !list.members.iter().all(|m| !m.name.is_empty() && !m.client_ur_ls.is_empty()) {
+        let list = self
+            .api
+            .member_list(MemberListRequest { linearizable: true });
+        let Ok(Ok(list)) = probe(list).await else {
+            return false;
+        };
+        if !list
+            .members
+            .iter()
+            .all(|m| !m.name.is_empty() && !m.client_ur_ls.is_empty())
+        {
             return false;
         }
         match probe(http::send(self.client_port, "GET", "/version", "")).await {
@@ -248,9 +264,18 @@ impl Server {
         let deadline = Instant::now() + within;
         while !self.log_text().contains(text) {
             if let Some(status) = self.poll_exit()? {
-                bail!("{} ended ({status}) without logging {text:?}\n{}", self.name, self.tail());
+                bail!(
+                    "{} ended ({status}) without logging {text:?}\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
-            ensure!(Instant::now() < deadline, "{} did not log {text:?}\n{}", self.name, self.tail());
+            ensure!(
+                Instant::now() < deadline,
+                "{} did not log {text:?}\n{}",
+                self.name,
+                self.tail()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -271,7 +296,12 @@ impl Server {
             if let Some(status) = self.poll_exit()? {
                 return Ok(status);
             }
-            ensure!(Instant::now() < deadline, "{} did not end in {within:?}\n{}", self.name, self.tail());
+            ensure!(
+                Instant::now() < deadline,
+                "{} did not end in {within:?}\n{}",
+                self.name,
+                self.tail()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -293,7 +323,11 @@ impl Server {
     /// SIGKILL, and waits until the process is gone.
     pub async fn kill(mut self) -> Result<()> {
         if let Some(status) = self.poll_exit()? {
-            bail!("{} was dead before its SIGKILL: {status}\n{}", self.name, self.tail());
+            bail!(
+                "{} was dead before its SIGKILL: {status}\n{}",
+                self.name,
+                self.tail()
+            );
         }
         self.signal(rustix::process::Signal::KILL)?;
         self.wait_exit(STOP_WITHIN).await?;
@@ -311,7 +345,12 @@ impl Server {
     pub fn no_panic(&self) -> Result<()> {
         let text = self.log_text();
         for trace in ["panicked at", "RUST_BACKTRACE", "panic:", "goroutine 1 ["] {
-            ensure!(!text.contains(trace), "{} panicked\n{}", self.name, self.tail());
+            ensure!(
+                !text.contains(trace),
+                "{} panicked\n{}",
+                self.name,
+                self.tail()
+            );
         }
         Ok(())
     }
@@ -385,6 +424,8 @@ fn spawn_bound(command: Command) -> std::io::Result<Child> {
         sender
     });
     let (answer, result) = mpsc::channel();
-    spawner.send((command, answer)).expect("the spawner thread lives as long as the process");
+    spawner
+        .send((command, answer))
+        .expect("the spawner thread lives as long as the process");
     result.recv().expect("the spawner thread answers every job")
 }

@@ -54,33 +54,51 @@ impl Stream {
                 }
             }
         });
-        Stream { requests, answers, task }
+        Stream {
+            requests,
+            answers,
+            task,
+        }
     }
 
     /// Asks for a watch.
     pub async fn create(&self, request: WatchCreateRequest) -> Result<()> {
-        self.send(watch_request::RequestUnion::CreateRequest(request)).await
+        self.send(watch_request::RequestUnion::CreateRequest(request))
+            .await
     }
 
     /// Gives a watch up.
     pub async fn cancel(&self, watch_id: i64) -> Result<()> {
-        self.send(watch_request::RequestUnion::CancelRequest(WatchCancelRequest { watch_id })).await
+        self.send(watch_request::RequestUnion::CancelRequest(
+            WatchCancelRequest { watch_id },
+        ))
+        .await
     }
 
     /// Asks how far the stream is.
     pub async fn progress(&self) -> Result<()> {
-        self.send(watch_request::RequestUnion::ProgressRequest(WatchProgressRequest {})).await
+        self.send(watch_request::RequestUnion::ProgressRequest(
+            WatchProgressRequest {},
+        ))
+        .await
     }
 
     /// Sends any request.
     pub async fn send(&self, union: watch_request::RequestUnion) -> Result<()> {
-        let request = WatchRequest { request_union: Some(union) };
-        self.requests.send(request).await.context("the watch stream is closed")
+        let request = WatchRequest {
+            request_union: Some(union),
+        };
+        self.requests
+            .send(request)
+            .await
+            .context("the watch stream is closed")
     }
 
     /// The next answer.
     pub async fn next(&mut self) -> Result<WatchResponse> {
-        self.next_within(ANSWER_WITHIN).await?.context("no answer on the watch stream")
+        self.next_within(ANSWER_WITHIN)
+            .await?
+            .context("no answer on the watch stream")
     }
 
     /// The next answer, or `None` if none comes within `within`.
@@ -112,20 +130,28 @@ pub struct Record {
 impl Record {
     /// Files an answer, and checks what must hold for every server.
     pub fn file(&mut self, mut answer: WatchResponse) -> Result<()> {
-        let header = answer.header.as_mut().context("a watch answer without a header")?;
+        let header = answer
+            .header
+            .as_mut()
+            .context("a watch answer without a header")?;
         header.raft_term = 0;
         if answer.events.is_empty() {
             // The cancel for a compacted start comes whenever the catch-up meets it.
             if answer.canceled && answer.compact_revision != 0 {
                 header.revision = 0;
             }
-            if answer.created && let Some(events) = self.events.remove(&answer.watch_id) {
+            if answer.created
+                && let Some(events) = self.events.remove(&answer.watch_id)
+            {
                 self.ended.push((answer.watch_id, events));
             }
             self.controls.push(answer);
             return Ok(());
         }
-        ensure!(!answer.created && !answer.canceled, "events in a control answer: {answer:?}");
+        ensure!(
+            !answer.created && !answer.canceled,
+            "events in a control answer: {answer:?}"
+        );
         let header_revision = header.revision;
         let filed = self.events.entry(answer.watch_id).or_default();
         let revision_of = |e: &Event| e.kv.as_ref().map_or(0, |kv| kv.mod_revision);

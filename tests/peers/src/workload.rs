@@ -51,7 +51,10 @@ impl Dice {
     /// `0..=len_max` random bytes.
     pub fn bytes(&mut self, len_max: u64) -> Bytes {
         let len = self.below(len_max + 1);
-        (0..len).map(|_| self.bits() as u8).collect::<Vec<u8>>().into()
+        (0..len)
+            .map(|_| self.bits() as u8)
+            .collect::<Vec<u8>>()
+            .into()
     }
 }
 
@@ -73,28 +76,45 @@ pub async fn fill(api: &Api, dice: &mut Dice, lease_base: i64, amount: Amount) -
     lift_alarms(api).await?;
     for i in 0..4 {
         let id = lease_base + i;
-        api.lease_grant(LeaseGrantRequest { id, ttl: 5000 + 100 * i }).await?;
+        api.lease_grant(LeaseGrantRequest {
+            id,
+            ttl: 5000 + 100 * i,
+        })
+        .await?;
         for _ in 0..=i {
             let key = key(dice);
-            api.put(PutRequest { lease: id, ..api::put(key, "leased") }).await?;
+            api.put(PutRequest {
+                lease: id,
+                ..api::put(key, "leased")
+            })
+            .await?;
         }
     }
     for i in 0..amount.writes {
         write(api, dice, lease_base).await?;
         if i == amount.writes / 3 {
-            api.lease_revoke(LeaseRevokeRequest { id: lease_base + 1 }).await?;
+            api.lease_revoke(LeaseRevokeRequest { id: lease_base + 1 })
+                .await?;
         }
         if amount.compact && i == amount.writes / 2 {
             // A put closes the compacted part: releases before 3.5.16 dropped a
             // tombstone that stands exactly at the compaction, later ones keep it.
             let at = api.put(api::put("compacted", "here")).await?;
             let revision = at.header.map_or(0, |h| h.revision);
-            api.compact(CompactionRequest { revision, physical: true }).await?;
+            api.compact(CompactionRequest {
+                revision,
+                physical: true,
+            })
+            .await?;
         }
     }
     api.put(api::put("filled", "yes")).await?;
     if amount.alarm {
-        let member_id = api.status(StatusRequest {}).await?.header.map_or(0, |h| h.member_id);
+        let member_id = api
+            .status(StatusRequest {})
+            .await?
+            .header
+            .map_or(0, |h| h.member_id);
         api.alarm(AlarmRequest {
             action: alarm_request::AlarmAction::Activate as i32,
             member_id,
@@ -125,7 +145,11 @@ async fn write(api: &Api, dice: &mut Dice, lease_base: i64) -> Result<()> {
         }
         5 => {
             let lease = lease_base + 2;
-            api.put(PutRequest { lease, ..api::put(key(dice), dice.bytes(20)) }).await?;
+            api.put(PutRequest {
+                lease,
+                ..api::put(key(dice), dice.bytes(20))
+            })
+            .await?;
         }
         6 => {
             api.delete_range(api::delete(key(dice))).await?;

@@ -13,13 +13,17 @@ use peers::{
 use proto::etcdserverpb::*;
 
 fn random(default_seed: u64, physical: bool) {
-    let Some((subject, reference)) = peer::pair() else { return };
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
     let seed = peers::seed(default_seed);
     let steps = peers::env_number("PINTLE_STEPS").unwrap_or(1200);
     peers::run(400, async {
         lockstep::compare(&subject, &reference, seed, steps, physical).await
     });
-    peer::say(&format!("RAN: answers, seed {seed}, {steps} steps, physical compaction {physical}"));
+    peer::say(&format!(
+        "RAN: answers, seed {seed}, {steps} steps, physical compaction {physical}"
+    ));
 }
 
 #[test]
@@ -50,14 +54,23 @@ fn random_requests_seed_5_with_background_compaction() {
 /// Steps that are written down instead of thrown: each line is a rule that
 /// implementers get wrong.
 fn fixed(name: &str, steps: Vec<Step>) {
-    let Some((subject, reference)) = peer::pair() else { return };
-    peers::run(120, async { lockstep::replay(&subject, &reference, &steps).await });
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
+    peers::run(120, async {
+        lockstep::replay(&subject, &reference, &steps).await
+    });
     peer::say(&format!("RAN: answers, {name}, {} steps", steps.len()));
 }
 
 #[test]
 fn an_empty_store() {
-    let range = |revision| Step::Range(RangeRequest { revision, ..api::all() });
+    let range = |revision| {
+        Step::Range(RangeRequest {
+            revision,
+            ..api::all()
+        })
+    };
     fixed(
         "an empty store",
         vec![
@@ -69,10 +82,22 @@ fn an_empty_store() {
             Step::HashKv(2),
             Step::Delete(api::delete("none")),
             Step::Txn(TxnRequest::default()),
-            Step::Compact(CompactionRequest { revision: 2, physical: false }),
-            Step::Compact(CompactionRequest { revision: 0, physical: true }),
-            Step::Compact(CompactionRequest { revision: 0, physical: true }),
-            Step::Compact(CompactionRequest { revision: 1, physical: true }),
+            Step::Compact(CompactionRequest {
+                revision: 2,
+                physical: false,
+            }),
+            Step::Compact(CompactionRequest {
+                revision: 0,
+                physical: true,
+            }),
+            Step::Compact(CompactionRequest {
+                revision: 0,
+                physical: true,
+            }),
+            Step::Compact(CompactionRequest {
+                revision: 1,
+                physical: true,
+            }),
             range(0),
             range(1),
             Step::Leases,
@@ -87,8 +112,13 @@ fn an_empty_store() {
 fn limits_of_size_and_count() {
     let put = |bytes: usize| Step::Put(api::put("big", vec![b'v'; bytes]));
     let txn = |puts: usize| {
-        let success = (0..puts).map(|i| api::op_put(api::put(format!("k{i}"), "v"))).collect();
-        Step::Txn(TxnRequest { success, ..Default::default() })
+        let success = (0..puts)
+            .map(|i| api::op_put(api::put(format!("k{i}"), "v")))
+            .collect();
+        Step::Txn(TxnRequest {
+            success,
+            ..Default::default()
+        })
     };
     fixed(
         "limits",
@@ -102,7 +132,10 @@ fn limits_of_size_and_count() {
             txn(129),
             Step::Range(api::get("big")),
             Step::Put(api::put(vec![b'k'; 100_000], "long key")),
-            Step::Range(RangeRequest { keys_only: true, ..api::all() }),
+            Step::Range(RangeRequest {
+                keys_only: true,
+                ..api::all()
+            }),
         ],
     );
 }
@@ -111,13 +144,28 @@ fn limits_of_size_and_count() {
 fn transactions_that_break_rules() {
     let put = |key: &'static str| api::op_put(api::put(key, "v"));
     let deletes = |from: &'static str, to: &'static str| {
-        api::op_delete(DeleteRangeRequest { range_end: to.into(), ..api::delete(from) })
+        api::op_delete(DeleteRangeRequest {
+            range_end: to.into(),
+            ..api::delete(from)
+        })
     };
-    let nested = |success, failure| api::op_txn(TxnRequest { success, failure, ..Default::default() });
+    let nested = |success, failure| {
+        api::op_txn(TxnRequest {
+            success,
+            failure,
+            ..Default::default()
+        })
+    };
     let both = |success: Vec<RequestOp>| {
         [
-            Step::Txn(TxnRequest { success: success.clone(), ..Default::default() }),
-            Step::Txn(TxnRequest { failure: success, ..Default::default() }),
+            Step::Txn(TxnRequest {
+                success: success.clone(),
+                ..Default::default()
+            }),
+            Step::Txn(TxnRequest {
+                failure: success,
+                ..Default::default()
+            }),
         ]
     };
     let mut steps = vec![Step::Put(api::put("a", "1")), Step::Put(api::put("c", "3"))];
@@ -132,15 +180,47 @@ fn transactions_that_break_rules() {
         vec![put("a"), nested(vec![put("a")], vec![])],
         vec![put("a"), nested(vec![], vec![put("a")])],
         vec![nested(vec![put("a")], vec![put("a")])],
-        vec![nested(vec![put("a")], vec![]), nested(vec![put("a")], vec![])],
-        vec![nested(vec![put("a")], vec![]), nested(vec![], vec![deletes("a", "b")])],
+        vec![
+            nested(vec![put("a")], vec![]),
+            nested(vec![put("a")], vec![]),
+        ],
+        vec![
+            nested(vec![put("a")], vec![]),
+            nested(vec![], vec![deletes("a", "b")]),
+        ],
         vec![put("")],
         vec![RequestOp { request: None }],
-        vec![api::op_range(RangeRequest { revision: 1000, ..api::get("a") })],
-        vec![put("new"), api::op_range(RangeRequest { revision: 1000, ..api::get("a") })],
-        vec![put("new"), api::op_put(PutRequest { lease: 77, ..api::put("other", "v") })],
-        vec![put("new"), api::op_put(PutRequest { ignore_value: true, ..api::put("none", "") })],
-        vec![put("seen"), api::op_range(api::get("seen")), deletes("a", "b"), api::op_range(api::all())],
+        vec![api::op_range(RangeRequest {
+            revision: 1000,
+            ..api::get("a")
+        })],
+        vec![
+            put("new"),
+            api::op_range(RangeRequest {
+                revision: 1000,
+                ..api::get("a")
+            }),
+        ],
+        vec![
+            put("new"),
+            api::op_put(PutRequest {
+                lease: 77,
+                ..api::put("other", "v")
+            }),
+        ],
+        vec![
+            put("new"),
+            api::op_put(PutRequest {
+                ignore_value: true,
+                ..api::put("none", "")
+            }),
+        ],
+        vec![
+            put("seen"),
+            api::op_range(api::get("seen")),
+            deletes("a", "b"),
+            api::op_range(api::all()),
+        ],
     ] {
         steps.extend(both(ops));
         steps.push(Step::Range(api::all()));
@@ -156,12 +236,18 @@ fn an_unknown_sort_does_not_hurt_the_subject() {
     };
     peers::run(60, async {
         let dir = tempfile::tempdir()?;
-        let mut server = Launch::new(&subject, &dir.path().join("data")).start().await?;
+        let mut server = Launch::new(&subject, &dir.path().join("data"))
+            .start()
+            .await?;
         for (sort_order, sort_target) in [(1, 9), (9, 1), (-1, -1), (2, i32::MAX)] {
             // Any answer will do, as long as one comes and the server lives.
             let _ = server
                 .api()
-                .range(RangeRequest { sort_order, sort_target, ..api::all() })
+                .range(RangeRequest {
+                    sort_order,
+                    sort_target,
+                    ..api::all()
+                })
                 .await;
             server.ready().await?;
         }
@@ -173,14 +259,21 @@ fn an_unknown_sort_does_not_hurt_the_subject() {
 /// A lease runs out: its keys go in one revision, as ordinary delete events.
 #[test]
 fn an_expired_lease_deletes_its_keys_at_one_revision() {
-    let Some((subject, reference)) = peer::pair() else { return };
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
     peers::run(90, async {
         let pair = Pair::start(&subject, &reference, &[]).await?;
         let mut events = Vec::new();
         for side in [pair.subject(), pair.reference()] {
-            side.lease_grant(LeaseGrantRequest { id: 5, ttl: 2 }).await?;
+            side.lease_grant(LeaseGrantRequest { id: 5, ttl: 2 })
+                .await?;
             for key in ["x/3", "x/1", "x/2"] {
-                side.put(PutRequest { lease: 5, ..api::put(key, "v") }).await?;
+                side.put(PutRequest {
+                    lease: 5,
+                    ..api::put(key, "v")
+                })
+                .await?;
             }
             let mut stream = Stream::open(side);
             stream
@@ -198,10 +291,20 @@ fn an_expired_lease_deletes_its_keys_at_one_revision() {
             }
             events.push(seen);
         }
-        anyhow::ensure!(events[0] == events[1], "subject {:?}\nreference {:?}", events[0], events[1]);
-        let revisions: Vec<i64> =
-            events[0].iter().map(|e| e.kv.as_ref().map_or(0, |kv| kv.mod_revision)).collect();
-        anyhow::ensure!(revisions == [5, 5, 5], "the three deletes stand at {revisions:?}");
+        anyhow::ensure!(
+            events[0] == events[1],
+            "subject {:?}\nreference {:?}",
+            events[0],
+            events[1]
+        );
+        let revisions: Vec<i64> = events[0]
+            .iter()
+            .map(|e| e.kv.as_ref().map_or(0, |kv| kv.mod_revision))
+            .collect();
+        anyhow::ensure!(
+            revisions == [5, 5, 5],
+            "the three deletes stand at {revisions:?}"
+        );
         pair.compare_state().await?;
         pair.stop().await
     });
@@ -212,12 +315,15 @@ fn an_expired_lease_deletes_its_keys_at_one_revision() {
 /// then 32 bytes of SHA-256, in blobs of at most 32 KiB.
 #[test]
 fn a_snapshot_streams_in_blobs_and_ends_with_its_hash() {
-    let Some((subject, reference)) = peer::pair() else { return };
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
     peers::run(60, async {
         let pair = Pair::start(&subject, &reference, &[]).await?;
         for side in [pair.subject(), pair.reference()] {
             for i in 0..50 {
-                side.put(api::put(format!("k{i}"), vec![b'v'; 3000])).await?;
+                side.put(api::put(format!("k{i}"), vec![b'v'; 3000]))
+                    .await?;
             }
             let (file, blobs) = side.snapshot().await?;
             anyhow::ensure!(file.len() % 512 == 32, "{} bytes", file.len());

@@ -9,11 +9,19 @@ use peers::{
 };
 
 const fn fed(args: &'static str, stdin: &'static str) -> Line {
-    Line { args, stdin, lines: None }
+    Line {
+        args,
+        stdin,
+        lines: None,
+    }
 }
 
 const fn first(args: &'static str, lines: usize) -> Line {
-    Line { args, stdin: "", lines: Some(lines) }
+    Line {
+        args,
+        stdin: "",
+        lines: Some(lines),
+    }
 }
 
 /// Commands in order; revisions in them count from a fresh store.
@@ -48,10 +56,22 @@ fn script() -> Vec<Line> {
         line("get a -w table"),
         line("get a --hex"),
         line("get  --prefix"),
-        fed("txn", "mod(\"a\") > \"0\"\n\nput a 3\nget a\nget b/ --prefix\n\nget c\n\n"),
-        fed("txn", "val(\"a\") = \"nope\"\nver(\"b/1\") > \"0\"\n\nput a 4\n\nget c\ndel c\n\n"),
-        fed("txn -w json", "create(\"new\") = \"0\"\n\nput new 1\ndel b/3\nget new\n\n\n"),
-        fed("txn -w fields", "create(\"new\") = \"0\"\n\nput new 1\n\nget new\n\n"),
+        fed(
+            "txn",
+            "mod(\"a\") > \"0\"\n\nput a 3\nget a\nget b/ --prefix\n\nget c\n\n",
+        ),
+        fed(
+            "txn",
+            "val(\"a\") = \"nope\"\nver(\"b/1\") > \"0\"\n\nput a 4\n\nget c\ndel c\n\n",
+        ),
+        fed(
+            "txn -w json",
+            "create(\"new\") = \"0\"\n\nput new 1\ndel b/3\nget new\n\n\n",
+        ),
+        fed(
+            "txn -w fields",
+            "create(\"new\") = \"0\"\n\nput new 1\n\nget new\n\n",
+        ),
         fed("txn", "nonsense\n\n\n\n"),
         fed("txn", "\nput a 1\nput a 2\n\n\n"),
         line("del b/1 --prev-kv"),
@@ -62,12 +82,16 @@ fn script() -> Vec<Line> {
         first("watch --rev=2 --prefix b/ --prev-kv", 9),
         first("watch --rev=2 a -w json", 1),
         first("watch --rev=2 a -w fields", 5),
+        // Later the store holds lease ids that the server picked.
+        line("endpoint hashkv"),
+        line("endpoint hashkv -w json"),
         line("lease grant 5000"),
         line("put leased 1 --lease={L}"),
-        line("put leased/2 1 --lease={L}"),
         line("lease timetolive {L}"),
+        // With one key: the order of more is not fixed.
         line("lease timetolive {L} --keys"),
         line("lease timetolive {L} --keys -w json"),
+        line("put leased/2 1 --lease={L}"),
         line("lease keep-alive {L} --once"),
         line("lease keep-alive {L} --once -w json"),
         line("lease list"),
@@ -102,8 +126,6 @@ fn script() -> Vec<Line> {
         line("endpoint health -w json"),
         line("endpoint status -w json"),
         line("endpoint status -w fields"),
-        line("endpoint hashkv"),
-        line("endpoint hashkv -w json"),
         line("endpoint hashkv --rev=8 -w fields"),
         line("alarm list"),
         line("alarm disarm"),
@@ -120,7 +142,9 @@ fn script() -> Vec<Line> {
 
 async fn outputs(program: &Program, ctl: &Ctl) -> Result<Vec<Outcome>> {
     let dir = tempfile::tempdir()?;
-    let server = Launch::new(program, &dir.path().join("data")).start().await?;
+    let server = Launch::new(program, &dir.path().join("data"))
+        .start()
+        .await?;
     let outcomes = ctl.script(server.port(), &script()).await?;
     server.terminate().await?;
     Ok(outcomes)
@@ -148,9 +172,16 @@ async fn same(ours: (&Program, &Ctl), theirs: (&Program, &Ctl)) -> Result<()> {
 }
 
 fn against_both(version: &str) {
-    let (Some((subject, reference)), Some(ctl)) = (peer::pair(), Ctl::of(version)) else { return };
-    peers::run(180, async { same((&subject, &ctl), (&reference, &ctl)).await });
-    peer::say(&format!("RAN: etcdctl {version}, {} commands", script().len()));
+    let (Some((subject, reference)), Some(ctl)) = (peer::pair(), Ctl::of(version)) else {
+        return;
+    };
+    peers::run(180, async {
+        same((&subject, &ctl), (&reference, &ctl)).await
+    });
+    peer::say(&format!(
+        "RAN: etcdctl {version}, {} commands",
+        script().len()
+    ));
 }
 
 #[test]
@@ -176,7 +207,9 @@ fn of_3_5_30() {
 /// Pintle under the name `etcdctl` prints what the real one prints.
 #[test]
 fn of_pintle_itself() {
-    let (Some((subject, reference)), Some(real)) = (peer::pair(), Ctl::of("3.5.30")) else { return };
+    let (Some((subject, reference)), Some(real)) = (peer::pair(), Ctl::of("3.5.30")) else {
+        return;
+    };
     if !subject.is_pintle {
         peer::say("SKIP: etcdctl of Pintle: no pintle binary");
         return;
@@ -188,5 +221,8 @@ fn of_pintle_itself() {
         let ours = Ctl::at(link, "of pintle");
         same((&reference, &ours), (&reference, &real)).await
     });
-    peer::say(&format!("RAN: etcdctl of pintle, {} commands", script().len()));
+    peer::say(&format!(
+        "RAN: etcdctl of pintle, {} commands",
+        script().len()
+    ));
 }

@@ -55,7 +55,10 @@ async fn take_over(
 }
 
 async fn state(server: &Server) -> Result<(Fingerprint, Position)> {
-    Ok((Fingerprint::of(server.api()).await?, Position::of(server.api()).await?))
+    Ok((
+        Fingerprint::of(server.api()).await?,
+        Position::of(server.api()).await?,
+    ))
 }
 
 /// `owners` take the directory in turn; everyone writes, then is stopped by the
@@ -70,9 +73,15 @@ async fn travel(owners: &[&Program], stops: &[Stop], flags: &[&str], seed: u64) 
         let label = || format!("seed {seed}, turn {turn}: {owner}, then {stop:?}");
         let server = match &last {
             None => start(owner, &dir, flags).await.with_context(label)?,
-            Some(before) => take_over(owner, &dir, flags, before).await.with_context(label)?,
+            Some(before) => take_over(owner, &dir, flags, before)
+                .await
+                .with_context(label)?,
         };
-        let amount = Amount { writes: 90, compact: turn % 3 != 2, alarm: turn % 2 == 0 };
+        let amount = Amount {
+            writes: 90,
+            compact: turn % 3 != 2,
+            alarm: turn % 2 == 0,
+        };
         workload::fill(server.api(), &mut dice, 1000 * (turn as i64 + 1), amount)
             .await
             .with_context(label)?;
@@ -86,7 +95,9 @@ async fn travel(owners: &[&Program], stops: &[Stop], flags: &[&str], seed: u64) 
 }
 
 fn there_and_back(version: &str, flags: &[&str], first: Stop, seed: u64) {
-    let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd(version)) else { return };
+    let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd(version)) else {
+        return;
+    };
     let second = match first {
         Stop::Term => Stop::Kill,
         Stop::Kill => Stop::Term,
@@ -101,7 +112,9 @@ fn there_and_back(version: &str, flags: &[&str], first: Stop, seed: u64) {
         )
         .await
     });
-    peer::say(&format!("RAN: files, etcd {version} and back, first stop {first:?}, {flags:?}"));
+    peer::say(&format!(
+        "RAN: files, etcd {version} and back, first stop {first:?}, {flags:?}"
+    ));
 }
 
 const OFTEN: [&str; 1] = ["--snapshot-count=25"];
@@ -144,15 +157,26 @@ releases! {
 /// 3.4 to the subject is a minor upgrade; there is no way back to 3.4, but one
 /// on to 3.5.
 fn forward_from_3_4(flags: &[&str], stop: Stop, seed: u64) {
-    let (Some(subject), Some(old), Some(new)) =
-        (peer::subject(), peer::etcd(peer::BEFORE), peer::etcd(peer::REFERENCE))
-    else {
+    let (Some(subject), Some(old), Some(new)) = (
+        peer::subject(),
+        peer::etcd(peer::BEFORE),
+        peer::etcd(peer::REFERENCE),
+    ) else {
         return;
     };
     peers::run(120, async {
-        travel(&[&old, &old, &subject, &subject, &new], &[stop], flags, peers::seed(seed)).await
+        travel(
+            &[&old, &old, &subject, &subject, &new],
+            &[stop],
+            flags,
+            peers::seed(seed),
+        )
+        .await
     });
-    peer::say(&format!("RAN: files, etcd {} forward, {stop:?}, {flags:?}", peer::BEFORE));
+    peer::say(&format!(
+        "RAN: files, etcd {} forward, {stop:?}, {flags:?}",
+        peer::BEFORE
+    ));
 }
 
 #[test]

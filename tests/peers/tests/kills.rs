@@ -39,7 +39,10 @@ async fn client(api: Api, number: u64, seed: u64, ledger: Rc<RefCell<Ledger>>) {
     let mut dice = Dice::new(seed);
     for turn in 0u64.. {
         let key = |n: u64| Bytes::from(format!("client/{number}/{n}"));
-        let value = Bytes::from(format!("{seed}:{turn}:{}", "v".repeat(dice.below(300) as usize)));
+        let value = Bytes::from(format!(
+            "{seed}:{turn}:{}",
+            "v".repeat(dice.below(300) as usize)
+        ));
         let (at, other) = (key(dice.below(6)), key(6 + dice.below(6)));
         let mut effects = Effects::new();
         let outcome = match dice.below(4) {
@@ -50,7 +53,10 @@ async fn client(api: Api, number: u64, seed: u64, ledger: Rc<RefCell<Ledger>>) {
                     api::op_put(api::put(at, value.clone())),
                     api::op_put(api::put(other, value)),
                 ];
-                let txn = TxnRequest { success, ..Default::default() };
+                let txn = TxnRequest {
+                    success,
+                    ..Default::default()
+                };
                 api.txn(txn).await.map(|a| a.header)
             }
             1 => {
@@ -92,7 +98,10 @@ async fn client(api: Api, number: u64, seed: u64, ledger: Rc<RefCell<Ledger>>) {
 fn record(ledger: &RefCell<Ledger>, header: Option<&ResponseHeader>, effects: Effects) {
     let revision = header.map_or(0, |h| h.revision);
     let before = ledger.borrow_mut().acknowledged.insert(revision, effects);
-    assert!(before.is_none(), "two writes were acknowledged with revision {revision}");
+    assert!(
+        before.is_none(),
+        "two writes were acknowledged with revision {revision}"
+    );
 }
 
 fn effects_of(events: &[Event]) -> Effects {
@@ -108,14 +117,22 @@ fn effects_of(events: &[Event]) -> Effects {
 
 /// Checks the history `first..=last` against what the clients know, and the
 /// keys against the history.
-fn verify(events: &[Event], first: i64, last: i64, ledger: &mut Ledger, keys: &mut Effects) -> Result<()> {
+fn verify(
+    events: &[Event],
+    first: i64,
+    last: i64,
+    ledger: &mut Ledger,
+    keys: &mut Effects,
+) -> Result<()> {
     let mut by_revision: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
     for event in events {
         let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
         by_revision.entry(revision).or_default().push(event.clone());
     }
     for revision in first..=last {
-        let found = by_revision.get(&revision).with_context(|| format!("revision {revision} is missing"))?;
+        let found = by_revision
+            .get(&revision)
+            .with_context(|| format!("revision {revision} is missing"))?;
         let found = effects_of(found);
         match ledger.acknowledged.remove(&revision) {
             Some(expected) => ensure!(
@@ -124,7 +141,8 @@ fn verify(events: &[Event], first: i64, last: i64, ledger: &mut Ledger, keys: &m
             ),
             None => {
                 let at = ledger.open.iter().position(|e| *e == found);
-                let at = at.with_context(|| format!("nobody wrote {found:?} (revision {revision})"))?;
+                let at =
+                    at.with_context(|| format!("nobody wrote {found:?} (revision {revision})"))?;
                 ledger.open.remove(at);
             }
         }
@@ -140,7 +158,9 @@ fn verify(events: &[Event], first: i64, last: i64, ledger: &mut Ledger, keys: &m
 }
 
 async fn rounds(kills: u64, seed: u64) -> Result<()> {
-    let Some(subject) = peer::subject() else { return Ok(()) };
+    let Some(subject) = peer::subject() else {
+        return Ok(());
+    };
     let temp = tempfile::tempdir()?;
     let dir = temp.path().join("data");
     let mut dice = Dice::new(seed);
@@ -151,7 +171,11 @@ async fn rounds(kills: u64, seed: u64) -> Result<()> {
     let mut writes = 0;
     for round in 0..=kills {
         // Some rounds make snapshots often, so that kills meet them too.
-        let count = dice.pick(&["--snapshot-count=20", "--snapshot-count=200", "--snapshot-count=100000"]);
+        let count = dice.pick(&[
+            "--snapshot-count=20",
+            "--snapshot-count=200",
+            "--snapshot-count=100000",
+        ]);
         let server = Launch::new(&subject, &dir).flag(count).start().await?;
         let api = server.api();
         let check = async {
@@ -159,22 +183,33 @@ async fn rounds(kills: u64, seed: u64) -> Result<()> {
             let revision = now.header.as_ref().map_or(0, |h| h.revision);
             let events = fingerprint::events(api, verified + 1, revision).await?;
             verify(&events, verified + 1, revision, &mut ledger, &mut keys)?;
-            let stored: Effects =
-                now.kvs.into_iter().map(|kv| (kv.key, Some(kv.value))).collect();
+            let stored: Effects = now
+                .kvs
+                .into_iter()
+                .map(|kv| (kv.key, Some(kv.value)))
+                .collect();
             keys.retain(|_, value| value.is_some());
             ensure!(stored == keys, "the keys are not what the history makes");
             verified = revision;
             let here = Position::of(api).await?;
             if let Some(before) = position.replace(here) {
-                ensure!(before.term < here.term && before.index < here.index, "{before:?} {here:?}");
+                ensure!(
+                    before.term < here.term && before.index < here.index,
+                    "{before:?} {here:?}"
+                );
             }
             if round % 3 == 2 {
-                let compaction = CompactionRequest { revision, physical: false };
+                let compaction = CompactionRequest {
+                    revision,
+                    physical: false,
+                };
                 api.compact(compaction).await?;
             }
             anyhow::Ok(())
         };
-        check.await.with_context(|| format!("seed {seed}, after kill {round}"))?;
+        check
+            .await
+            .with_context(|| format!("seed {seed}, after kill {round}"))?;
         if round == kills {
             let before = Fingerprint::of(api).await?;
             server.terminate().await?;
@@ -187,7 +222,12 @@ async fn rounds(kills: u64, seed: u64) -> Result<()> {
         let goal = dice.between(1, 700) as usize;
         let tasks = tokio::task::LocalSet::new();
         for number in 0..CLIENTS {
-            tasks.spawn_local(client(server.connect(), number, dice.bits(), shared.clone()));
+            tasks.spawn_local(client(
+                server.connect(),
+                number,
+                dice.bits(),
+                shared.clone(),
+            ));
         }
         let watched = shared.clone();
         let running = async move {
@@ -199,10 +239,14 @@ async fn rounds(kills: u64, seed: u64) -> Result<()> {
         };
         tasks.run_until(running).await?;
         tasks.await;
-        ledger = Rc::try_unwrap(shared).map_err(|_| anyhow::anyhow!("a client still runs"))?.into_inner();
+        ledger = Rc::try_unwrap(shared)
+            .map_err(|_| anyhow::anyhow!("a client still runs"))?
+            .into_inner();
         writes += ledger.acknowledged.len();
     }
-    peer::say(&format!("RAN: kills, seed {seed}: {kills} kills, {writes} acknowledged writes, none lost"));
+    peer::say(&format!(
+        "RAN: kills, seed {seed}: {kills} kills, {writes} acknowledged writes, none lost"
+    ));
     Ok(())
 }
 
