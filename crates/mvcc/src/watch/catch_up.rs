@@ -1,0 +1,233 @@
+//! Reading history for watchers that are behind.
+//!
+//! A round takes watchers stream by stream, so that one stream with thousands of
+//! them does not hold up the others, and reads one piece of history for all it
+//! took. Watchers of a full stream wait until its output is taken.
+
+use std::hash::Hash;
+
+use bytes::Bytes;
+
+use super::{HistoryError, Source, WatcherGroup, group::previous};
+use crate::events::Event;
+
+/// Watchers in one round, as in etcd.
+const ROUND_WATCHERS: usize = 512;
+/// A response with history is closed at the next revision once it has this much:
+/// enough that frames cost nothing, little enough for any client's limit.
+const RESPONSE_BYTES: usize = 256 * 1024;
+
+impl<S: Copy + Eq + Hash> WatcherGroup<S> {
+    /// True if a watcher is behind; it may have to wait for its stream.
+    pub fn has_lagging(&self) -> bool {
+        !self.lagging.is_empty()
+    }
+
+    /// Reads up to about `max_bytes` of history for watchers that are behind.
+    /// True if more could be read at once; false if nobody is behind or all who
+    /// are wait for their streams' output to be taken.
+    ///
+    /// # Errors
+    /// The store's, if it cannot read. Nobody has lost anything by it.
+    pub fn catch_up(
+        &mut self,
+        source: &impl Source,
+        max_bytes: usize,
+    ) -> Result<bool, HistoryError> {
+        let mut left = max_bytes.max(1);
+        loop {
+            let slots = self.choose();
+            if slots.is_empty() {
+                break;
+            }
+            let slots = self.end_compacted(slots, source.compact_revision());
+            if slots.is_empty() {
+                continue;
+            }
+            let piece = left.min(max_bytes.div_ceil(4)).max(1);
+            match self.read(&slots, source, piece) {
+                Ok(read) => left = left.saturating_sub(read.max(1)),
+                // Compaction came between: the next round ends who was hit.
+                Err(HistoryError::Compacted) => left -= 1,
+                Err(error) => return Err(error),
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        self.answer_progress();
+        Ok(self.lagging.iter().any(|at| self.has_room(*at)))
+    }
+
+    fn has_room(&self, at: u32) -> bool {
+        self.stream(at).out.len() < self.options.stream_bytes
+    }
+
+    /// Watchers for a round; their streams go to the end of the line.
+    fn choose(&mut self) -> Vec<u32> {
+        let mut slots = Vec::new();
+        for _ in 0..self.lagging.len() {
+            let Some(at) = self.lagging.pop_front() else {
+                break;
+            };
+            if self.stream(at).behind.is_empty() {
+                self.stream_mut(at).is_lagging = false;
+                continue;
+            }
+            self.lagging.push_back(at);
+            if self.has_room(at) && slots.len() < ROUND_WATCHERS {
+                let behind = &mut self.stream_mut(at).behind;
+                let count = behind.len().min(ROUND_WATCHERS - slots.len());
+                slots.extend_from_slice(&behind[..count]);
+                behind.rotate_left(count);
+            }
+        }
+        slots
+    }
+
+    /// Ends the watchers whose next revision is no longer there.
+    fn end_compacted(&mut self, mut slots: Vec<u32>, compact_revision: i64) -> Vec<u32> {
+        slots.retain(|slot| {
+            let watcher = self.watchers[*slot as usize];
+            let alive = watcher.next >= compact_revision;
+            if !alive {
+                self.stream_mut(watcher.stream).watches.remove(&watcher.id);
+                self.unseat(*slot);
+                self.tell_compacted(watcher.stream, watcher.id, compact_revision);
+            }
+            alive
+        });
+        slots
+    }
+
+    /// Reads one piece of history and gives each of `slots` its part. Gives the
+    /// number of bytes read.
+    fn read(
+        &mut self,
+        slots: &[u32],
+        source: &impl Source,
+        max_bytes: usize,
+    ) -> Result<usize, HistoryError> {
+        let next_of = |slot: &u32| self.watchers[*slot as usize].next;
+        let from = slots.iter().map(next_of).min().unwrap_or(self.revision);
+        let to = self.revision;
+        for slot in slots {
+            self.watchers[*slot as usize].is_reading = true;
+        }
+        let mut read = 0;
+        let mut events: Vec<(i64, Event)> = Vec::new();
+        let (watchers, scratch, index) = (&mut self.watchers, &mut self.scratch, &self.index);
+        let result = source.history(from, to, max_bytes, &mut |past| {
+            read += past.key.len() + past.kv.len();
+            let number = events.len();
+            let mut wanted = false;
+            index.visit(past.key, |slots| {
+                for &slot in slots {
+                    let watcher = &mut watchers[slot as usize];
+                    let due = watcher.is_reading && watcher.next <= past.revision;
+                    if due && watcher.wants(past.kind()) {
+                        scratch.add(slot, watcher, number);
+                        wanted = true;
+                    }
+                }
+            });
+            if wanted {
+                let key = Bytes::copy_from_slice(past.key);
+                let event = match past.is_delete {
+                    true => Event::delete(key, past.revision),
+                    false => Event::put(key, Bytes::copy_from_slice(past.kv)),
+                };
+                events.push((past.revision, event));
+            }
+        });
+        for slot in slots {
+            self.watchers[*slot as usize].is_reading = false;
+        }
+        let (hits, used) = self.scratch.take();
+        for (slot, _) in &hits[..used] {
+            self.watchers[*slot as usize].clear_hits();
+        }
+        let after = match result {
+            Ok(after) => after.min(to + 1),
+            Err(error) => {
+                self.scratch.put_back(hits);
+                return Err(error);
+            }
+        };
+        let mut stopped = Vec::new();
+        for (slot, numbers) in &hits[..used] {
+            if let Some(at) = self.give(*slot, numbers, &events, source) {
+                stopped.push((*slot, at));
+            }
+        }
+        self.scratch.put_back(hits);
+        for slot in slots {
+            let watcher = &mut self.watchers[*slot as usize];
+            watcher.next = watcher.next.max(after);
+        }
+        for (slot, at) in stopped {
+            self.watchers[slot as usize].next = at;
+        }
+        self.settle(slots);
+        Ok(read)
+    }
+
+    /// Makes those of `slots` synced that have read everything.
+    fn settle(&mut self, slots: &[u32]) {
+        let mut streams = Vec::new();
+        for slot in slots {
+            let watcher = &mut self.watchers[*slot as usize];
+            if watcher.next > self.revision {
+                watcher.is_behind = false;
+                streams.push(watcher.stream);
+            }
+        }
+        streams.dedup(); // a round takes the watchers of a stream together
+        for at in streams {
+            let watchers = &self.watchers;
+            let stream = self.streams[at as usize].as_mut().expect("open");
+            stream
+                .behind
+                .retain(|slot| watchers[*slot as usize].is_behind);
+        }
+    }
+
+    /// Puts out the events that a watcher hit, several revisions to a response.
+    /// If its stream is full, gives the first revision that was not put out.
+    fn give(
+        &mut self,
+        slot: u32,
+        numbers: &[u32],
+        events: &[(i64, Event)],
+        source: &impl Source,
+    ) -> Option<i64> {
+        let header = self.header(self.revision);
+        let watcher = self.watchers[slot as usize];
+        let mut response: Vec<&[u8]> = Vec::new();
+        let (mut size, mut last) = (0, 0);
+        for number in numbers {
+            let (revision, event) = &events[*number as usize];
+            if *revision != last {
+                if size >= RESPONSE_BYTES {
+                    self.send(slot, &header, self.revision, &response);
+                    response.clear();
+                    size = 0;
+                }
+                if response.is_empty() && !self.has_room(watcher.stream) {
+                    return Some(*revision);
+                }
+                last = *revision;
+            }
+            let bytes = match watcher.prev_kv {
+                false => event.encoded(),
+                true => previous(event, *revision, source),
+            };
+            size += bytes.len();
+            response.push(bytes);
+        }
+        if !response.is_empty() {
+            self.send(slot, &header, self.revision, &response);
+        }
+        None
+    }
+}

@@ -1,0 +1,645 @@
+//! Creation, cancellation, and delivery of a batch.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
+
+use bytes::BytesMut;
+use proto::etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType};
+
+use super::{
+    Source,
+    frame::{self, Header, Notice},
+    index::Index,
+    range::Range,
+    reason,
+    stream::Stream,
+};
+use crate::events::{Event, EventBatch, EventKind};
+
+/// The id in responses that belong to no watch.
+pub(super) const NO_WATCH: i64 = -1;
+
+/// What does not change while a group lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// For response headers.
+    pub cluster_id: u64,
+    /// For response headers.
+    pub member_id: u64,
+    /// From this size on a response is split for watches that ask for fragments:
+    /// the request limit plus 512 KiB.
+    pub fragment_bytes: usize,
+    /// A stream with this much untaken output is full: its watchers that have
+    /// events coming fall behind. A stream holds this much and one response.
+    pub stream_bytes: usize,
+    /// Idle time after which a watch with `progress_notify` hears of progress; up
+    /// to a tenth is added per stream and round.
+    pub progress_interval_ms: u64,
+    /// Any number that clients cannot know.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    /// etcd's defaults: 1.5 MiB requests, 10 minutes; 1 MiB of output per stream.
+    fn default() -> Options {
+        Options {
+            cluster_id: 0,
+            member_id: 0,
+            fragment_bytes: 1_572_864 + 512 * 1024,
+            stream_bytes: 1 << 20,
+            progress_interval_ms: 600_000,
+            seed: 1,
+        }
+    }
+}
+
+/// Sizes of a group, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Open streams.
+    pub streams: usize,
+    /// Watchers on them.
+    pub watchers: usize,
+    /// Watchers that are behind.
+    pub behind: usize,
+    /// Bytes of output not yet taken.
+    pub output_bytes: usize,
+}
+
+/// All watchers of one runtime thread; `S` names a stream. See the module's page.
+///
+/// **Who calls what.** Each batch goes to [`notify`](Self::notify), in order.
+/// [`catch_up`](Self::catch_up) runs while [`has_lagging`](Self::has_lagging).
+/// Whatever was called, [`take_ready`](Self::take_ready) then names the streams
+/// that have something to write. The owner reads no requests from a stream that
+/// [`is_full`](Self::is_full), so that a client which only asks and never reads
+/// cannot make it grow.
+///
+/// The store revision given with a request must be read after the group began to
+/// be sent batches, and a batch be sent after its revision can be read.
+#[derive(Debug)]
+pub struct WatcherGroup<S> {
+    pub(super) options: Options,
+    raft_term: u64,
+    /// All events up to here were put out, or are for watchers behind.
+    pub(super) revision: i64,
+    pub(super) index: Index,
+    pub(super) watchers: Vec<Watcher>,
+    /// Range and free slots, apart from what every event touches.
+    ranges: Vec<Option<Range>>,
+    free: Vec<u32>,
+    by_key: HashMap<S, u32>,
+    pub(super) streams: Vec<Option<Stream<S>>>,
+    free_streams: Vec<u32>,
+    pub(super) ready: Vec<u32>,
+    pub(super) lagging: VecDeque<u32>,
+    /// Streams with `asked` set, perhaps some without.
+    pub(super) asking: Vec<u32>,
+    pub(super) scratch: Scratch,
+    pub(super) random: u64,
+}
+
+/// What an event touches of a watcher, and nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watcher {
+    pub(super) id: i64,
+    /// Events below are not for it: where it starts, or how far it has read.
+    pub(super) next: i64,
+    /// Progress below is not for it: the start it asked for, or the revision of
+    /// the store when it came.
+    since: i64,
+    pub(super) stream: u32,
+    place: u32,
+    /// Position in the scratch list plus one, while a batch is sorted out.
+    hits: u32,
+    pub(super) is_behind: bool,
+    /// Takes part in the history being read.
+    pub(super) is_reading: bool,
+    /// Nothing was sent since the last tick of its stream.
+    pub(super) is_idle: bool,
+    pub(super) progress_notify: bool,
+    pub(super) prev_kv: bool,
+    fragment: bool,
+    no_put: bool,
+    no_delete: bool,
+}
+
+impl Watcher {
+    #[inline]
+    pub(super) fn wants(&self, kind: EventKind) -> bool {
+        match kind {
+            EventKind::Put => !self.no_put,
+            EventKind::Delete => !self.no_delete,
+        }
+    }
+
+    pub(super) fn clear_hits(&mut self) {
+        self.hits = 0;
+    }
+
+    /// Progress at `revision` would be true and of use to it.
+    pub(super) fn may_hear_progress(&self, revision: i64) -> bool {
+        !self.is_behind && self.since <= revision
+    }
+}
+
+/// Which watchers get which events of several: kept for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) hits: Vec<(u32, Vec<u32>)>,
+    used: usize,
+}
+
+impl Scratch {
+    pub(super) fn add(&mut self, slot: u32, watcher: &mut Watcher, event: usize) {
+        if watcher.hits == 0 {
+            if self.used == self.hits.len() {
+                self.hits.push((slot, Vec::new()));
+            }
+            let (owner, events) = &mut self.hits[self.used];
+            *owner = slot;
+            events.clear();
+            self.used += 1;
+            watcher.hits = self.used as u32;
+        }
+        self.hits[watcher.hits as usize - 1].1.push(event as u32);
+    }
+
+    /// Gives what was gathered; [`Scratch::put_back`] returns the memory.
+    pub(super) fn take(&mut self) -> (Vec<(u32, Vec<u32>)>, usize) {
+        (
+            std::mem::take(&mut self.hits),
+            std::mem::take(&mut self.used),
+        )
+    }
+
+    pub(super) fn put_back(&mut self, mut hits: Vec<(u32, Vec<u32>)>) {
+        // One huge history must not keep its memory for good.
+        hits.retain(|(_, events)| events.capacity() <= 4096);
+        self.hits = hits;
+    }
+}
+
+impl<S: Copy + Eq + Hash> WatcherGroup<S> {
+    /// A group that has seen everything up to `revision` of the store.
+    pub fn new(options: Options, revision: i64) -> WatcherGroup<S> {
+        WatcherGroup {
+            options,
+            raft_term: 0,
+            revision,
+            index: Index::new(options.seed),
+            watchers: Vec::new(),
+            ranges: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            streams: Vec::new(),
+            free_streams: Vec::new(),
+            ready: Vec::new(),
+            lagging: VecDeque::new(),
+            asking: Vec::new(),
+            scratch: Scratch::default(),
+            random: options.seed | 1,
+        }
+    }
+
+    /// The raft term for response headers from now on.
+    pub fn set_raft_term(&mut self, term: u64) {
+        self.raft_term = term;
+    }
+
+    /// The last revision that the group was told of.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Makes a watch and queues its response; the stream is opened by its first
+    /// request. Gives the watch id, `None` if the watch was refused or, its start
+    /// being compacted, ended at once. The two revisions are the store's.
+    pub fn create(
+        &mut self,
+        stream: S,
+        request: &WatchCreateRequest,
+        store_revision: i64,
+        compact_revision: i64,
+    ) -> Option<i64> {
+        if self.watcher_count() == 0 {
+            // Batches may not have come while nobody watched. Those that come
+            // late are skipped; who wants them reads history.
+            self.revision = self.revision.max(store_revision);
+        }
+        let start = request.start_revision;
+        if start < 0 {
+            self.refuse(stream, reason::NEGATIVE_START, store_revision);
+            return None;
+        }
+        let Some(range) = Range::parse(&request.key, &request.range_end) else {
+            self.refuse(stream, reason::EMPTY_RANGE, store_revision);
+            return None;
+        };
+        let at = self.open(stream);
+        let state = self.streams[at as usize].as_mut().expect("open");
+        let Some(id) = state.pick_id(request.watch_id) else {
+            self.refuse(stream, reason::DUPLICATE_ID, store_revision);
+            return None;
+        };
+        let created = Notice {
+            created: true,
+            ..Notice::default()
+        };
+        self.tell(at, store_revision, id, created);
+        if start != 0 && start <= store_revision && start < compact_revision {
+            self.tell_compacted(at, id, compact_revision);
+            return None;
+        }
+        let next = if start == 0 {
+            store_revision + 1
+        } else {
+            start
+        };
+        let has = |filter: FilterType| request.filters.contains(&(filter as i32));
+        let watcher = Watcher {
+            id,
+            next,
+            since: if start == 0 { store_revision } else { start },
+            stream: at,
+            is_idle: true,
+            progress_notify: request.progress_notify,
+            prev_kv: request.prev_kv,
+            fragment: request.fragment,
+            no_put: has(FilterType::Noput),
+            no_delete: has(FilterType::Nodelete),
+            ..Watcher::default()
+        };
+        let slot = self.seat(watcher, range);
+        let state = self.streams[at as usize].as_mut().expect("open");
+        state.watches.insert(id, slot);
+        if next <= self.revision {
+            self.fall_behind(slot, next);
+        }
+        Some(id)
+    }
+
+    /// Queues the answer to a creation that may not be: created and cancelled at
+    /// once, for a reason that clients compare. The server uses it for what it
+    /// checks itself, such as permission.
+    pub fn refuse(&mut self, stream: S, cancel_reason: &str, store_revision: i64) {
+        let at = self.open(stream);
+        let notice = Notice {
+            created: true,
+            canceled: true,
+            cancel_reason,
+            ..Notice::default()
+        };
+        self.tell(at, store_revision, NO_WATCH, notice);
+    }
+
+    /// Ends a watch and queues the answer. An unknown id is passed over.
+    pub fn cancel(&mut self, stream: S, watch_id: i64, store_revision: i64) {
+        let Some(&at) = self.by_key.get(&stream) else {
+            return;
+        };
+        let state = self.streams[at as usize].as_mut().expect("open");
+        if let Some(slot) = state.watches.remove(&watch_id) {
+            self.unseat(slot);
+        } else if !state.ended.remove(&watch_id) {
+            return;
+        }
+        let notice = Notice {
+            canceled: true,
+            ..Notice::default()
+        };
+        self.tell(at, store_revision, watch_id, notice);
+    }
+
+    /// Forgets a stream, its watches and its output. An unknown one is passed over.
+    pub fn close_stream(&mut self, stream: S) {
+        let Some(at) = self.by_key.remove(&stream) else {
+            return;
+        };
+        let mut state = self.streams[at as usize].take().expect("open");
+        state.behind.clear();
+        for slot in state.watches.into_values() {
+            self.unseat(slot);
+        }
+        self.ready.retain(|other| *other != at);
+        self.lagging.retain(|other| *other != at);
+        self.asking.retain(|other| *other != at);
+        self.free_streams.push(at);
+    }
+
+    /// Gives a batch to the synced watchers of its keys. Batches come in order;
+    /// one that the group knows already is passed over, and if some are missing
+    /// the watchers read them from history: so the queue that brings batches may
+    /// be bounded and drop what it cannot hold.
+    pub fn notify(&mut self, batch: &EventBatch, source: &impl Source) {
+        if batch.revision <= self.revision {
+            return;
+        }
+        self.advance(batch.revision - 1);
+        self.revision = batch.revision;
+        let header = self.header(batch.revision);
+        if let [event] = &batch.events[..] {
+            self.notify_one(batch.revision, event, &header, source);
+        } else {
+            self.notify_all(batch, &header, source);
+        }
+        self.answer_progress();
+    }
+
+    /// Says that the store is at `revision` and the batches up to there will not
+    /// come: dropped from a full queue, or replaced by a snapshot. The watchers
+    /// they would have gone to read history.
+    pub fn advance(&mut self, revision: i64) {
+        if revision <= self.revision {
+            return;
+        }
+        let first_missed = self.revision + 1;
+        self.revision = revision;
+        for slot in 0..self.watchers.len() {
+            let watcher = &self.watchers[slot];
+            let next = watcher.next.max(first_missed);
+            if self.ranges[slot].is_some() && !watcher.is_behind && next <= revision {
+                self.fall_behind(slot as u32, next);
+            }
+        }
+    }
+
+    /// The usual case: a batch of one event.
+    fn notify_one(&mut self, revision: i64, event: &Event, header: &Header, source: &impl Source) {
+        let mut overflow = Vec::new();
+        let (watchers, streams) = (&mut self.watchers, &mut self.streams);
+        let (ready, limit) = (&mut self.ready, self.options.stream_bytes);
+        let plain = event.encoded();
+        let mut with_prev = None;
+        self.index.visit(&event.key, |slots| {
+            for &slot in slots {
+                let watcher = &mut watchers[slot as usize];
+                if watcher.is_behind || watcher.next > revision || !watcher.wants(event.kind) {
+                    continue;
+                }
+                let stream = streams[watcher.stream as usize].as_mut().expect("open");
+                if stream.out.len() >= limit {
+                    overflow.push(slot);
+                    continue;
+                }
+                let bytes = match watcher.prev_kv {
+                    false => plain,
+                    true => *with_prev.get_or_insert_with(|| previous(event, revision, source)),
+                };
+                watcher.is_idle = false;
+                if !stream.is_ready {
+                    stream.is_ready = true;
+                    ready.push(watcher.stream);
+                }
+                if stream.named > revision {
+                    let header = header.at(stream.named);
+                    frame::event(&mut stream.out, &header, watcher.id, bytes);
+                } else {
+                    stream.named = revision;
+                    frame::event(&mut stream.out, header, watcher.id, bytes);
+                }
+            }
+        });
+        for slot in overflow {
+            self.fall_behind(slot, revision);
+        }
+    }
+
+    /// A batch of several events: sorted by watcher first, so that each gets its
+    /// events in one response.
+    fn notify_all(&mut self, batch: &EventBatch, header: &Header, source: &impl Source) {
+        for (number, event) in batch.events.iter().enumerate() {
+            let (watchers, scratch) = (&mut self.watchers, &mut self.scratch);
+            self.index.visit(&event.key, |slots| {
+                for &slot in slots {
+                    let watcher = &mut watchers[slot as usize];
+                    let live = !watcher.is_behind && watcher.next <= batch.revision;
+                    if live && watcher.wants(event.kind) {
+                        scratch.add(slot, watcher, number);
+                    }
+                }
+            });
+        }
+        let (hits, used) = self.scratch.take();
+        let mut bytes: Vec<&[u8]> = Vec::new();
+        for (slot, numbers) in &hits[..used] {
+            let watcher = &mut self.watchers[*slot as usize];
+            watcher.hits = 0;
+            let (at, prev_kv) = (watcher.stream, watcher.prev_kv);
+            if self.stream(at).out.len() >= self.options.stream_bytes {
+                self.fall_behind(*slot, batch.revision);
+                continue;
+            }
+            bytes.clear();
+            bytes.extend(numbers.iter().map(|number| {
+                let event = &batch.events[*number as usize];
+                match prev_kv {
+                    false => &event.encoded()[..],
+                    true => previous(event, batch.revision, source),
+                }
+            }));
+            self.send(*slot, header, batch.revision, &bytes);
+        }
+        self.scratch.put_back(hits);
+    }
+
+    /// Puts one response, or its fragments, into the output of a watcher's stream.
+    pub(super) fn send(&mut self, slot: u32, header: &Header, revision: i64, events: &[&[u8]]) {
+        let limit = self.options.fragment_bytes;
+        let watcher = &mut self.watchers[slot as usize];
+        watcher.is_idle = false;
+        let (at, id, fragment) = (watcher.stream, watcher.id, watcher.fragment);
+        let stream = self.streams[at as usize].as_mut().expect("open");
+        let header = match stream.named > revision {
+            true => header.at(stream.named),
+            false => *header,
+        };
+        stream.name(revision);
+        if fragment {
+            frame::fragments(&mut stream.out, &header, id, events, limit);
+        } else {
+            frame::events(&mut stream.out, &header, id, events.iter().copied());
+        }
+        self.mark_ready(at);
+    }
+
+    /// Lists the streams that have output and were not listed since.
+    pub fn take_ready(&mut self, into: &mut Vec<S>) {
+        for at in self.ready.drain(..) {
+            if let Some(stream) = &mut self.streams[at as usize] {
+                stream.is_ready = false;
+                into.push(stream.key);
+            }
+        }
+    }
+
+    /// Takes a stream's output, whole gRPC frames, to the end of `out`; gives the
+    /// number of bytes. An empty `out` is exchanged for the output, not copied.
+    /// Take it only when it can be written: what is taken is no longer bounded.
+    pub fn next_output(&mut self, stream: S, out: &mut BytesMut) -> usize {
+        let Some(&at) = self.by_key.get(&stream) else {
+            return 0;
+        };
+        let output = &mut self.streams[at as usize].as_mut().expect("open").out;
+        let len = output.len();
+        if out.is_empty() {
+            std::mem::swap(out, output);
+        } else {
+            out.extend_from_slice(output);
+            output.clear();
+        }
+        // A burst must not keep its memory on a stream that is quiet again.
+        if output.capacity() > 2 * self.options.stream_bytes {
+            *output = BytesMut::new();
+        }
+        len
+    }
+
+    /// True while a stream's output has reached its bound.
+    pub fn is_full(&self, stream: S) -> bool {
+        let at = self.by_key.get(&stream);
+        at.is_some_and(|at| self.stream(*at).out.len() >= self.options.stream_bytes)
+    }
+
+    /// Counts what there is; walks the streams.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            watchers: self.watcher_count(),
+            ..Stats::default()
+        };
+        for stream in self.streams.iter().flatten() {
+            stats.streams += 1;
+            stats.behind += stream.behind.len();
+            stats.output_bytes += stream.out.len();
+        }
+        stats
+    }
+
+    fn watcher_count(&self) -> usize {
+        self.watchers.len() - self.free.len()
+    }
+
+    pub(super) fn header(&self, revision: i64) -> Header {
+        let Options {
+            cluster_id,
+            member_id,
+            ..
+        } = self.options;
+        Header::new(cluster_id, member_id, revision, self.raft_term)
+    }
+
+    pub(super) fn slot_of_stream(&self, stream: S) -> Option<u32> {
+        self.by_key.get(&stream).copied()
+    }
+
+    pub(super) fn stream(&self, at: u32) -> &Stream<S> {
+        self.streams[at as usize].as_ref().expect("open")
+    }
+
+    pub(super) fn stream_mut(&mut self, at: u32) -> &mut Stream<S> {
+        self.streams[at as usize].as_mut().expect("open")
+    }
+
+    fn open(&mut self, stream: S) -> u32 {
+        if let Some(&at) = self.by_key.get(&stream) {
+            return at;
+        }
+        let state = Some(Stream::new(stream));
+        let at = match self.free_streams.pop() {
+            Some(at) => {
+                self.streams[at as usize] = state;
+                at
+            }
+            None => {
+                self.streams.push(state);
+                (self.streams.len() - 1) as u32
+            }
+        };
+        self.by_key.insert(stream, at);
+        at
+    }
+
+    /// Queues a response without events, at the store's revision.
+    fn tell(&mut self, at: u32, store_revision: i64, id: i64, notice: Notice<'_>) {
+        let revision = self.stream_mut(at).name(store_revision);
+        let header = self.header(revision);
+        frame::notice(&mut self.stream_mut(at).out, &header, id, notice);
+        self.mark_ready(at);
+    }
+
+    /// Queues the end of a watch whose history is gone. Its header has no
+    /// revision, as etcd's has none.
+    pub(super) fn tell_compacted(&mut self, at: u32, id: i64, compact_revision: i64) {
+        let header = self.header(0);
+        let stream = self.stream_mut(at);
+        stream.keep_ended(id);
+        let notice = Notice {
+            canceled: true,
+            compact_revision,
+            ..Notice::default()
+        };
+        frame::notice(&mut stream.out, &header, id, notice);
+        self.mark_ready(at);
+    }
+
+    pub(super) fn mark_ready(&mut self, at: u32) {
+        let stream = self.streams[at as usize].as_mut().expect("open");
+        if !stream.is_ready {
+            stream.is_ready = true;
+            self.ready.push(at);
+        }
+    }
+
+    fn seat(&mut self, watcher: Watcher, range: Range) -> u32 {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.watchers.push(Watcher::default());
+                self.ranges.push(None);
+                (self.watchers.len() - 1) as u32
+            }
+        };
+        let place = self.index.insert(&range, slot);
+        self.watchers[slot as usize] = Watcher { place, ..watcher };
+        self.ranges[slot as usize] = Some(range);
+        slot
+    }
+
+    /// Gives a watcher's slot free; its stream no longer lists it.
+    pub(super) fn unseat(&mut self, slot: u32) {
+        let Watcher { place, stream, .. } = self.watchers[slot as usize];
+        if let Some(range) = self.ranges[slot as usize].take()
+            && let Some(moved) = self.index.remove(&range, place)
+        {
+            self.watchers[moved as usize].place = place;
+        }
+        if self.watchers[slot as usize].is_behind
+            && let Some(stream) = &mut self.streams[stream as usize]
+        {
+            stream.behind.retain(|other| *other != slot);
+        }
+        self.watchers[slot as usize] = Watcher::default();
+        self.free.push(slot);
+    }
+
+    /// A watcher gets nothing live from now on, but history from `next`.
+    pub(super) fn fall_behind(&mut self, slot: u32, next: i64) {
+        let watcher = &mut self.watchers[slot as usize];
+        watcher.next = next;
+        watcher.is_behind = true;
+        let at = watcher.stream;
+        let stream = self.streams[at as usize].as_mut().expect("open");
+        stream.behind.push(slot);
+        if !stream.is_lagging {
+            stream.is_lagging = true;
+            self.lagging.push_back(at);
+        }
+    }
+}
+
+/// The event with the version before it.
+pub(super) fn previous<'a>(event: &'a Event, revision: i64, source: &impl Source) -> &'a [u8] {
+    event.encoded_with_prev(|| source.kv_at(&event.key, revision - 1))
+}
