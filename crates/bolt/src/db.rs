@@ -447,20 +447,33 @@ fn lock(path: &Path, file: &File, opts: &Options) -> Result<(), Error> {
     }
 }
 
-/// True for an empty file and for what a crash during creation leaves: four pages at most, with nothing on the meta
-/// pages. There is nothing in such a file that could be lost.
+/// True for an empty file and for what a crash during creation leaves: nothing on the meta pages, or no valid meta page
+/// before the two data pages of an empty database. There is nothing in such a file that could be lost.
 fn never_written(disk: &dyn Disk, len: u64) -> io::Result<bool> {
     if len == 0 {
         return Ok(true);
     }
-    if len > 4 * (1024 << 14) {
+    if len > 4 * u64::from(meta::MAX_PAGE_SIZE) {
         return Ok(false);
     }
-    // The smallest page size puts meta 1 at 512; a created file of page size p is 4p long, its metas lie in the first
-    // half.
-    let mut head = vec![0u8; (len / 2) as usize];
-    disk.pread(0, &mut head)?;
-    Ok(head.iter().all(|b| *b == 0))
+    let mut bytes = vec![0u8; len as usize];
+    disk.pread(0, &mut bytes)?;
+    let (metas, data) = bytes.split_at(bytes.len() / 2);
+    if metas.iter().all(|b| *b == 0) {
+        return Ok(true);
+    }
+    let empty = len.is_multiple_of(4) && len >= 4 * 1024 && data == empty_data(metas.len() / 2);
+    Ok(empty && meta::find(disk, len).current().is_err())
+}
+
+/// Pages 2 and 3 of an empty database: a freelist and a leaf without elements.
+fn empty_data(page_size: usize) -> Vec<u8> {
+    let mut data = vec![0u8; 2 * page_size];
+    for (at, id, flags) in [(0, 2u64, FLAG_FREELIST), (page_size, 3, FLAG_LEAF)] {
+        data[at..at + 8].copy_from_slice(&id.to_le_bytes());
+        data[at + 8..at + 10].copy_from_slice(&flags.to_le_bytes());
+    }
+    data
 }
 
 /// Writes the four pages of an empty database, the meta pages last.
@@ -468,7 +481,7 @@ fn create(disk: &dyn Disk, opts: &Options) -> io::Result<()> {
     let page_size = opts
         .page_size
         .unwrap_or_else(|| rustix::param::page_size() as u32);
-    if !page_size.is_power_of_two() || !(1024..=1024 << 14).contains(&page_size) {
+    if !page_size.is_power_of_two() || !(1024..=meta::MAX_PAGE_SIZE).contains(&page_size) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the page size must be a power of two from 1024",
@@ -476,12 +489,7 @@ fn create(disk: &dyn Disk, opts: &Options) -> io::Result<()> {
     }
     let ps = page_size as usize;
     disk.set_len(0)?;
-    let mut data = vec![0u8; 2 * ps];
-    data[0..8].copy_from_slice(&2u64.to_le_bytes());
-    data[8..10].copy_from_slice(&FLAG_FREELIST.to_le_bytes());
-    data[ps..ps + 8].copy_from_slice(&3u64.to_le_bytes());
-    data[ps + 8..ps + 10].copy_from_slice(&FLAG_LEAF.to_le_bytes());
-    disk.pwrite(2 * ps as u64, &data)?;
+    disk.pwrite(2 * ps as u64, &empty_data(ps))?;
     if !opts.no_sync {
         disk.sync()?;
     }

@@ -11,7 +11,7 @@ pub(crate) const NO_FREELIST: u64 = u64::MAX;
 /// Bytes from the start of a meta page to its end of content.
 pub(crate) const META_END: usize = PAGE_HEADER + 64;
 /// The largest page size that is looked for: the format's probing goes up to 1024 << 14.
-const MAX_PAGE_SIZE: u32 = 1024 << 14;
+pub(crate) const MAX_PAGE_SIZE: u32 = 1024 << 14;
 
 /// The content of a valid meta page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

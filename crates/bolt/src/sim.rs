@@ -74,10 +74,13 @@ impl SimDisk {
                     (Unsynced::SetLen(len), _) => image.resize(*len as usize, 0),
                     (Unsynced::Write { at, data }, 1) => put(&mut image, *at, data),
                     (Unsynced::Write { at, data }, _) => {
-                        // Torn: each sector by itself.
+                        // Torn: each sector by itself is old, new, or neither.
                         for (i, sector) in data.chunks(SECTOR).enumerate() {
-                            if choose(2) == 1 {
-                                put(&mut image, at + (i * SECTOR) as u64, sector);
+                            let at = at + (i * SECTOR) as u64;
+                            match choose(3) {
+                                0 => {}
+                                1 => put(&mut image, at, sector),
+                                _ => put(&mut image, at, &vec![0xa5; sector.len()]),
                             }
                         }
                     }

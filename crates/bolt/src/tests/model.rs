@@ -403,3 +403,73 @@ fn deleting_in_key_order_leaves_no_thin_pages() {
         "{thin:?} of {full:?}"
     );
 }
+
+/// Random databases as files in the directory `BOLT_OUT`, for other implementations to check:
+/// `BOLT_OUT=/tmp/x cargo test -p pintle-bolt databases_for_other_readers -- --ignored`.
+#[test]
+#[ignore = "writes files for other programs"]
+fn databases_for_other_readers() {
+    use proptest::strategy::ValueTree;
+    let dir =
+        std::path::PathBuf::from(std::env::var_os("BOLT_OUT").expect("BOLT_OUT names a directory"));
+    let mut runner = proptest::test_runner::TestRunner::default();
+    for number in 0..300 {
+        let page_size = if number % 2 == 0 { 4096 } else { 1024 };
+        let disk = SimDisk::new(&[], 256 << 20).unwrap();
+        let db = reopen(&disk, page_size);
+        let mut model = Model::default();
+        for round in 0..number % 12 + 1 {
+            let mut tx = db.begin_write().unwrap();
+            if round == 0 {
+                prepare(&mut tx, &mut model);
+            }
+            let ops = prop::collection::vec(op(), 1..20)
+                .new_tree(&mut runner)
+                .unwrap()
+                .current();
+            for op in &ops {
+                run(&mut tx, &mut model, op).unwrap();
+            }
+            tx.commit().unwrap();
+        }
+        std::fs::write(dir.join(format!("{number}.db")), disk.content()).unwrap();
+    }
+}
+
+/// The files in the directory `BOLT_IN`, written by other implementations, are sound and stay so when written to.
+#[test]
+#[ignore = "reads files of other programs"]
+fn databases_of_other_writers() {
+    let dir = std::env::var_os("BOLT_IN").expect("BOLT_IN names a directory");
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let report = crate::check::check_file(&path).unwrap();
+        assert_eq!(report.problems, [], "{path:?}");
+        let image = std::fs::read(&path).unwrap();
+        let db = reopen(
+            &SimDisk::new(&image, image.len() + (64 << 20)).unwrap(),
+            4096,
+        );
+        let mut tx = db.begin_write().unwrap();
+        let mut model = content(&db.begin_read().root()).unwrap();
+        prepare(&mut tx, &mut model);
+        for path in 0..PATHS.len() {
+            run(
+                &mut tx,
+                &mut model,
+                &Op::DeleteRange {
+                    path,
+                    from: 60,
+                    to: 252,
+                },
+            )
+            .unwrap();
+        }
+        tx.commit().unwrap();
+        compare(&db.begin_read(), &model);
+        assert_eq!(db.check(), [], "{path:?}");
+        files += 1;
+    }
+    assert!(files > 0);
+}
