@@ -1,1 +1,36 @@
-//! Under construction.
+//! `etcdutl`: tools for the files of a member that is not running. It reads the
+//! command line as etcdutl does and prints what etcdutl prints, because scripts
+//! read it. It must never change a file it was only asked to look at, and never
+//! leave half a result behind that looks like a whole one.
+//!
+//! - [`main`]: the program
+//! - `command`: the commands and their flags, as data, and how they are read
+//! - `help`: how they are shown
+//! - `snapshot`: `snapshot status`, `snapshot restore`
+//! - `defrag`, `hashkv`, `check`: the other commands
+//! - `cluster_flags`: what `--initial-cluster` and its relatives must look like
+//! - `output`, `log`, `progress`: formats, log lines, the bar of a long read
+
+mod check;
+mod cluster_flags;
+mod command;
+mod defrag;
+mod failure;
+mod hashkv;
+mod help;
+mod log;
+mod output;
+mod program;
+mod progress;
+mod snapshot;
+
+/// Runs `etcdutl`; `args[0]` is the name it was called by. Returns the exit
+/// code: 0, 1 for an error, 4 for an output format that does not exist, 128 for
+/// wrong arguments.
+#[must_use]
+pub fn main(args: Vec<String>) -> i32 {
+    program::run(args.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

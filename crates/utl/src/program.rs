@@ -1,0 +1,105 @@
+//! From a command line to an exit code. Must never print an answer and fail.
+
+use std::io::Write;
+
+use crate::{
+    check, command,
+    command::{Action, Body, Line},
+    defrag,
+    failure::{Failure, Outcome},
+    hashkv, help, snapshot,
+};
+
+/// The etcd whose etcdutl this is.
+const VERSION: &str = "3.5.30";
+/// Its API.
+const API_VERSION: &str = "3.5";
+
+/// Runs with the words behind the program's name.
+pub(crate) fn run(words: &[String]) -> i32 {
+    let print = |answer: &str| {
+        std::io::stdout()
+            .write_all(answer.as_bytes())
+            .map_err(|e| Failure::error(format_args!("write stdout: {e}")))
+    };
+    match answer(words).and_then(|answer| print(&answer)) {
+        Ok(()) => 0,
+        Err(failure) => {
+            // The failure is the news; a closed stdout adds nothing to it.
+            let _ = print(&failure.answer);
+            eprintln!("{}Error: {}", failure.before, failure.message);
+            failure.code
+        }
+    }
+}
+
+/// What the words are answered by.
+pub(crate) fn answer(words: &[String]) -> Outcome<String> {
+    match words.first().map(String::as_str) {
+        Some("help") => help_about(&words[1..]),
+        _ => read_and_run(words),
+    }
+}
+
+fn help_about(words: &[String]) -> Outcome<String> {
+    match command::read(words) {
+        Ok(line) if line.args.is_empty() => Ok(help::page(&line.path)),
+        Err(misread) if misread.show_usage => Ok(help::page(&misread.path)),
+        _ => {
+            let topics: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+            // No answer, but no failure either.
+            eprint!(
+                "Unknown help topic [{}]\n{}",
+                topics.join(" "),
+                help::page(&[])
+            );
+            Ok(String::new())
+        }
+    }
+}
+
+fn read_and_run(words: &[String]) -> Outcome<String> {
+    let line = match command::read(words) {
+        Ok(line) => line,
+        Err(misread) => {
+            // Cobra says it, shows the usage, and the program says it again.
+            let page = match misread.show_usage {
+                true => help::page(&misread.path),
+                false => "Run 'etcdutl --help' for usage.".into(),
+            };
+            let before = format!("Error: {}\n{page}\n", misread.message);
+            return Err(Failure {
+                before,
+                ..Failure::error(misread.message)
+            });
+        }
+    };
+    match line.path.last().map(|command| &command.body) {
+        Some(Body::Run(action)) if !line.help => act(*action, &line),
+        _ => Ok(help::page(&line.path)),
+    }
+}
+
+fn act(action: Action, line: &Line) -> Outcome<String> {
+    match action {
+        Action::CheckDb => check::db(line),
+        Action::Defrag => defrag::run(line),
+        Action::HashKv => hashkv::run(line),
+        Action::SnapshotStatus => snapshot::status::run(line),
+        Action::SnapshotRestore => snapshot::restore::run(line),
+        Action::Version => Ok(format!(
+            "etcdutl version: {VERSION}\nAPI version: {API_VERSION}\nPintle version: {}\n",
+            env!("CARGO_PKG_VERSION")
+        )),
+    }
+}
+
+/// The one argument that a command takes.
+pub(crate) fn one_argument<'a>(line: &'a Line, command: &str) -> Outcome<&'a str> {
+    match &line.args[..] {
+        [one] => Ok(one),
+        _ => Err(Failure::arguments(format_args!(
+            "{command} requires exactly one argument"
+        ))),
+    }
+}
