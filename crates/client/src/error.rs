@@ -72,11 +72,17 @@ impl Error {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
-        if status.code() == Code::DeadlineExceeded {
+        if status.code() == Code::DeadlineExceeded || timed_out_here(&status) {
             return Self::Deadline { last: None };
         }
         Self::status(status.code(), status.message())
     }
+}
+
+/// True when this side's own timer ended the call; tonic calls that cancelled.
+fn timed_out_here(status: &tonic::Status) -> bool {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
+        .any(|error| error.is::<tonic::TimeoutExpired>())
 }
 
 struct StatusText<'a>(Code, &'a str);

@@ -197,8 +197,9 @@ fn credentials(parsed: &Parsed) -> Outcome<Option<Credentials>> {
     } else {
         (user, terminal::ask_password("Password: ")?)
     };
-    // As etcdctl: a user without a name is no user.
-    Ok((!name.is_empty()).then(|| Credentials {
+    // As etcd's client: without a name or without a password nobody logs in.
+    let complete = !name.is_empty() && !password.is_empty();
+    Ok(complete.then(|| Credentials {
         name: name.to_owned(),
         password,
     }))

@@ -44,6 +44,13 @@ fn dispatch(mut words: Vec<Vec<u8>>) -> Outcome {
         .copied()
         .collect::<Vec<_>>()
         .join(" ");
+    if let Some(Body::NotBuilt(instead)) = path.last().map(|command| &command.body) {
+        if words.iter().any(|word| word == b"--help" || word == b"-h") {
+            return page(&help::command(&path));
+        }
+        let message = format!("{called} is not built yet");
+        return Err(Failure::new(EXIT_ERROR, message).with_hint(*instead));
+    }
     let flags = GLOBAL
         .iter()
         .chain(path.iter().flat_map(|command| command.flags));
@@ -57,10 +64,7 @@ fn dispatch(mut words: Vec<Vec<u8>>) -> Outcome {
         return page(&help::command(&path));
     }
     match command.body {
-        Body::Group(_) => page(&help::command(&path)),
-        Body::NotBuilt(instead) => {
-            Err(Failure::new(EXIT_ERROR, format!("{called} is not built yet")).with_hint(instead))
-        }
+        Body::Group(_) | Body::NotBuilt(_) => page(&help::command(&path)),
         Body::Run(action) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -155,9 +159,8 @@ fn find(words: &mut Vec<Vec<u8>>) -> Outcome<Vec<&'static Command>> {
                     break;
                 }
             }
-            None if asks_help => {
+            None if asks_help && path.is_empty() => {
                 eprintln!("Unknown help topic [`{name}`]");
-                path.clear();
                 break;
             }
             None if path.is_empty() => return Err(unknown(&name)),
@@ -200,7 +203,8 @@ fn first_argument(words: &[Vec<u8>], flags: &[&Flag]) -> Option<usize> {
         } else if let Some(short) = text.strip_prefix('-') {
             let mut letters = short.chars();
             match (letters.next(), letters.next()) {
-                (None, _) => return Some(at),
+                // A lone dash names no command, as in cobra.
+                (None, _) => false,
                 (Some('h'), None) => false,
                 (Some(letter), None) => flags
                     .iter()

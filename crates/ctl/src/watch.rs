@@ -159,7 +159,7 @@ async fn interactive(mut watcher: Watcher, output: Output) -> Outcome {
                 });
             }
             Line::Progress => watcher.progress().await,
-            Line::Invalid(why) => eprintln!("Invalid command {why}"),
+            Line::Invalid(message) => eprintln!("{message}"),
         }
     }
 }
@@ -171,12 +171,14 @@ enum Line {
 }
 
 fn interactive_line(line: &str) -> Outcome<Line> {
-    let invalid = |why: &str| Ok(Line::Invalid(format!("{line} ({why})")));
+    let invalid = |why: &str| Ok(Line::Invalid(format!("Invalid command {line} ({why})")));
     let Some(words) = words(line) else {
         return invalid("invalid syntax");
     };
     let [name, args @ ..] = words.as_slice() else {
-        return Ok(Line::Invalid(": (watch and progress supported)".to_owned()));
+        return Ok(Line::Invalid(format!(
+            "Invalid command: {line} (watch and progress supported)"
+        )));
     };
     match name.as_slice() {
         b"progress" => return Ok(Line::Progress),
@@ -197,7 +199,7 @@ fn interactive_line(line: &str) -> Outcome<Line> {
 async fn follow(mut watch: Watch, exec: Vec<Vec<u8>>, output: Output) -> Outcome {
     let exec = Arc::new(exec);
     loop {
-        let response = match watch.message().await {
+        let mut response = match watch.message().await {
             Ok(Some(response)) => response,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -207,6 +209,10 @@ async fn follow(mut watch: Watch, exec: Vec<Vec<u8>>, output: Output) -> Outcome
         };
         if response.canceled {
             eprintln!("watch was canceled ({})", cancel_reason(&response));
+        }
+        if refused(&response) {
+            // etcdctl shows nothing of a refusal but its reason.
+            response.header = None;
         }
         output.show(&response)?;
         if exec.is_empty() {
@@ -221,6 +227,11 @@ async fn follow(mut watch: Watch, exec: Vec<Vec<u8>>, output: Output) -> Outcome
                 .map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))??;
         }
     }
+}
+
+/// True for a watch that never came about.
+fn refused(response: &WatchResponse) -> bool {
+    response.created && response.canceled
 }
 
 fn cancel_reason(response: &WatchResponse) -> &str {
@@ -301,9 +312,13 @@ impl Show for WatchResponse {
             object.child("Header", |object| {
                 object.header_fields(&self.header.unwrap_or_default());
             });
-            object.children_always("Events", &self.events, |object, event| {
-                object.event(event);
-            });
+            if refused(self) {
+                object.always("Events", "null");
+            } else {
+                object.children_always("Events", &self.events, |object, event| {
+                    object.event(event);
+                });
+            }
             object.always("CompactRevision", self.compact_revision);
             object.always("Canceled", self.canceled);
             object.always("Created", self.created && !self.canceled);
