@@ -232,7 +232,8 @@ impl Client {
         }
         match (policy, reach) {
             (_, Reach::NotSent) => true,
-            (Policy::Read, Reach::Unknown | Reach::Answered) => status.code() == Code::Unavailable,
+            (Policy::Read, Reach::Unknown) => true,
+            (Policy::Read, Reach::Answered) => status.code() == Code::Unavailable,
             (Policy::Write, _) => false,
         }
     }

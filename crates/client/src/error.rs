@@ -8,7 +8,7 @@ use thiserror::Error as ThisError;
 
 pub use tonic::Code;
 
-use crate::EndpointError;
+use crate::{EndpointError, pool::root};
 
 /// Descriptions that begin like etcd's own but are not in the Go client's list
 /// of known errors, so it shows them with their code (surface 6.4).
@@ -74,6 +74,12 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         if status.code() == Code::DeadlineExceeded || timed_out_here(&status) {
             return Self::Deadline { last: None };
+        }
+        // A status that this side made of a broken connection; tonic leaves its
+        // code unknown, gRPC calls it unavailable.
+        if let Some(cause) = std::error::Error::source(&status) {
+            let message = format!("{}: {}", status.message(), root(cause));
+            return Self::status(Code::Unavailable, message);
         }
         Self::status(status.code(), status.message())
     }

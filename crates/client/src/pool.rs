@@ -135,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The innermost cause: "Connection refused" rather than "transport error".
-fn root(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn root(error: &(dyn StdError + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -154,12 +154,24 @@ pub(crate) enum Reach {
     Answered,
 }
 
+/// What hyper says of a request that found its connection closed already, so
+/// that it was handed back unsent. A request cancelled in any other way may
+/// have left.
+const NOT_DISPATCHED: [&str; 2] = ["connection was not ready", "connection closed"];
+
+fn never_dispatched(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(|error| {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        error.is_canceled() && NOT_DISPATCHED.contains(&cause.as_str())
+    })
+}
+
 pub(crate) fn reach(status: &tonic::Status) -> Reach {
     let Some(mut error) = StdError::source(status) else {
         return Reach::Answered;
     };
     loop {
-        if error.is::<tonic::ConnectError>() {
+        if error.is::<tonic::ConnectError>() || never_dispatched(error) {
             return Reach::NotSent;
         }
         match error.source() {
