@@ -50,8 +50,14 @@ impl Global {
             ));
         }
         if parsed.bool("debug") {
-            for flag in GLOBAL.iter().filter(|flag| flag.name != "password") {
-                eprintln!("{}={}", variable(flag.name), parsed.text(flag.name));
+            for flag in GLOBAL {
+                // A password has no place in a terminal's history.
+                let value = match flag.name {
+                    "password" => "",
+                    "user" => parsed.text("user").split(':').next().unwrap_or_default(),
+                    name => parsed.text(name),
+                };
+                eprintln!("{}={value}", variable(flag.name));
             }
         }
         Ok(Self {

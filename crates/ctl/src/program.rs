@@ -103,7 +103,7 @@ async fn act(action: Action, parsed: &mut Parsed) -> Outcome {
     }
 }
 
-/// Checks the global flags even of commands that talk to nobody.
+/// Resolves the global flags; the last step before anything is sent.
 pub(crate) fn global(parsed: &mut Parsed) -> Outcome<Global> {
     Global::resolve(parsed)
 }

@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proto::{
+    etcdserverpb::{self as api, ResponseOp, WatchResponse, response_op::Response},
+    mvccpb::{Event, KeyValue},
+};
 
 use crate::{
     flags::{self, Flag, Kind, Parsed},
-    output::Object,
+    output::{Format, Object, Output, Page, Show, Table},
     snapshot::Checksum,
     text::{duration, hex, parse_bool, parse_duration, parse_int, quote, size, unquote, words},
 };
@@ -178,6 +182,136 @@ fn json_leaves_out_zeros_and_escapes_for_html() {
     assert_eq!(
         String::from_utf8_lossy(&out),
         r#"{"text":"\u003ca\u0026\u2028\u0001\"\u003e","forced":0}"#
+    );
+}
+
+fn header(revision: i64) -> Option<api::ResponseHeader> {
+    Some(api::ResponseHeader {
+        cluster_id: 324_952_591_200_643_719,
+        member_id: 3_319_814_642_761_637_952,
+        revision,
+        raft_term: 2,
+    })
+}
+
+fn a_key() -> KeyValue {
+    KeyValue {
+        key: "a".into(),
+        create_revision: 114,
+        mod_revision: 114,
+        version: 1,
+        value: "1".into(),
+        lease: 0,
+    }
+}
+
+fn shown(hex: bool, show: impl FnOnce(&mut Page)) -> String {
+    let mut page = Output::new(Format::Simple, hex).page();
+    show(&mut page);
+    String::from_utf8(page.bytes).expect("text")
+}
+
+#[test]
+fn a_transaction_looks_as_etcdctl_prints_it() {
+    let inner = Some(api::ResponseHeader {
+        revision: 118,
+        ..Default::default()
+    });
+    let range = api::RangeResponse {
+        header: inner,
+        kvs: vec![a_key()],
+        more: false,
+        count: 1,
+    };
+    let put = api::PutResponse {
+        header: inner,
+        prev_kv: None,
+    };
+    let delete = api::DeleteRangeResponse {
+        header: inner,
+        ..Default::default()
+    };
+    let responses = [
+        Response::ResponsePut(put),
+        Response::ResponseRange(range),
+        Response::ResponseDeleteRange(delete),
+    ];
+    let txn = api::TxnResponse {
+        header: header(118),
+        succeeded: true,
+        responses: responses
+            .map(|response| ResponseOp {
+                response: Some(response),
+            })
+            .into(),
+    };
+    assert_eq!(
+        shown(false, |page| txn.json(page)),
+        r#"{"header":{"cluster_id":324952591200643719,"member_id":3319814642761637952,"revision":118,"raft_term":2},"succeeded":true,"responses":[{"Response":{"response_put":{"header":{"revision":118}}}},{"Response":{"response_range":{"header":{"revision":118},"kvs":[{"key":"YQ==","create_revision":114,"mod_revision":114,"version":1,"value":"MQ=="}],"count":1}}},{"Response":{"response_delete_range":{"header":{"revision":118}}}}]}"#
+    );
+    assert_eq!(
+        shown(true, |page| txn.simple(page)),
+        "SUCCESS\n\nOK\n\n\\x61\n\\x31\n\n0\n"
+    );
+    let fields = shown(false, |page| txn.fields(page));
+    assert!(fields.starts_with("\"ClusterID\" : 324952591200643719\n"));
+    assert!(fields.contains("\"Succeeded\" : true\n\"ClusterID\" : 0\n"));
+    assert!(fields.ends_with("\"Deleted\" : 0\n"));
+}
+
+#[test]
+fn a_watch_response_looks_as_etcdctl_prints_it() {
+    let deleted = KeyValue {
+        key: "wk".into(),
+        mod_revision: 35,
+        ..Default::default()
+    };
+    let response = WatchResponse {
+        header: header(35),
+        events: vec![Event {
+            r#type: 1,
+            kv: Some(deleted),
+            prev_kv: Some(a_key()),
+        }],
+        ..Default::default()
+    };
+    assert_eq!(
+        shown(false, |page| response.json(page)),
+        r#"{"Header":{"cluster_id":324952591200643719,"member_id":3319814642761637952,"revision":35,"raft_term":2},"Events":[{"type":1,"kv":{"key":"d2s=","mod_revision":35},"prev_kv":{"key":"YQ==","create_revision":114,"mod_revision":114,"version":1,"value":"MQ=="}}],"CompactRevision":0,"Canceled":false,"Created":false}"#
+    );
+    assert_eq!(
+        shown(false, |page| response.simple(page)),
+        "DELETE\na\n1\nwk\n\n"
+    );
+    let progress = WatchResponse {
+        header: header(102),
+        ..Default::default()
+    };
+    assert_eq!(
+        shown(false, |page| progress.simple(page)),
+        "progress notify: 102\n"
+    );
+}
+
+#[test]
+fn a_table_is_a_box_with_centred_headings_and_cells_to_the_right() {
+    let mut table = Table::new(&["endpoint", "hash"]);
+    table.row(vec!["127.0.0.1:2379".into(), "1".into()]);
+    table.row(vec![
+        "x".into(),
+        "memberID:8837003876426463409 alarm:NOSPACE ".into(),
+    ]);
+    assert_eq!(
+        shown(false, |page| table.print(page)),
+        "\
++----------------+------------------------------+
+|    ENDPOINT    |             HASH             |
++----------------+------------------------------+
+| 127.0.0.1:2379 |                            1 |
+|              x | memberID:8837003876426463409 |
+|                |                alarm:NOSPACE |
++----------------+------------------------------+
+"
     );
 }
 

@@ -149,7 +149,7 @@ impl Output {
         }
     }
 
-    /// Prints in the chosen format; `table` gives nothing here.
+    /// Prints in the chosen format, which must not be the table.
     pub(crate) fn show(&self, what: &impl Show) -> Outcome {
         let mut page = self.page();
         match self.format {
