@@ -1,1 +1,28 @@
-//! Under construction.
+//! A load generator for any etcd. It measures from outside: latencies at its
+//! own sockets, and the server's CPU time and memory as the kernel counts
+//! them, so that two servers can be held beside each other. It must never
+//! hide an error of the server, and must cost little itself, since it shares
+//! the machine with what it measures.
+//!
+//! - [`main`]: the command line
+//! - `workload`: what is asked of the server, and the checks of its answers
+//! - `compare`, `restart`: several runs, several servers
+//! - `closed`: requests outstanding, one after the other
+//! - `net`, `http2`, `hpack`, `grpc`, `wire`: the lean client below
+//! - `histogram`, `process`, `report`: what is measured, and how it is told
+
+mod cli;
+mod closed;
+mod grpc;
+mod histogram;
+mod hpack;
+mod http2;
+mod keys;
+mod net;
+mod options;
+mod process;
+mod report;
+mod wire;
+mod workload;
+
+pub use cli::main;
