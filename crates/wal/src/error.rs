@@ -108,6 +108,14 @@ pub enum Error {
         /// Index of the snapshot.
         index: u64,
     },
+    /// An entry would leave a hole in the log.
+    #[error("entry {index} cannot follow entry {last} in the log")]
+    NotNext {
+        /// Index of the last entry.
+        last: u64,
+        /// Index of the one refused.
+        index: u64,
+    },
     /// An earlier error ended the use of this log: what the last sync left on
     /// disk is unknown, so nothing may be acknowledged any more.
     #[error("the log takes no more writes after an earlier error: {first}")]

@@ -9,6 +9,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -204,6 +205,17 @@ impl Wal {
             held.push_back(segment);
         }
 
+        for seq in 0..2 {
+            // What a process that died had prepared; none is ours yet.
+            let path = dir.join(tmp_name(seq));
+            match disk.remove(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io("remove", path, e));
+                }
+                _ => {}
+            }
+        }
+
         let snapshot_index = at.index;
         let mut replay = Replay::from(at);
         let access = if options.repair {
@@ -329,7 +341,10 @@ impl Wal {
     /// Nothing is durable before [`sync`](Self::sync); a batch of only a hard
     /// state with an unchanged term and vote need not be synced.
     ///
-    /// Entries must follow the log or override its end; see formats 2.7.
+    /// Entries must follow the log or override its end. One that leaves a hole
+    /// is refused, with those behind it: such a log could not be read again.
+    /// etcd before 3.5.5 does not read a record of 10 MiB or more; whoever
+    /// wants to go back to it bounds requests accordingly.
     pub fn append(
         &mut self,
         entries: &[raftpb::Entry],
@@ -337,6 +352,12 @@ impl Wal {
     ) -> Result<(), Error> {
         self.check()?;
         for entry in entries {
+            if entry.index > self.last_index.saturating_add(1) {
+                return Err(Error::NotNext {
+                    last: self.last_index,
+                    index: entry.index,
+                });
+            }
             self.encoder.entry(entry);
             self.last_index = entry.index;
             if self.encoder.frames().len() >= BUFFER_BYTES {

@@ -14,7 +14,7 @@ use wal::{Error, Options, Wal, replay::valid_snapshots_on};
 const DIR: &str = "/data/member/wal";
 
 /// Ways to lose data that are tried per operation.
-const WAYS: u64 = 24;
+const WAYS: u64 = 12;
 
 fn options(disk: &SimulatedDisk) -> Options {
     let disk = Arc::new(disk.clone());
@@ -196,7 +196,7 @@ fn operations_of_workload(seed: u64) -> u64 {
 #[test]
 fn whatever_was_synced_survives_a_crash_at_any_operation() {
     let mut repaired = 0;
-    for workload in 0..6 {
+    for workload in 0..5 {
         let operations = operations_of_workload(workload);
         assert!(operations > 30);
         for at in 1..=operations {

@@ -278,6 +278,68 @@ fn a_snapshot_record_without_voters_is_refused() {
 }
 
 #[test]
+fn an_entry_that_leaves_a_hole_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(1 << 16, false)).unwrap();
+    wal.append(&[entry(1, 1)], None).unwrap();
+    let error = wal.append(&[entry(3, 1)], None).unwrap_err();
+    assert!(
+        matches!(error, Error::NotNext { last: 1, index: 3 }),
+        "{error}"
+    );
+    wal.append(&[entry(2, 1)], None).unwrap();
+    // A received snapshot moves the log on.
+    wal.save_snapshot(&snapshot(40, 1)).unwrap();
+    wal.append(&[entry(41, 1)], Some(&state(41))).unwrap();
+    wal.close().unwrap();
+    let opened = Wal::open(&dir, snapshot(40, 1), small(1 << 16, false)).unwrap();
+    assert_eq!(opened.entries, [entry(41, 1)]);
+}
+
+#[test]
+fn the_next_segment_is_the_one_prepared_meanwhile() {
+    use std::{
+        os::unix::fs::MetadataExt,
+        time::{Duration, Instant},
+    };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    // Left behind by a process that died.
+    let mut wal = Wal::create(&dir, b"m", small(1 << 20, false)).unwrap();
+    wal.append(&[entry(1, 1)], None).unwrap();
+    wal.close().unwrap();
+    fs::write(dir.join("0.tmp"), [7; 100]).unwrap();
+    fs::write(dir.join("1.tmp"), [7; 100]).unwrap();
+
+    let opened = Wal::open(&dir, walpb::Snapshot::default(), small(1 << 20, true)).unwrap();
+    let mut wal = opened.wal;
+    assert!(!dir.join("0.tmp").exists());
+    let mut index = 1;
+    let (path, deadline) = (dir.join("1.tmp"), Instant::now() + Duration::from_secs(30));
+    while !path.exists() && wal.tail().name.seq == 0 {
+        assert!(Instant::now() < deadline, "nothing was prepared");
+        index += 1;
+        // Past a quarter of the segment, and never full.
+        let len = if wal.position < (1 << 19) { 1 << 16 } else { 0 };
+        wal.append(&[entry(index, len)], None).unwrap();
+        wal.sync().unwrap();
+        if let Some(preparer) = &wal.preparer {
+            preparer.nudge();
+        }
+    }
+    assert_eq!(wal.tail().name.seq, 0);
+    let prepared = fs::metadata(&path).unwrap().ino();
+    wal.cut_now().unwrap();
+    assert_eq!(fs::metadata(&wal.tail().path).unwrap().ino(), prepared);
+    assert_eq!(wal.prepare_error().map(|e| e.to_string()), None);
+    wal.append(&[entry(index + 1, 10)], None).unwrap();
+    wal.close().unwrap();
+    let read = read_all(&dir, walpb::Snapshot::default()).unwrap();
+    assert_eq!(read.entries.len() as u64, index + 1);
+}
+
+#[test]
 fn a_batch_holds_its_last_hard_state_only() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("wal");

@@ -239,6 +239,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        if !self.0.lock().unwrap().names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.name_op(NameOp::Remove(path.into()))
     }
 
