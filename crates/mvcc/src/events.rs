@@ -84,16 +84,22 @@ impl Event {
 
     /// The same with `prev_kv`. `lookup` gives the encoded `KeyValue` that the
     /// key had one revision earlier, `None` if there was none or compaction
-    /// took it. It runs at most once per event, and never for a create.
-    pub fn encoded_with_prev(&self, lookup: impl FnOnce() -> Option<Bytes>) -> &Bytes {
+    /// took it. What it gives is kept; it is never asked for a create.
+    ///
+    /// # Errors
+    /// Those of `lookup`; the next caller asks again.
+    pub fn encoded_with_prev<E>(
+        &self,
+        lookup: impl FnOnce() -> Result<Option<Bytes>, E>,
+    ) -> Result<&Bytes, E> {
         if let Some(bytes) = self.with_prev.get() {
-            return bytes;
+            return Ok(bytes);
         }
         if self.is_create() {
-            return self.encoded();
+            return Ok(self.encoded());
         }
-        self.with_prev
-            .get_or_init(|| self.encode(lookup().as_deref()))
+        let prev = lookup()?;
+        Ok(self.with_prev.get_or_init(|| self.encode(prev.as_deref())))
     }
 
     fn encode(&self, prev: Option<&[u8]>) -> Bytes {

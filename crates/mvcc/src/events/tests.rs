@@ -55,16 +55,24 @@ fn a_delete_shows_key_and_revision_only() {
 #[test]
 fn prev_kv_is_looked_up_once_and_never_for_a_create() {
     let create = put("a", 5, 5);
-    create.encoded_with_prev(|| panic!("a create has no previous version"));
+    let never = || -> Result<Option<Bytes>, ()> { panic!("asked") };
+    assert!(
+        create.encoded_with_prev(never).is_ok(),
+        "nothing was before"
+    );
 
     let update = put("a", 3, 5);
     let previous = kv("a", 3, 3);
-    let field = update.encoded_with_prev(|| Some(previous.encode_to_vec().into()));
+    assert_eq!(update.encoded_with_prev(|| Err("disk")), Err("disk"));
+    let found = || Ok::<_, ()>(Some(previous.encode_to_vec().into()));
+    let field = update.encoded_with_prev(found).expect("found");
     assert_eq!(decode(field).prev_kv, Some(previous));
-    update.encoded_with_prev(|| panic!("asked twice"));
+    assert_eq!(update.encoded_with_prev(never), Ok(field));
 
     let compacted = put("a", 3, 5);
-    let field = compacted.encoded_with_prev(|| None);
+    let field = compacted
+        .encoded_with_prev(|| Ok::<_, ()>(None))
+        .expect("encoded");
     assert_eq!(decode(field).prev_kv, None);
 }
 

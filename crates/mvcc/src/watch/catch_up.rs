@@ -13,9 +13,10 @@ use crate::events::Event;
 
 /// Watchers in one round, as in etcd.
 const ROUND_WATCHERS: usize = 512;
-/// A response with history is closed at the next revision once it has this much:
-/// enough that frames cost nothing, little enough for any client's limit.
-const RESPONSE_BYTES: usize = 256 * 1024;
+
+/// Rounds of one call that may read nothing: a store that is behind its own
+/// revision must not be asked for ever.
+const STALLS: usize = 8;
 
 impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     /// True if a watcher is behind; it may have to wait for its stream.
@@ -34,8 +35,9 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         source: &impl Source,
         max_bytes: usize,
     ) -> Result<bool, HistoryError> {
-        let mut left = max_bytes.max(1);
-        loop {
+        let piece = max_bytes.div_ceil(4).max(1);
+        let (mut read, mut stalls) = (0, 0);
+        while read < max_bytes && stalls < STALLS {
             let slots = self.choose();
             if slots.is_empty() {
                 break;
@@ -44,15 +46,15 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             if slots.is_empty() {
                 continue;
             }
-            let piece = left.min(max_bytes.div_ceil(4)).max(1);
             match self.read(&slots, source, piece) {
-                Ok(read) => left = left.saturating_sub(read.max(1)),
+                Ok(0) => stalls += 1,
+                Ok(bytes) => read += bytes,
                 // Compaction came between: the next round ends who was hit.
-                Err(HistoryError::Compacted) => left -= 1,
-                Err(error) => return Err(error),
-            }
-            if left == 0 {
-                break;
+                Err(HistoryError::Compacted) => stalls += 1,
+                Err(error) => {
+                    self.answer_progress();
+                    return Err(error);
+                }
             }
         }
         self.answer_progress();
@@ -154,10 +156,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 return Err(error);
             }
         };
-        let mut stopped = Vec::new();
+        let (mut stopped, mut failed) = (Vec::new(), None);
         for (slot, numbers) in &hits[..used] {
-            if let Some(at) = self.give(*slot, numbers, &events, source) {
-                stopped.push((*slot, at));
+            if let Err(stop) = self.give(*slot, numbers, &events, source) {
+                stopped.push((*slot, stop.at));
+                failed = failed.or(stop.error);
             }
         }
         self.scratch.put_back(hits);
@@ -169,7 +172,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             self.watchers[slot as usize].next = at;
         }
         self.settle(slots);
-        Ok(read)
+        failed.map_or(Ok(read), Err)
     }
 
     /// Makes those of `slots` synced that have read everything.
@@ -192,35 +195,44 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
     }
 
-    /// Puts out the events that a watcher hit, several revisions to a response.
-    /// If its stream is full, gives the first revision that was not put out.
+    /// Puts out the events that a watcher hit, several revisions to a response,
+    /// as far as its stream has room and the versions before can be read.
     fn give(
         &mut self,
         slot: u32,
         numbers: &[u32],
         events: &[(i64, Event)],
         source: &impl Source,
-    ) -> Option<i64> {
+    ) -> Result<(), Stop> {
         let header = self.header(self.revision);
         let watcher = self.watchers[slot as usize];
         let mut response: Vec<&[u8]> = Vec::new();
-        let (mut size, mut last) = (0, 0);
+        let (mut size, mut first, mut last) = (0, 0, 0);
         for number in numbers {
             let (revision, event) = &events[*number as usize];
             if *revision != last {
-                if size >= RESPONSE_BYTES {
+                if size >= self.options.response_bytes {
                     self.send(slot, &header, self.revision, &response);
                     response.clear();
                     size = 0;
                 }
-                if response.is_empty() && !self.has_room(watcher.stream) {
-                    return Some(*revision);
+                if response.is_empty() {
+                    first = *revision;
+                    if !self.has_room(watcher.stream) {
+                        return Err(Stop {
+                            at: first,
+                            error: None,
+                        });
+                    }
                 }
                 last = *revision;
             }
             let bytes = match watcher.prev_kv {
                 false => event.encoded(),
-                true => previous(event, *revision, source),
+                true => previous(event, *revision, source).map_err(|error| Stop {
+                    at: first,
+                    error: Some(error),
+                })?,
             };
             size += bytes.len();
             response.push(bytes);
@@ -228,6 +240,14 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         if !response.is_empty() {
             self.send(slot, &header, self.revision, &response);
         }
-        None
+        Ok(())
     }
+}
+
+/// Where a watcher had to stop.
+struct Stop {
+    /// The first revision that was not put out.
+    at: i64,
+    /// Why, if not for want of room.
+    error: Option<HistoryError>,
 }

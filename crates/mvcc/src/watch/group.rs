@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use proto::etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType};
 
 use super::{
-    Source,
+    HistoryError, Source,
     frame::{self, Header, Notice},
     index::Index,
     range::Range,
@@ -34,6 +34,9 @@ pub struct Options {
     /// A stream with this much untaken output is full: its watchers that have
     /// events coming fall behind. A stream holds this much and one response.
     pub stream_bytes: usize,
+    /// A response with history is closed at the next revision once it has this
+    /// much: so that frames cost nothing, and any client's limit is kept.
+    pub response_bytes: usize,
     /// Idle time after which a watch with `progress_notify` hears of progress; up
     /// to a tenth is added per stream and round.
     pub progress_interval_ms: u64,
@@ -49,6 +52,7 @@ impl Default for Options {
             member_id: 0,
             fragment_bytes: 1_572_864 + 512 * 1024,
             stream_bytes: 1 << 20,
+            response_bytes: 256 * 1024,
             progress_interval_ms: 600_000,
             seed: 1,
         }
@@ -366,9 +370,10 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
     }
 
-    /// The usual case: a batch of one event.
+    /// The usual case: a batch of one event. Who cannot be told now, because the
+    /// stream is full or the version before cannot be read, falls behind.
     fn notify_one(&mut self, revision: i64, event: &Event, header: &Header, source: &impl Source) {
-        let mut overflow = Vec::new();
+        let mut put_off = Vec::new();
         let (watchers, streams) = (&mut self.watchers, &mut self.streams);
         let (ready, limit) = (&mut self.ready, self.options.stream_bytes);
         let plain = event.encoded();
@@ -380,13 +385,16 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                     continue;
                 }
                 let stream = streams[watcher.stream as usize].as_mut().expect("open");
-                if stream.out.len() >= limit {
-                    overflow.push(slot);
-                    continue;
-                }
                 let bytes = match watcher.prev_kv {
-                    false => plain,
-                    true => *with_prev.get_or_insert_with(|| previous(event, revision, source)),
+                    false => Some(&plain[..]),
+                    true => {
+                        *with_prev.get_or_insert_with(|| previous(event, revision, source).ok())
+                    }
+                };
+                let room = stream.out.len() < limit;
+                let Some(bytes) = bytes.filter(|_| room) else {
+                    put_off.push(slot);
+                    continue;
                 };
                 watcher.is_idle = false;
                 if !stream.is_ready {
@@ -402,7 +410,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 }
             }
         });
-        for slot in overflow {
+        for slot in put_off {
             self.fall_behind(slot, revision);
         }
     }
@@ -423,7 +431,6 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             });
         }
         let (hits, used) = self.scratch.take();
-        let mut bytes: Vec<&[u8]> = Vec::new();
         for (slot, numbers) in &hits[..used] {
             let watcher = &mut self.watchers[*slot as usize];
             watcher.hits = 0;
@@ -432,15 +439,18 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 self.fall_behind(*slot, batch.revision);
                 continue;
             }
-            bytes.clear();
-            bytes.extend(numbers.iter().map(|number| {
+            let encoded = numbers.iter().map(|number| {
                 let event = &batch.events[*number as usize];
                 match prev_kv {
-                    false => &event.encoded()[..],
+                    false => Ok(&event.encoded()[..]),
                     true => previous(event, batch.revision, source),
                 }
-            }));
-            self.send(*slot, header, batch.revision, &bytes);
+            });
+            // One that cannot be told the whole of it now reads it as history.
+            match encoded.collect::<Result<Vec<_>, _>>() {
+                Ok(bytes) => self.send(*slot, header, batch.revision, &bytes),
+                Err(_) => self.fall_behind(*slot, batch.revision),
+            }
         }
         self.scratch.put_back(hits);
     }
@@ -640,6 +650,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
 }
 
 /// The event with the version before it.
-pub(super) fn previous<'a>(event: &'a Event, revision: i64, source: &impl Source) -> &'a [u8] {
-    event.encoded_with_prev(|| source.kv_at(&event.key, revision - 1))
+pub(super) fn previous<'a>(
+    event: &'a Event,
+    revision: i64,
+    source: &impl Source,
+) -> Result<&'a [u8], HistoryError> {
+    let bytes = event.encoded_with_prev(|| source.kv_at(&event.key, revision - 1))?;
+    Ok(bytes)
 }

@@ -34,7 +34,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             let Some(asked) = stream.asked else {
                 return false;
             };
-            if self.revision < asked.max(stream.named) {
+            if self.revision < asked.max(stream.named) && !stream.watches.is_empty() {
                 return true;
             }
             let mut watches = stream.watches.values();

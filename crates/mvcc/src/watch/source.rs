@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::events::EventKind;
+use crate::{Error, Store, events::EventKind};
 
 /// One event of the past, valid during the call that shows it.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,10 @@ pub trait Source {
 
     /// The encoded `mvccpb.KeyValue` that `key` had at `revision`. `None` if it
     /// had none, or if compaction took it.
-    fn kv_at(&self, key: &[u8], revision: i64) -> Option<Bytes>;
+    ///
+    /// # Errors
+    /// [`HistoryError::Read`].
+    fn kv_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, HistoryError>;
 
     /// Shows all events from revision `from` to `to`, both included, in order,
     /// and gives the first revision not shown. It may stop early, between two
@@ -61,4 +64,41 @@ pub trait Source {
         max_bytes: usize,
         visit: &mut dyn FnMut(Past<'_>),
     ) -> Result<i64, HistoryError>;
+}
+
+impl Source for Store {
+    fn compact_revision(&self) -> i64 {
+        Store::compact_revision(self)
+    }
+
+    fn kv_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, HistoryError> {
+        Ok(self.get_kv_at(key, revision)?)
+    }
+
+    fn history(
+        &self,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        visit: &mut dyn FnMut(Past<'_>),
+    ) -> Result<i64, HistoryError> {
+        let next = Store::history(self, from, to, max_bytes, |event| {
+            visit(Past {
+                revision: event.revision.main,
+                key: event.key,
+                kv: event.kv,
+                is_delete: event.is_delete,
+            });
+        })?;
+        Ok(next)
+    }
+}
+
+impl From<Error> for HistoryError {
+    fn from(error: Error) -> HistoryError {
+        match error {
+            Error::Compacted => HistoryError::Compacted,
+            error => HistoryError::Read(error.to_string()),
+        }
+    }
 }

@@ -43,6 +43,8 @@ struct Log {
     compact_revision: i64,
     /// How often history was read.
     reads: Cell<usize>,
+    /// Values cannot be looked up.
+    is_broken: Cell<bool>,
 }
 
 impl Log {
@@ -102,9 +104,14 @@ impl Source for Log {
         self.compact_revision
     }
 
-    fn kv_at(&self, key: &[u8], revision: i64) -> Option<Bytes> {
-        let kv = self.at(key, revision)?;
-        (revision >= self.compact_revision).then(|| kv.encode_to_vec().into())
+    fn kv_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, HistoryError> {
+        if self.is_broken.get() {
+            return Err(HistoryError::Read("broken".into()));
+        }
+        let kv = self
+            .at(key, revision)
+            .filter(|_| revision >= self.compact_revision);
+        Ok(kv.map(|kv| kv.encode_to_vec().into()))
     }
 
     fn history(

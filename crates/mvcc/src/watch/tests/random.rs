@@ -320,9 +320,15 @@ impl WatcherGroup<u32> {
     }
 }
 
-fn run(stream_bytes: usize, seed: u64, steps: Vec<Step>) -> Result<usize, TestCaseError> {
+fn run(
+    stream_bytes: usize,
+    response_bytes: usize,
+    seed: u64,
+    steps: Vec<Step>,
+) -> Result<usize, TestCaseError> {
     let options = Options {
         stream_bytes,
+        response_bytes,
         fragment_bytes: 90,
         progress_interval_ms: 20,
         seed,
@@ -369,10 +375,11 @@ proptest! {
     #[test]
     fn a_watch_hears_exactly_what_the_log_says(
         stream_bytes in prop_oneof![1..100usize, 100..2_000usize],
+        response_bytes in prop_oneof![1..200usize, Just(1 << 20)],
         seed: u64,
         steps in prop::collection::vec(step(), 1..150),
     ) {
-        run(stream_bytes, seed, steps)?;
+        run(stream_bytes, response_bytes, seed, steps)?;
     }
 }
 
@@ -385,7 +392,7 @@ fn the_random_lives_are_not_empty() {
     for seed in 0..50 {
         let steps = prop::collection::vec(step(), 100..150);
         let steps = steps.new_tree(&mut runner).expect("steps").current();
-        heard += run(300, seed, steps).expect("a good life");
+        heard += run(300, 100, seed, steps).expect("a good life");
     }
     assert!(heard > 2_000, "{heard} events in 50 lives");
 }

@@ -69,7 +69,16 @@ impl Script {
             ["lose"] => self.held.clear(),
             ["advance"] => self.group.advance(self.log.revision),
             ["slow", stream] => self.slow.push(number(stream) as u32),
+            ["break"] => self.log.is_broken.set(true),
+            ["mend"] => self.log.is_broken.set(false),
             ["drain"] => {}
+            ["catch", "up", "fails"] => {
+                let error = self
+                    .group
+                    .catch_up(&self.log, 1 << 20)
+                    .expect_err("an error");
+                assert_eq!(error, HistoryError::Read("broken".into()));
+            }
             ["catch", "up"] => while self.group.catch_up(&self.log, 1 << 20).expect("read") {},
             ["tick", ms] => self.group.tick_progress(number(ms) as u64),
             ["close", stream] => self.group.close_stream(number(stream) as u32),
@@ -388,6 +397,26 @@ fn progress_waits_for_batches_on_their_way_and_never_overtakes_them() {
 }
 
 #[test]
+fn a_question_about_no_watch_is_dropped_even_if_batches_are_on_their_way() {
+    transcript(
+        defaults(),
+        "
+        hold
+        put a 1
+        1> create key=a
+        1< 0 @2 created
+        1> cancel 0
+        1< 0 @2 canceled
+        put a 2
+        1> progress
+        1> create key=a
+        1< 1 @3 created
+        deliver
+        ",
+    );
+}
+
+#[test]
 fn a_compacted_start_is_created_then_ended() {
     transcript(
         defaults(),
@@ -631,6 +660,41 @@ fn large_responses_are_split_only_if_asked() {
         };
         transcript(options, &script);
     }
+}
+
+#[test]
+fn an_event_whose_previous_value_cannot_be_read_is_not_told_without_it() {
+    transcript(
+        defaults(),
+        "
+        put a 1
+        put b 1
+        1> create key=a end=z prev
+        1< 0 @3 created
+        1> create key=a
+        1< 1 @3 created
+        break
+        put c 1
+        1< 0 @4 c=1:4
+        put a 2
+        1< 1 @5 a=2:5
+        txn put a 3 ; put b 2
+        1< 1 @6 a=3:6
+        catch up fails
+        1> progress
+        mend
+        catch up
+        1< 0 @6 a=2(was 1):5 a=3(was 2):6 b=2(was 1):6
+        put c 2
+        1< 0 @7 c=2(was 1):7
+        break
+        txn put a 4 ; put d 1
+        1< 1 @8 a=4:8
+        mend
+        catch up
+        1< 0 @8 a=4(was 3):8 d=1:8
+        ",
+    );
 }
 
 #[test]
