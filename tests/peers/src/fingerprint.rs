@@ -205,7 +205,7 @@ fn samples(first: i64, last: i64) -> Vec<i64> {
     if span < 0 {
         return Vec::new();
     }
-    let steps = span.min(SAMPLES_MAX - 1).max(1);
+    let steps = span.clamp(1, SAMPLES_MAX - 1);
     let mut at: Vec<i64> = (0..=steps).map(|i| first + span * i / steps).collect();
     at.dedup();
     at

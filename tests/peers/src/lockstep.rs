@@ -6,7 +6,10 @@
 //! itself does not fix. Cluster and member ids *are* compared: they are hashes
 //! of flags both servers share.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 use proto::{etcdserverpb::*, mvccpb::KeyValue};
@@ -23,6 +26,8 @@ use crate::{
 
 /// Real etcd sorts stably up to this many elements.
 const STABLE: usize = 12;
+
+const SHRINK_WITHIN: Duration = Duration::from_secs(100);
 
 /// Two servers that are given the same steps.
 pub struct Pair {
@@ -548,14 +553,32 @@ pub async fn compare(
 
 fn shown(step: &Step) -> String {
     let text = format!("{step:?}");
-    match text.char_indices().nth(1200) {
+    match text.char_indices().nth(600) {
         Some((at, _)) => format!("{}..", &text[..at]),
         None => text,
     }
 }
 
-/// Drops ever smaller runs of steps as long as a difference remains. Bounded:
-/// it costs two server starts per try.
+/// What kind of difference an error tells of: shrinking must not wander from
+/// one to another.
+fn kind(error: &anyhow::Error) -> &'static str {
+    let text = format!("{error:#}");
+    const KINDS: [&str; 6] = [
+        "answers differ",
+        "control answers",
+        "events of stream",
+        "progress revisions",
+        "fingerprints differ",
+        "no progress answer",
+    ];
+    KINDS
+        .into_iter()
+        .find(|k| text.contains(k))
+        .unwrap_or("other")
+}
+
+/// Drops all steps of a sort, then ever smaller runs of steps, as long as the
+/// same kind of difference remains. Bounded: every try starts two servers.
 async fn shrink(
     subject: &Program,
     reference: &Program,
@@ -563,27 +586,50 @@ async fn shrink(
 ) -> (Vec<Step>, Option<anyhow::Error>) {
     let mut last = match replay(subject, reference, &steps).await {
         Ok(()) => return (steps.split_off(steps.len().saturating_sub(5)), None),
-        Err(error) => Some(error),
+        Err(error) => error,
     };
-    let mut chunk = steps.len() / 2;
-    let mut tries = 0;
-    while chunk > 0 && tries < 40 {
-        let mut from = 0;
-        while from + 1 < steps.len() && tries < 40 {
-            let mut fewer = steps.clone();
+    let until = Instant::now() + SHRINK_WITHIN;
+    let mut sorts: Vec<_> = steps.iter().map(std::mem::discriminant).collect();
+    sorts.sort_by_key(|s| format!("{s:?}"));
+    sorts.dedup();
+    let mut candidates: Vec<Box<dyn Fn(&[Step]) -> Vec<Step>>> = Vec::new();
+    for sort in sorts {
+        candidates.push(Box::new(move |steps| {
             // The last step is the one that showed the difference.
-            let to = (from + chunk).min(steps.len() - 1);
-            fewer.drain(from..to);
-            tries += 1;
-            match replay(subject, reference, &fewer).await {
-                Err(error) => {
-                    last = Some(error);
-                    steps = fewer;
-                }
-                Ok(()) => from += chunk,
-            }
-        }
-        chunk /= 2;
+            let (end, rest) = steps.split_last().expect("a failing run has steps");
+            let kept = rest.iter().filter(|s| std::mem::discriminant(*s) != sort);
+            kept.chain([end]).cloned().collect()
+        }));
     }
-    (steps, last)
+    let mut chunk = steps.len() / 2;
+    let mut from = 0;
+    let mut next_candidate = 0;
+    while Instant::now() < until && steps.len() > 1 {
+        let fewer = if let Some(candidate) = candidates.get(next_candidate) {
+            next_candidate += 1;
+            candidate(&steps)
+        } else {
+            if from + 1 >= steps.len() {
+                (from, chunk) = (0, chunk.min(steps.len()) / 2);
+            }
+            if chunk == 0 {
+                break;
+            }
+            let mut fewer = steps.clone();
+            fewer.drain(from..(from + chunk).min(steps.len() - 1));
+            from += chunk;
+            fewer
+        };
+        if fewer.len() == steps.len() {
+            continue;
+        }
+        if let Err(error) = replay(subject, reference, &fewer).await
+            && kind(&error) == kind(&last)
+        {
+            last = error;
+            from = from.saturating_sub(steps.len() - fewer.len());
+            steps = fewer;
+        }
+    }
+    (steps, Some(last))
 }

@@ -104,7 +104,9 @@ fn choose_subject() -> Option<Program> {
         return etcd(&version);
     }
     if let Some(path) = env::var_os("PINTLE_BIN") {
-        let path = PathBuf::from(path);
+        // Tests run in the crate's directory; the variable is set in the repository's.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let path = root.join(path);
         return Some(pintle(&path).unwrap_or_else(|| {
             panic!(
                 "PINTLE_BIN={}: `server --version` does not answer",

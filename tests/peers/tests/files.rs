@@ -2,16 +2,20 @@
 //! over, writes on, and the same etcd takes it back with `ETCD_VERIFY=all`.
 //! After every change of hands a client must not be able to tell.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use peers::{
-    dirs,
+    api, dirs,
     fingerprint::{Fingerprint, Position},
     peer::{self, Program},
     server::{Launch, Server},
     workload::{self, Amount, Dice},
 };
+use proto::etcdserverpb::CompactionRequest;
 
 #[derive(Clone, Copy, Debug)]
 enum Stop {
@@ -187,4 +191,56 @@ fn forward_from_3_4_after_sigterm() {
 #[test]
 fn forward_from_3_4_after_sigkill_with_snapshots() {
     forward_from_3_4(&OFTEN, Stop::Kill, 501);
+}
+
+/// Large values: log segments are cut, snapshots taken and old segments purged
+/// while the directory travels.
+#[test]
+fn with_a_log_that_is_cut_and_purged() {
+    let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd(peer::REFERENCE)) else {
+        return;
+    };
+    let flags = ["--snapshot-count=20", "--max-wals=2", "--max-snapshots=2"];
+    peers::run(240, async {
+        let temp = tempfile::tempdir()?;
+        let dir = temp.path().join("data");
+        let mut last: Option<(Fingerprint, Position)> = None;
+        for (turn, owner) in [&etcd, &subject, &etcd].into_iter().enumerate() {
+            let server = match &last {
+                None => start(owner, &dir, &flags).await?,
+                Some(before) => take_over(owner, &dir, &flags, before).await?,
+            };
+            let api = server.api();
+            // More than one segment of 64 MB.
+            for i in 0..75u8 {
+                api.put(api::put(format!("large/{}", i % 3), vec![i; 1_000_000]))
+                    .await?;
+            }
+            let revision = api.everything(0).await?.header.context("header")?.revision;
+            api.compact(CompactionRequest {
+                revision,
+                physical: true,
+            })
+            .await?;
+            api.put(api::put("turn", turn.to_string())).await?;
+            if turn == 1 {
+                // Every server looks for files to purge at least every 30 s.
+                let first = dir.join("member/wal/0000000000000000-0000000000000000.wal");
+                let deadline = Instant::now() + Duration::from_secs(50);
+                while first.exists() || dirs::snapshots(&dir)?.len() > 3 {
+                    anyhow::ensure!(Instant::now() < deadline, "{owner} has not purged");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            last = Some(state(&server).await?);
+            Stop::Term.end(server).await?;
+        }
+        anyhow::ensure!(
+            dirs::segments(&dir)?.len() < 5,
+            "{:?}",
+            dirs::segments(&dir)?
+        );
+        Ok(())
+    });
+    peer::say("RAN: files, a log that is cut and purged");
 }
