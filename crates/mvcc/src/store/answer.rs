@@ -1,0 +1,161 @@
+//! The answer to a range: stored records, copied once into the message.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{
+    Message as _,
+    encoding::{encode_varint, encoded_len_varint},
+};
+use proto::{
+    etcdserverpb::{RangeResponse, ResponseHeader},
+    mvccpb::KeyValue,
+};
+
+use super::values::Values;
+use crate::stored::Record;
+
+const HEADER: u8 = 0x0a;
+const KVS: u8 = 0x12;
+const MORE: u8 = 0x18;
+const COUNT: u8 = 0x20;
+
+/// What a range found. Holds a snapshot of the file until it is dropped.
+pub struct RangeAnswer {
+    /// The revision of the store when the range ran.
+    pub revision: i64,
+    /// Keys in the range at the revision asked for, whatever the limit.
+    pub count: i64,
+    /// The limit cut the answer short.
+    pub more: bool,
+    values: Values,
+    keys_only: bool,
+}
+
+impl RangeAnswer {
+    pub(super) fn new(
+        revision: i64,
+        count: i64,
+        more: bool,
+        values: Values,
+        keys_only: bool,
+    ) -> RangeAnswer {
+        RangeAnswer {
+            revision,
+            count,
+            more,
+            values,
+            keys_only,
+        }
+    }
+
+    /// Records in the answer.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// True if there is no record in the answer.
+    pub fn is_empty(&self) -> bool {
+        self.values.len() == 0
+    }
+
+    /// The records as stored, with their values whatever `keys_only` says.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.values.iter()
+    }
+
+    /// Bytes of the `RangeResponse` with this header.
+    pub fn encoded_len(&self, header: &ResponseHeader) -> usize {
+        let field = |len: usize| 1 + encoded_len_varint(len as u64) + len;
+        let mut len = field(header.encoded_len());
+        for record in self.values.iter() {
+            len += field(if self.keys_only {
+                let (head, tail) = without_value(record);
+                head.len() + tail.len()
+            } else {
+                record.len()
+            });
+        }
+        if self.more {
+            len += 2;
+        }
+        if self.count != 0 {
+            len += 1 + encoded_len_varint(self.count as u64);
+        }
+        len
+    }
+
+    /// Appends the `RangeResponse` with this header.
+    pub fn encode(&self, header: &ResponseHeader, out: &mut BytesMut) {
+        out.put_u8(HEADER);
+        encode_varint(header.encoded_len() as u64, out);
+        // A growing buffer has room.
+        let _ = header.encode(out);
+        for record in self.values.iter() {
+            out.put_u8(KVS);
+            if self.keys_only {
+                let (head, tail) = without_value(record);
+                encode_varint((head.len() + tail.len()) as u64, out);
+                out.put_slice(head);
+                out.put_slice(tail);
+            } else {
+                encode_varint(record.len() as u64, out);
+                out.put_slice(record);
+            }
+        }
+        if self.more {
+            out.put_slice(&[MORE, 1]);
+        }
+        if self.count != 0 {
+            out.put_u8(COUNT);
+            encode_varint(self.count as u64, out);
+        }
+    }
+
+    /// The answer as a message, for those who need its parts. The header is
+    /// left to the caller.
+    pub fn into_response(self) -> RangeResponse {
+        RangeResponse {
+            header: None,
+            kvs: self.key_values().collect(),
+            more: self.more,
+            count: self.count,
+        }
+    }
+
+    pub(super) fn key_values(&self) -> impl Iterator<Item = KeyValue> {
+        self.values.iter().map(|record| {
+            let mut kv = key_value(record);
+            if self.keys_only {
+                kv.value = Bytes::new();
+            }
+            kv
+        })
+    }
+}
+
+impl std::fmt::Debug for RangeAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RangeAnswer")
+            .field("revision", &self.revision)
+            .field("count", &self.count)
+            .field("more", &self.more)
+            .field("records", &self.values.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The record as a message with one copy of its bytes.
+pub(super) fn key_value(record: &[u8]) -> KeyValue {
+    // Records were read once when the store was opened, or written by it.
+    KeyValue::decode(Bytes::copy_from_slice(record)).unwrap_or_default()
+}
+
+fn without_value(record: &[u8]) -> (&[u8], &[u8]) {
+    let (from, to) = Record::parse(record).map_or((record.len(), record.len()), |r| {
+        if r.value_field.1 == 0 {
+            (record.len(), record.len())
+        } else {
+            r.value_field
+        }
+    });
+    (&record[..from], &record[to..])
+}

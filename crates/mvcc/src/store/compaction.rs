@@ -1,0 +1,306 @@
+//! Compaction at a revision: forgets what no reader at that revision or later
+//! can see (formats.md 6.3). Asking for it is part of applying the log; the
+//! work is done by one thread, a little at a time, in the order asked for:
+//! first the index, whose walk yields exactly the records to remove, then the
+//! hash that members compare, then the records. Only committed records are
+//! removed, and the finished revision is written with the last of them, so a
+//! crash at any point is made good by doing it again.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bolt::Batch;
+use parking_lot::{Condvar, Mutex};
+
+use super::{
+    HashKv, Inner,
+    hash::{Hasher, Rules, hash_records},
+};
+use crate::{
+    Error, Revision,
+    backend::{META, Run},
+    index::Step,
+};
+
+pub(super) const SCHEDULED: &[u8] = b"scheduledCompactRev";
+pub(super) const FINISHED: &[u8] = b"finishedCompactRev";
+
+/// Entries of the index that are looked at under one hold of the lock: some
+/// tens of microseconds.
+const ENTRIES_AT_A_TIME: usize = 256;
+/// Holds of the lock between two pauses.
+const HOLDS_PER_PAUSE: usize = 16;
+/// How long the thread rests while it walks the index.
+const INDEX_PAUSE: Duration = Duration::from_micros(200);
+
+/// A compaction that was asked for.
+pub(super) struct Job {
+    pub(super) revision: i64,
+    /// What was compacted before.
+    pub(super) previous: i64,
+    /// The compaction before this one had come to its end.
+    pub(super) previous_finished: bool,
+    pub(super) ticket: CompactionTicket,
+}
+
+enum Message {
+    Compact(Job),
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Running,
+    Finished,
+    /// Left for the next start.
+    Stopped,
+}
+
+/// Tells when a compaction has removed everything it has to.
+#[derive(Clone)]
+pub struct CompactionTicket {
+    shared: Arc<(Mutex<Progress>, Condvar)>,
+}
+
+impl CompactionTicket {
+    pub(super) fn new() -> CompactionTicket {
+        CompactionTicket {
+            shared: Arc::new((Mutex::new(Progress::Running), Condvar::new())),
+        }
+    }
+
+    fn set(&self, progress: Progress) {
+        let (mutex, changed) = &*self.shared;
+        *mutex.lock() = progress;
+        changed.notify_all();
+    }
+
+    /// Waits until the records are removed and that is committed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the store is stopped before, or cannot write.
+    pub fn wait(&self) -> Result<(), Error> {
+        let (mutex, changed) = &*self.shared;
+        let mut progress = mutex.lock();
+        while *progress == Progress::Running {
+            changed.wait(&mut progress);
+        }
+        match *progress {
+            Progress::Finished => Ok(()),
+            _ => Err(Error::Stopped),
+        }
+    }
+}
+
+impl std::fmt::Debug for CompactionTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CompactionTicket")
+            .field(&*self.shared.0.lock())
+            .finish()
+    }
+}
+
+/// The thread that compacts.
+pub(super) struct Worker {
+    sender: Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    pub(super) fn start(inner: Arc<Inner>) -> io::Result<Worker> {
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("compaction".into())
+            .spawn(move || {
+                let mut pace = Pace {
+                    receiver,
+                    waiting: Vec::new(),
+                    stopped: false,
+                };
+                while let Some(job) = pace.next_job() {
+                    let finished = inner.compact(&job, &mut pace);
+                    job.ticket.set(match finished {
+                        Ok(true) => Progress::Finished,
+                        // A file that cannot be read has been reported by the
+                        // committer, or will be by the next check.
+                        Ok(false) | Err(_) => Progress::Stopped,
+                    });
+                }
+                for job in pace.waiting {
+                    job.ticket.set(Progress::Stopped);
+                }
+            })?;
+        Ok(Worker {
+            sender,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(super) fn submit(&self, job: Job) {
+        let ticket = job.ticket.clone();
+        if self.sender.send(Message::Compact(job)).is_err() {
+            ticket.set(Progress::Stopped);
+        }
+    }
+
+    /// Takes up what a crash left: everything up to `revision` counts as
+    /// compacted from now on.
+    pub(super) fn resume(&self, inner: &Inner, revision: i64) {
+        let previous = {
+            let mut state = inner.state.write();
+            let previous = state.compacted;
+            state.compacted = revision;
+            previous
+        };
+        inner
+            .compacted
+            .store(revision, std::sync::atomic::Ordering::Release);
+        self.submit(Job {
+            revision,
+            previous,
+            previous_finished: false,
+            ticket: CompactionTicket::new(),
+        });
+    }
+
+    pub(super) fn stop(&self) {
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
+        // The thread is gone already if nobody listens.
+        let _ = self.sender.send(Message::Stop);
+        let _ = thread.join();
+    }
+}
+
+/// Rests between steps, and hears of a stop while it does.
+struct Pace {
+    receiver: mpsc::Receiver<Message>,
+    waiting: Vec<Job>,
+    stopped: bool,
+}
+
+impl Pace {
+    fn next_job(&mut self) -> Option<Job> {
+        if self.stopped {
+            return None;
+        }
+        if !self.waiting.is_empty() {
+            return Some(self.waiting.remove(0));
+        }
+        match self.receiver.recv() {
+            Ok(Message::Compact(job)) => Some(job),
+            Ok(Message::Stop) | Err(_) => None,
+        }
+    }
+
+    /// False if the work is to end.
+    fn rest(&mut self, time: Duration) -> bool {
+        let end = std::time::Instant::now() + time;
+        while !self.stopped {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            match self.receiver.recv_timeout(left) {
+                Ok(Message::Compact(job)) => self.waiting.push(job),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopped = true,
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+        }
+        !self.stopped
+    }
+}
+
+impl Inner {
+    /// True if it came to its end.
+    fn compact(&self, job: &Job, pace: &mut Pace) -> Result<bool, Error> {
+        // From here on the file has all that is to be removed, and knows that
+        // it is to be.
+        let tx = self.backend.snapshot()?;
+        let Some((mut dropped, keeps_any)) = self.compact_index(job.revision, pace) else {
+            return Ok(false);
+        };
+        dropped.sort_unstable();
+
+        let rules = Rules {
+            revision: job.revision,
+            compacted: job.previous,
+            not_kept: dropped
+                .iter()
+                .map(|s| s.revision)
+                .take_while(|r| r.main <= job.previous)
+                .collect(),
+            keeps_any,
+        };
+        let mut hasher = Hasher::new(rules);
+        if !hash_records(&tx, &mut hasher, job.revision, |_| pace.rest(INDEX_PAUSE))? {
+            return Ok(false);
+        }
+        drop(tx);
+        if job.previous_finished {
+            self.hashes.lock().insert(HashKv {
+                hash: hasher.finish(),
+                revision: job.revision,
+                compact_revision: job.previous,
+                current_revision: job.revision,
+            });
+        }
+
+        let mut rest = &dropped[..];
+        let limit = self.options.compaction_batch_limit.max(1);
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(limit));
+            rest = later;
+            let mut run = Run {
+                removed: now.to_vec(),
+                ..Run::default()
+            };
+            if rest.is_empty() {
+                let finished = Revision::new(job.revision, 0).to_bytes();
+                run.batch = Batch::new();
+                run.batch.put(META, FINISHED, finished.to_vec());
+            }
+            self.backend.inner().append(run);
+            if rest.is_empty() {
+                break;
+            }
+            if !pace.rest(self.options.compaction_sleep) {
+                return Ok(false);
+            }
+            self.backend.inner().wait_for_room();
+        }
+        {
+            let mut state = self.state.write();
+            state.settled = state.compacted == job.revision;
+        }
+        self.backend.commit_now()?;
+        Ok(true)
+    }
+
+    /// Forgets the past in the index; gives what was forgotten, and whether
+    /// something stands for the revision. `None` if it did not come to its end.
+    fn compact_index(&self, revision: i64, pace: &mut Pace) -> Option<(Vec<Step>, bool)> {
+        let _past = self.past.lock();
+        let (mut dropped, mut keeps_any) = (Vec::new(), false);
+        let mut from = Some(Box::default());
+        let mut holds = 0;
+        while let Some(key) = from {
+            {
+                let mut state = self.state.write();
+                let (ids, next) = state.index.some_entries(&key, ENTRIES_AT_A_TIME);
+                keeps_any |= state.index.compact(&ids, revision, &mut dropped);
+                from = next;
+            }
+            holds += 1;
+            if holds % HOLDS_PER_PAUSE == 0 && !pace.rest(INDEX_PAUSE) {
+                return None;
+            }
+        }
+        Some((dropped, keeps_any))
+    }
+}

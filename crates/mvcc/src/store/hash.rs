@@ -1,0 +1,232 @@
+//! Hashes that members compare. A difference takes a cluster down, so every
+//! rule of formats.md 6.4 is met to the letter; the rules about tombstones at
+//! a compaction hide that older etcd versions removed them and newer do not.
+
+use bolt::ReadTx;
+
+use super::Inner;
+use crate::{
+    Error, Revision,
+    backend::{KEY, META, Pending},
+};
+
+/// Hashes of past compactions that are kept. etcd's figure.
+const CACHED: usize = 10;
+/// Entries of the index looked at under one hold of the lock.
+const ENTRIES_AT_A_TIME: usize = 1024;
+
+/// A hash of the keys up to a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    /// CRC-32C.
+    pub hash: u32,
+    /// Everything up to here is included.
+    pub revision: i64,
+    /// What was compacted when the hash was made; hashes with different ones
+    /// must not be compared. -1 if nothing was.
+    pub compact_revision: i64,
+    /// The revision of the store.
+    pub current_revision: i64,
+}
+
+/// Hashes made by the newest compactions, by revision.
+#[derive(Default)]
+pub(super) struct Cache {
+    hashes: Vec<HashKv>,
+}
+
+impl Cache {
+    pub(super) fn insert(&mut self, hash: HashKv) {
+        let at = self.hashes.partition_point(|h| h.revision < hash.revision);
+        self.hashes.insert(at, hash);
+        if self.hashes.len() > CACHED {
+            self.hashes.remove(0);
+        }
+    }
+
+    fn get(&self, revision: i64) -> Option<HashKv> {
+        self.hashes.iter().find(|h| h.revision == revision).copied()
+    }
+}
+
+/// Which records a hash leaves out.
+pub(super) struct Rules {
+    /// Records above are left out.
+    pub(super) revision: i64,
+    /// Up to here records are left out unless they are kept.
+    pub(super) compacted: i64,
+    /// Revisions up to `compacted` that are not kept, ascending.
+    pub(super) not_kept: Vec<Revision>,
+    /// With nothing kept at all, nothing is left out as not kept.
+    pub(super) keeps_any: bool,
+}
+
+/// Goes over the records of a store in order.
+pub(super) struct Hasher {
+    rules: Rules,
+    /// Place in `rules.not_kept`.
+    next: usize,
+    crc: u32,
+}
+
+impl Hasher {
+    pub(super) fn new(rules: Rules) -> Hasher {
+        Hasher {
+            rules,
+            next: 0,
+            crc: crc32c::crc32c(KEY.as_bytes()),
+        }
+    }
+
+    /// Takes a record in; `key` is its key in the database.
+    pub(super) fn record(&mut self, revision: Revision, tombstone: bool, key: &[u8], value: &[u8]) {
+        let rules = &self.rules;
+        if revision.main > rules.revision {
+            return;
+        }
+        if revision.main <= rules.compacted {
+            if rules.keeps_any {
+                let not_kept = &rules.not_kept;
+                while not_kept.get(self.next).is_some_and(|r| *r < revision) {
+                    self.next += 1;
+                }
+                if not_kept.get(self.next) == Some(&revision) {
+                    return;
+                }
+            }
+            if tombstone && revision.main == rules.compacted {
+                return;
+            }
+        }
+        self.crc = crc32c::crc32c_append(crc32c::crc32c_append(self.crc, key), value);
+    }
+
+    pub(super) fn finish(self) -> u32 {
+        self.crc
+    }
+}
+
+impl Inner {
+    pub(super) fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
+        // Compaction must not take from the index what the walk below needs.
+        let past = self.past.lock();
+        let (tx, pending, current, compacted) = {
+            let state = self.state.read();
+            if revision > 0 && revision < state.compacted {
+                return Err(Error::Compacted);
+            }
+            if revision > 0 && revision > state.current {
+                return Err(Error::FutureRev);
+            }
+            if let Some(hash) = self.hashes.lock().get(revision) {
+                return Ok(HashKv {
+                    current_revision: state.current,
+                    ..hash
+                });
+            }
+            let sources = self.sources();
+            let pending: Vec<Pending> = sources.overlay.records().cloned().collect();
+            let tx = sources.overlay.tx().clone();
+            (tx, pending, state.current, state.compacted)
+        };
+        let revision = if revision == 0 { current } else { revision };
+        let rules = self.rules(revision, compacted);
+        drop(past);
+        let mut hasher = Hasher::new(rules);
+        hash_records(&tx, &mut hasher, revision, |_| true)?;
+        for p in &pending {
+            if p.tombstone {
+                let key = p.revision.to_tombstone_bytes();
+                hasher.record(p.revision, true, &key, &p.record);
+            } else {
+                hasher.record(p.revision, false, &p.revision.to_bytes(), &p.record);
+            }
+        }
+        Ok(HashKv {
+            hash: hasher.finish(),
+            revision,
+            compact_revision: compacted,
+            current_revision: current,
+        })
+    }
+
+    /// What a hash at `revision` leaves out. Changes made meanwhile bear later
+    /// revisions and make no difference.
+    fn rules(&self, revision: i64, compacted: i64) -> Rules {
+        let mut rules = Rules {
+            revision,
+            compacted,
+            not_kept: Vec::new(),
+            keeps_any: false,
+        };
+        let mut from = Some(Box::default());
+        while let Some(key) = from {
+            let state = self.state.read();
+            let (ids, next) = state.index.some_entries(&key, ENTRIES_AT_A_TIME);
+            for id in ids {
+                let entry = state.index.entry(id);
+                rules.keeps_any |= entry.not_kept(revision, compacted, |r| rules.not_kept.push(r));
+            }
+            from = next;
+        }
+        rules.not_kept.sort_unstable();
+        rules
+    }
+
+    pub(super) fn hash(&self) -> Result<u32, Error> {
+        let tx = self.backend.snapshot()?;
+        let mut crc = 0;
+        for name in tx.buckets() {
+            let name = name?;
+            crc = crc32c::crc32c_append(crc, name);
+            let Some(bucket) = tx.bucket(name)? else {
+                continue;
+            };
+            let mut cursor = bucket.cursor();
+            let mut at = cursor.first()?;
+            while let Some((key, value)) = at {
+                let local =
+                    name == META.as_bytes() && [&b"consistent_index"[..], b"term"].contains(&key);
+                if !local {
+                    crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value);
+                }
+                at = cursor.next()?;
+            }
+        }
+        Ok(crc)
+    }
+}
+
+/// Records of the file up to main revision `upto`, in order. `pause` is called
+/// now and then with the number of records so far and may end the walk.
+pub(super) fn hash_records(
+    tx: &ReadTx,
+    hasher: &mut Hasher,
+    upto: i64,
+    mut pause: impl FnMut(usize) -> bool,
+) -> Result<bool, Error> {
+    let bucket = tx
+        .bucket(KEY.as_bytes())?
+        .ok_or_else(|| bolt::Error::BucketNotFound(KEY.into()))?;
+    let mut cursor = bucket.cursor();
+    let mut at = cursor.first()?;
+    let mut seen = 0;
+    while let Some((key, value)) = at {
+        let Some((revision, tombstone)) = Revision::parse(key) else {
+            return Err(Error::Corrupt {
+                revision: Revision::default(),
+                what: "a key is no revision",
+            });
+        };
+        if revision.main > upto {
+            break;
+        }
+        hasher.record(revision, tombstone, key, value);
+        seen += 1;
+        if seen % 4096 == 0 && !pause(seen) {
+            return Ok(false);
+        }
+        at = cursor.next()?;
+    }
+    Ok(true)
+}

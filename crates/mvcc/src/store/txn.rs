@@ -1,0 +1,359 @@
+//! Transactions (surface.md 9.5): all compares, nested ones included, are
+//! evaluated against the state before; then everything that could fail in the
+//! chosen branches is checked; then they run in order, seeing their own
+//! changes.
+
+use proto::etcdserverpb::{
+    Compare, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest,
+    TxnResponse,
+    compare::{CompareResult, CompareTarget, TargetUnion},
+    request_op::Request,
+    response_op::Response,
+};
+use smallvec::{SmallVec, smallvec};
+
+use super::{
+    Inner, State,
+    range::{Gathered, Keys, TO_THE_END},
+    values::{Fetch, Sources},
+    writer::{Leases, Writer},
+};
+use crate::{Error, Revision, index::Entry, stored::Record};
+
+/// Which branch each transaction takes, in the order in which they are met.
+type Branches = SmallVec<[bool; 4]>;
+
+impl Writer<'_> {
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// [`Error::KeyNotFound`] and [`Error::LeaseNotFound`] for a put of a
+    /// chosen branch, [`Error::FutureRev`] and [`Error::Compacted`] for a range;
+    /// nothing is changed then. [`Error::Database`] and [`Error::Corrupt`] if
+    /// the file cannot be read; if that happens after the first change, nothing
+    /// is committed any more.
+    pub fn txn(
+        &mut self,
+        request: &TxnRequest,
+        leases: &mut dyn Leases,
+    ) -> Result<TxnResponse, Error> {
+        let mut branches = Branches::new();
+        let fetch = |revision| self.fetch(smallvec![revision]);
+        choose(&self.state, &fetch, request, &mut branches)?;
+        check_puts(&self.state, request, &branches, leases)?;
+        check_ranges(&self.state, request, &mut branches.iter())?;
+        match self.execute(request, &mut branches.iter(), leases) {
+            Ok(mut response) => {
+                response.header = self.header();
+                self.finish_txn();
+                Ok(response)
+            }
+            Err(error) => {
+                if self.has_changes() {
+                    self.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn execute<'b>(
+        &mut self,
+        request: &TxnRequest,
+        branches: &mut impl Iterator<Item = &'b bool>,
+        leases: &mut dyn Leases,
+    ) -> Result<TxnResponse, Error> {
+        let (succeeded, ops) = branch(request, branches);
+        let mut responses = Vec::with_capacity(ops.len());
+        for op in ops {
+            let response = match &op.request {
+                Some(Request::RequestRange(r)) => {
+                    let answer = self.range(r)?;
+                    let header = revision_header(answer.revision);
+                    let mut response = answer.into_response();
+                    response.header = header;
+                    Response::ResponseRange(response)
+                }
+                Some(Request::RequestPut(r)) => Response::ResponsePut(self.put_one(r, leases)?),
+                Some(Request::RequestDeleteRange(r)) => {
+                    Response::ResponseDeleteRange(self.delete_some(r, leases)?)
+                }
+                Some(Request::RequestTxn(r)) => {
+                    Response::ResponseTxn(self.execute(r, branches, leases)?)
+                }
+                // Refused by validation; an entry of another origin gets no answer for it.
+                None => continue,
+            };
+            responses.push(ResponseOp {
+                response: Some(response),
+            });
+        }
+        Ok(TxnResponse {
+            // etcd leaves the header of a nested transaction empty, but there.
+            header: Some(ResponseHeader::default()),
+            succeeded,
+            responses,
+        })
+    }
+}
+
+impl Inner {
+    pub(super) fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        let (succeeded, current, gathered) = {
+            let state = self.state.read();
+            let sources = self.sources();
+            let fetch = |revision| Fetch::new(smallvec![revision], &sources);
+            let mut branches = Branches::new();
+            choose(&state, &fetch, request, &mut branches)?;
+            check_ranges(&state, request, &mut branches.iter())?;
+            let (succeeded, ops) = branch(request, &mut branches.iter());
+            let gathered = gather(&state, &sources, ops)?;
+            (succeeded, state.current, gathered)
+        };
+        let responses = gathered
+            .into_iter()
+            .map(|(range, gathered)| {
+                let answer = gathered.finish(range)?;
+                let header = revision_header(answer.revision);
+                let mut response = answer.into_response();
+                response.header = header;
+                Ok(ResponseOp {
+                    response: Some(Response::ResponseRange(response)),
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(TxnResponse {
+            header: revision_header(current),
+            succeeded,
+            responses,
+        })
+    }
+}
+
+fn revision_header(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader {
+        revision,
+        ..ResponseHeader::default()
+    })
+}
+
+/// The ranges of a branch that holds nothing else.
+fn gather<'r>(
+    state: &State,
+    sources: &Sources<'_>,
+    ops: &'r [RequestOp],
+) -> Result<Vec<(&'r RangeRequest, Gathered)>, Error> {
+    let ranges = ops.iter().filter_map(|op| match &op.request {
+        Some(Request::RequestRange(r)) => Some(r),
+        _ => None,
+    });
+    ranges
+        .map(|r| Ok((r, state.find(r, state.current)?.gather(sources))))
+        .collect()
+}
+
+/// The branch that the next of `branches` names.
+fn branch<'r, 'b>(
+    request: &'r TxnRequest,
+    branches: &mut impl Iterator<Item = &'b bool>,
+) -> (bool, &'r [RequestOp]) {
+    match branches.next() {
+        Some(true) => (true, &request.success),
+        _ => (false, &request.failure),
+    }
+}
+
+fn choose(
+    state: &State,
+    fetch: &impl Fn(Revision) -> Fetch,
+    request: &TxnRequest,
+    branches: &mut Branches,
+) -> Result<(), Error> {
+    let mut succeeded = true;
+    for compare in &request.compare {
+        if !holds(state, fetch, compare)? {
+            succeeded = false;
+            break;
+        }
+    }
+    branches.push(succeeded);
+    let ops = if succeeded {
+        &request.success
+    } else {
+        &request.failure
+    };
+    for op in ops {
+        if let Some(Request::RequestTxn(r)) = &op.request {
+            choose(state, fetch, r, branches)?;
+        }
+    }
+    Ok(())
+}
+
+/// A compare over a range holds if it holds for every key there.
+fn holds(
+    state: &State,
+    fetch: &impl Fn(Revision) -> Fetch,
+    compare: &Compare,
+) -> Result<bool, Error> {
+    let (mut found, mut result) = (false, Ok(true));
+    let mut test = |entry: &Entry| {
+        found = true;
+        result = holds_for(entry, fetch, compare);
+        matches!(result, Ok(true))
+    };
+    match Keys::of(&compare.key, &compare.range_end) {
+        Keys::None => {}
+        Keys::One(key) => {
+            if let Some(entry) = state.index.live(key) {
+                test(entry);
+            }
+        }
+        Keys::Many(span) => state.index.visit_live(span, |_, entry| test(entry)),
+    }
+    if found {
+        return result;
+    }
+    // A value that is not there compares as nothing; numbers are zero.
+    let is_value = compare.target == CompareTarget::Value as i32;
+    Ok(!is_value && compare_record(compare, &Record::default()))
+}
+
+fn holds_for(
+    entry: &Entry,
+    fetch: &impl Fn(Revision) -> Fetch,
+    compare: &Compare,
+) -> Result<bool, Error> {
+    let newest = entry.newest().revision;
+    let mut record = Record {
+        create_revision: entry.created(),
+        mod_revision: newest.main,
+        version: entry.version().unwrap_or_default(),
+        ..Record::default()
+    };
+    let known = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => entry.version().is_some(),
+        Ok(CompareTarget::Create | CompareTarget::Mod) | Err(_) => true,
+        Ok(CompareTarget::Lease) => !entry.is_leased(),
+        Ok(CompareTarget::Value) => false,
+    };
+    if known {
+        return Ok(compare_record(compare, &record));
+    }
+    let values = fetch(newest).run()?;
+    if let Some(read) = values.first().and_then(Record::parse) {
+        record = read;
+    }
+    Ok(compare_record(compare, &record))
+}
+
+/// A union member that does not belong to the target counts as not given.
+fn compare_record(compare: &Compare, record: &Record<'_>) -> bool {
+    use TargetUnion as Given;
+    let given = compare.target_union.as_ref();
+    let ordering = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Value) => record.value.cmp(match given {
+            Some(Given::Value(value)) => value,
+            _ => &[],
+        }),
+        Ok(CompareTarget::Version) => record.version.cmp(&match given {
+            Some(Given::Version(n)) => *n,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Create) => record.create_revision.cmp(&match given {
+            Some(Given::CreateRevision(n)) => *n,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Mod) => record.mod_revision.cmp(&match given {
+            Some(Given::ModRevision(n)) => *n,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Lease) => record.lease.cmp(&match given {
+            Some(Given::Lease(n)) => *n,
+            _ => 0,
+        }),
+        Err(_) => std::cmp::Ordering::Equal,
+    };
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => ordering.is_eq(),
+        Ok(CompareResult::NotEqual) => ordering.is_ne(),
+        Ok(CompareResult::Greater) => ordering.is_gt(),
+        Ok(CompareResult::Less) => ordering.is_lt(),
+        Err(_) => true,
+    }
+}
+
+/// Everything that a put of the chosen branches can fail of.
+fn check_puts(
+    state: &State,
+    request: &TxnRequest,
+    branches: &Branches,
+    leases: &dyn Leases,
+) -> Result<(), Error> {
+    let mut deleted: Vec<(&[u8], &[u8])> = Vec::new();
+    walk(request, &mut branches.iter(), &mut |op| match op {
+        Request::RequestPut(put) => check_put(state, put, &deleted, leases),
+        Request::RequestDeleteRange(r) => {
+            deleted.push((&r.key, &r.range_end));
+            Ok(())
+        }
+        _ => Ok(()),
+    })
+}
+
+fn check_put(
+    state: &State,
+    put: &PutRequest,
+    deleted: &[(&[u8], &[u8])],
+    leases: &dyn Leases,
+) -> Result<(), Error> {
+    if put.ignore_value || put.ignore_lease {
+        // A delete up to the end passes validation beside a put of the same
+        // key; etcd would stop dead in the middle of that transaction.
+        let gone = deleted.iter().any(|&(from, end)| match end {
+            [] => from == put.key,
+            TO_THE_END => from <= &put.key[..],
+            end => from <= &put.key[..] && &put.key[..] < end,
+        });
+        if gone || state.index.live(&put.key).is_none() {
+            return Err(Error::KeyNotFound);
+        }
+    }
+    if put.lease != 0 && !leases.exists(put.lease) {
+        return Err(Error::LeaseNotFound);
+    }
+    Ok(())
+}
+
+fn check_ranges<'b>(
+    state: &State,
+    request: &TxnRequest,
+    branches: &mut impl Iterator<Item = &'b bool>,
+) -> Result<(), Error> {
+    walk(request, branches, &mut |op| match op {
+        Request::RequestRange(r) if r.revision == 0 => Ok(()),
+        Request::RequestRange(r) if r.revision > state.current => Err(Error::FutureRev),
+        Request::RequestRange(r) if r.revision < state.compacted => Err(Error::Compacted),
+        _ => Ok(()),
+    })
+}
+
+/// Shows the operations that will run, in order.
+fn walk<'r, 'b>(
+    request: &'r TxnRequest,
+    branches: &mut dyn Iterator<Item = &'b bool>,
+    visit: &mut dyn FnMut(&'r Request) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let ops = match branches.next() {
+        Some(true) => &request.success,
+        _ => &request.failure,
+    };
+    for op in ops {
+        match &op.request {
+            Some(Request::RequestTxn(r)) => walk(r, branches, visit)?,
+            Some(op) => visit(op)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
