@@ -4,8 +4,11 @@ use std::io::Write as _;
 
 use clap::{Parser, Subcommand};
 
+use crate::compare::{self, Compare};
 use crate::net;
-use crate::options::Load;
+use crate::options::{Format, Load};
+use crate::report::Report;
+use crate::restart::{self, Restart};
 use crate::workload::{self, Workload};
 
 /// Load generator for any etcd: closed loop, histograms, the server's own CPU
@@ -71,6 +74,10 @@ enum Command {
     },
     /// Fills --keys keys in order.
     Load(Load),
+    /// Starts a server on its data, measures the first answer, ends it.
+    Restart(Restart),
+    /// The same workloads on two or more servers in turn, and their ratios.
+    Compare(Compare),
 }
 
 /// Runs the program with `args`, the first of which is its name. Returns the
@@ -108,12 +115,24 @@ pub fn main(args: Vec<String>) -> i32 {
             load,
         ),
         Command::Load(load) => one(Workload::Load, load),
+        Command::Restart(flags) => show(&restart::run(&flags), flags.write_out),
+        Command::Compare(flags) => {
+            let (code, text) = compare::run(&flags);
+            print(&text);
+            code
+        }
     }
 }
 
 fn one(workload: Workload, load: Load) -> i32 {
-    let report = workload::run(&workload, &load);
-    print(&report.render(load.write_out));
+    show(&workload::run(&workload, &load), load.write_out)
+}
+
+fn show(report: &Report, format: Format) -> i32 {
+    let measured = report.operations > 0 || report.error_count() > 0;
+    if measured || format != Format::Table {
+        print(&report.render(format));
+    }
     if let Some(reason) = &report.failed {
         eprintln!("bench: {}: {reason}", report.workload);
     }

@@ -6,13 +6,14 @@
 //!
 //! - [`main`]: the command line
 //! - `workload`: what is asked of the server, and the checks of its answers
-//! - `compare`, `restart`: several runs, several servers
+//! - `compare`, `restart`, `server`: several runs, several servers
 //! - `closed`: requests outstanding, one after the other
 //! - `net`, `http2`, `hpack`, `grpc`, `wire`: the lean client below
 //! - `histogram`, `process`, `report`: what is measured, and how it is told
 
 mod cli;
 mod closed;
+mod compare;
 mod grpc;
 mod histogram;
 mod hpack;
@@ -22,6 +23,8 @@ mod net;
 mod options;
 mod process;
 mod report;
+mod restart;
+mod server;
 mod wire;
 mod workload;
 

@@ -49,9 +49,6 @@ pub(crate) fn catch_interrupt() {
                 _ = term.recv() => (),
             }
             INTERRUPTED.store(true, Ordering::Relaxed);
-            // A second one ends the program at once.
-            let _ = tokio::signal::ctrl_c().await;
-            std::process::exit(130);
         });
     });
 }
