@@ -8,12 +8,14 @@ use std::hash::Hash;
 
 use bytes::Bytes;
 
-use super::{HistoryError, Source, WatcherGroup, group::previous};
+use super::{HistoryError, Source, WatcherGroup, deliver::previous};
 use crate::events::Event;
 
 /// Watchers in one round, as in etcd.
 const ROUND_WATCHERS: usize = 512;
 
+/// Times the bytes read that a round puts out before the rest waits.
+const ROUND_WRITES: usize = 4;
 /// Rounds of one call that may read nothing: a store that is behind its own
 /// revision must not be asked for ever.
 const STALLS: usize = 8;
@@ -21,12 +23,13 @@ const STALLS: usize = 8;
 impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     /// True if a watcher is behind; it may have to wait for its stream.
     pub fn has_lagging(&self) -> bool {
-        !self.lagging.is_empty()
+        let mut lagging = self.lagging.iter();
+        lagging.any(|at| !self.stream(*at).behind.is_empty())
     }
 
-    /// Reads up to about `max_bytes` of history for watchers that are behind.
-    /// True if more could be read at once; false if nobody is behind or all who
-    /// are wait for their streams' output to be taken.
+    /// Reads, or puts out, about `max_bytes` of history for watchers that are
+    /// behind. True if more could be read at once; false if nobody is behind, or
+    /// all who are wait for their streams' output to be taken.
     ///
     /// # Errors
     /// The store's, if it cannot read. Nobody has lost anything by it.
@@ -58,7 +61,8 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             }
         }
         self.answer_progress();
-        Ok(self.lagging.iter().any(|at| self.has_room(*at)))
+        let mut lagging = self.lagging.iter();
+        Ok(lagging.any(|at| !self.stream(*at).behind.is_empty() && self.has_room(*at)))
     }
 
     fn has_room(&self, at: u32) -> bool {
@@ -103,7 +107,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     }
 
     /// Reads one piece of history and gives each of `slots` its part. Gives the
-    /// number of bytes read.
+    /// number of bytes read or put out, whichever is more.
     fn read(
         &mut self,
         slots: &[u32],
@@ -147,7 +151,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
         let (hits, used) = self.scratch.take();
         for (slot, _) in &hits[..used] {
-            self.watchers[*slot as usize].clear_hits();
+            self.watchers[*slot as usize].hits = 0;
         }
         let after = match result {
             Ok(after) => after.min(to + 1),
@@ -156,11 +160,19 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 return Err(error);
             }
         };
-        let (mut stopped, mut failed) = (Vec::new(), None);
+        let (mut stopped, mut failed, mut written) = (Vec::new(), None, 0);
         for (slot, numbers) in &hits[..used] {
-            if let Err(stop) = self.give(*slot, numbers, &events, source) {
-                stopped.push((*slot, stop.at));
-                failed = failed.or(stop.error);
+            // Each of hundreds may get all that was read: the rest waits its turn.
+            if written >= ROUND_WRITES * max_bytes {
+                stopped.push((*slot, events[numbers[0] as usize].0));
+                continue;
+            }
+            match self.give(*slot, numbers, &events, source) {
+                Ok(bytes) => written += bytes,
+                Err(stop) => {
+                    stopped.push((*slot, stop.at));
+                    failed = failed.or(stop.error);
+                }
             }
         }
         self.scratch.put_back(hits);
@@ -172,7 +184,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             self.watchers[slot as usize].next = at;
         }
         self.settle(slots);
-        failed.map_or(Ok(read), Err)
+        failed.map_or(Ok(read.max(written)), Err)
     }
 
     /// Makes those of `slots` synced that have read everything.
@@ -196,18 +208,19 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     }
 
     /// Puts out the events that a watcher hit, several revisions to a response,
-    /// as far as its stream has room and the versions before can be read.
+    /// as far as its stream has room and the versions before can be read. Gives
+    /// the number of bytes.
     fn give(
         &mut self,
         slot: u32,
         numbers: &[u32],
         events: &[(i64, Event)],
         source: &impl Source,
-    ) -> Result<(), Stop> {
+    ) -> Result<usize, Stop> {
         let header = self.header(self.revision);
         let watcher = self.watchers[slot as usize];
         let mut response: Vec<&[u8]> = Vec::new();
-        let (mut size, mut first, mut last) = (0, 0, 0);
+        let (mut size, mut total, mut first, mut last) = (0, 0, 0, 0);
         for number in numbers {
             let (revision, event) = &events[*number as usize];
             if *revision != last {
@@ -235,12 +248,13 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 })?,
             };
             size += bytes.len();
+            total += bytes.len();
             response.push(bytes);
         }
         if !response.is_empty() {
             self.send(slot, &header, self.revision, &response);
         }
-        Ok(())
+        Ok(total)
     }
 }
 

@@ -23,7 +23,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `group.rs` | creation, cancellation, delivery of a batch |
+//! | `group.rs` | creation, cancellation, output |
+//! | `deliver.rs` | a batch, to the watchers that are synced |
 //! | `catch_up.rs` | reading history for watchers that are behind |
 //! | `progress.rs` | progress, asked for and periodic |
 //! | `stream.rs` | one stream: its ids, its output, what it waits for |
@@ -38,6 +39,7 @@
 //! notifications of its stream, as it does in etcd until the client cancels it.
 
 mod catch_up;
+mod deliver;
 mod frame;
 mod group;
 mod index;

@@ -306,17 +306,10 @@ impl World {
             for stream in streams {
                 self.hear(stream)?;
             }
-            if !more && !self.group.has_lagging_now() {
+            if !more && !self.group.has_lagging() {
                 return Ok(());
             }
         }
-    }
-}
-
-impl WatcherGroup<u32> {
-    /// Somebody is behind, whether or not there is room.
-    fn has_lagging_now(&self) -> bool {
-        self.stats().behind > 0
     }
 }
 
@@ -377,7 +370,7 @@ proptest! {
         stream_bytes in prop_oneof![1..100usize, 100..2_000usize],
         response_bytes in prop_oneof![1..200usize, Just(1 << 20)],
         seed: u64,
-        steps in prop::collection::vec(step(), 1..150),
+        steps in prop::collection::vec(step(), 1..200),
     ) {
         run(stream_bytes, response_bytes, seed, steps)?;
     }
@@ -394,5 +387,5 @@ fn the_random_lives_are_not_empty() {
         let steps = steps.new_tree(&mut runner).expect("steps").current();
         heard += run(300, 100, seed, steps).expect("a good life");
     }
-    assert!(heard > 2_000, "{heard} events in 50 lives");
+    assert!(heard > 1_000, "{heard} events in 50 lives");
 }
