@@ -265,8 +265,9 @@ impl Generator {
 
     fn txn(&mut self, seen: Seen, depth: u64) -> TxnRequest {
         // A put that keeps the value of a key which the same transaction
-        // deleted crashes real etcd; so either deletes or kept values.
-        let deletes = self.dice.one_in(2);
+        // deleted crashes real etcd for good. The rule against duplicate keys
+        // lets that through for deletes without an end: either those, or kept values.
+        let endless = self.dice.one_in(4);
         let len = |dice: &mut Dice| match dice.below(40) {
             0 => 129,
             1 => 128,
@@ -277,8 +278,8 @@ impl Generator {
         let failures = self.dice.below(3);
         TxnRequest {
             compare: (0..compares).map(|_| self.compare(seen)).collect(),
-            success: self.ops(seen, depth, successes, deletes),
-            failure: self.ops(seen, depth, failures, deletes),
+            success: self.ops(seen, depth, successes, endless),
+            failure: self.ops(seen, depth, failures, endless),
         }
     }
 
@@ -326,7 +327,7 @@ impl Generator {
         }
     }
 
-    fn ops(&mut self, seen: Seen, depth: u64, len: u64, deletes: bool) -> Vec<RequestOp> {
+    fn ops(&mut self, seen: Seen, depth: u64, len: u64, endless: bool) -> Vec<RequestOp> {
         (0..len)
             .map(|i| {
                 if len > 100 {
@@ -335,17 +336,23 @@ impl Generator {
                 match self.dice.below(12) {
                     0 if self.dice.one_in(4) => RequestOp { request: None },
                     1..=3 => op_range(self.range(seen, false)),
-                    4..=5 if deletes => op_delete(self.delete()),
+                    4..=5 => {
+                        let mut delete = self.delete();
+                        if !endless && is_endless(&delete) {
+                            delete.range_end = Bytes::new();
+                        }
+                        op_delete(delete)
+                    }
                     6 if depth < 3 => {
                         let mut inner = self.txn(seen, depth + 1);
-                        if !deletes {
-                            forget_deletes(&mut inner);
-                        } else {
+                        if endless {
                             forget_ignores(&mut inner);
+                        } else {
+                            end_deletes(&mut inner);
                         }
                         op_txn(inner)
                     }
-                    _ => op_put(self.put(!deletes)),
+                    _ => op_put(self.put(!endless)),
                 }
             })
             .collect()
@@ -444,13 +451,16 @@ impl Generator {
     }
 }
 
-fn forget_deletes(txn: &mut TxnRequest) {
+fn is_endless(delete: &DeleteRangeRequest) -> bool {
+    delete.range_end.as_ref() == b"\0"
+}
+
+fn end_deletes(txn: &mut TxnRequest) {
     each_op(txn, &mut |op| {
-        if let Some(request_op::Request::RequestDeleteRange(d)) = &op.request {
-            *op = op_range(RangeRequest {
-                key: d.key.clone(),
-                ..Default::default()
-            });
+        if let Some(request_op::Request::RequestDeleteRange(delete)) = &mut op.request
+            && is_endless(delete)
+        {
+            delete.range_end = Bytes::new();
         }
     });
 }

@@ -12,7 +12,7 @@ use peers::{
     api, dirs,
     fingerprint::{Fingerprint, Position},
     peer::{self, Program},
-    server::{Launch, Server},
+    server::{Launch, PEER_URL, Server},
     workload::{self, Amount, Dice},
 };
 use proto::etcdserverpb::CompactionRequest;
@@ -243,4 +243,61 @@ fn with_a_log_that_is_cut_and_purged() {
         Ok(())
     });
     peer::say("RAN: files, a log that is cut and purged");
+}
+
+/// A snapshot through the API of one server, restored by the real `etcdutl`,
+/// started by the other: the same state, in both directions.
+#[test]
+fn a_snapshot_restored_by_etcdutl_serves_on_the_other_side() {
+    let (Some(subject), Some(etcd), Some(etcdutl)) = (
+        peer::subject(),
+        peer::etcd(peer::REFERENCE),
+        peer::tool(peer::REFERENCE, "etcdutl"),
+    ) else {
+        return;
+    };
+    peers::run(90, async {
+        for (from, to) in [(&subject, &etcd), (&etcd, &subject)] {
+            let temp = tempfile::tempdir()?;
+            let server = start(from, &temp.path().join("first"), &[]).await?;
+            let amount = Amount {
+                writes: 120,
+                compact: true,
+                alarm: false,
+            };
+            workload::fill(server.api(), &mut Dice::new(8), 1000, amount).await?;
+            let before = Fingerprint::of(server.api()).await?;
+            let (bytes, _) = server.api().snapshot().await?;
+            server.terminate().await?;
+
+            let file = temp.path().join("snapshot.db");
+            std::fs::write(&file, bytes)?;
+            let dir = temp.path().join("restored");
+            let out = std::process::Command::new(&etcdutl)
+                .args([
+                    "snapshot",
+                    "restore",
+                    "--name=m",
+                    "--initial-cluster-token=peers",
+                ])
+                .arg(format!("--initial-cluster=m={PEER_URL}"))
+                .arg(format!("--initial-advertise-peer-urls={PEER_URL}"))
+                .arg(format!("--data-dir={}", dir.display()))
+                .arg(&file)
+                .output()?;
+            anyhow::ensure!(
+                out.status.success(),
+                "etcdutl does not take the snapshot of {from}: {}",
+                String::from_utf8_lossy(&out.stderr)
+            );
+            let server = start(to, &dir, &[]).await?;
+            let after = Fingerprint::of(server.api()).await?;
+            before
+                .same_as(&after)
+                .with_context(|| format!("snapshot of {from}, served by {to}"))?;
+            server.terminate().await?;
+        }
+        Ok(())
+    });
+    peer::say("RAN: files, snapshots restored by etcdutl in both directions");
 }
