@@ -9,7 +9,7 @@ use crate::net;
 use crate::options::{Format, Load};
 use crate::report::Report;
 use crate::restart::{self, Restart};
-use crate::workload::{self, Workload};
+use crate::workload::{self, Cluster, Workload};
 
 /// Load generator for any etcd: closed loop, histograms, the server's own CPU
 /// time and memory.
@@ -74,6 +74,13 @@ enum Command {
     },
     /// Fills --keys keys in order.
     Load(Load),
+    /// What a Kubernetes control plane asks, checked answer by answer.
+    K8s {
+        #[command(flatten)]
+        load: Load,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
     /// Starts a server on its data, measures the first answer, ends it.
     Restart(Restart),
     /// The same workloads on two or more servers in turn, and their ratios.
@@ -115,6 +122,7 @@ pub fn main(args: Vec<String>) -> i32 {
             load,
         ),
         Command::Load(load) => one(Workload::Load, load),
+        Command::K8s { load, cluster } => one(Workload::K8s(cluster), load),
         Command::Restart(flags) => show(&restart::run(&flags), flags.write_out),
         Command::Compare(flags) => {
             let (code, text) = compare::run(&flags);

@@ -40,8 +40,6 @@ impl Method {
     }
 }
 
-/// The code of a method that the server does not have.
-pub(crate) const UNIMPLEMENTED: u32 = 12;
 const UNKNOWN: u32 = 2;
 const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;

@@ -37,12 +37,13 @@ fn tick() -> Duration {
     Duration::from_secs(1) / rustix::param::clock_ticks_per_second() as u32
 }
 
-/// What process `pid` has used; nothing when it does not exist (any more).
+/// What process `pid` has used; nothing when it does not exist (any more), or
+/// is only waiting for its parent to take note of its end.
 pub(crate) fn usage(pid: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let peak = memory(&status, "VmHWM:").unwrap_or(0);
-    let resident = memory(&status, "VmRSS:").unwrap_or(0);
+    let peak = memory(&status, "VmHWM:")?;
+    let resident = memory(&status, "VmRSS:")?;
     Some(Usage {
         cpu: tick() * cpu_ticks(&stat)?,
         resident,

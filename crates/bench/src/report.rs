@@ -99,8 +99,9 @@ pub(crate) struct Report {
     pub(crate) facts: BTreeMap<&'static str, f64>,
     /// Empty where the server's process is unknown.
     pub(crate) server: Option<Server>,
-    /// CPU time of the generator per operation, in microseconds.
-    pub(crate) own_cpu_us_per_op: f64,
+    /// CPU time of the generator per operation, in microseconds; empty where
+    /// it is not what was measured.
+    pub(crate) own_cpu_us_per_op: Option<f64>,
     /// Why the run ended early or its result is wrong.
     pub(crate) failed: Option<String>,
 }
@@ -193,17 +194,15 @@ impl Report {
                     " (since its start)"
                 }
             );
-        } else {
+        } else if self.own_cpu_us_per_op.is_some() {
             let _ = writeln!(
                 out,
                 "  server: process unknown, give --server-pid for its CPU time and memory"
             );
         }
-        let _ = writeln!(
-            out,
-            "  generator: {:.2} us CPU per {}",
-            self.own_cpu_us_per_op, self.unit
-        );
+        if let Some(own) = self.own_cpu_us_per_op {
+            let _ = writeln!(out, "  generator: {own:.2} us CPU per {}", self.unit);
+        }
         for latency in &self.latencies {
             let us = |value: f64| short(Duration::from_nanos((value * 1e3) as u64));
             let _ = writeln!(
@@ -264,10 +263,9 @@ impl Report {
             line("server_resident", server.resident.to_string());
             line("server_peak", server.peak.to_string());
         }
-        line(
-            "own_cpu_us_per_op",
-            format!("{:.3}", self.own_cpu_us_per_op),
-        );
+        if let Some(own) = self.own_cpu_us_per_op {
+            line("own_cpu_us_per_op", format!("{own:.3}"));
+        }
         if let Some(reason) = &self.failed {
             line("failed", reason.clone());
         }

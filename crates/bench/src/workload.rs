@@ -1,7 +1,10 @@
 //! The workloads, and the one way to measure them: connect, prepare, warm up,
 //! look at the server, load it, look again.
 
+mod k8s;
 mod list;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod watch;
 
@@ -15,6 +18,8 @@ use crate::options::Load;
 use crate::process::{self, Usage};
 use crate::report::{Latency, Report};
 use crate::wire;
+
+pub(crate) use k8s::Cluster;
 
 /// What to ask of the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +59,8 @@ pub(crate) enum Workload {
     },
     /// Fills the key space.
     Load,
+    /// A Kubernetes control plane.
+    K8s(Cluster),
 }
 
 /// Keys are filled with this many puts outstanding on each connection.
@@ -91,6 +98,7 @@ pub(crate) fn run(workload: &Workload, load: &Load) -> Report {
                 serializable,
             } => unary::mixed(load, *readers, *serializable, &mut report),
             Workload::Load => unary::load(load, &mut report),
+            Workload::K8s(cluster) => k8s::run(load, cluster, &mut report),
         });
     if let Err(failed) = outcome {
         report.failed.get_or_insert(failed.to_string());
@@ -143,7 +151,7 @@ impl Meter {
     /// Enters the use since the start; the report's operations must be in it.
     fn stop(self, report: &mut Report) -> Result<(), Failed> {
         let own = process::own().cpu.saturating_sub(self.own.cpu);
-        report.own_cpu_us_per_op = own.as_secs_f64() * 1e6 / report.operations.max(1) as f64;
+        report.own_cpu_us_per_op = Some(own.as_secs_f64() * 1e6 / report.operations.max(1) as f64);
         if let Some(before) = self.server {
             report.enter_server(&self.pids, before, look(&self.pids)?, self.peak_of_run);
         }

@@ -43,3 +43,14 @@ fn our_own_usage_grows() {
             > own().cpu
     );
 }
+
+#[test]
+fn a_process_that_has_ended_has_no_usage() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    // Ended but not yet reaped, then gone.
+    while usage(child.id()).is_some() {
+        std::thread::yield_now();
+    }
+    child.wait().unwrap();
+    assert_eq!(usage_of(&[std::process::id(), child.id()]), Err(child.id()));
+}

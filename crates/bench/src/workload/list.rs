@@ -159,3 +159,93 @@ pub(super) fn stream(load: &Load, report: &mut Report) -> Result<(), Failed> {
         report,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use proto::etcdserverpb as pb;
+
+    use super::*;
+
+    fn page(kvs: usize, count: i64, more: bool) -> pb::RangeResponse {
+        let header = pb::ResponseHeader {
+            revision: 3,
+            ..Default::default()
+        };
+        let kv = proto::mvccpb::KeyValue {
+            key: "k".into(),
+            ..Default::default()
+        };
+        pb::RangeResponse {
+            header: Some(header),
+            kvs: vec![kv; kvs],
+            more,
+            count,
+        }
+    }
+
+    fn lists(limit: i64, streamed: bool) -> Lists {
+        Lists::new(
+            &Load {
+                keys: 5,
+                ..super::super::tests::load()
+            },
+            limit,
+            streamed,
+        )
+    }
+
+    #[test]
+    fn a_walk_asks_for_the_key_behind_the_last_at_one_revision() {
+        let mut lists = lists(3, false);
+        lists.answer(0, &page(3, 5, true).encode_to_vec()).unwrap();
+        let mut body = Vec::new();
+        lists.body(0, &mut body);
+        let ask = pb::RangeRequest::decode(&body[..]).unwrap();
+        assert_eq!((&ask.key[..], ask.revision, ask.limit), (&b"k\0"[..], 3, 3));
+        lists.answer(0, &page(2, 2, false).encode_to_vec()).unwrap();
+        body.clear();
+        lists.body(0, &mut body);
+        assert_eq!(pb::RangeRequest::decode(&body[..]).unwrap().revision, 0);
+    }
+
+    #[test]
+    fn a_page_with_a_key_too_few_or_a_wrong_count_is_refused() {
+        for (kvs, count, more) in [(2, 5, true), (3, 4, true), (3, 5, false)] {
+            assert!(
+                lists(3, false)
+                    .answer(0, &page(kvs, count, more).encode_to_vec())
+                    .is_err()
+            );
+        }
+        assert!(
+            lists(0, false)
+                .answer(0, &page(5, 5, false).encode_to_vec())
+                .is_ok()
+        );
+        assert!(
+            lists(0, false)
+                .answer(0, &page(4, 5, true).encode_to_vec())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_parts_of_a_stream_must_add_up() {
+        let part = |kvs, last: bool| {
+            let mut range = page(kvs, if last { 5 } else { 0 }, false);
+            range.header = range.header.filter(|_| last);
+            pb::RangeStreamResponse {
+                range_response: Some(range),
+            }
+            .encode_to_vec()
+        };
+        let mut whole = lists(0, true);
+        whole.answer(0, &part(4, false)).unwrap();
+        whole.answer(0, &part(1, true)).unwrap();
+        assert_eq!(whole.complete(0), Ok(()));
+        // The next list begins anew.
+        whole.answer(0, &part(4, true)).unwrap();
+        assert!(whole.complete(0).is_err());
+    }
+}
