@@ -171,8 +171,6 @@ fn changes(branch: &[RequestOp]) -> Result<Changes<'_>, Error> {
         };
         let then = changes(&r.success)?;
         let otherwise = changes(&r.failure)?;
-        all.deletes.absorb(then.deletes);
-        all.deletes.absorb(otherwise.deletes);
         for &key in &then.puts {
             all.put(key)?;
         }
@@ -184,6 +182,10 @@ fn changes(branch: &[RequestOp]) -> Result<Changes<'_>, Error> {
                 return Err(Error::DuplicateKey);
             }
         }
+        // Later ones must not put what this one deletes; an earlier one may
+        // have put it, and its own two branches exclude each other.
+        all.deletes.absorb(then.deletes);
+        all.deletes.absorb(otherwise.deletes);
     }
     for op in branch {
         if let Some(Request::RequestPut(r)) = &op.request {

@@ -112,17 +112,18 @@ impl Inner {
         let past = self.past.lock();
         let (tx, pending, current, compacted) = {
             let state = self.state.read();
-            if revision > 0 && revision < state.compacted {
-                return Err(Error::Compacted);
-            }
-            if revision > 0 && revision > state.current {
-                return Err(Error::FutureRev);
-            }
+            // What a compaction hashed stays known after a later one.
             if let Some(hash) = self.hashes.lock().get(revision) {
                 return Ok(HashKv {
                     current_revision: state.current,
                     ..hash
                 });
+            }
+            if revision > 0 && revision < state.compacted {
+                return Err(Error::Compacted);
+            }
+            if revision > state.current {
+                return Err(Error::FutureRev);
             }
             let sources = self.sources();
             let pending: Vec<Pending> = sources.overlay.records().cloned().collect();

@@ -1,1 +1,246 @@
+use proto::etcdserverpb::Compare;
 
+use super::*;
+
+fn put(key: &str) -> RequestOp {
+    RequestOp {
+        request: Some(Request::RequestPut(PutRequest {
+            key: key.to_owned().into(),
+            ..PutRequest::default()
+        })),
+    }
+}
+
+fn delete(key: &str, end: &str) -> RequestOp {
+    RequestOp {
+        request: Some(Request::RequestDeleteRange(DeleteRangeRequest {
+            key: key.to_owned().into(),
+            range_end: end.to_owned().into(),
+            ..DeleteRangeRequest::default()
+        })),
+    }
+}
+
+fn range(key: &str, serializable: bool) -> RequestOp {
+    RequestOp {
+        request: Some(Request::RequestRange(RangeRequest {
+            key: key.to_owned().into(),
+            serializable,
+            ..RangeRequest::default()
+        })),
+    }
+}
+
+fn either(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> TxnRequest {
+    TxnRequest {
+        compare: vec![],
+        success,
+        failure,
+    }
+}
+
+fn nested(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> RequestOp {
+    RequestOp {
+        request: Some(Request::RequestTxn(either(success, failure))),
+    }
+}
+
+/// Each verdict is that of etcd 3.5.30.
+#[test]
+fn duplicate_keys_are_found_as_etcd_finds_them() {
+    let cases: Vec<(&str, Vec<RequestOp>, bool)> = vec![
+        ("put, put", vec![put("a"), put("a")], false),
+        ("put, delete", vec![put("a"), delete("a", "")], false),
+        (
+            "delete range, put in it",
+            vec![delete("a", "c"), put("b")],
+            false,
+        ),
+        (
+            "delete range, put at its end",
+            vec![delete("a", "c"), put("c")],
+            true,
+        ),
+        (
+            "delete to the end, put",
+            vec![delete("a", "\0"), put("b")],
+            true,
+        ),
+        (
+            "put, delete to the end",
+            vec![put("b"), delete("a", "\0")],
+            true,
+        ),
+        (
+            "delete all, put the first key",
+            vec![delete("\0", "\0"), put("\0")],
+            true,
+        ),
+        (
+            "delete, delete",
+            vec![delete("a", "c"), delete("b", "d")],
+            true,
+        ),
+        (
+            "overlapping deletes, put",
+            vec![delete("a", "c"), delete("b", "e"), put("d")],
+            false,
+        ),
+        (
+            "wide delete over narrow, put",
+            vec![delete("b", "c"), delete("a", "z"), put("x")],
+            false,
+        ),
+        (
+            "inverted delete, put",
+            vec![delete("c", "a"), put("b")],
+            true,
+        ),
+        (
+            "both branches put",
+            vec![nested(vec![put("a")], vec![put("a")])],
+            true,
+        ),
+        (
+            "one puts, the other deletes",
+            vec![nested(vec![put("a")], vec![delete("a", "")])],
+            true,
+        ),
+        (
+            "one deletes, the other puts",
+            vec![nested(vec![delete("a", "")], vec![put("a")])],
+            true,
+        ),
+        (
+            "two nested put",
+            vec![
+                nested(vec![put("a")], vec![]),
+                nested(vec![put("a")], vec![]),
+            ],
+            false,
+        ),
+        (
+            "else of one, then of another",
+            vec![
+                nested(vec![], vec![put("a")]),
+                nested(vec![put("a")], vec![]),
+            ],
+            false,
+        ),
+        (
+            "nested put, outer delete",
+            vec![nested(vec![put("a")], vec![]), delete("a", "b")],
+            false,
+        ),
+        (
+            "nested delete, outer put",
+            vec![nested(vec![delete("a", "")], vec![]), put("a")],
+            false,
+        ),
+        (
+            "nested delete, later nested put",
+            vec![
+                nested(vec![delete("a", "")], vec![]),
+                nested(vec![put("a")], vec![]),
+            ],
+            false,
+        ),
+        (
+            "nested put, later nested delete",
+            vec![
+                nested(vec![put("b")], vec![]),
+                nested(vec![delete("a", "c")], vec![]),
+            ],
+            true,
+        ),
+        (
+            "nested puts, later nested delete",
+            vec![
+                nested(vec![put("a")], vec![put("a")]),
+                nested(vec![delete("a", "")], vec![]),
+            ],
+            true,
+        ),
+        (
+            "nested delete to the end, outer put",
+            vec![nested(vec![delete("a", "\0")], vec![]), put("b")],
+            true,
+        ),
+    ];
+    for (name, ops, valid) in cases {
+        let verdict = txn(&either(ops.clone(), vec![]), 128);
+        assert_eq!(verdict.is_ok(), valid, "{name}: {verdict:?}");
+        assert!(verdict.is_ok() || matches!(verdict, Err(Error::DuplicateKey)));
+        let failure = txn(&either(vec![], ops), 128);
+        assert_eq!(failure.is_ok(), valid, "{name} in the failure branch");
+    }
+}
+
+#[test]
+fn keys_and_ignored_fields() {
+    assert!(matches!(
+        super::range(&RangeRequest::default()),
+        Err(Error::EmptyKey)
+    ));
+    assert!(matches!(
+        delete_range(&DeleteRangeRequest::default()),
+        Err(Error::EmptyKey)
+    ));
+    assert!(matches!(
+        super::put(&PutRequest::default()),
+        Err(Error::EmptyKey)
+    ));
+    let request = PutRequest {
+        key: "a".into(),
+        value: "v".into(),
+        ignore_value: true,
+        ..PutRequest::default()
+    };
+    assert!(matches!(super::put(&request), Err(Error::ValueProvided)));
+    let request = PutRequest {
+        key: "a".into(),
+        lease: 3,
+        ignore_lease: true,
+        ..PutRequest::default()
+    };
+    assert!(matches!(super::put(&request), Err(Error::LeaseProvided)));
+    let compare = either(vec![], vec![]);
+    let compare = TxnRequest {
+        compare: vec![Compare::default()],
+        ..compare
+    };
+    assert!(matches!(txn(&compare, 128), Err(Error::EmptyKey)));
+    let empty = either(vec![RequestOp { request: None }], vec![]);
+    assert!(matches!(txn(&empty, 128), Err(Error::KeyNotFound)));
+}
+
+#[test]
+fn each_level_spends_of_the_budget() {
+    let puts = |n: usize| (0..n).map(|i| put(&format!("k{i}"))).collect::<Vec<_>>();
+    assert!(txn(&either(puts(3), vec![]), 3).is_ok());
+    assert!(matches!(
+        txn(&either(puts(4), vec![]), 3),
+        Err(Error::TooManyOps)
+    ));
+    assert!(matches!(
+        txn(&either(vec![], puts(4)), 3),
+        Err(Error::TooManyOps)
+    ));
+    assert!(txn(&either(vec![nested(puts(2), vec![])], vec![]), 3).is_ok());
+    assert!(matches!(
+        txn(&either(vec![nested(puts(3), vec![])], vec![]), 3),
+        Err(Error::TooManyOps)
+    ));
+}
+
+#[test]
+fn read_only_means_ranges_alone() {
+    let reads = either(vec![range("a", true)], vec![range("b", true)]);
+    assert!(is_read_only(&reads) && is_serializable(&reads));
+    let mixed = either(vec![range("a", true)], vec![range("b", false)]);
+    assert!(is_read_only(&mixed) && !is_serializable(&mixed));
+    assert!(!is_read_only(&either(vec![], vec![put("a")])));
+    let inner = either(vec![nested(vec![range("a", true)], vec![])], vec![]);
+    assert!(!is_read_only(&inner) && !is_serializable(&inner));
+    assert!(is_read_only(&either(vec![], vec![])));
+}
