@@ -280,23 +280,8 @@ impl Db {
         if self.inner.read_only {
             return Err(Error::ReadOnly);
         }
-        let mut slot = self
-            .inner
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let writer = loop {
-            match slot.take() {
-                Some(writer) => break writer,
-                None => {
-                    slot = self
-                        .inner
-                        .writer_back
-                        .wait(slot)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
-            }
-        };
+        let mut slot = self.inner.wait_for_writer()?;
+        let writer = slot.take().expect("waited for");
         drop(slot);
         WriteTx::new(self.inner.clone(), writer)
     }
@@ -363,18 +348,7 @@ impl Db {
         if self.inner.read_only {
             return None;
         }
-        let mut slot = self
-            .inner
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while slot.is_none() {
-            slot = self
-                .inner
-                .writer_back
-                .wait(slot)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let slot = self.inner.wait_for_writer().ok()?;
         let writer = slot.as_ref()?;
         let mut unused = writer.space.unused();
         unused.extend(writer.stored_freelist);
@@ -385,6 +359,29 @@ impl Db {
 impl Inner {
     pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the writer's belongings to be there. After a commit that was cut off by a panic they never come back.
+    fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Box<Writer>>>, Error> {
+        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        while slot.is_none() {
+            if let Some(failed) = &self.shared().failed {
+                return Err(Error::Failed(failed.clone()));
+            }
+            slot = self
+                .writer_back
+                .wait(slot)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(slot)
+    }
+
+    /// Lets no transaction begin any more.
+    pub(crate) fn fail(&self, e: Error) {
+        self.shared().failed = Some(Arc::new(e));
+        // Taken so that nobody is between looking at the failure and waiting.
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
+        self.writer_back.notify_all();
     }
 
     pub(crate) fn writer_back(&self, writer: Box<Writer>) {

@@ -36,7 +36,11 @@ pub struct Map {
 
 impl Map {
     /// Maps the first `len` bytes of `file`; `len` may exceed the file's length, so that growth needs no new map.
-    pub fn of_file(file: &File, len: u64) -> io::Result<Map> {
+    ///
+    /// # Safety
+    ///
+    /// While the map lives the file is written to through the [`Disk`] that made the map only, and not shortened.
+    pub unsafe fn of_file(file: &File, len: u64) -> io::Result<Map> {
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let raw = memmap2::MmapOptions::new()
             .len(len.max(1))
@@ -104,9 +108,13 @@ impl Memory {
         self.raw.len() as u64
     }
 
-    /// Stores `data` at `offset`; fails with `StorageFull` past the capacity. The caller serializes stores, and stores
-    /// only where no slice of a [`Map`] is held, as the one writer of a database does.
-    pub fn store(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    /// Stores `data` at `offset`; fails with `StorageFull` past the capacity.
+    ///
+    /// # Safety
+    ///
+    /// Nobody stores or loads at the same time, and nobody holds a slice of a [`Map`] of these bytes. The one writer of a
+    /// database keeps to this.
+    pub unsafe fn store(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let start = self.span(offset, data.len())?;
         // SAFETY: the range was checked; the source is a Rust slice that cannot overlap memory nobody borrows mutably.
         unsafe {
@@ -166,6 +174,8 @@ impl Disk for FileDisk {
     }
 
     fn map(&self, len: u64) -> io::Result<Map> {
-        Map::of_file(&self.0, len)
+        // SAFETY: the database holds the file's lock as long as this disk lives, and its own writer shortens nothing and
+        // writes to no page that a reader looks at.
+        unsafe { Map::of_file(&self.0, len) }
     }
 }

@@ -36,7 +36,8 @@ impl SimDisk {
     /// A disk that holds `image`, all of it durable, and can grow to `capacity` bytes.
     pub fn new(image: &[u8], capacity: usize) -> io::Result<SimDisk> {
         let memory = Memory::new(capacity.max(image.len()))?;
-        memory.store(0, image)?;
+        // SAFETY: nobody else knows of the memory yet.
+        unsafe { memory.store(0, image)? };
         let state = State {
             len: image.len() as u64,
             durable: image.to_vec(),
@@ -92,11 +93,13 @@ impl SimDisk {
 
     /// The content as the running process sees it.
     pub fn content(&self) -> Vec<u8> {
-        let mut all = vec![0; self.with(|s| s.len) as usize];
-        self.memory
-            .load(0, &mut all)
-            .expect("the length never exceeds the capacity");
-        all
+        self.with(|s| {
+            let mut all = vec![0; s.len as usize];
+            self.memory
+                .load(0, &mut all)
+                .expect("the length never exceeds the capacity");
+            all
+        })
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -126,10 +129,12 @@ impl State {
 
 impl Disk for SimDisk {
     fn pread(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if offset.saturating_add(buf.len() as u64) > self.with(|s| s.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.memory.load(offset, buf)
+        self.with(|s| {
+            if offset.saturating_add(buf.len() as u64) > s.len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.memory.load(offset, buf)
+        })
     }
 
     fn pwrite(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -140,7 +145,8 @@ impl Disk for SimDisk {
             } else {
                 &data[..data.len() / 2]
             };
-            self.memory.store(offset, data)?;
+            // SAFETY: the state's lock is held; that no reader looks here is the writer's promise, see `Memory::store`.
+            unsafe { self.memory.store(offset, data)? };
             s.len = s.len.max(offset + data.len() as u64);
             s.unsynced.push(Unsynced::Write {
                 at: offset,
@@ -174,7 +180,8 @@ impl Disk for SimDisk {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             if len < s.len {
-                self.memory.store(len, &vec![0; (s.len - len) as usize])?;
+                // SAFETY: as in `pwrite`; a database is shortened only while it is created.
+                unsafe { self.memory.store(len, &vec![0; (s.len - len) as usize])? };
             }
             s.len = len;
             s.unsynced.push(Unsynced::SetLen(len));

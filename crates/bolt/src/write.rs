@@ -225,7 +225,7 @@ impl WriteTx {
             .expect("a transaction holds the writer until it ends");
         let result = self.write(&mut writer);
         if let Err(e) = &result {
-            self.db.shared().failed = Some(Arc::new(e.clone()));
+            self.db.fail(e.clone());
         }
         self.committing = false;
         self.writer = Some(writer);
@@ -333,7 +333,7 @@ impl Drop for WriteTx {
                 "committing",
                 std::io::Error::other("the commit was cut off"),
             );
-            self.db.shared().failed = Some(Arc::new(lost));
+            self.db.fail(lost);
         }
         if let Some(writer) = self.writer.take() {
             self.db.writer_back(writer);

@@ -369,6 +369,47 @@ fn misuse_is_refused() {
     assert_eq!(db.check(), []);
 }
 
+#[test]
+fn a_commit_that_panics_ends_all_writing() {
+    /// Panics in its third write.
+    struct Panics(crate::sim::SimDisk, std::sync::atomic::AtomicU32);
+    impl crate::Disk for Panics {
+        fn pread(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+            self.0.pread(offset, buf)
+        }
+        fn pwrite(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            let number = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(number < 2, "planted panic");
+            self.0.pwrite(offset, data)
+        }
+        fn sync(&self) -> std::io::Result<()> {
+            self.0.sync()
+        }
+        fn len(&self) -> std::io::Result<u64> {
+            self.0.len()
+        }
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.0.set_len(len)
+        }
+        fn map(&self, len: u64) -> std::io::Result<crate::Map> {
+            self.0.map(len)
+        }
+    }
+    let disk = crate::sim::SimDisk::new(&[], 64 << 20).unwrap();
+    let db = Db::open_on(Path::new("<memory>"), Panics(disk, 0.into()), quick()).unwrap();
+    let mut tx = db.begin_write().unwrap();
+    tx.create_bucket_if_not_exists(b"a").unwrap();
+    let waiting = std::thread::spawn({
+        let db = db.clone();
+        move || db.begin_write().map(|_| ())
+    });
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tx.commit()));
+    assert!(result.is_err());
+    assert!(matches!(waiting.join().unwrap(), Err(Error::Failed(_))));
+    assert!(matches!(db.begin_write(), Err(Error::Failed(_))));
+    assert_eq!(db.begin_read().buckets().count(), 0);
+}
+
 /// The newest `etcdutl` among the peers, where they are installed.
 fn etcdutl() -> Option<PathBuf> {
     let home = std::env::var_os("HOME")?;
