@@ -1,1 +1,87 @@
-fn main() {}
+//! The one binary. A subcommand, or the name it was called by, picks the program.
+
+use std::{ffi::OsString, path::Path};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "\
+Pintle: an etcd whose upgrades cannot strand a cluster.
+
+Usage: pintle <PROGRAM> [ARGUMENTS]
+
+Programs:
+  server   a member: serves etcd's API from etcd's files    (also: called as etcd)
+  ctl      the command line client                          (also: called as etcdctl)
+  utl      offline tools for data directories and snapshots (also: called as etcdutl)
+  bench    a load generator for any etcd
+
+  pintle <PROGRAM> --help tells more.
+";
+
+fn main() {
+    // Keys and values on the command line may be any bytes.
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let called = if args.is_empty() {
+        OsString::new()
+    } else {
+        args.remove(0)
+    };
+    let name = Path::new(&called)
+        .file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or_default();
+    let code = match name {
+        "etcd" => server::main(&text(args)),
+        "etcdctl" => ctl::main_os(args),
+        "etcdutl" => utl::main(named("etcdutl", args)),
+        _ => by_subcommand(args),
+    };
+    std::process::exit(code);
+}
+
+fn text(args: Vec<OsString>) -> Vec<String> {
+    args.into_iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn named(program: &str, args: Vec<OsString>) -> Vec<String> {
+    std::iter::once(program.to_owned())
+        .chain(text(args))
+        .collect()
+}
+
+fn by_subcommand(mut args: Vec<OsString>) -> i32 {
+    let program = if args.is_empty() {
+        None
+    } else {
+        Some(args.remove(0))
+    };
+    match program.as_ref().map(|p| p.to_string_lossy()).as_deref() {
+        Some("server") => server::main(&text(args)),
+        Some("ctl") => ctl::main_os(args),
+        Some("utl") => utl::main(named("pintle utl", args)),
+        Some("bench") => bench::main(named("pintle bench", args)),
+        Some("-V" | "--version" | "version") => {
+            println!(
+                "pintle {} (etcd {})",
+                server::version::PINTLE,
+                server::version::SERVER
+            );
+            0
+        }
+        Some("-h" | "--help" | "help") => {
+            print!("{USAGE}");
+            0
+        }
+        None => {
+            eprint!("{USAGE}");
+            2
+        }
+        Some(other) => {
+            eprintln!("pintle: there is no program {other:?}\n\n{USAGE}");
+            2
+        }
+    }
+}

@@ -1,1 +1,35 @@
-//! Under construction.
+//! The server: a data directory and a consensus node behind etcd's API.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`] | flags, variables, YAML file; one table |
+//! | [`boot`] | from a data directory to a running member's parts |
+//! | [`node`] | the consensus node, the log writer, the queues between threads |
+//! | [`apply`] | the apply machine: committed entries into state |
+//! | [`core`] | what all threads share |
+//! | [`runtime`] | a serving thread: calls in flight, read gate, watchers |
+//! | [`api`] | the methods, free of transport types |
+//! | [`transport`] | listeners, HTTP, gRPC framing, JSON gateway, pages |
+//! | [`housekeeping`] | ticks, lease expiry, automatic compaction, purge |
+//!
+//! Architecture invariant: below [`transport`] nothing names a type of hyper.
+
+pub mod alarms;
+pub mod api;
+pub mod apply;
+pub mod boot;
+pub mod config;
+pub mod core;
+pub mod fatal;
+pub mod housekeeping;
+pub mod logging;
+pub mod metrics;
+pub mod node;
+mod program;
+pub mod quota;
+pub mod runtime;
+pub mod status;
+pub mod transport;
+pub mod version;
+
+pub use program::main;

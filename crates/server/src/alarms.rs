@@ -1,0 +1,84 @@
+//! Active alarms: pairs of member and kind, in memory and in bucket `alarm`.
+//! They outlive restarts and are changed through the log alone.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::etcdserverpb::{AlarmMember, AlarmType};
+
+/// Bucket of the database file.
+pub const BUCKET: &str = "alarm";
+
+/// The set of active alarms, ordered by kind and member.
+#[derive(Clone, Debug, Default)]
+pub struct Alarms {
+    active: BTreeSet<(i32, u64)>,
+}
+
+impl Alarms {
+    /// Reads the bucket. A key that is not an AlarmMember is an error naming it.
+    pub fn recover(db: &bolt::ReadTx) -> Result<Alarms, String> {
+        let mut alarms = Alarms::default();
+        let bucket = db.bucket(BUCKET.as_bytes()).map_err(|e| e.to_string())?;
+        let Some(bucket) = bucket else {
+            return Ok(alarms);
+        };
+        let mut cursor = bucket.cursor();
+        let mut item = cursor.first().map_err(|e| e.to_string())?;
+        while let Some((key, _)) = item {
+            let alarm = AlarmMember::decode(key).map_err(|error| {
+                format!("bucket alarm: key {key:02x?} is not an alarm: {error}")
+            })?;
+            alarms.active.insert((alarm.alarm, alarm.member_id));
+            item = cursor.next().map_err(|e| e.to_string())?;
+        }
+        Ok(alarms)
+    }
+
+    /// Raises an alarm; false if it was active already.
+    pub fn activate(&mut self, member_id: u64, alarm: i32, batch: &mut bolt::Batch) -> bool {
+        let fresh = self.active.insert((alarm, member_id));
+        if fresh {
+            batch.put(BUCKET, key(member_id, alarm), Bytes::new());
+        }
+        fresh
+    }
+
+    /// Clears an alarm; false if it was not active.
+    pub fn deactivate(&mut self, member_id: u64, alarm: i32, batch: &mut bolt::Batch) -> bool {
+        let known = self.active.remove(&(alarm, member_id));
+        if known {
+            batch.delete(BUCKET, key(member_id, alarm));
+        }
+        known
+    }
+
+    /// All alarms.
+    pub fn all(&self) -> Vec<AlarmMember> {
+        self.active
+            .iter()
+            .map(|&(alarm, member_id)| AlarmMember { member_id, alarm })
+            .collect()
+    }
+
+    /// Alarms of one kind; `NONE` means all.
+    pub fn of_kind(&self, kind: i32) -> Vec<AlarmMember> {
+        self.all()
+            .into_iter()
+            .filter(|a| kind == AlarmType::None as i32 || a.alarm == kind)
+            .collect()
+    }
+
+    /// True while some member raised this alarm.
+    pub fn is_active(&self, kind: AlarmType) -> bool {
+        self.active
+            .range((kind as i32, 0)..=(kind as i32, u64::MAX))
+            .next()
+            .is_some()
+    }
+}
+
+fn key(member_id: u64, alarm: i32) -> Bytes {
+    AlarmMember { member_id, alarm }.encode_to_vec().into()
+}

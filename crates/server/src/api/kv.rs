@@ -1,0 +1,170 @@
+//! The KV service: validation and quota in front, reads from local state behind
+//! the read gate, writes through the log.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use proto::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
+    RangeStreamResponse, ResponseHeader, TxnRequest, internal_raft_request::Op,
+};
+
+use crate::{
+    apply::Outcome,
+    quota,
+    runtime::Runtime,
+    status::{Code, Status},
+    transport::{Source, append_message, frame_message},
+};
+
+/// `KV.Range`
+pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Bytes, Status> {
+    mvcc::validate::range(&request)?;
+    if !request.serializable {
+        rt.linearizable().await?;
+    }
+    let answer = rt.core.store.range(&request)?;
+    let header = rt.core.header(answer.revision);
+    let len = answer.encoded_len(&header);
+    let mut out = BytesMut::with_capacity(len + 5);
+    out.put_u8(0);
+    out.put_u32(len as u32);
+    answer.encode(&header, &mut out);
+    Ok(out.freeze())
+}
+
+/// `KV.RangeStream`: the same answer in chunks, all at one revision.
+pub async fn range_stream(
+    rt: &Rc<Runtime>,
+    request: RangeRequest,
+) -> Result<Box<dyn Source>, Status> {
+    mvcc::validate::range(&request)?;
+    if request.sort_target != 0 || request.sort_order > 1 {
+        return Err(Status::fixed(
+            Code::Unimplemented,
+            "RangeStream does not support custom sort orders",
+        ));
+    }
+    if request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0
+    {
+        return Err(Status::fixed(
+            Code::Unimplemented,
+            "RangeStream does not support revision filters",
+        ));
+    }
+    if !request.serializable {
+        rt.linearizable().await?;
+    }
+    let chunks = rt
+        .core
+        .store
+        .range_stream(&request, rt.core.config.max_request_bytes)?;
+    Ok(Box::new(RangeChunks {
+        rt: rt.clone(),
+        chunks,
+    }))
+}
+
+struct RangeChunks {
+    rt: Rc<Runtime>,
+    chunks: mvcc::RangeStream,
+}
+
+impl Source for RangeChunks {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let chunk = match self.chunks.next_chunk() {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Ok(chunk)) => chunk,
+        };
+        let mut response = chunk.into_response();
+        if self.chunks.is_last() {
+            response.header = Some(self.rt.core.header(self.chunks.revision()));
+        } else {
+            response.header = None;
+        }
+        Poll::Ready(Some(Ok(frame_message(&RangeStreamResponse {
+            range_response: Some(response),
+        }))))
+    }
+}
+
+/// Completes a header that so far carries only the revision.
+fn fill(rt: &Rc<Runtime>, header: &mut Option<ResponseHeader>) {
+    let revision = header.as_ref().map_or(0, |h| h.revision);
+    *header = Some(rt.core.header(revision));
+}
+
+/// `KV.Put`
+pub async fn put(rt: &Rc<Runtime>, request: PutRequest) -> Result<Bytes, Status> {
+    quota::check(rt, quota::put_cost(&request)).await?;
+    mvcc::validate::put(&request)?;
+    match rt.core.submit(rt, Op::Put(request)).await? {
+        Outcome::Put(mut response) => {
+            fill(rt, &mut response.header);
+            Ok(frame_message(&response))
+        }
+        _ => Err(mixed_up()),
+    }
+}
+
+/// `KV.DeleteRange`
+pub async fn delete_range(rt: &Rc<Runtime>, request: DeleteRangeRequest) -> Result<Bytes, Status> {
+    mvcc::validate::delete_range(&request)?;
+    match rt.core.submit(rt, Op::DeleteRange(request)).await? {
+        Outcome::DeleteRange(mut response) => {
+            fill(rt, &mut response.header);
+            Ok(frame_message(&response))
+        }
+        _ => Err(mixed_up()),
+    }
+}
+
+/// `KV.Txn`
+pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status> {
+    quota::check(rt, quota::txn_cost(&request)).await?;
+    mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
+    let mut response = if mvcc::validate::is_read_only(&request) {
+        if !mvcc::validate::is_serializable(&request) {
+            rt.linearizable().await?;
+        }
+        rt.core.store.read_txn(&request)?
+    } else {
+        match rt.core.submit(rt, Op::Txn(request)).await? {
+            Outcome::Txn(response) => response,
+            _ => return Err(mixed_up()),
+        }
+    };
+    fill(rt, &mut response.header);
+    Ok(frame_message(&response))
+}
+
+/// `KV.Compact`
+pub async fn compact(rt: &Rc<Runtime>, request: CompactionRequest) -> Result<Bytes, Status> {
+    let physical = request.physical;
+    match rt.core.submit(rt, Op::Compaction(request)).await? {
+        Outcome::Compaction(ticket) => {
+            // The scheduled revision is on disk before the call returns; the
+            // removal itself only when the caller asked to wait for it.
+            rt.core.wait_compaction(ticket, physical).await;
+            let response = CompactionResponse {
+                header: Some(rt.core.header(rt.core.store.revision())),
+            };
+            let mut out = BytesMut::new();
+            append_message(&response, &mut out);
+            Ok(out.freeze())
+        }
+        _ => Err(mixed_up()),
+    }
+}
+
+/// The apply machine answered with another operation's result: a defect here, not the client's.
+pub fn mixed_up() -> Status {
+    Status::fixed(Code::Internal, "the result does not belong to the request")
+}

@@ -1,0 +1,224 @@
+//! The Lease service. Grants and revokes go through the log; keepalives and
+//! remaining times are the primary lessor's own knowledge.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use lease::LeaseId;
+use proto::etcdserverpb::{
+    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
+};
+
+use super::{decode, kv::mixed_up};
+use crate::{
+    apply::Outcome,
+    quota,
+    runtime::Runtime,
+    status::{Status, errors},
+    transport::{MessageStream, Source, frame_message},
+};
+
+/// `Lease.LeaseGrant`
+pub async fn grant(rt: &Rc<Runtime>, mut request: LeaseGrantRequest) -> Result<Bytes, Status> {
+    quota::check(rt, quota::LEASE_COST).await?;
+    while request.id == 0 {
+        // Positive, so that no sign appears where ids are printed.
+        request.id = (rt.core.next_request_id() & (i64::MAX as u64)) as i64;
+    }
+    match rt.core.submit(rt, Op::LeaseGrant(request)).await? {
+        Outcome::LeaseGrant(mut response) => {
+            response.header = Some(rt.core.header(rt.core.store.revision()));
+            Ok(frame_message(&response))
+        }
+        _ => Err(mixed_up()),
+    }
+}
+
+/// `Lease.LeaseRevoke`
+pub async fn revoke(rt: &Rc<Runtime>, request: LeaseRevokeRequest) -> Result<Bytes, Status> {
+    match rt.core.submit(rt, Op::LeaseRevoke(request)).await? {
+        Outcome::LeaseRevoke(mut response) => {
+            response.header = Some(rt.core.header(rt.core.store.revision()));
+            Ok(frame_message(&response))
+        }
+        _ => Err(mixed_up()),
+    }
+}
+
+/// `Lease.LeaseTimeToLive`
+pub async fn time_to_live(
+    rt: &Rc<Runtime>,
+    request: LeaseTimeToLiveRequest,
+) -> Result<Bytes, Status> {
+    rt.linearizable().await?;
+    let now = rt.core.now_ms();
+    let lessor = rt.core.lessor.read();
+    let mut response = LeaseTimeToLiveResponse {
+        header: Some(rt.core.header(rt.core.store.revision())),
+        id: request.id,
+        ttl: -1,
+        granted_ttl: 0,
+        keys: Vec::new(),
+    };
+    let id = LeaseId(request.id);
+    if let Some(view) = lessor.time_to_live(id, now) {
+        response.ttl = view.remaining_secs;
+        response.granted_ttl = view.granted_secs;
+        if request.keys {
+            response.keys = lessor.keys(id).into_iter().flatten().cloned().collect();
+        }
+    }
+    Ok(frame_message(&response))
+}
+
+/// `Lease.LeaseLeases`
+pub async fn leases(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
+    rt.linearizable().await?;
+    let leases = rt
+        .core
+        .lessor
+        .read()
+        .leases()
+        .into_iter()
+        .map(|id| LeaseStatus { id: id.0 })
+        .collect();
+    Ok(frame_message(&LeaseLeasesResponse {
+        header: Some(rt.core.header(rt.core.store.revision())),
+        leases,
+    }))
+}
+
+/// Keepalives answered but not yet taken by the connection.
+#[derive(Default)]
+struct Answers {
+    frames: VecDeque<Bytes>,
+    end: Option<Result<(), Status>>,
+    waker: Option<Waker>,
+}
+
+struct KeepAliveSource(Rc<RefCell<Answers>>);
+
+impl Source for KeepAliveSource {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let mut answers = self.0.borrow_mut();
+        if let Some(frame) = answers.frames.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match answers.end.take() {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(status)) => Poll::Ready(Some(Err(status))),
+            None => {
+                answers.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for KeepAliveSource {
+    fn drop(&mut self) {
+        self.0.borrow_mut().end = Some(Ok(()));
+    }
+}
+
+/// A stream that lets this many answers lie is not read from until they are taken.
+const UNSENT_MAX: usize = 128;
+
+/// `Lease.LeaseKeepAlive`
+pub fn keep_alive(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
+    let answers = Rc::new(RefCell::new(Answers::default()));
+    let source = KeepAliveSource(answers.clone());
+    let rt = rt.clone();
+    tokio::task::spawn_local(async move {
+        let end = loop {
+            let message = match messages.next().await {
+                None => break Ok(()),
+                Some(Err(status)) => break Err(status),
+                Some(Ok(message)) => message,
+            };
+            let frame = match decode::<LeaseKeepAliveRequest>(message) {
+                Err(status) => break Err(status),
+                Ok(request) => match renew(&rt, request.id).await {
+                    Ok(ttl) => frame_message(&LeaseKeepAliveResponse {
+                        header: Some(rt.core.header(rt.core.store.revision())),
+                        id: request.id,
+                        ttl,
+                    }),
+                    Err(status) => break Err(status),
+                },
+            };
+            let mut state = answers.borrow_mut();
+            if state.end.is_some() {
+                return;
+            }
+            state.frames.push_back(frame);
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+            drop(state);
+            while answers.borrow().frames.len() >= UNSENT_MAX {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut state = answers.borrow_mut();
+        state.end = Some(end);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    });
+    Box::new(source)
+}
+
+/// The next leader must not go by a checkpoint from before the renewal.
+fn clear_checkpoint(rt: &Rc<Runtime>, id: i64) {
+    let rt = rt.clone();
+    tokio::task::spawn_local(async move {
+        let request = LeaseCheckpointRequest {
+            checkpoints: vec![LeaseCheckpoint {
+                id,
+                remaining_ttl: 0,
+            }],
+        };
+        if let Err(error) = rt.core.submit(&rt, Op::LeaseCheckpoint(request)).await {
+            tracing::warn!("lease-id" = format!("{id:016x}"), error = %error, "failed to clear a lease checkpoint");
+        }
+    });
+}
+
+/// Renews a lease: its TTL, or 0 when there is none of that id. An expired
+/// lease is waited for until its revocation is through.
+async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
+    let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
+    // What was granted on this connection a moment ago must be applied here.
+    rt.linearizable().await?;
+    loop {
+        let renewed = rt.core.lessor.read().renew(LeaseId(id), rt.core.now_ms());
+        match renewed {
+            Ok(renewal) => {
+                rt.core.metrics.lease_renewed.inc();
+                if renewal.clear_checkpoint {
+                    clear_checkpoint(rt, id);
+                }
+                return Ok(renewal.ttl_secs);
+            }
+            Err(lease::Error::NotFound) => return Ok(0),
+            Err(lease::Error::Expired) => {}
+            Err(lease::Error::NotPrimary) if rt.core.leader() == 0 => {
+                return Err(errors::NO_LEADER);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(errors::TIMEOUT);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

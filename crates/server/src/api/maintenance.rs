@@ -1,0 +1,238 @@
+//! The Maintenance service and gRPC health: alarms through the log, everything
+//! else from this member's own state.
+
+use std::{
+    io::Read as _,
+    rc::Rc,
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, HashKvRequest, HashKvResponse,
+    HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
+    internal_raft_request::Op,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::kv::mixed_up;
+use crate::{
+    apply::Outcome,
+    runtime::Runtime,
+    status::{Code, Status},
+    transport::{Source, append_message, frame_message},
+    version,
+};
+
+/// `Maintenance.Alarm`
+pub async fn alarm(rt: &Rc<Runtime>, request: AlarmRequest) -> Result<Bytes, Status> {
+    let mut response = match AlarmAction::try_from(request.action) {
+        // Reading the list goes through the log as well, so it is ordered with changes.
+        Ok(_) => match rt.core.submit(rt, Op::Alarm(request)).await? {
+            Outcome::Alarm(response) => response,
+            _ => return Err(mixed_up()),
+        },
+        Err(_) => AlarmResponse::default(),
+    };
+    response.header = Some(rt.core.header(rt.core.store.revision()));
+    Ok(frame_message(&response))
+}
+
+/// `Maintenance.Status`
+pub fn status(rt: &Rc<Runtime>) -> Bytes {
+    let core = &rt.core;
+    let raft = &core.raft.status;
+    let leader = core.leader();
+    let mut errors = Vec::new();
+    if leader == 0 {
+        errors.push("etcdserver: no leader".to_owned());
+    }
+    for alarm in core.alarms.read().all() {
+        let kind = AlarmType::try_from(alarm.alarm)
+            .unwrap_or_default()
+            .as_str_name();
+        // The trailing space is etcd's.
+        errors.push(format!("memberID:{} alarm:{kind} ", alarm.member_id));
+    }
+    frame_message(&StatusResponse {
+        header: Some(core.header(core.store.revision())),
+        version: version::SERVER.to_owned(),
+        db_size: core.backend.size() as i64,
+        leader,
+        raft_index: raft.commit.load(Ordering::Acquire),
+        raft_term: raft.term.load(Ordering::Acquire),
+        raft_applied_index: core.applied.load(Ordering::Acquire),
+        errors,
+        db_size_in_use: core.backend.size_in_use() as i64,
+        is_learner: core
+            .cluster
+            .load()
+            .member(core.member_id)
+            .is_some_and(|m| m.is_learner),
+        ..StatusResponse::default()
+    })
+}
+
+/// Runs blocking work on a thread of its own and waits for its result.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
+
+/// `Maintenance.Defragment`
+pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
+    tracing::info!("starting defragment");
+    let backend = rt.core.backend.clone();
+    blocking(move || backend.defrag()).await?.map_err(|error| {
+        tracing::warn!(error = %error, "failed to defragment");
+        Status::new(Code::Unknown, error.to_string())
+    })?;
+    tracing::info!("finished defragment");
+    Ok(frame_message(&DefragmentResponse { header: None }))
+}
+
+/// `Maintenance.Hash`
+pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
+    let store = rt.core.store.clone();
+    let hash = blocking(move || store.hash()).await??;
+    Ok(frame_message(&HashResponse {
+        header: Some(rt.core.header(rt.core.store.revision())),
+        hash,
+    }))
+}
+
+/// `Maintenance.HashKV`
+pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, Status> {
+    let store = rt.core.store.clone();
+    let hash = blocking(move || store.hash_kv(request.revision)).await??;
+    Ok(frame_message(&HashKvResponse {
+        header: Some(rt.core.header(hash.current_revision)),
+        hash: hash.hash,
+        compact_revision: hash.compact_revision,
+        hash_revision: 0,
+    }))
+}
+
+/// Bytes of the database in one message of a snapshot stream.
+const SNAPSHOT_CHUNK: usize = 32 * 1024;
+
+/// `Maintenance.Snapshot`: the database as of now, then its SHA-256.
+pub async fn snapshot(rt: &Rc<Runtime>) -> Result<Box<dyn Source>, Status> {
+    let backend = rt.core.backend.clone();
+    let view = blocking(move || backend.snapshot())
+        .await?
+        .map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
+    let total = view.size();
+    tracing::info!("total-bytes" = total, size = %human_bytes(total), "sending database snapshot to client");
+    Ok(Box::new(SnapshotSource {
+        image: view.image(),
+        remaining: total,
+        total,
+        digest: Some(Sha256::new()),
+    }))
+}
+
+struct SnapshotSource {
+    image: bolt::ImageReader,
+    remaining: u64,
+    total: u64,
+    /// Taken when the digest itself has been sent.
+    digest: Option<Sha256>,
+}
+
+impl Source for SnapshotSource {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let Some(digest) = &mut self.digest else {
+            return Poll::Ready(None);
+        };
+        let mut response = SnapshotResponse::default();
+        if self.remaining == 0 {
+            response.blob = Bytes::copy_from_slice(&std::mem::take(digest).finalize());
+            self.digest = None;
+            tracing::info!(
+                "total-bytes" = self.total,
+                "successfully sent database snapshot to client"
+            );
+        } else {
+            let mut chunk = BytesMut::zeroed(SNAPSHOT_CHUNK.min(self.remaining as usize));
+            if let Err(error) = self.image.read_exact(&mut chunk) {
+                self.digest = None;
+                return Poll::Ready(Some(Err(Status::new(Code::Unknown, error.to_string()))));
+            }
+            self.remaining -= chunk.len() as u64;
+            digest.update(&chunk);
+            response.blob = chunk.freeze();
+            response.remaining_bytes = self.remaining;
+        }
+        let mut out = BytesMut::new();
+        append_message(&response, &mut out);
+        Poll::Ready(Some(Ok(out.freeze())))
+    }
+}
+
+/// A size as etcd's log lines print it: decimal units, two significant digits.
+pub fn human_bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    if n < 10 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let value = (value * 10.0 + 0.5).floor() / 10.0;
+    if value < 10.0 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
+}
+
+/// `grpc.health.v1` messages are two fields; they are written by hand.
+fn serving_frame(message: &Bytes) -> Result<Bytes, Status> {
+    // Field 1 is the service name; the whole server answers to the empty one.
+    if !message.is_empty() && message.as_ref() != [0x0a, 0x00] {
+        return Err(Status::fixed(Code::NotFound, "unknown service"));
+    }
+    // status = SERVING (1)
+    Ok(Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x01]))
+}
+
+/// `Health.Check`
+pub fn health_check(message: Bytes) -> Result<Bytes, Status> {
+    serving_frame(&message)
+}
+
+/// `Health.Watch`: SERVING at once, then silence until the server stops.
+pub fn health_watch(rt: &Rc<Runtime>, message: Bytes) -> Result<Box<dyn Source>, Status> {
+    struct HealthSource {
+        first: Option<Bytes>,
+        stop: std::pin::Pin<Box<dyn Future<Output = ()>>>,
+    }
+    impl Source for HealthSource {
+        fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+            if let Some(frame) = self.first.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            self.stop.as_mut().poll(cx).map(|()| None)
+        }
+    }
+    let first = match serving_frame(&message) {
+        Ok(frame) => frame,
+        // status = SERVICE_UNKNOWN (3): a watcher may wait for a service to appear.
+        Err(_) => Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x03]),
+    };
+    let mut stop = rt.core.stop.subscribe();
+    Ok(Box::new(HealthSource {
+        first: Some(first),
+        stop: Box::pin(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        }),
+    }))
+}

@@ -1,0 +1,298 @@
+//! The methods of the public API, told apart by path, free of transport types:
+//! serialized request in, framed answer out. Every call passes the same gate
+//! ([`admit`]) before it reaches its method.
+
+pub mod cluster;
+pub mod kv;
+pub mod lease;
+pub mod maintenance;
+pub mod watch;
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{
+    runtime::Runtime,
+    status::{Code, Status, errors},
+    transport::{MessageStream, Source},
+};
+
+/// Room that gRPC framing and headers may take beyond `--max-request-bytes`, bytes.
+pub const GRPC_OVERHEAD: usize = 512 * 1024;
+
+/// What a method gives back.
+pub enum Answer {
+    /// One framed message.
+    One(Bytes),
+    /// A stream of framed messages.
+    Stream(Box<dyn Source>),
+}
+
+/// What the request metadata says.
+pub struct Call<'a> {
+    /// `hasleader: true`: fail when this member knows no leader.
+    pub has_leader: bool,
+    /// `client-api-version`, for the metric alone.
+    pub client_api_version: Option<&'a str>,
+    /// The client's own deadline.
+    pub timeout: Option<Duration>,
+}
+
+macro_rules! methods {
+    ($($service:literal { $($variant:ident = $name:literal $kind:ident),* $(,)? })*) => {
+        /// A method of the API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Method {
+            $($(#[doc = concat!("`/", $service, "/", $name, "`")] $variant,)*)*
+        }
+
+        impl Method {
+            /// Finds a method by its path, `/<package>.<Service>/<Method>`.
+            pub fn of(path: &str) -> Option<Method> {
+                Some(match path {
+                    $($(concat!("/", $service, "/", $name) => Method::$variant,)*)*
+                    _ => return None,
+                })
+            }
+
+            /// The full path.
+            pub fn path(self) -> &'static str {
+                match self {
+                    $($(Method::$variant => concat!("/", $service, "/", $name),)*)*
+                }
+            }
+
+            /// `unary`, `server_stream` or `bidi_stream`, as etcd's metrics name the kinds.
+            pub fn kind(self) -> &'static str {
+                match self {
+                    $($(Method::$variant => stringify!($kind),)*)*
+                }
+            }
+
+            /// True if some method of this service exists.
+            pub fn has_service(service: &str) -> bool {
+                [$($service),*].contains(&service)
+            }
+
+            /// Every method.
+            pub const ALL: &'static [Method] = &[$($(Method::$variant,)*)*];
+        }
+    };
+}
+
+methods! {
+    "etcdserverpb.KV" {
+        Range = "Range" unary,
+        RangeStream = "RangeStream" server_stream,
+        Put = "Put" unary,
+        DeleteRange = "DeleteRange" unary,
+        Txn = "Txn" unary,
+        Compact = "Compact" unary,
+    }
+    "etcdserverpb.Watch" {
+        Watch = "Watch" bidi_stream,
+    }
+    "etcdserverpb.Lease" {
+        LeaseGrant = "LeaseGrant" unary,
+        LeaseRevoke = "LeaseRevoke" unary,
+        LeaseKeepAlive = "LeaseKeepAlive" bidi_stream,
+        LeaseTimeToLive = "LeaseTimeToLive" unary,
+        LeaseLeases = "LeaseLeases" unary,
+    }
+    "etcdserverpb.Cluster" {
+        MemberAdd = "MemberAdd" unary,
+        MemberRemove = "MemberRemove" unary,
+        MemberUpdate = "MemberUpdate" unary,
+        MemberList = "MemberList" unary,
+        MemberPromote = "MemberPromote" unary,
+    }
+    "etcdserverpb.Maintenance" {
+        Alarm = "Alarm" unary,
+        Status = "Status" unary,
+        Defragment = "Defragment" unary,
+        Hash = "Hash" unary,
+        HashKv = "HashKV" unary,
+        Snapshot = "Snapshot" server_stream,
+        MoveLeader = "MoveLeader" unary,
+        Downgrade = "Downgrade" unary,
+    }
+    "etcdserverpb.Auth" {
+        AuthEnable = "AuthEnable" unary,
+        AuthDisable = "AuthDisable" unary,
+        AuthStatus = "AuthStatus" unary,
+        Authenticate = "Authenticate" unary,
+        UserAdd = "UserAdd" unary,
+        UserGet = "UserGet" unary,
+        UserList = "UserList" unary,
+        UserDelete = "UserDelete" unary,
+        UserChangePassword = "UserChangePassword" unary,
+        UserGrantRole = "UserGrantRole" unary,
+        UserRevokeRole = "UserRevokeRole" unary,
+        RoleAdd = "RoleAdd" unary,
+        RoleGet = "RoleGet" unary,
+        RoleList = "RoleList" unary,
+        RoleDelete = "RoleDelete" unary,
+        RoleGrantPermission = "RoleGrantPermission" unary,
+        RoleRevokePermission = "RoleRevokePermission" unary,
+    }
+    "v3lockpb.Lock" {
+        Lock = "Lock" unary,
+        Unlock = "Unlock" unary,
+    }
+    "v3electionpb.Election" {
+        Campaign = "Campaign" unary,
+        Proclaim = "Proclaim" unary,
+        Leader = "Leader" unary,
+        Observe = "Observe" server_stream,
+        Resign = "Resign" unary,
+    }
+    "grpc.health.v1.Health" {
+        HealthCheck = "Check" unary,
+        HealthWatch = "Watch" server_stream,
+    }
+}
+
+impl Method {
+    /// True if the client sends a stream.
+    pub fn streams_requests(self) -> bool {
+        matches!(self, Method::Watch | Method::LeaseKeepAlive)
+    }
+}
+
+/// Decodes a request; a message that does not parse is the client's mistake.
+pub fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        Status::new(
+            Code::Internal,
+            format!("grpc: error unmarshalling request: {error}"),
+        )
+    })
+}
+
+/// The gate that every call passes first.
+fn admit(rt: &Rc<Runtime>, method: Method, call: &Call<'_>) -> Result<(), Status> {
+    let core = &rt.core;
+    core.metrics
+        .client_request(method, call.client_api_version.unwrap_or("unknown"));
+    if *core.stop.borrow() {
+        return Err(errors::STOPPED);
+    }
+    if call.has_leader && core.leader() == 0 {
+        return Err(errors::NO_LEADER);
+    }
+    Ok(())
+}
+
+/// Serves a call with a single request message.
+pub async fn unary(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    message: Bytes,
+) -> Result<Answer, Status> {
+    admit(rt, method, call)?;
+    let timeout = call.timeout;
+    let started = rt.core.metrics.call_started(method);
+    let work = async {
+        Ok(match method {
+            Method::Range => Answer::One(kv::range(rt, decode(message)?).await?),
+            Method::RangeStream => Answer::Stream(kv::range_stream(rt, decode(message)?).await?),
+            Method::Put => Answer::One(kv::put(rt, decode(message)?).await?),
+            Method::DeleteRange => Answer::One(kv::delete_range(rt, decode(message)?).await?),
+            Method::Txn => Answer::One(kv::txn(rt, decode(message)?).await?),
+            Method::Compact => Answer::One(kv::compact(rt, decode(message)?).await?),
+            Method::LeaseGrant => Answer::One(lease::grant(rt, decode(message)?).await?),
+            Method::LeaseRevoke => Answer::One(lease::revoke(rt, decode(message)?).await?),
+            Method::LeaseTimeToLive => {
+                Answer::One(lease::time_to_live(rt, decode(message)?).await?)
+            }
+            Method::LeaseLeases => Answer::One(lease::leases(rt).await?),
+            Method::MemberList => Answer::One(cluster::member_list(rt, decode(message)?).await?),
+            Method::Alarm => Answer::One(maintenance::alarm(rt, decode(message)?).await?),
+            Method::Status => Answer::One(maintenance::status(rt)),
+            Method::Defragment => Answer::One(maintenance::defragment(rt).await?),
+            Method::Hash => Answer::One(maintenance::hash(rt).await?),
+            Method::HashKv => Answer::One(maintenance::hash_kv(rt, decode(message)?).await?),
+            Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
+            Method::HealthCheck => Answer::One(maintenance::health_check(message)?),
+            Method::HealthWatch => Answer::Stream(maintenance::health_watch(rt, message)?),
+            Method::MemberAdd
+            | Method::MemberRemove
+            | Method::MemberUpdate
+            | Method::MemberPromote
+            | Method::MoveLeader
+            | Method::Downgrade
+            | Method::AuthEnable
+            | Method::AuthDisable
+            | Method::AuthStatus
+            | Method::Authenticate
+            | Method::UserAdd
+            | Method::UserGet
+            | Method::UserList
+            | Method::UserDelete
+            | Method::UserChangePassword
+            | Method::UserGrantRole
+            | Method::UserRevokeRole
+            | Method::RoleAdd
+            | Method::RoleGet
+            | Method::RoleList
+            | Method::RoleDelete
+            | Method::RoleGrantPermission
+            | Method::RoleRevokePermission
+            | Method::Lock
+            | Method::Unlock
+            | Method::Campaign
+            | Method::Proclaim
+            | Method::Leader
+            | Method::Observe
+            | Method::Resign => return Err(not_built(method)),
+            Method::Watch | Method::LeaseKeepAlive => return Err(not_built(method)),
+        })
+    };
+    let result = match timeout {
+        // A client's deadline shorter than the server's own wins.
+        Some(limit) if limit < rt.core.config.request_timeout() => {
+            match tokio::time::timeout(limit, work).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::fixed(
+                    Code::DeadlineExceeded,
+                    "context deadline exceeded",
+                )),
+            }
+        }
+        _ => work.await,
+    };
+    rt.core.metrics.call_ended(
+        method,
+        &started,
+        result.as_ref().err().map_or(Code::Ok, |s| s.code),
+    );
+    result
+}
+
+/// Serves a call whose client sends a stream.
+pub async fn stream(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    messages: MessageStream,
+) -> Result<Answer, Status> {
+    admit(rt, method, call)?;
+    Ok(Answer::Stream(match method {
+        Method::Watch => watch::serve(rt, messages, call.has_leader),
+        Method::LeaseKeepAlive => lease::keep_alive(rt, messages),
+        other => return Err(not_built(other)),
+    }))
+}
+
+fn not_built(method: Method) -> Status {
+    Status::new(
+        Code::Unimplemented,
+        format!(
+            "{} is not implemented by this version of Pintle",
+            method.path()
+        ),
+    )
+}

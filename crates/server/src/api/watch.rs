@@ -1,0 +1,314 @@
+//! The Watch service: streams in and out around the runtime's [`WatcherGroup`].
+//! The group decides what every watcher gets; here is only who is connected,
+//! who waits, and when history is read for those that lag.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use mvcc::{
+    EventBatch,
+    watch::{Options, WatcherGroup},
+};
+use proto::etcdserverpb::{WatchRequest, watch_request::RequestUnion};
+use rustc_hash::FxHashMap;
+
+use super::{GRPC_OVERHEAD, decode};
+use crate::{
+    core::Core,
+    runtime::{LocalSignal, Runtime},
+    status::{Code, Status, errors},
+    transport::{MessageStream, Source},
+};
+
+type StreamId = u64;
+
+/// The watchers of one runtime and the connections they belong to.
+pub struct WatchHub {
+    group: RefCell<WatcherGroup<StreamId>>,
+    streams: RefCell<FxHashMap<StreamId, StreamState>>,
+    next_stream: Cell<StreamId>,
+    ready: RefCell<Vec<StreamId>>,
+    /// Some watcher is behind.
+    lagging: LocalSignal,
+}
+
+#[derive(Default)]
+struct StreamState {
+    /// The connection, waiting for output.
+    waker: Option<Waker>,
+    /// The reader of requests, waiting for output to be taken.
+    room: Option<Waker>,
+    end: Option<Result<(), Status>>,
+}
+
+/// How often watchers that could not be caught up are tried again.
+const CATCH_UP_PERIOD: Duration = Duration::from_millis(100);
+/// How often progress notifications that are due are looked for.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(10);
+/// History read in one go before other work of the runtime gets its turn, bytes.
+const CATCH_UP_BYTES: usize = 1 << 20;
+
+impl WatchHub {
+    /// A hub without watchers.
+    pub fn new(core: &Core, runtime: u32) -> WatchHub {
+        let options = Options {
+            cluster_id: core.cluster_id,
+            member_id: core.member_id,
+            fragment_bytes: core.config.max_request_bytes + GRPC_OVERHEAD,
+            progress_interval_ms: core.config.watch_progress_interval.as_millis() as u64,
+            // Clients cannot know it: it tells watchers apart, nothing more.
+            seed: core.next_request_id().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(runtime),
+            ..Options::default()
+        };
+        WatchHub {
+            group: RefCell::new(WatcherGroup::new(options, core.store.revision())),
+            streams: RefCell::default(),
+            next_stream: Cell::new(1),
+            ready: RefCell::default(),
+            lagging: LocalSignal::default(),
+        }
+    }
+
+    /// Brings in what a run of entries changed.
+    pub fn notify(&self, core: &Core, events: &[Arc<EventBatch>]) {
+        {
+            let mut group = self.group.borrow_mut();
+            group.set_raft_term(core.raft.status.term.load(Ordering::Acquire));
+            for batch in events {
+                group.notify(batch, &*core.store);
+            }
+        }
+        self.wake_ready();
+    }
+
+    /// Wakes the streams that have something to send, and the catch-up loop if a watcher is behind.
+    fn wake_ready(&self) {
+        let mut ready = self.ready.borrow_mut();
+        self.group.borrow_mut().take_ready(&mut ready);
+        let mut streams = self.streams.borrow_mut();
+        for id in ready.drain(..) {
+            if let Some(waker) = streams.get_mut(&id).and_then(|s| s.waker.take()) {
+                waker.wake();
+            }
+        }
+        drop(streams);
+        if self.group.borrow().has_lagging() {
+            self.lagging.set();
+        }
+    }
+}
+
+struct WatchSource {
+    rt: Rc<Runtime>,
+    id: StreamId,
+}
+
+impl Source for WatchSource {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let hub = &self.rt.watch;
+        let mut out = BytesMut::new();
+        let taken = hub.group.borrow_mut().next_output(self.id, &mut out);
+        let mut streams = hub.streams.borrow_mut();
+        let Some(state) = streams.get_mut(&self.id) else {
+            return Poll::Ready(None);
+        };
+        if taken > 0 {
+            // There is room again: for requests, and for watchers that had to wait.
+            if let Some(room) = state.room.take() {
+                room.wake();
+            }
+            if hub.group.borrow().has_lagging() {
+                hub.lagging.set();
+            }
+            return Poll::Ready(Some(Ok(out.freeze())));
+        }
+        match state.end.take() {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(status)) => Poll::Ready(Some(Err(status))),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for WatchSource {
+    fn drop(&mut self) {
+        let hub = &self.rt.watch;
+        hub.group.borrow_mut().close_stream(self.id);
+        hub.streams.borrow_mut().remove(&self.id);
+        report(&self.rt);
+    }
+}
+
+/// Keeps the gauges and the apply thread informed of this runtime's watchers.
+fn report(rt: &Rc<Runtime>) {
+    let stats = rt.watch.group.borrow().stats();
+    rt.inbox()
+        .watching
+        .store(stats.watchers > 0, Ordering::SeqCst);
+    let core = &rt.core;
+    let now = [
+        stats.watchers as i64,
+        rt.watch.streams.borrow().len() as i64,
+        stats.behind as i64,
+    ];
+    let before = rt.watch_reported.replace(now);
+    for (gauge, (now, before)) in [&core.watchers, &core.watch_streams, &core.slow_watchers]
+        .into_iter()
+        .zip(now.into_iter().zip(before))
+    {
+        gauge.fetch_add(now - before, Ordering::Relaxed);
+    }
+}
+
+/// `Watch.Watch`
+pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream, has_leader: bool) -> Box<dyn Source> {
+    let hub = &rt.watch;
+    let id = hub.next_stream.get();
+    hub.next_stream.set(id + 1);
+    hub.streams.borrow_mut().insert(id, StreamState::default());
+    let source = WatchSource { rt: rt.clone(), id };
+    let rt = rt.clone();
+    tokio::task::spawn_local(async move {
+        let end = read(&rt, id, &mut messages, has_leader).await;
+        let mut streams = rt.watch.streams.borrow_mut();
+        if let Some(state) = streams.get_mut(&id) {
+            state.end = Some(end);
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        }
+    });
+    Box::new(source)
+}
+
+/// Waits while the stream holds as much output as it may: a client that only
+/// asks and never reads is not listened to.
+async fn room(rt: &Rc<Runtime>, id: StreamId) {
+    std::future::poll_fn(|cx| {
+        let hub = &rt.watch;
+        match hub.streams.borrow_mut().get_mut(&id) {
+            Some(state) if hub.group.borrow().is_full(id) => {
+                state.room = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+/// Takes the client's requests until it closes its side.
+async fn read(
+    rt: &Rc<Runtime>,
+    id: StreamId,
+    messages: &mut MessageStream,
+    has_leader: bool,
+) -> Result<(), Status> {
+    let mut stop = rt.core.stop.subscribe();
+    loop {
+        room(rt, id).await;
+        let message = tokio::select! {
+            message = messages.next() => message,
+            _ = stop.wait_for(|stop| *stop) => return Err(errors::STOPPED),
+            () = leader_lost(rt), if has_leader => return Err(errors::NO_LEADER),
+        };
+        let request: WatchRequest = match message {
+            None => return Ok(()),
+            Some(Err(status)) if status.code == Code::Canceled => {
+                return Err(errors::WATCH_CANCELED);
+            }
+            Some(Err(status)) => return Err(status),
+            Some(Ok(message)) => decode(message)?,
+        };
+        if !rt.watch.streams.borrow().contains_key(&id) {
+            return Ok(());
+        }
+        let store = &rt.core.store;
+        {
+            let mut group = rt.watch.group.borrow_mut();
+            group.set_raft_term(rt.core.raft.status.term.load(Ordering::Acquire));
+            match request.request_union {
+                Some(RequestUnion::CreateRequest(create)) => {
+                    // Announced before the revision is read: whatever is applied
+                    // from here on is sent to this runtime.
+                    rt.inbox().watching.store(true, Ordering::SeqCst);
+                    group.create(id, &create, store.revision(), store.compact_revision());
+                }
+                Some(RequestUnion::CancelRequest(cancel)) => {
+                    group.cancel(id, cancel.watch_id, store.revision())
+                }
+                Some(RequestUnion::ProgressRequest(_)) => {
+                    group.progress_request(id, store.revision())
+                }
+                None => {}
+            }
+        }
+        report(rt);
+        rt.watch.wake_ready();
+    }
+}
+
+/// Resolves when this member has known no leader for three election timeouts.
+async fn leader_lost(rt: &Rc<Runtime>) {
+    let limit = 3 * rt.core.config.election;
+    let step = rt.core.config.election / 2;
+    let mut without = Duration::ZERO;
+    while without < limit {
+        tokio::time::sleep(step).await;
+        without = if rt.core.leader() == 0 {
+            without + step
+        } else {
+            Duration::ZERO
+        };
+    }
+}
+
+/// Reads history for the watchers that are behind.
+pub async fn catch_up_loop(rt: Rc<Runtime>) {
+    let hub = &rt.watch;
+    loop {
+        hub.lagging.wait().await;
+        loop {
+            let more = hub
+                .group
+                .borrow_mut()
+                .catch_up(&*rt.core.store, CATCH_UP_BYTES);
+            hub.wake_ready();
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(error = %error, "failed to read the history of keys for watchers");
+                    tokio::time::sleep(CATCH_UP_PERIOD).await;
+                }
+            }
+            // Other tasks of this runtime get their turn between two rounds.
+            tokio::task::yield_now().await;
+        }
+        report(&rt);
+        // Who is behind now waits for its stream, which raises the signal again.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Sends progress notifications that are due.
+pub async fn progress_loop(rt: Rc<Runtime>) {
+    let period = (rt.core.config.watch_progress_interval / 10)
+        .clamp(PROGRESS_PERIOD, Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(period).await;
+        if rt.inbox().watching.load(Ordering::Relaxed) {
+            rt.watch.group.borrow_mut().tick_progress(rt.core.now_ms());
+            rt.watch.wake_ready();
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The machine itself.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use bolt::Batch;
+use lease::LeaseId;
+use membership::Payload;
+use mvcc::{Leases, Writer};
+use parking_lot::RwLockWriteGuard;
+use proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, LeaseGrantRequest,
+        LeaseGrantResponse, LeaseRevokeResponse, alarm_request::AlarmAction,
+        internal_raft_request::Op,
+    },
+    raftpb::{ConfState, Entry, EntryType},
+};
+use rustc_hash::FxHashMap;
+
+use super::{Command, Outcome};
+use crate::{
+    core::Core,
+    node::Queue,
+    quota,
+    runtime::{Delivery, Waiter, split_read_context},
+    status::{Code, Status, errors},
+};
+
+/// What the machine starts from.
+pub struct Seed {
+    /// Index and term of the last entry that the log will not deliver again.
+    pub applied: (u64, u64),
+    /// The database already holds the effects of entries up to here.
+    pub consistent_index: u64,
+    /// Membership as of `applied`.
+    pub cluster: membership::Cluster,
+    /// The v2 tree as of `applied`.
+    pub tree: membership::v2store::Tree,
+    /// Voters and learners as of `applied`.
+    pub conf_state: ConfState,
+    /// Index of the newest `.snap`.
+    pub snapshot_index: u64,
+}
+
+/// The state of the apply thread.
+pub struct Machine {
+    pub(super) core: Arc<Core>,
+    pub(super) cluster: membership::Cluster,
+    pub(super) tree: membership::v2store::Tree,
+    pub(super) conf_state: ConfState,
+    pub(super) applied: u64,
+    pub(super) term: u64,
+    consistent_index: u64,
+    pub(super) snapshot_index: u64,
+    pub(super) snapshot_running: bool,
+    leads: bool,
+    waiters: FxHashMap<u64, Waiter>,
+    deliveries: Vec<Vec<Delivery>>,
+    /// Reads whose index is not applied yet.
+    reads: Vec<(u64, bytes::Bytes)>,
+}
+
+/// The running thread.
+pub struct ApplyThread {
+    thread: JoinHandle<()>,
+    queue: Arc<Queue<Command>>,
+}
+
+impl ApplyThread {
+    /// Starts the thread.
+    pub fn start(core: Arc<Core>, seed: Seed) -> std::io::Result<ApplyThread> {
+        let queue = core.raft.apply.clone();
+        let runtimes = core.inboxes.len();
+        let mut machine = Machine {
+            core,
+            cluster: seed.cluster,
+            tree: seed.tree,
+            conf_state: seed.conf_state,
+            applied: seed.applied.0,
+            term: seed.applied.1,
+            consistent_index: seed.consistent_index,
+            snapshot_index: seed.snapshot_index,
+            snapshot_running: false,
+            leads: false,
+            waiters: FxHashMap::default(),
+            deliveries: (0..runtimes).map(|_| Vec::new()).collect(),
+            reads: Vec::new(),
+        };
+        let inner = queue.clone();
+        let thread = std::thread::Builder::new()
+            .name("apply".into())
+            .spawn(move || machine.run(&inner))?;
+        Ok(ApplyThread { thread, queue })
+    }
+
+    /// Applies what is queued and ends.
+    pub fn stop(self) {
+        self.queue.close();
+        // A panic of the thread was already reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+/// Waiters of proposals that never came back are dropped beyond this many.
+const WAITERS_MAX: usize = 100_000;
+
+impl Machine {
+    fn run(&mut self, queue: &Queue<Command>) {
+        let mut commands = VecDeque::new();
+        while queue.take_all(&mut commands) {
+            for command in commands.drain(..) {
+                match command {
+                    Command::Register(run) => {
+                        if self.waiters.len() > WAITERS_MAX {
+                            // Their calls have long timed out: a live one is always recent.
+                            self.waiters.clear();
+                        }
+                        self.waiters.extend(run);
+                    }
+                    Command::Committed(entries) => self.apply_run(entries),
+                    Command::Reads(reads) => self.reads.extend(reads),
+                    Command::Role { leads } => self.change_role(leads),
+                    Command::SnapshotSaved { index } => self.snapshot_saved(index),
+                }
+            }
+            self.answer_reads();
+            self.flush();
+            self.maybe_snapshot();
+        }
+    }
+
+    fn change_role(&mut self, leads: bool) {
+        if self.leads == leads {
+            return;
+        }
+        self.leads = leads;
+        if !leads {
+            self.core.sole_leader.store(false, Ordering::Release);
+            self.core.lessor.write().demote();
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        let applied = self.applied;
+        let deliveries = &mut self.deliveries;
+        self.reads.retain(|(index, context)| {
+            if *index > applied {
+                return true;
+            }
+            if let Some((runtime, seq)) = split_read_context(context)
+                && let Some(out) = deliveries.get_mut(runtime as usize)
+            {
+                out.push(Delivery::Read {
+                    seq,
+                    result: Ok(()),
+                });
+            }
+            false
+        });
+    }
+
+    fn flush(&mut self) {
+        for (inbox, out) in self.core.inboxes.iter().zip(&mut self.deliveries) {
+            if !out.is_empty() {
+                inbox.deliver(out.drain(..));
+            }
+        }
+    }
+
+    fn apply_run(&mut self, entries: Vec<Entry>) {
+        let core = self.core.clone();
+        let begin = Instant::now();
+        let count = entries.len();
+        let mut lessor = core.lessor.write();
+        let mut writer = core.store.write();
+        for entry in entries {
+            self.apply_entry(entry, &mut writer, &mut lessor);
+        }
+        let events = writer.publish();
+        drop(lessor);
+        self.core.applied.store(self.applied, Ordering::Release);
+        let applied = self.applied;
+        self.core.raft.drive(|node| node.applied_to(applied));
+        if !events.is_empty() {
+            for (inbox, out) in core.inboxes.iter().zip(&mut self.deliveries) {
+                if inbox.watching.load(Ordering::SeqCst) {
+                    // Ahead of the results, so that whoever sees its own write
+                    // acknowledged finds the event on its way.
+                    out.push(Delivery::Events(events.clone()));
+                }
+            }
+        }
+        let took = begin.elapsed();
+        if took > core.config.warning_apply_duration {
+            core.metrics.slow_apply.inc();
+            tracing::warn!(
+                took = ?took,
+                "expected-duration" = ?core.config.warning_apply_duration,
+                entries = count,
+                "apply request took too long"
+            );
+        }
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: Entry,
+        writer: &mut Writer<'_>,
+        lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+    ) {
+        if entry.index <= self.applied {
+            return;
+        }
+        let fresh = entry.index > self.consistent_index;
+        match EntryType::try_from(entry.r#type) {
+            Ok(EntryType::EntryNormal) => self.apply_normal(&entry, fresh, writer, lessor),
+            Ok(EntryType::EntryConfChange) => self.apply_conf_change(&entry, fresh, writer),
+            _ => {
+                // etcd never writes these; whoever did speaks another language.
+                tracing::error!(
+                    index = entry.index,
+                    kind = entry.r#type,
+                    "unknown entry type; entry is skipped"
+                );
+            }
+        }
+        self.applied = entry.index;
+        self.term = entry.term;
+        if fresh {
+            writer.set_consistent_index(entry.index, entry.term);
+        }
+    }
+
+    fn apply_normal(
+        &mut self,
+        entry: &Entry,
+        fresh: bool,
+        writer: &mut Writer<'_>,
+        lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+    ) {
+        let data = entry.data.clone().unwrap_or_default();
+        let request = match membership::decode_entry(&data) {
+            Ok(Payload::Empty) => {
+                self.first_entry_of_term(entry.term, lessor);
+                return;
+            }
+            Ok(Payload::V2(request)) => {
+                self.apply_v2(&request, fresh, writer);
+                self.answer(request.id, Ok(Outcome::Done));
+                return;
+            }
+            Ok(Payload::Internal(request)) => request,
+            Err(error) => {
+                // etcd panics here; skipping keeps the other members' verdict for a human.
+                self.core.fatal.report(
+                    "cannot decode a committed entry",
+                    &format!("index {}: {error}", entry.index),
+                );
+                return;
+            }
+        };
+        let id = match &request.header {
+            Some(header) if request.id == 0 => header.id,
+            _ => request.id,
+        };
+        let result = self.apply_request(request, fresh, writer, lessor);
+        self.answer(id, result);
+    }
+
+    /// The leader's empty entry is in: everything of earlier terms is applied.
+    fn first_entry_of_term(&mut self, term: u64, lessor: &mut RwLockWriteGuard<'_, lease::Lessor>) {
+        let current = self.core.raft.status.term.load(Ordering::Acquire);
+        if !self.core.raft.status.is_leader.load(Ordering::Acquire) || term != current {
+            return;
+        }
+        let extend = self.core.config.election.as_millis() as u64;
+        lessor.promote(self.core.now_ms(), extend);
+        let sole =
+            self.conf_state.voters == [self.core.member_id] && self.conf_state.learners.is_empty();
+        self.core.sole_leader.store(sole, Ordering::Release);
+    }
+
+    pub(super) fn answer(&mut self, id: u64, result: Result<Outcome, Status>) {
+        if let Some(waiter) = self.waiters.remove(&id)
+            && let Some(out) = self.deliveries.get_mut(waiter.runtime as usize)
+        {
+            out.push(Delivery::Applied(waiter, result));
+        }
+    }
+
+    fn apply_request(
+        &mut self,
+        request: InternalRaftRequest,
+        fresh: bool,
+        writer: &mut Writer<'_>,
+        lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+    ) -> Result<Outcome, Status> {
+        let Some(op) = request.op else {
+            return Err(Status::fixed(Code::Unknown, "etcdserver: unknown method"));
+        };
+        // Membership follows the log from the last `.snap` on, whatever the database holds.
+        match op {
+            Op::ClusterVersionSet(set) => return self.set_cluster_version(&set.ver, fresh, writer),
+            Op::ClusterMemberAttrSet(set) => return self.set_attributes(&set, fresh, writer),
+            Op::DowngradeInfoSet(set) => return self.set_downgrade(&set, fresh, writer),
+            _ if !fresh => return Ok(Outcome::Done),
+            _ => {}
+        }
+        let (no_space, corrupt) = {
+            let alarms = self.core.alarms.read();
+            (
+                alarms.is_active(AlarmType::Nospace),
+                alarms.is_active(AlarmType::Corrupt),
+            )
+        };
+        if corrupt && !matches!(op, Op::Alarm(_) | Op::LeaseCheckpoint(_)) {
+            return Err(errors::CORRUPT);
+        }
+        let now = self.core.now_ms();
+        match op {
+            Op::Put(put) => {
+                if no_space {
+                    return Err(errors::NO_SPACE);
+                }
+                self.core.metrics.puts.inc();
+                let fits = quota::available(&self.core, quota::put_cost(&put));
+                let response = writer.put(&put, &mut Book(lessor))?;
+                // The write stands either way: every member must do the same.
+                if fits {
+                    Ok(Outcome::Put(response))
+                } else {
+                    Err(errors::NO_SPACE)
+                }
+            }
+            Op::DeleteRange(delete) => {
+                self.core.metrics.deletes.inc();
+                Ok(Outcome::DeleteRange(
+                    writer.delete_range(&delete, &mut Book(lessor))?,
+                ))
+            }
+            Op::Txn(txn) => {
+                let cost = quota::txn_cost(&txn);
+                if no_space && cost > 0 {
+                    return Err(errors::NO_SPACE);
+                }
+                self.core.metrics.txns.inc();
+                let fits = quota::available(&self.core, cost);
+                let response = writer.txn(&txn, &mut Book(lessor))?;
+                if fits {
+                    Ok(Outcome::Txn(response))
+                } else {
+                    Err(errors::NO_SPACE)
+                }
+            }
+            Op::Compaction(compaction) => Ok(Outcome::Compaction(Some(
+                writer.compact(compaction.revision)?,
+            ))),
+            Op::LeaseGrant(grant) => {
+                if no_space {
+                    return Err(errors::NO_SPACE);
+                }
+                let fits = quota::available(&self.core, quota::LEASE_COST);
+                let response = self.grant(&grant, now, writer, lessor)?;
+                if fits {
+                    Ok(Outcome::LeaseGrant(response))
+                } else {
+                    Err(errors::NO_SPACE)
+                }
+            }
+            Op::LeaseRevoke(revoke) => {
+                let mut batch = Batch::default();
+                let keys = lessor.revoke(LeaseId(revoke.id), &mut batch)?;
+                writer.delete_keys(&keys);
+                writer.write(batch);
+                self.core.metrics.lease_revoked.inc();
+                Ok(Outcome::LeaseRevoke(LeaseRevokeResponse::default()))
+            }
+            Op::LeaseCheckpoint(request) => {
+                let mut batch = Batch::default();
+                for checkpoint in &request.checkpoints {
+                    // A lease revoked meanwhile is no longer there to be told.
+                    let id = LeaseId(checkpoint.id);
+                    let _ = lessor.checkpoint_apply(id, checkpoint.remaining_ttl, now, &mut batch);
+                }
+                writer.write(batch);
+                Ok(Outcome::Done)
+            }
+            Op::Alarm(request) => Ok(Outcome::Alarm(self.alarm(&request, writer))),
+            Op::DowngradeVersionTest(_) | Op::Range(_) => Ok(Outcome::Done),
+            _ => Err(Status::fixed(
+                Code::Unimplemented,
+                "auth is not implemented by this version of Pintle",
+            )),
+        }
+    }
+
+    fn grant(
+        &mut self,
+        request: &LeaseGrantRequest,
+        now: u64,
+        writer: &mut Writer<'_>,
+        lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+    ) -> Result<LeaseGrantResponse, Status> {
+        let mut batch = Batch::default();
+        let ttl = lessor.grant(LeaseId(request.id), request.ttl, now, &mut batch)?;
+        writer.write(batch);
+        self.core.metrics.lease_granted.inc();
+        Ok(LeaseGrantResponse {
+            header: None,
+            id: request.id,
+            ttl,
+            error: String::new(),
+        })
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest, writer: &mut Writer<'_>) -> AlarmResponse {
+        let mut alarms = self.core.alarms.write();
+        let mut batch = Batch::default();
+        let changed = proto::etcdserverpb::AlarmMember {
+            member_id: request.member_id,
+            alarm: request.alarm,
+        };
+        let listed = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => alarms.of_kind(request.alarm),
+            Ok(AlarmAction::Activate) if request.alarm == AlarmType::None as i32 => Vec::new(),
+            Ok(AlarmAction::Activate) => {
+                if alarms.activate(request.member_id, request.alarm, &mut batch) {
+                    tracing::warn!(
+                        alarm = AlarmType::try_from(request.alarm)
+                            .unwrap_or_default()
+                            .as_str_name(),
+                        "from-member" = format!("{:x}", request.member_id),
+                        "alarm raised"
+                    );
+                }
+                vec![changed]
+            }
+            Ok(AlarmAction::Deactivate) => {
+                if alarms.deactivate(request.member_id, request.alarm, &mut batch) {
+                    tracing::warn!(
+                        alarm = AlarmType::try_from(request.alarm)
+                            .unwrap_or_default()
+                            .as_str_name(),
+                        "from-member" = format!("{:x}", request.member_id),
+                        "alarm disarmed"
+                    );
+                    vec![changed]
+                } else {
+                    Vec::new()
+                }
+            }
+            Err(_) => Vec::new(),
+        };
+        writer.write(batch);
+        AlarmResponse {
+            header: None,
+            alarms: listed,
+        }
+    }
+}
+
+/// The lessor as the store sees it.
+struct Book<'a, 'b>(&'a mut RwLockWriteGuard<'b, lease::Lessor>);
+
+impl Leases for Book<'_, '_> {
+    fn exists(&self, id: i64) -> bool {
+        self.0.exists(LeaseId(id))
+    }
+    fn attach(&mut self, id: i64, key: &bytes::Bytes) {
+        // The store asked for the lease before it wrote the key.
+        let _ = self.0.attach(LeaseId(id), key);
+    }
+    fn detach(&mut self, _: i64, key: &[u8]) {
+        self.0.detach(key);
+    }
+}

@@ -1,0 +1,59 @@
+//! The apply machine: one thread that turns committed entries into state, in
+//! log order. It alone changes keys, leases, alarms and membership. A run of
+//! entries is applied under one write lock and published at once; then every
+//! waiting call gets its result, with one wake-up per runtime.
+//!
+//! An entry whose index the database already holds (consistent_index) must not
+//! touch the v3 state again; membership and the v2 tree still follow it, since
+//! those are rebuilt from the last `.snap`.
+
+mod cluster;
+mod machine;
+mod snapshot;
+
+pub use machine::{ApplyThread, Machine, Seed};
+
+use proto::{etcdserverpb as pb, raftpb::Entry};
+
+use crate::runtime::Waiter;
+
+/// What the apply thread is asked to do.
+pub enum Command {
+    /// The results of these request ids are awaited there.
+    Register(Vec<(u64, Waiter)>),
+    /// Committed entries, in index order, each exactly once.
+    Committed(Vec<Entry>),
+    /// Read requests that may be answered once their index is applied.
+    Reads(Vec<(u64, bytes::Bytes)>),
+    /// This member began or ceased to lead.
+    Role {
+        /// True if it leads now.
+        leads: bool,
+    },
+    /// A snapshot taken earlier is on disk and recorded in the log.
+    SnapshotSaved {
+        /// Its index.
+        index: u64,
+    },
+}
+
+/// The result of an applied operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Put, header holding only the revision.
+    Put(pb::PutResponse),
+    /// DeleteRange, likewise.
+    DeleteRange(pb::DeleteRangeResponse),
+    /// Txn, likewise.
+    Txn(pb::TxnResponse),
+    /// Compaction; a ticket when there is something to wait for.
+    Compaction(Option<mvcc::CompactionTicket>),
+    /// LeaseGrant without header.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// LeaseRevoke without header.
+    LeaseRevoke(pb::LeaseRevokeResponse),
+    /// Alarm without header.
+    Alarm(pb::AlarmResponse),
+    /// Applied; there is nothing to tell.
+    Done,
+}

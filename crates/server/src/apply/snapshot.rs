@@ -1,0 +1,88 @@
+//! Raft snapshots: once enough entries have been applied since the last one, the
+//! membership as of exactly this index goes into a `.snap` file, the log records
+//! it, and what it covers may be purged. The database is committed first, so
+//! that it is never behind the file that says where the log begins.
+
+use proto::{
+    raftpb::{Snapshot, SnapshotMetadata},
+    walpb,
+};
+use wal::snap::Snapshotter;
+
+use super::{Command, Machine};
+use crate::node::LogCommand;
+
+impl Machine {
+    /// Starts a snapshot if one is due and none is under way.
+    pub(super) fn maybe_snapshot(&mut self) {
+        if self.snapshot_running
+            || self.applied - self.snapshot_index <= self.core.config.snapshot_count
+        {
+            return;
+        }
+        let snapshot = Snapshot {
+            data: Some(self.tree.to_json().into()),
+            metadata: SnapshotMetadata {
+                conf_state: self.conf_state.clone(),
+                index: self.applied,
+                term: self.term,
+            },
+        };
+        tracing::info!(
+            "local-member-id" = format!("{:x}", self.core.member_id),
+            "local-member-applied-index" = self.applied,
+            "local-member-snapshot-index" = self.snapshot_index,
+            "local-member-snapshot-count" = self.core.config.snapshot_count,
+            "triggering snapshot"
+        );
+        self.snapshot_running = true;
+        let core = self.core.clone();
+        let started = std::thread::Builder::new()
+            .name("snapshot".into())
+            .spawn(move || {
+                let begin = std::time::Instant::now();
+                let index = snapshot.metadata.index;
+                if let Err(error) = core.backend.commit_now() {
+                    core.fatal
+                        .report("failed to commit to the database", &error);
+                    return;
+                }
+                if let Err(error) = Snapshotter::new(&core.config.snap_dir()).save(&snapshot) {
+                    core.fatal.report("failed to save a snapshot", &error);
+                    return;
+                }
+                core.metrics
+                    .snap_save_seconds
+                    .observe(begin.elapsed().as_secs_f64());
+                let record = walpb::Snapshot {
+                    index,
+                    term: snapshot.metadata.term,
+                    conf_state: Some(snapshot.metadata.conf_state.clone()),
+                };
+                let apply = core.raft.apply.clone();
+                core.raft.log.push(LogCommand::Snapshot {
+                    record,
+                    release_to: index,
+                    done: Box::new(move || apply.push(Command::SnapshotSaved { index })),
+                });
+            });
+        if let Err(error) = started {
+            // The next run of entries tries again.
+            self.snapshot_running = false;
+            tracing::warn!(error = %error, "failed to start a snapshot");
+        }
+    }
+
+    /// The snapshot at `index` is on disk: raft may forget what lies well before it.
+    pub(super) fn snapshot_saved(&mut self, index: u64) {
+        self.snapshot_running = false;
+        self.snapshot_index = index;
+        tracing::info!("snapshot-index" = index, "saved snapshot");
+        let keep = self.core.config.snapshot_catchup_entries;
+        let compact = index.saturating_sub(keep);
+        if compact > 0 {
+            self.core.raft.drive(|node| node.compact_log(compact));
+            tracing::info!("compact-index" = compact, "compacted Raft logs");
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! From a data directory to the parts of a running member: what is there is
+//! read, checked and finished (an interrupted snapshot install, a torn log
+//! tail); what is not there is created. Nothing is started here, and nothing
+//! that cannot be understood is overwritten.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool, atomic::AtomicI64, atomic::AtomicU64},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use membership::{Cluster, v2store::Tree};
+use mvcc::backend::{Backend, BackendOptions};
+use parking_lot::RwLock;
+use prost::Message as _;
+use proto::{
+    etcdserverpb::Metadata,
+    raftpb::{ConfState, Entry, HardState, Snapshot},
+    walpb,
+};
+use wal::snap::Snapshotter;
+
+use crate::{
+    alarms::Alarms,
+    apply::Seed,
+    config::Config,
+    core::Core,
+    fatal::Fatal,
+    metrics::Metrics,
+    node::{Queue, Raft, RaftStatus},
+    runtime::Inbox,
+};
+
+/// Why a member could not start. One text: what is wrong, where, what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+impl Error {
+    /// An error from its text.
+    pub fn new(text: impl Into<String>) -> Error {
+        Error(text.into())
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error(error.to_string())
+    }
+}
+
+/// Adds where it happened.
+trait At<T> {
+    fn at(self, what: &str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T, E: std::fmt::Display> At<T> for Result<T, E> {
+    fn at(self, what: &str, path: &Path) -> Result<T, Error> {
+        self.map_err(|error| Error(format!("{what} {}: {error}", path.display())))
+    }
+}
+
+/// The parts of a member, not yet running.
+pub struct Booted {
+    wal: wal::Wal,
+    node: consensus::Node,
+    seed: Seed,
+    backend: Arc<Backend>,
+    store: Arc<mvcc::Store>,
+    lessor: lease::Lessor,
+    alarms: Alarms,
+    cluster_id: u64,
+    member_id: u64,
+    hard_state: HardState,
+    metrics: Arc<Metrics>,
+}
+
+/// What the threads are started with.
+pub struct Parts {
+    /// Shared by all.
+    pub core: Arc<Core>,
+    /// For the log writer.
+    pub wal: wal::Wal,
+    /// For the apply thread.
+    pub seed: Seed,
+}
+
+impl Booted {
+    /// Puts the parts together for `runtimes` serving threads.
+    pub fn into_core(self, config: Config, runtimes: usize, fatal: Fatal) -> Parts {
+        let raft = Raft::new(
+            self.node,
+            Arc::new(Queue::default()),
+            Arc::new(Queue::default()),
+        );
+        raft.status.publish(&self.hard_state);
+        let core = Core {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            store: self.store,
+            backend: self.backend,
+            lessor: RwLock::new(self.lessor),
+            cluster: ArcSwap::from_pointee(self.seed.cluster.clone()),
+            alarms: RwLock::new(self.alarms),
+            raft: Arc::new(raft),
+            inboxes: (0..runtimes).map(|_| Arc::new(Inbox::default())).collect(),
+            applied: AtomicU64::new(self.seed.applied.0),
+            sole_leader: AtomicBool::new(false),
+            watchers: AtomicI64::new(0),
+            watch_streams: AtomicI64::new(0),
+            slow_watchers: AtomicI64::new(0),
+            connections: AtomicI64::new(0),
+            ids: membership::RequestIds::new(self.member_id, unix_ms()),
+            metrics: self.metrics,
+            stop: tokio::sync::watch::Sender::new(false),
+            fatal,
+            started: Instant::now(),
+            config,
+        };
+        Parts {
+            core: Arc::new(core),
+            wal: self.wal,
+            seed: self.seed,
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}
+
+impl RaftStatus {
+    fn publish(&self, state: &HardState) {
+        use std::sync::atomic::Ordering::Release;
+        self.term.store(state.term, Release);
+        self.commit.store(state.commit, Release);
+    }
+}
+
+/// Creates a directory with mode 0700, or checks that an existing one can be written.
+fn ensure_dir(dir: &Path) -> Result<(), Error> {
+    match fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(dir)
+    {
+        Ok(()) => {}
+        Err(error) => {
+            return Err(Error(format!(
+                "cannot create the directory {}: {error}",
+                dir.display()
+            )));
+        }
+    }
+    let mode = fs::metadata(dir)
+        .at("cannot read", dir)?
+        .permissions()
+        .mode()
+        & 0o777;
+    if mode != 0o700 {
+        tracing::warn!(
+            dir = %dir.display(),
+            permission = format!("{mode:o}"),
+            "directory exists, but without the recommended permission 0700"
+        );
+    }
+    let probe = dir.join(".touch");
+    fs::File::create(&probe)
+        .and_then(|mut file| file.write_all(b""))
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|error| {
+            Error(format!(
+                "cannot write to the directory {}: {error}",
+                dir.display()
+            ))
+        })
+}
+
+/// What lies in the data directory besides `member` is not ours to judge, with one exception.
+fn check_data_dir(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).at("cannot list", dir)? {
+        let name = entry.at("cannot list", dir)?.file_name();
+        match name.to_str() {
+            Some("member" | "fixtures") => {}
+            Some("proxy") => {
+                return Err(Error(format!(
+                    "{}: holds the data of a v2 proxy; start with another --data-dir",
+                    dir.display()
+                )));
+            }
+            _ => tracing::warn!(
+                filename = name.to_string_lossy().as_ref(),
+                "data-dir" = %dir.display(),
+                "found invalid file under data directory"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Opens or creates the member.
+pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
+    ensure_dir(&config.data_dir)?;
+    check_data_dir(&config.data_dir)?;
+    let snap_dir = config.snap_dir();
+    ensure_dir(&snap_dir)?;
+    let wal_dir = config.wal_path();
+    if let Some(parent) = wal_dir.parent() {
+        ensure_dir(parent)?;
+    }
+    let snapshotter = Snapshotter::new(&snap_dir);
+    snapshotter
+        .remove_leftovers()
+        .at("cannot tidy", &snap_dir)?;
+    let db_path = snap_dir.join("db");
+    let log = if wal::Wal::exists(&wal_dir) {
+        open_log(config, &wal_dir, &snapshotter, &db_path)?
+    } else {
+        create_log(config, &wal_dir, &db_path)?
+    };
+    assemble(config, fatal, log, &db_path)
+}
+
+/// What the log and the newest snapshot say.
+struct Log {
+    wal: wal::Wal,
+    cluster_id: u64,
+    member_id: u64,
+    snapshot: Option<Snapshot>,
+    hard_state: HardState,
+    entries: Vec<Entry>,
+    /// The database file was there before.
+    db_existed: bool,
+}
+
+impl Log {
+    fn snapshot_position(&self) -> (u64, u64) {
+        self.snapshot
+            .as_ref()
+            .map_or((0, 0), |s| (s.metadata.index, s.metadata.term))
+    }
+}
+
+fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error> {
+    if config.join_existing {
+        return Err(Error::new(
+            "--initial-cluster-state=existing: joining a running cluster is not built into this version of Pintle",
+        ));
+    }
+    if db_path.exists() && fs::metadata(db_path).at("cannot read", db_path)?.len() > 0 {
+        tracing::warn!(path = %db_path.display(), "a database file without a write-ahead log is taken over as it is");
+    }
+    let cluster = Cluster::from_initial(&config.initial_cluster_token, &config.initial_cluster)
+        .map_err(|error| {
+            Error(format!(
+                "--initial-cluster {:?}: {error}",
+                config.initial_cluster
+            ))
+        })?;
+    if cluster.members().count() > 1 {
+        return Err(Error::new(
+            "--initial-cluster names several members: clusters of more than one member are not built into this version of Pintle",
+        ));
+    }
+    let Some(own) = cluster
+        .members()
+        .find(|m| m.name == config.name)
+        .map(|m| m.id.0)
+    else {
+        return Err(Error(format!(
+            "couldn't find local name \"{}\" in the initial cluster configuration",
+            config.name
+        )));
+    };
+    let advertised: Vec<&str> = config.advertise_peer.iter().map(String::as_str).collect();
+    if let Some(member) = cluster.members().next()
+        && member.peer_urls.iter().map(String::as_str).ne(advertised)
+    {
+        return Err(Error(format!(
+            "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
+            member
+                .peer_urls
+                .iter()
+                .map(|u| format!("{}={u}", config.name))
+                .collect::<Vec<_>>()
+                .join(","),
+            config.advertise_peer.join(",")
+        )));
+    }
+    let metadata = Metadata {
+        node_id: own,
+        cluster_id: cluster.id().0,
+    }
+    .encode_to_vec();
+    let mut wal = wal::Wal::create(dir, &metadata, wal::Options::default())
+        .at("cannot create the write-ahead log", dir)?;
+    // The first members enter as if they had been agreed on in term 1.
+    let entries = membership::conf_change::bootstrap_entries(&cluster);
+    let hard_state = HardState {
+        term: 1,
+        vote: 0,
+        commit: entries.len() as u64,
+    };
+    wal.append(&entries, Some(&hard_state))
+        .at("cannot write the write-ahead log", dir)?;
+    wal.sync().at("cannot write the write-ahead log", dir)?;
+    tracing::info!(
+        "local-member-id" = format!("{own:x}"),
+        "cluster-id" = format!("{:x}", cluster.id().0),
+        "starting local member"
+    );
+    Ok(Log {
+        wal,
+        cluster_id: cluster.id().0,
+        member_id: own,
+        snapshot: None,
+        hard_state,
+        entries,
+        db_existed: false,
+    })
+}
+
+fn open_log(
+    config: &Config,
+    dir: &Path,
+    snapshotter: &Snapshotter,
+    db_path: &Path,
+) -> Result<Log, Error> {
+    ensure_dir(dir)?;
+    let valid = wal::valid_snapshots(dir).at("cannot read the write-ahead log", dir)?;
+    let loaded = snapshotter
+        .load(&valid)
+        .at("cannot read the snapshots in", &config.snap_dir())?;
+    for aside in &loaded.set_aside {
+        tracing::warn!(path = %aside.path.display(), error = %aside.reason, "renamed a broken snapshot file");
+    }
+    let snapshot = loaded.snapshot;
+    let at = snapshot
+        .as_ref()
+        .map_or_else(walpb::Snapshot::default, |s| walpb::Snapshot {
+            index: s.metadata.index,
+            term: s.metadata.term,
+            conf_state: Some(s.metadata.conf_state.clone()),
+        });
+    let opened = wal::Wal::open(dir, at, wal::Options::default())
+        .at("cannot read the write-ahead log", dir)?;
+    if let Some(repair) = &opened.repaired {
+        tracing::warn!(path = %repair.path.display(), offset = repair.offset, "repaired a torn tail of the write-ahead log");
+    }
+    let metadata = Metadata::decode(opened.metadata.clone())
+        .at("the write-ahead log has unreadable metadata in", dir)?;
+    if let Some(snapshot) = &snapshot {
+        tracing::info!(
+            index = snapshot.metadata.index,
+            term = snapshot.metadata.term,
+            "recovered v2 store from snapshot"
+        );
+        finish_install(snapshot.metadata.index, snapshotter, db_path)?;
+    }
+    let first = snapshot.as_ref().map_or(0, |s| s.metadata.index);
+    let last = opened.entries.last().map_or(first, |e| e.index);
+    if opened.state.commit > last || opened.state.commit < first {
+        return Err(Error(format!(
+            "{}: the log says that entry {} is committed, but holds entries {} to {last} only; restore this member from a \
+             backup, or remove it from the cluster and add it anew",
+            dir.display(),
+            opened.state.commit,
+            first + 1
+        )));
+    }
+    tracing::info!(
+        "cluster-id" = format!("{:x}", metadata.cluster_id),
+        "local-member-id" = format!("{:x}", metadata.node_id),
+        "commit-index" = opened.state.commit,
+        "restarting local member"
+    );
+    Ok(Log {
+        wal: opened.wal,
+        cluster_id: metadata.cluster_id,
+        member_id: metadata.node_id,
+        snapshot,
+        hard_state: opened.state,
+        entries: opened.entries,
+        db_existed: db_path.exists(),
+    })
+}
+
+/// A snapshot that was received but not yet put in place is put in place now.
+fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Result<(), Error> {
+    let held = if db_path.exists() {
+        let db = bolt::Db::open(
+            db_path,
+            bolt::Options {
+                read_only: true,
+                ..bolt::Options::default()
+            },
+        )
+        .at("cannot open the database", db_path)?;
+        mvcc::backend::consistent_index(&db.begin_read())
+            .at("cannot read the database", db_path)?
+            .0
+    } else {
+        0
+    };
+    if held >= index {
+        return Ok(());
+    }
+    let received: PathBuf = snapshotter.db_path(index);
+    if !received.exists() {
+        return Err(Error(format!(
+            "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing; restore this \
+             member from a backup, or remove it from the cluster and add it anew",
+            db_path.display(),
+            received.display()
+        )));
+    }
+    fs::rename(&received, db_path).at("cannot put the received database in place of", db_path)?;
+    tracing::info!(path = %received.display(), "put the received database in place");
+    Ok(())
+}
+
+fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {
+    let begin = Instant::now();
+    let db = bolt::Db::open(
+        db_path,
+        bolt::Options {
+            warn: Some(Arc::new(|text: &str| tracing::warn!("{text}"))),
+            ..bolt::Options::default()
+        },
+    )
+    .at("cannot open the database", db_path)?;
+    tracing::info!(path = %db_path.display(), took = ?begin.elapsed(), "opened backend db");
+    let on_error = {
+        let fatal = fatal.clone();
+        Box::new(move |error: &bolt::Error| fatal.report("failed to commit to the database", error))
+    };
+    let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
+    let on_commit = {
+        let metrics = metrics.clone();
+        Box::new(move |took: std::time::Duration| {
+            metrics
+                .backend_commit_duration_seconds
+                .observe(took.as_secs_f64());
+        })
+    };
+    let backend = Backend::open(
+        db,
+        BackendOptions {
+            batch_interval: config.backend_batch_interval,
+            batch_limit: config.backend_batch_limit,
+            on_error,
+            on_commit,
+            ..BackendOptions::default()
+        },
+    )
+    .at("cannot open the database", db_path)?;
+    defragment_at_boot(config, &backend, db_path)?;
+
+    let (consistent_index, _) = backend.consistent_index();
+    let (snapshot_index, snapshot_term) = log.snapshot_position();
+    if log.db_existed && consistent_index != 0 && consistent_index < snapshot_index {
+        return Err(Error(format!(
+            "{}: holds entries up to {consistent_index}, but the log starts at snapshot {snapshot_index}; restore this member \
+             from a backup, or remove it from the cluster and add it anew",
+            db_path.display()
+        )));
+    }
+
+    let view = backend.db().begin_read();
+    let v3 = membership::v3store::read(&view).at("cannot read the membership in", db_path)?;
+    let tree = match &log.snapshot {
+        Some(snapshot) => {
+            let json = snapshot.data.clone().unwrap_or_default();
+            Tree::parse(&json).map_err(|error| {
+                Error(format!(
+                    "the snapshot at index {snapshot_index} holds an unreadable v2 tree: {error}"
+                ))
+            })?
+        }
+        None => Tree::new(),
+    };
+    let cluster = Cluster::recover(log.cluster_id.into(), &tree)
+        .map_err(|error| Error(format!("the snapshot at index {snapshot_index}: {error}")))?;
+    check_version(&cluster, &v3)?;
+    if cluster.version().is_some() && !log.db_existed {
+        return Err(Error(format!(
+            "database file ({}) of the backend is missing; restore this member from a backup",
+            db_path.display()
+        )));
+    }
+    let alarms =
+        Alarms::recover(&view).map_err(|error| Error(format!("{}: {error}", db_path.display())))?;
+
+    let mut attached: Vec<(Bytes, i64)> = Vec::new();
+    let store = mvcc::Store::open(
+        backend.clone(),
+        mvcc::StoreOptions {
+            compaction_batch_limit: config.compaction_batch_limit,
+            compaction_sleep: config.compaction_sleep_interval,
+            ..mvcc::StoreOptions::default()
+        },
+        &mut |key, lease| attached.push((key, lease)),
+    )
+    .at("cannot restore the keys of", db_path)?;
+    tracing::info!("current-rev" = store.revision(), "kvstore restored");
+    let min_ttl = (3 * config.election.as_millis()).div_ceil(2 * 1000) as i64;
+    let lease_options = lease::Options {
+        min_ttl_secs: min_ttl,
+        checkpoint: config.lease_checkpoint,
+        checkpoint_persist: config.lease_checkpoint_persist,
+    };
+    let mut lessor =
+        lease::Lessor::recover(lease_options, &view).at("cannot restore the leases of", db_path)?;
+    for (key, id) in attached {
+        if lessor.attach(lease::LeaseId(id), &key).is_err() {
+            tracing::error!(
+                "lease-id" = format!("{id:016x}"),
+                "failed to attach a lease to a key: there is no such lease"
+            );
+        }
+    }
+    drop(view);
+    initialise_auth(&backend)?;
+
+    let conf_state = log
+        .snapshot
+        .as_ref()
+        .map_or_else(ConfState::default, |s| s.metadata.conf_state.clone());
+    let node = consensus::Node::new(
+        consensus::Config {
+            id: log.member_id,
+            election_ticks: config.election_ticks(),
+            heartbeat_ticks: 1,
+            pre_vote: config.pre_vote,
+            ..consensus::Config::default()
+        },
+        consensus::Initial {
+            hard_state: log.hard_state.clone(),
+            conf_state: conf_state.clone(),
+            snapshot: (snapshot_index, snapshot_term),
+            entries: log.entries,
+            applied: snapshot_index,
+        },
+    )
+    .map_err(|error| Error(format!("cannot start consensus: {error}")))?;
+
+    Ok(Booted {
+        wal: log.wal,
+        node,
+        seed: Seed {
+            applied: (snapshot_index, snapshot_term),
+            consistent_index,
+            cluster,
+            tree,
+            conf_state,
+            snapshot_index,
+        },
+        backend,
+        store,
+        lessor,
+        alarms,
+        cluster_id: log.cluster_id,
+        member_id: log.member_id,
+        hard_state: log.hard_state,
+        metrics,
+    })
+}
+
+fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Result<(), Error> {
+    let own = crate::version::own();
+    for version in cluster
+        .version()
+        .into_iter()
+        .chain(v3.cluster_version.as_ref())
+    {
+        if (version.major, version.minor) > (own.major, own.minor) {
+            return Err(Error(format!(
+                "the data directory belongs to a cluster of version {version}, which is newer than {own}; downgrade the cluster \
+                 first, or start a newer server"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn defragment_at_boot(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
+    let threshold = config.bootstrap_defrag_threshold_mb * (1 << 20);
+    let free = backend.size().saturating_sub(backend.size_in_use());
+    if threshold == 0 || free < threshold {
+        return Ok(());
+    }
+    tracing::info!("freeable-bytes" = free, "starting defragment");
+    backend.defrag().at("cannot defragment", path)?;
+    tracing::info!("finished defragment");
+    Ok(())
+}
+
+/// Every etcd writes the auth revision at its first start, with auth never used.
+fn initialise_auth(backend: &Backend) -> Result<(), Error> {
+    let read = backend
+        .read("auth", b"authRevision")
+        .map_err(|error| Error(error.to_string()))?;
+    if read.is_none() {
+        let mut batch = bolt::Batch::default();
+        batch.put(
+            "auth",
+            Bytes::from_static(b"authRevision"),
+            1u64.to_be_bytes().to_vec(),
+        );
+        backend.write(batch);
+    }
+    match backend
+        .read("auth", b"authEnabled")
+        .map_err(|error| Error(error.to_string()))?
+        .as_deref()
+    {
+        Some([1]) => Err(Error::new(
+            "this data directory has authentication switched on, which this version of Pintle does not check; stay with etcd",
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,229 @@
+//! The table of flags. One row feeds the parser, `--help`, the environment
+//! variable (`ETCD_` and the name in capitals) and the key of the YAML file.
+
+/// What a flag's value must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; alone it means true.
+    Bool,
+    /// A whole number that fits `i64`.
+    Int,
+    /// A whole number from 0.
+    Uint,
+    /// Milliseconds.
+    Millis,
+    /// Go's duration syntax, `1m30s`; nanoseconds in the YAML file.
+    Duration,
+    /// Text.
+    Text,
+    /// Comma-separated URLs.
+    Urls,
+}
+
+/// One flag.
+#[derive(Debug)]
+pub struct Flag {
+    /// Name without dashes; also the YAML key.
+    pub name: &'static str,
+    /// Value syntax.
+    pub kind: Kind,
+    /// Default, in the flag's own syntax.
+    pub default: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+}
+
+/// A headed group of flags, in the order of `--help`.
+pub struct Group {
+    /// Heading.
+    pub title: &'static str,
+    /// Its flags.
+    pub flags: &'static [Flag],
+}
+
+macro_rules! group {
+    ($title:literal; $($name:literal $kind:ident $default:literal $help:literal;)*) => {
+        Group {
+            title: $title,
+            flags: &[$(Flag { name: $name, kind: Kind::$kind, default: $default, help: $help },)*],
+        }
+    };
+}
+
+/// Every flag that does something.
+pub const FLAGS: &[Group] = &[
+    group! { "Member";
+        "name" Text "default" "Human-readable name for this member.";
+        "data-dir" Text "" "Path to the data directory (default ${name}.etcd).";
+        "wal-dir" Text "" "Path to a dedicated wal directory.";
+        "snapshot-count" Uint "100000" "Number of committed transactions to trigger a snapshot to disk.";
+        "heartbeat-interval" Millis "100" "Time (in milliseconds) of a heartbeat interval.";
+        "election-timeout" Millis "1000" "Time (in milliseconds) for an election to timeout.";
+        "initial-election-tick-advance" Bool "true" "Whether to fast-forward initial election ticks on boot for faster election.";
+        "listen-peer-urls" Urls "http://localhost:2380" "List of URLs to listen on for peer traffic.";
+        "listen-client-urls" Urls "http://localhost:2379" "List of URLs to listen on for client grpc traffic and http as long as --listen-client-http-urls is not specified.";
+        "listen-client-http-urls" Urls "" "List of URLs to listen on for http only client traffic.";
+        "max-snapshots" Uint "5" "Maximum number of snapshot files to retain (0 is unlimited).";
+        "max-wals" Uint "5" "Maximum number of wal files to retain (0 is unlimited).";
+        "quota-backend-bytes" Int "0" "Raise alarms when the database exceeds this size, bytes (0 means 2 GiB, negative disables).";
+        "backend-bbolt-freelist-type" Text "map" "Accepted for compatibility: array or map.";
+        "backend-batch-interval" Duration "0s" "Maximum time before the database is committed (0 means 100ms).";
+        "backend-batch-limit" Int "0" "Maximum operations before the database is committed (0 means 10000).";
+        "max-txn-ops" Uint "128" "Maximum number of operations permitted in a transaction.";
+        "max-request-bytes" Uint "1572864" "Maximum client request size in bytes the server will accept.";
+        "max-concurrent-streams" Uint "4294967295" "Maximum concurrent streams that each client can open at a time.";
+        "grpc-keepalive-interval" Duration "2h0m0s" "Frequency of server-to-client pings to check if a connection is alive (0 to disable).";
+        "grpc-keepalive-timeout" Duration "20s" "Additional time to wait before closing a non-responsive connection (0 to disable).";
+        "socket-reuse-port" Bool "false" "Set the socket option SO_REUSEPORT on listeners.";
+        "socket-reuse-address" Bool "false" "Set the socket option SO_REUSEADDR on listeners.";
+    },
+    group! { "Clustering";
+        "initial-advertise-peer-urls" Urls "http://localhost:2380" "List of this member's peer URLs to advertise to the rest of the cluster.";
+        "initial-cluster" Text "" "Initial cluster configuration for bootstrapping (default ${name}=http://localhost:2380).";
+        "initial-cluster-state" Text "new" "Initial cluster state: new or existing.";
+        "initial-cluster-token" Text "etcd-cluster" "Initial cluster token for the cluster during bootstrap.";
+        "advertise-client-urls" Urls "http://localhost:2379" "List of this member's client URLs to advertise to the public.";
+        "pre-vote" Bool "true" "Run an additional raft election phase before a member disturbs a leader.";
+        "strict-reconfig-check" Bool "true" "Reject reconfiguration requests that would cause quorum loss.";
+        "auto-compaction-retention" Text "0" "Auto compaction retention length; 0 means disable auto compaction.";
+        "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
+    },
+    group! { "Serving";
+        "enable-grpc-gateway" Bool "true" "Enable the JSON gateway.";
+        "cors" Text "*" "Comma-separated whitelist of origins for CORS, or cross-origin resource sharing (empty or * means allow all).";
+        "host-whitelist" Text "*" "Acceptable hostnames from HTTP client requests, if server is not secure (empty or * means allow all).";
+        "metrics" Text "basic" "Set level of detail for exported metrics: basic, or extensive for server side grpc histograms.";
+        "listen-metrics-urls" Urls "" "List of additional URLs to listen on for /metrics and the health endpoints.";
+        "runtimes" Uint "0" "Serving threads, Pintle's own (0 is one per core).";
+    },
+    group! { "Logging";
+        "logger" Text "zap" "Accepted for compatibility: zap.";
+        "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, or file paths.";
+        "log-level" Text "info" "Log level: debug, info, warn, error, panic, or fatal.";
+        "log-format" Text "" "Log format: json or console (default: console on a terminal, json elsewhere).";
+    },
+    group! { "Experimental";
+        "experimental-compaction-batch-limit" Int "0" "Maximum revisions deleted in one compaction batch (0 means 1000).";
+        "experimental-compaction-sleep-interval" Duration "0s" "Pause between compaction batches (0 means 10ms).";
+        "experimental-watch-progress-notify-interval" Duration "10m0s" "Duration of periodic watch progress notifications.";
+        "experimental-warning-apply-duration" Duration "100ms" "Time duration after which a warning is generated if a request takes longer to apply.";
+        "experimental-enable-lease-checkpoint" Bool "false" "Enable leader to send regular checkpoints to other members to prevent reset of remaining TTL on leader change.";
+        "experimental-enable-lease-checkpoint-persist" Bool "false" "Enable persisting remaining TTL to prevent indefinite auto-renewal of long lived leases.";
+        "experimental-snapshot-catchup-entries" Uint "5000" "Number of entries kept in the in-memory raft log after a snapshot.";
+        "experimental-bootstrap-defrag-threshold-megabytes" Uint "0" "Run a defrag during server bootstrap if that many megabytes would be freed (0 to disable).";
+        "experimental-initial-corrupt-check" Bool "false" "Check data corruption against the other members before serving (a lone member has none).";
+        "experimental-corrupt-check-time" Duration "0s" "Duration between checks of data against the other members (a lone member has none).";
+    },
+];
+
+/// etcd's flags that this version does not have. Naming one is an error: a
+/// setting that is quietly ignored is a surprise at the worst moment.
+pub const NOT_BUILT: &[&str] = &[
+    "auth-token",
+    "auth-token-ttl",
+    "auto-tls",
+    "bcrypt-cost",
+    "cert-file",
+    "cipher-suites",
+    "client-cert-allowed-hostname",
+    "client-cert-auth",
+    "client-cert-file",
+    "client-crl-file",
+    "client-key-file",
+    "discovery",
+    "discovery-cacert",
+    "discovery-cert",
+    "discovery-dial-timeout",
+    "discovery-endpoints",
+    "discovery-fallback",
+    "discovery-insecure-skip-tls-verify",
+    "discovery-insecure-transport",
+    "discovery-keepalive-time",
+    "discovery-keepalive-timeout",
+    "discovery-key",
+    "discovery-password",
+    "discovery-proxy",
+    "discovery-request-timeout",
+    "discovery-srv",
+    "discovery-srv-name",
+    "discovery-token",
+    "discovery-user",
+    "enable-log-rotation",
+    "enable-pprof",
+    "enable-v2",
+    "experimental-compact-hash-check-enabled",
+    "experimental-compact-hash-check-time",
+    "experimental-distributed-tracing-address",
+    "experimental-distributed-tracing-instance-id",
+    "experimental-distributed-tracing-sampling-rate",
+    "experimental-distributed-tracing-service-name",
+    "experimental-downgrade-check-time",
+    "experimental-enable-distributed-tracing",
+    "experimental-enable-v2v3",
+    "experimental-memory-mlock",
+    "experimental-peer-skip-client-san-verification",
+    "experimental-stop-grpc-service-on-defrag",
+    "experimental-txn-mode-write-with-shared-buffer",
+    "feature-gates",
+    "force-new-cluster",
+    "grpc-keepalive-min-time",
+    "key-file",
+    "log-rotation-config-json",
+    "max-learners",
+    "memory-mlock",
+    "peer-auto-tls",
+    "peer-cert-allowed-cn",
+    "peer-cert-allowed-hostname",
+    "peer-cert-file",
+    "peer-client-cert-auth",
+    "peer-client-cert-file",
+    "peer-client-key-file",
+    "peer-crl-file",
+    "peer-key-file",
+    "peer-skip-client-san-verification",
+    "peer-trusted-ca-file",
+    "proxy",
+    "proxy-dial-timeout",
+    "proxy-failure-wait",
+    "proxy-read-timeout",
+    "proxy-refresh-interval",
+    "proxy-write-timeout",
+    "raft-read-timeout",
+    "raft-write-timeout",
+    "self-signed-cert-validity",
+    "tls-max-version",
+    "tls-min-version",
+    "trusted-ca-file",
+    "unsafe-no-fsync",
+    "v2-deprecation",
+    "next-cluster-version-compatible",
+    "compact-hash-check-time",
+    "corrupt-check-time",
+    "downgrade-check-time",
+    "snapshot-catchup-entries",
+    "warning-apply-duration",
+    "warning-unary-request-duration",
+    "watch-progress-notify-interval",
+    "compaction-batch-limit",
+    "compaction-sleep-interval",
+    "bootstrap-defrag-threshold-megabytes",
+    "enable-distributed-tracing",
+    "distributed-tracing-address",
+    "distributed-tracing-service-name",
+    "distributed-tracing-instance-id",
+    "distributed-tracing-sampling-rate",
+    "experimental-warning-unary-request-duration",
+];
+
+/// Finds a flag by name.
+pub(crate) fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS
+        .iter()
+        .flat_map(|group| group.flags)
+        .find(|flag| flag.name == name)
+}
+
+/// The environment variable of a flag.
+pub(crate) fn env_name(flag: &str) -> String {
+    format!("ETCD_{}", flag.to_ascii_uppercase().replace('-', "_"))
+}

@@ -1,0 +1,39 @@
+//! `--help`, written from the table of flags.
+
+use std::fmt::Write as _;
+
+use super::flags::{FLAGS, Kind, env_name};
+
+/// The help text of `pintle server`, `width` columns wide at most.
+pub fn usage(program: &str, width: usize) -> String {
+    let width = width.clamp(60, 120);
+    let mut out = format!(
+        "Usage:\n\n  {program} [flags]\n    Start a server.\n\n  {program} --version\n    Show the version.\n\n  \
+         {program} -h | --help\n    Show this help.\n\n  {program} --config-file PATH\n    Read all settings from a YAML file; \
+         flags and variables are then ignored.\n\nEvery flag is also an environment variable, for example {}.\n",
+        env_name("data-dir")
+    );
+    for group in FLAGS {
+        let _ = write!(out, "\n{}:\n\n", group.title);
+        for flag in group.flags {
+            let shown = match (flag.kind, flag.default) {
+                (Kind::Text | Kind::Urls, default) => format!("--{} '{default}'", flag.name),
+                (_, default) => format!("--{} {default}", flag.name),
+            };
+            let _ = writeln!(out, "  {shown}");
+            let mut line = String::new();
+            for word in flag.help.split_whitespace() {
+                if !line.is_empty() && line.len() + word.len() + 5 > width {
+                    let _ = writeln!(out, "    {line}");
+                    line.clear();
+                }
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            let _ = writeln!(out, "    {line}");
+        }
+    }
+    out
+}

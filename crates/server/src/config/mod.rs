@@ -1,0 +1,183 @@
+//! What the server is told: flags, `ETCD_*` variables and the YAML file, from
+//! one table; then checked and resolved into a [`Config`]. Parsing never acts:
+//! it opens no file but the configuration file itself.
+
+mod flags;
+mod help;
+mod parse;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use flags::{FLAGS, Flag, NOT_BUILT};
+pub use help::usage;
+pub use parse::{ParseError, Parsed, parse};
+pub use resolve::resolve;
+
+/// A URL this server listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenUrl {
+    /// As given.
+    pub url: String,
+    /// Where to bind.
+    pub target: ListenTarget,
+}
+
+/// Where a listener binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenTarget {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A unix socket: the host part of the URL is its path.
+    Unix(PathBuf),
+}
+
+/// Automatic compaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// None.
+    Off,
+    /// Keep the history of this long.
+    Periodic(Duration),
+    /// Keep this many revisions.
+    Revision(i64),
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Everything the server needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `--name`
+    pub name: String,
+    /// `--data-dir`
+    pub data_dir: PathBuf,
+    /// `--wal-dir`, `None` for `<data-dir>/member/wal`
+    pub wal_dir: Option<PathBuf>,
+    /// `--snapshot-count`, entries between `.snap` files
+    pub snapshot_count: u64,
+    /// `--experimental-snapshot-catchup-entries`
+    pub snapshot_catchup_entries: u64,
+    /// `--heartbeat-interval`
+    pub heartbeat: Duration,
+    /// `--election-timeout`
+    pub election: Duration,
+    /// `--initial-election-tick-advance`
+    pub initial_election_tick_advance: bool,
+    /// `--pre-vote`
+    pub pre_vote: bool,
+    /// `--listen-peer-urls`
+    pub listen_peer: Vec<ListenUrl>,
+    /// `--listen-client-urls`
+    pub listen_client: Vec<ListenUrl>,
+    /// `--listen-client-http-urls`
+    pub listen_client_http: Vec<ListenUrl>,
+    /// `--listen-metrics-urls`
+    pub listen_metrics: Vec<ListenUrl>,
+    /// `--initial-advertise-peer-urls`
+    pub advertise_peer: Vec<String>,
+    /// `--advertise-client-urls`
+    pub advertise_client: Vec<String>,
+    /// `--initial-cluster`
+    pub initial_cluster: String,
+    /// `--initial-cluster-token`
+    pub initial_cluster_token: String,
+    /// `--initial-cluster-state` is `existing`
+    pub join_existing: bool,
+    /// `--max-snapshots`, files kept, 0 = all
+    pub max_snapshots: usize,
+    /// `--max-wals`, files kept, 0 = all
+    pub max_wals: usize,
+    /// `--quota-backend-bytes`; `None` when switched off by a negative value
+    pub quota_backend_bytes: Option<u64>,
+    /// `--backend-batch-interval`
+    pub backend_batch_interval: Duration,
+    /// `--backend-batch-limit`
+    pub backend_batch_limit: usize,
+    /// `--max-txn-ops`
+    pub max_txn_ops: usize,
+    /// `--max-request-bytes`
+    pub max_request_bytes: usize,
+    /// `--max-concurrent-streams`
+    pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-interval`, `None` = off
+    pub grpc_keepalive_interval: Option<Duration>,
+    /// `--grpc-keepalive-timeout`
+    pub grpc_keepalive_timeout: Duration,
+    /// `--socket-reuse-port`
+    pub reuse_port: bool,
+    /// `--socket-reuse-address`
+    pub reuse_address: bool,
+    /// `--auto-compaction-mode` and `--auto-compaction-retention`
+    pub auto_compaction: AutoCompaction,
+    /// `--experimental-compaction-batch-limit`, keys
+    pub compaction_batch_limit: usize,
+    /// `--experimental-compaction-sleep-interval`
+    pub compaction_sleep_interval: Duration,
+    /// `--experimental-watch-progress-notify-interval`
+    pub watch_progress_interval: Duration,
+    /// `--experimental-warning-apply-duration`
+    pub warning_apply_duration: Duration,
+    /// `--experimental-enable-lease-checkpoint`
+    pub lease_checkpoint: bool,
+    /// `--experimental-enable-lease-checkpoint-persist`
+    pub lease_checkpoint_persist: bool,
+    /// `--experimental-bootstrap-defrag-threshold-megabytes`
+    pub bootstrap_defrag_threshold_mb: u64,
+    /// `--enable-grpc-gateway`
+    pub grpc_gateway: bool,
+    /// `--cors`
+    pub cors: Vec<String>,
+    /// `--host-whitelist`
+    pub host_whitelist: Vec<String>,
+    /// `--metrics` is `extensive`
+    pub extensive_metrics: bool,
+    /// `--log-level`
+    pub log_level: tracing::Level,
+    /// `--log-outputs`
+    pub log_outputs: Vec<LogOutput>,
+    /// `--log-format`: JSON lines, or text; `None` = text on a terminal, else JSON
+    pub log_json: Option<bool>,
+    /// Serving runtimes; 0 = one per core (`--runtimes`, Pintle's own)
+    pub runtimes: usize,
+}
+
+impl Config {
+    /// How long a request may take inside the server: 5 s and two election timeouts.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election
+    }
+
+    /// Ticks of one election timeout.
+    pub fn election_ticks(&self) -> usize {
+        (self.election.as_millis() / self.heartbeat.as_millis().max(1)).max(1) as usize
+    }
+
+    /// `<data-dir>/member`
+    pub fn member_dir(&self) -> PathBuf {
+        self.data_dir.join("member")
+    }
+
+    /// `<data-dir>/member/snap`
+    pub fn snap_dir(&self) -> PathBuf {
+        self.member_dir().join("snap")
+    }
+
+    /// Where the log lies.
+    pub fn wal_path(&self) -> PathBuf {
+        self.wal_dir
+            .clone()
+            .unwrap_or_else(|| self.member_dir().join("wal"))
+    }
+}

@@ -1,0 +1,338 @@
+//! From settings to a [`Config`]: defaults that depend on one another, and
+//! etcd's checks in etcd's order with etcd's messages.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use url::Url;
+
+use super::{
+    AutoCompaction, Config, ListenTarget, ListenUrl, LogOutput,
+    parse::{ParseError, Settings, parse_bool, parse_duration},
+};
+
+/// Checks and resolves.
+pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
+    let listen = |name| listen_urls(name, settings.get(name));
+    let listen_peer = listen("listen-peer-urls")?;
+    let listen_client = listen("listen-client-urls")?;
+    let listen_client_http = listen("listen-client-http-urls")?;
+    let listen_metrics = listen("listen-metrics-urls")?;
+    let advertise_peer = advertise_urls(
+        "initial-advertise-peer-urls",
+        settings.get("initial-advertise-peer-urls"),
+    )?;
+    let advertise_client = advertise_urls(
+        "advertise-client-urls",
+        settings.get("advertise-client-urls"),
+    )?;
+
+    let name = settings.get("name").to_owned();
+    let initial_cluster = if settings.is_set("initial-cluster") {
+        settings.get("initial-cluster").to_owned()
+    } else {
+        advertise_peer
+            .iter()
+            .map(|url| format!("{name}={url}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let join_existing = match settings.get("initial-cluster-state") {
+        "new" | "" => false,
+        "existing" => true,
+        other => return Err(config(format!("unexpected clusterState \"{other}\""))),
+    };
+
+    let heartbeat = uint(settings, "heartbeat-interval");
+    let election = uint(settings, "election-timeout");
+    if heartbeat == 0 {
+        return Err(config("--heartbeat-interval must be >0 (set to 0ms)"));
+    }
+    if election == 0 {
+        return Err(config("--election-timeout must be >0 (set to 0ms)"));
+    }
+    if heartbeat.saturating_mul(5) > election {
+        return Err(config(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+        )));
+    }
+    if election > 50_000 {
+        return Err(config(format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than 50000ms"
+        )));
+    }
+    if settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls") {
+        return Err(config(
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+        ));
+    }
+    let auto_compaction = auto_compaction(settings)?;
+    let lease_checkpoint = boolean(settings, "experimental-enable-lease-checkpoint");
+    let lease_checkpoint_persist =
+        boolean(settings, "experimental-enable-lease-checkpoint-persist");
+    if lease_checkpoint_persist && !lease_checkpoint {
+        return Err(config(
+            "setting experimental-enable-lease-checkpoint-persist requires experimental-enable-lease-checkpoint",
+        ));
+    }
+
+    let quota = int(settings, "quota-backend-bytes");
+    let batch_limit = int(settings, "backend-batch-limit");
+    let compaction_batch = int(settings, "experimental-compaction-batch-limit");
+    let data_dir = match settings.get("data-dir") {
+        "" => format!("{name}.etcd"),
+        dir => dir.to_owned(),
+    };
+    let wal_dir = settings.get("wal-dir");
+    let keepalive = duration(settings, "grpc-keepalive-interval");
+    Ok(Config {
+        data_dir: PathBuf::from(data_dir),
+        wal_dir: (!wal_dir.is_empty()).then(|| PathBuf::from(wal_dir)),
+        name,
+        snapshot_count: match uint(settings, "snapshot-count") {
+            0 => 100_000,
+            n => n,
+        },
+        snapshot_catchup_entries: uint(settings, "experimental-snapshot-catchup-entries"),
+        heartbeat: Duration::from_millis(heartbeat),
+        election: Duration::from_millis(election),
+        initial_election_tick_advance: boolean(settings, "initial-election-tick-advance"),
+        pre_vote: boolean(settings, "pre-vote"),
+        listen_peer,
+        listen_client,
+        listen_client_http,
+        listen_metrics,
+        advertise_peer,
+        advertise_client,
+        initial_cluster,
+        initial_cluster_token: settings.get("initial-cluster-token").to_owned(),
+        join_existing,
+        max_snapshots: uint(settings, "max-snapshots") as usize,
+        max_wals: uint(settings, "max-wals") as usize,
+        quota_backend_bytes: match quota {
+            0 => Some(2 << 30),
+            n if n < 0 => None,
+            n => Some(n as u64),
+        },
+        backend_batch_interval: match duration(settings, "backend-batch-interval") {
+            d if d.is_zero() => Duration::from_millis(100),
+            d => d,
+        },
+        backend_batch_limit: if batch_limit <= 0 {
+            10_000
+        } else {
+            batch_limit as usize
+        },
+        max_txn_ops: uint(settings, "max-txn-ops") as usize,
+        max_request_bytes: uint(settings, "max-request-bytes") as usize,
+        max_concurrent_streams: uint(settings, "max-concurrent-streams").min(u64::from(u32::MAX))
+            as u32,
+        grpc_keepalive_interval: (!keepalive.is_zero()).then_some(keepalive),
+        grpc_keepalive_timeout: duration(settings, "grpc-keepalive-timeout"),
+        reuse_port: boolean(settings, "socket-reuse-port"),
+        reuse_address: boolean(settings, "socket-reuse-address"),
+        auto_compaction,
+        compaction_batch_limit: if compaction_batch <= 0 {
+            1000
+        } else {
+            compaction_batch as usize
+        },
+        compaction_sleep_interval: match duration(
+            settings,
+            "experimental-compaction-sleep-interval",
+        ) {
+            d if d.is_zero() => Duration::from_millis(10),
+            d => d,
+        },
+        watch_progress_interval: duration(settings, "experimental-watch-progress-notify-interval")
+            .max(Duration::from_millis(100)),
+        warning_apply_duration: duration(settings, "experimental-warning-apply-duration"),
+        lease_checkpoint,
+        lease_checkpoint_persist,
+        bootstrap_defrag_threshold_mb: uint(
+            settings,
+            "experimental-bootstrap-defrag-threshold-megabytes",
+        ),
+        grpc_gateway: boolean(settings, "enable-grpc-gateway"),
+        cors: list(settings.get("cors")),
+        host_whitelist: list(settings.get("host-whitelist")),
+        extensive_metrics: match settings.get("metrics") {
+            "basic" => false,
+            "extensive" => true,
+            other => {
+                return Err(config(format!(
+                    "unknown --metrics {other:?}: basic or extensive"
+                )));
+            }
+        },
+        log_level: match settings.get("log-level") {
+            "debug" => tracing::Level::DEBUG,
+            "info" => tracing::Level::INFO,
+            "warn" => tracing::Level::WARN,
+            "error" | "dpanic" | "panic" | "fatal" => tracing::Level::ERROR,
+            other => return Err(config(format!("unrecognized level: {other:?}"))),
+        },
+        log_outputs: log_outputs(settings.get("log-outputs"))?,
+        log_json: match settings.get("log-format") {
+            "" => None,
+            "json" => Some(true),
+            "console" => Some(false),
+            other => {
+                return Err(config(format!(
+                    "unknown log format: {other:?}, supported values are json and console"
+                )));
+            }
+        },
+        runtimes: uint(settings, "runtimes") as usize,
+    })
+}
+
+fn config(message: impl Into<String>) -> ParseError {
+    ParseError::config(message)
+}
+
+// The parser has checked the syntax of every value, so these cannot fail.
+fn uint(settings: &Settings, name: &'static str) -> u64 {
+    settings.get(name).parse().unwrap_or_default()
+}
+
+fn int(settings: &Settings, name: &'static str) -> i64 {
+    settings.get(name).parse().unwrap_or_default()
+}
+
+fn boolean(settings: &Settings, name: &'static str) -> bool {
+    parse_bool(settings.get(name)).unwrap_or_default()
+}
+
+fn duration(settings: &Settings, name: &'static str) -> Duration {
+    Duration::from_nanos(
+        parse_duration(settings.get(name))
+            .unwrap_or_default()
+            .max(0) as u64,
+    )
+}
+
+fn list(value: &str) -> Vec<String> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Go's `url.Parse` and etcd's rules for a list of URLs: scheme, host:port, no path.
+fn urls(name: &str, value: &str) -> Result<Vec<(String, Url)>, ParseError> {
+    let mut out = Vec::new();
+    for text in list(value) {
+        let bad = |why: &str| config(format!("unexpected error setting up {name}: {why}"));
+        let url = Url::parse(&text).map_err(|error| bad(&format!("parse {text:?}: {error}")))?;
+        match url.scheme() {
+            "http" | "unix" => {}
+            "https" | "unixs" => {
+                return Err(config(format!(
+                    "{name}: {text}: TLS is not built into this version of Pintle"
+                )));
+            }
+            _ => {
+                return Err(bad(&format!(
+                    "URL scheme must be http, https, unix, or unixs: {text}"
+                )));
+            }
+        }
+        // Url drops a port that is the scheme's default; the text still shows it.
+        let authority = text.split("://").nth(1).unwrap_or("");
+        if !authority.trim_end_matches('/').contains(':') {
+            return Err(bad(&format!(
+                "URL address does not have the form \"host:port\": {text}"
+            )));
+        }
+        if url.scheme() == "http" && url.path() != "/" && !url.path().is_empty() {
+            return Err(bad(&format!("URL must not contain a path: {text}")));
+        }
+        out.push((text.trim_end_matches('/').to_owned(), url));
+    }
+    Ok(out)
+}
+
+fn listen_urls(name: &str, value: &str) -> Result<Vec<ListenUrl>, ParseError> {
+    urls(name, value)?
+        .into_iter()
+        .map(|(text, url)| {
+            let target = if url.scheme() == "unix" {
+                ListenTarget::Unix(PathBuf::from(text.trim_start_matches("unix://")))
+            } else {
+                let host = url
+                    .host_str()
+                    .unwrap_or_default()
+                    .trim_start_matches('[')
+                    .trim_end_matches(']');
+                let ip: IpAddr = if host == "localhost" {
+                    IpAddr::from([127, 0, 0, 1])
+                } else {
+                    host.parse()
+                        .map_err(|_| config(format!("expected IP in URL for binding ({text})")))?
+                };
+                ListenTarget::Tcp(SocketAddr::new(ip, url.port().unwrap_or(80)))
+            };
+            Ok(ListenUrl { url: text, target })
+        })
+        .collect()
+}
+
+fn advertise_urls(name: &str, value: &str) -> Result<Vec<String>, ParseError> {
+    let mut out: Vec<String> = urls(name, value)?
+        .into_iter()
+        .map(|(text, _)| text)
+        .collect();
+    out.sort();
+    Ok(out)
+}
+
+fn auto_compaction(settings: &Settings) -> Result<AutoCompaction, ParseError> {
+    let retention = settings.get("auto-compaction-retention");
+    match settings.get("auto-compaction-mode") {
+        "periodic" => {
+            let nanos = match retention.parse::<i64>() {
+                // A bare number is hours.
+                Ok(hours) => hours.checked_mul(3_600_000_000_000),
+                Err(_) => parse_duration(retention),
+            };
+            match nanos {
+                Some(0) => Ok(AutoCompaction::Off),
+                Some(n) if n > 0 => Ok(AutoCompaction::Periodic(Duration::from_nanos(n as u64))),
+                _ => Err(config(format!(
+                    "error parsing auto-compaction-retention {retention:?}"
+                ))),
+            }
+        }
+        "revision" => match retention.parse::<i64>() {
+            Ok(0) => Ok(AutoCompaction::Off),
+            Ok(n) if n > 0 => Ok(AutoCompaction::Revision(n)),
+            _ => Err(config(format!(
+                "error parsing auto-compaction-retention {retention:?}"
+            ))),
+        },
+        other => Err(config(format!("unknown auto-compaction-mode \"{other}\""))),
+    }
+}
+
+fn log_outputs(value: &str) -> Result<Vec<LogOutput>, ParseError> {
+    let outputs = list(value);
+    if outputs.len() > 1 && outputs.iter().any(|o| o == "default") {
+        return Err(config(
+            "multi logoutput for \"default\" is not supported yet",
+        ));
+    }
+    Ok(outputs
+        .iter()
+        .map(|output| match output.as_str() {
+            "default" | "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            path => LogOutput::File(PathBuf::from(path)),
+        })
+        .collect())
+}

@@ -1,0 +1,187 @@
+//! What a command line, an environment and a file mean.
+
+use std::time::Duration;
+
+use super::{parse::parse_duration, *};
+
+fn args(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn config(line: &str) -> Result<Config, ParseError> {
+    match parse(&args(line), &[])? {
+        Parsed::Serve(settings) => resolve(&settings),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_default_of_the_table_resolves() {
+    let config = config("").expect("defaults");
+    assert_eq!(config.name, "default");
+    assert_eq!(config.data_dir.to_str(), Some("default.etcd"));
+    assert_eq!(config.initial_cluster, "default=http://localhost:2380");
+    assert_eq!(config.quota_backend_bytes, Some(2 << 30));
+    assert_eq!(config.auto_compaction, AutoCompaction::Off);
+    assert_eq!(config.request_timeout(), Duration::from_secs(7));
+    assert_eq!(config.election_ticks(), 10);
+}
+
+#[test]
+fn one_dash_two_dashes_and_equals_are_the_same() {
+    for line in ["--name m1", "-name m1", "--name=m1", "-name=m1"] {
+        assert_eq!(config(line).expect(line).name, "m1");
+    }
+}
+
+#[test]
+fn a_boolean_needs_no_value_and_takes_one_only_after_equals() {
+    assert!(config("--socket-reuse-port").expect("alone").reuse_port);
+    assert!(
+        !config("--socket-reuse-port=false")
+            .expect("false")
+            .reuse_port
+    );
+    let error = config("--socket-reuse-port false").expect_err("stray word");
+    assert_eq!(
+        error,
+        ParseError {
+            message: "'false' is not a valid flag".into(),
+            exit_code: 1
+        }
+    );
+}
+
+#[test]
+fn unknown_and_unbuilt_flags_are_refused_by_name() {
+    let unknown = config("--no-such-flag 1").expect_err("unknown");
+    assert_eq!(unknown.exit_code, 2);
+    assert!(
+        unknown
+            .message
+            .contains("flag provided but not defined: -no-such-flag")
+    );
+    let unbuilt = config("--cert-file x").expect_err("not built");
+    assert_eq!(unbuilt.exit_code, 2);
+    assert!(
+        unbuilt.message.contains("-cert-file"),
+        "{}",
+        unbuilt.message
+    );
+}
+
+#[test]
+fn no_flag_is_both_built_and_not_built() {
+    for group in FLAGS {
+        for flag in group.flags {
+            assert!(!NOT_BUILT.contains(&flag.name), "{}", flag.name);
+        }
+    }
+}
+
+#[test]
+fn checks_speak_with_etcds_words() {
+    for (line, text) in [
+        (
+            "--heartbeat-interval 0",
+            "--heartbeat-interval must be >0 (set to 0ms)",
+        ),
+        (
+            "--election-timeout 400",
+            "--election-timeout[400ms] should be at least as 5 times as --heartbeat-interval[100ms]",
+        ),
+        (
+            "--election-timeout 60000",
+            "--election-timeout[60000ms] is too long, and should be set less than 50000ms",
+        ),
+        (
+            "--listen-client-urls http://127.0.0.1:1",
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+        ),
+        (
+            "--initial-cluster-state odd",
+            "unexpected clusterState \"odd\"",
+        ),
+        (
+            "--auto-compaction-mode odd",
+            "unknown auto-compaction-mode \"odd\"",
+        ),
+        (
+            "--listen-peer-urls http://example.com:2380",
+            "expected IP in URL for binding (http://example.com:2380)",
+        ),
+    ] {
+        let error = config(line).expect_err(line);
+        assert_eq!(
+            (error.message.as_str(), error.exit_code),
+            (text, 1),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn environment_fills_in_and_conflicts_with_flags() {
+    let env = [("ETCD_NAME".to_owned(), "m2".to_owned())];
+    let Ok(Parsed::Serve(settings)) = parse(&[], &env) else {
+        panic!("environment alone")
+    };
+    assert_eq!(settings.get("name"), "m2");
+    let error = parse(&args("--name m1"), &env).expect_err("both");
+    assert_eq!(error.exit_code, 1);
+    assert!(
+        error
+            .message
+            .contains("conflicting environment variable \"ETCD_NAME\"")
+    );
+}
+
+#[test]
+fn a_file_replaces_flags_and_counts_durations_in_nanoseconds() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    std::fs::write(
+        &path,
+        "name: f1\nbackend-batch-interval: 5000000\nlog-outputs: [stderr]\nsocket-options:\n  reuse-port: true\nauto-compaction-retention: \"2\"\nclient-transport-security:\n  cert-file: ''\n",
+    )
+    .expect("write");
+    let line = format!("--name m1 --config-file {}", path.display());
+    let config = config(&line).expect("file");
+    assert_eq!(config.name, "f1");
+    assert_eq!(config.backend_batch_interval, Duration::from_millis(5));
+    assert!(config.reuse_port);
+    assert_eq!(
+        config.auto_compaction,
+        AutoCompaction::Periodic(Duration::from_secs(7200))
+    );
+}
+
+#[test]
+fn durations_read_as_go_reads_them() {
+    for (text, nanos) in [
+        ("1h30m", 5_400_000_000_000),
+        ("1.5s", 1_500_000_000),
+        ("0", 0),
+        ("-2ms", -2_000_000),
+    ] {
+        assert_eq!(parse_duration(text), Some(nanos), "{text}");
+    }
+    for text in ["", "5", "s", "1x", "1h 2m"] {
+        assert_eq!(parse_duration(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn help_names_every_flag_and_fits_the_terminal() {
+    let text = usage("pintle server", 80);
+    for group in FLAGS {
+        for flag in group.flags {
+            assert!(text.contains(&format!("--{}", flag.name)), "{}", flag.name);
+        }
+    }
+    assert!(
+        text.lines()
+            .filter(|l| l.starts_with("    "))
+            .all(|l| l.len() <= 84)
+    );
+}

@@ -1,0 +1,176 @@
+//! What all threads of the server share. Fields are either immutable, atomic,
+//! or behind a lock that is held for microseconds; only the apply thread
+//! changes the state of the cluster, of leases and of keys.
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
+use prost::Message as _;
+use proto::etcdserverpb::{
+    InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op,
+};
+use tokio::sync::watch;
+
+use crate::{
+    alarms::Alarms,
+    apply::Outcome,
+    config::Config,
+    fatal::Fatal,
+    metrics::Metrics,
+    node::Raft,
+    runtime::{Inbox, Runtime},
+    status::{Status, errors},
+};
+
+/// The state shared by every thread.
+pub struct Core {
+    /// How the server was told to run.
+    pub config: Config,
+    /// From the head of the log.
+    pub cluster_id: u64,
+    /// From the head of the log.
+    pub member_id: u64,
+    /// Keys, values, history.
+    pub store: Arc<mvcc::Store>,
+    /// The database file behind the log.
+    pub backend: Arc<mvcc::backend::Backend>,
+    /// Leases.
+    pub lessor: RwLock<lease::Lessor>,
+    /// Membership as last applied.
+    pub cluster: ArcSwap<membership::Cluster>,
+    /// Active alarms.
+    pub alarms: RwLock<Alarms>,
+    /// Consensus.
+    pub raft: Arc<Raft>,
+    /// Mailboxes of the runtimes.
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// Index of the last applied entry.
+    pub applied: AtomicU64,
+    /// True while this member is the only voter, leads, and has applied an
+    /// entry of its own term: then its applied state is the linearizable state.
+    pub sole_leader: AtomicBool,
+    /// Watchers on all runtimes.
+    pub watchers: AtomicI64,
+    /// Watch streams on all runtimes.
+    pub watch_streams: AtomicI64,
+    /// Watchers that read history, on all runtimes.
+    pub slow_watchers: AtomicI64,
+    /// Open connections.
+    pub connections: AtomicI64,
+    /// Request ids.
+    pub ids: membership::RequestIds,
+    /// Series of `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Becomes true when the server is to stop.
+    pub stop: watch::Sender<bool>,
+    /// Where an I/O error of the log or the database goes.
+    pub fatal: Fatal,
+    /// The zero of [`Core::now_ms`].
+    pub started: Instant,
+}
+
+/// Entries that may wait between commit and apply before requests are refused.
+const APPLY_GAP_MAX: u64 = 5000;
+
+impl Core {
+    /// Milliseconds since this process started, the clock of leases.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Member id of the leader; 0 when unknown.
+    pub fn leader(&self) -> u64 {
+        self.raft.status.leader.load(Ordering::Acquire)
+    }
+
+    /// A response header at `revision`.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision,
+            raft_term: self.raft.status.term.load(Ordering::Acquire),
+        }
+    }
+
+    /// True if local state may answer a linearizable read as it is.
+    pub fn reads_are_local(&self) -> bool {
+        self.sole_leader.load(Ordering::Acquire)
+    }
+
+    /// A fresh request id.
+    pub fn next_request_id(&self) -> u64 {
+        self.ids.next()
+    }
+
+    /// Entries proposed and not yet applied, roughly.
+    pub fn in_flight(&self) -> u64 {
+        self.raft
+            .status
+            .last_index
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.applied.load(Ordering::Relaxed))
+    }
+
+    /// Puts an operation through the log and waits until it is applied here.
+    pub async fn submit(&self, rt: &Rc<Runtime>, op: Op) -> Result<Outcome, Status> {
+        let commit = self.raft.status.commit.load(Ordering::Acquire);
+        if commit.saturating_sub(self.applied.load(Ordering::Acquire)) > APPLY_GAP_MAX {
+            return Err(errors::TOO_MANY_REQUESTS);
+        }
+        let id = self.next_request_id();
+        let request = InternalRaftRequest {
+            id: 0,
+            header: Some(RequestHeader {
+                id,
+                ..RequestHeader::default()
+            }),
+            op: Some(op),
+        };
+        let len = request.encoded_len();
+        if len > self.config.max_request_bytes {
+            return Err(errors::REQUEST_TOO_LARGE);
+        }
+        let mut data = BytesMut::with_capacity(len);
+        // The buffer grows as needed, so encoding cannot run out of room.
+        let _ = request.encode(&mut data);
+        let result = rt
+            .propose(id, data.freeze(), self.config.request_timeout())
+            .await;
+        if result
+            .as_ref()
+            .is_err_and(|status| *status == errors::TIMEOUT)
+        {
+            self.metrics.proposals_failed.inc();
+        }
+        result
+    }
+
+    /// Puts serialized bytes through the log as they are.
+    pub async fn submit_raw(
+        &self,
+        rt: &Rc<Runtime>,
+        id: u64,
+        data: Bytes,
+    ) -> Result<Outcome, Status> {
+        rt.propose(id, data, self.config.request_timeout()).await
+    }
+
+    /// Waits for the parts of a compaction its caller asked to wait for.
+    pub async fn wait_compaction(&self, ticket: Option<mvcc::CompactionTicket>, physical: bool) {
+        let Some(ticket) = ticket else { return };
+        if physical {
+            // The wait ends with the background removal; a stop of the server ends it too.
+            let _ = tokio::task::spawn_blocking(move || ticket.wait()).await;
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What a member does without being asked: ticks, the first election, its
+//! announcement, lease expiry and checkpoints, automatic compaction, purge.
+
+use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering, time::Duration};
+
+use proto::{
+    etcdserverpb::{
+        CompactionRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest,
+        internal_raft_request::Op,
+    },
+    membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::{
+    config::AutoCompaction,
+    runtime::Runtime,
+    status::{Status, errors},
+    version,
+};
+
+/// Starts all of it on runtime 0.
+pub fn start(rt: &Rc<Runtime>) {
+    tokio::task::spawn_local(tick(rt.clone()));
+    tokio::task::spawn_local(elect(rt.clone()));
+    tokio::task::spawn_local(expire_leases(rt.clone()));
+    if rt.core.config.lease_checkpoint {
+        tokio::task::spawn_local(checkpoint_leases(rt.clone()));
+    }
+    tokio::task::spawn_local(purge(rt.clone()));
+    match rt.core.config.auto_compaction {
+        AutoCompaction::Off => {}
+        AutoCompaction::Periodic(retention) => drop(tokio::task::spawn_local(
+            compact_periodically(rt.clone(), retention),
+        )),
+        AutoCompaction::Revision(keep) => drop(tokio::task::spawn_local(compact_revisions(
+            rt.clone(),
+            keep,
+        ))),
+    }
+}
+
+fn steady(period: Duration) -> tokio::time::Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn tick(rt: Rc<Runtime>) {
+    let mut ticks = steady(rt.core.config.heartbeat);
+    loop {
+        ticks.tick().await;
+        rt.core.raft.drive(consensus::Node::tick);
+        // A commit index that moved since the last append reaches the disk now.
+        rt.core.raft.log.wake();
+    }
+}
+
+/// The only voter need not wait for an election timeout: it stands as soon as
+/// its own log lets it.
+async fn elect(rt: Rc<Runtime>) {
+    while rt.core.leader() == 0 {
+        rt.core.raft.drive(|node| {
+            let status = node.status();
+            // Refused while committed entries wait to be applied; the next round asks again.
+            if node.is_sole_voter() && status.applied == status.commit {
+                let _ = node.campaign();
+            }
+        });
+        sleep(Duration::from_millis(2)).await;
+    }
+    tracing::info!(
+        "local-member-id" = format!("{:x}", rt.core.member_id),
+        leader = format!("{:x}", rt.core.leader()),
+        term = rt.core.raft.status.term.load(Ordering::Acquire),
+        "elected leader"
+    );
+}
+
+/// Publishes this member's name and client URLs, and decides on the cluster
+/// version if that is still open or behind. Returns when both are applied.
+pub async fn announce(rt: &Rc<Runtime>) {
+    let core = &rt.core;
+    let attributes = Attributes {
+        name: core.config.name.clone(),
+        client_urls: core.config.advertise_client.clone(),
+    };
+    loop {
+        let request = ClusterMemberAttrSetRequest {
+            member_id: core.member_id,
+            member_attributes: Some(attributes.clone()),
+        };
+        match core.submit(rt, Op::ClusterMemberAttrSet(request)).await {
+            Ok(_) => break,
+            Err(error) => {
+                if error != errors::NO_LEADER {
+                    tracing::warn!(error = %error, "failed to publish local member to cluster through raft");
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+    tracing::info!(
+        "local-member-id" = format!("{:x}", core.member_id),
+        "local-member-attributes" = format!(
+            "{{Name:{} ClientURLs:[{}]}}",
+            attributes.name,
+            attributes.client_urls.join(" ")
+        ),
+        "cluster-id" = format!("{:x}", core.cluster_id),
+        "published local member to cluster through raft"
+    );
+    let behind = core
+        .cluster
+        .load()
+        .version()
+        .is_none_or(|v| v.to_string().as_str() < version::CLUSTER);
+    if behind {
+        tracing::info!(
+            "cluster-version" = version::CLUSTER,
+            "setting up initial cluster version using v3 API"
+        );
+        let request = ClusterVersionSetRequest {
+            ver: version::CLUSTER.to_owned(),
+        };
+        if let Err(error) = core.submit(rt, Op::ClusterVersionSet(request)).await {
+            tracing::warn!(error = %error, "failed to update cluster version");
+        }
+    }
+}
+
+/// How often expired leases are looked for, how many are revoked per round, and
+/// how many revocations wait for the log at once.
+const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
+const EXPIRY_PER_ROUND: usize = 500;
+
+async fn expire_leases(rt: Rc<Runtime>) {
+    let mut rounds = steady(EXPIRY_PERIOD);
+    loop {
+        rounds.tick().await;
+        if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
+            continue;
+        }
+        let expired = rt
+            .core
+            .lessor
+            .write()
+            .expired(rt.core.now_ms(), EXPIRY_PER_ROUND);
+        for id in expired {
+            let rt = rt.clone();
+            tokio::task::spawn_local(async move {
+                match rt
+                    .core
+                    .submit(&rt, Op::LeaseRevoke(LeaseRevokeRequest { id: id.0 }))
+                    .await
+                {
+                    Ok(_) => rt.core.metrics.lease_expired.inc(),
+                    // It was revoked by a client in the meantime.
+                    Err(error) if error == errors::LEASE_NOT_FOUND => {}
+                    Err(error) => {
+                        tracing::warn!("lease-id" = format!("{:016x}", id.0), error = %error, "failed to revoke lease");
+                    }
+                }
+            });
+        }
+    }
+}
+
+async fn checkpoint_leases(rt: Rc<Runtime>) {
+    let mut rounds = steady(EXPIRY_PERIOD);
+    loop {
+        rounds.tick().await;
+        if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
+            continue;
+        }
+        let due = rt.core.lessor.write().checkpoints(rt.core.now_ms());
+        if due.is_empty() {
+            continue;
+        }
+        let checkpoints = due
+            .into_iter()
+            .map(|due| LeaseCheckpoint {
+                id: due.id.0,
+                remaining_ttl: due.remaining_secs,
+            })
+            .collect();
+        if let Err(error) = rt
+            .core
+            .submit(
+                &rt,
+                Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }),
+            )
+            .await
+        {
+            tracing::warn!(error = %error, "failed to checkpoint leases");
+        }
+    }
+}
+
+const PURGE_PERIOD: Duration = Duration::from_secs(30);
+
+/// Removes snapshot files and log segments beyond the number to keep. A segment
+/// that is still needed is locked by the log writer and stays.
+async fn purge(rt: Rc<Runtime>) {
+    let mut rounds = steady(PURGE_PERIOD);
+    loop {
+        rounds.tick().await;
+        let config = &rt.core.config;
+        let jobs = [
+            (config.snap_dir(), ".snap", config.max_snapshots),
+            (config.snap_dir(), ".snap.db", config.max_snapshots),
+            (config.wal_path(), ".wal", config.max_wals),
+        ];
+        let done = tokio::task::spawn_blocking(move || {
+            for (dir, suffix, keep) in jobs {
+                if keep == 0 {
+                    continue;
+                }
+                match wal::purge::purge(&dir, suffix, keep) {
+                    Ok(files) => {
+                        for file in files {
+                            tracing::info!(path = %file.display(), "purged");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = %dir.display(), error = %error, "failed to purge")
+                    }
+                }
+            }
+        });
+        let _ = done.await;
+    }
+}
+
+async fn compact(rt: &Rc<Runtime>, revision: i64) -> Result<(), Status> {
+    rt.core
+        .submit(
+            rt,
+            Op::Compaction(CompactionRequest {
+                revision,
+                physical: false,
+            }),
+        )
+        .await
+        .map(drop)
+}
+
+/// Every tenth of the interval the revision is noted; what was current one
+/// retention ago is compacted once per interval.
+async fn compact_periodically(rt: Rc<Runtime>, retention: Duration) {
+    let interval = retention.min(Duration::from_secs(3600));
+    let step = interval / 10;
+    let keep = (retention.as_nanos() / step.as_nanos().max(1)) as usize;
+    let mut revisions = VecDeque::new();
+    let mut rounds = steady(step);
+    let mut last = Instant::now();
+    loop {
+        rounds.tick().await;
+        revisions.push_back(rt.core.store.revision());
+        while revisions.len() > keep + 1 {
+            revisions.pop_front();
+        }
+        if revisions.len() <= keep
+            || last.elapsed() < interval
+            || !rt.core.raft.status.is_leader.load(Ordering::Acquire)
+        {
+            continue;
+        }
+        let revision = revisions[0];
+        tracing::info!(revision, "compact-period" = ?retention, "starting auto periodic compaction");
+        match compact(&rt, revision).await {
+            Ok(()) => {
+                last = Instant::now();
+                tracing::info!(revision, "completed auto periodic compaction");
+            }
+            Err(error) if error == errors::COMPACTED => last = Instant::now(),
+            Err(error) => {
+                tracing::warn!(revision, error = %error, "failed auto periodic compaction")
+            }
+        }
+    }
+}
+
+const REVISION_PERIOD: Duration = Duration::from_secs(300);
+
+async fn compact_revisions(rt: Rc<Runtime>, keep: i64) {
+    let mut done = 0;
+    loop {
+        sleep(REVISION_PERIOD).await;
+        let revision = rt.core.store.revision() - keep;
+        if revision <= 0
+            || revision == done
+            || !rt.core.raft.status.is_leader.load(Ordering::Acquire)
+        {
+            continue;
+        }
+        tracing::info!(
+            revision,
+            "revision-compaction-retention" = keep,
+            "starting auto revision compaction"
+        );
+        match compact(&rt, revision).await {
+            Ok(()) => {
+                done = revision;
+                tracing::info!(revision, "completed auto revision compaction");
+            }
+            Err(error) if error == errors::COMPACTED => done = revision,
+            Err(error) => {
+                tracing::warn!(revision, error = %error, "failed auto revision compaction")
+            }
+        }
+    }
+}

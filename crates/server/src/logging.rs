@@ -1,0 +1,221 @@
+//! Log lines: JSON with etcd's field names, which other programs match on, or
+//! text for a person at a terminal. Values are written as they come; a line is
+//! one write.
+
+use std::{
+    fmt::Write as _,
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use parking_lot::Mutex;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
+
+use crate::config::{Config, LogOutput};
+
+const STAMP: &[BorrowedFormatItem<'_>] = format_description!(
+    "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6][offset_hour sign:mandatory][offset_minute]"
+);
+
+enum Sink {
+    Stderr,
+    Stdout,
+    File(File),
+}
+
+struct Lines {
+    sinks: Vec<Mutex<Sink>>,
+    json: bool,
+    level: Level,
+}
+
+/// Starts logging as the configuration says. Once per process.
+pub fn start(config: &Config) -> io::Result<()> {
+    let mut sinks = Vec::new();
+    for output in &config.log_outputs {
+        sinks.push(Mutex::new(match output {
+            LogOutput::Stderr => Sink::Stderr,
+            LogOutput::Stdout => Sink::Stdout,
+            LogOutput::File(path) => Sink::File(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .map_err(|error| {
+                        io::Error::new(
+                            error.kind(),
+                            format!("cannot open the log file {}: {error}", path.display()),
+                        )
+                    })?,
+            ),
+        }));
+    }
+    let json = config
+        .log_json
+        .unwrap_or_else(|| !io::stderr().is_terminal());
+    let lines = Lines {
+        sinks,
+        json,
+        level: config.log_level,
+    };
+    tracing_subscriber::registry()
+        .with(lines)
+        .try_init()
+        .map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// Makes sure that what was logged has left the process.
+pub fn flush() {
+    // Standard output is the only buffered sink, and losing a line there at the
+    // end is no reason to fail.
+    let _ = io::stdout().flush();
+}
+
+struct Fields {
+    message: String,
+    json: serde_json::Map<String, serde_json::Value>,
+    level: Option<String>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: serde_json::Value) {
+        match field.name() {
+            "message" => {
+                self.message = match value {
+                    serde_json::Value::String(text) => text,
+                    other => other.to_string(),
+                }
+            }
+            "level_name" => self.level = value.as_str().map(str::to_owned),
+            // The log crate's bridge fields say nothing to an operator.
+            name if name.starts_with("log.") => {}
+            name => {
+                // Go shows `error` fields under that name; raw identifiers lose their mark.
+                self.json
+                    .insert(name.trim_start_matches("r#").to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // A list or map that was serialized beforehand stays one.
+        if (value.starts_with('[') || value.starts_with('{'))
+            && let Ok(parsed) = serde_json::from_str(value)
+        {
+            self.put(field, parsed);
+            return;
+        }
+        self.put(field, value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+}
+
+impl<S> Layer<S> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        // Libraries speak only when something is wrong.
+        let own = metadata.target().starts_with("pintle")
+            || [
+                "server",
+                "mvcc",
+                "wal",
+                "bolt",
+                "membership",
+                "lease",
+                "consensus",
+            ]
+            .iter()
+            .any(|c| metadata.target() == *c || metadata.target().starts_with(&format!("{c}::")));
+        *metadata.level() <= self.level && (own || *metadata.level() <= Level::WARN)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields {
+            message: String::new(),
+            json: serde_json::Map::new(),
+            level: None,
+        };
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let level = fields
+            .level
+            .take()
+            .unwrap_or_else(|| metadata.level().as_str().to_ascii_lowercase());
+        let stamp = OffsetDateTime::now_utc().format(&STAMP).unwrap_or_default();
+        let stamp = stamp.replace("+0000", "Z");
+        let caller = match (metadata.file(), metadata.line()) {
+            (Some(file), Some(line)) => {
+                let mut parts = file.rsplit('/');
+                let name = parts.next().unwrap_or(file);
+                match parts.next() {
+                    Some(dir) => format!("{dir}/{name}:{line}"),
+                    None => format!("{name}:{line}"),
+                }
+            }
+            _ => metadata.target().to_owned(),
+        };
+        let mut line = String::with_capacity(256);
+        if self.json {
+            let text = |s: &str| serde_json::Value::from(s).to_string();
+            let _ = write!(
+                line,
+                "{{\"level\":{},\"ts\":{},\"caller\":{},\"msg\":{}",
+                text(&level),
+                text(&stamp),
+                text(&caller),
+                text(&fields.message)
+            );
+            for (key, value) in &fields.json {
+                let _ = write!(line, ",{}:{value}", text(key));
+            }
+            line.push_str("}\n");
+        } else {
+            let _ = write!(
+                line,
+                "{stamp}  {:<5}  {}",
+                level.to_ascii_uppercase(),
+                fields.message
+            );
+            for (key, value) in &fields.json {
+                let _ = match value {
+                    serde_json::Value::String(text) if !text.contains(' ') => {
+                        write!(line, "  {key}={text}")
+                    }
+                    value => write!(line, "  {key}={value}"),
+                };
+            }
+            line.push('\n');
+        }
+        for sink in &self.sinks {
+            // A log that cannot be written must not stop the server.
+            let _ = match &mut *sink.lock() {
+                Sink::Stderr => io::stderr().write_all(line.as_bytes()),
+                Sink::Stdout => io::stdout().write_all(line.as_bytes()),
+                Sink::File(file) => file.write_all(line.as_bytes()),
+            };
+        }
+    }
+}

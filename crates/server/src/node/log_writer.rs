@@ -1,0 +1,135 @@
+//! The log-writer thread: everything that queued up during one sync becomes one
+//! write and one fdatasync. It owns the WAL; nobody else touches it. An I/O
+//! error here is fatal for the process: nothing may be acknowledged after it.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use proto::{
+    raftpb::{Entry, HardState},
+    walpb,
+};
+
+use super::{Queue, Raft};
+use crate::fatal::Fatal;
+
+/// What the log writer is asked to do.
+pub enum LogCommand {
+    /// Append entries and state; report `number` when durable.
+    Append {
+        /// Entries in index order, possibly none.
+        entries: Vec<Entry>,
+        /// The hard state as of these entries.
+        state: Option<HardState>,
+        /// True when something must be durable before `number` is reported.
+        must_sync: bool,
+        /// The work's number.
+        number: u64,
+    },
+    /// Record a snapshot that already lies on disk, then release what it covers.
+    Snapshot {
+        /// Index, term and ConfState of the `.snap` file.
+        record: walpb::Snapshot,
+        /// Segments wholly below this index may be purged.
+        release_to: u64,
+        /// Runs after the record is durable.
+        done: Box<dyn FnOnce() + Send>,
+    },
+}
+
+/// The running thread.
+pub struct LogWriter {
+    thread: JoinHandle<()>,
+    queue: Arc<Queue<LogCommand>>,
+}
+
+/// A sync longer than this is logged, as etcd does.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+impl LogWriter {
+    /// Starts the thread.
+    pub fn start(
+        wal: wal::Wal,
+        raft: Arc<Raft>,
+        metrics: Arc<crate::metrics::Metrics>,
+        fatal: Fatal,
+    ) -> std::io::Result<LogWriter> {
+        let queue = raft.log.clone();
+        let thread = std::thread::Builder::new()
+            .name("wal".into())
+            .spawn(move || run(wal, &raft, &metrics, &fatal))?;
+        Ok(LogWriter { thread, queue })
+    }
+
+    /// Writes what is queued and closes the log.
+    pub fn stop(self) {
+        self.queue.close();
+        // A panic of the writer was already reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+fn run(mut wal: wal::Wal, raft: &Raft, metrics: &crate::metrics::Metrics, fatal: &Fatal) {
+    let mut batch = VecDeque::new();
+    while raft.log.take_all(&mut batch) {
+        if let Err(error) = write(&mut wal, &mut batch, raft, metrics) {
+            fatal.report("failed to write the write-ahead log", &error);
+            return;
+        }
+    }
+    if let Err(error) = wal.close() {
+        fatal.report("failed to close the write-ahead log", &error);
+    }
+}
+
+fn write(
+    wal: &mut wal::Wal,
+    batch: &mut VecDeque<LogCommand>,
+    raft: &Raft,
+    metrics: &crate::metrics::Metrics,
+) -> Result<(), wal::Error> {
+    let mut sync = false;
+    let mut newest = None;
+    for command in batch.drain(..) {
+        match command {
+            LogCommand::Append {
+                entries,
+                state,
+                must_sync,
+                number,
+            } => {
+                wal.append(&entries, state.as_ref())?;
+                sync |= must_sync;
+                newest = Some(number);
+            }
+            LogCommand::Snapshot {
+                record,
+                release_to,
+                done,
+            } => {
+                wal.save_snapshot(&record)?;
+                wal.release_to(release_to)?;
+                done();
+            }
+        }
+    }
+    if sync {
+        let begin = Instant::now();
+        wal.sync()?;
+        let took = begin.elapsed();
+        metrics
+            .wal_fsync_duration_seconds
+            .observe(took.as_secs_f64());
+        if took > SLOW_SYNC {
+            tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
+        }
+    }
+    if let Some(number) = newest {
+        raft.drive(|node| node.persisted(number));
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The monitor around the consensus core.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{LogCommand, Queue};
+use crate::apply::Command;
+
+/// A request on its way into the log, with the place its answer goes to.
+pub struct Proposal {
+    /// `header.ID` of the request.
+    pub id: u64,
+    /// The serialized InternalRaftRequest.
+    pub data: Bytes,
+    /// Where the result is awaited.
+    pub waiter: crate::runtime::Waiter,
+}
+
+/// What others may know of the node without entering the monitor.
+#[derive(Default)]
+pub struct RaftStatus {
+    /// Current term.
+    pub term: AtomicU64,
+    /// Member id of the leader, 0 when unknown.
+    pub leader: AtomicU64,
+    /// Commit index.
+    pub commit: AtomicU64,
+    /// True while this member leads.
+    pub is_leader: AtomicBool,
+    /// Leader changes seen since start.
+    pub leader_changes: AtomicU64,
+    /// Highest index this process handed to the log writer.
+    pub last_index: AtomicU64,
+}
+
+/// The consensus node, entered by any thread with an event.
+pub struct Raft {
+    node: Mutex<consensus::Node>,
+    /// Published facts.
+    pub status: RaftStatus,
+    /// To the log writer.
+    pub log: Arc<Queue<LogCommand>>,
+    /// To the apply thread.
+    pub apply: Arc<Queue<Command>>,
+}
+
+impl Raft {
+    /// Wraps a node that has not been driven yet.
+    pub fn new(
+        node: consensus::Node,
+        log: Arc<Queue<LogCommand>>,
+        apply: Arc<Queue<Command>>,
+    ) -> Raft {
+        Raft {
+            node: Mutex::new(node),
+            status: RaftStatus::default(),
+            log,
+            apply,
+        }
+    }
+
+    /// Enters the monitor with one event and hands on all work that results.
+    pub fn drive<R>(&self, event: impl FnOnce(&mut consensus::Node) -> R) -> R {
+        let mut node = self.node.lock();
+        let result = event(&mut node);
+        self.hand_on(&mut node);
+        result
+    }
+
+    /// Brings a run of proposals in with one step. On failure the whole run is
+    /// refused and given back, so that the caller can answer each of them.
+    pub fn propose(
+        &self,
+        run: Vec<Proposal>,
+    ) -> Result<(), (Vec<Proposal>, consensus::ProposeError)> {
+        let mut node = self.node.lock();
+        let data = run.iter().map(|p| p.data.clone()).collect();
+        match node.propose(data) {
+            Ok(()) => {
+                // Registered before the entries can reach the apply queue.
+                self.apply.push(Command::Register(
+                    run.into_iter().map(|p| (p.id, p.waiter)).collect(),
+                ));
+                self.hand_on(&mut node);
+                Ok(())
+            }
+            Err(error) => Err((run, error)),
+        }
+    }
+
+    fn hand_on(&self, node: &mut MutexGuard<'_, consensus::Node>) {
+        while node.has_work() {
+            let work = node.work();
+            if let Some(soft) = &work.soft {
+                let before = self.status.leader.swap(soft.leader, Ordering::AcqRel);
+                if before != soft.leader && soft.leader != 0 {
+                    self.status.leader_changes.fetch_add(1, Ordering::Relaxed);
+                }
+                let leads = soft.role == consensus::Role::Leader;
+                self.status.is_leader.store(leads, Ordering::Release);
+                self.apply.push(Command::Role { leads });
+            }
+            if let Some(state) = &work.hard_state {
+                self.status.term.store(state.term, Ordering::Release);
+                self.status.commit.store(state.commit, Ordering::Release);
+            }
+            if let Some(last) = work.entries.last() {
+                self.status.last_index.store(last.index, Ordering::Release);
+            }
+            if !work.read_states.is_empty() {
+                self.apply.push(Command::Reads(work.read_states));
+            }
+            if !work.committed.is_empty() {
+                self.apply.push(Command::Committed(work.committed));
+            }
+            let append = LogCommand::Append {
+                entries: work.entries,
+                state: work.hard_state,
+                must_sync: work.must_sync,
+                number: work.number,
+            };
+            // A moved commit index need not be durable: it rides with the next
+            // append, or with the next tick, without a wake-up of its own.
+            if work.must_sync {
+                self.log.push(append);
+            } else {
+                self.log.push_quiet(append);
+            }
+        }
+    }
+
+    /// The node's own view, for status pages.
+    pub fn inspect<R>(&self, look: impl FnOnce(&consensus::Node) -> R) -> R {
+        look(&self.node.lock())
+    }
+}

@@ -1,0 +1,437 @@
+//! One of the server's single-threaded runtimes: the calls in flight on its
+//! connections, the outbox of proposals that its tasks fill and one flush
+//! empties, the shared read gate, and its watchers. Everything here belongs to
+//! one thread; other threads reach it through its [`Inbox`], with one wake-up
+//! per batch of deliveries.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::{
+    api::watch::WatchHub,
+    apply::Outcome,
+    core::Core,
+    node::Proposal,
+    status::{Status, errors},
+};
+
+/// Where a result is awaited: runtime, slot, and the slot's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Index of the runtime.
+    pub runtime: u32,
+    slot: u32,
+    generation: u32,
+}
+
+/// What other threads hand to a runtime.
+pub enum Delivery {
+    /// The result of a proposal.
+    Applied(Waiter, Result<Outcome, Status>),
+    /// Everything up to the index that read request `seq` asked for is applied.
+    Read {
+        /// Which read request of this runtime.
+        seq: u64,
+        /// Failure, if the read index could not be had.
+        result: Result<(), Status>,
+    },
+    /// Changes made by one run of entries, in revision order.
+    Events(Vec<Arc<mvcc::EventBatch>>),
+    /// A task to run on this runtime (a connection the acceptor hands over).
+    Spawn(Box<dyn FnOnce(&Rc<Runtime>) + Send>),
+}
+
+/// The mailbox of a runtime.
+#[derive(Default)]
+pub struct Inbox {
+    queue: Mutex<Vec<Delivery>>,
+    notify: Notify,
+    /// True while the runtime has watchers, so that others send it events.
+    pub watching: AtomicBool,
+}
+
+impl Inbox {
+    /// Delivers a batch with one wake-up.
+    pub fn deliver(&self, batch: impl IntoIterator<Item = Delivery>) {
+        let wake = {
+            let mut queue = self.queue.lock();
+            let was_empty = queue.is_empty();
+            queue.extend(batch);
+            was_empty && !queue.is_empty()
+        };
+        if wake {
+            self.notify.notify_one();
+        }
+    }
+}
+
+struct Slot {
+    generation: u32,
+    state: SlotState,
+    deadline: Instant,
+}
+
+enum SlotState {
+    Waiting(Option<Waker>),
+    Done(Result<Outcome, Status>),
+}
+
+/// A signal between tasks of one thread; set wakes the one waiter.
+#[derive(Default)]
+pub struct LocalSignal {
+    set: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl LocalSignal {
+    /// Raises the signal.
+    pub fn set(&self) {
+        if !self.set.replace(true)
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the signal and lowers it.
+    pub async fn wait(&self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// The poll form of [`LocalSignal::wait`].
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.set.replace(false) {
+            return Poll::Ready(());
+        }
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Linearizable reads that wait: those of the request under way, and those
+/// that came after it was sent and therefore need the next one.
+#[derive(Default)]
+struct ReadGate {
+    seq: u64,
+    in_flight: Option<u64>,
+    sent: Option<Instant>,
+    /// Reads done up to this request, and its result if it failed.
+    waiting: VecDeque<(u64, Rc<ReadSlot>)>,
+}
+
+#[derive(Default)]
+struct ReadSlot {
+    result: RefCell<Option<Result<(), Status>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A runtime and what its tasks share.
+pub struct Runtime {
+    /// What all runtimes share.
+    pub core: Arc<Core>,
+    /// This runtime's index.
+    pub id: u32,
+    slots: RefCell<Slab<Slot>>,
+    generation: Cell<u32>,
+    outbox: RefCell<Vec<Proposal>>,
+    outbox_filled: LocalSignal,
+    gate: RefCell<ReadGate>,
+    gate_opened: LocalSignal,
+    /// Watchers, streams and watchers behind, as last counted into the gauges.
+    pub watch_reported: Cell<[i64; 3]>,
+    /// The watchers of this runtime's streams.
+    pub watch: WatchHub,
+}
+
+/// An unanswered read index request is repeated after this long.
+const READ_RETRY: Duration = Duration::from_millis(500);
+/// How often calls past their deadline are looked for.
+const SWEEP: Duration = Duration::from_millis(250);
+
+impl Runtime {
+    /// Prepares runtime `id` and starts its housekeeping on the current thread,
+    /// which must be inside a `LocalSet`.
+    pub fn start(core: Arc<Core>, id: u32) -> Rc<Runtime> {
+        let rt = Rc::new(Runtime {
+            watch: WatchHub::new(&core, id),
+            core,
+            id,
+            slots: RefCell::new(Slab::with_capacity(256)),
+            generation: Cell::new(0),
+            outbox: RefCell::new(Vec::with_capacity(64)),
+            outbox_filled: LocalSignal::default(),
+            gate: RefCell::default(),
+            gate_opened: LocalSignal::default(),
+            watch_reported: Cell::default(),
+        });
+        tokio::task::spawn_local(flush_outbox(rt.clone()));
+        tokio::task::spawn_local(flush_reads(rt.clone()));
+        tokio::task::spawn_local(read_inbox(rt.clone()));
+        tokio::task::spawn_local(sweep(rt.clone()));
+        tokio::task::spawn_local(crate::api::watch::catch_up_loop(rt.clone()));
+        tokio::task::spawn_local(crate::api::watch::progress_loop(rt.clone()));
+        rt
+    }
+
+    /// This runtime's mailbox.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.core.inboxes[self.id as usize]
+    }
+
+    /// Proposes serialized request `id` and waits for its result.
+    pub fn propose(self: &Rc<Self>, id: u64, data: Bytes, timeout: Duration) -> Pending {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let slot = self.slots.borrow_mut().insert(Slot {
+            generation,
+            state: SlotState::Waiting(None),
+            deadline: Instant::now() + timeout,
+        }) as u32;
+        let waiter = Waiter {
+            runtime: self.id,
+            slot,
+            generation,
+        };
+        self.outbox.borrow_mut().push(Proposal { id, data, waiter });
+        self.outbox_filled.set();
+        Pending {
+            rt: self.clone(),
+            waiter,
+        }
+    }
+
+    /// Waits until this member has applied everything that was committed when
+    /// the call was made (a linearizable read may then use local state).
+    pub async fn linearizable(self: &Rc<Self>) -> Result<(), Status> {
+        if self.core.reads_are_local() {
+            return Ok(());
+        }
+        let slot = Rc::new(ReadSlot::default());
+        {
+            let mut gate = self.gate.borrow_mut();
+            let seq = gate.seq + 1;
+            gate.waiting.push_back((seq, slot.clone()));
+        }
+        self.gate_opened.set();
+        let wait = std::future::poll_fn(|cx| {
+            if let Some(result) = slot.result.borrow_mut().take() {
+                return Poll::Ready(result);
+            }
+            *slot.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        match tokio::time::timeout(self.core.config.request_timeout(), wait).await {
+            Ok(result) => result,
+            Err(_) if self.core.raft.status.leader.load(Ordering::Acquire) == 0 => {
+                Err(errors::NO_LEADER)
+            }
+            Err(_) => Err(errors::TIMEOUT),
+        }
+    }
+
+    fn complete(&self, waiter: Waiter, result: Result<Outcome, Status>) {
+        let mut slots = self.slots.borrow_mut();
+        // A call that was given up has freed its slot, and a later call may sit in it.
+        if let Some(slot) = slots.get_mut(waiter.slot as usize)
+            && slot.generation == waiter.generation
+            && let SlotState::Waiting(waker) = &mut slot.state
+        {
+            let waker = waker.take();
+            slot.state = SlotState::Done(result);
+            drop(slots);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn read_done(&self, seq: u64, result: &Result<(), Status>) {
+        let mut done = Vec::new();
+        {
+            let mut gate = self.gate.borrow_mut();
+            if gate.in_flight != Some(seq) {
+                return;
+            }
+            gate.in_flight = None;
+            gate.sent = None;
+            while gate.waiting.front().is_some_and(|(s, _)| *s <= seq) {
+                if let Some((_, slot)) = gate.waiting.pop_front() {
+                    done.push(slot);
+                }
+            }
+        }
+        for slot in done {
+            *slot.result.borrow_mut() = Some(result.clone());
+            if let Some(waker) = slot.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+        self.gate_opened.set();
+    }
+}
+
+/// A proposal whose result is awaited. Dropping it gives the place up; the
+/// request itself may still be applied.
+pub struct Pending {
+    rt: Rc<Runtime>,
+    waiter: Waiter,
+}
+
+impl Future for Pending {
+    type Output = Result<Outcome, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut slots = self.rt.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(self.waiter.slot as usize) else {
+            return Poll::Ready(Err(errors::STOPPED));
+        };
+        match &mut slot.state {
+            SlotState::Waiting(waker) => {
+                match waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+            SlotState::Done(result) => Poll::Ready(std::mem::replace(result, Err(errors::STOPPED))),
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.rt
+            .slots
+            .borrow_mut()
+            .try_remove(self.waiter.slot as usize);
+    }
+}
+
+async fn flush_outbox(rt: Rc<Runtime>) {
+    loop {
+        rt.outbox_filled.wait().await;
+        // Tasks that are ready now run first and add to the same run.
+        tokio::task::yield_now().await;
+        let run = std::mem::take(&mut *rt.outbox.borrow_mut());
+        if run.is_empty() {
+            continue;
+        }
+        rt.outbox.borrow_mut().reserve(run.len());
+        if let Err((run, error)) = rt.core.raft.propose(run) {
+            let status = match error {
+                consensus::ProposeError::NoLeader => errors::NO_LEADER,
+                consensus::ProposeError::Dropped => errors::TOO_MANY_REQUESTS,
+                #[allow(unreachable_patterns)]
+                _ => errors::STOPPED,
+            };
+            for proposal in run {
+                rt.complete(proposal.waiter, Err(status.clone()));
+            }
+        }
+    }
+}
+
+async fn flush_reads(rt: Rc<Runtime>) {
+    loop {
+        rt.gate_opened.wait().await;
+        let seq = {
+            let mut gate = rt.gate.borrow_mut();
+            if gate.in_flight.is_some() || gate.waiting.is_empty() {
+                continue;
+            }
+            gate.seq += 1;
+            gate.in_flight = Some(gate.seq);
+            gate.sent = Some(Instant::now());
+            gate.seq
+        };
+        rt.request_read_index(seq);
+    }
+}
+
+impl Runtime {
+    fn request_read_index(&self, seq: u64) {
+        let mut context = [0u8; 12];
+        context[..4].copy_from_slice(&self.id.to_be_bytes());
+        context[4..].copy_from_slice(&seq.to_be_bytes());
+        self.core
+            .raft
+            .drive(|node| node.read_index(Bytes::copy_from_slice(&context)));
+    }
+}
+
+/// Splits a read-index context made by a runtime of this process.
+pub fn split_read_context(context: &[u8]) -> Option<(u32, u64)> {
+    let runtime = u32::from_be_bytes(context.get(..4)?.try_into().ok()?);
+    let seq = u64::from_be_bytes(context.get(4..12)?.try_into().ok()?);
+    (context.len() == 12).then_some((runtime, seq))
+}
+
+async fn read_inbox(rt: Rc<Runtime>) {
+    let inbox = rt.inbox().clone();
+    let mut batch = Vec::new();
+    loop {
+        inbox.notify.notified().await;
+        std::mem::swap(&mut *inbox.queue.lock(), &mut batch);
+        for delivery in batch.drain(..) {
+            match delivery {
+                Delivery::Applied(waiter, result) => rt.complete(waiter, result),
+                Delivery::Read { seq, result } => rt.read_done(seq, &result),
+                Delivery::Events(events) => rt.watch.notify(&rt.core, &events),
+                Delivery::Spawn(task) => task(&rt),
+            }
+        }
+    }
+}
+
+async fn sweep(rt: Rc<Runtime>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        let late: Vec<Waiter> = rt
+            .slots
+            .borrow()
+            .iter()
+            .filter(|(_, slot)| slot.deadline < now && matches!(slot.state, SlotState::Waiting(_)))
+            .map(|(key, slot)| Waiter {
+                runtime: rt.id,
+                slot: key as u32,
+                generation: slot.generation,
+            })
+            .collect();
+        for waiter in late {
+            rt.complete(waiter, Err(errors::TIMEOUT));
+        }
+        let again = {
+            let mut gate = rt.gate.borrow_mut();
+            match (gate.in_flight, gate.sent) {
+                (Some(seq), Some(sent)) if now - sent >= READ_RETRY => {
+                    gate.sent = Some(now);
+                    Some(seq)
+                }
+                _ => None,
+            }
+        };
+        if let Some(seq) = again {
+            tracing::warn!("waiting for ReadIndex response took too long, retrying");
+            rt.request_read_index(seq);
+        }
+    }
+}

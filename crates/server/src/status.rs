@@ -1,0 +1,185 @@
+//! What a client is told when a call fails: a gRPC code and etcd's exact text.
+//! Clients match on the text, so every text lives in this one table. Nothing
+//! here decides *when* a call fails.
+
+use std::borrow::Cow;
+
+/// A gRPC status code, by its number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// 0
+    Ok = 0,
+    /// 1
+    Canceled = 1,
+    /// 2
+    Unknown = 2,
+    /// 3
+    InvalidArgument = 3,
+    /// 4
+    DeadlineExceeded = 4,
+    /// 5
+    NotFound = 5,
+    /// 7
+    PermissionDenied = 7,
+    /// 8
+    ResourceExhausted = 8,
+    /// 9
+    FailedPrecondition = 9,
+    /// 11
+    OutOfRange = 11,
+    /// 12
+    Unimplemented = 12,
+    /// 13
+    Internal = 13,
+    /// 14
+    Unavailable = 14,
+    /// 15
+    DataLoss = 15,
+    /// 16
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// The name as Go prints it, which `/metrics` and log lines use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::Ok => "OK",
+            Code::Canceled => "Canceled",
+            Code::Unknown => "Unknown",
+            Code::InvalidArgument => "InvalidArgument",
+            Code::DeadlineExceeded => "DeadlineExceeded",
+            Code::NotFound => "NotFound",
+            Code::PermissionDenied => "PermissionDenied",
+            Code::ResourceExhausted => "ResourceExhausted",
+            Code::FailedPrecondition => "FailedPrecondition",
+            Code::OutOfRange => "OutOfRange",
+            Code::Unimplemented => "Unimplemented",
+            Code::Internal => "Internal",
+            Code::Unavailable => "Unavailable",
+            Code::DataLoss => "DataLoss",
+            Code::Unauthenticated => "Unauthenticated",
+        }
+    }
+
+    /// The HTTP status the JSON gateway answers with.
+    pub fn http(self) -> u16 {
+        match self {
+            Code::Ok => 200,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
+            Code::Unauthenticated => 401,
+            Code::PermissionDenied => 403,
+            Code::NotFound => 404,
+            Code::Canceled => 408,
+            Code::ResourceExhausted => 429,
+            Code::Unknown | Code::Internal | Code::DataLoss => 500,
+            Code::Unimplemented => 501,
+            Code::Unavailable => 503,
+            Code::DeadlineExceeded => 504,
+        }
+    }
+}
+
+/// A failed call: code and message as they go on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The gRPC code.
+    pub code: Code,
+    /// The description, byte for byte etcd's where etcd has one.
+    pub message: Cow<'static, str>,
+}
+
+impl Status {
+    /// A status from its parts.
+    pub const fn fixed(code: Code, message: &'static str) -> Status {
+        Status {
+            code,
+            message: Cow::Borrowed(message),
+        }
+    }
+
+    /// A status with a text made at run time.
+    pub fn new(code: Code, message: impl Into<String>) -> Status {
+        Status {
+            code,
+            message: Cow::Owned(message.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+macro_rules! table {
+    ($($name:ident = $code:ident $text:literal;)*) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            pub const $name: Status = Status::fixed(Code::$code, $text);
+        )*
+    };
+}
+
+/// etcd's errors, by the name of the situation.
+pub mod errors {
+    use super::{Code, Status};
+
+    table! {
+        EMPTY_KEY = InvalidArgument "etcdserver: key is not provided";
+        KEY_NOT_FOUND = InvalidArgument "etcdserver: key not found";
+        VALUE_PROVIDED = InvalidArgument "etcdserver: value is provided";
+        LEASE_PROVIDED = InvalidArgument "etcdserver: lease is provided";
+        TOO_MANY_OPS = InvalidArgument "etcdserver: too many operations in txn request";
+        DUPLICATE_KEY = InvalidArgument "etcdserver: duplicate key given in txn request";
+        COMPACTED = OutOfRange "etcdserver: mvcc: required revision has been compacted";
+        FUTURE_REV = OutOfRange "etcdserver: mvcc: required revision is a future revision";
+        NO_SPACE = ResourceExhausted "etcdserver: mvcc: database space exceeded";
+        LEASE_NOT_FOUND = NotFound "etcdserver: requested lease not found";
+        LEASE_EXISTS = FailedPrecondition "etcdserver: lease already exists";
+        LEASE_TTL_TOO_LARGE = OutOfRange "etcdserver: too large lease TTL";
+        WATCH_CANCELED = Canceled "etcdserver: watch canceled";
+        REQUEST_TOO_LARGE = InvalidArgument "etcdserver: request is too large";
+        // etcd's own table misses the code of this one, so it leaves as Unknown.
+        TOO_MANY_REQUESTS = Unknown "etcdserver: too many requests";
+        NO_LEADER = Unavailable "etcdserver: no leader";
+        NOT_LEADER = FailedPrecondition "etcdserver: not leader";
+        LEADER_CHANGED = Unavailable "etcdserver: leader changed";
+        STOPPED = Unavailable "etcdserver: server stopped";
+        TIMEOUT = Unavailable "etcdserver: request timed out";
+        TIMEOUT_WAIT_APPLIED = Unavailable "etcdserver: request timed out, waiting for the applied index took too long";
+        CORRUPT = DataLoss "etcdserver: corrupt cluster";
+        MEMBER_NOT_FOUND = NotFound "etcdserver: member not found";
+    }
+}
+
+impl From<mvcc::Error> for Status {
+    fn from(error: mvcc::Error) -> Status {
+        use errors::*;
+        match error {
+            mvcc::Error::Compacted => COMPACTED,
+            mvcc::Error::FutureRev => FUTURE_REV,
+            mvcc::Error::KeyNotFound => KEY_NOT_FOUND,
+            mvcc::Error::LeaseNotFound => LEASE_NOT_FOUND,
+            mvcc::Error::EmptyKey => EMPTY_KEY,
+            mvcc::Error::ValueProvided => VALUE_PROVIDED,
+            mvcc::Error::LeaseProvided => LEASE_PROVIDED,
+            mvcc::Error::TooManyOps => TOO_MANY_OPS,
+            mvcc::Error::DuplicateKey => DUPLICATE_KEY,
+            other => Status::new(Code::Internal, other.to_string()),
+        }
+    }
+}
+
+impl From<lease::Error> for Status {
+    fn from(error: lease::Error) -> Status {
+        use errors::*;
+        match error {
+            lease::Error::NotFound => LEASE_NOT_FOUND,
+            lease::Error::Exists => LEASE_EXISTS,
+            lease::Error::TtlTooLarge => LEASE_TTL_TOO_LARGE,
+            other => Status::new(Code::Unknown, other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One connection on its runtime: HTTP/1.1 or HTTP/2 by what the peer speaks,
+//! and each request to gRPC or to the pages by its content type.
+
+use std::{convert::Infallible, rc::Rc, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Body, gateway, grpc, pages};
+use crate::runtime::Runtime;
+
+/// Which of the server's faces a listener shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// gRPC, the gateway and all pages.
+    Client,
+    /// gRPC alone (`--listen-client-http-urls` took the rest).
+    ClientGrpc,
+    /// Pages and gateway alone.
+    ClientHttp,
+    /// `/metrics` and health (`--listen-metrics-urls`).
+    Metrics,
+    /// What other members ask: `/version`, `/members`.
+    Peer,
+}
+
+/// Runs futures on the runtime's own thread.
+#[derive(Clone, Copy)]
+struct LocalExec;
+
+impl<F> hyper::rt::Executor<F> for LocalExec
+where
+    F: std::future::Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// HTTP/2 windows: large enough that a list answer does not wait for updates.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Serves a connection until either side ends it or the server stops.
+pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let _open = Open::count(&rt);
+    let mut builder = auto::Builder::new(LocalExec);
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(1 << 20)
+        .max_concurrent_streams(rt.core.config.max_concurrent_streams)
+        .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
+        .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
+    let service_rt = rt.clone();
+    let service =
+        service_fn(move |request: Request<Incoming>| answer(service_rt.clone(), request, surface));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut stop = rt.core.stop.subscribe();
+    tokio::select! {
+        // A peer that goes away in mid-request is its own affair.
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+/// Counts the connection while it is open.
+struct Open(Rc<Runtime>);
+
+impl Open {
+    fn count(rt: &Rc<Runtime>) -> Open {
+        rt.core.connections.fetch_add(1, Ordering::AcqRel);
+        Open(rt.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.core.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn answer(
+    rt: Rc<Runtime>,
+    request: Request<Incoming>,
+    surface: Surface,
+) -> Result<Response<Body>, Infallible> {
+    let is_grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc
+        && request.version() == http::Version::HTTP_2
+        && matches!(surface, Surface::Client | Surface::ClientGrpc)
+    {
+        return Ok(grpc::call(&rt, request).await);
+    }
+    Ok(match surface {
+        Surface::ClientGrpc => plain(
+            http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "only gRPC is served here\n",
+        ),
+        Surface::Client | Surface::ClientHttp => gateway::or_pages(&rt, request, surface).await,
+        Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
+    })
+}
+
+/// A plain text answer.
+pub(super) fn plain(status: http::StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::Plain(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

@@ -1,0 +1,326 @@
+//! The JSON gateway: a POST with a JSON object becomes the serialized request of
+//! the same method, and its answer JSON again. It goes through the same
+//! dispatch as gRPC, so nothing can differ but the clothes.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use prost::Message;
+use proto::etcdserverpb::*;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Body, MessageStream, Source, Surface, connection::plain, pages};
+use crate::{
+    api::{self, Answer, Call, Method},
+    runtime::Runtime,
+    status::{Code, Status},
+};
+
+/// How one path is served.
+struct Route {
+    method: Method,
+    /// JSON object to serialized request.
+    request: fn(serde_json::Value) -> Result<Bytes, Status>,
+    /// Serialized answer to JSON text.
+    answer: fn(Bytes) -> Result<String, Status>,
+}
+
+fn to_request<M: Message + DeserializeOwned>(value: serde_json::Value) -> Result<Bytes, Status> {
+    let message: M = serde_json::from_value(value)
+        .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
+    Ok(message.encode_to_vec().into())
+}
+
+fn to_json<M: Message + Default + Serialize>(bytes: Bytes) -> Result<String, Status> {
+    let internal = |error: String| Status::new(Code::Internal, error);
+    let message = M::decode(bytes).map_err(|error| internal(error.to_string()))?;
+    serde_json::to_string(&message).map_err(|error| internal(error.to_string()))
+}
+
+macro_rules! routes {
+    ($path:expr; $($($route:literal)|+ => $method:ident $request:ty => $answer:ty;)*) => {
+        match $path {
+            $($($route)|+ => Some(Route {
+                method: Method::$method,
+                request: to_request::<$request>,
+                answer: to_json::<$answer>,
+            }),)*
+            _ => None,
+        }
+    };
+}
+
+fn route(path: &str) -> Option<Route> {
+    routes! { path;
+        "kv/range" => Range RangeRequest => RangeResponse;
+        "kv/put" => Put PutRequest => PutResponse;
+        "kv/deleterange" => DeleteRange DeleteRangeRequest => DeleteRangeResponse;
+        "kv/txn" => Txn TxnRequest => TxnResponse;
+        "kv/compaction" => Compact CompactionRequest => CompactionResponse;
+        "watch" => Watch WatchRequest => WatchResponse;
+        "lease/grant" => LeaseGrant LeaseGrantRequest => LeaseGrantResponse;
+        "lease/revoke" | "kv/lease/revoke" => LeaseRevoke LeaseRevokeRequest => LeaseRevokeResponse;
+        "lease/keepalive" => LeaseKeepAlive LeaseKeepAliveRequest => LeaseKeepAliveResponse;
+        "lease/timetolive" | "kv/lease/timetolive" => LeaseTimeToLive LeaseTimeToLiveRequest => LeaseTimeToLiveResponse;
+        "lease/leases" | "kv/lease/leases" => LeaseLeases LeaseLeasesRequest => LeaseLeasesResponse;
+        "cluster/member/list" => MemberList MemberListRequest => MemberListResponse;
+        "cluster/member/add" => MemberAdd MemberAddRequest => MemberAddResponse;
+        "cluster/member/remove" => MemberRemove MemberRemoveRequest => MemberRemoveResponse;
+        "cluster/member/update" => MemberUpdate MemberUpdateRequest => MemberUpdateResponse;
+        "cluster/member/promote" => MemberPromote MemberPromoteRequest => MemberPromoteResponse;
+        "maintenance/alarm" => Alarm AlarmRequest => AlarmResponse;
+        "maintenance/status" => Status StatusRequest => StatusResponse;
+        "maintenance/defragment" => Defragment DefragmentRequest => DefragmentResponse;
+        "maintenance/hash" => Hash HashRequest => HashResponse;
+        "maintenance/hashkv" => HashKv HashKvRequest => HashKvResponse;
+        "maintenance/snapshot" => Snapshot SnapshotRequest => SnapshotResponse;
+        "maintenance/transfer-leadership" => MoveLeader MoveLeaderRequest => MoveLeaderResponse;
+        "maintenance/downgrade" => Downgrade DowngradeRequest => DowngradeResponse;
+        "auth/enable" => AuthEnable AuthEnableRequest => AuthEnableResponse;
+        "auth/disable" => AuthDisable AuthDisableRequest => AuthDisableResponse;
+        "auth/status" => AuthStatus AuthStatusRequest => AuthStatusResponse;
+        "auth/authenticate" => Authenticate AuthenticateRequest => AuthenticateResponse;
+        "auth/user/add" => UserAdd AuthUserAddRequest => AuthUserAddResponse;
+        "auth/user/get" => UserGet AuthUserGetRequest => AuthUserGetResponse;
+        "auth/user/list" => UserList AuthUserListRequest => AuthUserListResponse;
+        "auth/user/delete" => UserDelete AuthUserDeleteRequest => AuthUserDeleteResponse;
+        "auth/user/changepw" => UserChangePassword AuthUserChangePasswordRequest => AuthUserChangePasswordResponse;
+        "auth/user/grant" => UserGrantRole AuthUserGrantRoleRequest => AuthUserGrantRoleResponse;
+        "auth/user/revoke" => UserRevokeRole AuthUserRevokeRoleRequest => AuthUserRevokeRoleResponse;
+        "auth/role/add" => RoleAdd AuthRoleAddRequest => AuthRoleAddResponse;
+        "auth/role/get" => RoleGet AuthRoleGetRequest => AuthRoleGetResponse;
+        "auth/role/list" => RoleList AuthRoleListRequest => AuthRoleListResponse;
+        "auth/role/delete" => RoleDelete AuthRoleDeleteRequest => AuthRoleDeleteResponse;
+        "auth/role/grant" => RoleGrantPermission AuthRoleGrantPermissionRequest => AuthRoleGrantPermissionResponse;
+        "auth/role/revoke" => RoleRevokePermission AuthRoleRevokePermissionRequest => AuthRoleRevokePermissionResponse;
+    }
+}
+
+/// Serves a gateway path, or hands on to the pages.
+pub(super) async fn or_pages(
+    rt: &Rc<Runtime>,
+    request: Request<Incoming>,
+    surface: Surface,
+) -> Response<Body> {
+    if let Some(refusal) = refuse_host(rt, &request) {
+        return refusal;
+    }
+    let cors = cors_origin(rt, &request);
+    let mut response = if request.method() == HttpMethod::OPTIONS {
+        Response::new(Body::Done)
+    } else {
+        let path = request.uri().path();
+        match path
+            .strip_prefix("/v3/")
+            .or_else(|| path.strip_prefix("/v3beta/"))
+        {
+            Some(rest) if rt.core.config.grpc_gateway => match route(rest) {
+                Some(route) if request.method() == HttpMethod::POST => {
+                    call(rt, route, request).await
+                }
+                Some(_) => error_page(&Status::fixed(Code::Unimplemented, "Method Not Allowed")),
+                None => error_page(&Status::fixed(Code::NotFound, "Not Found")),
+            },
+            _ => pages::answer(rt, &request, surface).await,
+        }
+    };
+    if let Some(origin) = cors {
+        let headers = response.headers_mut();
+        headers.insert(
+            "access-control-allow-methods",
+            HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"),
+        );
+        headers.insert("access-control-allow-origin", origin);
+        headers.insert(
+            "access-control-allow-headers",
+            HeaderValue::from_static("accept, content-type, authorization"),
+        );
+    }
+    response
+}
+
+/// A browser tricked by DNS into talking to this port sends a foreign Host.
+fn refuse_host(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<Response<Body>> {
+    let allowed = &rt.core.config.host_whitelist;
+    if allowed.is_empty() || allowed.iter().any(|host| host == "*") {
+        return None;
+    }
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|v| v.to_str().ok())
+        .or_else(|| request.uri().host())
+        .unwrap_or("");
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if allowed.iter().any(|a| a == name) {
+        return None;
+    }
+    tracing::warn!(host = host, "rejecting HTTP request from untrusted host");
+    Some(plain(
+        StatusCode::MISDIRECTED_REQUEST,
+        format!(
+            "\netcd received your request, but the Host header was unrecognized.\n\nTo fix this, choose one of the following options:\n\
+             - Enable TLS, then any HTTPS request will be allowed.\n\
+             - Add the hostname you want to use to the whitelist in settings.\n  - e.g. etcd --host-whitelist \"{host}\"\n\n\
+             This requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n"
+        ),
+    ))
+}
+
+fn cors_origin(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<HeaderValue> {
+    let allowed = &rt.core.config.cors;
+    if allowed.is_empty() || allowed.iter().any(|origin| origin == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+    let origin = request.headers().get(header::ORIGIN)?;
+    allowed
+        .iter()
+        .any(|a| a.as_bytes() == origin.as_bytes())
+        .then(|| origin.clone())
+}
+
+async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Response<Body> {
+    let (_, body) = request.into_parts();
+    let call = Call {
+        has_leader: false,
+        client_api_version: None,
+        timeout: None,
+    };
+    let limit = rt.core.config.max_request_bytes * 4 / 3 + api::GRPC_OVERHEAD;
+    let result = if route.method.streams_requests() {
+        api::stream(
+            rt,
+            route.method,
+            &call,
+            MessageStream::json(body, limit, route.request),
+        )
+        .await
+    } else {
+        match read(body, limit)
+            .await
+            .and_then(|value| (route.request)(value))
+        {
+            Ok(message) => api::unary(rt, route.method, &call, message).await,
+            Err(status) => Err(status),
+        }
+    };
+    match result {
+        Err(status) => error_page(&status),
+        Ok(Answer::One(frame)) => match (route.answer)(frame.slice(5..)) {
+            Ok(text) => pages::json(text),
+            Err(status) => error_page(&status),
+        },
+        Ok(Answer::Stream(source)) => {
+            let source = JsonSource {
+                source,
+                answer: route.answer,
+                buffer: BytesMut::new(),
+                ended: false,
+            };
+            let mut response = Response::new(Body::PlainStream(Box::new(source)));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
+            response
+        }
+    }
+}
+
+async fn read(mut body: Incoming, limit: usize) -> Result<serde_json::Value, Status> {
+    let mut text = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
+        if let Ok(data) = frame.into_data() {
+            text.extend_from_slice(&data);
+        }
+        if text.len() > limit {
+            return Err(Status::new(
+                Code::ResourceExhausted,
+                format!(
+                    "grpc: received message larger than max ({} vs. {limit})",
+                    text.len()
+                ),
+            ));
+        }
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(serde_json::Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_slice(&text)
+        .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))
+}
+
+fn error_page(status: &Status) -> Response<Body> {
+    let message = serde_json::Value::from(status.message.as_ref());
+    let mut response = pages::json(format!(
+        "{{\"error\":{message},\"code\":{},\"message\":{message}}}",
+        status.code as u8
+    ));
+    *response.status_mut() =
+        StatusCode::from_u16(status.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// Turns a stream of gRPC frames into lines of JSON.
+struct JsonSource {
+    source: Box<dyn Source>,
+    answer: fn(Bytes) -> Result<String, Status>,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl JsonSource {
+    fn lines(&mut self) -> Result<String, Status> {
+        let mut out = String::new();
+        while let Some(head) = self.buffer.first_chunk::<5>() {
+            let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            if self.buffer.len() < len + 5 {
+                break;
+            }
+            self.buffer.advance(5);
+            let message = self.buffer.split_to(len).freeze();
+            out.push_str("{\"result\":");
+            out.push_str(&(self.answer)(message)?);
+            out.push_str("}\n");
+        }
+        Ok(out)
+    }
+}
+
+impl Source for JsonSource {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        while !self.ended {
+            let status = match self.source.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Ok(frames))) => {
+                    self.buffer.extend_from_slice(&frames);
+                    match self.lines() {
+                        Ok(lines) if lines.is_empty() => continue,
+                        Ok(lines) => return Poll::Ready(Some(Ok(lines.into()))),
+                        Err(status) => status,
+                    }
+                }
+                Poll::Ready(Some(Err(status))) => status,
+            };
+            self.ended = true;
+            let http = StatusCode::from_u16(status.code.http())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let line = serde_json::json!({"error": {
+                "grpc_code": status.code as u8,
+                "http_code": http.as_u16(),
+                "message": status.message,
+                "http_status": http.canonical_reason().unwrap_or(""),
+            }});
+            return Poll::Ready(Some(Ok(format!("{line}\n").into())));
+        }
+        Poll::Ready(None)
+    }
+}

@@ -1,0 +1,231 @@
+//! Listeners: bind first, serve later. One acceptor per listener hands the
+//! sockets to the runtimes in turn: few, long-lived connections would hash
+//! unevenly over SO_REUSEPORT.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Surface, connection};
+use crate::{
+    config::{Config, ListenTarget, ListenUrl},
+    core::Core,
+    runtime::{Delivery, Runtime},
+};
+
+/// One bound socket.
+pub struct Endpoint {
+    /// What was asked for.
+    pub url: String,
+    surface: Surface,
+    socket: Bound,
+}
+
+enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+/// All sockets of the server.
+pub struct Listeners {
+    endpoints: Vec<Endpoint>,
+}
+
+/// Connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+impl Listeners {
+    /// Binds everything, or nothing: the error names the URL.
+    pub fn bind(config: &Config) -> io::Result<Listeners> {
+        let client = if config.listen_client_http.is_empty() {
+            Surface::Client
+        } else {
+            Surface::ClientGrpc
+        };
+        let groups: [(&[ListenUrl], Surface); 4] = [
+            (&config.listen_peer, Surface::Peer),
+            (&config.listen_client, client),
+            (&config.listen_client_http, Surface::ClientHttp),
+            (&config.listen_metrics, Surface::Metrics),
+        ];
+        let mut endpoints = Vec::new();
+        for (urls, surface) in groups {
+            for url in urls {
+                let socket = bind(&url.target, config).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot listen on {}: {error}", url.url),
+                    )
+                })?;
+                endpoints.push(Endpoint {
+                    url: url.url.clone(),
+                    surface,
+                    socket,
+                });
+            }
+        }
+        Ok(Listeners { endpoints })
+    }
+
+    /// Starts accepting on the listeners that `wanted` picks. Runs inside runtime 0.
+    pub fn serve(&mut self, rt: &Rc<Runtime>, wanted: impl Fn(Surface) -> bool) -> io::Result<()> {
+        let next = Arc::new(AtomicUsize::new(0));
+        let (now, later) = std::mem::take(&mut self.endpoints)
+            .into_iter()
+            .partition(|e| wanted(e.surface));
+        self.endpoints = later;
+        for endpoint in now {
+            let Endpoint {
+                surface, socket, ..
+            } = endpoint;
+            let core = rt.core.clone();
+            let next = next.clone();
+            match socket {
+                Bound::Tcp(listener) => {
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    tokio::task::spawn_local(accept_tcp(core, listener, surface, next));
+                }
+                Bound::Unix(listener, path) => {
+                    let listener = tokio::net::UnixListener::from_std(listener)?;
+                    tokio::task::spawn_local(accept_unix(core, listener, path, surface, next));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind(target: &ListenTarget, config: &Config) -> io::Result<Bound> {
+    match target {
+        ListenTarget::Tcp(address) => {
+            let socket = Socket::new(
+                Domain::for_address(*address),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
+            // Go sets it on every listener; without it a restart waits for old connections to time out.
+            socket.set_reuse_address(true)?;
+            if config.reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            if matches!(address, SocketAddr::V6(v6) if v6.ip().is_unspecified()) {
+                socket.set_only_v6(false)?;
+            }
+            socket.bind(&(*address).into())?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(Bound::Tcp(socket.into()))
+        }
+        ListenTarget::Unix(path) => {
+            // A socket file left by a process that is gone is in the way of every restart.
+            if std::os::unix::net::UnixStream::connect(path).is_err() {
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            Ok(Bound::Unix(listener, path.clone()))
+        }
+    }
+}
+
+/// Hands a socket to the next runtime, which registers it with its own reactor.
+fn hand_over<S: Send + 'static>(
+    core: &Arc<Core>,
+    next: &AtomicUsize,
+    socket: S,
+    serve: impl FnOnce(Rc<Runtime>, S) + Send + 'static,
+) {
+    let runtime = next.fetch_add(1, Ordering::Relaxed) % core.inboxes.len();
+    core.inboxes[runtime].deliver([Delivery::Spawn(Box::new(move |rt| {
+        serve(rt.clone(), socket)
+    }))]);
+}
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+async fn accept_tcp(
+    core: Arc<Core>,
+    listener: tokio::net::TcpListener,
+    surface: Surface,
+    next: Arc<AtomicUsize>,
+) {
+    let mut stop = core.stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let stream = match accepted.and_then(|(stream, _)| {
+            stream.set_nodelay(true)?;
+            stream.into_std()
+        }) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(error = %error, "failed to accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        hand_over(
+            &core,
+            &next,
+            stream,
+            move |rt, stream| match tokio::net::TcpStream::from_std(stream) {
+                Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
+                    rt, stream, surface,
+                ))),
+                Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
+            },
+        );
+    }
+}
+
+async fn accept_unix(
+    core: Arc<Core>,
+    listener: tokio::net::UnixListener,
+    path: PathBuf,
+    surface: Surface,
+    next: Arc<AtomicUsize>,
+) {
+    let mut stop = core.stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(error = %error, "failed to accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        hand_over(
+            &core,
+            &next,
+            stream,
+            move |rt, stream| match tokio::net::UnixStream::from_std(stream) {
+                Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
+                    rt, stream, surface,
+                ))),
+                Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
+            },
+        );
+    }
+    // Gone already is as good.
+    let _ = std::fs::remove_file(path);
+}

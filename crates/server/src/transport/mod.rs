@@ -1,0 +1,16 @@
+//! Bytes in, bytes out: listeners, connections, HTTP/1.1 and HTTP/2 on one port,
+//! gRPC framing, the plain HTTP pages and the JSON gateway. Below this module
+//! nobody sees a type of hyper.
+
+mod body;
+mod connection;
+mod gateway;
+mod grpc;
+mod health;
+mod listener;
+mod pages;
+
+pub use body::{Body, Source, append_message, frame_message};
+pub use connection::Surface;
+pub use grpc::MessageStream;
+pub use listener::{Endpoint, Listeners};

@@ -1,0 +1,125 @@
+//! The plain HTTP pages: `/version`, `/metrics`, the health endpoints,
+//! `/debug/vars`, and `/members` for peers. The gateway has its own module.
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::{Body, Surface, connection::plain, health};
+use crate::{runtime::Runtime, version};
+
+/// Answers one page.
+pub(super) async fn answer<B>(
+    rt: &Rc<Runtime>,
+    request: &Request<B>,
+    surface: Surface,
+) -> Response<Body> {
+    let path = request.uri().path();
+    let is_get = request.method() == Method::GET;
+    let query = request.uri().query().unwrap_or("");
+    match (surface, path) {
+        (Surface::Peer, "/members") if is_get => members(rt),
+        (Surface::Peer | Surface::Client | Surface::ClientHttp, "/version") => {
+            if is_get {
+                version_page(rt)
+            } else {
+                not_allowed()
+            }
+        }
+        (Surface::Peer, _) => not_found(),
+        (_, "/metrics") => {
+            let mut response = Response::new(Body::Plain(rt.core.metrics.page(&rt.core).into()));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+            );
+            response
+        }
+        (_, "/health") => {
+            if is_get {
+                health::health(rt, query).await
+            } else {
+                not_allowed()
+            }
+        }
+        (Surface::Client | Surface::ClientHttp, "/debug/vars") => debug_vars(rt),
+        (_, path) => match health::check_page(path) {
+            Some(page) if is_get => health::checks(rt, page, query).await,
+            Some(_) => not_allowed(),
+            None => not_found(),
+        },
+    }
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    let mut response = plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    response.headers_mut().insert(
+        "x-content-type-options",
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+pub(super) fn json(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::Plain(text.into()));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
+    let cluster = rt.core.cluster.load();
+    let cluster = cluster
+        .version()
+        .map_or_else(|| "not_decided".to_owned(), ToString::to_string);
+    json(format!(
+        "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{cluster}\"}}",
+        version::SERVER
+    ))
+}
+
+fn members(rt: &Rc<Runtime>) -> Response<Body> {
+    let cluster = rt.core.cluster.load();
+    let members: Vec<serde_json::Value> = cluster
+        .members()
+        .map(|member| member.to_json_value())
+        .collect();
+    let mut response = json(format!("{}\n", serde_json::Value::from(members)));
+    if let Ok(value) = HeaderValue::from_str(&format!("{:x}", rt.core.cluster_id)) {
+        response.headers_mut().insert("x-etcd-cluster-id", value);
+    }
+    response
+}
+
+fn debug_vars(rt: &Rc<Runtime>) -> Response<Body> {
+    use std::sync::atomic::Ordering::Acquire;
+    let raft = &rt.core.raft.status;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(0);
+    json(
+        serde_json::json!({
+            "cmdline": std::env::args().collect::<Vec<_>>(),
+            "file_descriptor_limit": limit,
+            "raft.status": {
+                "id": format!("{:x}", rt.core.member_id),
+                "term": raft.term.load(Acquire),
+                "commit": raft.commit.load(Acquire),
+                "applied": rt.core.applied.load(Acquire),
+                "lead": format!("{:x}", rt.core.leader()),
+                "raftState": if raft.is_leader.load(Acquire) { "StateLeader" } else { "StateFollower" },
+            },
+        })
+        .to_string(),
+    )
+}
