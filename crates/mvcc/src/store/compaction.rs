@@ -222,10 +222,9 @@ impl Inner {
         // From here on the file has all that is to be removed, and knows that
         // it is to be.
         let tx = self.backend.snapshot()?;
-        let Some((mut dropped, keeps_any)) = self.compact_index(job.revision, pace) else {
+        let Some((dropped, keeps_any)) = self.compact_index(job.revision, pace) else {
             return Ok(false);
         };
-        dropped.sort_unstable();
 
         let rules = Rules {
             revision: job.revision,
@@ -279,17 +278,19 @@ impl Inner {
             state.settled = state.compacted == job.revision;
         }
         self.backend.commit_now()?;
+        *self.doomed.lock() = Arc::default();
         Ok(true)
     }
 
-    /// Forgets the past in the index; gives what was forgotten, and whether
-    /// something stands for the revision. `None` if it did not come to its end.
-    fn compact_index(&self, revision: i64, pace: &mut Pace) -> Option<(Vec<Step>, bool)> {
+    /// Forgets the past in the index; gives what was forgotten, ascending, and
+    /// whether something stands for the revision. `None` if it did not come to its end.
+    fn compact_index(&self, revision: i64, pace: &mut Pace) -> Option<(Arc<Vec<Step>>, bool)> {
         let _past = self.past.lock();
         let (mut dropped, mut keeps_any) = (Vec::new(), false);
         let mut from = Some(Box::default());
         let mut holds = 0;
-        while let Some(key) = from {
+        let mut stopped = false;
+        while let Some(key) = from.filter(|_| !stopped) {
             {
                 let mut state = self.state.write();
                 let (ids, next) = state.index.some_entries(&key, ENTRIES_AT_A_TIME);
@@ -297,9 +298,13 @@ impl Inner {
                 from = next;
             }
             holds += 1;
-            if holds % HOLDS_PER_PAUSE == 0 && !pace.rest(INDEX_PAUSE) {
-                return None;
-            }
+            stopped = holds % HOLDS_PER_PAUSE == 0 && !pace.rest(INDEX_PAUSE);
+        }
+        dropped.sort_unstable();
+        let dropped = Arc::new(dropped);
+        *self.doomed.lock() = dropped.clone();
+        if stopped {
+            return None;
         }
         Some((dropped, keeps_any))
     }

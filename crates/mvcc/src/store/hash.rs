@@ -110,6 +110,8 @@ impl Inner {
     pub(super) fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
         // Compaction must not take from the index what the walk below needs.
         let past = self.past.lock();
+        // Read before the snapshot is taken: it is emptied after the commit.
+        let doomed = self.doomed.lock().clone();
         let (tx, pending, current, compacted) = {
             let state = self.state.read();
             // What a compaction hashed stays known after a later one.
@@ -131,8 +133,12 @@ impl Inner {
             (tx, pending, state.current, state.compacted)
         };
         let revision = if revision == 0 { current } else { revision };
-        let rules = self.rules(revision, compacted);
+        let mut rules = self.rules(revision, compacted);
         drop(past);
+        rules
+            .not_kept
+            .extend(doomed.iter().map(|step| step.revision));
+        rules.not_kept.sort_unstable();
         let mut hasher = Hasher::new(rules);
         hash_records(&tx, &mut hasher, revision, |_| true)?;
         for p in &pending {
@@ -170,7 +176,6 @@ impl Inner {
             }
             from = next;
         }
-        rules.not_kept.sort_unstable();
         rules
     }
 

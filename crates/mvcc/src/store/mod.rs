@@ -36,7 +36,11 @@ pub use history::EventRef;
 pub use stream::RangeStream;
 pub use writer::{Leases, Writer};
 
-use crate::{Error, OpenError, backend::Backend, index::Index};
+use crate::{
+    Error, OpenError,
+    backend::Backend,
+    index::{Index, Step},
+};
 
 /// How a [`Store`] works in the background.
 #[derive(Clone, Debug)]
@@ -72,6 +76,8 @@ pub(crate) struct Inner {
     compacted: AtomicI64,
     /// Held while history in the index is removed, or must stay.
     past: Mutex<()>,
+    /// Records that the index has forgotten and the file perhaps not, ascending.
+    doomed: Mutex<Arc<Vec<Step>>>,
     hashes: Mutex<hash::Cache>,
 }
 
@@ -111,6 +117,7 @@ impl Store {
                 settled: restored.unfinished.is_none(),
             }),
             past: Mutex::new(()),
+            doomed: Mutex::default(),
             hashes: Mutex::default(),
         });
         let worker = compaction::Worker::start(inner.clone())?;
