@@ -98,7 +98,7 @@ impl Fingerprint {
             }
             ensure!(
                 answer.compact_revision == compact_revision,
-                "HashKV({at}) names compact revision {}, HashKV(0) named {compact_revision}",
+                "HashKV({at}) names compact revision {}, the current revision {compact_revision}",
                 answer.compact_revision
             );
             hashes.push((at, answer.hash));
@@ -164,7 +164,8 @@ impl Fingerprint {
 
 /// HashKV names the compacted revision, except for the compacted revision
 /// itself: its hash was remembered by the compaction, with the one before. When
-/// nothing was written since, only a read tells.
+/// nothing was written since, only a read tells. (Revision 0 is not asked for:
+/// after a compaction at 0, real etcd remembers that one under the number 0.)
 async fn compact_revision(api: &Api, revision: i64) -> Result<i64> {
     let named = api
         .hash_kv(HashKvRequest { revision: 0 })

@@ -45,12 +45,20 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(seconds_max: u64, body: F) {
         .block_on(async { tokio::time::timeout(Duration::from_secs(seconds_max), body).await });
     match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => panic!("{error:#}\n{}", server::last_logs()),
-        Err(_) => panic!(
-            "not finished after {seconds_max} s\n{}",
-            server::last_logs()
-        ),
+        Ok(Err(error)) => fail(format!("{error:#}")),
+        Err(_) => fail(format!("not finished after {seconds_max} s")),
     }
+}
+
+/// Panics with the log ends that the message does not hold already.
+fn fail(mut message: String) {
+    for log in server::last_logs() {
+        if !message.contains(&log) {
+            message.push('\n');
+            message.push_str(&log);
+        }
+    }
+    panic!("{message}");
 }
 
 /// The seed of a random test: `PINTLE_SEED` if set, else `default`.

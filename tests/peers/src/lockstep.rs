@@ -601,6 +601,9 @@ fn kind(error: &anyhow::Error) -> &'static str {
         .unwrap_or("other")
 }
 
+/// Leaves some steps out.
+type Thinner = dyn Fn(&[Step]) -> Vec<Step>;
+
 /// Drops all steps of a sort, then ever smaller runs of steps, as long as the
 /// same kind of difference remains. Bounded: every try starts two servers.
 async fn shrink(
@@ -616,7 +619,7 @@ async fn shrink(
     let mut sorts: Vec<_> = steps.iter().map(std::mem::discriminant).collect();
     sorts.sort_by_key(|s| format!("{s:?}"));
     sorts.dedup();
-    let mut candidates: Vec<Box<dyn Fn(&[Step]) -> Vec<Step>>> = Vec::new();
+    let mut candidates: Vec<Box<Thinner>> = Vec::new();
     for sort in sorts {
         candidates.push(Box::new(move |steps| {
             // The last step is the one that showed the difference.

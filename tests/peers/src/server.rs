@@ -385,8 +385,8 @@ thread_local! {
 }
 
 /// The log ends of the last servers of this test, for its failure message.
-pub fn last_logs() -> String {
-    LAST_LOGS.with_borrow(|logs| logs.concat())
+pub fn last_logs() -> Vec<String> {
+    LAST_LOGS.with_borrow(Clone::clone)
 }
 
 async fn probe<T>(call: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
