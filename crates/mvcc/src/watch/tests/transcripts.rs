@@ -412,6 +412,7 @@ fn a_question_about_no_watch_is_dropped_even_if_batches_are_on_their_way() {
         1> create key=a
         1< 1 @3 created
         deliver
+        put b 1
         ",
     );
 }
@@ -722,6 +723,30 @@ fn closing_a_stream_leaves_nothing() {
     assert!(ready.is_empty());
     group.tick_progress(1 << 40);
     assert_eq!(group.catch_up(&log, 1 << 20), Ok(false));
+}
+
+#[test]
+fn a_client_that_never_cancels_what_ended_is_forgotten_in_the_end() {
+    let mut group = WatcherGroup::new(defaults(), 9);
+    for _ in 0..4_097 {
+        assert_eq!(group.create(1, &create(&["key=a", "rev=2"]), 9, 5), None);
+    }
+    drain(&mut group, 1);
+    let mut answers = |id| {
+        group.cancel(1, id, 9);
+        drain(&mut group, 1).len()
+    };
+    assert_eq!([answers(0), answers(1), answers(4_096)], [0, 1, 1]);
+}
+
+#[test]
+fn a_store_that_shows_nothing_is_not_asked_for_ever() {
+    let mut group = WatcherGroup::new(defaults(), 9);
+    group.create(1, &create(&["key=a", "rev=2"]), 9, 0);
+    let log = Log::new();
+    log.is_stalled.set(true);
+    assert_eq!(group.catch_up(&log, 1 << 20), Ok(true));
+    assert!(log.reads.get() < 10, "{} readings", log.reads.get());
 }
 
 #[test]
