@@ -50,7 +50,7 @@ pub(crate) struct Compare {
     load_rounds: usize,
     /// Only these rows (`put-100`, `put-256`, `put-one`, `txn-k8s`, `get`,
     /// `list-page`, `list-256`, `stream-256`, `list-1k`, `stream-1k`,
-    /// `mixed`, `watch`, `load`).
+    /// `mixed`, `watch`, `watch-paced`, `load`).
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
     /// Multiplies every number of requests and the million keys.
@@ -329,6 +329,9 @@ fn run_row(
                     "{} on {}: {count} errors: {error}",
                     row.id, target.name
                 ));
+            }
+            if net::interrupted() {
+                return Ok(());
             }
             if let Some(reason) = &report.failed {
                 let log = live

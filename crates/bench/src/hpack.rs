@@ -87,11 +87,14 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
+/// Name and value.
+type Line = (Box<[u8]>, Box<[u8]>);
+
 /// Reads the header blocks of one connection, in order.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     /// Newest first, as indices count.
-    table: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    table: VecDeque<Line>,
     size: usize,
     limit: usize,
     name: Vec<u8>,

@@ -267,15 +267,10 @@ impl Connection {
     /// Sends what the windows now allow of the messages that wait.
     fn unblock(&mut self) {
         let mut waiting = std::mem::take(&mut self.blocked);
-        let mut held: Vec<u32> = Vec::new();
         waiting.retain_mut(|message| {
             let Some(stream) = self.streams.get_mut(&message.stream) else {
                 return false;
             };
-            // A later message of the same stream must not overtake.
-            if held.contains(&message.stream) {
-                return true;
-            }
             while message.at < message.body.len() {
                 let rest = (message.body.len() - message.at) as i64;
                 let room = stream
@@ -283,7 +278,8 @@ impl Connection {
                     .min(self.send_window)
                     .min(self.peer_frame_max as i64);
                 if room <= 0 {
-                    held.push(message.stream);
+                    // No window opens before the loop ends, so that no later
+                    // message of the stream can overtake this one.
                     return true;
                 }
                 let part = rest.min(room) as usize;

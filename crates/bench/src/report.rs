@@ -177,7 +177,7 @@ impl Report {
             let _ = writeln!(out, "  error x {count}: {error}");
         }
         for (name, value) in &self.facts {
-            let _ = writeln!(out, "  {name}: {value}");
+            let _ = writeln!(out, "  {name}: {}", (value * 100.0).round() / 100.0);
         }
         if let Some(server) = &self.server {
             let _ = writeln!(

@@ -215,6 +215,21 @@ pub(super) fn table(scale: f64) -> Vec<Row> {
             load(10, 10, 1_000, 256),
             &[ServerCpu, P50, Lost],
         ),
+        // Unpaced, watchers fall behind and get many events in one message;
+        // paced, each event travels alone. Both happen in a cluster.
+        row(
+            "watch-paced",
+            "the same at 100 puts a second (CPU per delivered event)",
+            Workload::Watch {
+                watchers: 1000,
+                streams: 10,
+            },
+            Load {
+                rate: 100,
+                ..load(10, 1, 1_000, 256)
+            },
+            &[ServerCpu, P50, P99, Lost],
+        ),
         Row {
             fresh: true,
             ..row(

@@ -311,6 +311,39 @@ fn frames_are_read_however_they_are_cut() {
 }
 
 #[test]
+fn messages_that_wait_for_window_keep_their_order() {
+    let mut connection = Connection::new("test");
+    let mut feed = |connection: &mut Connection, octets: &[u8]| {
+        connection.input().extend_from_slice(octets);
+        connection.receive(&mut Told::default()).unwrap();
+    };
+    // SETTINGS with an initial window of 3.
+    feed(
+        &mut connection,
+        &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3],
+    );
+    let stream = connection.call(Method::Watch, 1, false, |out| {
+        out.extend_from_slice(b"first")
+    });
+    connection.send(stream, false, |out| out.extend_from_slice(b"2"));
+    connection.output().clear();
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        // WINDOW_UPDATE of 4 for stream 1.
+        feed(&mut connection, &[0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 4]);
+        let output = std::mem::take(connection.output());
+        let mut rest = &output[..];
+        while let Some((frame, length)) = Frame::parse(rest, 100).unwrap() {
+            assert_eq!((frame.kind, frame.stream), (Some(Kind::Data), 1));
+            sent.extend_from_slice(frame.payload);
+            rest = &rest[length..];
+        }
+    }
+    // The first three octets went before the loop.
+    assert_eq!(sent, b"\0\x05first\0\0\0\0\x012");
+}
+
+#[test]
 fn an_answer_that_ends_inside_a_message_is_an_error() {
     let mut octets = transcript();
     let at = octets
