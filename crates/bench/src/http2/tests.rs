@@ -313,7 +313,7 @@ fn frames_are_read_however_they_are_cut() {
 #[test]
 fn messages_that_wait_for_window_keep_their_order() {
     let mut connection = Connection::new("test");
-    let mut feed = |connection: &mut Connection, octets: &[u8]| {
+    let feed = |connection: &mut Connection, octets: &[u8]| {
         connection.input().extend_from_slice(octets);
         connection.receive(&mut Told::default()).unwrap();
     };
