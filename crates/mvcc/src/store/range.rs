@@ -2,6 +2,8 @@
 //! and what sorting and filters make of it (surface.md 9.3). The walk over the
 //! index happens under the lock, everything else after it.
 
+use std::cmp::Ordering;
+
 use proto::etcdserverpb::{
     RangeRequest,
     range_request::{SortOrder, SortTarget},
@@ -200,18 +202,24 @@ fn arrange(values: &mut Values, request: &RangeRequest) {
             )
         })
         .collect();
+    let descend = request.sort_order == SortOrder::Descend as i32;
+    // Equal records stay in key order, also when the order is descending.
+    let directed = |order: Ordering| if descend { order.reverse() } else { order };
     let number = |target: fn(&Record<'_>) -> i64, places: &mut Vec<usize>| {
-        places.sort_by_key(|&i| target(&records[i]));
+        places.sort_by(|&a, &b| directed(target(&records[a]).cmp(&target(&records[b]))));
     };
     match SortTarget::try_from(request.sort_target) {
-        Ok(SortTarget::Key) | Err(_) => {}
+        Ok(SortTarget::Key) | Err(_) => {
+            if descend {
+                places.reverse();
+            }
+        }
         Ok(SortTarget::Version) => number(|r| r.version, &mut places),
         Ok(SortTarget::Create) => number(|r| r.create_revision, &mut places),
         Ok(SortTarget::Mod) => number(|r| r.mod_revision, &mut places),
-        Ok(SortTarget::Value) => places.sort_by(|&a, &b| records[a].value.cmp(records[b].value)),
-    }
-    if request.sort_order == SortOrder::Descend as i32 {
-        places.reverse();
+        Ok(SortTarget::Value) => {
+            places.sort_by(|&a, &b| directed(records[a].value.cmp(records[b].value)));
+        }
     }
     drop(records);
     values.select(places.into_iter());

@@ -5,7 +5,10 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -241,6 +244,7 @@ async fn read(
                     // Announced before the revision is read: whatever is applied
                     // from here on is sent to this runtime.
                     rt.inbox().watching.store(true, Ordering::SeqCst);
+                    fence(Ordering::SeqCst);
                     group.create(id, &create, store.revision(), store.compact_revision());
                 }
                 Some(RequestUnion::CancelRequest(cancel)) => {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     thread::JoinHandle,
     time::Instant,
 };
@@ -187,6 +190,9 @@ impl Machine {
         let applied = self.applied;
         self.core.raft.drive(|node| node.applied_to(applied));
         if !events.is_empty() {
+            // Pairs with the fence of a watch that is being created: either it sees
+            // the new revision, or its flag is seen here.
+            fence(Ordering::SeqCst);
             for (inbox, out) in core.inboxes.iter().zip(&mut self.deliveries) {
                 if inbox.watching.load(Ordering::SeqCst) {
                     // Ahead of the results, so that whoever sees its own write
