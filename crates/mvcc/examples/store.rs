@@ -1,6 +1,8 @@
 //! What the store costs, printed: puts, gets, pages, counts, restart, memory.
 //!
-//! `cargo run --release -p pintle-mvcc --example store -- [keys] [value bytes]`
+//! `cargo run --release -p pintle-mvcc --example store -- [keys] [value bytes] [file]`
+//!
+//! A file that exists is only read; one that does not is left behind.
 //!
 //! One thread, no server, no fsync, no network; what a page costs to send is
 //! not in it.
@@ -66,12 +68,24 @@ fn timed(name: &str, calls: usize, mut call: impl FnMut(usize)) {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1).filter_map(|a| a.parse().ok());
-    let keys: usize = args.next().unwrap_or(10_000);
-    let size: usize = args.next().unwrap_or(256);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |i: usize| args.get(i).and_then(|a| a.parse::<usize>().ok());
+    let keys = number(0).unwrap_or(10_000);
     let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("db");
-    let store = open(&path);
+    let path = args.get(2).map_or(dir.path().join("db"), Into::into);
+    if path.exists() {
+        return read(&path, keys);
+    }
+    write(&path, keys, number(1).unwrap_or(256));
+    // A process of its own, so that memory is what reading alone needs.
+    let program = std::env::current_exe().expect("a path");
+    let mut child = std::process::Command::new(program);
+    child.arg(keys.to_string()).arg("0").arg(&path);
+    assert!(child.status().expect("a process").success());
+}
+
+fn write(path: &std::path::Path, keys: usize, size: usize) {
+    let store = open(path);
     let value = Bytes::from(vec![b'x'; size]);
     let put = |n: usize| PutRequest {
         key: key(n).into(),
@@ -80,7 +94,7 @@ fn main() {
     };
     for overwrite in [false, true] {
         let requests: Vec<PutRequest> = (0..keys).map(put).collect();
-        let mut spent = 0.0;
+        let mut spent = Vec::new();
         for run in requests.chunks(64) {
             let mut writer = store.write();
             let begin = Instant::now();
@@ -88,14 +102,16 @@ fn main() {
                 writer.put(request, &mut NoLeases).expect("a put");
             }
             black_box(writer.publish());
-            spent += begin.elapsed().as_secs_f64();
+            spent.push(begin.elapsed().as_secs_f64() * 1e6 / run.len() as f64);
         }
+        spent.sort_by(f64::total_cmp);
+        let median = spent[spent.len() / 2];
         let what = if overwrite {
             "put, overwriting"
         } else {
             "put, new key"
         };
-        println!("{what:<44} {:>9.2} us", spent * 1e6 / keys as f64);
+        println!("{what:<44} {median:>9.2} us");
         let begin = Instant::now();
         store.backend().commit_now().expect("a commit");
         println!(
@@ -103,33 +119,26 @@ fn main() {
             begin.elapsed().as_secs_f64() * 1e3
         );
     }
-    let old = store.revision();
+    let revision = store.revision();
     let mut writer = store.write();
     for n in (0..keys).step_by(keys / 10) {
-        let n = keys + n;
-        writer.put(&put(n), &mut NoLeases).expect("a put");
+        writer.put(&put(keys + n), &mut NoLeases).expect("a put");
     }
-    let ticket = writer.compact(old).expect("a compaction");
+    let ticket = writer.compact(revision).expect("a compaction");
     writer.publish();
     let begin = Instant::now();
     ticket.wait().expect("compaction ends");
-    println!(
-        "{:<44} {:>9.2} ms",
-        "compaction of one record per key",
-        begin.elapsed().as_secs_f64() * 1e3
-    );
-    println!("memory: {}", memory());
-    drop(store);
-    println!("memory, closed: {}", memory());
+    let took = begin.elapsed().as_secs_f64() * 1e3;
+    println!("{:<44} {took:>9.2} ms", "compaction of one record per key");
+}
 
+fn read(path: &std::path::Path, keys: usize) {
     let begin = Instant::now();
-    let store = open(&path);
-    println!(
-        "{:<44} {:>9.2} ms",
-        "open",
-        begin.elapsed().as_secs_f64() * 1e3
-    );
+    let store = open(path);
+    let took = begin.elapsed().as_secs_f64() * 1e3;
+    println!("{:<44} {took:>9.2} ms", "open");
     println!("memory: {}", memory());
+    let old = store.compact_revision();
     let header = ResponseHeader {
         cluster_id: u64::MAX,
         member_id: u64::MAX,

@@ -94,16 +94,18 @@ impl Model {
                 && (filters[2] == 0 || kv.create_revision >= filters[2])
                 && (filters[3] == 0 || kv.create_revision <= filters[3])
         });
-        match r.sort_target {
-            1 => kvs.sort_by_key(|kv| kv.version),
-            2 => kvs.sort_by_key(|kv| kv.create_revision),
-            3 => kvs.sort_by_key(|kv| kv.mod_revision),
-            4 => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-            _ => {}
-        }
-        if r.sort_order == 2 {
-            kvs.reverse();
-        }
+        // Sorting is stable in both directions.
+        let down = r.sort_order == 2;
+        let directed = |o: std::cmp::Ordering| if down { o.reverse() } else { o };
+        kvs.sort_by(|a, b| {
+            directed(match r.sort_target {
+                0 => a.key.cmp(&b.key),
+                1 => a.version.cmp(&b.version),
+                2 => a.create_revision.cmp(&b.create_revision),
+                3 => a.mod_revision.cmp(&b.mod_revision),
+                _ => a.value.cmp(&b.value),
+            })
+        });
         let more = limit > 0 && kvs.len() > limit;
         if more {
             kvs.truncate(limit);

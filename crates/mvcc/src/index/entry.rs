@@ -136,6 +136,26 @@ impl Entry {
         older.iter().copied().chain(std::iter::once(self.newest()))
     }
 
+    /// The last revision at which the key began or ceased to exist. Where the
+    /// first step is a put of a key that existed before, compaction took the
+    /// earlier ones and nobody may ask for a revision before that step.
+    pub(crate) fn changed(&self) -> i64 {
+        let mut existed = false;
+        let mut changed = 0;
+        for step in self.steps() {
+            if existed == step.tombstone {
+                changed = step.revision.main;
+            }
+            existed = !step.tombstone;
+        }
+        let first = self.older.as_deref().and_then(|o| o.first());
+        let first = first.copied().unwrap_or(self.newest());
+        if !first.tombstone && changed == first.revision.main {
+            changed = self.created.min(changed);
+        }
+        changed
+    }
+
     /// How many steps a compaction at `main` drops, and whether the first of
     /// the rest is the one that stands for everything up to `main`.
     ///

@@ -5,6 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use rustc_hash::FxSeededState;
 
 use super::slab::{Id, Slab};
 
@@ -12,14 +13,14 @@ const SHARD_BITS: u32 = 8;
 
 pub(crate) struct Lookup {
     shards: Vec<HashTable<Id>>,
-    seed: RandomState,
+    seed: FxSeededState,
 }
 
 impl Default for Lookup {
     fn default() -> Lookup {
         Lookup {
             shards: (0..1 << SHARD_BITS).map(|_| HashTable::new()).collect(),
-            seed: RandomState::new(),
+            seed: FxSeededState::with_seed(RandomState::new().hash_one(0) as usize),
         }
     }
 }
@@ -43,6 +44,26 @@ impl Lookup {
         self.shards[Lookup::shard(hash)]
             .find(hash, |&id| slab.key(id) == key)
             .copied()
+    }
+
+    /// Makes room for so many keys in all, so that adding them moves none.
+    pub(crate) fn reserve(&mut self, keys: usize, slab: &Slab) {
+        let seed = &self.seed;
+        // Shards fill unevenly.
+        let each = keys / self.shards.len() * 9 / 8;
+        for shard in &mut self.shards {
+            shard.reserve(each, |&id| seed.hash_one(slab.key(id)));
+        }
+    }
+
+    /// Gives back room that turned out not to be needed.
+    pub(crate) fn shrink(&mut self, slab: &Slab) {
+        let seed = &self.seed;
+        for shard in &mut self.shards {
+            if shard.capacity() > 3 * shard.len() {
+                shard.shrink_to_fit(|&id| seed.hash_one(slab.key(id)));
+            }
+        }
     }
 
     /// Adds an id whose key is not there yet.

@@ -177,22 +177,23 @@ pub(crate) struct Builder {
     /// Keys came in ascending order so far, so ids are in key order.
     sorted: bool,
     last: Option<Id>,
-    /// No key began or ceased to exist after this revision.
-    changed: i64,
 }
 
 impl Builder {
-    pub(crate) fn new() -> Builder {
+    /// `keys`: about how many there will be.
+    pub(crate) fn new(keys: usize) -> Builder {
+        let slab = Slab::default();
+        let mut lookup = Lookup::default();
+        lookup.reserve(keys, &slab);
         Builder {
-            slab: Slab::default(),
-            lookup: Lookup::default(),
+            slab,
+            lookup,
             sorted: true,
             last: None,
-            changed: 0,
         }
     }
 
-    /// Adds the next step of `key`. False if it is not newer than the step before.
+    /// Adds the next step of `key`. `None` if it is not newer than the step before.
     pub(crate) fn push(
         &mut self,
         key: &[u8],
@@ -209,14 +210,10 @@ impl Builder {
                 if entry.newest().revision >= step.revision {
                     return None;
                 }
-                if step.tombstone || !entry.is_live() {
-                    self.changed = self.changed.max(step.revision.main);
-                }
                 entry.push(step);
                 id
             }
             None => {
-                self.changed = self.changed.max(step.revision.main);
                 let id = self.slab.insert(Entry::new(key, step));
                 self.lookup.insert(hash, id, &self.slab);
                 if let Some(last) = self.last {
@@ -237,12 +234,13 @@ impl Builder {
     }
 
     /// The index of everything that was added.
-    pub(crate) fn finish(self) -> Index {
+    pub(crate) fn finish(mut self) -> Index {
+        self.lookup.shrink(&self.slab);
         let mut ids: Vec<Id> = (0..self.slab.len() as Id).collect();
         if !self.sorted {
             ids = self.sort(ids);
         }
-        let tree = Tree::build(&ids, &self.slab, self.changed);
+        let tree = Tree::build(&ids, &self.slab);
         Index {
             slab: self.slab,
             lookup: self.lookup,

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// All steps of all keys, naively.
+/// All steps of all keys, naively, and the create revision of every put.
 #[derive(Default)]
-struct Model(BTreeMap<Vec<u8>, Vec<Step>>);
+struct Model(BTreeMap<Vec<u8>, Vec<Step>>, BTreeMap<Revision, i64>);
 
 impl Model {
     fn at(&self, key: &[u8], main: i64) -> Option<Revision> {
@@ -100,7 +100,12 @@ fn apply(index: &mut Index, model: &mut Model, n: u16, main: i64, put: bool) {
         tombstone: !put,
     };
     if put {
-        index.put(&key, id, revision, main, 1, false);
+        let created = match id {
+            Some(id) if live => index.entry(id).created(),
+            _ => main,
+        };
+        index.put(&key, id, revision, created, 1, false);
+        model.1.insert(revision, created);
     } else if live {
         index.tombstone(id.expect("live"), revision);
     } else {
@@ -116,9 +121,12 @@ fn rebuild(model: &Model) -> Index {
         .flat_map(|(key, steps)| steps.iter().map(|s| (*s, &key[..])))
         .collect();
     all.sort_unstable();
-    let mut builder = Builder::new();
+    let mut builder = Builder::new(10);
     for (step, key) in all {
-        builder.push(key, step, 1, 1, false).expect("ascending");
+        let created = model.1.get(&step.revision).copied().unwrap_or(0);
+        builder
+            .push(key, step, created, 1, false)
+            .expect("ascending");
     }
     builder.finish()
 }

@@ -101,9 +101,8 @@ fn separator(left: &[u8], right: &[u8]) -> Box<[u8]> {
 }
 
 impl Tree {
-    /// A tree of `ids`, which are in key order. `changed` is a revision since
-    /// which nothing began or ceased to exist.
-    pub(crate) fn build(ids: &[Id], slab: &Slab, changed: i64) -> Tree {
+    /// A tree of `ids`, which are in key order.
+    pub(crate) fn build(ids: &[Id], slab: &Slab) -> Tree {
         if ids.is_empty() {
             return Tree::default();
         }
@@ -115,7 +114,9 @@ impl Tree {
                 .checked_sub(1)
                 .map(|_| ids[level_start(ids.len(), leaves, i) - 1]);
             let bound = at.map_or_else(Box::default, |left| separator(slab.key(left), first));
-            level.push((bound, Child::leaf(Leaf::new(chunk, slab), changed)));
+            let changed = chunk.iter().map(|&id| slab.get(id).changed()).max();
+            let leaf = Leaf::new(chunk, slab);
+            level.push((bound, Child::leaf(leaf, changed.unwrap_or(0))));
         }
         while level.len() > 1 {
             let nodes = level.len().div_ceil(BUILD_FILL);
@@ -124,10 +125,11 @@ impl Tree {
             level = (0..nodes)
                 .map(|i| {
                     let size = level_start(total, nodes, i + 1) - level_start(total, nodes, i);
-                    let (mut bounds, children): (Vec<_>, Vec<_>) =
+                    let (mut bounds, children): (Vec<_>, Vec<Child>) =
                         items.by_ref().take(size).unzip();
                     let bound = bounds.remove(0);
-                    (bound, Child::inner(bounds, children, changed))
+                    let changed = children.iter().map(|c| c.changed).max();
+                    (bound, Child::inner(bounds, children, changed.unwrap_or(0)))
                 })
                 .collect();
         }

@@ -19,6 +19,11 @@ use crate::{
 const BATCH: usize = 4096;
 const BATCHES: usize = 4;
 
+/// Records looked at to guess their number.
+const SAMPLE: usize = 1000;
+/// Bytes of a page that a record needs beside its key and value.
+const ELEMENT: usize = 16;
+
 /// What the file says.
 pub(super) struct Restored {
     pub(super) index: Index,
@@ -66,7 +71,7 @@ pub(super) fn restore(
     let scheduled = read_mark(backend, SCHEDULED, &context)?;
     let tx = backend.snapshot()?;
 
-    let mut builder = Builder::new();
+    let mut builder = Builder::new(estimate(&tx)?);
     let mut leases: FxHashMap<Id, i64> = FxHashMap::default();
     // An empty store stands at revision 1.
     let mut current = 1;
@@ -117,6 +122,28 @@ pub(super) fn restore(
         compacted,
         unfinished: scheduled,
     })
+}
+
+/// About how many records the file has, by the size of the first ones. Never
+/// more than the file has room for.
+fn estimate(tx: &ReadTx) -> Result<usize, OpenError> {
+    let Some(bucket) = tx.bucket(KEY.as_bytes())? else {
+        return Ok(0);
+    };
+    let mut cursor = bucket.cursor();
+    let mut at = cursor.first()?;
+    let (mut records, mut bytes) = (0, 0);
+    while let Some((key, value)) = at
+        && records < SAMPLE
+    {
+        records += 1;
+        bytes += key.len() + value.len() + ELEMENT;
+        at = cursor.next()?;
+    }
+    if at.is_none() {
+        return Ok(records);
+    }
+    Ok(usize::try_from(tx.db().size_in_use()).unwrap_or(0) / bytes.max(1) * records)
 }
 
 fn read_mark(
