@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `node` | [`Node`]: events and work |
+//! | `guard` | which messages of other members are let in |
 //! | `store` | the log in memory, from the last compaction on, payloads shared |
 //! | `wire` | etcd's messages to raft-rs's and back, payloads moved |
 //! | `drain` | raft-rs's log lines into `tracing` |
@@ -14,6 +15,7 @@
 //! to it, since its enum differs from etcd's.
 
 mod drain;
+mod guard;
 mod node;
 mod store;
 #[cfg(test)]

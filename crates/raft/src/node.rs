@@ -1,13 +1,19 @@
 //! The node: every method is one event, [`Node::work`] gives what follows.
 
 use bytes::Bytes;
+use prost::Message as _;
 use proto::raftpb as pb;
 use raft::{
     RawNode, SnapshotStatus, StateRole,
     eraftpb::{self as rs, ConfChangeSingle, ConfChangeType, ConfChangeV2},
 };
 
-use crate::{drain, store::Store, wire};
+use crate::{
+    drain,
+    guard::{self, Position},
+    store::Store,
+    wire,
+};
 
 /// How a node behaves. Times are counted in ticks.
 #[derive(Clone, Debug)]
@@ -26,6 +32,9 @@ pub struct Config {
     pub max_size_per_msg: u64,
     /// Append messages on their way to one member.
     pub max_inflight: usize,
+    /// Where the election timeouts are drawn from, together with `id`: the same
+    /// seed and events give the same elections.
+    pub seed: u64,
 }
 
 impl Default for Config {
@@ -39,6 +48,7 @@ impl Default for Config {
             check_quorum: true,
             max_size_per_msg: 1 << 20,
             max_inflight: 512,
+            seed: 0,
         }
     }
 }
@@ -50,7 +60,8 @@ pub struct Initial {
     pub hard_state: pb::HardState,
     /// Configuration as of the snapshot; empty for a log that starts with its members' entries.
     pub conf_state: pb::ConfState,
-    /// Index and term of the snapshot, `(0, 0)` for none.
+    /// Index and term of the snapshot, `(0, 0)` for none. Its content is not
+    /// needed to start; [`Node::create_snapshot`] brings it for those who are behind.
     pub snapshot: (u64, u64),
     /// Entries after the snapshot, without gaps.
     pub entries: Vec<pb::Entry>,
@@ -117,9 +128,36 @@ pub enum ProposeError {
 }
 
 /// An event the node cannot take.
-#[derive(Debug, thiserror::Error)]
-#[error("consensus: {0}")]
-pub struct Error(String);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The log, the configuration or the settings do not allow a start.
+    #[error("consensus: {0}")]
+    Start(String),
+    /// No correct member sends this; it was dropped and nothing changed.
+    #[error("consensus: dropped a message of kind {kind} from member {from:x}: {why}")]
+    Message {
+        /// Sender's member id, as far as the message can be believed.
+        from: u64,
+        /// etcd's number of the message type.
+        kind: i32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The leader knows entries to be durable here which this log does not
+    /// have. The member must stop: it would vote with a log it has lost.
+    #[error(
+        "consensus: tocommit({commit}) is out of range [lastIndex({last_index})]. Was the raft log corrupted, truncated, or lost?"
+    )]
+    LogLost {
+        /// What the leader says is committed here.
+        commit: u64,
+        /// Where this log ends.
+        last_index: u64,
+    },
+    /// The core refused it.
+    #[error("consensus: {0}")]
+    Core(String),
+}
 
 /// Where a node stands.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +182,53 @@ pub struct Node {
     /// The last hard state given out: raft-rs tells a commit index that moves
     /// with a light ready nowhere else.
     told: pb::HardState,
+    /// What the server says is applied.
+    applied: u64,
+    /// Ticks without a leader until the next candidacy. Counted here rather than
+    /// by raft-rs, whose draws cannot be repeated.
+    patience: usize,
+    /// Term and role for which `patience` was drawn.
+    drawn_for: (u64, StateRole),
+    election_ticks: usize,
+    random: u64,
+}
+
+/// Ticks that never pass: raft-rs must not call elections by itself.
+const NEVER: usize = 1 << 30;
+
+/// What a log on disk must be for a node to continue from it.
+fn check(initial: &Initial) -> Result<(), String> {
+    let (snapshot, _) = initial.snapshot;
+    let mut last = snapshot;
+    for entry in &initial.entries {
+        last += 1;
+        if entry.index != last {
+            return Err(format!(
+                "the log has entry {} where entry {last} belongs",
+                entry.index
+            ));
+        }
+        if !(0..=2).contains(&entry.r#type) {
+            return Err(format!(
+                "entry {last} is of type {}, which is unknown",
+                entry.r#type
+            ));
+        }
+    }
+    let commit = initial.hard_state.commit;
+    if commit < snapshot || commit > last {
+        return Err(format!(
+            "commit index {commit} lies outside the log, which holds entries {} to {last}",
+            snapshot + 1
+        ));
+    }
+    if initial.applied < snapshot || initial.applied > commit {
+        return Err(format!(
+            "applied index {} lies outside {snapshot} to {commit}, which is what is committed",
+            initial.applied
+        ));
+    }
+    guard::conf_state(&initial.conf_state).map_err(|why| format!("the configuration: {why}"))
 }
 
 fn role(role: StateRole) -> Role {
@@ -159,31 +244,18 @@ impl Node {
     /// A node that continues from `initial`. Committed entries after
     /// `initial.applied` are delivered with the first work.
     pub fn new(config: Config, initial: Initial) -> Result<Node, Error> {
-        let last = initial
-            .entries
-            .last()
-            .map_or(initial.snapshot.0, |e| e.index);
-        if initial.hard_state.commit < initial.snapshot.0 || initial.hard_state.commit > last {
-            return Err(Error(format!(
-                "commit index {} lies outside the log, which holds entries {} to {last}",
-                initial.hard_state.commit,
-                initial.snapshot.0 + 1
-            )));
-        }
-        let mut expected = initial.snapshot.0;
-        for entry in &initial.entries {
-            expected += 1;
-            if entry.index != expected {
-                return Err(Error(format!(
-                    "the log has entry {} where entry {expected} belongs",
-                    entry.index
-                )));
-            }
+        check(&initial).map_err(Error::Start)?;
+        if config.election_ticks < 2 {
+            return Err(Error::Start(
+                "an election timeout needs at least two ticks".into(),
+            ));
         }
         let settings = raft::Config {
             id: config.id,
             election_tick: config.election_ticks,
             heartbeat_tick: config.heartbeat_ticks,
+            min_election_tick: NEVER,
+            max_election_tick: NEVER + 1,
             applied: initial.applied,
             max_size_per_msg: config.max_size_per_msg,
             max_inflight_msgs: config.max_inflight,
@@ -198,16 +270,69 @@ impl Node {
             wire::conf_state_in(&initial.conf_state),
         );
         let raw = RawNode::new(&settings, store, &drain::logger())
-            .map_err(|error| Error(error.to_string()))?;
-        Ok(Node {
+            .map_err(|error| Error::Start(error.to_string()))?;
+        let mut node = Node {
+            drawn_for: (raw.raft.term, raw.raft.state),
             raw,
             told: initial.hard_state,
-        })
+            applied: initial.applied,
+            patience: 0,
+            election_ticks: config.election_ticks,
+            // Members with the same seed must not draw the same timeouts.
+            random: config.seed ^ config.id,
+        };
+        node.draw();
+        Ok(node)
+    }
+
+    /// A new timeout in `[n, 2n-1]`, by SplitMix64.
+    fn draw(&mut self) {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        self.patience = self.election_ticks + (z % self.election_ticks as u64) as usize;
+    }
+
+    /// After every event: a new term or role starts with a new timeout.
+    fn settle(&mut self) {
+        let now = (self.raw.raft.term, self.raw.raft.state);
+        if now != self.drawn_for {
+            self.drawn_for = now;
+            self.draw();
+        }
     }
 
     /// Time passes.
     pub fn tick(&mut self) {
         self.raw.tick();
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader
+            && raft.promotable()
+            && raft.election_elapsed >= self.patience
+            && self.hindrance().is_none()
+        {
+            self.raw.raft.election_elapsed = 0;
+            // It fails only for a leader, or while a configuration change waits to be applied.
+            let _ = self.raw.campaign();
+            self.draw();
+        }
+        self.settle();
+    }
+
+    /// Why this node must not stand for election now, which raft-rs would not survive.
+    fn hindrance(&self) -> Option<&'static str> {
+        let log = &self.raw.raft.raft_log;
+        if log.applied + 1 < log.first_index() {
+            return Some("a received snapshot is not applied yet");
+        }
+        // A sole voter wins without waiting for a vote to be written, so not while
+        // entries of an earlier leader are still on their way to disk.
+        if log.persisted < log.last_index() && self.is_sole_voter() {
+            return Some("the log is not durable yet");
+        }
+        None
     }
 
     /// Proposes a run of requests with one step.
@@ -224,15 +349,22 @@ impl Node {
 
     /// Proposes a configuration change in etcd's serialization, which stays opaque.
     pub fn propose_conf_change(&mut self, change: Bytes) -> Result<(), ProposeError> {
-        let mut entry = rs::Entry {
-            data: change,
-            ..rs::Entry::default()
+        if pb::ConfChange::decode(change.clone()).is_err() {
+            tracing::warn!("dropped a proposed configuration change that cannot be decoded");
+            return Err(ProposeError::Dropped);
+        }
+        let entry = pb::Entry {
+            r#type: pb::EntryType::EntryConfChange as i32,
+            data: Some(change),
+            ..pb::Entry::default()
         };
-        entry.set_entry_type(rs::EntryType::EntryConfChange);
-        self.propose_entries(vec![entry])
+        self.propose_entries(vec![wire::entry_in(entry)])
     }
 
     fn propose_entries(&mut self, entries: Vec<rs::Entry>) -> Result<(), ProposeError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         if self.raw.raft.leader_id == raft::INVALID_ID {
             return Err(ProposeError::NoLeader);
         }
@@ -252,22 +384,42 @@ impl Node {
     }
 
     /// A message from another member. One from a member that this node cannot
-    /// place is dropped, as etcd drops it.
-    pub fn step(&mut self, message: pb::Message) -> Result<(), Error> {
-        let Some(message) = wire::message_in(message) else {
-            return Err(Error("a message of a kind that does not travel".into()));
+    /// place is dropped, as etcd drops it; one that no correct member sends is
+    /// refused. After [`Error::LogLost`] the process must end.
+    pub fn step(&mut self, mut message: pb::Message) -> Result<(), Error> {
+        let at = Position {
+            term: self.raw.raft.term,
+            last_index: self.raw.raft.raft_log.last_index(),
+            leads: self.raw.raft.state == StateRole::Leader,
         };
-        match self.raw.step(message) {
+        let kind = guard::admit(&message, &at)?;
+        match kind {
+            rs::MessageType::MsgTimeoutNow if self.hindrance().is_some() => return Ok(()),
+            // Meant for a leader of another term.
+            rs::MessageType::MsgTransferLeader if message.term != at.term => return Ok(()),
+            // A follower hands these on, and raft-rs wants no term then.
+            rs::MessageType::MsgTransferLeader
+            | rs::MessageType::MsgPropose
+            | rs::MessageType::MsgReadIndex => message.term = 0,
+            _ => {}
+        }
+        let result = self.raw.step(wire::message_in(kind, message));
+        self.settle();
+        match result {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
-            Err(error) => Err(Error(error.to_string())),
+            Err(error) => Err(Error::Core(error.to_string())),
         }
     }
 
-    /// Stands for election now.
+    /// Stands for election now. A sole voter leads when this returns. An error
+    /// while what the log holds is not durable, or a snapshot not applied.
     pub fn campaign(&mut self) -> Result<(), Error> {
-        self.raw
-            .campaign()
-            .map_err(|error| Error(error.to_string()))
+        if let Some(why) = self.hindrance() {
+            return Err(Error::Core(format!("an election must wait: {why}")));
+        }
+        let result = self.raw.campaign();
+        self.settle();
+        result.map_err(|error| Error::Core(error.to_string()))
     }
 
     /// True if the configuration has this node as its only voter.
@@ -279,6 +431,7 @@ impl Node {
     /// Hands leadership over, if this node leads.
     pub fn transfer_leader(&mut self, to: u64) {
         self.raw.transfer_leader(to);
+        self.settle();
     }
 
     /// A message to `id` could not be delivered.
@@ -350,7 +503,7 @@ impl Node {
             self.raw
                 .mut_store()
                 .set_hard_state(wire::hard_state_in(&state));
-            work.hard_state = Some(state.clone());
+            work.hard_state = Some(state);
             self.told = state;
         }
         self.raw.advance_append_async(ready);
@@ -360,11 +513,23 @@ impl Node {
     /// Everything up to work `number` is durable.
     pub fn persisted(&mut self, number: u64) {
         self.raw.on_persist_ready(number);
+        self.advance();
     }
 
-    /// Entries up to `index` are applied.
+    /// Entries up to `index` are applied, or a received snapshot that ends there.
     pub fn applied_to(&mut self, index: u64) {
-        self.raw.advance_apply_to(index);
+        self.applied = self.applied.max(index);
+        self.advance();
+    }
+
+    /// raft-rs hears of what is applied once it is durable too, which a
+    /// snapshot may not be yet.
+    fn advance(&mut self) {
+        let log = &self.raw.raft.raft_log;
+        let index = self.applied.min(log.committed).min(log.persisted);
+        if index > log.applied {
+            self.raw.advance_apply_to(index);
+        }
     }
 
     /// Applies a committed configuration change, in etcd's enum. A change with
@@ -394,15 +559,19 @@ impl Node {
         };
         let out = wire::conf_state_out(&state);
         self.raw.mut_store().set_conf_state(state);
+        self.settle();
         out
     }
 
-    /// Forgets entries up to `index`, which must be applied and covered by a snapshot.
+    /// Forgets entries up to `index`, as far as they are applied. A member that still
+    /// needs them waits until [`Node::create_snapshot`] brings one at least as new.
     pub fn compact_log(&mut self, index: u64) {
-        self.raw.mut_store().compact(index);
+        let applied = self.raw.raft.raft_log.applied;
+        self.raw.mut_store().compact(index.min(applied));
     }
 
-    /// The snapshot that a member too far behind is sent from now on.
+    /// The snapshot that a member too far behind is sent from now on. Needed once
+    /// after a start from a snapshot too: without content nothing is sent.
     pub fn create_snapshot(&mut self, snapshot: pb::Snapshot) {
         self.raw
             .mut_store()

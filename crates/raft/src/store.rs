@@ -58,6 +58,13 @@ impl Store {
             return;
         };
         let Some(head) = new.first() else { return };
+        // A log with a hole must never be believed.
+        assert!(
+            head.index <= self.last() + 1,
+            "entries {}.. after {}",
+            head.index,
+            self.last()
+        );
         let keep = head.index.saturating_sub(self.first()) as usize;
         self.entries.truncate(keep);
         self.entries.extend(new.iter().cloned());
@@ -150,7 +157,10 @@ impl raft::Storage for Store {
     }
 
     fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<Snapshot> {
-        if self.snapshot.get_metadata().index < request_index {
+        let index = self.snapshot.get_metadata().index;
+        // One without content, or one that does not reach the entries held,
+        // would leave its receiver worse off than waiting does.
+        if self.snapshot.data.is_empty() || index < request_index || index < self.before.0 {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         Ok(self.snapshot.clone())

@@ -1,9 +1,35 @@
 //! Between etcd's messages (`proto::raftpb`) and raft-rs's. Fields 1 to 12 are
 //! copied; what raft-rs has beyond them never leaves, and what etcd 3.6 has
 //! beyond them never enters. Payloads are handed over, not copied.
+//!
+//! Configuration changes travel inside raft-rs in a wrapper. It decodes what is
+//! proposed, by an enum that ends where etcd's AddLearnerNode begins, and with
+//! a parser that foreign bytes can exhaust. What it sees is one field of bytes.
 
+use bytes::{Buf as _, Bytes};
+use prost::encoding;
 use proto::raftpb as pb;
 use raft::eraftpb as rs;
+
+/// Tag of `context`, field 4 of raft-rs's ConfChange, the bytes it does not look into.
+const CONTEXT: u32 = 4;
+
+fn wrap(change: &Bytes) -> Bytes {
+    let mut out = Vec::with_capacity(encoding::bytes::encoded_len(CONTEXT, change));
+    encoding::bytes::encode(CONTEXT, change, &mut out);
+    out.into()
+}
+
+fn unwrap(mut wrapped: Bytes) -> Bytes {
+    // Made by `wrap`: one byte of tag, a length, and the rest.
+    if wrapped.has_remaining() {
+        wrapped.advance(1);
+        if encoding::decode_varint(&mut wrapped).is_err() {
+            wrapped.clear();
+        }
+    }
+    wrapped
+}
 
 pub(crate) fn entry_in(entry: pb::Entry) -> rs::Entry {
     let mut out = rs::Entry::default();
@@ -15,12 +41,20 @@ pub(crate) fn entry_in(entry: pb::Entry) -> rs::Entry {
     out.term = entry.term;
     out.index = entry.index;
     out.data = entry.data.unwrap_or_default();
+    if out.get_entry_type() == rs::EntryType::EntryConfChange {
+        out.data = wrap(&out.data);
+    }
     out
 }
 
 pub(crate) fn entry_out(entry: rs::Entry) -> pb::Entry {
+    let kind = entry.get_entry_type();
+    let data = match kind {
+        rs::EntryType::EntryConfChange => unwrap(entry.data),
+        _ => entry.data,
+    };
     pb::Entry {
-        r#type: match entry.get_entry_type() {
+        r#type: match kind {
             rs::EntryType::EntryNormal => 0,
             rs::EntryType::EntryConfChange => 1,
             rs::EntryType::EntryConfChangeV2 => 2,
@@ -28,7 +62,7 @@ pub(crate) fn entry_out(entry: rs::Entry) -> pb::Entry {
         term: entry.term,
         index: entry.index,
         // etcd leaves an empty payload out.
-        data: (!entry.data.is_empty()).then_some(entry.data),
+        data: (!data.is_empty()).then_some(data),
     }
 }
 
@@ -99,7 +133,7 @@ pub(crate) fn snapshot_out(snapshot: &rs::Snapshot) -> pb::Snapshot {
 }
 
 /// The kinds of message, by etcd's number; 19 and up never travel.
-fn kind_in(number: i32) -> Option<rs::MessageType> {
+pub(crate) fn kind_in(number: i32) -> Option<rs::MessageType> {
     use rs::MessageType::*;
     const KINDS: [rs::MessageType; 19] = [
         MsgHup,
@@ -125,10 +159,10 @@ fn kind_in(number: i32) -> Option<rs::MessageType> {
     KINDS.get(usize::try_from(number).ok()?).copied()
 }
 
-/// `None` for a kind that no member may send.
-pub(crate) fn message_in(message: pb::Message) -> Option<rs::Message> {
+/// `kind` is the type of the message, checked before.
+pub(crate) fn message_in(kind: rs::MessageType, message: pb::Message) -> rs::Message {
     let mut out = rs::Message::default();
-    out.set_msg_type(kind_in(message.r#type)?);
+    out.set_msg_type(kind);
     out.to = message.to;
     out.from = message.from;
     out.term = message.term;
@@ -148,7 +182,7 @@ pub(crate) fn message_in(message: pb::Message) -> Option<rs::Message> {
     out.reject = message.reject;
     out.reject_hint = message.reject_hint;
     out.context = message.context.unwrap_or_default();
-    Some(out)
+    out
 }
 
 pub(crate) fn message_out(mut message: rs::Message) -> pb::Message {
