@@ -164,7 +164,9 @@ impl Model {
     fn hash(&self) -> u32 {
         let mut sub = 0;
         let mut last = 0;
-        let mut generations: BTreeMap<&[u8], Vec<Vec<(i64, u64, bool)>>> = BTreeMap::new();
+        // Main, sub and whether it is a tombstone, by key and generation.
+        type Generation = Vec<(i64, u64, bool)>;
+        let mut generations: BTreeMap<&[u8], Vec<Generation>> = BTreeMap::new();
         let mut records = Vec::new();
         for (main, key, kv) in &self.changes {
             sub = if *main == last { sub + 1 } else { 0 };
@@ -342,9 +344,9 @@ impl Model {
     }
 }
 
-fn chosen<'r, 'p>(
+fn chosen<'r>(
     r: &'r TxnRequest,
-    path: &mut dyn Iterator<Item = &'p bool>,
+    path: &mut dyn Iterator<Item = &bool>,
     ops: &mut Vec<&'r Request>,
 ) {
     let succeeded = *path.next().expect("planned");
