@@ -198,7 +198,7 @@ impl Inner {
 
     fn refusal(&self, why: &'static str) -> bolt::Error {
         bolt::Error::Io {
-            path: self.db.read().path().to_owned(),
+            path: self.path.clone(),
             op: String::from("commit"),
             source: Arc::new(io::Error::other(why)),
         }

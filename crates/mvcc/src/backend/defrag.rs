@@ -20,12 +20,12 @@ impl Inner {
         // A commit may have failed while the lock was waited for.
         self.failure()?;
         let old = self.db.read().clone();
-        let path = old.path().to_owned();
-        let tmp = temporary(&path);
+        let path = &self.path;
+        let tmp = temporary(path);
         let copy = bolt::compact(&old.begin_read(), &tmp, bolt::Options::default());
-        let new = copy.and_then(|db| match fs::rename(&tmp, &path) {
+        let new = copy.and_then(|db| match fs::rename(&tmp, path) {
             Ok(()) => Ok(db),
-            Err(source) => Err(io_error(&path, "putting the copy in place", source)),
+            Err(source) => Err(io_error(path, "putting the copy in place", source)),
         });
         let new = match new {
             Ok(new) => new,
@@ -43,7 +43,7 @@ impl Inner {
             overlay.replace(tx)
         };
         drop(rest);
-        sync_parent(&path).inspect_err(|error| self.fail(error.clone()))
+        sync_parent(path).inspect_err(|error| self.fail(error.clone()))
     }
 }
 

@@ -15,6 +15,7 @@ mod tests;
 
 use std::{
     fmt,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -89,6 +90,9 @@ pub struct Backend {
 
 pub(crate) struct Inner {
     options: BackendOptions,
+    /// The name of the file. After a defragmentation the open database still
+    /// knows itself by the name it was made under.
+    path: PathBuf,
     overlay: RwLock<Overlay>,
     signal: Mutex<Signal>,
     /// The committer has something to do.
@@ -113,6 +117,7 @@ impl Backend {
         let (index, _) = consistent_index(&tx)?;
         let inner = Arc::new(Inner {
             options,
+            path: db.path().to_owned(),
             overlay: RwLock::new(Overlay::new(tx)),
             signal: Mutex::new(Signal::default()),
             wake: Condvar::new(),
@@ -207,6 +212,11 @@ impl Backend {
         Ok(self.inner.overlay.read().tx().clone())
     }
 
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
     /// The open database. A defragmentation puts another one in its place.
     pub fn db(&self) -> Db {
         self.inner.db.read().clone()
@@ -267,7 +277,7 @@ impl Drop for Backend {
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backend")
-            .field("path", &self.db().path())
+            .field("path", &self.inner.path)
             .finish_non_exhaustive()
     }
 }

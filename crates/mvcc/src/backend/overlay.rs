@@ -60,13 +60,12 @@ impl Segment {
     }
 
     fn append(&mut self, mut run: Run) {
-        // 17 bytes of key beside each record.
         self.bytes += run
             .records
             .iter()
-            .map(|p| p.record.len() + 17)
+            .map(|p| p.record.len() + size_of::<Pending>())
             .sum::<usize>();
-        self.bytes += 17 * run.removed.len();
+        self.bytes += size_of::<Step>() * run.removed.len();
         if self.run.records.is_empty() {
             self.run.records = run.records;
         } else {

@@ -258,6 +258,8 @@ fn defragmentation_keeps_all_and_readers_keep_theirs() {
     assert!(old.bucket(b"key").expect("readable").is_some());
     assert_eq!(store.hash_kv(store.revision()).expect("a hash"), hash);
     put(&store, "later", 2002);
+    // The second copy must take the place of the first one, not of its old name.
+    backend.defrag().expect("another defragmentation");
     let left: Vec<_> = std::fs::read_dir(dir.path())
         .expect("a directory")
         .map(|entry| entry.expect("an entry").file_name())

@@ -230,7 +230,9 @@ impl<'a> Writer<'a> {
 
     pub(super) fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, Error> {
         let found = self.state.find(request, self.seen())?;
-        found.gather(&self.sources()).finish(request)
+        // The committer must not wait for what is read from the file.
+        let gathered = found.gather(&self.sources());
+        gathered.finish(request)
     }
 
     /// A put without the check of the new lease.
