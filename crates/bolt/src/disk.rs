@@ -32,6 +32,8 @@ pub trait Disk: Send + Sync + 'static {
 /// A read-only window onto a disk; it keeps its memory alive as long as it lives.
 pub struct Map {
     raw: Arc<memmap2::MmapRaw>,
+    /// Backed by a file, from which a page given back comes again.
+    of_file: bool,
 }
 
 impl Map {
@@ -45,13 +47,27 @@ impl Map {
         let raw = memmap2::MmapOptions::new()
             .len(len.max(1))
             .map_raw_read_only(file)?;
-        Ok(Map { raw: Arc::new(raw) })
+        Ok(Map {
+            raw: Arc::new(raw),
+            of_file: true,
+        })
     }
 
     /// A window onto `memory`.
     pub fn of_memory(memory: &Memory) -> Map {
         Map {
             raw: memory.raw.clone(),
+            of_file: false,
+        }
+    }
+
+    /// Gives the resident pages of a file's map back to the system, which reads them again when they are looked at. For
+    /// after a walk over everything. Memory is left alone.
+    pub(crate) fn advise_cold(&self) {
+        if self.of_file {
+            // SAFETY: the mapping is shared, read-only and backed by the file, so dropping its resident pages changes no
+            // byte that anyone sees: the next access maps the page cache's page again. That it is not done is no harm.
+            let _ = unsafe { rustix::mm::madvise(self.raw.as_mut_ptr().cast(), self.raw.len(), rustix::mm::Advice::LinuxDontNeed) };
         }
     }
 

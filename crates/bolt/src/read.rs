@@ -48,6 +48,12 @@ impl ReadTx {
         self.pin.meta.txid
     }
 
+    /// Gives the memory of pages that were looked at back to the system. For after a walk over the whole file (a restore, a
+    /// hash, a copy), which would otherwise stay resident.
+    pub fn advise_cold(&self) {
+        self.pages().map.advise_cold();
+    }
+
     /// Size of the state in bytes: high-water mark times page size; the length of its image.
     pub fn size(&self) -> u64 {
         self.pin.meta.hwm * u64::from(self.pin.meta.page_size)

@@ -526,6 +526,8 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             );
         }
     }
+    // The walk over all records is done; reads bring back what they need.
+    view.advise_cold();
     drop(view);
     initialise_auth(&backend)?;
 

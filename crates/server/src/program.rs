@@ -137,8 +137,14 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
     let booted = boot::boot(&config, &fatal)?;
     let parts = booted.into_core(config, runtimes, fatal.clone());
     let core = parts.core;
-    let log_writer = LogWriter::start(parts.wal, core.raft.clone(), core.metrics.clone(), fatal)?;
     let apply = ApplyThread::start(core.clone(), parts.seed)?;
+    let log_writer = LogWriter::start(
+        parts.wal,
+        core.raft.clone(),
+        apply.machine(),
+        core.metrics.clone(),
+        fatal,
+    )?;
 
     let mut threads = Vec::new();
     for id in 1..runtimes {
@@ -182,9 +188,10 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
         // A runtime that panicked has been reported by the panic hook.
         let _ = thread.join();
     }
+    apply.finish_snapshots();
+    log_writer.stop();
     apply.stop();
     core.store.stop();
-    log_writer.stop();
     core.backend
         .close()
         .map_err(|error| boot::Error::new(format!("cannot close the database: {error}")))?;
@@ -215,8 +222,13 @@ fn end_by_signal(number: i32) -> i32 {
     if std::process::id() == 1 {
         return 0;
     }
-    // SAFETY-free path: the default action is restored by re-executing nothing;
-    // a plain exit code in the shell's convention says the same.
+    // SAFETY: the default action takes no pointer and replaces a handler that
+    // nobody waits for any more; raising a signal has no precondition.
+    unsafe {
+        libc::signal(number, libc::SIG_DFL);
+        libc::raise(number);
+    }
+    // Reached only if the signal is blocked: the shell's convention says the same.
     128 + number
 }
 

@@ -18,6 +18,14 @@ const KVS: u8 = 0x12;
 const MORE: u8 = 0x18;
 const COUNT: u8 = 0x20;
 
+/// How far an answer has been encoded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    begun: bool,
+    next: usize,
+    done: bool,
+}
+
 /// What a range found. Holds a snapshot of the file until it is dropped.
 pub struct RangeAnswer {
     /// The revision of the store when the range ran.
@@ -85,11 +93,35 @@ impl RangeAnswer {
 
     /// Appends the `RangeResponse` with this header.
     pub fn encode(&self, header: &ResponseHeader, out: &mut BytesMut) {
-        out.put_u8(HEADER);
-        encode_varint(header.encoded_len() as u64, out);
-        // A growing buffer has room.
-        let _ = header.encode(out);
-        for record in self.values.iter() {
+        let mut place = Place::default();
+        while self.encode_some(header, &mut place, usize::MAX, out) {}
+    }
+
+    /// Appends the next part of the `RangeResponse`: whole records until `out`
+    /// holds `max_bytes`. False once nothing is left. A large answer never has
+    /// to be in memory as one piece.
+    pub fn encode_some(
+        &self,
+        header: &ResponseHeader,
+        place: &mut Place,
+        max_bytes: usize,
+        out: &mut BytesMut,
+    ) -> bool {
+        if place.done {
+            return false;
+        }
+        if !place.begun {
+            place.begun = true;
+            out.put_u8(HEADER);
+            encode_varint(header.encoded_len() as u64, out);
+            // A growing buffer has room.
+            let _ = header.encode(out);
+        }
+        for record in self.values.iter().skip(place.next) {
+            if out.len() >= max_bytes {
+                return true;
+            }
+            place.next += 1;
             out.put_u8(KVS);
             if self.keys_only {
                 let (head, tail) = without_value(record);
@@ -108,6 +140,8 @@ impl RangeAnswer {
             out.put_u8(COUNT);
             encode_varint(self.count as u64, out);
         }
+        place.done = true;
+        true
     }
 
     /// The answer as a message, for those who need its parts. The header is

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 
-pub use answer::RangeAnswer;
+pub use answer::{Place, RangeAnswer};
 pub use compaction::CompactionTicket;
 pub use hash::HashKv;
 pub use history::EventRef;

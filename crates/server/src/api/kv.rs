@@ -12,6 +12,9 @@ use proto::etcdserverpb::{
     RangeStreamResponse, ResponseHeader, TxnRequest, internal_raft_request::Op,
 };
 
+use mvcc::{Place, RangeAnswer};
+
+use super::Answer;
 use crate::{
     apply::Outcome,
     quota,
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// `KV.Range`
-pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Bytes, Status> {
+pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Answer, Status> {
     mvcc::validate::range(&request)?;
     if !request.serializable {
         rt.linearizable().await?;
@@ -29,11 +32,51 @@ pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Bytes, Sta
     let answer = rt.core.store.range(&request)?;
     let header = rt.core.header(answer.revision);
     let len = answer.encoded_len(&header);
+    if len > PIECE_BYTES {
+        let place = Place::default();
+        return Ok(Answer::Pieces(Box::new(RangePieces {
+            answer,
+            header,
+            place,
+            len,
+        })));
+    }
     let mut out = BytesMut::with_capacity(len + 5);
     out.put_u8(0);
     out.put_u32(len as u32);
     answer.encode(&header, &mut out);
-    Ok(out.freeze())
+    Ok(Answer::One(out.freeze()))
+}
+
+/// Answers above this are encoded piece by piece as the connection takes them.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// A large range answer on its way out. It holds the snapshot of the file, not
+/// a copy of what is in it.
+struct RangePieces {
+    answer: RangeAnswer,
+    header: ResponseHeader,
+    place: Place,
+    len: usize,
+}
+
+impl Source for RangePieces {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let mut out = BytesMut::with_capacity(PIECE_BYTES + (4 << 10));
+        if self.len > 0 {
+            out.put_u8(0);
+            out.put_u32(self.len as u32);
+            self.len = 0;
+        }
+        if self
+            .answer
+            .encode_some(&self.header, &mut self.place, PIECE_BYTES, &mut out)
+        {
+            Poll::Ready(Some(Ok(out.freeze())))
+        } else {
+            Poll::Ready(None)
+        }
+    }
 }
 
 /// `KV.RangeStream`: the same answer in chunks, all at one revision.

@@ -26,6 +26,8 @@ pub const GRPC_OVERHEAD: usize = 512 * 1024;
 pub enum Answer {
     /// One framed message.
     One(Bytes),
+    /// One framed message in pieces: it is too large to be put together first.
+    Pieces(Box<dyn Source>),
     /// A stream of framed messages.
     Stream(Box<dyn Source>),
 }
@@ -197,7 +199,7 @@ pub async fn unary(
     let started = rt.core.metrics.call_started(method);
     let work = async {
         Ok(match method {
-            Method::Range => Answer::One(kv::range(rt, decode(message)?).await?),
+            Method::Range => kv::range(rt, decode(message)?).await?,
             Method::RangeStream => Answer::Stream(kv::range_stream(rt, decode(message)?).await?),
             Method::Put => Answer::One(kv::put(rt, decode(message)?).await?),
             Method::DeleteRange => Answer::One(kv::delete_range(rt, decode(message)?).await?),

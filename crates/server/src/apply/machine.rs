@@ -14,7 +14,7 @@ use bolt::Batch;
 use lease::LeaseId;
 use membership::Payload;
 use mvcc::{Leases, Writer};
-use parking_lot::RwLockWriteGuard;
+use parking_lot::{Mutex, RwLockWriteGuard};
 use proto::{
     etcdserverpb::{
         AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, LeaseGrantRequest,
@@ -25,7 +25,7 @@ use proto::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Command, Outcome};
+use super::{Command, Outcome, snapshot::SnapshotState};
 use crate::{
     core::Core,
     node::Queue,
@@ -60,16 +60,24 @@ pub struct Machine {
     pub(super) term: u64,
     consistent_index: u64,
     pub(super) snapshot_index: u64,
-    pub(super) snapshot_running: bool,
+    /// The log in memory begins after this entry.
+    compacted: u64,
+    pub(super) snapshot: SnapshotState,
     leads: bool,
     waiters: FxHashMap<u64, Waiter>,
     deliveries: Vec<Vec<Delivery>>,
+    /// Empty between turns; kept for its memory.
+    commands: VecDeque<Command>,
     /// Reads whose index is not applied yet.
     reads: Vec<(u64, bytes::Bytes)>,
 }
 
+/// The machine as its thread and the log writer share it.
+pub type SharedMachine = Arc<Mutex<Machine>>;
+
 /// The running thread.
 pub struct ApplyThread {
+    machine: SharedMachine,
     thread: JoinHandle<()>,
     queue: Arc<Queue<Command>>,
 }
@@ -79,7 +87,7 @@ impl ApplyThread {
     pub fn start(core: Arc<Core>, seed: Seed) -> std::io::Result<ApplyThread> {
         let queue = core.raft.apply.clone();
         let runtimes = core.inboxes.len();
-        let mut machine = Machine {
+        let machine = Arc::new(Mutex::new(Machine {
             core,
             cluster: seed.cluster,
             tree: seed.tree,
@@ -88,17 +96,42 @@ impl ApplyThread {
             term: seed.applied.1,
             consistent_index: seed.consistent_index,
             snapshot_index: seed.snapshot_index,
-            snapshot_running: false,
+            compacted: seed.applied.0,
+            snapshot: SnapshotState::Idle,
             leads: false,
             waiters: FxHashMap::default(),
             deliveries: (0..runtimes).map(|_| Vec::new()).collect(),
+            commands: VecDeque::new(),
             reads: Vec::new(),
-        };
-        let inner = queue.clone();
+        }));
+        let (own, inner) = (machine.clone(), queue.clone());
         let thread = std::thread::Builder::new()
             .name("apply".into())
-            .spawn(move || machine.run(&inner))?;
-        Ok(ApplyThread { thread, queue })
+            .spawn(move || {
+                while inner.wait() {
+                    own.lock().turn();
+                }
+            })?;
+        Ok(ApplyThread {
+            machine,
+            thread,
+            queue,
+        })
+    }
+
+    /// For the log writer, which applies small runs itself.
+    pub fn machine(&self) -> SharedMachine {
+        self.machine.clone()
+    }
+
+    /// Waits for a snapshot under way and lets no other begin. The log writer
+    /// must still run.
+    pub fn finish_snapshots(&self) {
+        let state = std::mem::replace(&mut self.machine.lock().snapshot, SnapshotState::Over);
+        if let SnapshotState::Running(thread) = state {
+            // A panic of the thread was already reported by the panic hook.
+            let _ = thread.join();
+        }
     }
 
     /// Applies what is queued and ends.
@@ -113,28 +146,44 @@ impl ApplyThread {
 const WAITERS_MAX: usize = 100_000;
 
 impl Machine {
-    fn run(&mut self, queue: &Queue<Command>) {
-        let mut commands = VecDeque::new();
-        while queue.take_all(&mut commands) {
-            for command in commands.drain(..) {
-                match command {
-                    Command::Register(run) => {
-                        if self.waiters.len() > WAITERS_MAX {
-                            // Their calls have long timed out: a live one is always recent.
-                            self.waiters.clear();
-                        }
-                        self.waiters.extend(run);
+    /// Does what is queued: whoever holds the machine, in the order of the queue.
+    pub fn turn(&mut self) {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.core.raft.apply.take(&mut commands);
+        for command in commands.drain(..) {
+            match command {
+                Command::Register(run) => {
+                    if self.waiters.len() > WAITERS_MAX {
+                        // Their calls have long timed out: a live one is always recent.
+                        self.waiters.clear();
                     }
-                    Command::Committed(entries) => self.apply_run(entries),
-                    Command::Reads(reads) => self.reads.extend(reads),
-                    Command::Role { leads } => self.change_role(leads),
-                    Command::SnapshotSaved { index } => self.snapshot_saved(index),
+                    self.waiters.extend(run);
                 }
+                Command::Committed(entries) => self.apply_run(entries),
+                Command::Reads(reads) => self.reads.extend(reads),
+                Command::Role { leads } => self.change_role(leads),
+                Command::SnapshotSaved { index } => self.snapshot_saved(index),
             }
-            self.answer_reads();
-            self.flush();
-            self.maybe_snapshot();
         }
+        self.commands = commands;
+        self.answer_reads();
+        self.flush();
+        self.forget_applied();
+        self.maybe_snapshot();
+    }
+
+    /// A sole voter has nobody to catch up: its log in memory need not reach
+    /// back to the last snapshot.
+    fn forget_applied(&mut self) {
+        let keep = self.core.config.snapshot_catchup_entries;
+        if self.applied < self.compacted + 2 * keep.max(1)
+            || self.conf_state.voters != [self.core.member_id]
+        {
+            return;
+        }
+        self.compacted = self.applied - keep;
+        let index = self.compacted;
+        self.core.raft.drive(|node| node.compact_log(index));
     }
 
     fn change_role(&mut self, leads: bool) {

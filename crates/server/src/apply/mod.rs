@@ -11,7 +11,7 @@ mod cluster;
 mod machine;
 mod snapshot;
 
-pub use machine::{ApplyThread, Machine, Seed};
+pub use machine::{ApplyThread, Machine, Seed, SharedMachine};
 
 use proto::{etcdserverpb as pb, raftpb::Entry};
 

@@ -3,6 +3,8 @@
 //! it, and what it covers may be purged. The database is committed first, so
 //! that it is never behind the file that says where the log begins.
 
+use std::thread::JoinHandle;
+
 use proto::{
     raftpb::{Snapshot, SnapshotMetadata},
     walpb,
@@ -12,10 +14,20 @@ use wal::snap::Snapshotter;
 use super::{Command, Machine};
 use crate::node::LogCommand;
 
+/// Whether a snapshot may begin.
+pub(super) enum SnapshotState {
+    /// None is under way.
+    Idle,
+    /// One is being written.
+    Running(JoinHandle<()>),
+    /// The server is stopping.
+    Over,
+}
+
 impl Machine {
     /// Starts a snapshot if one is due and none is under way.
     pub(super) fn maybe_snapshot(&mut self) {
-        if self.snapshot_running
+        if !matches!(self.snapshot, SnapshotState::Idle)
             || self.applied - self.snapshot_index <= self.core.config.snapshot_count
         {
             return;
@@ -35,7 +47,6 @@ impl Machine {
             "local-member-snapshot-count" = self.core.config.snapshot_count,
             "triggering snapshot"
         );
-        self.snapshot_running = true;
         let core = self.core.clone();
         let started = std::thread::Builder::new()
             .name("snapshot".into())
@@ -66,16 +77,18 @@ impl Machine {
                     done: Box::new(move || apply.push(Command::SnapshotSaved { index })),
                 });
             });
-        if let Err(error) = started {
+        match started {
+            Ok(thread) => self.snapshot = SnapshotState::Running(thread),
             // The next run of entries tries again.
-            self.snapshot_running = false;
-            tracing::warn!(error = %error, "failed to start a snapshot");
+            Err(error) => tracing::warn!(error = %error, "failed to start a snapshot"),
         }
     }
 
     /// The snapshot at `index` is on disk: raft may forget what lies well before it.
     pub(super) fn snapshot_saved(&mut self, index: u64) {
-        self.snapshot_running = false;
+        if matches!(self.snapshot, SnapshotState::Running(_)) {
+            self.snapshot = SnapshotState::Idle;
+        }
         self.snapshot_index = index;
         tracing::info!("snapshot-index" = index, "saved snapshot");
         let keep = self.core.config.snapshot_catchup_entries;

@@ -18,6 +18,8 @@ pub enum Kind {
     Text,
     /// Comma-separated URLs.
     Urls,
+    /// `new` or `existing`.
+    State,
 }
 
 /// One flag.
@@ -80,7 +82,7 @@ pub const FLAGS: &[Group] = &[
     group! { "Clustering";
         "initial-advertise-peer-urls" Urls "http://localhost:2380" "List of this member's peer URLs to advertise to the rest of the cluster.";
         "initial-cluster" Text "" "Initial cluster configuration for bootstrapping (default ${name}=http://localhost:2380).";
-        "initial-cluster-state" Text "new" "Initial cluster state: new or existing.";
+        "initial-cluster-state" State "new" "Initial cluster state: new or existing.";
         "initial-cluster-token" Text "etcd-cluster" "Initial cluster token for the cluster during bootstrap.";
         "advertise-client-urls" Urls "http://localhost:2379" "List of this member's client URLs to advertise to the public.";
         "pre-vote" Bool "true" "Run an additional raft election phase before a member disturbs a leader.";

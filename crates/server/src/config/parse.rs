@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::flags::{self, Kind, NOT_BUILT};
+use super::{
+    flags::{self, Kind, NOT_BUILT},
+    resolve::url_list,
+};
 
 /// Why a command line could not be read, and the exit code that etcd gives.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,13 +120,18 @@ pub(super) fn parse_duration(value: &str) -> Option<i64> {
     (nanos < i64::MAX as f64).then_some((sign * nanos) as i64)
 }
 
+/// The syntax of one value. A flag that fails here is a usage error (code 2); a
+/// check of [`super::resolve`] is a configuration error (code 1), as in etcd.
 fn check(kind: Kind, value: &str) -> Result<(), String> {
     let ok = match kind {
         Kind::Bool => parse_bool(value).is_some(),
         Kind::Int => value.parse::<i64>().is_ok(),
         Kind::Uint | Kind::Millis => value.parse::<u64>().is_ok(),
         Kind::Duration => parse_duration(value).is_some(),
-        Kind::Text | Kind::Urls => true,
+        Kind::Urls => return url_list(value).map(drop),
+        Kind::State if matches!(value, "new" | "existing") => true,
+        Kind::State => return Err("it must be new or existing".to_owned()),
+        Kind::Text => true,
     };
     if ok {
         Ok(())
@@ -182,9 +190,10 @@ pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseE
             )));
         };
         given.set(flag, value.clone()).map_err(|error| {
-            ParseError::usage(format!(
-                "invalid value \"{value}\" for flag -{name}: {error}"
-            ))
+            ParseError::usage(match flag.kind {
+                Kind::Bool => format!("invalid boolean value \"{value}\" for -{name}: {error}"),
+                _ => format!("invalid value \"{value}\" for flag -{name}: {error}"),
+            })
         })?;
     }
 
@@ -338,6 +347,10 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
                 None => continue,
             },
         };
+        // etcd takes an empty state in the file for a missing one.
+        if flag.kind == Kind::State && text.is_empty() {
+            continue;
+        }
         // Durations are plain nanoseconds in the file.
         let text = if flag.kind == Kind::Duration && text.parse::<i64>().is_ok() {
             format!("{text}ns")

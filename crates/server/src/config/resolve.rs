@@ -40,11 +40,13 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             .collect::<Vec<_>>()
             .join(",")
     };
-    let join_existing = match settings.get("initial-cluster-state") {
-        "new" | "" => false,
-        "existing" => true,
-        other => return Err(config(format!("unexpected clusterState \"{other}\""))),
-    };
+    let join_existing = settings.get("initial-cluster-state") == "existing";
+    if settings.get("logger") != "zap" {
+        return Err(config(format!(
+            "unknown logger option {:?}",
+            settings.get("logger")
+        )));
+    }
 
     let heartbeat = uint(settings, "heartbeat-interval");
     let election = uint(settings, "election-timeout");
@@ -173,7 +175,11 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             "info" => tracing::Level::INFO,
             "warn" => tracing::Level::WARN,
             "error" | "dpanic" | "panic" | "fatal" => tracing::Level::ERROR,
-            other => return Err(config(format!("unrecognized level: {other:?}"))),
+            other => {
+                return Err(ParseError::usage(format!(
+                    "unrecognized level: {other:?}, for flag -log-level"
+                )));
+            }
         },
         log_outputs: log_outputs(settings.get("log-outputs"))?,
         log_json: match settings.get("log-format") {
@@ -224,38 +230,42 @@ fn list(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Go's `url.Parse` and etcd's rules for a list of URLs: scheme, host:port, no path.
-fn urls(name: &str, value: &str) -> Result<Vec<(String, Url)>, ParseError> {
+/// Reads comma-separated URLs by etcd's rules: a scheme, `host:port`, no path.
+/// Gives each as it is written (less a closing slash) and as it parses.
+pub(super) fn url_list(value: &str) -> Result<Vec<(String, Url)>, String> {
     let mut out = Vec::new();
     for text in list(value) {
-        let bad = |why: &str| config(format!("unexpected error setting up {name}: {why}"));
-        let url = Url::parse(&text).map_err(|error| bad(&format!("parse {text:?}: {error}")))?;
-        match url.scheme() {
-            "http" | "unix" => {}
-            "https" | "unixs" => {
-                return Err(config(format!(
-                    "{name}: {text}: TLS is not built into this version of Pintle"
-                )));
-            }
-            _ => {
-                return Err(bad(&format!(
-                    "URL scheme must be http, https, unix, or unixs: {text}"
-                )));
-            }
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        if !matches!(scheme, "http" | "https" | "unix" | "unixs") {
+            return Err(format!(
+                "URL scheme must be http, https, unix, or unixs: {text}"
+            ));
         }
+        let url = Url::parse(&text).map_err(|error| format!("parse {text:?}: {error}"))?;
         // Url drops a port that is the scheme's default; the text still shows it.
         let authority = text.split("://").nth(1).unwrap_or("");
         if !authority.trim_end_matches('/').contains(':') {
-            return Err(bad(&format!(
+            return Err(format!(
                 "URL address does not have the form \"host:port\": {text}"
-            )));
+            ));
         }
-        if url.scheme() == "http" && url.path() != "/" && !url.path().is_empty() {
-            return Err(bad(&format!("URL must not contain a path: {text}")));
+        if scheme.starts_with("http") && url.path() != "/" && !url.path().is_empty() {
+            return Err(format!("URL must not contain a path: {text}"));
         }
         out.push((text.trim_end_matches('/').to_owned(), url));
     }
     Ok(out)
+}
+
+fn urls(name: &str, value: &str) -> Result<Vec<(String, Url)>, ParseError> {
+    let urls = url_list(value)
+        .map_err(|why| config(format!("unexpected error setting up {name}: {why}")))?;
+    match urls.iter().find(|(_, url)| url.scheme().ends_with('s')) {
+        Some((text, _)) => Err(config(format!(
+            "{name}: {text}: TLS is not built into this version of Pintle"
+        ))),
+        None => Ok(urls),
+    }
 }
 
 fn listen_urls(name: &str, value: &str) -> Result<Vec<ListenUrl>, ParseError> {

@@ -98,10 +98,7 @@ fn checks_speak_with_etcds_words() {
             "--listen-client-urls http://127.0.0.1:1",
             "--advertise-client-urls is required when --listen-client-urls is set explicitly",
         ),
-        (
-            "--initial-cluster-state odd",
-            "unexpected clusterState \"odd\"",
-        ),
+        ("--logger odd", "unknown logger option \"odd\""),
         (
             "--auto-compaction-mode odd",
             "unknown auto-compaction-mode \"odd\"",
@@ -118,6 +115,45 @@ fn checks_speak_with_etcds_words() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_value_that_is_no_such_thing_is_a_usage_error_on_the_command_line_alone() {
+    for (flag, value) in [
+        ("initial-cluster-state", "odd"),
+        ("listen-client-urls", "ftp://127.0.0.1:1"),
+        ("listen-peer-urls", "http://127.0.0.1"),
+        ("advertise-client-urls", "x"),
+        ("listen-metrics-urls", "http://127.0.0.1:1/path"),
+        ("heartbeat-interval", "odd"),
+        ("snapshot-count", "-1"),
+        ("socket-reuse-port", "odd"),
+        ("log-level", "odd"),
+    ] {
+        let error = config(&format!("--{flag}={value}")).expect_err(flag);
+        assert_eq!(error.exit_code, 2, "{flag}");
+        assert!(error.message.contains(flag), "{}", error.message);
+        assert!(error.message.contains(value), "{}", error.message);
+        if flag == "log-level" {
+            continue;
+        }
+        let env = [(flags::env_name(flag), value.to_owned())];
+        let error = parse(&[], &env).expect_err(flag);
+        assert_eq!(error.exit_code, 1, "{flag} in the environment");
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    for text in [
+        "initial-cluster-state: odd",
+        "listen-peer-urls: ftp://127.0.0.1:1",
+    ] {
+        std::fs::write(&path, text).expect("write");
+        let error = config(&format!("--config-file {}", path.display())).expect_err(text);
+        assert_eq!(error.exit_code, 1, "{text}");
+    }
+    std::fs::write(&path, "initial-cluster-state: ''").expect("write");
+    let config = config(&format!("--config-file {}", path.display())).expect("empty state");
+    assert!(!config.join_existing);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use proto::{
 };
 
 use super::{Queue, Raft};
-use crate::fatal::Fatal;
+use crate::{apply::SharedMachine, fatal::Fatal};
 
 /// What the log writer is asked to do.
 pub enum LogCommand {
@@ -47,6 +47,9 @@ pub struct LogWriter {
     queue: Arc<Queue<LogCommand>>,
 }
 
+/// Runs up to this many entries may be applied by the log writer.
+const INLINE_ENTRIES_MAX: usize = 4;
+
 /// A sync longer than this is logged, as etcd does.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
@@ -55,13 +58,14 @@ impl LogWriter {
     pub fn start(
         wal: wal::Wal,
         raft: Arc<Raft>,
+        machine: SharedMachine,
         metrics: Arc<crate::metrics::Metrics>,
         fatal: Fatal,
     ) -> std::io::Result<LogWriter> {
         let queue = raft.log.clone();
         let thread = std::thread::Builder::new()
             .name("wal".into())
-            .spawn(move || run(wal, &raft, &metrics, &fatal))?;
+            .spawn(move || run(wal, &raft, &machine, &metrics, &fatal))?;
         Ok(LogWriter { thread, queue })
     }
 
@@ -73,10 +77,17 @@ impl LogWriter {
     }
 }
 
-fn run(mut wal: wal::Wal, raft: &Raft, metrics: &crate::metrics::Metrics, fatal: &Fatal) {
+fn run(
+    mut wal: wal::Wal,
+    raft: &Raft,
+    machine: &SharedMachine,
+    metrics: &crate::metrics::Metrics,
+    fatal: &Fatal,
+) {
     let mut batch = VecDeque::new();
-    while raft.log.take_all(&mut batch) {
-        if let Err(error) = write(&mut wal, &mut batch, raft, metrics) {
+    while raft.log.wait() {
+        raft.log.take(&mut batch);
+        if let Err(error) = write(&mut wal, &mut batch, raft, machine, metrics) {
             fatal.report("failed to write the write-ahead log", &error);
             return;
         }
@@ -90,6 +101,7 @@ fn write(
     wal: &mut wal::Wal,
     batch: &mut VecDeque<LogCommand>,
     raft: &Raft,
+    machine: &SharedMachine,
     metrics: &crate::metrics::Metrics,
 ) -> Result<(), wal::Error> {
     let mut sync = false;
@@ -129,7 +141,16 @@ fn write(
         }
     }
     if let Some(number) = newest {
-        raft.drive(|node| node.persisted(number));
+        let committed = raft.persisted(number);
+        // A small run, with nothing waiting to be written: applying it here saves
+        // the lone client a hand-over between threads. Otherwise the next sync
+        // must not wait for it.
+        match machine.try_lock() {
+            Some(mut machine) if committed <= INLINE_ENTRIES_MAX && !raft.log.is_loud() => {
+                machine.turn()
+            }
+            _ => raft.apply.wake(),
+        }
     }
     Ok(())
 }

@@ -21,6 +21,13 @@ pub struct Proposal {
     pub waiter: crate::runtime::Waiter,
 }
 
+/// Whether the apply thread is woken for what was committed.
+#[derive(Clone, Copy)]
+enum Wake {
+    Apply,
+    Nobody,
+}
+
 /// What others may know of the node without entering the monitor.
 #[derive(Default)]
 pub struct RaftStatus {
@@ -68,8 +75,17 @@ impl Raft {
     pub fn drive<R>(&self, event: impl FnOnce(&mut consensus::Node) -> R) -> R {
         let mut node = self.node.lock();
         let result = event(&mut node);
-        self.hand_on(&mut node);
+        self.hand_on(&mut node, Wake::Apply);
         result
+    }
+
+    /// Work `number` is durable. What it committed lies in the apply queue, whose
+    /// thread is not woken: gives the number of entries, for the caller to decide
+    /// who applies them.
+    pub fn persisted(&self, number: u64) -> usize {
+        let mut node = self.node.lock();
+        node.persisted(number);
+        self.hand_on(&mut node, Wake::Nobody)
     }
 
     /// Brings a run of proposals in with one step. On failure the whole run is
@@ -86,14 +102,15 @@ impl Raft {
                 self.apply.push(Command::Register(
                     run.into_iter().map(|p| (p.id, p.waiter)).collect(),
                 ));
-                self.hand_on(&mut node);
+                self.hand_on(&mut node, Wake::Apply);
                 Ok(())
             }
             Err(error) => Err((run, error)),
         }
     }
 
-    fn hand_on(&self, node: &mut MutexGuard<'_, consensus::Node>) {
+    fn hand_on(&self, node: &mut MutexGuard<'_, consensus::Node>, wake: Wake) -> usize {
+        let mut committed = 0;
         while node.has_work() {
             let work = node.work();
             if let Some(soft) = &work.soft {
@@ -116,7 +133,12 @@ impl Raft {
                 self.apply.push(Command::Reads(work.read_states));
             }
             if !work.committed.is_empty() {
-                self.apply.push(Command::Committed(work.committed));
+                committed += work.committed.len();
+                let command = Command::Committed(work.committed);
+                match wake {
+                    Wake::Apply => self.apply.push(command),
+                    Wake::Nobody => self.apply.push_quiet(command),
+                }
             }
             let append = LogCommand::Append {
                 entries: work.entries,
@@ -132,6 +154,7 @@ impl Raft {
                 self.log.push_quiet(append);
             }
         }
+        committed
     }
 
     /// The node's own view, for status pages.

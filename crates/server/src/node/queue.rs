@@ -1,6 +1,7 @@
 //! A many-to-one hand-over between threads: push under a short lock, take
-//! everything at once. Its length is metered by the owner; a push never blocks,
-//! since every producer is bounded elsewhere (requests in flight, the apply gap).
+//! everything at once. A push never blocks, since every producer is bounded
+//! elsewhere (calls in flight, the apply gap). An item is loud, and wakes the
+//! consumer, or quiet, and waits for company.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,10 @@ pub struct Queue<T> {
 
 struct Inner<T> {
     items: VecDeque<T>,
-    waiting: bool,
+    /// Something came that should not wait.
+    loud: bool,
+    /// The consumer sleeps.
+    asleep: bool,
     closed: bool,
 }
 
@@ -23,7 +27,8 @@ impl<T> Default for Queue<T> {
         Queue {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
-                waiting: false,
+                loud: false,
+                asleep: false,
                 closed: false,
             }),
             ready: Condvar::new(),
@@ -36,62 +41,67 @@ impl<T> Queue<T> {
     pub fn push(&self, item: T) {
         let mut inner = self.inner.lock();
         inner.items.push_back(item);
-        if inner.waiting {
-            inner.waiting = false;
+        inner.loud = true;
+        if std::mem::take(&mut inner.asleep) {
             drop(inner);
             self.ready.notify_one();
         }
     }
 
-    /// Appends an item that can wait for the next loud push, or for [`Queue::wake`].
+    /// Appends an item that waits for the next loud one, or for [`Queue::wake`].
     pub fn push_quiet(&self, item: T) {
         self.inner.lock().items.push_back(item);
     }
 
-    /// Wakes the consumer if quiet items lie there.
+    /// Makes quiet items loud.
     pub fn wake(&self) {
         let mut inner = self.inner.lock();
-        if inner.waiting && !inner.items.is_empty() {
-            inner.waiting = false;
+        if inner.items.is_empty() {
+            return;
+        }
+        inner.loud = true;
+        if std::mem::take(&mut inner.asleep) {
             drop(inner);
             self.ready.notify_one();
         }
     }
 
-    /// Waits until there is something, then moves all of it into `into`.
-    /// False once the queue is closed and empty.
-    pub fn take_all(&self, into: &mut VecDeque<T>) -> bool {
+    /// Sleeps until something loud is there; false once the queue is closed and empty.
+    pub fn wait(&self) -> bool {
         let mut inner = self.inner.lock();
-        inner.waiting = inner.items.is_empty();
-        while inner.waiting {
+        while !inner.loud {
             if inner.closed {
-                // Quiet items may have come in while this thread slept.
-                if inner.items.is_empty() {
-                    return false;
-                }
-                break;
+                return !inner.items.is_empty();
             }
+            inner.asleep = true;
             self.ready.wait(&mut inner);
         }
-        inner.waiting = false;
-        std::mem::swap(&mut inner.items, into);
+        inner.asleep = false;
         true
     }
 
-    /// Moves what is there now into `into`, without waiting.
-    pub fn try_take_all(&self, into: &mut VecDeque<T>) {
+    /// Moves what is there now to the end of `into`, without waiting.
+    pub fn take(&self, into: &mut VecDeque<T>) {
         let mut inner = self.inner.lock();
-        into.append(&mut inner.items);
+        inner.loud = false;
+        if into.is_empty() {
+            std::mem::swap(&mut inner.items, into);
+        } else {
+            into.append(&mut inner.items);
+        }
+    }
+
+    /// True if something loud waits to be taken.
+    pub fn is_loud(&self) -> bool {
+        self.inner.lock().loud
     }
 
     /// Lets the consumer finish what is queued and then stop.
     pub fn close(&self) {
-        self.inner.lock().closed = true;
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        inner.asleep = false;
+        drop(inner);
         self.ready.notify_all();
-    }
-
-    /// Items not yet taken.
-    pub fn len(&self) -> usize {
-        self.inner.lock().items.len()
     }
 }

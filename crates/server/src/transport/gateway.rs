@@ -212,6 +212,24 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
     };
     match result {
         Err(status) => error_page(&status),
+        Ok(Answer::Pieces(mut source)) => {
+            let mut whole = BytesMut::new();
+            let end = std::future::poll_fn(|cx| {
+                loop {
+                    match source.poll_next(cx) {
+                        Poll::Ready(Some(Ok(piece))) => whole.extend_from_slice(&piece),
+                        Poll::Ready(Some(Err(status))) => return Poll::Ready(Err(status)),
+                        Poll::Ready(None) => return Poll::Ready(Ok(())),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            })
+            .await;
+            match end.and_then(|()| (route.answer)(whole.freeze().slice(5..))) {
+                Ok(text) => pages::json(text),
+                Err(status) => error_page(&status),
+            }
+        }
         Ok(Answer::One(frame)) => match (route.answer)(frame.slice(5..)) {
             Ok(text) => pages::json(text),
             Err(status) => error_page(&status),

@@ -48,7 +48,9 @@ pub(super) async fn call(rt: &Rc<Runtime>, request: Request<Incoming>) -> Respon
         .insert(header::CONTENT_TYPE, GRPC.clone());
     match answer {
         Ok(Answer::One(frame)) => *response.body_mut() = Body::Unary(frame),
-        Ok(Answer::Stream(source)) => *response.body_mut() = Body::Stream(source),
+        Ok(Answer::Pieces(source) | Answer::Stream(source)) => {
+            *response.body_mut() = Body::Stream(source)
+        }
         // A call that never began answers with trailers alone.
         Err(status) => put_status(&status, response.headers_mut()),
     }
