@@ -17,7 +17,9 @@ pub fn usage(program: &str, width: usize) -> String {
         let _ = write!(out, "\n{}:\n\n", group.title);
         for flag in group.flags {
             let shown = match (flag.kind, flag.default) {
-                (Kind::Text | Kind::Urls | Kind::State, default) => format!("--{} '{default}'", flag.name),
+                (Kind::Text | Kind::Urls | Kind::State, default) => {
+                    format!("--{} '{default}'", flag.name)
+                }
                 (_, default) => format!("--{} {default}", flag.name),
             };
             let _ = writeln!(out, "  {shown}");

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use prost::Message;
 use proto::etcdserverpb::*;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 
 use super::{Body, MessageStream, Source, Surface, connection::plain, pages};
 use crate::{
@@ -193,14 +194,14 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
         timeout: None,
     };
     let limit = rt.core.config.max_request_bytes * 4 / 3 + api::GRPC_OVERHEAD;
+    let mut open = None;
     let result = if route.method.streams_requests() {
-        api::stream(
-            rt,
-            route.method,
-            &call,
-            MessageStream::json(body, limit, route.request),
-        )
-        .await
+        let (sender, receiver) = oneshot::channel();
+        // The end of the request ends the keepalives it asked for, but no watch.
+        let until = (route.method == Method::Watch).then_some(receiver);
+        open = Some(sender);
+        let messages = MessageStream::json(body, limit, route.request, until);
+        api::stream(rt, route.method, &call, messages).await
     } else {
         match read(body, limit)
             .await
@@ -226,12 +227,12 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
             })
             .await;
             match end.and_then(|()| (route.answer)(whole.freeze().slice(5..))) {
-                Ok(text) => pages::json(text),
+                Ok(text) => mark(pages::json(text)),
                 Err(status) => error_page(&status),
             }
         }
         Ok(Answer::One(frame)) => match (route.answer)(frame.slice(5..)) {
-            Ok(text) => pages::json(text),
+            Ok(text) => mark(pages::json(text)),
             Err(status) => error_page(&status),
         },
         Ok(Answer::Stream(source)) => {
@@ -240,15 +241,25 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
                 answer: route.answer,
                 buffer: BytesMut::new(),
                 ended: false,
+                _open: open,
             };
             let mut response = Response::new(Body::PlainStream(Box::new(source)));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
             );
-            response
+            mark(response)
         }
     }
+}
+
+/// The header by which etcd's gateway passes on that gRPC answered.
+fn mark(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(
+        "grpc-metadata-content-type",
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
 }
 
 async fn read(mut body: Incoming, limit: usize) -> Result<serde_json::Value, Status> {
@@ -292,6 +303,8 @@ struct JsonSource {
     answer: fn(Bytes) -> Result<String, Status>,
     buffer: BytesMut,
     ended: bool,
+    /// Dropped with the answer; the request stream waits for that.
+    _open: Option<oneshot::Sender<()>>,
 }
 
 impl JsonSource {

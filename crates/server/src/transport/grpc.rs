@@ -9,6 +9,8 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use prometheus::IntCounter;
+use tokio::sync::oneshot;
 
 use super::body::{Body, put_status};
 use crate::{
@@ -179,8 +181,13 @@ async fn read_one(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
 enum Form {
     /// gRPC frames.
     Grpc,
-    /// JSON objects one after another, each turned into the serialized message.
-    Json(fn(serde_json::Value) -> Result<Bytes, Status>),
+    /// JSON objects one after another.
+    Json {
+        /// Turns an object into the serialized message.
+        convert: fn(serde_json::Value) -> Result<Bytes, Status>,
+        /// The stream ends no sooner than this, though the body may.
+        open: Option<oneshot::Receiver<()>>,
+    },
 }
 
 /// The messages of a request stream, in order.
@@ -189,6 +196,13 @@ pub struct MessageStream {
     buffer: BytesMut,
     limit: usize,
     form: Form,
+    received: Option<Received>,
+}
+
+/// Counters of what arrives: messages, and their bytes.
+struct Received {
+    messages: IntCounter,
+    bytes: IntCounter,
 }
 
 impl MessageStream {
@@ -198,26 +212,36 @@ impl MessageStream {
             buffer: BytesMut::new(),
             limit,
             form: Form::Grpc,
+            received: None,
         }
     }
 
-    /// A stream of JSON objects.
+    /// A stream of JSON objects. After the body it lasts until the sender of
+    /// `open` is dropped: over HTTP/1.1 a client has to end its request before
+    /// it reads the answer, and wants the answer all the same.
     pub(super) fn json(
         body: Incoming,
         limit: usize,
         convert: fn(serde_json::Value) -> Result<Bytes, Status>,
+        open: Option<oneshot::Receiver<()>>,
     ) -> MessageStream {
         MessageStream {
             body,
             buffer: BytesMut::new(),
             limit,
-            form: Form::Json(convert),
+            form: Form::Json { convert, open },
+            received: None,
         }
+    }
+
+    /// Counts what arrives from here on.
+    pub fn count(&mut self, messages: IntCounter, bytes: IntCounter) {
+        self.received = Some(Received { messages, bytes });
     }
 
     /// What is complete at the head of the buffer.
     fn take_message(&mut self) -> Result<Option<Bytes>, Status> {
-        match self.form {
+        match &self.form {
             Form::Grpc => match framed_len(&self.buffer, self.limit)? {
                 Some(len) if self.buffer.len() >= len + 5 => {
                     self.buffer.advance(5);
@@ -225,7 +249,7 @@ impl MessageStream {
                 }
                 _ => Ok(None),
             },
-            Form::Json(convert) => {
+            Form::Json { convert, .. } => {
                 let blank = self
                     .buffer
                     .iter()
@@ -256,13 +280,20 @@ impl MessageStream {
     pub async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         loop {
             match self.take_message() {
+                // To etcd's gateway an object it cannot read is the end of the requests.
+                Err(_) if matches!(self.form, Form::Json { .. }) => return self.ended().await,
                 Err(status) => return Some(Err(status)),
-                Ok(Some(message)) => return Some(Ok(message)),
+                Ok(Some(message)) => {
+                    if let Some(received) = &self.received {
+                        received.messages.inc();
+                        received.bytes.inc_by(message.len() as u64);
+                    }
+                    return Some(Ok(message));
+                }
                 Ok(None) => {}
             }
             match self.body.frame().await {
-                None if self.buffer.is_empty() => return None,
-                None => return Some(Err(broken_body())),
+                None => return self.ended().await,
                 // The peer reset the stream: it wants nothing more.
                 Some(Err(_)) => {
                     return Some(Err(Status::fixed(Code::Canceled, "context canceled")));
@@ -272,6 +303,21 @@ impl MessageStream {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
+            }
+        }
+    }
+
+    /// What follows the last message.
+    async fn ended(&mut self) -> Option<Result<Bytes, Status>> {
+        match &mut self.form {
+            Form::Grpc if self.buffer.is_empty() => None,
+            Form::Grpc => Some(Err(broken_body())),
+            Form::Json { open, .. } => {
+                if let Some(open) = open {
+                    // Nothing is ever sent: the drop of the sender is the message.
+                    let _ = open.await;
+                }
+                None
             }
         }
     }

@@ -3,10 +3,10 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use proto::etcdserverpb::AlarmType;
 
-use super::{Body, connection::plain};
+use super::{Body, connection::plain, pages::unsniffed};
 use crate::{
     runtime::Runtime,
     status::{Status, errors},
@@ -38,24 +38,18 @@ async fn probe(rt: &Rc<Runtime>, serializable: bool) -> Result<(), Status> {
 pub(super) async fn health(rt: &Rc<Runtime>, query: &str) -> Response<Body> {
     let serializable = values(query, "serializable").any(|v| v == "true");
     let reason = health_reason(rt, query, serializable).await;
-    let (status, body) = match &reason {
+    match &reason {
         None => {
             rt.core.metrics.health_success.inc();
-            (
-                StatusCode::OK,
-                "{\"health\":\"true\",\"reason\":\"\"}".to_owned(),
-            )
+            plain(StatusCode::OK, "{\"health\":\"true\",\"reason\":\"\"}")
         }
         Some(reason) => {
             rt.core.metrics.health_failures.inc();
             let reason = serde_json::Value::from(reason.as_str());
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("{{\"health\":\"false\",\"reason\":{reason}}}\n"),
-            )
+            let body = format!("{{\"health\":\"false\",\"reason\":{reason}}}\n");
+            unsniffed(StatusCode::SERVICE_UNAVAILABLE, body)
         }
-    };
-    plain(status, body)
+    }
 }
 
 async fn health_reason(rt: &Rc<Runtime>, query: &str, serializable: bool) -> Option<String> {
@@ -84,6 +78,8 @@ async fn health_reason(rt: &Rc<Runtime>, query: &str, serializable: bool) -> Opt
 pub(super) struct CheckPage {
     kind: &'static str,
     checks: &'static [&'static str],
+    /// All checks of the kind, of which some may be left out; not a single one by name.
+    whole: bool,
 }
 
 const LIVEZ: &[&str] = &["serializable_read"];
@@ -102,19 +98,25 @@ pub(super) fn check_page(path: &str) -> Option<CheckPage> {
         "readyz" => ("readyz", READYZ),
         _ => return None,
     };
-    let checks = match parts.next() {
-        None => all,
+    let (checks, whole) = match parts.next() {
+        None => (all, true),
         Some(one) => {
             let i = all.iter().position(|name| *name == one)?;
-            &all[i..=i]
+            (&all[i..=i], false)
         }
     };
-    Some(CheckPage { kind, checks })
+    Some(CheckPage {
+        kind,
+        checks,
+        whole,
+    })
 }
 
 /// `/livez` and `/readyz`
 pub(super) async fn checks(rt: &Rc<Runtime>, page: CheckPage, query: &str) -> Response<Body> {
-    let excluded: Vec<&str> = values(query, "exclude").filter(|v| !v.is_empty()).collect();
+    let excluded: Vec<&str> = values(query, "exclude")
+        .filter(|name| page.whole && !name.is_empty())
+        .collect();
     let unknown: Vec<&str> = excluded
         .iter()
         .copied()
@@ -129,11 +131,7 @@ pub(super) async fn checks(rt: &Rc<Runtime>, page: CheckPage, query: &str) -> Re
     let metrics = &rt.core.metrics;
     let mut lines = String::new();
     let mut failed = Vec::new();
-    for &name in page.checks {
-        if excluded.contains(&name) {
-            lines.push_str(&format!("[+]{name} excluded: ok\n"));
-            continue;
-        }
+    for &name in page.checks.iter().filter(|name| !excluded.contains(name)) {
         let error = match name {
             "data_corruption" => rt
                 .core
@@ -179,25 +177,15 @@ pub(super) async fn checks(rt: &Rc<Runtime>, page: CheckPage, query: &str) -> Re
             }
         }
     }
-    let mut response = if failed.is_empty() {
-        let body = if has(query, "verbose") {
-            format!("{lines}ok\n")
-        } else {
-            "ok\n".to_owned()
-        };
-        plain(StatusCode::OK, body)
-    } else {
-        tracing::error!(
-            path = format!("/{}", page.kind),
-            reason = failed.join("\n"),
-            "status-code" = 503,
-            "Health check error"
-        );
-        plain(StatusCode::SERVICE_UNAVAILABLE, format!("{lines}\n"))
-    };
-    response.headers_mut().insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
+    if failed.is_empty() {
+        let shown = if has(query, "verbose") { &lines } else { "" };
+        return unsniffed(StatusCode::OK, format!("{shown}ok\n"));
+    }
+    tracing::error!(
+        path = format!("/{}", page.kind),
+        reason = failed.join("\n"),
+        "status-code" = 503,
+        "Health check error"
     );
-    response
+    unsniffed(StatusCode::SERVICE_UNAVAILABLE, format!("{lines}\n"))
 }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{Body, Surface, connection::plain, health};
@@ -42,7 +43,13 @@ pub(super) async fn answer<B>(
                 not_allowed()
             }
         }
-        (Surface::Client | Surface::ClientHttp, "/debug/vars") => debug_vars(rt),
+        (Surface::Client | Surface::ClientHttp, "/debug/vars") => {
+            if is_get {
+                debug_vars(rt)
+            } else {
+                not_allowed()
+            }
+        }
         (_, path) => match health::check_page(path) {
             Some(page) if is_get => health::checks(rt, page, query).await,
             Some(_) => not_allowed(),
@@ -51,20 +58,25 @@ pub(super) async fn answer<B>(
     }
 }
 
-pub(super) fn not_found() -> Response<Body> {
-    let mut response = plain(StatusCode::NOT_FOUND, "404 page not found\n");
-    response.headers_mut().insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
-    response
+fn not_found() -> Response<Body> {
+    unsniffed(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 fn not_allowed() -> Response<Body> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    let mut response = unsniffed(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     response
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+/// Plain text that a browser must not take for anything else.
+pub(super) fn unsniffed(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = plain(status, text);
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
