@@ -240,6 +240,7 @@ impl Inner {
         if !hash_records(&tx, &mut hasher, job.revision, |_| pace.rest(INDEX_PAUSE))? {
             return Ok(false);
         }
+        tx.advise_cold();
         drop(tx);
         if job.previous_finished {
             self.hashes.lock().insert(HashKv {

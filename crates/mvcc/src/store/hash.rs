@@ -141,6 +141,7 @@ impl Inner {
         rules.not_kept.sort_unstable();
         let mut hasher = Hasher::new(rules);
         hash_records(&tx, &mut hasher, revision, |_| true)?;
+        tx.advise_cold();
         for p in &pending {
             if p.tombstone {
                 let key = p.revision.to_tombstone_bytes();
@@ -199,6 +200,7 @@ impl Inner {
                 at = cursor.next()?;
             }
         }
+        tx.advise_cold();
         Ok(crc)
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn restore(
     lease: &mut dyn FnMut(Bytes, i64),
 ) -> Result<Restored, OpenError> {
     let context = Context {
-        path: backend.db().path().to_owned(),
+        path: backend.path().to_owned(),
     };
     let finished = read_mark(backend, FINISHED, &context)?;
     let scheduled = read_mark(backend, SCHEDULED, &context)?;
@@ -110,6 +110,8 @@ pub(super) fn restore(
         }
         refused.map_or(Ok(()), Err)
     })?;
+    // The walk has touched the whole file; most of it will not be read again.
+    tx.advise_cold();
     for (id, lease_id) in leases {
         lease(Bytes::copy_from_slice(builder.key(id)), lease_id);
     }

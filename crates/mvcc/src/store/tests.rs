@@ -342,6 +342,36 @@ fn move_token(from: &str, to: &str, n: u32) -> TxnRequest {
 }
 
 #[test]
+fn history_stops_between_revisions_when_it_has_shown_enough() {
+    let store = open();
+    put(&store, "a", "0");
+    let mut writer = store.write();
+    writer
+        .txn(&move_token("a", "b", 1), &mut NoLeases)
+        .expect("a txn");
+    writer.publish();
+    // Once from the open batch, once from the file.
+    for _ in 0..2 {
+        put(&store, "c", "2");
+        let next = |from: i64, max_bytes: usize| {
+            let mut shown = Vec::new();
+            let next = store.history(from, i64::MAX, max_bytes, |event| {
+                shown.push((event.revision.main, event.revision.sub, event.is_delete));
+            });
+            (next.expect("history"), shown)
+        };
+        assert_eq!(next(2, 0), (3, vec![(2, 0, false)]));
+        assert_eq!(next(3, 1), (4, vec![(3, 0, true), (3, 1, false)]));
+        assert_eq!(next(2, 1).0, 3);
+        let (end, shown) = next(2, 10_000);
+        assert_eq!(end, store.revision() + 1);
+        assert_eq!(shown.len() as i64, store.revision());
+        assert_eq!(next(end, 10), (end, vec![]));
+        store.backend().commit_now().expect("a commit");
+    }
+}
+
+#[test]
 fn a_version_beyond_the_index_is_read_from_the_record() {
     let disk = disk();
     let large = i64::from(u32::MAX) + 5;
