@@ -151,6 +151,12 @@ pub mod errors {
         TIMEOUT_WAIT_APPLIED = Unavailable "etcdserver: request timed out, waiting for the applied index took too long";
         CORRUPT = DataLoss "etcdserver: corrupt cluster";
         MEMBER_NOT_FOUND = NotFound "etcdserver: member not found";
+        BAD_MEMBER_URLS = InvalidArgument "etcdserver: given member URLs are invalid";
+        PEER_URL_EXISTS = FailedPrecondition "etcdserver: Peer URLs already exists";
+        // As with too many requests: the code is lost in etcd's own table.
+        NOT_ENOUGH_STARTED = Unknown "etcdserver: re-configuration failed due to not enough started members";
+        NOT_A_LEARNER = FailedPrecondition "etcdserver: can only promote a learner member";
+        BAD_TRANSFEREE = FailedPrecondition "etcdserver: bad leader transferee";
     }
 }
 

@@ -220,12 +220,12 @@ pub async fn unary(
             Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
             Method::HealthCheck => Answer::One(maintenance::health_check(message)?),
             Method::HealthWatch => Answer::Stream(maintenance::health_watch(rt, message)?),
-            Method::MemberAdd
-            | Method::MemberRemove
-            | Method::MemberUpdate
-            | Method::MemberPromote
-            | Method::MoveLeader
-            | Method::Downgrade
+            Method::MemberAdd => Answer::One(cluster::member_add(rt, &decode(message)?)?),
+            Method::MemberRemove => Answer::One(cluster::member_remove(rt, &decode(message)?)?),
+            Method::MemberUpdate => Answer::One(cluster::member_update(rt, &decode(message)?)?),
+            Method::MemberPromote => Answer::One(cluster::member_promote(rt, &decode(message)?)?),
+            Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?)?),
+            Method::Downgrade
             | Method::AuthEnable
             | Method::AuthDisable
             | Method::AuthStatus

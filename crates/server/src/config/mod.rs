@@ -14,7 +14,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use flags::{FLAGS, Flag, NOT_BUILT};
 pub use help::usage;
 pub use parse::{ParseError, Parsed, parse};
-pub use resolve::resolve;
+pub use resolve::{check_url, resolve};
 
 /// A URL this server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// `--initial-cluster-state` is `existing`
     pub join_existing: bool,
+    /// `--strict-reconfig-check`
+    pub strict_reconfig_check: bool,
     /// `--max-snapshots`, files kept, 0 = all
     pub max_snapshots: usize,
     /// `--max-wals`, files kept, 0 = all

@@ -112,6 +112,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         initial_cluster,
         initial_cluster_token: settings.get("initial-cluster-token").to_owned(),
         join_existing,
+        strict_reconfig_check: boolean(settings, "strict-reconfig-check"),
         max_snapshots: uint(settings, "max-snapshots") as usize,
         max_wals: uint(settings, "max-wals") as usize,
         quota_backend_bytes: match quota {
@@ -230,31 +231,37 @@ fn list(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Reads comma-separated URLs by etcd's rules: a scheme, `host:port`, no path.
-/// Gives each as it is written (less a closing slash) and as it parses.
-pub(super) fn url_list(value: &str) -> Result<Vec<(String, Url)>, String> {
-    let mut out = Vec::new();
-    for text in list(value) {
-        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-        if !matches!(scheme, "http" | "https" | "unix" | "unixs") {
-            return Err(format!(
-                "URL scheme must be http, https, unix, or unixs: {text}"
-            ));
-        }
-        let url = Url::parse(&text).map_err(|error| format!("parse {text:?}: {error}"))?;
-        // Url drops a port that is the scheme's default; the text still shows it.
-        let authority = text.split("://").nth(1).unwrap_or("");
-        if !authority.trim_end_matches('/').contains(':') {
-            return Err(format!(
-                "URL address does not have the form \"host:port\": {text}"
-            ));
-        }
-        if scheme.starts_with("http") && url.path() != "/" && !url.path().is_empty() {
-            return Err(format!("URL must not contain a path: {text}"));
-        }
-        out.push((text.trim_end_matches('/').to_owned(), url));
+/// Checks one URL by etcd's rules: a scheme, `host:port`, no path, not even `/`.
+///
+/// # Errors
+/// What is wrong, in etcd's words where it has them.
+pub fn check_url(text: &str) -> Result<Url, String> {
+    let text = text.trim();
+    let (scheme, authority) = text.split_once("://").unwrap_or(("", ""));
+    if !matches!(scheme, "http" | "https" | "unix" | "unixs") {
+        return Err(format!(
+            "URL scheme must be http, https, unix, or unixs: {text}"
+        ));
     }
-    Ok(out)
+    let url = Url::parse(text).map_err(|error| format!("parse {text:?}: {error}"))?;
+    // Url drops a port that is the scheme's default; the text still shows it.
+    if !authority.contains(':') {
+        return Err(format!(
+            "URL address does not have the form \"host:port\": {text}"
+        ));
+    }
+    if scheme.starts_with("http") && authority.contains('/') {
+        return Err(format!("URL must not contain a path: {text}"));
+    }
+    Ok(url)
+}
+
+/// Reads comma-separated URLs. Gives each as it is written and as it parses.
+pub(super) fn url_list(value: &str) -> Result<Vec<(String, Url)>, String> {
+    list(value)
+        .into_iter()
+        .map(|text| check_url(&text).map(|url| (text, url)))
+        .collect()
 }
 
 fn urls(name: &str, value: &str) -> Result<Vec<(String, Url)>, ParseError> {
