@@ -30,7 +30,8 @@ pub enum ProblemKind {
     WrongId,
     /// A page is of another type than its place asks for.
     WrongType,
-    /// An element, or the element array, reaches out of its page.
+    /// An element, or the element array, reaches out of its page, or the elements do not lie as bbolt lays them: the
+    /// count, a position or a length in the page is wrong.
     Element,
     /// Keys do not ascend, or leave the range that their parent gives them.
     KeyOrder,
@@ -330,6 +331,9 @@ impl<'a> Checker<'a> {
                 format!("a {:?} page with {} elements", view.kind, view.count).to_lowercase();
             self.add(ProblemKind::TooFew, view.id, view.offset(), detail);
         }
+        if let Err(e) = view.check_layout(part.root.spare(self.pages)) {
+            self.add_error(ProblemKind::Element, e);
+        }
         self.keys(&view, &part);
         match view.kind {
             Kind::Branch if part.depth >= MAX_DEPTH => {
@@ -365,13 +369,8 @@ impl<'a> Checker<'a> {
                 Kind::Branch => view.key(i),
                 Kind::Leaf => view.leaf(i).map(|e| e.key),
             };
-            let key = match key {
-                Ok(key) => key,
-                Err(e) => {
-                    self.add_error(ProblemKind::Element, e);
-                    continue;
-                }
-            };
+            // Elements that reach out of the page were reported with its layout.
+            let Ok(key) = key else { continue };
             if key.len() > MAX_KEY_SIZE || key.is_empty() {
                 self.add(
                     ProblemKind::KeySize,
@@ -404,7 +403,6 @@ impl<'a> Checker<'a> {
     fn buckets(&mut self, view: &PageView<'a>, top: bool) {
         for i in (0..view.count).rev() {
             let is_bucket = view.leaf_flags(i) & ELEM_BUCKET != 0;
-            // Elements that reach out of the page were reported with the keys.
             let Ok(e) = view.leaf(i) else { continue };
             if !is_bucket {
                 if top {

@@ -22,7 +22,7 @@
 //!             56  high-water mark u64 | 64  transaction id u64 | 72  FNV-1a 64 over bytes 16 .. 72
 //! branch      16  count x { key position u32 | key size u32 | child page u64 }, keys
 //! leaf        16  count x { flags u32: 1 bucket | key position u32 | key size u32 | value size u32 }, keys and values
-//!             positions count from the start of their element
+//!             positions count from the start of their element; data lie behind the elements in order, without gaps
 //! freelist    16  count x page id u64, ascending; a count of FFFF says that the first slot holds the number
 //! bucket      a leaf value: root page u64 | sequence u64; with root page 0 a leaf page's image follows (inline)
 //! ```

@@ -1,6 +1,11 @@
 //! Pages as they lie in the file, and nothing but looking at them: headers, branch and leaf elements, inline buckets.
 //! Every offset is checked against the page's own bytes, so that a damaged page is an [`Error::Corrupt`] that names the
 //! page and the offset, never a panic or a look at foreign memory.
+//!
+//! Pages bear no checksum, so a wrong element count would be believed: keys vanish and nothing reaches out of the page.
+//! What gives it away is the place of the data. bbolt and this crate put them right behind the element table, in order and
+//! without gaps. Every look at a page compares the first element's position with the count (both lie in the line that the
+//! header brought in); [`PageView::check_layout`] compares all of them and is for walks over the whole file.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -165,6 +170,9 @@ impl Pages {
         if kind == Kind::Branch && count == 0 {
             return Err(self.corrupt(id, "a branch page has no elements"));
         }
+        if !count_agrees(buf, kind, count) {
+            return Err(self.corrupt(id, wrong_count(count)));
+        }
         Ok(PageView {
             buf,
             at: self.offset_of(id),
@@ -174,6 +182,28 @@ impl Pages {
             overflow,
         })
     }
+}
+
+/// Whether the data of the first element start where `count` elements end. A page without elements has zeros there; no
+/// element's data can start at its own first byte, so a count that became 0 is told from one that is.
+#[inline]
+fn count_agrees(buf: &[u8], kind: Kind, count: usize) -> bool {
+    let position = match kind {
+        Kind::Leaf => PAGE_HEADER + 4,
+        Kind::Branch => PAGE_HEADER,
+    };
+    match buf.get(position..position + 4) {
+        Some(bytes) => u32_at(bytes, 0) as usize == count * ELEM,
+        // An inline bucket without elements is a header and nothing else.
+        None => count == 0,
+    }
+}
+
+#[cold]
+fn wrong_count(count: usize) -> String {
+    format!(
+        "its header counts {count} elements, but the data of the first do not start behind so many; the page is damaged"
+    )
 }
 
 /// The page image of an inline bucket: `value` is the whole bucket value, at `value_at` in the file on page `id`.
@@ -201,6 +231,9 @@ pub(crate) fn inline_page<'a>(
             "{count} elements do not fit in {} bytes",
             buf.len()
         )));
+    }
+    if !count_agrees(buf, Kind::Leaf, count) {
+        return Err(bad(wrong_count(count)));
     }
     let at = value_at + BUCKET_HEADER as u64;
     Ok(PageView {
@@ -235,6 +268,57 @@ impl<'a> PageView<'a> {
             page: self.id,
             offset: self.at + (PAGE_HEADER + i * ELEM) as u64,
             what: format!("element {i} of {} points outside its page", self.count),
+        }
+    }
+
+    /// Whether the page is laid out as bbolt writes it: flags known, data behind the element table in order and without
+    /// gaps, and no page of the run left unused. `spare` is how many bytes may follow the data: a page's size for a page
+    /// (versions of bbolt differ in whether data that end with a page get another one), 0 for an inline bucket. Reads the
+    /// element table, not the data.
+    pub(crate) fn check_layout(&self, spare: usize) -> Result<(), Error> {
+        let mut end = PAGE_HEADER + self.count * ELEM;
+        let table = self.buf[PAGE_HEADER..end].chunks_exact(ELEM);
+        for (i, elem) in table.enumerate() {
+            let (flags, pos, len) = match self.kind {
+                Kind::Leaf => (
+                    u32_at(elem, 0),
+                    u32_at(elem, 4),
+                    u32_at(elem, 8) as usize + u32_at(elem, 12) as usize,
+                ),
+                Kind::Branch => (0, u32_at(elem, 0), u32_at(elem, 4) as usize),
+            };
+            let start = end;
+            end += len;
+            if PAGE_HEADER + i * ELEM + pos as usize != start
+                || flags & !ELEM_BUCKET != 0
+                || end > self.buf.len()
+            {
+                return Err(self.bad_layout(i));
+            }
+        }
+        if self.buf.len() - end > spare {
+            return Err(Error::Corrupt {
+                page: self.id,
+                offset: self.at,
+                what: format!(
+                    "its {} elements end after {end} bytes of {}; the page is damaged",
+                    self.count,
+                    self.buf.len()
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn bad_layout(&self, i: usize) -> Error {
+        Error::Corrupt {
+            page: self.id,
+            offset: self.element_offset(i),
+            what: format!(
+                "element {i} of {} has unknown flags, does not start where the one before ends, or ends outside its page; the page is damaged",
+                self.count
+            ),
         }
     }
 
@@ -374,6 +458,14 @@ impl<'a> Root<'a> {
         match self {
             Root::Page(id) => pages.page(*id),
             Root::Inline(view) => Ok(*view),
+        }
+    }
+
+    /// How many bytes may follow the data of the root's page; see [`PageView::check_layout`].
+    pub(crate) fn spare(&self, pages: &Pages) -> usize {
+        match self {
+            Root::Page(_) => pages.page_size as usize,
+            Root::Inline(_) => 0,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::page::{ELEM_BUCKET, Kind, PageView, Pages, Root};
 
 /// Calls `visit` with first page id and length of every page run of the tree at page `root`, the trees of the buckets in
-/// it included, in key order.
+/// it included, in key order. A page that is not laid out as bbolt writes it is an error.
 pub(crate) fn runs(
     pages: &Pages,
     root: u64,
@@ -15,6 +15,7 @@ pub(crate) fn runs(
     let mut todo = vec![Root::Page(root)];
     while let Some(next) = todo.pop() {
         let view = next.page(pages)?;
+        view.check_layout(next.spare(pages))?;
         if let Root::Page(id) = next {
             visit(id, 1 + u64::from(view.overflow))?;
         }
