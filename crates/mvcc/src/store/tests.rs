@@ -371,6 +371,36 @@ fn history_stops_between_revisions_when_it_has_shown_enough() {
     }
 }
 
+/// etcd before 3.5.16 removed a tombstone at the compacted revision, so the
+/// last record may be older than the last revision (etcd#17780).
+#[test]
+fn the_revision_does_not_fall_behind_a_compaction() {
+    for (scheduled, finished) in [(9, Some(9)), (9, Some(7)), (9, None)] {
+        let disk = disk();
+        let options = bolt::Options::default();
+        let db = bolt::Db::open_on(Path::new("simulated"), disk.clone(), options);
+        let db = db.expect("a database");
+        let mut tx = db.begin_write().expect("a transaction");
+        tx.create_bucket_if_not_exists(b"key").expect("a bucket");
+        tx.create_bucket_if_not_exists(b"meta").expect("a bucket");
+        let record = crate::stored::encode(b"k", 5, 5, 1, b"v", 0);
+        let key = |main| crate::Revision::new(main, 0).to_bytes();
+        tx.put(b"key", &key(5), &record).expect("a put");
+        tx.put(b"meta", b"scheduledCompactRev", &key(scheduled))
+            .expect("a put");
+        if let Some(finished) = finished {
+            tx.put(b"meta", b"finishedCompactRev", &key(finished))
+                .expect("a put");
+        }
+        tx.commit().expect("a commit");
+        drop(db);
+        let store = open_on(disk, BackendOptions::default(), StoreOptions::default());
+        assert_eq!((store.revision(), store.compact_revision()), (9, 9));
+        assert_eq!(put(&store, "k", "w"), 10);
+        assert_eq!(store.key_count(), 1);
+    }
+}
+
 #[test]
 fn a_version_beyond_the_index_is_read_from_the_record() {
     let disk = disk();
