@@ -10,6 +10,7 @@ use std::{
     io,
     sync::{
         Arc,
+        atomic::Ordering,
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::JoinHandle,
@@ -159,9 +160,7 @@ impl Worker {
             state.compacted = revision;
             previous
         };
-        inner
-            .compacted
-            .store(revision, std::sync::atomic::Ordering::Release);
+        inner.compacted.store(revision, Ordering::Release);
         self.submit(Job {
             revision,
             previous,
@@ -266,6 +265,7 @@ impl Inner {
                 run.batch.put(META, FINISHED, finished.to_vec());
             }
             self.backend.inner().append(run);
+            self.removed.fetch_add(now.len() as u64, Ordering::Relaxed);
             if rest.is_empty() {
                 break;
             }

@@ -20,7 +20,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     /// Records that the index has forgotten and the file perhaps not, ascending.
     doomed: Mutex<Arc<Vec<Step>>>,
     hashes: Mutex<hash::Cache>,
+    /// Records removed by compaction since the store was opened.
+    removed: AtomicU64,
 }
 
 /// What the lock protects.
@@ -119,6 +121,7 @@ impl Store {
             past: Mutex::new(()),
             doomed: Mutex::default(),
             hashes: Mutex::default(),
+            removed: AtomicU64::new(0),
         });
         let worker = compaction::Worker::start(inner.clone())?;
         if let Some(revision) = restored.unfinished {
@@ -142,6 +145,11 @@ impl Store {
     /// Keys that exist now.
     pub fn key_count(&self) -> usize {
         self.inner.state.read().index.live_len()
+    }
+
+    /// Records that compaction has removed since the store was opened.
+    pub fn removed_records(&self) -> u64 {
+        self.inner.removed.load(Ordering::Relaxed)
     }
 
     /// Keys in the index, deleted ones that compaction has not reached included.

@@ -111,6 +111,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                     continue;
                 };
                 watcher.is_idle = false;
+                stream.events += 1;
                 if !stream.is_ready {
                     stream.is_ready = true;
                     ready.push(watcher.stream);
@@ -181,6 +182,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             false => *header,
         };
         stream.name(revision);
+        stream.events += events.len() as u64;
         if fragment {
             frame::fragments(&mut stream.out, &header, id, events, limit);
         } else {

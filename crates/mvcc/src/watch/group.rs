@@ -70,6 +70,8 @@ pub struct Stats {
     pub behind: usize,
     /// Bytes of output not yet taken.
     pub output_bytes: usize,
+    /// Events in it.
+    pub events: u64,
 }
 
 /// All watchers of one runtime thread; `S` names a stream. See the module's page.
@@ -103,6 +105,7 @@ pub struct WatcherGroup<S> {
     pub(super) asking: Vec<u32>,
     pub(super) scratch: Scratch,
     pub(super) random: u64,
+    events_taken: u64,
 }
 
 /// What an event touches of a watcher, and nothing else.
@@ -164,6 +167,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             asking: Vec::new(),
             scratch: Scratch::default(),
             random: options.seed | 1,
+            events_taken: 0,
         }
     }
 
@@ -309,7 +313,9 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         let Some(&at) = self.by_key.get(&stream) else {
             return 0;
         };
-        let output = &mut self.streams[at as usize].as_mut().expect("open").out;
+        let stream = self.streams[at as usize].as_mut().expect("open");
+        self.events_taken += std::mem::take(&mut stream.events);
+        let output = &mut stream.out;
         let len = output.len();
         if out.is_empty() {
             std::mem::swap(out, output);
@@ -330,6 +336,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         at.is_some_and(|at| self.stream(*at).out.len() >= self.options.stream_bytes)
     }
 
+    /// Events in outputs taken so far.
+    pub fn events_taken(&self) -> u64 {
+        self.events_taken
+    }
+
     /// Counts what there is; walks the streams.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
@@ -340,6 +351,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             stats.streams += 1;
             stats.behind += stream.behind.len();
             stats.output_bytes += stream.out.len();
+            stats.events += stream.events;
         }
         stats
     }

@@ -14,6 +14,8 @@ pub(super) struct Stream<S> {
     pub(super) key: S,
     /// Frames not yet taken.
     pub(super) out: BytesMut,
+    /// Events in `out`.
+    pub(super) events: u64,
     /// Already in the group's list of streams with output.
     pub(super) is_ready: bool,
     /// Watch id to slot.
@@ -41,6 +43,7 @@ impl<S> Stream<S> {
         Stream {
             key,
             out: BytesMut::new(),
+            events: 0,
             is_ready: false,
             watches: HashMap::new(),
             behind: Vec::new(),
