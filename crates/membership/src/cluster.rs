@@ -7,7 +7,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 
-use crate::v2store::Tree;
+use crate::{json, urls, v2store::Tree, v3store::V3View};
 
 /// The id of a member. Printed in hexadecimal without padding, as etcd prints it.
 #[derive(
@@ -82,6 +82,11 @@ impl Member {
         // Strings, numbers and lists always serialize.
         serde_json::to_value(self).unwrap_or_default()
     }
+
+    /// The same as text, with the bytes that etcd writes.
+    pub fn to_json(&self) -> String {
+        json::to_string(self)
+    }
 }
 
 /// What does not fit the cluster.
@@ -105,8 +110,19 @@ pub struct Cluster {
     members: BTreeMap<MemberId, Member>,
     removed: BTreeSet<MemberId>,
     version: Option<Version>,
-    /// Target of a downgrade under way.
-    downgrade: Option<String>,
+    downgrade: Downgrade,
+}
+
+/// Whether a downgrade is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Downgrade {
+    /// There never was one.
+    #[default]
+    Never,
+    /// The last one ended, or was given up.
+    Ended,
+    /// To this version, like `3.5.0`.
+    To(String),
 }
 
 fn first_u64(digest: &[u8]) -> u64 {
@@ -128,6 +144,12 @@ pub fn member_id(peer_urls: &[String], token: &str) -> MemberId {
     MemberId(first_u64(&hash.finalize()))
 }
 
+/// The id of a member that is added to a running cluster, at a time in seconds
+/// since 1970: the time stands where the token would.
+pub fn member_id_at(peer_urls: &[String], unix_seconds: u64) -> MemberId {
+    member_id(peer_urls, &unix_seconds.to_string())
+}
+
 /// The id of a cluster: SHA-1 over the ids of its first members in order.
 pub fn cluster_id(members: impl Iterator<Item = MemberId>) -> ClusterId {
     let mut ids: Vec<u64> = members.map(|m| m.0).collect();
@@ -140,45 +162,25 @@ pub fn cluster_id(members: impl Iterator<Item = MemberId>) -> ClusterId {
 }
 
 impl Cluster {
-    /// A cluster from `--initial-cluster`: `name=url` pairs, a name repeated for
-    /// each of its URLs.
+    /// A cluster from `--initial-cluster-token` and `--initial-cluster`:
+    /// `name=url` pairs, a name repeated for each of its URLs.
     pub fn from_initial(token: &str, initial: &str) -> Result<Cluster, Error> {
-        let mut urls: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for pair in initial.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let Some((name, url)) = pair.split_once('=') else {
-                return Err(Error::Malformed(format!("{pair:?} is not name=url")));
-            };
-            let parsed = url::Url::parse(url)
-                .map_err(|error| Error::Malformed(format!("{pair:?}: {error}")))?;
-            if !matches!(parsed.scheme(), "http" | "https" | "unix" | "unixs") {
-                return Err(Error::Malformed(format!(
-                    "{pair:?}: the scheme must be http, https, unix or unixs"
-                )));
-            }
-            let list = urls.entry(name).or_default();
-            if list.iter().any(|u| u == url) {
-                return Err(Error::Malformed(format!(
-                    "duplicate urls in cluster config: {initial}"
-                )));
-            }
-            list.push(url.trim_end_matches('/').to_owned());
-        }
-        if urls.is_empty() {
+        let names = urls::by_name(initial)?;
+        if names.is_empty() {
             return Err(Error::Malformed("it names no member".into()));
         }
         let mut cluster = Cluster::default();
-        for (name, mut peer_urls) in urls {
-            peer_urls.sort();
+        for (name, peer_urls) in names {
             let id = member_id(&peer_urls, token);
             if id.0 == 0 || cluster.members.contains_key(&id) {
                 return Err(Error::Malformed(format!(
-                    "member {name} has the same URLs as another"
+                    "member {name} would have the id {id}, which is taken or reserved"
                 )));
             }
             let member = Member {
                 id,
                 peer_urls,
-                name: name.to_owned(),
+                name,
                 ..Member::default()
             };
             cluster.members.insert(id, member);
@@ -233,7 +235,14 @@ impl Cluster {
 
     /// Target version of a downgrade under way.
     pub fn downgrade(&self) -> Option<&str> {
-        self.downgrade.as_deref()
+        match &self.downgrade {
+            Downgrade::To(target) => Some(target),
+            Downgrade::Never | Downgrade::Ended => None,
+        }
+    }
+
+    pub(crate) fn downgrade_record(&self) -> &Downgrade {
+        &self.downgrade
     }
 
     /// Sets or clears the cluster version.
@@ -241,9 +250,14 @@ impl Cluster {
         self.version = version;
     }
 
-    /// Starts or ends a downgrade.
+    /// Starts a downgrade, or ends the one under way.
     pub fn set_downgrade(&mut self, target: Option<String>) {
-        self.downgrade = target;
+        self.downgrade = target.map_or(Downgrade::Ended, Downgrade::To);
+    }
+
+    /// Takes over what only the database knows: a downgrade.
+    pub fn recover_downgrade(&mut self, v3: &V3View) {
+        self.downgrade = v3.downgrade.clone();
     }
 
     /// What a member published of itself.
@@ -266,7 +280,10 @@ impl Cluster {
 
     /// Follows a v2 request as far as it speaks of membership: true if it did.
     pub fn apply_v2(&mut self, request: &Request) -> Result<bool, Error> {
-        if request.method != "PUT" {
+        let conditional = request.prev_exist.is_some()
+            || request.prev_index != 0
+            || !request.prev_value.is_empty();
+        if request.method != "PUT" || conditional {
             return Ok(false);
         }
         if request.path == "/0/version" {

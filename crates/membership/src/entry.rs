@@ -28,7 +28,14 @@ pub fn decode_entry(data: &Bytes) -> Result<Payload, DecodeError> {
     if is_bare_v2(data) {
         return Request::decode(data.clone()).map(Payload::V2);
     }
-    let mut request = InternalRaftRequest::decode(data.clone())?;
+    let mut request = match InternalRaftRequest::decode(data.clone()) {
+        Ok(request) => request,
+        // etcd tries the other language too. The method shows that it is one.
+        Err(error) => match Request::decode(data.clone()) {
+            Ok(v2) if METHODS.contains(&v2.method.as_bytes()) => return Ok(Payload::V2(v2)),
+            _ => return Err(error),
+        },
+    };
     match request.op.take() {
         Some(Op::V2(v2)) => Ok(Payload::V2(v2)),
         op => {

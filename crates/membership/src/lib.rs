@@ -6,6 +6,8 @@
 //! | [`conf_change`] | which changes hold, what they change; the first members' entries |
 //! | [`v2store`] | the projection into the v2 tree, which is what `.snap` files hold |
 //! | [`v3store`] | the projection into the buckets of the database |
+//! | [`disagreement`] | where the copies on disk contradict each other |
+//! | [`urls`] | peer URLs, and `--initial-cluster` |
 //! | [`entry`] | which of its two languages a raft entry speaks |
 //!
 //! Architecture invariant: every copy of the membership on disk is written by
@@ -13,16 +15,20 @@
 
 pub mod cluster;
 pub mod conf_change;
+pub mod disagreement;
 pub mod entry;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod json;
 mod request_id;
 #[cfg(test)]
 mod tests;
+pub mod urls;
 pub mod v2store;
 pub mod v3store;
 
-pub use cluster::{Cluster, ClusterId, Error, Member, MemberId};
+pub use cluster::{Cluster, ClusterId, Downgrade, Error, Member, MemberId};
+pub use disagreement::Disagreement;
 pub use entry::{Payload, decode_entry};
 pub use request_id::RequestIds;

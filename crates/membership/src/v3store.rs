@@ -6,45 +6,47 @@ use bolt::{Batch, ReadTx};
 use bytes::Bytes;
 use proto::raftpb::ConfState;
 use semver::Version;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Cluster, Member, MemberId, parse_hex_id};
+use crate::{
+    cluster::{Cluster, Downgrade, Member, MemberId, parse_hex_id},
+    json,
+};
 
 /// Membership as the buckets have it, for comparison.
 #[derive(Clone, Debug, Default)]
 pub struct V3View {
-    /// Bucket `members`, by id.
+    /// Bucket `members`, in the order of its keys.
     pub members: Vec<Member>,
     /// Bucket `members_removed`.
     pub removed: Vec<MemberId>,
     /// `cluster/clusterVersion`.
     pub cluster_version: Option<Version>,
-    /// `cluster/downgrade`, target when enabled.
-    pub downgrade: Option<String>,
+    /// `cluster/downgrade`.
+    pub downgrade: Downgrade,
+    /// `meta/confState`, written since 3.5; stale after a restore.
+    pub conf_state: Option<ConfState>,
+    /// Records that say nothing. They hinder nobody up to etcd 3.5, which
+    /// believes the v2 tree, and everybody after.
+    pub unreadable: Vec<Unreadable>,
 }
 
-/// What cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file itself.
-    #[error(transparent)]
-    Bolt(#[from] bolt::Error),
-    /// A record.
-    #[error("bucket {bucket}, key {key:?}: {why}")]
-    Record {
-        /// Bucket name.
-        bucket: &'static str,
-        /// Key, as text.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
+/// A record that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Bucket name.
+    pub bucket: &'static str,
+    /// Its key.
+    pub key: Bytes,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Reads the buckets; those that are not there count as empty.
-pub fn read(tx: &ReadTx) -> Result<V3View, Error> {
+pub fn read(tx: &ReadTx) -> Result<V3View, bolt::Error> {
     let mut view = V3View::default();
-    each(tx, "members", |key, value| {
+    let mut unreadable = Vec::new();
+    each(tx, "members", &mut unreadable, |key, value| {
         let member: Member = serde_json::from_slice(value).map_err(|e| e.to_string())?;
         if parse_hex_id(key) != Some(member.id) {
             return Err(format!("holds the record of member {}", member.id));
@@ -52,36 +54,88 @@ pub fn read(tx: &ReadTx) -> Result<V3View, Error> {
         view.members.push(member);
         Ok(())
     })?;
-    each(tx, "members_removed", |key, _| {
+    each(tx, "members_removed", &mut unreadable, |key, _| {
         view.removed
             .push(parse_hex_id(key).ok_or("is not a member id")?);
         Ok(())
     })?;
-    each(tx, "cluster", |key, value| {
+    each(tx, "cluster", &mut unreadable, |key, value| {
         match key {
             "clusterVersion" => {
                 let text = std::str::from_utf8(value).map_err(|e| e.to_string())?;
                 view.cluster_version = Some(Version::parse(text).map_err(|e| e.to_string())?);
             }
             "downgrade" => {
-                let value: serde_json::Value =
+                let record: DowngradeRecord =
                     serde_json::from_slice(value).map_err(|e| e.to_string())?;
-                if value["enabled"] == json!(true) {
-                    view.downgrade = value["target-version"].as_str().map(str::to_owned);
-                }
+                view.downgrade = if record.enabled {
+                    Downgrade::To(record.target_version)
+                } else {
+                    Downgrade::Ended
+                };
             }
             _ => {}
         }
         Ok(())
     })?;
+    if let Some(meta) = tx.bucket(b"meta")?
+        && let Some(value) = meta.get(b"confState")?
+    {
+        match serde_json::from_slice::<ConfStateRecord>(value) {
+            Ok(record) => view.conf_state = Some(record.into()),
+            Err(error) => unreadable.push(Unreadable {
+                bucket: "meta",
+                key: Bytes::from_static(b"confState"),
+                why: error.to_string(),
+            }),
+        }
+    }
+    view.unreadable = unreadable;
     Ok(view)
+}
+
+/// JSON of `cluster/downgrade`.
+#[derive(Serialize, Deserialize)]
+struct DowngradeRecord {
+    #[serde(rename = "target-version", default)]
+    target_version: String,
+    #[serde(default)]
+    enabled: bool,
+}
+
+/// JSON of `meta/confState`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ConfStateRecord {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    voters: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    learners: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    voters_outgoing: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    learners_next: Vec<u64>,
+    auto_leave: bool,
+}
+
+impl From<ConfStateRecord> for ConfState {
+    fn from(record: ConfStateRecord) -> ConfState {
+        ConfState {
+            voters: record.voters,
+            learners: record.learners,
+            voters_outgoing: record.voters_outgoing,
+            learners_next: record.learners_next,
+            auto_leave: record.auto_leave,
+        }
+    }
 }
 
 fn each(
     tx: &ReadTx,
     bucket: &'static str,
+    unreadable: &mut Vec<Unreadable>,
     mut visit: impl FnMut(&str, &[u8]) -> Result<(), String>,
-) -> Result<(), Error> {
+) -> Result<(), bolt::Error> {
     let Some(found) = tx.bucket(bucket.as_bytes())? else {
         return Ok(());
     };
@@ -89,22 +143,23 @@ fn each(
     let mut item = cursor.first()?;
     while let Some((key, value)) = item {
         let text = String::from_utf8_lossy(key);
-        visit(&text, value).map_err(|why| Error::Record {
-            bucket,
-            key: text.into_owned(),
-            why,
-        })?;
+        if let Err(why) = visit(&text, value) {
+            unreadable.push(Unreadable {
+                bucket,
+                key: Bytes::copy_from_slice(key),
+                why,
+            });
+        }
         item = cursor.next()?;
     }
     Ok(())
 }
 
-/// Writes the truth into the buckets: every member, every removed id, the version.
+/// Writes the truth into the buckets: every member, every removed id, the
+/// version, a downgrade if there ever was one.
 pub fn project(cluster: &Cluster, batch: &mut Batch) {
     for member in cluster.members() {
-        // Strings and numbers always serialize.
-        let value = serde_json::to_vec(member).unwrap_or_default();
-        batch.put("members", member.id.to_string(), value);
+        batch.put("members", member.id.to_string(), member.to_json());
     }
     for id in cluster.removed() {
         batch.delete("members", id.to_string());
@@ -121,48 +176,56 @@ pub fn project(cluster: &Cluster, batch: &mut Batch) {
             version.to_string(),
         );
     }
-    if let Some(target) = cluster.downgrade() {
-        let value = json!({"target-version": target, "enabled": true}).to_string();
-        batch.put("cluster", Bytes::from_static(b"downgrade"), value);
-    }
-}
-
-/// Ends a downgrade in the buckets.
-pub fn project_downgrade_end(batch: &mut Batch) {
+    let record = match cluster.downgrade_record() {
+        Downgrade::Never => return,
+        Downgrade::Ended => DowngradeRecord {
+            target_version: String::new(),
+            enabled: false,
+        },
+        Downgrade::To(target) => DowngradeRecord {
+            target_version: target.clone(),
+            enabled: true,
+        },
+    };
     batch.put(
         "cluster",
         Bytes::from_static(b"downgrade"),
-        r#"{"target-version":"","enabled":false}"#,
+        json::to_string(&record),
     );
 }
 
-/// Removes members that the truth does not have from a view read earlier.
+/// Removes what a view read earlier has beyond the truth: members that are not
+/// there, and members nobody can read.
 pub fn project_absent(cluster: &Cluster, view: &V3View, batch: &mut Batch) {
     for member in &view.members {
         if cluster.member(member.id).is_none() {
             batch.delete("members", member.id.to_string());
         }
     }
+    for record in view.unreadable.iter().filter(|r| r.bucket == "members") {
+        let known = std::str::from_utf8(&record.key)
+            .ok()
+            .and_then(parse_hex_id)
+            .filter(|id| id.to_string().as_bytes() == &record.key[..])
+            .is_some_and(|id| cluster.member(id).is_some());
+        if !known {
+            batch.delete("members", record.key.clone());
+        }
+    }
 }
 
 /// Writes the configuration that raft counts votes by.
 pub fn project_conf_state(state: &ConfState, batch: &mut Batch) {
-    let mut fields = vec![];
-    let list = |ids: &[u64]| ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    for (name, ids) in [
-        ("voters", &state.voters),
-        ("learners", &state.learners),
-        ("voters_outgoing", &state.voters_outgoing),
-        ("learners_next", &state.learners_next),
-    ] {
-        if !ids.is_empty() {
-            fields.push(format!("\"{name}\":[{}]", list(ids)));
-        }
-    }
-    fields.push(format!("\"auto_leave\":{}", state.auto_leave));
+    let record = ConfStateRecord {
+        voters: state.voters.clone(),
+        learners: state.learners.clone(),
+        voters_outgoing: state.voters_outgoing.clone(),
+        learners_next: state.learners_next.clone(),
+        auto_leave: state.auto_leave,
+    };
     batch.put(
         "meta",
         Bytes::from_static(b"confState"),
-        format!("{{{}}}", fields.join(",")),
+        json::to_string(&record),
     );
 }

@@ -1,11 +1,14 @@
 //! Rules checked against what real etcd printed and wrote.
 
+mod disagreement;
+mod golden;
+mod v2store;
+
 use bytes::Bytes;
 use prost::Message as _;
 use proto::{etcdserverpb::Request, raftpb};
 
-use super::*;
-use crate::{conf_change::Rejection, v2store::Tree};
+use crate::{cluster::member_id_at, conf_change::Rejection, v2store::Tree, *};
 
 fn cluster() -> Cluster {
     Cluster::from_initial("tkn", "m1=http://127.0.0.1:1,m2=http://127.0.0.1:2").expect("cluster")
@@ -227,32 +230,121 @@ fn a_tree_with_history_and_strange_members_is_read_with_care() {
 }
 
 #[test]
-fn times_to_live_of_v2_keys_end_with_sync() {
-    let mut tree = Tree::new();
-    let put = |path: &str, expiration| Request {
-        method: "PUT".into(),
-        path: path.into(),
-        expiration,
-        ..Request::default()
-    };
-    tree.apply(&put("/1/soon", 1_700_000_000_000_000_000));
-    tree.apply(&put("/1/later", 1_800_000_000_000_000_000));
-    assert_eq!(
-        tree.get("/1/soon").map(|n| n.expire_time.as_str()),
-        Some("2023-11-14T22:13:20.000000000Z")
-    );
-    tree.apply(&Request {
-        method: "SYNC".into(),
-        time: 1_750_000_000_000_000_000,
-        ..Request::default()
-    });
-    assert!(tree.get("/1/soon").is_none() && tree.get("/1/later").is_some());
+fn request_ids_are_etcds() {
+    // As 3.5.1 counted: the low bits of the member, forty of the clock, then one by one.
+    let ids = RequestIds::new(0xf5b5_24f7_4537_064e, 0x01a2_0340_1f5f);
+    assert_eq!(ids.next(), 0x064e_a203_401f_5f01);
+    assert_eq!(ids.next(), 0x064e_a203_401f_5f02);
+    let high = RequestIds::new(1, u64::MAX);
+    let last = (0..255).map(|_| high.next()).last();
+    assert_eq!(last, Some(0x0001_ffff_ffff_ffff));
+    // The carry leaves the member alone.
+    assert_eq!(high.next(), 0x0001_0000_0000_0000);
 }
 
 #[test]
-fn request_ids_are_etcds() {
-    let ids = RequestIds::new(0xf5b5_24f7_4537_064e, 0x0001_4ea2_0340_1f5f);
-    assert_eq!(ids.next() >> 48, 0x064e);
-    let first = ids.next();
-    assert_eq!(ids.next(), first + 1);
+fn ids_are_those_real_etcd_printed() {
+    // Printed by 3.4.23, 3.5.16 and 3.5.30 alike, "starting local member" and /members.
+    let id = |token, initial| {
+        let cluster = Cluster::from_initial(token, initial).expect("cluster");
+        let members: Vec<_> = cluster
+            .members()
+            .map(|m| format!("{}={}", m.name, m.id))
+            .collect();
+        format!("{} {}", cluster.id(), members.join(" "))
+    };
+    for (token, initial, expected) in PRINTED {
+        assert_eq!(id(token, initial), expected, "{token} {initial}");
+    }
+    assert_eq!(
+        member_id_at(
+            &["http://127.0.0.1:1".into(), "http://127.0.0.1:2".into()],
+            0
+        ),
+        cluster::member_id(
+            &["http://127.0.0.1:2".into(), "http://127.0.0.1:1".into()],
+            "0"
+        )
+    );
+}
+
+/// Token, `--initial-cluster`, what etcd made of them.
+const PRINTED: [(&str, &str, &str); 5] = [
+    (
+        "etcd-cluster",
+        "default=http://localhost:2380",
+        "cdf818194e3a8c32 default=8e9e05c52164694d",
+    ),
+    (
+        "etcd-cluster",
+        "m1=http://127.0.0.1:59969",
+        "5a16a9933fe8a8ca m1=fe0cf9c030604cde",
+    ),
+    (
+        "tok with space",
+        "m1=http://127.0.0.1:57557,m2=http://10.0.0.2:2380",
+        "18d5582a0098d24b m2=1b6d987d4dd4a223 m1=d6835ff975e7edc5",
+    ),
+    (
+        "täg",
+        "b=https://b.example.com:2380,m1=http://127.0.0.1:41297,a=http://[::1]:7,b=https://a.example.com:2380",
+        "19e69d579b5f0d09 a=cab703f3c8ed95dc b=d3a5c96820616638 m1=fdd8434ce7ce48d1",
+    ),
+    (
+        "",
+        "m1=http://127.0.0.1:58073,m1=http://127.0.0.1:57665",
+        "4bbfc44e609885ff m1=c8cfaed9f7812770",
+    ),
+];
+
+#[test]
+fn urls_are_refused_with_etcds_words() {
+    let refusal = |initial| match Cluster::from_initial("t", initial) {
+        Err(Error::Malformed(why)) => why,
+        other => panic!("{initial}: {other:?}"),
+    };
+    for (initial, why) in [
+        (
+            "m1=http://h",
+            "URL address does not have the form \"host:port\": http://h",
+        ),
+        (
+            "m1=http://::1:5",
+            "URL address does not have the form \"host:port\": http://::1:5",
+        ),
+        ("m1=http://h:1/", "URL must not contain a path: http://h:1/"),
+        (
+            "m1=ftp://h:1",
+            "URL scheme must be http, https, unix, or unixs: ftp://h:1",
+        ),
+        ("m1=", "URL scheme must be http, https, unix, or unixs: "),
+        ("m1", "URL scheme must be http, https, unix, or unixs: "),
+        (
+            "m2=http://h:1,m1=http://h:1",
+            "initial cluster m1=http://h:1,m2=http://h:1 has duplicate url",
+        ),
+    ] {
+        assert_eq!(refusal(initial), why);
+    }
+    let cluster = Cluster::from_initial("t", "a=HTTP://h:2,,a= http://[::1]:1 ,b=unix://sock:0");
+    let urls: Vec<_> = cluster
+        .expect("cluster")
+        .members()
+        .flat_map(|m| m.peer_urls.clone())
+        .collect();
+    assert_eq!(urls.len(), 3);
+    assert!(urls.contains(&"http://h:2".to_owned()) && urls.contains(&"http://[::1]:1".to_owned()));
+}
+
+#[test]
+fn a_name_is_escaped_as_go_escapes_it() {
+    let member = Member {
+        id: MemberId(1),
+        name: "<a&b>\u{2028}".into(),
+        ..Member::default()
+    };
+    assert_eq!(
+        member.to_json(),
+        r#"{"id":1,"peerURLs":[],"name":"\u003ca\u0026b\u003e\u2028"}"#
+    );
 }

@@ -2,16 +2,18 @@
 //! etcd up to 3.5. Users' own v2 keys are kept as they are. Event history and
 //! statistics are left out: every reader takes them as optional.
 
+mod requests;
+
 use std::collections::BTreeMap;
 
-use proto::etcdserverpb::Request;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use crate::cluster::{Error, Member, MemberId, Published, RaftPublished, parse_hex_id};
-
-/// The year that stands for "never".
-const NEVER: &str = "0001-01-01T00:00:00Z";
+use crate::{
+    cluster::{Error, Member, MemberId, Published, RaftPublished, parse_hex_id},
+    json,
+};
 
 /// A node of the tree: a directory has children, a leaf has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +28,9 @@ pub struct Node {
     /// Index of its last change.
     #[serde(default)]
     pub modified_index: u64,
-    /// When it ends, RFC 3339.
-    #[serde(default = "never")]
-    pub expire_time: String,
+    /// When it ends, if it does.
+    #[serde(default, with = "expire_time")]
+    pub expire_time: Option<OffsetDateTime>,
     /// A leaf's text.
     #[serde(default)]
     pub value: String,
@@ -37,22 +39,51 @@ pub struct Node {
     pub children: Option<BTreeMap<String, Node>>,
 }
 
-fn never() -> String {
-    NEVER.to_owned()
+/// Times as Go writes them: RFC 3339 with as many digits as needed; "never" is
+/// the first moment of the year 1.
+mod expire_time {
+    use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    /// The same, from 1970 on.
+    const NEVER_NANOS: i128 = -62_135_596_800 * 1_000_000_000;
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<OffsetDateTime>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            None => to.serialize_str(NEVER),
+            Some(time) => to.serialize_str(&time.format(&Rfc3339).map_err(ser::Error::custom)?),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<OffsetDateTime>, D::Error> {
+        let text = String::deserialize(from)?;
+        let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)?;
+        let nanos = time.unix_timestamp_nanos();
+        Ok((nanos != NEVER_NANOS).then_some(time))
+    }
 }
 
-#[derive(Serialize, Deserialize)]
+/// What `Snapshot.data` holds. Event history and statistics are passed over.
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct File {
+struct Parsed {
     root: Node,
     #[serde(default)]
     current_index: u64,
-    #[serde(default = "version_two")]
-    current_version: u64,
 }
 
-fn version_two() -> u64 {
-    2
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Written<'a> {
+    root: &'a Node,
+    current_index: u64,
+    current_version: u64,
 }
 
 /// The tree as of one index.
@@ -68,8 +99,9 @@ impl Default for Tree {
     }
 }
 
-/// Nesting beyond this is not a tree any etcd made; the parser must not run out of stack.
-const DEPTH_MAX: usize = 100;
+/// Levels below the root. A node takes two levels of JSON, of which the parser
+/// takes 127; neither it nor what walks the tree may run out of stack.
+pub const DEPTH_MAX: usize = 60;
 
 impl Node {
     fn leaf(path: String, value: String, index: u64) -> Node {
@@ -77,7 +109,7 @@ impl Node {
             path,
             created_index: index,
             modified_index: index,
-            expire_time: never(),
+            expire_time: None,
             value,
             children: None,
         }
@@ -91,13 +123,22 @@ impl Node {
     }
 
     fn depth_within(&self, left: usize) -> bool {
-        left > 0
-            && self
-                .children
-                .iter()
-                .flatten()
-                .all(|(_, child)| child.depth_within(left - 1))
+        let mut children = self.children.iter().flatten();
+        children.all(|(_, child)| left > 0 && child.depth_within(left - 1))
     }
+}
+
+/// The names along a path, as Go's path.Clean leaves them.
+fn names(path: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    names
 }
 
 impl Tree {
@@ -117,12 +158,12 @@ impl Tree {
 
     /// Reads `Snapshot.data`.
     pub fn parse(json: &[u8]) -> Result<Tree, Error> {
-        let file: File = serde_json::from_slice(json)
+        let file: Parsed = serde_json::from_slice(json)
             .map_err(|error| Error::Malformed(format!("the v2 tree is not readable: {error}")))?;
         if file.root.children.is_none() || !file.root.depth_within(DEPTH_MAX) {
-            return Err(Error::Malformed(
-                "the v2 tree has no root directory, or is nested too deeply".into(),
-            ));
+            return Err(Error::Malformed(format!(
+                "the v2 tree has no root directory, or more than {DEPTH_MAX} levels"
+            )));
         }
         Ok(Tree {
             root: file.root,
@@ -132,150 +173,111 @@ impl Tree {
 
     /// The text for `Snapshot.data`.
     pub fn to_json(&self) -> Vec<u8> {
-        let file = File {
-            root: self.root.clone(),
+        let file = Written {
+            root: &self.root,
             current_index: self.current_index,
             current_version: 2,
         };
-        // Text, numbers and maps with text keys always serialize.
-        serde_json::to_vec(&file).unwrap_or_default()
+        json::to_string(&file).into_bytes()
     }
 
     /// The node at a path like `/0/version`.
     pub fn get(&self, path: &str) -> Option<&Node> {
-        path.split('/')
-            .filter(|p| !p.is_empty())
+        names(path)
+            .into_iter()
             .try_fold(&self.root, |node, name| node.children.as_ref()?.get(name))
     }
 
-    /// The directory that holds `path`, made as far as it is missing, and the
-    /// last part. `None` if a leaf is in the way.
-    fn parent_mut<'a, 'p>(
+    fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
+        names(path)
+            .into_iter()
+            .try_fold(&mut self.root, |node, name| {
+                node.children.as_mut()?.get_mut(name)
+            })
+    }
+
+    /// True if a release from 3.6 on would refuse the directory: users' keys in
+    /// `/1`, or anything but empty directories in `/2`.
+    pub fn has_user_data(&self) -> bool {
+        fn leaves(node: &Node) -> bool {
+            match &node.children {
+                None => true,
+                Some(children) => children.values().any(leaves),
+            }
+        }
+        let users = self.get("/1").and_then(|node| node.children.as_ref());
+        users.is_some_and(|children| !children.is_empty()) || self.get("/2").is_some_and(leaves)
+    }
+
+    /// The directory that holds a path, made as far as it is missing, with the
+    /// whole path and its last name. `None` if a leaf is in the way, or it is too deep.
+    fn parent_mut(
         &mut self,
-        path: &'p str,
+        path: &str,
         index: u64,
-    ) -> Option<(&mut BTreeMap<String, Node>, &'p str)>
-    where
-        'p: 'a,
-    {
-        let mut parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
-        let last = parts.pop()?;
+    ) -> Option<(&mut BTreeMap<String, Node>, String, String)> {
+        let mut names = names(path);
+        if names.len() > DEPTH_MAX {
+            return None;
+        }
+        let last = names.pop()?;
         let mut node = &mut self.root;
         let mut at = String::new();
-        for part in parts {
+        for name in names {
             at.push('/');
-            at.push_str(part);
+            at.push_str(name);
             node = node
                 .children
                 .as_mut()?
-                .entry(part.to_owned())
+                .entry(name.to_owned())
                 .or_insert_with(|| Node::dir(at.clone(), index));
         }
-        Some((node.children.as_mut()?, last))
+        at.push('/');
+        at.push_str(last);
+        Some((node.children.as_mut()?, at, last.to_owned()))
     }
 
+    /// Makes a leaf, or makes one anew. False if a directory or a leaf is in the way.
     fn set(&mut self, path: &str, value: &str) -> bool {
         let index = self.current_index + 1;
-        let path = format!("/{}", path.trim_matches('/'));
-        let Some((parent, name)) = self.parent_mut(&path, index) else {
+        let Some((parent, path, name)) = self.parent_mut(path, index) else {
             return false;
         };
-        if parent.get(name).is_some_and(|node| node.children.is_some()) {
+        if parent
+            .get(&name)
+            .is_some_and(|node| node.children.is_some())
+        {
             return false;
         }
-        parent.insert(
-            name.to_owned(),
-            Node::leaf(path.clone(), value.to_owned(), index),
-        );
+        parent.insert(name, Node::leaf(path, value.to_owned(), index));
         self.current_index = index;
         true
     }
 
-    fn remove(&mut self, path: &str) -> bool {
+    /// Writes to a leaf that is there: it keeps the index at which it was made.
+    fn rewrite(&mut self, path: &str, value: &str) -> bool {
         let index = self.current_index + 1;
-        let Some((parent, name)) = self.parent_mut(path, index) else {
+        let Some(node) = self.get_mut(path).filter(|node| node.children.is_none()) else {
             return false;
         };
-        let removed = parent.remove(name).is_some();
+        value.clone_into(&mut node.value);
+        node.modified_index = index;
+        node.expire_time = None;
+        self.current_index = index;
+        true
+    }
+
+    /// Takes out what is at a path.
+    fn remove(&mut self, path: &str) -> bool {
+        let Some((parent, name)) = path.rsplit_once('/') else {
+            return false;
+        };
+        let parent = self.get_mut(parent).and_then(|node| node.children.as_mut());
+        let removed = parent.is_some_and(|children| children.remove(name).is_some());
         if removed {
-            self.current_index = index;
+            self.current_index += 1;
         }
         removed
-    }
-
-    /// Follows a v2 request. Requests that v2 itself would refuse change nothing.
-    pub fn apply(&mut self, request: &Request) {
-        let path = request.path.as_str();
-        match request.method.as_str() {
-            "PUT" => {
-                let node = self.get(path);
-                let exists = node.is_some();
-                let unwanted = request.prev_exist.is_some_and(|wanted| wanted != exists)
-                    || (request.prev_index != 0
-                        && node.map(|n| n.modified_index) != Some(request.prev_index))
-                    || (!request.prev_value.is_empty()
-                        && node.map(|n| &n.value) != Some(&request.prev_value));
-                if unwanted {
-                    return;
-                }
-                if request.dir {
-                    let index = self.current_index + 1;
-                    if let Some((parent, name)) = self.parent_mut(path, index)
-                        && !parent.contains_key(name)
-                    {
-                        parent.insert(name.to_owned(), Node::dir(path.to_owned(), index));
-                        self.current_index = index;
-                    }
-                } else if self.set(path, &request.val) {
-                    self.expire_at(path, request.expiration);
-                }
-            }
-            "POST" => {
-                let unique = format!(
-                    "{}/{:020}",
-                    path.trim_end_matches('/'),
-                    self.current_index + 1
-                );
-                if self.set(&unique, &request.val) {
-                    self.expire_at(&unique, request.expiration);
-                }
-            }
-            "DELETE" => {
-                let empty = self
-                    .get(path)
-                    .is_some_and(|n| n.children.as_ref().is_none_or(BTreeMap::is_empty));
-                if empty || request.recursive {
-                    self.remove(path);
-                }
-            }
-            "SYNC" => self.expire(request.time),
-            _ => {}
-        }
-    }
-
-    fn expire_at(&mut self, path: &str, nanos: i64) {
-        if nanos == 0 {
-            return;
-        }
-        if let Some((parent, name)) = self.parent_mut(path, 0)
-            && let Some(node) = parent.get_mut(name)
-        {
-            node.expire_time = rfc3339(nanos);
-        }
-    }
-
-    /// Drops what has ended by `now`, nanoseconds since 1970.
-    fn expire(&mut self, now: i64) {
-        fn sweep(node: &mut Node, now: &str) {
-            let Some(children) = &mut node.children else {
-                return;
-            };
-            // Same form and zone, so the texts sort like the times.
-            children
-                .retain(|_, child| child.expire_time == NEVER || child.expire_time.as_str() > now);
-            children.values_mut().for_each(|child| sweep(child, now));
-        }
-        sweep(&mut self.root, &rfc3339(now));
     }
 
     /// A member's directory, with its peer URLs.
@@ -289,9 +291,11 @@ impl Tree {
             peer_urls: member.peer_urls.clone(),
             is_learner: member.is_learner,
         };
-        // Strings and flags always serialize.
-        let value = serde_json::to_string(&value).unwrap_or_default();
-        self.set(&format!("/0/members/{}/raftAttributes", member.id), &value);
+        let value = json::to_string(&value);
+        let path = format!("/0/members/{}/raftAttributes", member.id);
+        if !self.rewrite(&path, &value) {
+            self.set(&path, &value);
+        }
     }
 
     /// What a member published of itself.
@@ -300,8 +304,7 @@ impl Tree {
             name: name.to_owned(),
             client_urls: client_urls.to_vec(),
         };
-        // Strings always serialize.
-        let value = serde_json::to_string(&value).unwrap_or_default();
+        let value = json::to_string(&value);
         self.set(&format!("/0/members/{id}/attributes"), &value);
     }
 
@@ -379,32 +382,4 @@ impl Tree {
                 .map_err(|error| Error::Malformed(format!("/0/version {:?}: {error}", node.value))),
         }
     }
-}
-
-/// Nanoseconds since 1970 as RFC 3339 in UTC with nine digits.
-fn rfc3339(nanos: i64) -> String {
-    let seconds = nanos.div_euclid(1_000_000_000);
-    let days = seconds.div_euclid(86_400);
-    let of_day = seconds.rem_euclid(86_400);
-    // Civil date from days since 1970: count from March, so that leap days end a year.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60,
-        nanos.rem_euclid(1_000_000_000)
-    )
 }
