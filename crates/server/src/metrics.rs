@@ -1,6 +1,9 @@
 //! `/metrics`: etcd's names for what exists here. Hot counters are resolved once
 //! and kept; gauges that mirror state are set when the page is asked for.
 
+mod applies;
+mod tally;
+
 use std::time::Instant;
 
 use prometheus::{
@@ -9,6 +12,7 @@ use prometheus::{
 };
 
 use crate::{api::Method, core::Core, status::Code, version};
+pub use applies::{Applies, Kind};
 
 struct PerMethod {
     started: IntCounter,
@@ -25,6 +29,31 @@ pub struct Metrics {
     handled: IntCounterVec,
     client_requests: IntCounterVec,
     client_requests_unknown: [IntCounter; 2],
+    apply_duration_seconds: HistogramVec,
+    /// `etcd_disk_wal_write_bytes_total`
+    pub wal_write_bytes: IntGauge,
+    /// `etcd_disk_wal_write_duration_seconds`
+    pub wal_write_duration_seconds: Histogram,
+    /// `etcd_disk_backend_defrag_duration_seconds`
+    pub defrag_duration_seconds: Histogram,
+    /// `etcd_disk_defrag_inflight`
+    pub defrag_inflight: IntGauge,
+    /// `etcd_disk_backend_snapshot_duration_seconds`
+    pub snapshot_duration_seconds: Histogram,
+    /// `etcd_mvcc_hash_duration_seconds`
+    pub hash_duration_seconds: Histogram,
+    /// `etcd_mvcc_hash_rev_duration_seconds`
+    pub hash_rev_duration_seconds: Histogram,
+    /// `etcd_server_read_indexes_failed_total`
+    pub read_indexes_failed: IntCounter,
+    /// `etcd_server_slow_read_indexes_total`
+    pub slow_read_indexes: IntCounter,
+    /// `etcd_server_learner_promote_failures{Reason}`
+    pub promote_failures: IntCounterVec,
+    /// `etcd_debugging_lease_ttl_total`, seconds
+    pub lease_ttl: Histogram,
+    /// `etcd_debugging_mvcc_total_put_size_in_bytes`
+    pub put_bytes: IntGauge,
     /// `etcd_disk_wal_fsync_duration_seconds`
     pub wal_fsync_duration_seconds: Histogram,
     /// `etcd_disk_backend_commit_duration_seconds`
@@ -59,9 +88,9 @@ pub struct Metrics {
     pub txns: IntCounter,
     /// `etcd_mvcc_range_total`
     pub ranges: IntCounter,
-    /// `etcd_network_client_grpc_received_bytes_total`
+    /// `etcd_network_client_grpc_received_bytes_total`: messages, without their frames
     pub client_received_bytes: IntCounter,
-    /// `etcd_network_client_grpc_sent_bytes_total`
+    /// `etcd_network_client_grpc_sent_bytes_total`: messages, without their frames
     pub client_sent_bytes: IntCounter,
     mirrors: Mirrors,
 }
@@ -82,6 +111,11 @@ struct Mirrors {
     current_revision: IntGauge,
     compact_revision: IntGauge,
     keys: IntGauge,
+    debug_ranges: IntCounter,
+    removed: IntCounter,
+    events: IntCounter,
+    pending_events: IntGauge,
+    virtual_memory_max: prometheus::Gauge,
     watchers: IntGauge,
     watch_streams: IntGauge,
     slow_watchers: IntGauge,
@@ -211,6 +245,28 @@ impl Metrics {
             "Start time of the process since unix epoch in seconds.",
         );
         start_time.set(time::OffsetDateTime::now_utc().unix_timestamp());
+        // What a lone member has no occasion for stays at zero.
+        m.counter("etcd_server_heartbeat_send_failures_total", "The total number of leader heartbeat send failures (likely overloaded from slow disk).");
+        m.counter(
+            "etcd_server_learner_promote_successes",
+            "The total number of successful learner promotions while this member is leader.",
+        );
+        m.gauge(
+            "etcd_server_snapshot_apply_in_progress_total",
+            "1 if the server is applying the incoming snapshot. 0 if none.",
+        );
+        m.histogram(
+            "etcd_snap_db_fsync_duration_seconds",
+            "The latency distributions of fsyncing .snap.db file",
+            0.001,
+            14,
+        );
+        m.histogram(
+            "etcd_snap_db_save_total_duration_seconds",
+            "The total latency distributions of v3 snapshot save",
+            0.1,
+            10,
+        );
         Metrics {
             methods,
             handled,
@@ -219,6 +275,23 @@ impl Metrics {
                 client_requests.with_label_values(&["stream", "unknown"]),
             ],
             client_requests,
+            apply_duration_seconds: m.keep(HistogramVec::new(
+                HistogramOpts::new("etcd_server_apply_duration_seconds", "The latency distributions of v2 apply called by backend.")
+                    .buckets(exponential_buckets(0.0001, 2.0, 20).expect("bucket rule is valid")),
+                &["version", "op", "success"],
+            )),
+            wal_write_bytes: m.gauge("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL."),
+            wal_write_duration_seconds: m.histogram("etcd_disk_wal_write_duration_seconds", "The latency distributions of write called by WAL.", 0.001, 14),
+            defrag_duration_seconds: m.histogram("etcd_disk_backend_defrag_duration_seconds", "The latency distribution of backend defragmentation.", 0.1, 13),
+            defrag_inflight: m.gauge("etcd_disk_defrag_inflight", "Whether or not defrag is active on the member. 1 means active, 0 means not."),
+            snapshot_duration_seconds: m.histogram("etcd_disk_backend_snapshot_duration_seconds", "The latency distribution of backend snapshots.", 0.01, 17),
+            hash_duration_seconds: m.histogram("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.", 0.01, 15),
+            hash_rev_duration_seconds: m.histogram("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
+            read_indexes_failed: m.counter("etcd_server_read_indexes_failed_total", "The total number of failed read indexes seen."),
+            slow_read_indexes: m.counter("etcd_server_slow_read_indexes_total", "The total number of pending read indexes not in sync with leader's or timed out read index requests."),
+            promote_failures: m.counters("etcd_server_learner_promote_failures", "The total number of failed learner promotions (likely learner not ready) while this member is leader.", &["Reason"]),
+            lease_ttl: m.histogram("etcd_debugging_lease_ttl_total", "Bucketed histogram of lease TTLs.", 1.0, 24),
+            put_bytes: m.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "The total size of put kv pairs seen by this member."),
             wal_fsync_duration_seconds: m.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL.", 0.001, 14),
             backend_commit_duration_seconds: m.histogram("etcd_disk_backend_commit_duration_seconds", "The latency distributions of commit called by backend.", 0.001, 14),
             snap_save_seconds: m.histogram("etcd_debugging_snap_save_total_duration_seconds", "The total latency distributions of save called by snapshot.", 0.001, 14),
@@ -253,6 +326,11 @@ impl Metrics {
                 current_revision: m.gauge("etcd_debugging_mvcc_current_revision", "The current revision of store."),
                 compact_revision: m.gauge("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store."),
                 keys: m.gauge("etcd_debugging_mvcc_keys_total", "Total number of keys."),
+                debug_ranges: m.counter("etcd_debugging_mvcc_range_total", "Total number of ranges seen by this member."),
+                removed: m.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of db keys compacted."),
+                events: m.counter("etcd_debugging_mvcc_events_total", "Total number of events sent by this member."),
+                pending_events: m.gauge("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent."),
+                virtual_memory_max: m.keep(prometheus::Gauge::new("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.")),
                 watchers: m.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers."),
                 watch_streams: m.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
                 slow_watchers: m.gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers."),
@@ -282,11 +360,26 @@ impl Metrics {
         }
     }
 
+    /// For whoever applies entries.
+    pub fn applies(&self) -> Applies {
+        Applies::new(self.apply_duration_seconds.clone())
+    }
+
+    /// The counter of the messages that calls of `method` bring.
+    pub fn received(&self, method: Method) -> &IntCounter {
+        &self.methods[method as usize].received
+    }
+
+    /// Counts messages that leave, and their bytes without the frames.
+    pub fn sent(&self, method: Method, messages: u64, bytes: u64) {
+        self.methods[method as usize].sent.inc_by(messages);
+        self.client_sent_bytes.inc_by(bytes);
+    }
+
     /// Counts a call that begins.
     pub fn call_started(&self, method: Method) -> CallTimer {
         let series = &self.methods[method as usize];
         series.started.inc();
-        series.received.inc();
         CallTimer(series.handling.as_ref().map(|_| Instant::now()))
     }
 
@@ -294,7 +387,6 @@ impl Metrics {
     pub fn call_ended(&self, method: Method, timer: &CallTimer, code: Code) {
         let series = &self.methods[method as usize];
         if code == Code::Ok {
-            series.sent.inc();
             series.handled_ok.inc();
         } else {
             let (service, name) = split(method);
@@ -331,9 +423,7 @@ impl Metrics {
                 .with_label_values(&[&format!("{}.{}", version.major, version.minor)])
                 .set(1);
         }
-        let changes = raft.leader_changes.load(Relaxed);
-        m.leader_changes
-            .inc_by(changes.saturating_sub(m.leader_changes.get()));
+        follow(&m.leader_changes, raft.leader_changes.load(Relaxed));
         m.committed.set(raft.commit.load(Relaxed) as i64);
         m.applied.set(core.applied.load(Relaxed) as i64);
         m.pending.set(core.in_flight() as i64);
@@ -345,6 +435,14 @@ impl Metrics {
         m.current_revision.set(core.store.revision());
         m.compact_revision.set(core.store.compact_revision().max(0));
         m.keys.set(core.store.key_count() as i64);
+        follow(&m.debug_ranges, self.ranges.get());
+        follow(&m.removed, core.store.removed_records());
+        let sum = |part: fn(&crate::runtime::Inbox) -> u64| {
+            core.inboxes.iter().map(|i| part(i)).sum::<u64>()
+        };
+        follow(&m.events, sum(|inbox| inbox.events_taken.load(Relaxed)));
+        m.pending_events
+            .set(sum(|inbox| inbox.events_pending.load(Relaxed)) as i64);
         m.watchers.set(core.watchers.load(Relaxed));
         m.watch_streams.set(core.watch_streams.load(Relaxed));
         m.slow_watchers.set(core.slow_watchers.load(Relaxed));
@@ -354,12 +452,22 @@ impl Metrics {
         m.cpu_seconds.set(process.cpu_seconds);
         m.open_fds.set(process.open_fds);
         m.os_fd_used.set(process.open_fds);
+        m.virtual_memory_max.set(
+            rustix::process::getrlimit(rustix::process::Resource::As)
+                .current
+                .unwrap_or(u64::MAX) as f64,
+        );
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
             .current
             .unwrap_or(0) as i64;
         m.max_fds.set(limit);
         m.os_fd_limit.set(limit);
     }
+}
+
+/// Brings a counter up to a number that is kept elsewhere.
+fn follow(counter: &IntCounter, now: u64) {
+    counter.inc_by(now.saturating_sub(counter.get()));
 }
 
 fn split(method: Method) -> (&'static str, &'static str) {

@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -40,6 +40,9 @@ pub struct Waiter {
     generation: u32,
 }
 
+/// Something to do on a runtime.
+pub type Task = Box<dyn FnOnce(&Rc<Runtime>) + Send>;
+
 /// What other threads hand to a runtime.
 pub enum Delivery {
     /// The result of a proposal.
@@ -54,7 +57,7 @@ pub enum Delivery {
     /// Changes made by one run of entries, in revision order.
     Events(Vec<Arc<mvcc::EventBatch>>),
     /// A task to run on this runtime (a connection the acceptor hands over).
-    Spawn(Box<dyn FnOnce(&Rc<Runtime>) + Send>),
+    Spawn(Task),
 }
 
 /// The mailbox of a runtime.
@@ -64,6 +67,10 @@ pub struct Inbox {
     notify: Notify,
     /// True while the runtime has watchers, so that others send it events.
     pub watching: AtomicBool,
+    /// Watch events that connections of the runtime have taken, for `/metrics`.
+    pub events_taken: AtomicU64,
+    /// Watch events that wait for their connections, for `/metrics`.
+    pub events_pending: AtomicU64,
 }
 
 impl Inbox {
@@ -236,7 +243,11 @@ impl Runtime {
             *slot.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
         });
-        match tokio::time::timeout(self.core.config.request_timeout(), wait).await {
+        let waited = tokio::time::timeout(self.core.config.request_timeout(), wait).await;
+        if !matches!(waited, Ok(Ok(()))) {
+            self.core.metrics.read_indexes_failed.inc();
+        }
+        match waited {
             Ok(result) => result,
             Err(_) if self.core.raft.status.leader.load(Ordering::Acquire) == 0 => {
                 Err(errors::NO_LEADER)
@@ -430,6 +441,7 @@ async fn sweep(rt: Rc<Runtime>) {
             }
         };
         if let Some(seq) = again {
+            rt.core.metrics.slow_read_indexes.inc();
             tracing::warn!("waiting for ReadIndex response took too long, retrying");
             rt.request_read_index(seq);
         }

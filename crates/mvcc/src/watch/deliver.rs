@@ -90,6 +90,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         let mut put_off = Vec::new();
         let (watchers, streams) = (&mut self.watchers, &mut self.streams);
         let (ready, limit) = (&mut self.ready, self.options.stream_bytes);
+        let pending = &mut self.events_pending;
         let plain = event.encoded();
         let mut with_prev = None;
         self.index.visit(&event.key, |slots| {
@@ -112,6 +113,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 };
                 watcher.is_idle = false;
                 stream.events += 1;
+                *pending += 1;
                 if !stream.is_ready {
                     stream.is_ready = true;
                     ready.push(watcher.stream);
@@ -183,6 +185,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         };
         stream.name(revision);
         stream.events += events.len() as u64;
+        self.events_pending += events.len() as u64;
         if fragment {
             frame::fragments(&mut stream.out, &header, id, events, limit);
         } else {

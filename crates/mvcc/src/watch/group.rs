@@ -70,8 +70,6 @@ pub struct Stats {
     pub behind: usize,
     /// Bytes of output not yet taken.
     pub output_bytes: usize,
-    /// Events in it.
-    pub events: u64,
 }
 
 /// All watchers of one runtime thread; `S` names a stream. See the module's page.
@@ -106,6 +104,8 @@ pub struct WatcherGroup<S> {
     pub(super) scratch: Scratch,
     pub(super) random: u64,
     events_taken: u64,
+    /// The sum of the streams' `events`.
+    pub(super) events_pending: u64,
 }
 
 /// What an event touches of a watcher, and nothing else.
@@ -168,6 +168,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             scratch: Scratch::default(),
             random: options.seed | 1,
             events_taken: 0,
+            events_pending: 0,
         }
     }
 
@@ -287,6 +288,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         };
         let mut state = self.streams[at as usize].take().expect("open");
         state.behind.clear();
+        self.events_pending -= state.events;
         for slot in state.watches.into_values() {
             self.unseat(slot);
         }
@@ -314,7 +316,9 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             return 0;
         };
         let stream = self.streams[at as usize].as_mut().expect("open");
-        self.events_taken += std::mem::take(&mut stream.events);
+        let events = std::mem::take(&mut stream.events);
+        self.events_taken += events;
+        self.events_pending -= events;
         let output = &mut stream.out;
         let len = output.len();
         if out.is_empty() {
@@ -341,6 +345,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         self.events_taken
     }
 
+    /// Events in outputs not yet taken.
+    pub fn events_pending(&self) -> u64 {
+        self.events_pending
+    }
+
     /// Counts what there is; walks the streams.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
@@ -351,7 +360,6 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             stats.streams += 1;
             stats.behind += stream.behind.len();
             stats.output_bytes += stream.out.len();
-            stats.events += stream.events;
         }
         stats
     }

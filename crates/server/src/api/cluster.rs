@@ -112,9 +112,19 @@ pub fn member_update(rt: &Rc<Runtime>, request: &MemberUpdateRequest) -> Result<
 /// # Errors
 /// Always: member not found, not a learner, else Unimplemented.
 pub fn member_promote(rt: &Rc<Runtime>, request: &MemberPromoteRequest) -> Result<Bytes, Status> {
+    let failed = |reason: &str| {
+        let failures = &rt.core.metrics.promote_failures;
+        failures.with_label_values(&[reason]).inc();
+    };
     match rt.core.cluster.load().member(request.id) {
-        None => Err(errors::MEMBER_NOT_FOUND),
-        Some(member) if !member.is_learner => Err(errors::NOT_A_LEARNER),
+        None => {
+            failed("membership: ID not found");
+            Err(errors::MEMBER_NOT_FOUND)
+        }
+        Some(member) if !member.is_learner => {
+            failed("membership: can only promote a learner member");
+            Err(errors::NOT_A_LEARNER)
+        }
         Some(_) => Err(single_member("promoting a learner")),
     }
 }

@@ -30,6 +30,7 @@ pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Answer, St
         rt.linearizable().await?;
     }
     let answer = rt.core.store.range(&request)?;
+    rt.core.metrics.ranges.inc();
     let header = rt.core.header(answer.revision);
     let len = answer.encoded_len(&header);
     if len > PIECE_BYTES {
@@ -108,6 +109,7 @@ pub async fn range_stream(
         .core
         .store
         .range_stream(&request, rt.core.config.max_request_bytes)?;
+    rt.core.metrics.ranges.inc();
     Ok(Box::new(RangeChunks {
         rt: rt.clone(),
         chunks,
@@ -177,7 +179,9 @@ pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status>
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
         }
-        rt.core.store.read_txn(&request)?
+        let response = rt.core.store.read_txn(&request)?;
+        rt.core.metrics.count_txn(&request, &response);
+        response
     } else {
         match rt.core.submit(rt, Op::Txn(request)).await? {
             Outcome::Txn(response) => response,

@@ -4,8 +4,9 @@
 use std::{
     io::Read as _,
     rc::Rc,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::kv::mixed_up;
 use crate::{
     apply::Outcome,
+    metrics::Metrics,
     runtime::Runtime,
     status::{Code, Status},
     transport::{Source, append_message, frame_message},
@@ -86,8 +88,18 @@ async fn blocking<T: Send + 'static>(
 /// `Maintenance.Defragment`
 pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
     tracing::info!("starting defragment");
-    let backend = rt.core.backend.clone();
-    blocking(move || backend.defrag()).await?.map_err(|error| {
+    let (backend, metrics) = (rt.core.backend.clone(), rt.core.metrics.clone());
+    let work = move || {
+        metrics.defrag_inflight.set(1);
+        let begin = Instant::now();
+        let result = backend.defrag();
+        metrics
+            .defrag_duration_seconds
+            .observe(begin.elapsed().as_secs_f64());
+        metrics.defrag_inflight.set(0);
+        result
+    };
+    blocking(work).await?.map_err(|error| {
         tracing::warn!(error = %error, "failed to defragment");
         Status::new(Code::Unknown, error.to_string())
     })?;
@@ -98,7 +110,12 @@ pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
 /// `Maintenance.Hash`
 pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
     let store = rt.core.store.clone();
+    let begin = Instant::now();
     let hash = blocking(move || store.hash()).await??;
+    rt.core
+        .metrics
+        .hash_duration_seconds
+        .observe(begin.elapsed().as_secs_f64());
     Ok(frame_message(&HashResponse {
         header: Some(rt.core.header(rt.core.store.revision())),
         hash,
@@ -108,7 +125,12 @@ pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
 /// `Maintenance.HashKV`
 pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, Status> {
     let store = rt.core.store.clone();
+    let begin = Instant::now();
     let hash = blocking(move || store.hash_kv(request.revision)).await??;
+    rt.core
+        .metrics
+        .hash_rev_duration_seconds
+        .observe(begin.elapsed().as_secs_f64());
     Ok(frame_message(&HashKvResponse {
         header: Some(rt.core.header(hash.current_revision)),
         hash: hash.hash,
@@ -133,6 +155,8 @@ pub async fn snapshot(rt: &Rc<Runtime>) -> Result<Box<dyn Source>, Status> {
         remaining: total,
         total,
         digest: Some(Sha256::new()),
+        metrics: rt.core.metrics.clone(),
+        begin: Instant::now(),
     }))
 }
 
@@ -142,6 +166,8 @@ struct SnapshotSource {
     total: u64,
     /// Taken when the digest itself has been sent.
     digest: Option<Sha256>,
+    metrics: Arc<Metrics>,
+    begin: Instant,
 }
 
 impl Source for SnapshotSource {
@@ -153,6 +179,9 @@ impl Source for SnapshotSource {
         if self.remaining == 0 {
             response.blob = Bytes::copy_from_slice(&std::mem::take(digest).finalize());
             self.digest = None;
+            self.metrics
+                .snapshot_duration_seconds
+                .observe(self.begin.elapsed().as_secs_f64());
             tracing::info!(
                 "total-bytes" = self.total,
                 "successfully sent database snapshot to client"

@@ -6,12 +6,15 @@ pub mod cluster;
 pub mod kv;
 pub mod lease;
 pub mod maintenance;
+mod metered;
 pub mod watch;
 
 use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
+
+use metered::{DEADLINE_EXCEEDED, Metered};
 
 use crate::{
     runtime::Runtime,
@@ -196,7 +199,10 @@ pub async fn unary(
 ) -> Result<Answer, Status> {
     admit(rt, method, call)?;
     let timeout = call.timeout;
-    let started = rt.core.metrics.call_started(method);
+    let metrics = &rt.core.metrics;
+    let started = metrics.call_started(method);
+    metrics.received(method).inc();
+    metrics.client_received_bytes.inc_by(message.len() as u64);
     let work = async {
         Ok(match method {
             Method::Range => kv::range(rt, decode(message)?).await?,
@@ -258,20 +264,31 @@ pub async fn unary(
         Some(limit) if limit < rt.core.config.request_timeout() => {
             match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
-                Err(_) => Err(Status::fixed(
-                    Code::DeadlineExceeded,
-                    "context deadline exceeded",
-                )),
+                Err(_) => Err(DEADLINE_EXCEEDED),
             }
         }
         _ => work.await,
     };
-    rt.core.metrics.call_ended(
-        method,
-        &started,
-        result.as_ref().err().map_or(Code::Ok, |s| s.code),
-    );
-    result
+    let ended = |code| metrics.call_ended(method, &started, code);
+    Ok(match result {
+        Err(status) => {
+            ended(status.code);
+            return Err(status);
+        }
+        Ok(Answer::One(frame)) => {
+            metrics.sent(method, 1, (frame.len() as u64).saturating_sub(5));
+            ended(Code::Ok);
+            Answer::One(frame)
+        }
+        Ok(Answer::Pieces(source)) => {
+            ended(Code::Ok);
+            Answer::Pieces(Metered::pieces(rt, method, source))
+        }
+        Ok(Answer::Stream(source)) => {
+            let source = Metered::stream(rt, method, source, Some(started), timeout);
+            Answer::Stream(source)
+        }
+    })
 }
 
 /// Serves a call whose client sends a stream.
@@ -279,14 +296,22 @@ pub async fn stream(
     rt: &Rc<Runtime>,
     method: Method,
     call: &Call<'_>,
-    messages: MessageStream,
+    mut messages: MessageStream,
 ) -> Result<Answer, Status> {
     admit(rt, method, call)?;
-    Ok(Answer::Stream(match method {
+    let metrics = &rt.core.metrics;
+    messages.count(
+        metrics.received(method).clone(),
+        metrics.client_received_bytes.clone(),
+    );
+    let source = match method {
         Method::Watch => watch::serve(rt, messages, call.has_leader),
         Method::LeaseKeepAlive => lease::keep_alive(rt, messages),
         other => return Err(not_built(other)),
-    }))
+    };
+    let started = Some(metrics.call_started(method));
+    let source = Metered::stream(rt, method, source, started, call.timeout);
+    Ok(Answer::Stream(source))
 }
 
 fn not_built(method: Method) -> Status {

@@ -33,6 +33,8 @@ type StreamId = u64;
 
 /// The watchers of one runtime and the connections they belong to.
 pub struct WatchHub {
+    /// The runtime's index.
+    runtime: u32,
     group: RefCell<WatcherGroup<StreamId>>,
     streams: RefCell<FxHashMap<StreamId, StreamState>>,
     next_stream: Cell<StreamId>,
@@ -70,6 +72,7 @@ impl WatchHub {
             ..Options::default()
         };
         WatchHub {
+            runtime,
             group: RefCell::new(WatcherGroup::new(options, core.store.revision())),
             streams: RefCell::default(),
             next_stream: Cell::new(1),
@@ -87,7 +90,18 @@ impl WatchHub {
                 group.notify(batch, &*core.store);
             }
         }
+        self.count_events(core);
         self.wake_ready();
+    }
+
+    /// Publishes the numbers of events for `/metrics`: plain stores, for nobody
+    /// else writes them.
+    fn count_events(&self, core: &Core) {
+        let (group, inbox) = (self.group.borrow(), &core.inboxes[self.runtime as usize]);
+        let taken = group.events_taken();
+        inbox.events_taken.store(taken, Ordering::Relaxed);
+        let pending = group.events_pending();
+        inbox.events_pending.store(pending, Ordering::Relaxed);
     }
 
     /// Wakes the streams that have something to send, and the catch-up loop if a watcher is behind.
@@ -122,6 +136,7 @@ impl Source for WatchSource {
             return Poll::Ready(None);
         };
         if taken > 0 {
+            hub.count_events(&self.rt.core);
             // There is room again: for requests, and for watchers that had to wait.
             if let Some(room) = state.room.take() {
                 room.wake();
@@ -146,6 +161,7 @@ impl Drop for WatchSource {
     fn drop(&mut self) {
         let hub = &self.rt.watch;
         hub.group.borrow_mut().close_stream(self.id);
+        hub.count_events(&self.rt.core);
         hub.streams.borrow_mut().remove(&self.id);
         report(&self.rt);
     }

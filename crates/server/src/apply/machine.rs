@@ -28,6 +28,7 @@ use rustc_hash::FxHashMap;
 use super::{Command, Outcome, snapshot::SnapshotState};
 use crate::{
     core::Core,
+    metrics::{Applies, Kind},
     node::Queue,
     quota,
     runtime::{Delivery, Waiter, split_read_context},
@@ -66,6 +67,7 @@ pub struct Machine {
     leads: bool,
     waiters: FxHashMap<u64, Waiter>,
     deliveries: Vec<Vec<Delivery>>,
+    applies: Applies,
     /// Empty between turns; kept for its memory.
     commands: VecDeque<Command>,
     /// Reads whose index is not applied yet.
@@ -88,6 +90,7 @@ impl ApplyThread {
         let queue = core.raft.apply.clone();
         let runtimes = core.inboxes.len();
         let machine = Arc::new(Mutex::new(Machine {
+            applies: core.metrics.applies(),
             core,
             cluster: seed.cluster,
             tree: seed.tree,
@@ -251,6 +254,7 @@ impl Machine {
             }
         }
         let took = begin.elapsed();
+        self.applies.observe(took);
         if took > core.config.warning_apply_duration {
             core.metrics.slow_apply.inc();
             tracing::warn!(
@@ -306,6 +310,7 @@ impl Machine {
             }
             Ok(Payload::V2(request)) => {
                 self.apply_v2(&request, fresh, writer);
+                self.applies.count(Kind::V2, true);
                 self.answer(request.id, Ok(Outcome::Done));
                 return;
             }
@@ -323,7 +328,9 @@ impl Machine {
             Some(header) if request.id == 0 => header.id,
             _ => request.id,
         };
+        let kind = Kind::of(request.op.as_ref());
         let result = self.apply_request(request, fresh, writer, lessor);
+        self.applies.count(kind, result.is_ok());
         self.answer(id, result);
     }
 
@@ -382,9 +389,9 @@ impl Machine {
                 if no_space {
                     return Err(errors::NO_SPACE);
                 }
-                self.core.metrics.puts.inc();
                 let fits = quota::available(&self.core, quota::put_cost(&put));
                 let response = writer.put(&put, &mut Book(lessor))?;
+                self.core.metrics.count_put(&put);
                 // The write stands either way: every member must do the same.
                 if fits {
                     Ok(Outcome::Put(response))
@@ -393,28 +400,29 @@ impl Machine {
                 }
             }
             Op::DeleteRange(delete) => {
-                self.core.metrics.deletes.inc();
-                Ok(Outcome::DeleteRange(
-                    writer.delete_range(&delete, &mut Book(lessor))?,
-                ))
+                let response = writer.delete_range(&delete, &mut Book(lessor))?;
+                self.core.metrics.count_delete(&delete);
+                Ok(Outcome::DeleteRange(response))
             }
             Op::Txn(txn) => {
                 let cost = quota::txn_cost(&txn);
                 if no_space && cost > 0 {
                     return Err(errors::NO_SPACE);
                 }
-                self.core.metrics.txns.inc();
                 let fits = quota::available(&self.core, cost);
                 let response = writer.txn(&txn, &mut Book(lessor))?;
+                self.core.metrics.count_txn(&txn, &response);
                 if fits {
                     Ok(Outcome::Txn(response))
                 } else {
                     Err(errors::NO_SPACE)
                 }
             }
-            Op::Compaction(compaction) => Ok(Outcome::Compaction(Some(
-                writer.compact(compaction.revision)?,
-            ))),
+            Op::Compaction(compaction) => {
+                let ticket = writer.compact(compaction.revision)?;
+                self.core.metrics.count_compaction();
+                Ok(Outcome::Compaction(Some(ticket)))
+            }
             Op::LeaseGrant(grant) => {
                 if no_space {
                     return Err(errors::NO_SPACE);
@@ -431,6 +439,7 @@ impl Machine {
                 let mut batch = Batch::default();
                 let keys = lessor.revoke(LeaseId(revoke.id), &mut batch)?;
                 writer.delete_keys(&keys);
+                self.core.metrics.count_deleted_keys(keys.len());
                 writer.write(batch);
                 self.core.metrics.lease_revoked.inc();
                 Ok(Outcome::LeaseRevoke(LeaseRevokeResponse::default()))
@@ -465,6 +474,7 @@ impl Machine {
         let ttl = lessor.grant(LeaseId(request.id), request.ttl, now, &mut batch)?;
         writer.write(batch);
         self.core.metrics.lease_granted.inc();
+        self.core.metrics.lease_ttl.observe(ttl as f64);
         Ok(LeaseGrantResponse {
             header: None,
             id: request.id,

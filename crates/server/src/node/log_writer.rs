@@ -2,12 +2,7 @@
 //! write and one fdatasync. It owns the WAL; nobody else touches it. An I/O
 //! error here is fatal for the process: nothing may be acknowledged after it.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use proto::{
     raftpb::{Entry, HardState},
@@ -123,16 +118,20 @@ fn write(
                 release_to,
                 done,
             } => {
-                wal.save_snapshot(&record)?;
+                let stats = wal.save_snapshot(&record)?;
+                metrics.wal_write_bytes.add(stats.bytes as i64);
                 wal.release_to(release_to)?;
                 done();
             }
         }
     }
     if sync {
-        let begin = Instant::now();
-        wal.sync()?;
-        let took = begin.elapsed();
+        let stats = wal.sync()?;
+        let took = stats.sync;
+        metrics.wal_write_bytes.add(stats.bytes as i64);
+        metrics
+            .wal_write_duration_seconds
+            .observe(stats.write.as_secs_f64());
         metrics
             .wal_fsync_duration_seconds
             .observe(took.as_secs_f64());

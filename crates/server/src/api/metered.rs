@@ -1,0 +1,122 @@
+//! What leaves on a stream is counted, and the client's deadline ends it. It
+//! passes frames on as they are.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::Method;
+use crate::{
+    metrics::CallTimer,
+    runtime::Runtime,
+    status::{Code, Status},
+    transport::Source,
+};
+
+pub(super) const DEADLINE_EXCEEDED: Status =
+    Status::fixed(Code::DeadlineExceeded, "context deadline exceeded");
+
+/// A source whose frames are counted.
+pub(super) struct Metered {
+    source: Box<dyn Source>,
+    rt: Rc<Runtime>,
+    method: Method,
+    /// How the call is counted at its end; `None` if that is done or another's.
+    call: Option<CallTimer>,
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// One message in pieces, instead of whole frames.
+    in_pieces: bool,
+}
+
+impl Metered {
+    /// A stream of whole frames; the end of it is the end of the call that `call` times.
+    pub(super) fn stream(
+        rt: &Rc<Runtime>,
+        method: Method,
+        source: Box<dyn Source>,
+        call: Option<CallTimer>,
+        timeout: Option<Duration>,
+    ) -> Box<dyn Source> {
+        Box::new(Metered {
+            source,
+            rt: rt.clone(),
+            method,
+            call,
+            deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+            in_pieces: false,
+        })
+    }
+
+    /// One frame in pieces.
+    pub(super) fn pieces(
+        rt: &Rc<Runtime>,
+        method: Method,
+        source: Box<dyn Source>,
+    ) -> Box<dyn Source> {
+        rt.core.metrics.sent(method, 1, 0);
+        Box::new(Metered {
+            source,
+            rt: rt.clone(),
+            method,
+            call: None,
+            deadline: None,
+            in_pieces: true,
+        })
+    }
+
+    fn end(&mut self, code: Code) {
+        if let Some(timer) = self.call.take() {
+            self.rt.core.metrics.call_ended(self.method, &timer, code);
+        }
+    }
+}
+
+/// Messages in a run of whole frames.
+fn messages(mut frames: &[u8]) -> u64 {
+    let mut n = 0;
+    while let Some(head) = frames.first_chunk::<5>() {
+        let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        frames = frames.get(5 + len..).unwrap_or_default();
+        n += 1;
+    }
+    n
+}
+
+impl Source for Metered {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.end(Code::DeadlineExceeded);
+            return Poll::Ready(Some(Err(DEADLINE_EXCEEDED)));
+        }
+        let next = self.source.poll_next(cx);
+        match &next {
+            Poll::Ready(Some(Ok(bytes))) if self.in_pieces => {
+                let metrics = &self.rt.core.metrics;
+                metrics.client_sent_bytes.inc_by(bytes.len() as u64);
+            }
+            Poll::Ready(Some(Ok(bytes))) => {
+                let n = messages(bytes);
+                let metrics = &self.rt.core.metrics;
+                metrics.sent(self.method, n, (bytes.len() as u64).saturating_sub(5 * n));
+            }
+            Poll::Ready(Some(Err(status))) => self.end(status.code),
+            Poll::Ready(None) => self.end(Code::Ok),
+            Poll::Pending => {}
+        }
+        next
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        // Dropped before its end: the client went away.
+        self.end(Code::Canceled);
+    }
+}

@@ -1,0 +1,138 @@
+//! What the store was asked, counted as etcd counts it: by the transaction of
+//! the store, not by the call. A call that makes more than one operation of it
+//! counts as a transaction beside its operations.
+
+use proto::etcdserverpb::{
+    DeleteRangeRequest, PutRequest, TxnRequest, TxnResponse, request_op::Request,
+    response_op::Response,
+};
+
+use super::Metrics;
+
+#[derive(Default)]
+struct Tally {
+    ranges: u64,
+    puts: u64,
+    put_bytes: i64,
+    deletes: u64,
+}
+
+impl Tally {
+    fn put(&mut self, request: &PutRequest) {
+        self.puts += 1;
+        self.put_bytes += (request.key.len() + request.value.len()) as i64;
+        // The record before is read first.
+        self.ranges += u64::from(request.prev_kv || request.ignore_value || request.ignore_lease);
+    }
+
+    fn delete(&mut self, request: &DeleteRangeRequest) {
+        self.deletes += 1;
+        self.ranges += u64::from(request.prev_kv);
+    }
+
+    /// The branches that ran.
+    fn operations(&mut self, request: &TxnRequest, response: &TxnResponse) {
+        let ops = match response.succeeded {
+            true => &request.success,
+            false => &request.failure,
+        };
+        for (op, done) in ops.iter().zip(&response.responses) {
+            match (&op.request, &done.response) {
+                (Some(Request::RequestPut(r)), _) => self.put(r),
+                (Some(Request::RequestDeleteRange(r)), _) => self.delete(r),
+                (Some(Request::RequestRange(_)), _) => self.ranges += 1,
+                (Some(Request::RequestTxn(r)), Some(Response::ResponseTxn(done))) => {
+                    self.operations(r, done);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn add_to(&self, metrics: &Metrics) {
+        for (n, counter) in [
+            (self.ranges, &metrics.ranges),
+            (self.puts, &metrics.puts),
+            (self.deletes, &metrics.deletes),
+            (
+                u64::from(self.ranges + self.puts + self.deletes > 1),
+                &metrics.txns,
+            ),
+        ] {
+            if n > 0 {
+                counter.inc_by(n);
+            }
+        }
+        if self.put_bytes > 0 {
+            metrics.put_bytes.add(self.put_bytes);
+        }
+    }
+}
+
+/// Ranges before anything is changed: the compares, of which the first that does
+/// not hold is the last, and the records of which a put keeps a part.
+fn before(request: &TxnRequest, response: &TxnResponse) -> u64 {
+    let own = match response.succeeded {
+        true => request.compare.len(),
+        // Which one did not hold is not known here.
+        false => request.compare.len().min(1),
+    };
+    let ops = match response.succeeded {
+        true => &request.success,
+        false => &request.failure,
+    };
+    let nested =
+        ops.iter()
+            .zip(&response.responses)
+            .map(|(op, done)| match (&op.request, &done.response) {
+                (Some(Request::RequestTxn(r)), Some(Response::ResponseTxn(done))) => {
+                    before(r, done)
+                }
+                (Some(Request::RequestPut(r)), _) => u64::from(r.ignore_value || r.ignore_lease),
+                _ => 0,
+            });
+    own as u64 + nested.sum::<u64>()
+}
+
+impl Metrics {
+    /// Counts a put that was applied.
+    pub fn count_put(&self, request: &PutRequest) {
+        let mut tally = Tally::default();
+        tally.put(request);
+        tally.add_to(self);
+    }
+
+    /// Counts a deletion that was applied.
+    pub fn count_delete(&self, request: &DeleteRangeRequest) {
+        let mut tally = Tally::default();
+        tally.delete(request);
+        tally.add_to(self);
+    }
+
+    /// Counts a compaction: etcd reads a key for the revision of its answer.
+    pub fn count_compaction(&self) {
+        self.ranges.inc();
+    }
+
+    /// Counts the deletion of the keys of a lease.
+    pub fn count_deleted_keys(&self, keys: usize) {
+        let tally = Tally {
+            deletes: keys as u64,
+            ..Tally::default()
+        };
+        tally.add_to(self);
+    }
+
+    /// Counts a transaction that was answered.
+    pub fn count_txn(&self, request: &TxnRequest, response: &TxnResponse) {
+        // etcd checks in a transaction of its own.
+        let checks = Tally {
+            ranges: before(request, response),
+            ..Tally::default()
+        };
+        checks.add_to(self);
+        let mut tally = Tally::default();
+        tally.operations(request, response);
+        tally.add_to(self);
+    }
+}
