@@ -67,7 +67,13 @@ impl Map {
         if self.of_file {
             // SAFETY: the mapping is shared, read-only and backed by the file, so dropping its resident pages changes no
             // byte that anyone sees: the next access maps the page cache's page again. That it is not done is no harm.
-            let _ = unsafe { rustix::mm::madvise(self.raw.as_mut_ptr().cast(), self.raw.len(), rustix::mm::Advice::LinuxDontNeed) };
+            let _ = unsafe {
+                rustix::mm::madvise(
+                    self.raw.as_mut_ptr().cast(),
+                    self.raw.len(),
+                    rustix::mm::Advice::LinuxDontNeed,
+                )
+            };
         }
     }
 

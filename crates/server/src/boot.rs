@@ -504,7 +504,6 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         mvcc::StoreOptions {
             compaction_batch_limit: config.compaction_batch_limit,
             compaction_sleep: config.compaction_sleep_interval,
-            ..mvcc::StoreOptions::default()
         },
         &mut |key, lease| attached.push((key, lease)),
     )
@@ -544,7 +543,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             ..consensus::Config::default()
         },
         consensus::Initial {
-            hard_state: log.hard_state.clone(),
+            hard_state: log.hard_state,
             conf_state: conf_state.clone(),
             snapshot: (snapshot_index, snapshot_term),
             entries: log.entries,

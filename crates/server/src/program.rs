@@ -27,12 +27,10 @@ pub fn main(args: &[String]) -> i32 {
     let env: Vec<(String, String)> = std::env::vars().collect();
     let settings = match config::parse(args, &env) {
         Ok(Parsed::Help) => {
-            println!("{}", config::usage("pintle server", terminal_width()));
-            return 0;
+            return print(&config::usage("pintle server", terminal_width()));
         }
         Ok(Parsed::Version) => {
-            print!("{}", version_text());
-            return 0;
+            return print(&version_text());
         }
         Ok(Parsed::Serve(settings)) => settings,
         Err(error) => return refuse(&error),
@@ -59,6 +57,15 @@ pub fn main(args: &[String]) -> i32 {
             logging::flush();
             1
         }
+    }
+}
+
+/// Writes to standard output; a reader that has seen enough is no failure.
+fn print(text: &str) -> i32 {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
+        _ => 0,
     }
 }
 

@@ -129,6 +129,58 @@ impl Drop for KeepAliveSource {
     }
 }
 
+/// Answers renewals until the client closes its side, or is gone.
+async fn answer_keep_alives(
+    rt: &Rc<Runtime>,
+    messages: &mut MessageStream,
+    answers: &RefCell<Answers>,
+) -> Result<(), Status> {
+    let mut stop = rt.core.stop.subscribe();
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            _ = stop.wait_for(|stop| *stop) => return Err(errors::STOPPED),
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
+        let request: LeaseKeepAliveRequest = decode(message?)?;
+        let ttl = renew(rt, request.id).await?;
+        let frame = frame_message(&LeaseKeepAliveResponse {
+            header: Some(rt.core.header(rt.core.store.revision())),
+            id: request.id,
+            ttl,
+        });
+        if !answers.borrow_mut().push(frame) {
+            return Ok(());
+        }
+        while answers.borrow().frames.len() >= UNSENT_MAX {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Answers {
+    /// Queues a frame; false once nobody takes them any more.
+    fn push(&mut self, frame: Bytes) -> bool {
+        if self.end.is_some() {
+            return false;
+        }
+        self.frames.push_back(frame);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    fn finish(&mut self, end: Result<(), Status>) {
+        self.end = Some(end);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 /// A stream that lets this many answers lie is not read from until they are taken.
 const UNSENT_MAX: usize = 128;
 
@@ -138,41 +190,8 @@ pub fn keep_alive(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Sour
     let source = KeepAliveSource(answers.clone());
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
-        let end = loop {
-            let message = match messages.next().await {
-                None => break Ok(()),
-                Some(Err(status)) => break Err(status),
-                Some(Ok(message)) => message,
-            };
-            let frame = match decode::<LeaseKeepAliveRequest>(message) {
-                Err(status) => break Err(status),
-                Ok(request) => match renew(&rt, request.id).await {
-                    Ok(ttl) => frame_message(&LeaseKeepAliveResponse {
-                        header: Some(rt.core.header(rt.core.store.revision())),
-                        id: request.id,
-                        ttl,
-                    }),
-                    Err(status) => break Err(status),
-                },
-            };
-            let mut state = answers.borrow_mut();
-            if state.end.is_some() {
-                return;
-            }
-            state.frames.push_back(frame);
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
-            drop(state);
-            while answers.borrow().frames.len() >= UNSENT_MAX {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let mut state = answers.borrow_mut();
-        state.end = Some(end);
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        let end = answer_keep_alives(&rt, &mut messages, &answers).await;
+        answers.borrow_mut().finish(end);
     });
     Box::new(source)
 }

@@ -53,6 +53,8 @@ where
     let mut builder = auto::Builder::new(LocalExec);
     builder
         .http2()
+        // gRPC has no use for it, and it costs every answer a header.
+        .auto_date_header(false)
         .timer(hyper_util::rt::TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
