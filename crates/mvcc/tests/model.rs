@@ -705,8 +705,14 @@ fn held_by_model(model: &Model) -> BTreeSet<(i64, Vec<u8>)> {
     leased.map(|kv| (kv.lease, kv.key.to_vec())).collect()
 }
 
+/// `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES");
+    asked.ok().and_then(|n| n.parse().ok()).unwrap_or(64)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_answers_as_the_model(steps in proptest::collection::vec(step(), 1..60)) {

@@ -196,17 +196,24 @@ impl Entry {
         (false, kept)
     }
 
-    /// Shows each step up to `upto` that a hash at `main` does not keep; true
-    /// if it keeps one. The hash of `main` keeps what a compaction would, but
-    /// not a tombstone.
-    pub(crate) fn not_kept(&self, main: i64, upto: i64, mut show: impl FnMut(Revision)) -> bool {
+    /// Shows each step up to `compacted` that a hash at `main` does not keep,
+    /// and whether a compaction there removes it anyway; true if the hash keeps
+    /// one. The hash of `main` keeps what a compaction would, but not a
+    /// tombstone.
+    pub(crate) fn not_kept(
+        &self,
+        main: i64,
+        compacted: i64,
+        mut show: impl FnMut(Revision, bool),
+    ) -> bool {
+        let (removed, _) = self.cut(compacted);
         let (cut, kept) = self.cut(main);
         let mut keeps = false;
         for (i, step) in self.steps().enumerate() {
             if kept && i == cut && !step.tombstone {
                 keeps = true;
-            } else if step.revision.main <= upto {
-                show(step.revision);
+            } else if step.revision.main <= compacted {
+                show(step.revision, i < removed);
             } else if i > cut {
                 break;
             }

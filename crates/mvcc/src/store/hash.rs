@@ -61,40 +61,57 @@ pub(super) struct Rules {
     pub(super) keeps_any: bool,
 }
 
+/// Revisions that ascend, asked for in ascending order.
+#[derive(Default)]
+struct Ascending {
+    revisions: Vec<Revision>,
+    next: usize,
+}
+
+impl Ascending {
+    fn new(revisions: Vec<Revision>) -> Ascending {
+        debug_assert!(revisions.is_sorted());
+        Ascending { revisions, next: 0 }
+    }
+
+    fn contains(&mut self, revision: Revision) -> bool {
+        let rest = &self.revisions[self.next..];
+        self.next += rest.iter().take_while(|r| **r < revision).count();
+        self.revisions.get(self.next) == Some(&revision)
+    }
+}
+
 /// Goes over the records of a store in order.
 pub(super) struct Hasher {
     rules: Rules,
-    /// Place in `rules.not_kept`.
-    next: usize,
+    not_kept: Ascending,
+    /// Records that compaction is about to remove, or would be: they are left
+    /// out, so that the hash does not tell how far it has come.
+    removed: Ascending,
     crc: u32,
 }
 
 impl Hasher {
-    pub(super) fn new(rules: Rules) -> Hasher {
+    pub(super) fn new(mut rules: Rules) -> Hasher {
         Hasher {
+            not_kept: Ascending::new(std::mem::take(&mut rules.not_kept)),
+            removed: Ascending::default(),
             rules,
-            next: 0,
             crc: crc32c::crc32c(KEY.as_bytes()),
         }
     }
 
     /// Takes a record in; `key` is its key in the database.
     pub(super) fn record(&mut self, revision: Revision, tombstone: bool, key: &[u8], value: &[u8]) {
-        let rules = &self.rules;
-        if revision.main > rules.revision {
+        if revision.main > self.rules.revision {
             return;
         }
-        if revision.main <= rules.compacted {
-            if rules.keeps_any {
-                let not_kept = &rules.not_kept;
-                while not_kept.get(self.next).is_some_and(|r| *r < revision) {
-                    self.next += 1;
-                }
-                if not_kept.get(self.next) == Some(&revision) {
-                    return;
-                }
+        if revision.main <= self.rules.compacted {
+            let not_kept = self.rules.keeps_any && self.not_kept.contains(revision);
+            if not_kept || self.removed.contains(revision) {
+                return;
             }
-            if tombstone && revision.main == rules.compacted {
+            if tombstone && revision.main == self.rules.compacted {
                 return;
             }
         }
@@ -133,13 +150,12 @@ impl Inner {
             (tx, pending, state.current, state.compacted)
         };
         let revision = if revision == 0 { current } else { revision };
-        let mut rules = self.rules(revision, compacted);
+        let (rules, mut removed) = self.rules(revision, compacted);
         drop(past);
-        rules
-            .not_kept
-            .extend(doomed.iter().map(|step| step.revision));
-        rules.not_kept.sort_unstable();
+        removed.extend(doomed.iter().map(|step| step.revision));
+        removed.sort_unstable();
         let mut hasher = Hasher::new(rules);
+        hasher.removed = Ascending::new(removed);
         hash_records(&tx, &mut hasher, revision, |_| true)?;
         tx.advise_cold();
         for p in &pending {
@@ -158,9 +174,10 @@ impl Inner {
         })
     }
 
-    /// What a hash at `revision` leaves out. Changes made meanwhile bear later
-    /// revisions and make no difference.
-    fn rules(&self, revision: i64, compacted: i64) -> Rules {
+    /// What a hash at `revision` leaves out, and of it what compaction removes.
+    /// Changes made meanwhile bear later revisions and make no difference.
+    fn rules(&self, revision: i64, compacted: i64) -> (Rules, Vec<Revision>) {
+        let mut removed = Vec::new();
         let mut rules = Rules {
             revision,
             compacted,
@@ -173,11 +190,18 @@ impl Inner {
             let (ids, next) = state.index.some_entries(&key, ENTRIES_AT_A_TIME);
             for id in ids {
                 let entry = state.index.entry(id);
-                rules.keeps_any |= entry.not_kept(revision, compacted, |r| rules.not_kept.push(r));
+                rules.keeps_any |= entry.not_kept(revision, compacted, |r, gone| {
+                    if gone {
+                        removed.push(r);
+                    } else {
+                        rules.not_kept.push(r);
+                    }
+                });
             }
             from = next;
         }
-        rules
+        rules.not_kept.sort_unstable();
+        (rules, removed)
     }
 
     pub(super) fn hash(&self) -> Result<u32, Error> {

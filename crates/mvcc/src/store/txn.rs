@@ -4,8 +4,7 @@
 //! changes.
 
 use proto::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest,
-    TxnResponse,
+    Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
     compare::{CompareResult, CompareTarget, TargetUnion},
     request_op::Request,
     response_op::Response,
@@ -42,6 +41,7 @@ impl Writer<'_> {
         choose(&self.state, &fetch, request, &mut branches)?;
         check_puts(&self.state, request, &branches, leases)?;
         check_ranges(&self.state, request, &mut branches.iter())?;
+        check_deleted(request, &branches)?;
         match self.execute(request, &mut branches.iter(), leases) {
             Ok(mut response) => {
                 response.header = self.header();
@@ -283,46 +283,52 @@ fn compare_record(compare: &Compare, record: &Record<'_>) -> bool {
     }
 }
 
-/// Everything that a put of the chosen branches can fail of.
+/// What etcd checks of the puts that will run.
 fn check_puts(
     state: &State,
     request: &TxnRequest,
     branches: &Branches,
     leases: &dyn Leases,
 ) -> Result<(), Error> {
-    let mut deleted: Vec<(&[u8], &[u8])> = Vec::new();
     walk(request, &mut branches.iter(), &mut |op| match op {
-        Request::RequestPut(put) => check_put(state, put, &deleted, leases),
-        Request::RequestDeleteRange(r) => {
-            deleted.push((&r.key, &r.range_end));
+        Request::RequestPut(put) => {
+            let ignores = put.ignore_value || put.ignore_lease;
+            if ignores && state.index.live(&put.key).is_none() {
+                return Err(Error::KeyNotFound);
+            }
+            if put.lease != 0 && !leases.exists(put.lease) {
+                return Err(Error::LeaseNotFound);
+            }
             Ok(())
         }
         _ => Ok(()),
     })
 }
 
-fn check_put(
-    state: &State,
-    put: &PutRequest,
-    deleted: &[(&[u8], &[u8])],
-    leases: &dyn Leases,
-) -> Result<(), Error> {
-    if put.ignore_value || put.ignore_lease {
-        // A delete up to the end passes validation beside a put of the same
-        // key; etcd would stop dead in the middle of that transaction.
-        let gone = deleted.iter().any(|&(from, end)| match end {
-            [] => from == put.key,
-            TO_THE_END => from <= &put.key[..],
-            end => from <= &put.key[..] && &put.key[..] < end,
-        });
-        if gone || state.index.live(&put.key).is_none() {
-            return Err(Error::KeyNotFound);
+/// A delete up to the end passes validation beside a put of the same key. If
+/// that put needs what the delete took, etcd stops dead in the middle of the
+/// transaction; here it fails as a whole, after all that etcd would say.
+fn check_deleted(request: &TxnRequest, branches: &Branches) -> Result<(), Error> {
+    let mut deleted: Vec<(&[u8], &[u8])> = Vec::new();
+    walk(request, &mut branches.iter(), &mut |op| match op {
+        Request::RequestPut(put) if put.ignore_value || put.ignore_lease => {
+            let gone = deleted.iter().any(|&(from, end)| match end {
+                [] => from == put.key,
+                TO_THE_END => from <= &put.key[..],
+                end => from <= &put.key[..] && &put.key[..] < end,
+            });
+            if gone {
+                Err(Error::KeyNotFound)
+            } else {
+                Ok(())
+            }
         }
-    }
-    if put.lease != 0 && !leases.exists(put.lease) {
-        return Err(Error::LeaseNotFound);
-    }
-    Ok(())
+        Request::RequestDeleteRange(r) => {
+            deleted.push((&r.key, &r.range_end));
+            Ok(())
+        }
+        _ => Ok(()),
+    })
 }
 
 fn check_ranges<'b>(
