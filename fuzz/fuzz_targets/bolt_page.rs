@@ -12,7 +12,10 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// Makes the checksum of the meta page at `at` right; false where it was.
 fn seal(image: &mut [u8], at: usize) -> bool {
-    let Some(meta) = image.get_mut(at..).and_then(|page| page.get_mut(..META_END)) else {
+    let Some(meta) = image
+        .get_mut(at..)
+        .and_then(|page| page.get_mut(..META_END))
+    else {
         return false;
     };
     let sum = fnv1a(&meta[16..72]).to_le_bytes();

@@ -45,14 +45,23 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
     non_empty(&request.key)
 }
 
+/// Transactions may be nested this deep below the outermost. prost decodes at
+/// most 100 messages within each other: the request in the log, then two for
+/// each transaction, the last of which may hold an operation of two more. A
+/// transaction deeper by one would be received, written to the log and then be
+/// unreadable to whoever applies it. etcd bounds the depth by the number of
+/// operations alone.
+pub const NESTED_MAX: usize = 48;
+
 /// A transaction has at most `max_ops` compares and operations per branch, all
-/// of them valid, and no branch changes a key twice.
+/// of them valid, is nested at most [`NESTED_MAX`] deep, and no branch changes
+/// a key twice.
 ///
 /// # Errors
 /// [`Error::TooManyOps`], [`Error::EmptyKey`], [`Error::KeyNotFound`] for an
 /// empty operation, those of [`put`], [`Error::DuplicateKey`].
 pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    txn_ops(request, max_ops)?;
+    txn_ops(request, max_ops, NESTED_MAX)?;
     changes(&request.success)?;
     changes(&request.failure)?;
     Ok(())
@@ -81,7 +90,7 @@ fn non_empty(key: &[u8]) -> Result<(), Error> {
     }
 }
 
-fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Error> {
+fn txn_ops(request: &TxnRequest, budget: usize, deeper: usize) -> Result<(), Error> {
     let size = request
         .compare
         .len()
@@ -98,8 +107,10 @@ fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Error> {
             Some(Request::RequestRange(r)) => range(r)?,
             Some(Request::RequestPut(r)) => put(r)?,
             Some(Request::RequestDeleteRange(r)) => delete_range(r)?,
-            // Each level spends at least one operation, so the depth is bounded.
-            Some(Request::RequestTxn(r)) => txn_ops(r, rest)?,
+            Some(Request::RequestTxn(r)) => {
+                let deeper = deeper.checked_sub(1).ok_or(Error::TooManyOps)?;
+                txn_ops(r, rest, deeper)?;
+            }
             None => return Err(Error::KeyNotFound),
         }
     }

@@ -1,4 +1,5 @@
-use proto::etcdserverpb::Compare;
+use prost::Message as _;
+use proto::etcdserverpb::{Compare, InternalRaftRequest, internal_raft_request::Op};
 
 use super::*;
 
@@ -231,6 +232,29 @@ fn each_level_spends_of_the_budget() {
         txn(&either(vec![nested(puts(3), vec![])], vec![]), 3),
         Err(Error::TooManyOps)
     ));
+}
+
+#[test]
+fn what_is_accepted_can_be_read_back_from_the_log() {
+    let deep = |levels: usize| {
+        let inner = (0..levels).fold(put("a"), |op, _| nested(vec![op], vec![]));
+        either(vec![inner], vec![])
+    };
+    let logged = |request: &TxnRequest| {
+        let entry = InternalRaftRequest {
+            op: Some(Op::Txn(request.clone())),
+            ..InternalRaftRequest::default()
+        };
+        InternalRaftRequest::decode(&entry.encode_to_vec()[..])
+    };
+    let deepest = deep(NESTED_MAX);
+    assert!(txn(&deepest, 128).is_ok());
+    assert_eq!(logged(&deepest).unwrap().op, Some(Op::Txn(deepest)));
+    // One level more still arrives, but could not be applied.
+    let deeper = deep(NESTED_MAX + 1);
+    assert!(TxnRequest::decode(&deeper.encode_to_vec()[..]).is_ok());
+    assert!(logged(&deeper).is_err());
+    assert!(matches!(txn(&deeper, 128), Err(Error::TooManyOps)));
 }
 
 #[test]
