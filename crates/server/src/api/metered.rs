@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Method;
 use crate::{
@@ -29,6 +30,8 @@ pub(super) struct Metered {
     /// How the call is counted at its end; `None` if that is done or another's.
     call: Option<CallTimer>,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Dropped with the answer; the requests of the call last until then.
+    _open: Option<oneshot::Sender<()>>,
     /// One message in pieces, instead of whole frames.
     in_pieces: bool,
 }
@@ -41,6 +44,7 @@ impl Metered {
         source: Box<dyn Source>,
         call: Option<CallTimer>,
         timeout: Option<Duration>,
+        open: Option<oneshot::Sender<()>>,
     ) -> Box<dyn Source> {
         Box::new(Metered {
             source,
@@ -48,6 +52,7 @@ impl Metered {
             method,
             call,
             deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+            _open: open,
             in_pieces: false,
         })
     }
@@ -65,6 +70,7 @@ impl Metered {
             method,
             call: None,
             deadline: None,
+            _open: None,
             in_pieces: true,
         })
     }

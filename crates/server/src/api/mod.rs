@@ -285,7 +285,7 @@ pub async fn unary(
             Answer::Pieces(Metered::pieces(rt, method, source))
         }
         Ok(Answer::Stream(source)) => {
-            let source = Metered::stream(rt, method, source, Some(started), timeout);
+            let source = Metered::stream(rt, method, source, Some(started), timeout, None);
             Answer::Stream(source)
         }
     })
@@ -304,13 +304,16 @@ pub async fn stream(
         metrics.received(method).clone(),
         metrics.client_received_bytes.clone(),
     );
+    // A client that will ask for no more still wants its events; keepalives are
+    // one answer to each request.
+    let open = (method == Method::Watch).then(|| messages.hold_open());
     let source = match method {
         Method::Watch => watch::serve(rt, messages, call.has_leader),
         Method::LeaseKeepAlive => lease::keep_alive(rt, messages),
         other => return Err(not_built(other)),
     };
     let started = Some(metrics.call_started(method));
-    let source = Metered::stream(rt, method, source, started, call.timeout);
+    let source = Metered::stream(rt, method, source, started, call.timeout, open);
     Ok(Answer::Stream(source))
 }
 

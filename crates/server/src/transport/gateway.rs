@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use prost::Message;
 use proto::etcdserverpb::*;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
 
 use super::{Body, MessageStream, Source, Surface, connection::plain, pages};
 use crate::{
@@ -194,13 +193,8 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
         timeout: None,
     };
     let limit = rt.core.config.max_request_bytes * 4 / 3 + api::GRPC_OVERHEAD;
-    let mut open = None;
     let result = if route.method.streams_requests() {
-        let (sender, receiver) = oneshot::channel();
-        // The end of the request ends the keepalives it asked for, but no watch.
-        let until = (route.method == Method::Watch).then_some(receiver);
-        open = Some(sender);
-        let messages = MessageStream::json(body, limit, route.request, until);
+        let messages = MessageStream::json(body, limit, route.request);
         api::stream(rt, route.method, &call, messages).await
     } else {
         match read(body, limit)
@@ -241,7 +235,6 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
                 answer: route.answer,
                 buffer: BytesMut::new(),
                 ended: false,
-                _open: open,
             };
             let mut response = Response::new(Body::PlainStream(Box::new(source)));
             response.headers_mut().insert(
@@ -303,8 +296,6 @@ struct JsonSource {
     answer: fn(Bytes) -> Result<String, Status>,
     buffer: BytesMut,
     ended: bool,
-    /// Dropped with the answer; the request stream waits for that.
-    _open: Option<oneshot::Sender<()>>,
 }
 
 impl JsonSource {

@@ -181,13 +181,8 @@ async fn read_one(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
 enum Form {
     /// gRPC frames.
     Grpc,
-    /// JSON objects one after another.
-    Json {
-        /// Turns an object into the serialized message.
-        convert: fn(serde_json::Value) -> Result<Bytes, Status>,
-        /// The stream ends no sooner than this, though the body may.
-        open: Option<oneshot::Receiver<()>>,
-    },
+    /// JSON objects one after another, each turned into the serialized message.
+    Json(fn(serde_json::Value) -> Result<Bytes, Status>),
 }
 
 /// The messages of a request stream, in order.
@@ -196,6 +191,8 @@ pub struct MessageStream {
     buffer: BytesMut,
     limit: usize,
     form: Form,
+    /// The stream ends no sooner than this, though the body may.
+    open: Option<oneshot::Receiver<()>>,
     received: Option<Received>,
 }
 
@@ -212,26 +209,33 @@ impl MessageStream {
             buffer: BytesMut::new(),
             limit,
             form: Form::Grpc,
+            open: None,
             received: None,
         }
     }
 
-    /// A stream of JSON objects. After the body it lasts until the sender of
-    /// `open` is dropped: over HTTP/1.1 a client has to end its request before
-    /// it reads the answer, and wants the answer all the same.
+    /// A stream of JSON objects.
     pub(super) fn json(
         body: Incoming,
         limit: usize,
         convert: fn(serde_json::Value) -> Result<Bytes, Status>,
-        open: Option<oneshot::Receiver<()>>,
     ) -> MessageStream {
         MessageStream {
             body,
             buffer: BytesMut::new(),
             limit,
-            form: Form::Json { convert, open },
+            form: Form::Json(convert),
+            open: None,
             received: None,
         }
+    }
+
+    /// From here on the stream lasts, after its body has ended cleanly, until
+    /// what is given back is dropped.
+    pub fn hold_open(&mut self) -> oneshot::Sender<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.open = Some(receiver);
+        sender
     }
 
     /// Counts what arrives from here on.
@@ -249,7 +253,7 @@ impl MessageStream {
                 }
                 _ => Ok(None),
             },
-            Form::Json { convert, .. } => {
+            Form::Json(convert) => {
                 let blank = self
                     .buffer
                     .iter()
@@ -281,7 +285,7 @@ impl MessageStream {
         loop {
             match self.take_message() {
                 // To etcd's gateway an object it cannot read is the end of the requests.
-                Err(_) if matches!(self.form, Form::Json { .. }) => return self.ended().await,
+                Err(_) if matches!(self.form, Form::Json(_)) => return self.ended().await,
                 Err(status) => return Some(Err(status)),
                 Ok(Some(message)) => {
                     if let Some(received) = &self.received {
@@ -309,16 +313,13 @@ impl MessageStream {
 
     /// What follows the last message.
     async fn ended(&mut self) -> Option<Result<Bytes, Status>> {
-        match &mut self.form {
-            Form::Grpc if self.buffer.is_empty() => None,
-            Form::Grpc => Some(Err(broken_body())),
-            Form::Json { open, .. } => {
-                if let Some(open) = open {
-                    // Nothing is ever sent: the drop of the sender is the message.
-                    let _ = open.await;
-                }
-                None
-            }
+        if matches!(self.form, Form::Grpc) && !self.buffer.is_empty() {
+            return Some(Err(broken_body()));
         }
+        if let Some(open) = &mut self.open {
+            // Nothing is ever sent: the drop of the sender is the message.
+            let _ = open.await;
+        }
+        None
     }
 }
