@@ -14,6 +14,31 @@ pub const BUCKET: &str = "alarm";
 #[derive(Clone, Debug, Default)]
 pub struct Alarms {
     active: BTreeSet<(i32, u64)>,
+    restriction: Restriction,
+}
+
+/// What alarms forbid. As in etcd it follows the last change of an alarm, not
+/// the set: clearing one of two lifts the restriction of both until the next
+/// start. Members must agree on it, since they apply the same log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restriction {
+    /// Nothing.
+    #[default]
+    None,
+    /// Whatever takes space (NOSPACE).
+    Growth,
+    /// Everything that changes or reads through the log (CORRUPT).
+    All,
+}
+
+impl Restriction {
+    fn of(alarm: i32) -> Option<Restriction> {
+        match AlarmType::try_from(alarm) {
+            Ok(AlarmType::Nospace) => Some(Restriction::Growth),
+            Ok(AlarmType::Corrupt) => Some(Restriction::All),
+            _ => None,
+        }
+    }
 }
 
 impl Alarms {
@@ -33,6 +58,13 @@ impl Alarms {
             alarms.active.insert((alarm.alarm, alarm.member_id));
             item = cursor.next().map_err(|e| e.to_string())?;
         }
+        alarms.restriction = if alarms.is_active(AlarmType::Corrupt) {
+            Restriction::All
+        } else if alarms.is_active(AlarmType::Nospace) {
+            Restriction::Growth
+        } else {
+            Restriction::None
+        };
         Ok(alarms)
     }
 
@@ -42,6 +74,9 @@ impl Alarms {
         if fresh {
             batch.put(BUCKET, key(member_id, alarm), Bytes::new());
         }
+        if let Some(restriction) = Restriction::of(alarm) {
+            self.restriction = restriction;
+        }
         fresh
     }
 
@@ -50,8 +85,16 @@ impl Alarms {
         let known = self.active.remove(&(alarm, member_id));
         if known {
             batch.delete(BUCKET, key(member_id, alarm));
+            if Restriction::of(alarm).is_some() {
+                self.restriction = Restriction::None;
+            }
         }
         known
+    }
+
+    /// What is forbidden now.
+    pub fn restriction(&self) -> Restriction {
+        self.restriction
     }
 
     /// All alarms.

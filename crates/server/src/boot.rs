@@ -486,8 +486,10 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         }
         None => Tree::new(),
     };
-    let cluster = Cluster::recover(log.cluster_id.into(), &tree)
+    let mut cluster = Cluster::recover(log.cluster_id.into(), &tree)
         .map_err(|error| Error(format!("the snapshot at index {snapshot_index}: {error}")))?;
+    // Only the database knows of a downgrade.
+    cluster.recover_downgrade(&v3);
     check_version(&cluster, &v3)?;
     if cluster.version().is_some() && !log.db_existed {
         return Err(Error(format!(
@@ -540,6 +542,8 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             election_ticks: config.election_ticks(),
             heartbeat_ticks: 1,
             pre_vote: config.pre_vote,
+            // Members must not draw the same election timeouts.
+            seed: unix_ms(),
             ..consensus::Config::default()
         },
         consensus::Initial {

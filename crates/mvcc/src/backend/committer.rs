@@ -143,6 +143,20 @@ impl Inner {
     }
 
     /// Writes the open batch. Runs on the committer alone.
+    /// Commits the same state once more, so that both meta pages speak of it: a
+    /// file at rest survives the loss of either. etcd's closing commit does the same.
+    pub(super) fn settle(&self) -> Result<(), bolt::Error> {
+        let _file = self.file.lock();
+        let db = self.db.read().clone();
+        let (index, _) = super::consistent_index(&db.begin_read())?;
+        if index == 0 {
+            return Ok(());
+        }
+        let mut tx = db.begin_write()?;
+        tx.put(META.as_bytes(), CONSISTENT_INDEX, &index.to_be_bytes())?;
+        tx.commit()
+    }
+
     fn commit(&self) -> Result<(), bolt::Error> {
         let _file = self.file.lock();
         if let Some(error) = &self.signal.lock().failed {

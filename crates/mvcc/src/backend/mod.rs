@@ -259,7 +259,8 @@ impl Backend {
         if thread.join().is_err() {
             return Err(self.inner.abandon("the committer thread panicked"));
         }
-        self.inner.failure()
+        self.inner.failure()?;
+        self.inner.settle()
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

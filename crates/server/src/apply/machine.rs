@@ -27,6 +27,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Command, Outcome, snapshot::SnapshotState};
 use crate::{
+    alarms::Restriction,
     core::Core,
     metrics::{Applies, Kind},
     node::Queue,
@@ -373,13 +374,11 @@ impl Machine {
             _ if !fresh => return Ok(Outcome::Done),
             _ => {}
         }
-        let (no_space, corrupt) = {
-            let alarms = self.core.alarms.read();
-            (
-                alarms.is_active(AlarmType::Nospace),
-                alarms.is_active(AlarmType::Corrupt),
-            )
-        };
+        let restriction = self.core.alarms.read().restriction();
+        let (no_space, corrupt) = (
+            restriction == Restriction::Growth,
+            restriction == Restriction::All,
+        );
         if corrupt && !matches!(op, Op::Alarm(_) | Op::LeaseCheckpoint(_)) {
             return Err(errors::CORRUPT);
         }
