@@ -33,6 +33,9 @@ pub const AHEAD_BYTES: u64 = 8 << 20;
 /// member at rest does not write zeros it may never need.
 const NEXT_AFTER_PART: u64 = 4;
 
+/// The next segment is prepared only where that many of them would fit.
+const FREE_SEGMENTS: u64 = 3;
+
 /// After a piece the thread rests as long as the piece took, within bounds, so
 /// that zeros take at most half of the disk.
 const REST_MAX: Duration = Duration::from_millis(50);
@@ -284,9 +287,20 @@ impl Shared {
         }
     }
 
-    /// Creates the next segment, or zeroes one more piece of it.
+    /// Creates the next segment, or zeroes one more piece of it. On a disk
+    /// that is nearly full the room is left to the database: a segment that may
+    /// be needed later is not worth a commit that fails now.
     fn prepare(&self, next: Option<Prepared>, path: &Path) -> Result<Prepared, Error> {
         let Some(mut next) = next else {
+            let dir = path.parent().unwrap_or(path);
+            let free = self
+                .disk
+                .free_bytes(dir)
+                .map_err(|e| Error::io("look for free space in", dir, e))?;
+            if free / FREE_SEGMENTS < self.segment_bytes {
+                let full = std::io::ErrorKind::StorageFull.into();
+                return Err(Error::io("prepare", path, full));
+            }
             return create_segment(&*self.disk, path, self.segment_bytes);
         };
         let piece = CHUNK_BYTES.min(self.segment_bytes - next.zeroed);

@@ -516,15 +516,16 @@ fn a_full_disk() {
     with_subject("a full disk", 150, async |subject| {
         let temp = tempfile::tempdir()?;
         let at = temp.path().join("disk");
-        // Room for two log segments and a database, less the ballast.
-        let args = ["-t", "tmpfs", "-o", "size=230m", "tmpfs"];
+        // Beside the ballast there is room for two log segments and a small
+        // database; without it, for all that two segments hold, and a copy of one.
+        let args = ["-t", "tmpfs", "-o", "size=420m", "tmpfs"];
         let Some(_mount) = Mount::new("full disk", &args, &at)? else {
             return Ok(());
         };
         let dir = at.join("data");
         let ballast = at.join("ballast");
         let mut server = Launch::new(&subject, &dir).start().await?;
-        fs::write(&ballast, vec![1u8; 50 << 20])?;
+        fs::write(&ballast, vec![1u8; 240 << 20])?;
         let mut acknowledged = Vec::new();
         for i in 0..400u32 {
             let key = format!("k{i:03}");

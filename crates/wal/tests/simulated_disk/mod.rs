@@ -249,6 +249,10 @@ impl Disk for SimulatedDisk {
         self.name_op(NameOp::RemoveDir(dir.into()))
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         match self.step(&mut state, true)? {
