@@ -13,9 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use membership::{Cluster, v2store::Tree};
-use mvcc::backend::{Backend, BackendOptions};
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
@@ -30,6 +28,7 @@ use crate::{
     apply::Seed,
     config::Config,
     core::Core,
+    database::{self, Database},
     fatal::Fatal,
     metrics::Metrics,
     node::{Queue, Raft, RaftStatus},
@@ -39,7 +38,7 @@ use crate::{
 /// Why a member could not start. One text: what is wrong, where, what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(String);
+pub struct Error(pub(crate) String);
 
 impl Error {
     /// An error from its text.
@@ -55,7 +54,7 @@ impl From<io::Error> for Error {
 }
 
 /// Adds where it happened.
-trait At<T> {
+pub(crate) trait At<T> {
     fn at(self, what: &str, path: &Path) -> Result<T, Error>;
 }
 
@@ -70,7 +69,6 @@ pub struct Booted {
     wal: wal::Wal,
     node: consensus::Node,
     seed: Seed,
-    backend: Arc<Backend>,
     store: Arc<mvcc::Store>,
     lessor: lease::Lessor,
     alarms: Alarms,
@@ -102,8 +100,7 @@ impl Booted {
         let core = Core {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
-            store: self.store,
-            backend: self.backend,
+            store: ArcSwap::new(self.store),
             lessor: RwLock::new(self.lessor),
             cluster: ArcSwap::from_pointee(self.seed.cluster.clone()),
             alarms: RwLock::new(self.alarms),
@@ -427,43 +424,10 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
 }
 
 fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {
-    let begin = Instant::now();
-    let db = bolt::Db::open(
-        db_path,
-        bolt::Options {
-            warn: Some(Arc::new(|text: &str| tracing::warn!("{text}"))),
-            ..bolt::Options::default()
-        },
-    )
-    .at("cannot open the database", db_path)?;
-    tracing::info!(path = %db_path.display(), took = ?begin.elapsed(), "opened backend db");
-    let on_error = {
-        let fatal = fatal.clone();
-        Box::new(move |error: &bolt::Error| fatal.report("failed to commit to the database", error))
-    };
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
-    let on_commit = {
-        let metrics = metrics.clone();
-        Box::new(move |took: std::time::Duration| {
-            metrics
-                .backend_commit_duration_seconds
-                .observe(took.as_secs_f64());
-        })
-    };
-    let backend = Backend::open(
-        db,
-        BackendOptions {
-            batch_interval: config.backend_batch_interval,
-            batch_limit: config.backend_batch_limit,
-            on_error,
-            on_commit,
-            ..BackendOptions::default()
-        },
-    )
-    .at("cannot open the database", db_path)?;
-    defragment_at_boot(config, &backend, db_path)?;
-
-    let (consistent_index, _) = backend.consistent_index();
+    let database = Database::open(config, fatal, &metrics, db_path)?;
+    database::defragment(config, database.store.backend(), db_path)?;
+    let consistent_index = database.consistent_index;
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     if log.db_existed && consistent_index != 0 && consistent_index < snapshot_index {
         return Err(Error(format!(
@@ -473,8 +437,6 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         )));
     }
 
-    let view = backend.db().begin_read();
-    let v3 = membership::v3store::read(&view).at("cannot read the membership in", db_path)?;
     let tree = match &log.snapshot {
         Some(snapshot) => {
             let json = snapshot.data.clone().unwrap_or_default();
@@ -489,49 +451,14 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
     let mut cluster = Cluster::recover(log.cluster_id.into(), &tree)
         .map_err(|error| Error(format!("the snapshot at index {snapshot_index}: {error}")))?;
     // Only the database knows of a downgrade.
-    cluster.recover_downgrade(&v3);
-    check_version(&cluster, &v3)?;
+    cluster.recover_downgrade(&database.membership);
+    check_version(&cluster, &database.membership)?;
     if cluster.version().is_some() && !log.db_existed {
         return Err(Error(format!(
             "database file ({}) of the backend is missing; restore this member from a backup",
             db_path.display()
         )));
     }
-    let alarms =
-        Alarms::recover(&view).map_err(|error| Error(format!("{}: {error}", db_path.display())))?;
-
-    let mut attached: Vec<(Bytes, i64)> = Vec::new();
-    let store = mvcc::Store::open(
-        backend.clone(),
-        mvcc::StoreOptions {
-            compaction_batch_limit: config.compaction_batch_limit,
-            compaction_sleep: config.compaction_sleep_interval,
-        },
-        &mut |key, lease| attached.push((key, lease)),
-    )
-    .at("cannot restore the keys of", db_path)?;
-    tracing::info!("current-rev" = store.revision(), "kvstore restored");
-    let min_ttl = (3 * config.election.as_millis()).div_ceil(2 * 1000) as i64;
-    let lease_options = lease::Options {
-        min_ttl_secs: min_ttl,
-        checkpoint: config.lease_checkpoint,
-        checkpoint_persist: config.lease_checkpoint_persist,
-    };
-    let mut lessor =
-        lease::Lessor::recover(lease_options, &view).at("cannot restore the leases of", db_path)?;
-    for (key, id) in attached {
-        if lessor.attach(lease::LeaseId(id), &key).is_err() {
-            tracing::error!(
-                "lease-id" = format!("{id:016x}"),
-                "failed to attach a lease to a key: there is no such lease"
-            );
-        }
-    }
-    // The walk over all records is done; reads bring back what they need.
-    view.advise_cold();
-    drop(view);
-    initialise_auth(&backend)?;
-
     let conf_state = log
         .snapshot
         .as_ref()
@@ -567,10 +494,9 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             conf_state,
             snapshot_index,
         },
-        backend,
-        store,
-        lessor,
-        alarms,
+        store: database.store,
+        lessor: database.lessor,
+        alarms: database.alarms,
         cluster_id: log.cluster_id,
         member_id: log.member_id,
         hard_state: log.hard_state,
@@ -593,42 +519,4 @@ fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Result<
         }
     }
     Ok(())
-}
-
-fn defragment_at_boot(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
-    let threshold = config.bootstrap_defrag_threshold_mb * (1 << 20);
-    let free = backend.size().saturating_sub(backend.size_in_use());
-    if threshold == 0 || free < threshold {
-        return Ok(());
-    }
-    tracing::info!("freeable-bytes" = free, "starting defragment");
-    backend.defrag().at("cannot defragment", path)?;
-    tracing::info!("finished defragment");
-    Ok(())
-}
-
-/// Every etcd writes the auth revision at its first start, with auth never used.
-fn initialise_auth(backend: &Backend) -> Result<(), Error> {
-    let read = backend
-        .read("auth", b"authRevision")
-        .map_err(|error| Error(error.to_string()))?;
-    if read.is_none() {
-        let mut batch = bolt::Batch::default();
-        batch.put(
-            "auth",
-            Bytes::from_static(b"authRevision"),
-            1u64.to_be_bytes().to_vec(),
-        );
-        backend.write(batch);
-    }
-    match backend
-        .read("auth", b"authEnabled")
-        .map_err(|error| Error(error.to_string()))?
-        .as_deref()
-    {
-        Some([1]) => Err(Error::new(
-            "this data directory has authentication switched on, which this version of Pintle does not check; stay with etcd",
-        )),
-        _ => Ok(()),
-    }
 }

@@ -39,10 +39,9 @@ pub struct Core {
     pub cluster_id: u64,
     /// From the head of the log.
     pub member_id: u64,
-    /// Keys, values, history.
-    pub store: Arc<mvcc::Store>,
-    /// The database file behind the log.
-    pub backend: Arc<mvcc::backend::Backend>,
+    /// Keys, values, history, over the database file behind the log. A received
+    /// snapshot puts another one in its place.
+    pub store: ArcSwap<mvcc::Store>,
     /// Leases.
     pub lessor: RwLock<lease::Lessor>,
     /// Membership as last applied.
@@ -82,6 +81,17 @@ pub struct Core {
 const APPLY_GAP_MAX: u64 = 5000;
 
 impl Core {
+    /// The store of this moment, for one short use.
+    #[inline]
+    pub fn store(&self) -> arc_swap::Guard<Arc<mvcc::Store>> {
+        self.store.load()
+    }
+
+    /// The database file of this moment.
+    pub fn backend(&self) -> Arc<mvcc::backend::Backend> {
+        self.store.load().backend().clone()
+    }
+
     /// Milliseconds since this process started, the clock of leases.
     pub fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64

@@ -256,7 +256,7 @@ async fn compact_periodically(rt: Rc<Runtime>, retention: Duration) {
     let mut last = Instant::now();
     loop {
         rounds.tick().await;
-        revisions.push_back(rt.core.store.revision());
+        revisions.push_back(rt.core.store().revision());
         while revisions.len() > keep + 1 {
             revisions.pop_front();
         }
@@ -287,7 +287,7 @@ async fn compact_revisions(rt: Rc<Runtime>, keep: i64) {
     let mut done = 0;
     loop {
         sleep(REVISION_PERIOD).await;
-        let revision = rt.core.store.revision() - keep;
+        let revision = rt.core.store().revision() - keep;
         if revision <= 0
             || revision == done
             || !rt.core.raft.status.is_leader.load(Ordering::Acquire)

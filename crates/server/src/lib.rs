@@ -20,6 +20,7 @@ pub mod apply;
 pub mod boot;
 pub mod config;
 pub mod core;
+pub mod database;
 pub mod fatal;
 pub mod housekeeping;
 pub mod logging;

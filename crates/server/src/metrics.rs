@@ -429,14 +429,15 @@ impl Metrics {
         m.pending.set(core.in_flight() as i64);
         m.quota
             .set(core.config.quota_backend_bytes.unwrap_or(0) as i64);
-        m.db_size.set(core.backend.size() as i64);
-        m.db_in_use.set(core.backend.size_in_use() as i64);
-        m.open_reads.set(core.backend.db().open_readers() as i64);
-        m.current_revision.set(core.store.revision());
-        m.compact_revision.set(core.store.compact_revision().max(0));
-        m.keys.set(core.store.key_count() as i64);
+        m.db_size.set(core.backend().size() as i64);
+        m.db_in_use.set(core.backend().size_in_use() as i64);
+        m.open_reads.set(core.backend().db().open_readers() as i64);
+        m.current_revision.set(core.store().revision());
+        m.compact_revision
+            .set(core.store().compact_revision().max(0));
+        m.keys.set(core.store().key_count() as i64);
         follow(&m.debug_ranges, self.ranges.get());
-        follow(&m.removed, core.store.removed_records());
+        follow(&m.removed, core.store().removed_records());
         let sum = |part: fn(&crate::runtime::Inbox) -> u64| {
             core.inboxes.iter().map(|i| part(i)).sum::<u64>()
         };

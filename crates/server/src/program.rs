@@ -198,8 +198,8 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
     apply.finish_snapshots();
     log_writer.stop();
     apply.stop();
-    core.store.stop();
-    core.backend
+    core.store().stop();
+    core.backend()
         .close()
         .map_err(|error| boot::Error::new(format!("cannot close the database: {error}")))?;
     tracing::info!("closed etcd server");

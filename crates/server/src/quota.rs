@@ -42,7 +42,7 @@ pub fn txn_cost(request: &TxnRequest) -> u64 {
 pub fn available(core: &Core, cost: u64) -> bool {
     match core.config.quota_backend_bytes {
         None => true,
-        Some(limit) => cost == 0 || core.backend.size() + cost < limit,
+        Some(limit) => cost == 0 || core.backend().size() + cost < limit,
     }
 }
 

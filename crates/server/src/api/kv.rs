@@ -29,7 +29,7 @@ pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Answer, St
     if !request.serializable {
         rt.linearizable().await?;
     }
-    let answer = rt.core.store.range(&request)?;
+    let answer = rt.core.store().range(&request)?;
     rt.core.metrics.ranges.inc();
     let header = rt.core.header(answer.revision);
     let len = answer.encoded_len(&header);
@@ -107,7 +107,7 @@ pub async fn range_stream(
     }
     let chunks = rt
         .core
-        .store
+        .store()
         .range_stream(&request, rt.core.config.max_request_bytes)?;
     rt.core.metrics.ranges.inc();
     Ok(Box::new(RangeChunks {
@@ -179,7 +179,7 @@ pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status>
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
         }
-        let response = rt.core.store.read_txn(&request)?;
+        let response = rt.core.store().read_txn(&request)?;
         rt.core.metrics.count_txn(&request, &response);
         response
     } else {
@@ -201,7 +201,7 @@ pub async fn compact(rt: &Rc<Runtime>, request: CompactionRequest) -> Result<Byt
             // removal itself only when the caller asked to wait for it.
             rt.core.wait_compaction(ticket, physical).await;
             let response = CompactionResponse {
-                header: Some(rt.core.header(rt.core.store.revision())),
+                header: Some(rt.core.header(rt.core.store().revision())),
             };
             let mut out = BytesMut::new();
             append_message(&response, &mut out);

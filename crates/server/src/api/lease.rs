@@ -35,7 +35,7 @@ pub async fn grant(rt: &Rc<Runtime>, mut request: LeaseGrantRequest) -> Result<B
     }
     match rt.core.submit(rt, Op::LeaseGrant(request)).await? {
         Outcome::LeaseGrant(mut response) => {
-            response.header = Some(rt.core.header(rt.core.store.revision()));
+            response.header = Some(rt.core.header(rt.core.store().revision()));
             Ok(frame_message(&response))
         }
         _ => Err(mixed_up()),
@@ -46,7 +46,7 @@ pub async fn grant(rt: &Rc<Runtime>, mut request: LeaseGrantRequest) -> Result<B
 pub async fn revoke(rt: &Rc<Runtime>, request: LeaseRevokeRequest) -> Result<Bytes, Status> {
     match rt.core.submit(rt, Op::LeaseRevoke(request)).await? {
         Outcome::LeaseRevoke(mut response) => {
-            response.header = Some(rt.core.header(rt.core.store.revision()));
+            response.header = Some(rt.core.header(rt.core.store().revision()));
             Ok(frame_message(&response))
         }
         _ => Err(mixed_up()),
@@ -62,7 +62,7 @@ pub async fn time_to_live(
     let now = rt.core.now_ms();
     let lessor = rt.core.lessor.read();
     let mut response = LeaseTimeToLiveResponse {
-        header: Some(rt.core.header(rt.core.store.revision())),
+        header: Some(rt.core.header(rt.core.store().revision())),
         id: request.id,
         ttl: -1,
         granted_ttl: 0,
@@ -91,7 +91,7 @@ pub async fn leases(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
         .map(|id| LeaseStatus { id: id.0 })
         .collect();
     Ok(frame_message(&LeaseLeasesResponse {
-        header: Some(rt.core.header(rt.core.store.revision())),
+        header: Some(rt.core.header(rt.core.store().revision())),
         leases,
     }))
 }
@@ -147,7 +147,7 @@ async fn answer_keep_alives(
         let request: LeaseKeepAliveRequest = decode(message?)?;
         let ttl = renew(rt, request.id).await?;
         let frame = frame_message(&LeaseKeepAliveResponse {
-            header: Some(rt.core.header(rt.core.store.revision())),
+            header: Some(rt.core.header(rt.core.store().revision())),
             id: request.id,
             ttl,
         });

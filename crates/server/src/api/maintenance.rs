@@ -37,7 +37,7 @@ pub async fn alarm(rt: &Rc<Runtime>, request: AlarmRequest) -> Result<Bytes, Sta
         },
         Err(_) => AlarmResponse::default(),
     };
-    response.header = Some(rt.core.header(rt.core.store.revision()));
+    response.header = Some(rt.core.header(rt.core.store().revision()));
     Ok(frame_message(&response))
 }
 
@@ -58,15 +58,15 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
         errors.push(format!("memberID:{} alarm:{kind} ", alarm.member_id));
     }
     frame_message(&StatusResponse {
-        header: Some(core.header(core.store.revision())),
+        header: Some(core.header(core.store().revision())),
         version: version::SERVER.to_owned(),
-        db_size: core.backend.size() as i64,
+        db_size: core.backend().size() as i64,
         leader,
         raft_index: raft.commit.load(Ordering::Acquire),
         raft_term: raft.term.load(Ordering::Acquire),
         raft_applied_index: core.applied.load(Ordering::Acquire),
         errors,
-        db_size_in_use: core.backend.size_in_use() as i64,
+        db_size_in_use: core.backend().size_in_use() as i64,
         is_learner: core
             .cluster
             .load()
@@ -88,7 +88,7 @@ async fn blocking<T: Send + 'static>(
 /// `Maintenance.Defragment`
 pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
     tracing::info!("starting defragment");
-    let (backend, metrics) = (rt.core.backend.clone(), rt.core.metrics.clone());
+    let (backend, metrics) = (rt.core.backend(), rt.core.metrics.clone());
     let work = move || {
         metrics.defrag_inflight.set(1);
         let begin = Instant::now();
@@ -109,7 +109,7 @@ pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
 
 /// `Maintenance.Hash`
 pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
-    let store = rt.core.store.clone();
+    let store = rt.core.store.load_full();
     let begin = Instant::now();
     let hash = blocking(move || store.hash()).await??;
     rt.core
@@ -117,14 +117,14 @@ pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
         .hash_duration_seconds
         .observe(begin.elapsed().as_secs_f64());
     Ok(frame_message(&HashResponse {
-        header: Some(rt.core.header(rt.core.store.revision())),
+        header: Some(rt.core.header(rt.core.store().revision())),
         hash,
     }))
 }
 
 /// `Maintenance.HashKV`
 pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, Status> {
-    let store = rt.core.store.clone();
+    let store = rt.core.store.load_full();
     let begin = Instant::now();
     let hash = blocking(move || store.hash_kv(request.revision)).await??;
     rt.core
@@ -144,7 +144,7 @@ const SNAPSHOT_CHUNK: usize = 32 * 1024;
 
 /// `Maintenance.Snapshot`: the database as of now, then its SHA-256.
 pub async fn snapshot(rt: &Rc<Runtime>) -> Result<Box<dyn Source>, Status> {
-    let backend = rt.core.backend.clone();
+    let backend = rt.core.backend();
     let view = blocking(move || backend.snapshot())
         .await?
         .map_err(|error| Status::new(Code::Unknown, error.to_string()))?;

@@ -73,7 +73,7 @@ impl WatchHub {
         };
         WatchHub {
             runtime,
-            group: RefCell::new(WatcherGroup::new(options, core.store.revision())),
+            group: RefCell::new(WatcherGroup::new(options, core.store().revision())),
             streams: RefCell::default(),
             next_stream: Cell::new(1),
             ready: RefCell::default(),
@@ -87,7 +87,7 @@ impl WatchHub {
             let mut group = self.group.borrow_mut();
             group.set_raft_term(core.raft.status.term.load(Ordering::Acquire));
             for batch in events {
-                group.notify(batch, &*core.store);
+                group.notify(batch, &**core.store());
             }
         }
         self.count_events(core);
@@ -251,7 +251,7 @@ async fn read(
         if !rt.watch.streams.borrow().contains_key(&id) {
             return Ok(());
         }
-        let store = &rt.core.store;
+        let store = rt.core.store();
         {
             let mut group = rt.watch.group.borrow_mut();
             group.set_raft_term(rt.core.raft.status.term.load(Ordering::Acquire));
@@ -301,7 +301,7 @@ pub async fn catch_up_loop(rt: Rc<Runtime>) {
             let more = hub
                 .group
                 .borrow_mut()
-                .catch_up(&*rt.core.store, CATCH_UP_BYTES);
+                .catch_up(&**rt.core.store(), CATCH_UP_BYTES);
             hub.wake_ready();
             match more {
                 Ok(true) => {}

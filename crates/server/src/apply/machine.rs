@@ -233,7 +233,8 @@ impl Machine {
         let begin = Instant::now();
         let count = entries.len();
         let mut lessor = core.lessor.write();
-        let mut writer = core.store.write();
+        let store = core.store.load_full();
+        let mut writer = store.write();
         for entry in entries {
             self.apply_entry(entry, &mut writer, &mut lessor);
         }

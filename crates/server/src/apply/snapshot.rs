@@ -53,7 +53,7 @@ impl Machine {
             .spawn(move || {
                 let begin = std::time::Instant::now();
                 let index = snapshot.metadata.index;
-                if let Err(error) = core.backend.commit_now() {
+                if let Err(error) = core.backend().commit_now() {
                     core.fatal
                         .report("failed to commit to the database", &error);
                     return;

@@ -30,7 +30,7 @@ async fn probe(rt: &Rc<Runtime>, serializable: bool) -> Result<(), Status> {
         rt.linearizable().await?;
     }
     // The store answers from memory; reaching it is the check.
-    let _ = rt.core.store.revision();
+    let _ = rt.core.store().revision();
     rt.core.metrics.ranges.inc();
     Ok(())
 }
