@@ -578,6 +578,16 @@ impl Node {
             .set_snapshot(wire::snapshot_in(snapshot));
     }
 
+    /// How much of the log a member is known to hold; `None` if this node does
+    /// not lead, or knows no such member.
+    pub fn matched(&self, id: u64) -> Option<u64> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return None;
+        }
+        raft.prs().get(id).map(|progress| progress.matched)
+    }
+
     /// Where the node stands.
     pub fn status(&self) -> Status {
         let raft = &self.raw.raft;

@@ -4,6 +4,7 @@
 //! that cannot be understood is overwritten.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -13,25 +14,30 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use membership::{Cluster, v2store::Tree};
+use membership::{Cluster, Member, v2store::Tree};
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
     etcdserverpb::Metadata,
-    raftpb::{ConfState, Entry, HardState, Snapshot},
+    raftpb::{
+        ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Snapshot,
+        SnapshotMetadata,
+    },
     walpb,
 };
 use wal::snap::Snapshotter;
 
 use crate::{
     alarms::Alarms,
-    apply::Seed,
+    apply::{Seed, placeholder},
+    bootstrap,
     config::Config,
     core::Core,
     database::{self, Database},
     fatal::Fatal,
     metrics::Metrics,
     node::{Queue, Raft, RaftStatus},
+    peers::SnapshotsOut,
     runtime::Inbox,
 };
 
@@ -76,6 +82,7 @@ pub struct Booted {
     member_id: u64,
     hard_state: HardState,
     metrics: Arc<Metrics>,
+    peers: Vec<Member>,
 }
 
 /// What the threads are started with.
@@ -86,9 +93,26 @@ pub struct Parts {
     pub wal: wal::Wal,
     /// For the apply thread.
     pub seed: Seed,
+    /// Members to be reached from the start, this one not among them.
+    pub peers: Vec<Member>,
 }
 
 impl Booted {
+    /// This member.
+    pub fn member_id(&self) -> u64 {
+        self.member_id
+    }
+
+    /// Its keys.
+    pub fn store(&self) -> &mvcc::Store {
+        &self.store
+    }
+
+    /// The other members, as far as they are known.
+    pub fn peers(&self) -> &[Member] {
+        &self.peers
+    }
+
     /// Puts the parts together for `runtimes` serving threads.
     pub fn into_core(self, config: Config, runtimes: usize, fatal: Fatal) -> Parts {
         let raft = Raft::new(
@@ -97,6 +121,7 @@ impl Booted {
             Arc::new(Queue::default()),
         );
         raft.status.publish(&self.hard_state);
+        let ids = membership::RequestIds::new(self.member_id, unix_ms());
         let core = Core {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
@@ -105,14 +130,19 @@ impl Booted {
             cluster: ArcSwap::from_pointee(self.seed.cluster.clone()),
             alarms: RwLock::new(self.alarms),
             raft: Arc::new(raft),
-            inboxes: (0..runtimes).map(|_| Arc::new(Inbox::default())).collect(),
+            peer_connect: config.peer_connect(),
+            inboxes: (0..=runtimes).map(|_| Arc::new(Inbox::default())).collect(),
             applied: AtomicU64::new(self.seed.applied.0),
             sole_leader: AtomicBool::new(false),
+            is_learner: AtomicBool::new(false),
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),
             slow_watchers: AtomicI64::new(0),
             connections: AtomicI64::new(0),
-            ids: membership::RequestIds::new(self.member_id, unix_ms()),
+            nonce: ids.next(),
+            ids,
+            snapshots_out: SnapshotsOut::default(),
+            removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,
             stop: tokio::sync::watch::Sender::new(false),
             fatal,
@@ -123,6 +153,7 @@ impl Booted {
             core: Arc::new(core),
             wal: self.wal,
             seed: self.seed,
+            peers: self.peers,
         }
     }
 }
@@ -235,6 +266,8 @@ struct Log {
     entries: Vec<Entry>,
     /// The database file was there before.
     db_existed: bool,
+    /// Members known before the log tells of them.
+    peers: Vec<Member>,
 }
 
 impl Log {
@@ -246,81 +279,37 @@ impl Log {
 }
 
 fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error> {
-    if config.join_existing {
-        return Err(Error::new(
-            "--initial-cluster-state=existing: joining a running cluster is not built into this version of Pintle",
-        ));
-    }
     if db_path.exists() && fs::metadata(db_path).at("cannot read", db_path)?.len() > 0 {
         tracing::warn!(path = %db_path.display(), "a database file without a write-ahead log is taken over as it is");
     }
-    let cluster = Cluster::from_initial(&config.initial_cluster_token, &config.initial_cluster)
-        .map_err(|error| {
-            Error(format!(
-                "--initial-cluster {:?}: {error}",
-                config.initial_cluster
-            ))
-        })?;
-    if cluster.members().count() > 1 {
-        return Err(Error::new(
-            "--initial-cluster names several members: clusters of more than one member are not built into this version of Pintle",
-        ));
-    }
-    let Some(own) = cluster
-        .members()
-        .find(|m| m.name == config.name)
-        .map(|m| m.id.0)
-    else {
-        return Err(Error(format!(
-            "couldn't find local name \"{}\" in the initial cluster configuration",
-            config.name
-        )));
-    };
-    let advertised: Vec<&str> = config.advertise_peer.iter().map(String::as_str).collect();
-    if let Some(member) = cluster.members().next()
-        && member.peer_urls.iter().map(String::as_str).ne(advertised)
-    {
-        return Err(Error(format!(
-            "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
-            member
-                .peer_urls
-                .iter()
-                .map(|u| format!("{}={u}", config.name))
-                .collect::<Vec<_>>()
-                .join(","),
-            config.advertise_peer.join(",")
-        )));
-    }
+    let founding = bootstrap::found(config)?;
+    let (own, cluster_id) = (founding.own.0, founding.cluster_id.0);
     let metadata = Metadata {
         node_id: own,
-        cluster_id: cluster.id().0,
+        cluster_id,
     }
     .encode_to_vec();
     let mut wal = wal::Wal::create(dir, &metadata, wal::Options::default())
         .at("cannot create the write-ahead log", dir)?;
-    // The first members enter as if they had been agreed on in term 1.
-    let entries = membership::conf_change::bootstrap_entries(&cluster);
-    let hard_state = HardState {
-        term: 1,
-        vote: 0,
-        commit: entries.len() as u64,
-    };
-    wal.append(&entries, Some(&hard_state))
-        .at("cannot write the write-ahead log", dir)?;
-    wal.sync().at("cannot write the write-ahead log", dir)?;
+    if !founding.entries.is_empty() {
+        wal.append(&founding.entries, Some(&founding.hard_state))
+            .at("cannot write the write-ahead log", dir)?;
+        wal.sync().at("cannot write the write-ahead log", dir)?;
+    }
     tracing::info!(
         "local-member-id" = format!("{own:x}"),
-        "cluster-id" = format!("{:x}", cluster.id().0),
+        "cluster-id" = format!("{cluster_id:x}"),
         "starting local member"
     );
     Ok(Log {
         wal,
-        cluster_id: cluster.id().0,
+        cluster_id,
         member_id: own,
         snapshot: None,
-        hard_state,
-        entries,
+        hard_state: founding.hard_state,
+        entries: founding.entries,
         db_existed: false,
+        peers: founding.peers,
     })
 }
 
@@ -361,32 +350,127 @@ fn open_log(
         );
         finish_install(snapshot.metadata.index, snapshotter, db_path)?;
     }
-    let first = snapshot.as_ref().map_or(0, |s| s.metadata.index);
-    let last = opened.entries.last().map_or(first, |e| e.index);
-    if opened.state.commit > last || opened.state.commit < first {
+    let (first, first_term) = snapshot
+        .as_ref()
+        .map_or((0, 0), |s| (s.metadata.index, s.metadata.term));
+    let mut entries = opened.entries;
+    // A received snapshot takes the place of the whole log, but what contradicted
+    // it still lies behind its record.
+    if let Some(stale) = entries.iter().position(|entry| entry.term < first_term) {
+        tracing::warn!(
+            from = entries[stale].index,
+            count = entries.len() - stale,
+            "left out entries that a received snapshot had replaced"
+        );
+        entries.truncate(stale);
+    }
+    let mut hard_state = opened.state;
+    let mut wal = opened.wal;
+    if config.force_new_cluster {
+        let forced = force_new_cluster(
+            config,
+            metadata.node_id,
+            &snapshot,
+            &mut entries,
+            hard_state,
+        );
+        hard_state.commit = forced.last().map_or(hard_state.commit, |e| e.index);
+        wal.append(&forced, Some(&hard_state))
+            .and_then(|()| wal.sync().map(drop))
+            .at("cannot write the write-ahead log", dir)?;
+        entries.extend(forced);
+    }
+    let last = entries.last().map_or(first, |e| e.index);
+    if hard_state.commit > last || hard_state.commit < first {
         return Err(Error(format!(
             "{}: the log says that entry {} is committed, but holds entries {} to {last} only; restore this member from a \
              backup, or remove it from the cluster and add it anew",
             dir.display(),
-            opened.state.commit,
+            hard_state.commit,
             first + 1
         )));
     }
     tracing::info!(
         "cluster-id" = format!("{:x}", metadata.cluster_id),
         "local-member-id" = format!("{:x}", metadata.node_id),
-        "commit-index" = opened.state.commit,
+        "commit-index" = hard_state.commit,
         "restarting local member"
     );
     Ok(Log {
-        wal: opened.wal,
+        wal,
         cluster_id: metadata.cluster_id,
         member_id: metadata.node_id,
         snapshot,
-        hard_state: opened.state,
-        entries: opened.entries,
+        hard_state,
+        entries,
         db_existed: db_path.exists(),
+        peers: Vec::new(),
     })
+}
+
+/// For `--force-new-cluster`: drops what is not committed, and gives the entries
+/// that take every other member out, as if all had agreed.
+fn force_new_cluster(
+    config: &Config,
+    own: u64,
+    snapshot: &Option<Snapshot>,
+    entries: &mut Vec<Entry>,
+    state: HardState,
+) -> Vec<Entry> {
+    entries.retain(|entry| entry.index <= state.commit);
+    let mut ids: BTreeSet<u64> = snapshot
+        .iter()
+        .flat_map(|s| {
+            let conf = &s.metadata.conf_state;
+            conf.voters.iter().chain(&conf.learners).copied()
+        })
+        .collect();
+    for entry in entries
+        .iter()
+        .filter(|e| e.r#type == EntryType::EntryConfChange as i32)
+    {
+        let Ok(change) = ConfChange::decode(entry.data.clone().unwrap_or_default()) else {
+            continue;
+        };
+        match ConfChangeType::try_from(change.r#type) {
+            Ok(ConfChangeType::ConfChangeRemoveNode) => {
+                ids.remove(&change.node_id);
+            }
+            Ok(ConfChangeType::ConfChangeUpdateNode) | Err(_) => {}
+            Ok(_) => {
+                ids.insert(change.node_id);
+            }
+        }
+    }
+    let mut changes: Vec<ConfChange> = ids
+        .iter()
+        .filter(|id| **id != own)
+        .map(|id| membership::conf_change::remove(0, (*id).into()))
+        .collect();
+    if !ids.contains(&own) {
+        let member = Member {
+            id: own.into(),
+            peer_urls: config.advertise_peer.clone(),
+            ..Member::default()
+        };
+        changes.push(membership::conf_change::add(0, &member));
+    }
+    tracing::info!(
+        "local-member-id" = format!("{own:x}"),
+        "commit-index" = state.commit,
+        removed = changes.len(),
+        "forcing a new cluster of this member alone"
+    );
+    changes
+        .iter()
+        .zip(state.commit + 1..)
+        .map(|(change, index)| Entry {
+            r#type: EntryType::EntryConfChange as i32,
+            term: state.term,
+            index,
+            data: Some(change.encode_to_vec().into()),
+        })
+        .collect()
 }
 
 /// A snapshot that was received but not yet put in place is put in place now.
@@ -463,7 +547,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         .snapshot
         .as_ref()
         .map_or_else(ConfState::default, |s| s.metadata.conf_state.clone());
-    let node = consensus::Node::new(
+    let mut node = consensus::Node::new(
         consensus::Config {
             id: log.member_id,
             election_ticks: config.election_ticks(),
@@ -482,10 +566,24 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         },
     )
     .map_err(|error| Error(format!("cannot start consensus: {error}")))?;
+    if snapshot_index > 0 {
+        // Whoever is behind the log gets the state of the moment it is sent.
+        node.create_snapshot(placeholder(SnapshotMetadata {
+            conf_state: conf_state.clone(),
+            index: snapshot_index,
+            term: snapshot_term,
+        }));
+    }
 
+    let known = cluster.members().chain(&log.peers);
+    let peers = known
+        .filter(|member| member.id.0 != log.member_id)
+        .cloned()
+        .collect();
     Ok(Booted {
         wal: log.wal,
         node,
+        peers,
         seed: Seed {
             applied: (snapshot_index, snapshot_term),
             consistent_index,
@@ -504,7 +602,11 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
     })
 }
 
-fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Result<(), Error> {
+/// Refuses a cluster newer than this server.
+///
+/// # Errors
+/// The text says what to do.
+pub fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Result<(), Error> {
     let own = crate::version::own();
     for version in cluster
         .version()

@@ -18,6 +18,7 @@ use prost::Message as _;
 use proto::etcdserverpb::{
     InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op,
 };
+use proto::raftpb::ConfChange;
 use tokio::sync::watch;
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     fatal::Fatal,
     metrics::Metrics,
     node::Raft,
+    peers::SnapshotsOut,
     runtime::{Inbox, Runtime},
     status::{Status, errors},
 };
@@ -50,13 +52,17 @@ pub struct Core {
     pub alarms: RwLock<Alarms>,
     /// Consensus.
     pub raft: Arc<Raft>,
-    /// Mailboxes of the runtimes.
+    /// How other members are dialled.
+    pub peer_connect: Arc<dyn peer::Connect>,
+    /// Mailboxes of the runtimes; the last one's serves the other members.
     pub inboxes: Vec<Arc<Inbox>>,
     /// Index of the last applied entry.
     pub applied: AtomicU64,
     /// True while this member is the only voter, leads, and has applied an
     /// entry of its own term: then its applied state is the linearizable state.
     pub sole_leader: AtomicBool,
+    /// This member has no vote, and answers little.
+    pub is_learner: AtomicBool,
     /// Watchers on all runtimes.
     pub watchers: AtomicI64,
     /// Watch streams on all runtimes.
@@ -69,6 +75,12 @@ pub struct Core {
     pub ids: membership::RequestIds,
     /// Series of `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Database snapshots on their way to other members.
+    pub snapshots_out: SnapshotsOut,
+    /// Tells this process's read requests from those of the one before it.
+    pub nonce: u64,
+    /// Becomes true when this member was removed from the cluster.
+    pub removed: watch::Sender<bool>,
     /// Becomes true when the server is to stop.
     pub stop: watch::Sender<bool>,
     /// Where an I/O error of the log or the database goes.
@@ -100,6 +112,12 @@ impl Core {
     /// Member id of the leader; 0 when unknown.
     pub fn leader(&self) -> u64 {
         self.raft.status.leader.load(Ordering::Acquire)
+    }
+
+    /// This member is no longer one: it stops a moment later, so that others
+    /// still hear from it that the change is applied.
+    pub fn leave(&self) {
+        self.removed.send_replace(true);
     }
 
     /// A response header at `revision`.
@@ -153,16 +171,59 @@ impl Core {
         let mut data = BytesMut::with_capacity(len);
         // The buffer grows as needed, so encoding cannot run out of room.
         let _ = request.encode(&mut data);
+        let begin = Instant::now();
         let result = rt
             .propose(id, data.freeze(), self.config.request_timeout())
             .await;
-        if result
-            .as_ref()
-            .is_err_and(|status| *status == errors::TIMEOUT)
-        {
-            self.metrics.proposals_failed.inc();
+        match result {
+            Err(status) if status == errors::TIMEOUT => {
+                self.metrics.proposals_failed.inc();
+                Err(self.why_late(begin))
+            }
+            result => result,
         }
-        result
+    }
+
+    /// What most likely kept a request from its answer.
+    fn why_late(&self, begin: Instant) -> Status {
+        let elected = *self.raft.status.elected.lock();
+        let lost = |at: Instant| at.checked_sub(2 * self.config.election);
+        if elected.is_some_and(|at| begin < at && lost(at).is_none_or(|lost| begin > lost)) {
+            return errors::TIMEOUT_LEADER_FAIL;
+        }
+        let since = |id: u64| {
+            let active = || self.raft.peers()?.active_since(id);
+            id == self.member_id || active().is_some_and(|at| at <= begin)
+        };
+        let connected = match self.leader() {
+            0 => true,
+            id if id == self.member_id => {
+                let cluster = self.cluster.load();
+                let count = cluster.members().count();
+                cluster.members().filter(|m| since(m.id.0)).count() > count / 2
+            }
+            leader => since(leader),
+        };
+        if connected {
+            errors::TIMEOUT
+        } else {
+            errors::TIMEOUT_CONNECTION_LOST
+        }
+    }
+
+    /// Puts a configuration change through the log and waits until it is applied
+    /// here; gives the members after it.
+    pub async fn submit_conf_change(
+        &self,
+        rt: &Rc<Runtime>,
+        change: &ConfChange,
+    ) -> Result<Vec<membership::Member>, Status> {
+        let data = change.encode_to_vec().into();
+        let timeout = self.config.request_timeout();
+        match rt.propose_conf_change(change.id, data, timeout).await? {
+            Outcome::Members(members) => Ok(members),
+            _ => Err(crate::api::kv::mixed_up()),
+        }
     }
 
     /// Puts serialized bytes through the log as they are.

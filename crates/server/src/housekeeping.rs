@@ -8,7 +8,7 @@ use proto::{
         CompactionRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest,
         internal_raft_request::Op,
     },
-    membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest},
+    membershippb::Attributes,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -16,13 +16,14 @@ use crate::{
     config::AutoCompaction,
     runtime::Runtime,
     status::{Status, errors},
-    version,
+    versions,
 };
 
 /// Starts all of it on runtime 0.
 pub fn start(rt: &Rc<Runtime>) {
     tokio::task::spawn_local(tick(rt.clone()));
     tokio::task::spawn_local(elect(rt.clone()));
+    tokio::task::spawn_local(advance_ticks(rt.clone()));
     tokio::task::spawn_local(expire_leases(rt.clone()));
     if rt.core.config.lease_checkpoint {
         tokio::task::spawn_local(checkpoint_leases(rt.clone()));
@@ -59,6 +60,7 @@ async fn tick(rt: Rc<Runtime>) {
 /// The only voter need not wait for an election timeout: it stands as soon as
 /// its own log lets it.
 async fn elect(rt: Rc<Runtime>) {
+    let sole = || rt.core.raft.inspect(consensus::Node::is_sole_voter);
     while rt.core.leader() == 0 {
         rt.core.raft.drive(|node| {
             let status = node.status();
@@ -67,7 +69,7 @@ async fn elect(rt: Rc<Runtime>) {
                 let _ = node.campaign();
             }
         });
-        sleep(Duration::from_millis(2)).await;
+        sleep(if sole() { SOLE_POLL } else { POLL }).await;
     }
     tracing::info!(
         "local-member-id" = format!("{:x}", rt.core.member_id),
@@ -77,8 +79,84 @@ async fn elect(rt: Rc<Runtime>) {
     );
 }
 
-/// Publishes this member's name and client URLs, and decides on the cluster
-/// version if that is still open or behind. Returns when both are applied.
+/// How often it is looked for a leader: a lone member's start waits for it.
+const SOLE_POLL: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long the others are waited for before the election clock stands where it is.
+const ADVANCE_WAIT: Duration = Duration::from_secs(5);
+
+/// A member that reaches others at its start need not wait a whole election
+/// timeout: two ticks are left for a leader to be heard from.
+async fn advance_ticks(rt: Rc<Runtime>) {
+    if !rt.core.config.initial_election_tick_advance {
+        return;
+    }
+    let ticks = rt.core.config.election_ticks().saturating_sub(2);
+    let begin = Instant::now();
+    while begin.elapsed() < ADVANCE_WAIT && rt.core.leader() == 0 {
+        let active = rt.core.raft.peers().map_or(0, |peers| {
+            let peers = peers.peers();
+            peers.iter().filter(|p| p.active_since.is_some()).count()
+        });
+        if active > 0 {
+            tracing::info!(
+                "local-member-id" = format!("{:x}", rt.core.member_id),
+                "forward-ticks" = ticks,
+                "active-remote-members" = active,
+                "initialized peer connections; fast-forwarding election ticks"
+            );
+            rt.core.raft.drive(|node| {
+                for _ in 0..ticks {
+                    node.tick();
+                }
+            });
+            return;
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Hands leadership to the voter that has been connected longest, so that the
+/// cluster need not wait for an election when this member stops.
+pub async fn give_up_leadership(rt: &Rc<Runtime>) {
+    let core = &rt.core;
+    let cluster = core.cluster.load_full();
+    if !core.raft.status.is_leader.load(Ordering::Acquire) {
+        tracing::info!(
+            "local-member-id" = format!("{:x}", core.member_id),
+            "current-leader-member-id" = format!("{:x}", core.leader()),
+            "skipped leadership transfer; local server is not leader"
+        );
+        return;
+    }
+    if cluster.members().filter(|m| !m.is_learner).count() <= 1 {
+        tracing::info!(
+            "local-member-id" = format!("{:x}", core.member_id),
+            "skipped leadership transfer for single voting member cluster"
+        );
+        return;
+    }
+    let oldest = cluster
+        .members()
+        .filter(|m| !m.is_learner && m.id.0 != core.member_id)
+        .filter_map(|m| Some((core.raft.peers()?.active_since(m.id.0)?, m.id.0)))
+        .min();
+    let Some((_, target)) = oldest else {
+        tracing::warn!("no voter is connected; leadership is not transferred");
+        return;
+    };
+    if let Err(error) = crate::api::cluster::transfer(rt, target).await {
+        tracing::warn!(
+            "transferee-member-id" = format!("{target:x}"),
+            error = %error,
+            "leadership transfer failed"
+        );
+    }
+}
+
+/// Publishes this member's name and client URLs. Returns when that is applied.
+/// A cluster that may hold members of 3.4 is told in the words these know.
 pub async fn announce(rt: &Rc<Runtime>) {
     let core = &rt.core;
     let attributes = Attributes {
@@ -86,12 +164,8 @@ pub async fn announce(rt: &Rc<Runtime>) {
         client_urls: core.config.advertise_client.clone(),
     };
     loop {
-        let request = ClusterMemberAttrSetRequest {
-            member_id: core.member_id,
-            member_attributes: Some(attributes.clone()),
-        };
-        match core.submit(rt, Op::ClusterMemberAttrSet(request)).await {
-            Ok(_) => break,
+        match versions::publish(rt, &attributes).await {
+            Ok(()) => break,
             Err(error) => {
                 if error != errors::NO_LEADER {
                     tracing::warn!(error = %error, "failed to publish local member to cluster through raft");
@@ -110,23 +184,6 @@ pub async fn announce(rt: &Rc<Runtime>) {
         "cluster-id" = format!("{:x}", core.cluster_id),
         "published local member to cluster through raft"
     );
-    let behind = core
-        .cluster
-        .load()
-        .version()
-        .is_none_or(|v| v.to_string().as_str() < version::CLUSTER);
-    if behind {
-        tracing::info!(
-            "cluster-version" = version::CLUSTER,
-            "setting up initial cluster version using v3 API"
-        );
-        let request = ClusterVersionSetRequest {
-            ver: version::CLUSTER.to_owned(),
-        };
-        if let Err(error) = core.submit(rt, Op::ClusterVersionSet(request)).await {
-            tracing::warn!(error = %error, "failed to update cluster version");
-        }
-    }
 }
 
 /// How often expired leases are looked for, how many are revoked per round, and

@@ -17,20 +17,25 @@
 pub mod alarms;
 pub mod api;
 pub mod apply;
+pub mod ask;
 pub mod boot;
+pub mod bootstrap;
 pub mod config;
 pub mod core;
+pub mod corruption;
 pub mod database;
 pub mod fatal;
 pub mod housekeeping;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod peers;
 mod program;
 pub mod quota;
 pub mod runtime;
 pub mod status;
 pub mod transport;
 pub mod version;
+pub mod versions;
 
 pub use program::main;

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub read_indexes_failed: IntCounter,
     /// `etcd_server_slow_read_indexes_total`
     pub slow_read_indexes: IntCounter,
+    /// `etcd_server_learner_promote_successes`
+    pub promote_successes: IntCounter,
     /// `etcd_server_learner_promote_failures{Reason}`
     pub promote_failures: IntCounterVec,
     /// `etcd_debugging_lease_ttl_total`, seconds
@@ -247,10 +249,6 @@ impl Metrics {
         start_time.set(time::OffsetDateTime::now_utc().unix_timestamp());
         // What a lone member has no occasion for stays at zero.
         m.counter("etcd_server_heartbeat_send_failures_total", "The total number of leader heartbeat send failures (likely overloaded from slow disk).");
-        m.counter(
-            "etcd_server_learner_promote_successes",
-            "The total number of successful learner promotions while this member is leader.",
-        );
         m.gauge(
             "etcd_server_snapshot_apply_in_progress_total",
             "1 if the server is applying the incoming snapshot. 0 if none.",
@@ -289,6 +287,10 @@ impl Metrics {
             hash_rev_duration_seconds: m.histogram("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
             read_indexes_failed: m.counter("etcd_server_read_indexes_failed_total", "The total number of failed read indexes seen."),
             slow_read_indexes: m.counter("etcd_server_slow_read_indexes_total", "The total number of pending read indexes not in sync with leader's or timed out read index requests."),
+            promote_successes: m.counter(
+                "etcd_server_learner_promote_successes",
+                "The total number of successful learner promotions while this member is leader.",
+            ),
             promote_failures: m.counters("etcd_server_learner_promote_failures", "The total number of failed learner promotions (likely learner not ready) while this member is leader.", &["Reason"]),
             lease_ttl: m.histogram("etcd_debugging_lease_ttl_total", "Bucketed histogram of lease TTLs.", 1.0, 24),
             put_bytes: m.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "The total size of put kv pairs seen by this member."),

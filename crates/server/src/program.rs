@@ -3,22 +3,26 @@
 
 use std::{io::IsTerminal as _, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
+use membership::Member;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::LocalSet,
 };
+use wal::snap::Snapshotter;
 
 use crate::{
-    apply::ApplyThread,
-    boot,
+    apply::{ApplyThread, SharedMachine},
+    boot, bootstrap,
     config::{self, Config, ParseError, Parsed},
     core::Core,
+    corruption,
     fatal::Fatal,
     housekeeping, logging,
     node::LogWriter,
+    peers::Host,
     runtime::Runtime,
     transport::{Listeners, Surface},
-    version,
+    version, versions,
 };
 
 /// Runs the server with these arguments (program name left out); returns the
@@ -142,11 +146,16 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
     );
     let fatal = Fatal::default();
     let booted = boot::boot(&config, &fatal)?;
+    if config.initial_corrupt_check {
+        bootstrap::compare_hashes(&config, &booted)?;
+    }
     let parts = booted.into_core(config, runtimes, fatal.clone());
     let core = parts.core;
     let apply = ApplyThread::start(core.clone(), parts.seed)?;
+    let transport = reach(&core, apply.machine(), &parts.peers);
     let log_writer = LogWriter::start(
         parts.wal,
+        Snapshotter::new(&core.config.snap_dir()),
         core.raft.clone(),
         apply.machine(),
         core.metrics.clone(),
@@ -157,14 +166,19 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
     for id in 1..runtimes {
         threads.push(start_runtime(core.clone(), id as u32)?);
     }
-    let exit = on_runtime(core.clone(), 0, |rt| async move {
+    let members_side = listeners.split_off(|surface| surface == Surface::Peer);
+    threads.push(start_peer_side(
+        core.clone(),
+        runtimes as u32,
+        members_side,
+        transport.clone(),
+    )?);
+    let ending = on_runtime(core.clone(), 0, |rt| async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut removed = rt.core.removed.subscribe();
         housekeeping::start(&rt);
-        tracing::info!("serving peer traffic");
-        listeners.serve(&rt, |surface| {
-            matches!(surface, Surface::Peer | Surface::Metrics)
-        })?;
+        listeners.serve(&rt, |surface| surface == Surface::Metrics)?;
         let ready = async {
             housekeeping::announce(&rt).await;
             tracing::info!("ready to serve client requests");
@@ -173,24 +187,39 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
             notify_init();
             std::future::pending::<std::io::Result<()>>().await
         };
-        let number = tokio::select! {
-            result = ready => return result.map(|()| 1),
-            _ = terminate.recv() => 15,
-            _ = interrupt.recv() => 2,
+        let ending = tokio::select! {
+            result = ready => return result.map(|()| Ending::Signal(1)),
+            _ = terminate.recv() => Ending::Signal(15),
+            _ = interrupt.recv() => Ending::Signal(2),
+            _ = removed.wait_for(|removed| *removed) => Ending::Removed,
         };
-        let name = if number == 15 {
-            "terminated"
-        } else {
-            "interrupt"
-        };
-        tracing::info!(signal = name, "received signal; shutting down");
-        tracing::info!("closing etcd server");
-        tracing::info!("skipped leadership transfer for single voting member cluster");
+        match ending {
+            Ending::Signal(number) => {
+                let name = if number == 15 {
+                    "terminated"
+                } else {
+                    "interrupt"
+                };
+                tracing::info!(signal = name, "received signal; shutting down");
+                tracing::info!("closing etcd server");
+                housekeeping::give_up_leadership(&rt).await;
+            }
+            Ending::Removed => {
+                // The others may still want to hear that the change is applied.
+                tokio::time::sleep(LEAVE_DELAY).await;
+                tracing::warn!(
+                    error = "the member has been permanently removed from the cluster",
+                    "server error"
+                );
+                tracing::warn!("data-dir used by this member must be removed");
+            }
+        }
         rt.core.stop.send_replace(true);
         drain(&rt).await;
-        Ok(number)
+        Ok(ending)
     })?;
     core.stop.send_replace(true);
+    transport.stop();
     for thread in threads {
         // A runtime that panicked has been reported by the panic hook.
         let _ = thread.join();
@@ -204,7 +233,65 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
         .map_err(|error| boot::Error::new(format!("cannot close the database: {error}")))?;
     tracing::info!("closed etcd server");
     logging::flush();
-    Ok(end_by_signal(exit))
+    Ok(match ending {
+        Ending::Signal(number) => end_by_signal(number),
+        Ending::Removed => 0,
+    })
+}
+
+/// Why the server stops.
+#[derive(Clone, Copy)]
+enum Ending {
+    Signal(i32),
+    Removed,
+}
+
+/// A member that was removed goes on this long.
+const LEAVE_DELAY: Duration = Duration::from_secs(1);
+
+/// Makes the way to the other members, those that are known at the start.
+fn reach(core: &Arc<Core>, machine: SharedMachine, known: &[Member]) -> peer::Transport {
+    let transport = peer::Transport::new(
+        peer::Config {
+            member_id: core.member_id,
+            cluster_id: core.cluster_id,
+            server_version: version::SERVER.to_owned(),
+            advertise_peer_urls: core.config.advertise_peer.clone(),
+            election_timeout: core.config.election,
+            snap_dir: core.config.snap_dir(),
+            connect: core.peer_connect.clone(),
+        },
+        Arc::new(Host::new(core.clone(), machine)),
+    );
+    for member in known {
+        transport.add_peer(member.id.0, &member.peer_urls);
+    }
+    core.raft.connect(transport.clone());
+    transport
+}
+
+/// The thread of the other members: their connections, and ours to them.
+fn start_peer_side(
+    core: Arc<Core>,
+    id: u32,
+    mut listeners: Listeners,
+    transport: peer::Transport,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("peers".into())
+        .spawn(move || {
+            let result = on_runtime(core, id, |rt| async move {
+                tracing::info!("serving peer traffic");
+                listeners.serve(&rt, |_| true)?;
+                versions::start(&rt);
+                corruption::start(&rt);
+                transport.run().await;
+                Ok(())
+            });
+            if let Err(error) = result {
+                tracing::error!(error = %error, "the thread of the other members could not start");
+            }
+        })
 }
 
 /// How long connections may take to finish what they were doing.

@@ -56,6 +56,13 @@ pub enum Delivery {
     },
     /// Changes made by one run of entries, in revision order.
     Events(Vec<Arc<mvcc::EventBatch>>),
+    /// There is a leader, and it is not the one before.
+    NewLeader,
+    /// A received snapshot took the place of the store, which is at this revision.
+    Restored {
+        /// Current revision of the new store.
+        revision: i64,
+    },
     /// A task to run on this runtime (a connection the acceptor hands over).
     Spawn(Task),
 }
@@ -168,6 +175,9 @@ pub struct Runtime {
 
 /// An unanswered read index request is repeated after this long.
 const READ_RETRY: Duration = Duration::from_millis(500);
+/// A new leader is asked this often, and after this long again.
+const NEW_LEADER_TRIES: usize = 40;
+const NEW_LEADER_PAUSE: Duration = Duration::from_millis(10);
 /// How often calls past their deadline are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -203,6 +213,35 @@ impl Runtime {
 
     /// Proposes serialized request `id` and waits for its result.
     pub fn propose(self: &Rc<Self>, id: u64, data: Bytes, timeout: Duration) -> Pending {
+        let waiter = self.seat(timeout);
+        self.outbox.borrow_mut().push(Proposal { id, data, waiter });
+        self.outbox_filled.set();
+        Pending {
+            rt: self.clone(),
+            waiter,
+        }
+    }
+
+    /// Proposes a change of the configuration and waits for its result.
+    pub fn propose_conf_change(
+        self: &Rc<Self>,
+        id: u64,
+        data: Bytes,
+        timeout: Duration,
+    ) -> Pending {
+        let waiter = self.seat(timeout);
+        let change = Proposal { id, data, waiter };
+        if let Err((change, error)) = self.core.raft.propose_conf_change(change) {
+            self.complete(change.waiter, Err(refusal(error)));
+        }
+        Pending {
+            rt: self.clone(),
+            waiter,
+        }
+    }
+
+    /// A place where a result is awaited.
+    fn seat(&self, timeout: Duration) -> Waiter {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let slot = self.slots.borrow_mut().insert(Slot {
@@ -210,16 +249,10 @@ impl Runtime {
             state: SlotState::Waiting(None),
             deadline: Instant::now() + timeout,
         }) as u32;
-        let waiter = Waiter {
+        Waiter {
             runtime: self.id,
             slot,
             generation,
-        };
-        self.outbox.borrow_mut().push(Proposal { id, data, waiter });
-        self.outbox_filled.set();
-        Pending {
-            rt: self.clone(),
-            waiter,
         }
     }
 
@@ -334,6 +367,14 @@ impl Drop for Pending {
     }
 }
 
+/// What a caller is told whose proposal raft did not take.
+fn refusal(error: consensus::ProposeError) -> Status {
+    match error {
+        consensus::ProposeError::NoLeader => errors::NO_LEADER,
+        consensus::ProposeError::Dropped => errors::TOO_MANY_REQUESTS,
+    }
+}
+
 async fn flush_outbox(rt: Rc<Runtime>) {
     loop {
         rt.outbox_filled.wait().await;
@@ -345,12 +386,7 @@ async fn flush_outbox(rt: Rc<Runtime>) {
         }
         rt.outbox.borrow_mut().reserve(run.len());
         if let Err((run, error)) = rt.core.raft.propose(run) {
-            let status = match error {
-                consensus::ProposeError::NoLeader => errors::NO_LEADER,
-                consensus::ProposeError::Dropped => errors::TOO_MANY_REQUESTS,
-                #[allow(unreachable_patterns)]
-                _ => errors::STOPPED,
-            };
+            let status = refusal(error);
             for proposal in run {
                 rt.complete(proposal.waiter, Err(status.clone()));
             }
@@ -376,21 +412,48 @@ async fn flush_reads(rt: Rc<Runtime>) {
 }
 
 impl Runtime {
+    /// Repeats the read request under way, which the leader before took with it,
+    /// until the new one answers: it cannot before its first entry is committed.
+    fn ask_new_leader(self: &Rc<Self>) {
+        let Some(seq) = self.gate.borrow().in_flight else {
+            return;
+        };
+        let rt = self.clone();
+        tokio::task::spawn_local(async move {
+            for _ in 0..NEW_LEADER_TRIES {
+                if rt.gate.borrow().in_flight != Some(seq) {
+                    return;
+                }
+                rt.request_read_index(seq);
+                tokio::time::sleep(NEW_LEADER_PAUSE).await;
+            }
+        });
+    }
+
     fn request_read_index(&self, seq: u64) {
-        let mut context = [0u8; 12];
-        context[..4].copy_from_slice(&self.id.to_be_bytes());
-        context[4..].copy_from_slice(&seq.to_be_bytes());
+        let mut context = [0u8; CONTEXT_BYTES];
+        context[..8].copy_from_slice(&self.core.nonce.to_be_bytes());
+        context[8..12].copy_from_slice(&self.id.to_be_bytes());
+        context[12..].copy_from_slice(&seq.to_be_bytes());
         self.core
             .raft
             .drive(|node| node.read_index(Bytes::copy_from_slice(&context)));
     }
 }
 
-/// Splits a read-index context made by a runtime of this process.
-pub fn split_read_context(context: &[u8]) -> Option<(u32, u64)> {
-    let runtime = u32::from_be_bytes(context.get(..4)?.try_into().ok()?);
-    let seq = u64::from_be_bytes(context.get(4..12)?.try_into().ok()?);
-    (context.len() == 12).then_some((runtime, seq))
+/// A read-index context: the process's nonce, the runtime, the number of the
+/// request. Others' requests pass through the same leader, and an answer to a
+/// process that is gone may still come: none of them may look like ours.
+const CONTEXT_BYTES: usize = 20;
+
+/// Splits a read-index context made by the runtimes of the process with this
+/// nonce: runtime and number.
+pub fn split_read_context(context: &[u8], nonce: u64) -> Option<(u32, u64)> {
+    let (head, rest) = context.split_first_chunk::<8>()?;
+    let (runtime, seq) = rest.split_first_chunk::<4>()?;
+    let seq: &[u8; 8] = seq.try_into().ok()?;
+    (u64::from_be_bytes(*head) == nonce)
+        .then_some((u32::from_be_bytes(*runtime), u64::from_be_bytes(*seq)))
 }
 
 async fn read_inbox(rt: Rc<Runtime>) {
@@ -404,6 +467,8 @@ async fn read_inbox(rt: Rc<Runtime>) {
                 Delivery::Applied(waiter, result) => rt.complete(waiter, result),
                 Delivery::Read { seq, result } => rt.read_done(seq, &result),
                 Delivery::Events(events) => rt.watch.notify(&rt.core, &events),
+                Delivery::NewLeader => rt.ask_new_leader(),
+                Delivery::Restored { revision } => rt.watch.restored(&rt.core, revision),
                 Delivery::Spawn(task) => task(&rt),
             }
         }

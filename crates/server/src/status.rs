@@ -157,6 +157,20 @@ pub mod errors {
         NOT_ENOUGH_STARTED = Unknown "etcdserver: re-configuration failed due to not enough started members";
         NOT_A_LEARNER = FailedPrecondition "etcdserver: can only promote a learner member";
         BAD_TRANSFEREE = FailedPrecondition "etcdserver: bad leader transferee";
+        MEMBER_EXISTS = FailedPrecondition "etcdserver: member ID already exist";
+        TOO_MANY_LEARNERS = FailedPrecondition "etcdserver: too many learner members in cluster";
+        LEARNER_NOT_READY = FailedPrecondition "etcdserver: can only promote a learner member which is in sync with leader";
+        UNHEALTHY = Unavailable "etcdserver: unhealthy cluster";
+        NOT_FOR_LEARNER = Unavailable "etcdserver: rpc not supported for learner";
+        TIMEOUT_LEADER_FAIL = Unavailable "etcdserver: request timed out, possibly due to previous leader failure";
+        TIMEOUT_CONNECTION_LOST = Unavailable "etcdserver: request timed out, possibly due to connection lost";
+        TIMEOUT_LEADER_TRANSFER = Unknown "etcdserver: request timed out, leader transfer took too long";
+        NOT_PRIMARY = Unknown "not a primary lessor";
+        WRONG_DOWNGRADE_FORMAT = InvalidArgument "etcdserver: wrong downgrade target version format";
+        INVALID_DOWNGRADE_TARGET = InvalidArgument "etcdserver: invalid downgrade target version";
+        CLUSTER_VERSION_UNAVAILABLE = Unavailable "etcdserver: cluster version not found during downgrade";
+        DOWNGRADE_IN_PROCESS = FailedPrecondition "etcdserver: cluster has a downgrade job in progress";
+        NO_INFLIGHT_DOWNGRADE = FailedPrecondition "etcdserver: no inflight downgrade job";
     }
 }
 
@@ -185,6 +199,7 @@ impl From<lease::Error> for Status {
             lease::Error::NotFound => LEASE_NOT_FOUND,
             lease::Error::Exists => LEASE_EXISTS,
             lease::Error::TtlTooLarge => LEASE_TTL_TOO_LARGE,
+            lease::Error::NotPrimary => NOT_PRIMARY,
             other => Status::new(Code::Unknown, other.to_string()),
         }
     }

@@ -141,6 +141,15 @@ fn names(path: &str) -> Vec<&str> {
     names
 }
 
+/// The value of a member's `attributes` leaf, which is also what a v2 request
+/// that publishes it carries.
+pub fn attributes_json(name: &str, client_urls: &[String]) -> String {
+    json::to_string(&Published {
+        name: name.to_owned(),
+        client_urls: client_urls.to_vec(),
+    })
+}
+
 impl Tree {
     /// An empty tree: the cluster's directory and the users'.
     pub fn new() -> Tree {
@@ -300,11 +309,7 @@ impl Tree {
 
     /// What a member published of itself.
     pub fn set_attributes(&mut self, id: MemberId, name: &str, client_urls: &[String]) {
-        let value = Published {
-            name: name.to_owned(),
-            client_urls: client_urls.to_vec(),
-        };
-        let value = json::to_string(&value);
+        let value = attributes_json(name, client_urls);
         self.set(&format!("/0/members/{id}/attributes"), &value);
     }
 

@@ -82,6 +82,15 @@ impl Inner {
         self.done.notify_all();
     }
 
+    /// An error after the first failure, or once the backend is closed.
+    pub(super) fn still_open(&self) -> Result<(), bolt::Error> {
+        self.failure()?;
+        if self.signal.lock().stop {
+            return Err(self.refusal("the backend is closed"));
+        }
+        Ok(())
+    }
+
     pub(super) fn failure(&self) -> Result<(), bolt::Error> {
         self.signal.lock().failed.clone().map_or(Ok(()), Err)
     }
@@ -142,7 +151,6 @@ impl Inner {
         }
     }
 
-    /// Writes the open batch. Runs on the committer alone.
     /// Commits the same state once more, so that both meta pages speak of it: a
     /// file at rest survives the loss of either. etcd's closing commit does the same.
     pub(super) fn settle(&self) -> Result<(), bolt::Error> {
@@ -157,6 +165,7 @@ impl Inner {
         tx.commit()
     }
 
+    /// Writes the open batch. Runs on the committer alone.
     fn commit(&self) -> Result<(), bolt::Error> {
         let _file = self.file.lock();
         if let Some(error) = &self.signal.lock().failed {

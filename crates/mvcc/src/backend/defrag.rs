@@ -17,8 +17,9 @@ impl Inner {
     pub(super) fn defrag(&self) -> Result<(), bolt::Error> {
         self.commit_and_wait()?;
         let _file = self.file.lock();
-        // A commit may have failed while the lock was waited for.
-        self.failure()?;
+        // A commit may have failed while the lock was waited for, or the file
+        // been given up for another one of the same name.
+        self.still_open()?;
         let old = self.db.read().clone();
         let path = &self.path;
         let tmp = temporary(path);

@@ -44,6 +44,10 @@ impl Cache {
         }
     }
 
+    pub(super) fn newest_first(&self) -> Vec<HashKv> {
+        self.hashes.iter().rev().copied().collect()
+    }
+
     fn get(&self, revision: i64) -> Option<HashKv> {
         self.hashes.iter().find(|h| h.revision == revision).copied()
     }

@@ -227,6 +227,12 @@ impl Store {
         self.inner.hash_kv(revision)
     }
 
+    /// The hashes that compactions made in passing, the newest first, for the
+    /// check of members against each other.
+    pub fn compaction_hashes(&self) -> Vec<HashKv> {
+        self.inner.hashes.lock().newest_first()
+    }
+
     /// The hash of the whole database, consistent_index and term left out.
     ///
     /// # Errors

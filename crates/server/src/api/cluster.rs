@@ -1,22 +1,43 @@
-//! The Cluster service and leader transfer. Listing works; a change of
-//! membership is checked as etcd checks it, so that a request etcd refuses gets
-//! etcd's error. One that etcd would carry out is refused as not built: this
-//! version serves a single member. Nothing here changes membership.
+//! The Cluster service and leader transfer. A change of membership is checked
+//! here against who is there and who is reachable, then goes through the log;
+//! whether it holds is decided when it is applied. Nothing here changes
+//! membership.
 
-use std::rc::Rc;
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use http::{Method, StatusCode};
+use membership::{Cluster, Member, conf_change};
 use proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, MoveLeaderResponse,
+    Member as WireMember, MemberAddRequest, MemberAddResponse, MemberListRequest,
+    MemberListResponse, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
+    MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse,
 };
 
 use crate::{
-    config,
+    ask, config,
+    core::Core,
     runtime::Runtime,
-    status::{Code, Status, errors},
+    status::{Status, errors},
     transport::frame_message,
 };
+
+fn wire(member: &Member) -> WireMember {
+    WireMember {
+        id: member.id.0,
+        name: member.name.clone(),
+        peer_ur_ls: member.peer_urls.clone(),
+        client_ur_ls: member.client_urls.clone(),
+        is_learner: member.is_learner,
+    }
+}
+
+fn wires<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<WireMember> {
+    members.into_iter().map(wire).collect()
+}
 
 /// `Cluster.MemberList`
 pub async fn member_list(rt: &Rc<Runtime>, request: MemberListRequest) -> Result<Bytes, Status> {
@@ -24,126 +45,328 @@ pub async fn member_list(rt: &Rc<Runtime>, request: MemberListRequest) -> Result
         rt.linearizable().await?;
     }
     let cluster = rt.core.cluster.load();
-    let members = cluster
-        .members()
-        .map(|member| Member {
-            id: member.id.0,
-            name: member.name.clone(),
-            peer_ur_ls: member.peer_urls.clone(),
-            client_ur_ls: member.client_urls.clone(),
-            is_learner: member.is_learner,
-        })
-        .collect();
     // Membership answers carry no revision.
     Ok(frame_message(&MemberListResponse {
         header: Some(rt.core.header(0)),
-        members,
+        members: wires(cluster.members()),
     }))
 }
 
-/// The answer to a change that etcd would make.
-fn single_member(what: &str) -> Status {
-    Status::new(
-        Code::Unimplemented,
-        format!(
-            "{what} is not implemented by this version of Pintle, which serves clusters of one member; \
-             nothing was changed. Stop it and start etcd on the same data directory to do this"
-        ),
-    )
+/// A connection younger than this does not count when members are changed.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// True if the member is this one, or has been connected long enough.
+fn is_active(core: &Core, id: u64) -> bool {
+    let since = || core.raft.peers()?.active_since(id);
+    id == core.member_id || since().is_some_and(|at| at.elapsed() >= HEALTH_INTERVAL)
+}
+
+/// A member is started once it has published its name.
+fn is_started(member: &Member) -> bool {
+    !member.name.is_empty()
+}
+
+fn voters(cluster: &Cluster) -> impl Iterator<Item = &Member> {
+    cluster.members().filter(|m| !m.is_learner)
+}
+
+/// With one more voter, would the started members still be a quorum, and are
+/// enough of them connected?
+fn check_add_voter(core: &Core, cluster: &Cluster) -> Result<(), Status> {
+    if !core.config.strict_reconfig_check {
+        return Ok(());
+    }
+    let count = voters(cluster).count();
+    // The first step from one member to two can only be made unprotected.
+    if count == 1 {
+        return Ok(());
+    }
+    let quorum = (count + 1) / 2 + 1;
+    let started = voters(cluster).filter(|m| is_started(m)).count();
+    if started < quorum {
+        tracing::warn!(
+            "number-of-started-member" = started,
+            quorum,
+            "rejecting member add; started member will be less than quorum"
+        );
+        return Err(errors::NOT_ENOUGH_STARTED);
+    }
+    let active = voters(cluster).filter(|m| is_active(core, m.id.0)).count();
+    if active < quorum {
+        tracing::warn!(
+            active,
+            quorum,
+            "rejecting member add request; local member has not been connected to enough peers"
+        );
+        return Err(errors::UNHEALTHY);
+    }
+    Ok(())
 }
 
 /// `Cluster.MemberAdd`
 ///
 /// # Errors
-/// Always: etcd's own for URLs that are none or are taken, else Unimplemented.
-pub fn member_add(rt: &Rc<Runtime>, request: &MemberAddRequest) -> Result<Bytes, Status> {
-    let urls = &request.peer_ur_ls;
+/// URLs that are none or taken; too few started or connected members.
+pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<Bytes, Status> {
+    let mut urls = request.peer_ur_ls;
     if urls.is_empty() || urls.iter().any(|url| config::check_url(url).is_err()) {
         return Err(errors::BAD_MEMBER_URLS);
     }
-    let cluster = rt.core.cluster.load();
+    urls.sort();
+    let core = &rt.core;
+    let cluster = core.cluster.load_full();
     if cluster
         .members()
         .any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     {
         return Err(errors::PEER_URL_EXISTS);
     }
-    Err(single_member("adding a member"))
+    if !request.is_learner {
+        check_add_voter(core, &cluster)?;
+    }
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let member = Member {
+        id: membership::cluster::member_id_at(&urls, seconds),
+        peer_urls: urls,
+        is_learner: request.is_learner,
+        ..Member::default()
+    };
+    let change = conf_change::add(core.next_request_id(), &member);
+    let members = core.submit_conf_change(rt, &change).await?;
+    Ok(frame_message(&MemberAddResponse {
+        header: Some(core.header(0)),
+        member: Some(wire(&member)),
+        members: wires(&members),
+    }))
+}
+
+/// Would the rest still be a working majority?
+fn check_remove(core: &Core, cluster: &Cluster, member: &Member) -> Result<(), Status> {
+    if !core.config.strict_reconfig_check || member.is_learner {
+        return Ok(());
+    }
+    let rest = || voters(cluster).filter(|m| m.id != member.id);
+    let quorum = rest().count() / 2 + 1;
+    let started = rest().filter(|m| is_started(m)).count();
+    let none_left = rest().count() == 0;
+    if none_left || is_started(member) && started < quorum {
+        tracing::warn!(
+            "requested-member-remove-id" = %member.id,
+            "rejecting member remove request; not enough healthy members"
+        );
+        return Err(errors::NOT_ENOUGH_STARTED);
+    }
+    // One that is down already can go without making anything worse.
+    if member.id.0 != core.member_id && !is_active(core, member.id.0) {
+        return Ok(());
+    }
+    let active = rest().filter(|m| is_active(core, m.id.0)).count();
+    if active < quorum {
+        tracing::warn!(
+            "requested-member-remove" = %member.id,
+            "active-peers" = active,
+            "rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum"
+        );
+        return Err(errors::UNHEALTHY);
+    }
+    Ok(())
 }
 
 /// `Cluster.MemberRemove`
 ///
 /// # Errors
-/// Always: etcd's own for an id that is no member's and for the last member
-/// (unless `--strict-reconfig-check` is off), else Unimplemented.
-pub fn member_remove(rt: &Rc<Runtime>, request: &MemberRemoveRequest) -> Result<Bytes, Status> {
-    let cluster = rt.core.cluster.load();
-    if cluster.member(request.id).is_none() {
+/// No such member; too few would be left.
+pub async fn member_remove(
+    rt: &Rc<Runtime>,
+    request: MemberRemoveRequest,
+) -> Result<Bytes, Status> {
+    let core = &rt.core;
+    let cluster = core.cluster.load_full();
+    let Some(member) = cluster.member(request.id) else {
         return Err(errors::MEMBER_NOT_FOUND);
-    }
-    if rt.core.config.strict_reconfig_check && cluster.members().count() == 1 {
-        return Err(errors::NOT_ENOUGH_STARTED);
-    }
-    Err(single_member("removing a member"))
+    };
+    check_remove(core, &cluster, member)?;
+    let change = conf_change::remove(core.next_request_id(), member.id);
+    let members = core.submit_conf_change(rt, &change).await?;
+    Ok(frame_message(&MemberRemoveResponse {
+        header: Some(core.header(0)),
+        members: wires(&members),
+    }))
 }
 
-/// `Cluster.MemberUpdate`. etcd 3.5 does not look at the URLs.
+/// `Cluster.MemberUpdate`
 ///
 /// # Errors
-/// Always: member not found, peer URLs of another member, else Unimplemented.
-pub fn member_update(rt: &Rc<Runtime>, request: &MemberUpdateRequest) -> Result<Bytes, Status> {
-    let cluster = rt.core.cluster.load();
-    if cluster.member(request.id).is_none() {
+/// No such member; URLs that are none, or another member's.
+pub async fn member_update(
+    rt: &Rc<Runtime>,
+    request: MemberUpdateRequest,
+) -> Result<Bytes, Status> {
+    let core = &rt.core;
+    let cluster = core.cluster.load_full();
+    let Some(member) = cluster.member(request.id) else {
         return Err(errors::MEMBER_NOT_FOUND);
-    }
-    let urls = &request.peer_ur_ls;
+    };
+    let mut urls = request.peer_ur_ls;
+    urls.sort();
     if cluster
         .members()
-        .filter(|member| member.id.0 != request.id)
-        .any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
+        .filter(|other| other.id != member.id)
+        .any(|other| other.peer_urls.iter().any(|url| urls.contains(url)))
     {
         return Err(errors::PEER_URL_EXISTS);
     }
-    Err(single_member("updating a member"))
+    // etcd 3.5 takes them as they are; a member that nobody can reach helps nobody.
+    if urls.is_empty() || urls.iter().any(|url| config::check_url(url).is_err()) {
+        return Err(errors::BAD_MEMBER_URLS);
+    }
+    let change = conf_change::update(core.next_request_id(), member.id, &urls);
+    let members = core.submit_conf_change(rt, &change).await?;
+    Ok(frame_message(&MemberUpdateResponse {
+        header: Some(core.header(0)),
+        members: wires(&members),
+    }))
 }
+
+/// A learner has caught up when it holds this part of the leader's log, percent.
+const READY_PERCENT: u64 = 90;
 
 /// `Cluster.MemberPromote`
 ///
 /// # Errors
-/// Always: member not found, not a learner, else Unimplemented.
-pub fn member_promote(rt: &Rc<Runtime>, request: &MemberPromoteRequest) -> Result<Bytes, Status> {
-    let failed = |reason: &str| {
-        let failures = &rt.core.metrics.promote_failures;
-        failures.with_label_values(&[reason]).inc();
+/// Those of [`promote`].
+pub async fn member_promote(rt: &Rc<Runtime>, id: u64) -> Result<Bytes, Status> {
+    let members = promote(rt, id).await?;
+    Ok(frame_message(&MemberPromoteResponse {
+        header: Some(rt.core.header(0)),
+        members: wires(&members),
+    }))
+}
+
+/// Gives a learner its vote. Only the leader knows how far it is; others ask it.
+///
+/// # Errors
+/// No such member, not a learner, not in sync; not the leader and no answer
+/// from it.
+pub async fn promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
+    let core = &rt.core;
+    let result = if core.leader() == core.member_id {
+        promote_as_leader(rt, id).await
+    } else {
+        ask_to_promote(rt, id).await
     };
-    match rt.core.cluster.load().member(request.id) {
-        None => {
-            failed("membership: ID not found");
-            Err(errors::MEMBER_NOT_FOUND)
+    match &result {
+        Ok(_) => core.metrics.promote_successes.inc(),
+        Err(error) => core
+            .metrics
+            .promote_failures
+            .with_label_values(&[match error {
+                e if *e == errors::MEMBER_NOT_FOUND => "membership: ID not found",
+                e if *e == errors::NOT_A_LEARNER => "membership: can only promote a learner member",
+                e => &*e.message,
+            }])
+            .inc(),
+    }
+    result
+}
+
+async fn promote_as_leader(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
+    let core = &rt.core;
+    let cluster = core.cluster.load_full();
+    let member = cluster.member(id).ok_or(errors::MEMBER_NOT_FOUND)?;
+    if !member.is_learner {
+        return Err(errors::NOT_A_LEARNER);
+    }
+    let (matched, last) = core
+        .raft
+        .inspect(|node| (node.matched(id), node.status().last_index));
+    let matched = matched.ok_or(errors::NOT_LEADER)?;
+    if matched.saturating_mul(100) < last.saturating_mul(READY_PERCENT) {
+        return Err(errors::LEARNER_NOT_READY);
+    }
+    check_promote(core, &cluster)?;
+    let change = conf_change::promote(core.next_request_id(), id.into());
+    core.submit_conf_change(rt, &change).await
+}
+
+fn check_promote(core: &Core, cluster: &Cluster) -> Result<(), Status> {
+    if !core.config.strict_reconfig_check {
+        return Ok(());
+    }
+    let quorum = (voters(cluster).count() + 1) / 2 + 1;
+    // The learner is running: it has just shown how far it is.
+    let started = voters(cluster).filter(|m| is_started(m)).count() + 1;
+    if started < quorum {
+        return Err(errors::NOT_ENOUGH_STARTED);
+    }
+    Ok(())
+}
+
+async fn ask_to_promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
+    let path = format!("/members/promote/{id}");
+    let reply = ask::leader(rt, Method::POST, &path, Bytes::new()).await?;
+    let text = || String::from_utf8_lossy(&reply.body).trim_end().to_owned();
+    match reply.status {
+        StatusCode::OK => serde_json::from_slice(&reply.body)
+            .map_err(|_| Status::new(crate::status::Code::Unknown, text())),
+        StatusCode::NOT_FOUND => Err(errors::MEMBER_NOT_FOUND),
+        StatusCode::PRECONDITION_FAILED if text().contains("in sync") => {
+            Err(errors::LEARNER_NOT_READY)
         }
-        Some(member) if !member.is_learner => {
-            failed("membership: can only promote a learner member");
-            Err(errors::NOT_A_LEARNER)
-        }
-        Some(_) => Err(single_member("promoting a learner")),
+        StatusCode::PRECONDITION_FAILED => Err(errors::NOT_A_LEARNER),
+        _ => Err(Status::new(crate::status::Code::Unknown, text())),
     }
 }
 
-/// `Maintenance.MoveLeader`. The leader may be asked to give way to itself.
+/// How often it is looked whether leadership has moved.
+const TRANSFER_POLL: Duration = Duration::from_millis(5);
+
+/// `Maintenance.MoveLeader`
 ///
 /// # Errors
-/// Not leader, bad transferee; Unimplemented for another voter.
-pub fn move_leader(rt: &Rc<Runtime>, request: &MoveLeaderRequest) -> Result<Bytes, Status> {
+/// Not leader, bad transferee, took too long.
+pub async fn move_leader(rt: &Rc<Runtime>, request: &MoveLeaderRequest) -> Result<Bytes, Status> {
     let core = &rt.core;
     if core.leader() != core.member_id {
         return Err(errors::NOT_LEADER);
     }
-    match core.cluster.load().member(request.target_id) {
-        Some(member) if member.is_learner => Err(errors::BAD_TRANSFEREE),
-        None => Err(errors::BAD_TRANSFEREE),
-        Some(_) if request.target_id == core.member_id => {
-            Ok(frame_message(&MoveLeaderResponse { header: None }))
-        }
-        Some(_) => Err(single_member("transferring leadership")),
+    let target = request.target_id;
+    match core.cluster.load().member(target) {
+        Some(member) if !member.is_learner => {}
+        _ => return Err(errors::BAD_TRANSFEREE),
     }
+    transfer(rt, target).await?;
+    Ok(frame_message(&MoveLeaderResponse { header: None }))
+}
+
+/// Hands leadership to a voter and waits until it has it.
+///
+/// # Errors
+/// It took longer than an election may take.
+pub async fn transfer(rt: &Rc<Runtime>, target: u64) -> Result<(), Status> {
+    let core = &rt.core;
+    let begin = Instant::now();
+    let limit = core.config.election + core.config.heartbeat;
+    tracing::info!(
+        "local-member-id" = format!("{:x}", core.member_id),
+        "transferee-member-id" = format!("{target:x}"),
+        "leadership transfer starting"
+    );
+    core.raft.drive(|node| node.transfer_leader(target));
+    while core.leader() != target {
+        if begin.elapsed() > limit {
+            return Err(errors::TIMEOUT_LEADER_TRANSFER);
+        }
+        tokio::time::sleep(TRANSFER_POLL).await;
+    }
+    tracing::info!(
+        "local-member-id" = format!("{:x}", core.member_id),
+        "old-leader-member-id" = format!("{:x}", core.member_id),
+        "new-leader-member-id" = format!("{target:x}"),
+        took = ?begin.elapsed(),
+        "leadership transfer finished"
+    );
+    Ok(())
 }

@@ -5,22 +5,25 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     rc::Rc,
+    sync::atomic::Ordering,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use lease::LeaseId;
+use prost::Message as _;
 use proto::etcdserverpb::{
     LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
     LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
 };
+use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
 use super::{decode, kv::mixed_up};
 use crate::{
     apply::Outcome,
-    quota,
+    ask, quota,
     runtime::Runtime,
     status::{Status, errors},
     transport::{MessageStream, Source, frame_message},
@@ -53,12 +56,42 @@ pub async fn revoke(rt: &Rc<Runtime>, request: LeaseRevokeRequest) -> Result<Byt
     }
 }
 
-/// `Lease.LeaseTimeToLive`
+/// `Lease.LeaseTimeToLive`: only the primary lessor knows the time that is left.
 pub async fn time_to_live(
     rt: &Rc<Runtime>,
     request: LeaseTimeToLiveRequest,
 ) -> Result<Bytes, Status> {
-    rt.linearizable().await?;
+    let leads = || rt.core.raft.status.is_leader.load(Ordering::Acquire);
+    if leads() {
+        rt.linearizable().await?;
+        if leads() {
+            return Ok(frame_message(&local_time_to_live(rt, &request)));
+        }
+    }
+    let id = request.id;
+    let body = LeaseInternalRequest {
+        lease_time_to_live_request: Some(request),
+    };
+    let reply = ask_primary(rt, "/leases/internal", body.encode_to_vec().into()).await?;
+    let found = reply.and_then(|body| {
+        LeaseInternalResponse::decode(body)
+            .ok()?
+            .lease_time_to_live_response
+    });
+    let mut response = found.unwrap_or(LeaseTimeToLiveResponse {
+        id,
+        ttl: -1,
+        ..LeaseTimeToLiveResponse::default()
+    });
+    response.header = Some(rt.core.header(rt.core.store().revision()));
+    Ok(frame_message(&response))
+}
+
+/// What this member's own lessor knows of a lease; a TTL of -1 if it knows none.
+pub fn local_time_to_live(
+    rt: &Rc<Runtime>,
+    request: &LeaseTimeToLiveRequest,
+) -> LeaseTimeToLiveResponse {
     let now = rt.core.now_ms();
     let lessor = rt.core.lessor.read();
     let mut response = LeaseTimeToLiveResponse {
@@ -76,7 +109,33 @@ pub async fn time_to_live(
             response.keys = lessor.keys(id).into_iter().flatten().cloned().collect();
         }
     }
-    Ok(frame_message(&response))
+    response
+}
+
+/// Between two attempts to reach the primary lessor.
+const ASK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Puts a question about a lease to the leader; `None` if it knows no such
+/// lease. Tries until the request's time is over, since leaders change.
+async fn ask_primary(
+    rt: &Rc<Runtime>,
+    path: &'static str,
+    body: Bytes,
+) -> Result<Option<Bytes>, Status> {
+    let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
+    loop {
+        if let Ok(reply) = ask::leader(rt, http::Method::POST, path, body.clone()).await {
+            match reply.status {
+                http::StatusCode::OK => return Ok(Some(reply.body)),
+                http::StatusCode::NOT_FOUND => return Ok(None),
+                _ => {}
+            }
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(errors::TIMEOUT);
+        }
+        tokio::time::sleep(ASK_PAUSE).await;
+    }
 }
 
 /// `Lease.LeaseLeases`
@@ -212,12 +271,34 @@ fn clear_checkpoint(rt: &Rc<Runtime>, id: i64) {
     });
 }
 
-/// Renews a lease: its TTL, or 0 when there is none of that id. An expired
-/// lease is waited for until its revocation is through.
+/// Renews a lease: its TTL, or 0 when there is none of that id.
 async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
+    if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
+        // Somebody who only thinks it leads must not renew; and what was granted
+        // on this connection a moment ago must be applied here.
+        rt.linearizable().await?;
+        match renew_as_primary(rt, id).await {
+            Err(error) if error == errors::LEASE_NOT_FOUND => return Ok(0),
+            Err(error) if error == errors::NOT_PRIMARY => {}
+            renewed => return renewed,
+        }
+    }
+    let request = LeaseKeepAliveRequest { id };
+    let reply = ask_primary(rt, "/leases", request.encode_to_vec().into()).await?;
+    match reply.map(LeaseKeepAliveResponse::decode) {
+        None => Ok(0),
+        Some(Ok(response)) => Ok(response.ttl),
+        Some(Err(_)) => Err(mixed_up()),
+    }
+}
+
+/// Renews a lease in this member's lessor: its TTL. An expired lease is waited
+/// for until its revocation is through.
+///
+/// # Errors
+/// Lease not found, not primary, timed out.
+pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
-    // What was granted on this connection a moment ago must be applied here.
-    rt.linearizable().await?;
     loop {
         let renewed = rt.core.lessor.read().renew(LeaseId(id), rt.core.now_ms());
         match renewed {
@@ -228,16 +309,12 @@ async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
                 }
                 return Ok(renewal.ttl_secs);
             }
-            Err(lease::Error::NotFound) => return Ok(0),
             Err(lease::Error::Expired) => {}
-            Err(lease::Error::NotPrimary) if rt.core.leader() == 0 => {
-                return Err(errors::NO_LEADER);
-            }
             Err(error) => return Err(error.into()),
         }
         if tokio::time::Instant::now() >= deadline {
             return Err(errors::TIMEOUT);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(ASK_PAUSE).await;
     }
 }

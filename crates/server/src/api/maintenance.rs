@@ -124,19 +124,28 @@ pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
 
 /// `Maintenance.HashKV`
 pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, Status> {
-    let store = rt.core.store.load_full();
-    let begin = Instant::now();
-    let hash = blocking(move || store.hash_kv(request.revision)).await??;
-    rt.core
-        .metrics
-        .hash_rev_duration_seconds
-        .observe(begin.elapsed().as_secs_f64());
+    let hash = hash_of(rt, request.revision).await?;
     Ok(frame_message(&HashKvResponse {
         header: Some(rt.core.header(hash.current_revision)),
         hash: hash.hash,
         compact_revision: hash.compact_revision,
         hash_revision: 0,
     }))
+}
+
+/// The hash of everything up to `revision`, 0 for now, made on a thread of its own.
+///
+/// # Errors
+/// Compacted, or in the future.
+pub async fn hash_of(rt: &Rc<Runtime>, revision: i64) -> Result<mvcc::HashKv, Status> {
+    let store = rt.core.store.load_full();
+    let begin = Instant::now();
+    let hash = blocking(move || store.hash_kv(revision)).await??;
+    rt.core
+        .metrics
+        .hash_rev_duration_seconds
+        .observe(begin.elapsed().as_secs_f64());
+    Ok(hash)
 }
 
 /// Bytes of the database in one message of a snapshot stream.

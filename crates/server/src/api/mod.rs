@@ -3,13 +3,14 @@
 //! ([`admit`]) before it reaches its method.
 
 pub mod cluster;
+pub mod downgrade;
 pub mod kv;
 pub mod lease;
 pub mod maintenance;
 mod metered;
 pub mod watch;
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
@@ -176,13 +177,33 @@ pub fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
     })
 }
 
-/// The gate that every call passes first.
-fn admit(rt: &Rc<Runtime>, method: Method, call: &Call<'_>) -> Result<(), Status> {
+/// What a learner answers: what it holds itself, as far as it has got.
+fn fits_learner(method: Method, message: Option<&Bytes>) -> bool {
+    match method {
+        Method::Status | Method::Snapshot => true,
+        Method::Range => message.is_some_and(|message| {
+            decode::<proto::etcdserverpb::RangeRequest>(message.clone())
+                .is_ok_and(|range| range.serializable)
+        }),
+        _ => false,
+    }
+}
+
+/// The gate that every call passes first. Its message, if there is just one.
+fn admit(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    message: Option<&Bytes>,
+) -> Result<(), Status> {
     let core = &rt.core;
     core.metrics
         .client_request(method, call.client_api_version.unwrap_or("unknown"));
     if *core.stop.borrow() {
         return Err(errors::STOPPED);
+    }
+    if core.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
+        return Err(errors::NOT_FOR_LEARNER);
     }
     if call.has_leader && core.leader() == 0 {
         return Err(errors::NO_LEADER);
@@ -197,7 +218,7 @@ pub async fn unary(
     call: &Call<'_>,
     message: Bytes,
 ) -> Result<Answer, Status> {
-    admit(rt, method, call)?;
+    admit(rt, method, call, Some(&message))?;
     let timeout = call.timeout;
     let metrics = &rt.core.metrics;
     let started = metrics.call_started(method);
@@ -226,13 +247,20 @@ pub async fn unary(
             Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
             Method::HealthCheck => Answer::One(maintenance::health_check(message)?),
             Method::HealthWatch => Answer::Stream(maintenance::health_watch(rt, message)?),
-            Method::MemberAdd => Answer::One(cluster::member_add(rt, &decode(message)?)?),
-            Method::MemberRemove => Answer::One(cluster::member_remove(rt, &decode(message)?)?),
-            Method::MemberUpdate => Answer::One(cluster::member_update(rt, &decode(message)?)?),
-            Method::MemberPromote => Answer::One(cluster::member_promote(rt, &decode(message)?)?),
-            Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?)?),
-            Method::Downgrade
-            | Method::AuthEnable
+            Method::MemberAdd => Answer::One(cluster::member_add(rt, decode(message)?).await?),
+            Method::MemberRemove => {
+                Answer::One(cluster::member_remove(rt, decode(message)?).await?)
+            }
+            Method::MemberUpdate => {
+                Answer::One(cluster::member_update(rt, decode(message)?).await?)
+            }
+            Method::MemberPromote => {
+                let request: proto::etcdserverpb::MemberPromoteRequest = decode(message)?;
+                Answer::One(cluster::member_promote(rt, request.id).await?)
+            }
+            Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?).await?),
+            Method::Downgrade => Answer::One(downgrade::call(rt, decode(message)?).await?),
+            Method::AuthEnable
             | Method::AuthDisable
             | Method::AuthStatus
             | Method::Authenticate
@@ -298,7 +326,7 @@ pub async fn stream(
     call: &Call<'_>,
     mut messages: MessageStream,
 ) -> Result<Answer, Status> {
-    admit(rt, method, call)?;
+    admit(rt, method, call, None)?;
     let metrics = &rt.core.metrics;
     messages.count(
         metrics.received(method).clone(),

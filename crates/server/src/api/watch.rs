@@ -94,6 +94,14 @@ impl WatchHub {
         self.wake_ready();
     }
 
+    /// The store was replaced by one at `revision`: watchers read from its
+    /// history what they have not seen.
+    pub fn restored(&self, core: &Core, revision: i64) {
+        self.group.borrow_mut().advance(revision);
+        self.count_events(core);
+        self.wake_ready();
+    }
+
     /// Publishes the numbers of events for `/metrics`: plain stores, for nobody
     /// else writes them.
     fn count_events(&self, core: &Core) {

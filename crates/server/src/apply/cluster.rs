@@ -3,8 +3,10 @@
 //! the next `.snap` holds), the buckets of the database when the entry is new
 //! to it.
 
+use std::sync::atomic::Ordering;
+
 use bolt::Batch;
-use membership::conf_change;
+use membership::conf_change::{self, Done, Rejection};
 use mvcc::Writer;
 use prost::Message as _;
 use proto::{
@@ -14,10 +16,25 @@ use proto::{
 };
 
 use super::{Machine, Outcome};
-use crate::status::{Code, Status};
+use crate::status::{Code, Status, errors};
+
+/// What the caller of a change that does not hold is told.
+fn rejected(rejection: &Rejection) -> Status {
+    match rejection {
+        Rejection::Removed | Rejection::NotFound => errors::MEMBER_NOT_FOUND,
+        Rejection::Exists => errors::MEMBER_EXISTS,
+        Rejection::PeerUrlExists => errors::PEER_URL_EXISTS,
+        Rejection::NotLearner => errors::NOT_A_LEARNER,
+        Rejection::TooManyLearners => errors::TOO_MANY_LEARNERS,
+        Rejection::Malformed(_) => Status::new(Code::Unknown, rejection.to_string()),
+    }
+}
 
 impl Machine {
-    fn publish_cluster(&self) {
+    pub(super) fn publish_cluster(&self) {
+        let own = self.cluster.member(self.core.member_id);
+        let is_learner = own.is_some_and(|member| member.is_learner);
+        self.core.is_learner.store(is_learner, Ordering::Relaxed);
         self.core
             .cluster
             .store(std::sync::Arc::new(self.cluster.clone()));
@@ -39,6 +56,7 @@ impl Machine {
         fresh: bool,
         writer: &mut Writer<'_>,
     ) {
+        self.generation += 1;
         let data = entry.data.clone().unwrap_or_default();
         let mut change = match ConfChange::decode(data) {
             Ok(change) => change,
@@ -56,21 +74,10 @@ impl Machine {
             tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
             change.node_id = 0;
         }
+        // Before anybody else counts: what is local is no longer all there is.
+        self.core.sole_leader.store(false, Ordering::Release);
         self.conf_state = self.core.raft.drive(|node| node.apply_conf_change(&change));
-        if result.is_ok() {
-            let voters: Vec<String> = self
-                .conf_state
-                .voters
-                .iter()
-                .map(|v| format!("{v:x}"))
-                .collect();
-            tracing::info!(
-                "cluster-id" = format!("{:x}", self.core.cluster_id),
-                "local-member-id" = format!("{:x}", self.core.member_id),
-                voters = voters.join(" "),
-                "added member"
-            );
-        }
+        self.follow_sole_leader();
         if fresh {
             let mut batch = Batch::default();
             membership::v3store::project_conf_state(&self.conf_state, &mut batch);
@@ -78,19 +85,100 @@ impl Machine {
         }
         self.project(fresh, writer);
         self.publish_cluster();
+        if let Ok(done) = result {
+            self.follow_change(done);
+        }
+        let members = self.cluster.members().cloned().collect();
         self.answer(
             id,
             result
-                .map(|_| Outcome::Done)
-                .map_err(|rejection| Status::new(Code::FailedPrecondition, rejection.to_string())),
+                .map(|_| Outcome::Members(members))
+                .map_err(|rejection| rejected(&rejection)),
         );
+    }
+
+    /// Tells the way to the other members, and the log, what changed.
+    fn follow_change(&self, done: Done) {
+        let core = &self.core;
+        let (cluster_id, own) = (format!("{:x}", core.cluster_id), core.member_id);
+        let local = format!("{own:x}");
+        match done {
+            Done::Added(id) => {
+                let Some(member) = self.cluster.member(id) else {
+                    return;
+                };
+                tracing::info!(
+                    "cluster-id" = cluster_id,
+                    "local-member-id" = local,
+                    "added-peer-id" = %id,
+                    "added-peer-peer-urls" = member.peer_urls.join(","),
+                    "added-peer-is-learner" = member.is_learner,
+                    "added member"
+                );
+                if let Some(peers) = core.raft.peers().filter(|_| id.0 != own) {
+                    peers.add_peer(id.0, &member.peer_urls);
+                }
+            }
+            Done::Promoted(id) => {
+                tracing::info!(
+                    "cluster-id" = cluster_id,
+                    "local-member-id" = local,
+                    "promoted-member-id" = %id,
+                    "promote member"
+                );
+            }
+            Done::Updated(id) => {
+                let Some(member) = self.cluster.member(id) else {
+                    return;
+                };
+                tracing::info!(
+                    "cluster-id" = cluster_id,
+                    "local-member-id" = local,
+                    "updated-remote-peer-id" = %id,
+                    "updated-remote-peer-urls" = member.peer_urls.join(","),
+                    "updated member"
+                );
+                if let Some(peers) = core.raft.peers().filter(|_| id.0 != own) {
+                    peers.update_peer(id.0, &member.peer_urls);
+                }
+            }
+            Done::Removed(id) => {
+                tracing::info!(
+                    "cluster-id" = cluster_id,
+                    "local-member-id" = local,
+                    "removed-remote-peer-id" = %id,
+                    "removed member"
+                );
+                if id.0 == own {
+                    core.leave();
+                } else if let Some(peers) = core.raft.peers() {
+                    peers.remove_peer(id.0);
+                }
+            }
+        }
+    }
+
+    /// Tells the way to the other members who they are, as after a snapshot.
+    pub(super) fn meet_everybody(&self) {
+        let Some(peers) = self.core.raft.peers() else {
+            return;
+        };
+        peers.remove_all();
+        for member in self.cluster.members() {
+            if member.id.0 != self.core.member_id {
+                peers.add_peer(member.id.0, &member.peer_urls);
+            }
+        }
     }
 
     /// A request of the v2 API, which etcd up to 3.5 uses for its own membership.
     pub(super) fn apply_v2(&mut self, request: &Request, fresh: bool, writer: &mut Writer<'_>) {
+        self.generation += 1;
         self.tree.apply(request);
+        let before = self.cluster.version().cloned();
         match self.cluster.apply_v2(request) {
             Ok(true) => {
+                self.follow_version(before.as_ref());
                 self.project(fresh, writer);
                 self.publish_cluster();
             }
@@ -113,35 +201,44 @@ impl Machine {
                 format!("cluster version {version:?}: {error}"),
             )
         })?;
-        let own = crate::version::own();
-        if (parsed.major, parsed.minor) > (own.major, own.minor) {
-            self.core.fatal.report(
-                "cluster version is newer than this server",
-                &format!("cluster {version}, server {own}"),
-            );
-            return Err(crate::status::errors::STOPPED);
-        }
-        let before = self.cluster.version().map(ToString::to_string);
+        let before = self.cluster.version().cloned();
         self.set_version(parsed);
+        self.follow_version(before.as_ref());
         self.project(fresh, writer);
         self.publish_cluster();
-        match before {
-            None => tracing::info!(
-                "cluster-id" = format!("{:x}", self.core.cluster_id),
-                "cluster-version" = version,
-                "set initial cluster version"
-            ),
-            Some(before) => tracing::info!(from = before, to = version, "updated cluster version"),
-        }
-        tracing::info!(
-            "cluster-version" = version,
-            "enabled capabilities for version"
-        );
-        tracing::info!("cluster-version" = version, "cluster version is updated");
         Ok(Outcome::Done)
     }
 
+    /// Says that the cluster version has changed; a server that is older than
+    /// its cluster must not go on.
+    fn follow_version(&self, before: Option<&semver::Version>) {
+        let Some(version) = self.cluster.version().filter(|v| Some(*v) != before) else {
+            return;
+        };
+        let own = crate::version::own();
+        if (version.major, version.minor) > (own.major, own.minor) {
+            self.core.fatal.report(
+                "invalid downgrade; server version is lower than determined cluster version",
+                &format!("cluster {version}, server {own}"),
+            );
+            return;
+        }
+        match before {
+            None => tracing::info!(
+                "cluster-id" = format!("{:x}", self.core.cluster_id),
+                "cluster-version" = %version,
+                "set initial cluster version"
+            ),
+            Some(before) => {
+                tracing::info!(from = %before, to = %version, "updated cluster version");
+            }
+        }
+        tracing::info!("cluster-version" = %version, "enabled capabilities for version");
+        tracing::info!("cluster-version" = %version, "cluster version is updated");
+    }
+
     fn set_version(&mut self, version: semver::Version) {
+        self.generation += 1;
         self.tree.set_version(&version);
         self.cluster.set_version(Some(version));
     }
@@ -152,6 +249,7 @@ impl Machine {
         fresh: bool,
         writer: &mut Writer<'_>,
     ) -> Result<Outcome, Status> {
+        self.generation += 1;
         let attributes = set.member_attributes.clone().unwrap_or_default();
         match self.cluster.set_attributes(
             set.member_id.into(),

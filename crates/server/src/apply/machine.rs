@@ -21,7 +21,7 @@ use proto::{
         LeaseGrantResponse, LeaseRevokeResponse, alarm_request::AlarmAction,
         internal_raft_request::Op,
     },
-    raftpb::{ConfState, Entry, EntryType},
+    raftpb::{ConfState, Entry, EntryType, Snapshot, SnapshotMetadata},
 };
 use rustc_hash::FxHashMap;
 
@@ -60,14 +60,18 @@ pub struct Machine {
     pub(super) conf_state: ConfState,
     pub(super) applied: u64,
     pub(super) term: u64,
-    consistent_index: u64,
+    pub(super) consistent_index: u64,
     pub(super) snapshot_index: u64,
     /// The log in memory begins after this entry.
-    compacted: u64,
+    pub(super) compacted: u64,
+    /// Counts the changes of what a `.snap` holds.
+    pub(super) generation: u64,
     pub(super) snapshot: SnapshotState,
     leads: bool,
+    /// An entry of the own term was applied since this member leads.
+    leads_since_entry: bool,
     waiters: FxHashMap<u64, Waiter>,
-    deliveries: Vec<Vec<Delivery>>,
+    pub(super) deliveries: Vec<Vec<Delivery>>,
     applies: Applies,
     /// Empty between turns; kept for its memory.
     commands: VecDeque<Command>,
@@ -101,8 +105,10 @@ impl ApplyThread {
             consistent_index: seed.consistent_index,
             snapshot_index: seed.snapshot_index,
             compacted: seed.applied.0,
+            generation: 0,
             snapshot: SnapshotState::Idle,
             leads: false,
+            leads_since_entry: false,
             waiters: FxHashMap::default(),
             deliveries: (0..runtimes).map(|_| Vec::new()).collect(),
             commands: VecDeque::new(),
@@ -146,10 +152,39 @@ impl ApplyThread {
     }
 }
 
+/// A snapshot for raft to offer. Its content is put in when it is sent, so that
+/// it is never older than the database that goes with it.
+pub fn placeholder(metadata: SnapshotMetadata) -> Snapshot {
+    Snapshot {
+        data: Some(bytes::Bytes::from_static(b"{}")),
+        metadata,
+    }
+}
+
 /// Waiters of proposals that never came back are dropped beyond this many.
 const WAITERS_MAX: usize = 100_000;
 
 impl Machine {
+    /// Counts the changes of membership and the v2 tree.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The v2 tree as a `.snap` holds it.
+    pub fn tree_json(&self) -> Vec<u8> {
+        self.tree.to_json()
+    }
+
+    /// Voters and learners.
+    pub fn conf_state(&self) -> &ConfState {
+        &self.conf_state
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
     /// Does what is queued: whoever holds the machine, in the order of the queue.
     pub fn turn(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);
@@ -165,7 +200,8 @@ impl Machine {
                 }
                 Command::Committed(entries) => self.apply_run(entries),
                 Command::Reads(reads) => self.reads.extend(reads),
-                Command::Role { leads } => self.change_role(leads),
+                Command::Role { leads, leader } => self.change_role(leads, leader),
+                Command::Install(snapshot) => self.install(&snapshot),
                 Command::SnapshotSaved { index } => self.snapshot_saved(index),
             }
         }
@@ -185,30 +221,50 @@ impl Machine {
         {
             return;
         }
-        self.compacted = self.applied - keep;
-        let index = self.compacted;
-        self.core.raft.drive(|node| node.compact_log(index));
+        self.forget_log(self.applied - keep);
     }
 
-    fn change_role(&mut self, leads: bool) {
+    /// Lets raft forget entries up to `index`. Who still needs them is sent the
+    /// state as of now; what it holds is filled in when it is sent.
+    pub(super) fn forget_log(&mut self, index: u64) {
+        self.compacted = index;
+        let metadata = SnapshotMetadata {
+            conf_state: self.conf_state.clone(),
+            index: self.applied,
+            term: self.term,
+        };
+        self.core.raft.drive(|node| {
+            node.create_snapshot(placeholder(metadata));
+            node.compact_log(index);
+        });
+    }
+
+    fn change_role(&mut self, leads: bool, leader: u64) {
+        if leader != 0 {
+            // What reads asked of the one before is lost.
+            for out in &mut self.deliveries {
+                out.push(Delivery::NewLeader);
+            }
+        }
         if self.leads == leads {
             return;
         }
         self.leads = leads;
         if !leads {
+            self.leads_since_entry = false;
             self.core.sole_leader.store(false, Ordering::Release);
             self.core.lessor.write().demote();
         }
     }
 
     fn answer_reads(&mut self) {
-        let applied = self.applied;
+        let (applied, nonce) = (self.applied, self.core.nonce);
         let deliveries = &mut self.deliveries;
         self.reads.retain(|(index, context)| {
             if *index > applied {
                 return true;
             }
-            if let Some((runtime, seq)) = split_read_context(context)
+            if let Some((runtime, seq)) = split_read_context(context, nonce)
                 && let Some(out) = deliveries.get_mut(runtime as usize)
             {
                 out.push(Delivery::Read {
@@ -344,8 +400,16 @@ impl Machine {
         }
         let extend = self.core.config.election.as_millis() as u64;
         lessor.promote(self.core.now_ms(), extend);
-        let sole =
-            self.conf_state.voters == [self.core.member_id] && self.conf_state.learners.is_empty();
+        self.leads_since_entry = true;
+        self.follow_sole_leader();
+    }
+
+    /// Whether local state is linearizable state hangs on who the members are.
+    pub(super) fn follow_sole_leader(&self) {
+        let sole = self.leads
+            && self.leads_since_entry
+            && self.conf_state.voters == [self.core.member_id]
+            && self.conf_state.learners.is_empty();
         self.core.sole_leader.store(sole, Ordering::Release);
     }
 

@@ -8,12 +8,16 @@
 //! those are rebuilt from the last `.snap`.
 
 mod cluster;
+mod install;
 mod machine;
 mod snapshot;
 
-pub use machine::{ApplyThread, Machine, Seed, SharedMachine};
+pub use machine::{ApplyThread, Machine, Seed, SharedMachine, placeholder};
 
-use proto::{etcdserverpb as pb, raftpb::Entry};
+use proto::{
+    etcdserverpb as pb,
+    raftpb::{Entry, Snapshot},
+};
 
 use crate::runtime::Waiter;
 
@@ -25,11 +29,16 @@ pub enum Command {
     Committed(Vec<Entry>),
     /// Read requests that may be answered once their index is applied.
     Reads(Vec<(u64, bytes::Bytes)>),
-    /// This member began or ceased to lead.
+    /// Another member leads, or this one began or ceased to.
     Role {
-        /// True if it leads now.
+        /// True if this member leads now.
         leads: bool,
+        /// Who leads, 0 if that is not known.
+        leader: u64,
     },
+    /// A snapshot of another member is in the log; its database takes the place
+    /// of this member's.
+    Install(Snapshot),
     /// A snapshot taken earlier is on disk and recorded in the log.
     SnapshotSaved {
         /// Its index.
@@ -54,6 +63,8 @@ pub enum Outcome {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// Alarm without header.
     Alarm(pb::AlarmResponse),
+    /// A change of the configuration: the members after it.
+    Members(Vec<membership::Member>),
     /// Applied; there is nothing to tell.
     Done,
 }

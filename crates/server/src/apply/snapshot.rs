@@ -89,12 +89,17 @@ impl Machine {
         if matches!(self.snapshot, SnapshotState::Running(_)) {
             self.snapshot = SnapshotState::Idle;
         }
-        self.snapshot_index = index;
+        self.snapshot_index = self.snapshot_index.max(index);
         tracing::info!("snapshot-index" = index, "saved snapshot");
+        if self.core.snapshots_out.in_flight() {
+            // Whoever gets it needs the entries after it.
+            tracing::info!("skip compaction since there is an inflight snapshot");
+            return;
+        }
         let keep = self.core.config.snapshot_catchup_entries;
         let compact = index.saturating_sub(keep);
-        if compact > 0 {
-            self.core.raft.drive(|node| node.compact_log(compact));
+        if compact > self.compacted {
+            self.forget_log(compact);
             tracing::info!("compact-index" = compact, "compacted Raft logs");
         }
     }

@@ -86,6 +86,7 @@ pub const FLAGS: &[Group] = &[
         "initial-cluster-token" Text "etcd-cluster" "Initial cluster token for the cluster during bootstrap.";
         "advertise-client-urls" Urls "http://localhost:2379" "List of this member's client URLs to advertise to the public.";
         "pre-vote" Bool "true" "Run an additional raft election phase before a member disturbs a leader.";
+        "force-new-cluster" Bool "false" "Force to create a new one-member cluster from this member's data.";
         "strict-reconfig-check" Bool "true" "Reject reconfiguration requests that would cause quorum loss.";
         "auto-compaction-retention" Text "0" "Auto compaction retention length; 0 means disable auto compaction.";
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
@@ -113,8 +114,10 @@ pub const FLAGS: &[Group] = &[
         "experimental-enable-lease-checkpoint-persist" Bool "false" "Enable persisting remaining TTL to prevent indefinite auto-renewal of long lived leases.";
         "experimental-snapshot-catchup-entries" Uint "5000" "Number of entries kept in the in-memory raft log after a snapshot.";
         "experimental-bootstrap-defrag-threshold-megabytes" Uint "0" "Run a defrag during server bootstrap if that many megabytes would be freed (0 to disable).";
-        "experimental-initial-corrupt-check" Bool "false" "Check data corruption against the other members before serving (a lone member has none).";
-        "experimental-corrupt-check-time" Duration "0s" "Duration between checks of data against the other members (a lone member has none).";
+        "experimental-initial-corrupt-check" Bool "false" "Check data corruption against the other members before serving.";
+        "experimental-corrupt-check-time" Duration "0s" "Duration of time between cluster corruption check passes (0 to disable).";
+        "experimental-compact-hash-check-enabled" Bool "false" "Enable leader to periodically check followers compaction hashes.";
+        "experimental-compact-hash-check-time" Duration "1m0s" "Duration of time between leader checks followers compaction hashes.";
     },
 ];
 
@@ -153,8 +156,6 @@ pub const NOT_BUILT: &[&str] = &[
     "enable-log-rotation",
     "enable-pprof",
     "enable-v2",
-    "experimental-compact-hash-check-enabled",
-    "experimental-compact-hash-check-time",
     "experimental-distributed-tracing-address",
     "experimental-distributed-tracing-instance-id",
     "experimental-distributed-tracing-sampling-rate",
@@ -167,7 +168,6 @@ pub const NOT_BUILT: &[&str] = &[
     "experimental-stop-grpc-service-on-defrag",
     "experimental-txn-mode-write-with-shared-buffer",
     "feature-gates",
-    "force-new-cluster",
     "grpc-keepalive-min-time",
     "key-file",
     "log-rotation-config-json",

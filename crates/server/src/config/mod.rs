@@ -95,6 +95,14 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// `--initial-cluster-state` is `existing`
     pub join_existing: bool,
+    /// `--force-new-cluster`
+    pub force_new_cluster: bool,
+    /// `--experimental-initial-corrupt-check`
+    pub initial_corrupt_check: bool,
+    /// `--experimental-corrupt-check-time`; `None` for never
+    pub corrupt_check_time: Option<Duration>,
+    /// `--experimental-compact-hash-check-time`, if that check is enabled
+    pub compact_hash_check_time: Option<Duration>,
     /// `--strict-reconfig-check`
     pub strict_reconfig_check: bool,
     /// `--max-snapshots`, files kept, 0 = all
@@ -159,6 +167,11 @@ impl Config {
     /// How long a request may take inside the server: 5 s and two election timeouts.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election
+    }
+
+    /// How other members are dialled.
+    pub fn peer_connect(&self) -> std::sync::Arc<dyn peer::Connect> {
+        std::sync::Arc::new(peer::NoTls)
     }
 
     /// Ticks of one election timeout.

@@ -75,6 +75,12 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
     let lease_checkpoint = boolean(settings, "experimental-enable-lease-checkpoint");
     let lease_checkpoint_persist =
         boolean(settings, "experimental-enable-lease-checkpoint-persist");
+    let compact_check = boolean(settings, "experimental-compact-hash-check-enabled");
+    if compact_check && duration(settings, "experimental-compact-hash-check-time").is_zero() {
+        return Err(config(
+            "--experimental-compact-hash-check-time must be >0 (set to 0s)",
+        ));
+    }
     if lease_checkpoint_persist && !lease_checkpoint {
         return Err(config(
             "setting experimental-enable-lease-checkpoint-persist requires experimental-enable-lease-checkpoint",
@@ -112,6 +118,14 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         initial_cluster,
         initial_cluster_token: settings.get("initial-cluster-token").to_owned(),
         join_existing,
+        force_new_cluster: boolean(settings, "force-new-cluster"),
+        initial_corrupt_check: boolean(settings, "experimental-initial-corrupt-check"),
+        corrupt_check_time: Some(duration(settings, "experimental-corrupt-check-time"))
+            .filter(|period| !period.is_zero()),
+        compact_hash_check_time: Some(duration(settings, "experimental-compact-hash-check-time"))
+            .filter(|period| {
+                boolean(settings, "experimental-compact-hash-check-enabled") && !period.is_zero()
+            }),
         strict_reconfig_check: boolean(settings, "strict-reconfig-check"),
         max_snapshots: uint(settings, "max-snapshots") as usize,
         max_wals: uint(settings, "max-wals") as usize,

@@ -5,12 +5,17 @@
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
 use proto::{
-    raftpb::{Entry, HardState},
+    raftpb::{Entry, HardState, Message, Snapshot},
     walpb,
 };
 
+use wal::snap::Snapshotter;
+
 use super::{Queue, Raft};
-use crate::{apply::SharedMachine, fatal::Fatal};
+use crate::{
+    apply::{Command, SharedMachine},
+    fatal::Fatal,
+};
 
 /// What the log writer is asked to do.
 pub enum LogCommand {
@@ -24,7 +29,12 @@ pub enum LogCommand {
         must_sync: bool,
         /// The work's number.
         number: u64,
+        /// To other members, once this is durable.
+        messages: Vec<Message>,
     },
+    /// Takes a snapshot from another member as the new beginning of the log. Its
+    /// database lies beside the old one already.
+    Install(Snapshot),
     /// Record a snapshot that already lies on disk, then release what it covers.
     Snapshot {
         /// Index, term and ConfState of the `.snap` file.
@@ -52,6 +62,7 @@ impl LogWriter {
     /// Starts the thread.
     pub fn start(
         wal: wal::Wal,
+        snapshotter: Snapshotter,
         raft: Arc<Raft>,
         machine: SharedMachine,
         metrics: Arc<crate::metrics::Metrics>,
@@ -60,7 +71,7 @@ impl LogWriter {
         let queue = raft.log.clone();
         let thread = std::thread::Builder::new()
             .name("wal".into())
-            .spawn(move || run(wal, &raft, &machine, &metrics, &fatal))?;
+            .spawn(move || run(wal, &snapshotter, &raft, &machine, &metrics, &fatal))?;
         Ok(LogWriter { thread, queue })
     }
 
@@ -74,6 +85,7 @@ impl LogWriter {
 
 fn run(
     mut wal: wal::Wal,
+    snapshotter: &Snapshotter,
     raft: &Raft,
     machine: &SharedMachine,
     metrics: &crate::metrics::Metrics,
@@ -82,7 +94,7 @@ fn run(
     let mut batch = VecDeque::new();
     while raft.log.wait() {
         raft.log.take(&mut batch);
-        if let Err(error) = write(&mut wal, &mut batch, raft, machine, metrics) {
+        if let Err(error) = write(&mut wal, &mut batch, snapshotter, raft, machine, metrics) {
             fatal.report("failed to write the write-ahead log", &error);
             return;
         }
@@ -95,12 +107,14 @@ fn run(
 fn write(
     wal: &mut wal::Wal,
     batch: &mut VecDeque<LogCommand>,
+    snapshotter: &Snapshotter,
     raft: &Raft,
     machine: &SharedMachine,
     metrics: &crate::metrics::Metrics,
 ) -> Result<(), wal::Error> {
     let mut sync = false;
     let mut newest = None;
+    let mut outgoing = Vec::new();
     for command in batch.drain(..) {
         match command {
             LogCommand::Append {
@@ -108,10 +122,23 @@ fn write(
                 state,
                 must_sync,
                 number,
+                messages,
             } => {
                 wal.append(&entries, state.as_ref())?;
                 sync |= must_sync;
                 newest = Some(number);
+                outgoing.extend(messages);
+            }
+            LogCommand::Install(snapshot) => {
+                let metadata = &snapshot.metadata;
+                snapshotter.save(&snapshot)?;
+                wal.save_snapshot(&walpb::Snapshot {
+                    index: metadata.index,
+                    term: metadata.term,
+                    conf_state: Some(metadata.conf_state.clone()),
+                })?;
+                wal.release_to(metadata.index)?;
+                raft.apply.push(Command::Install(snapshot));
             }
             LogCommand::Snapshot {
                 record,
@@ -139,6 +166,7 @@ fn write(
             tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
         }
     }
+    raft.send(outgoing);
     if let Some(number) = newest {
         let committed = raft.persisted(number);
         // A small run, with nothing waiting to be written: applying it here saves

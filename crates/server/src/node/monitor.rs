@@ -1,12 +1,14 @@
 //! The monitor around the consensus core.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use proto::raftpb::{Message, MessageType};
 
 use super::{LogCommand, Queue};
 use crate::apply::Command;
@@ -39,6 +41,8 @@ pub struct RaftStatus {
     pub commit: AtomicU64,
     /// True while this member leads.
     pub is_leader: AtomicBool,
+    /// When the present leader became known here.
+    pub elected: Mutex<Option<Instant>>,
     /// Leader changes seen since start.
     pub leader_changes: AtomicU64,
     /// Highest index this process handed to the log writer.
@@ -54,6 +58,17 @@ pub struct Raft {
     pub log: Arc<Queue<LogCommand>>,
     /// To the apply thread.
     pub apply: Arc<Queue<Command>>,
+    peers: OnceLock<peer::Transport>,
+}
+
+/// A message of a follower that promises nothing which a crash could take back:
+/// it need not wait for the disk. An answer to a heartbeat says that nobody was
+/// elected over the leader; whoever elects somebody writes it down first.
+fn promises_nothing(message: &Message) -> bool {
+    matches!(
+        MessageType::try_from(message.r#type),
+        Ok(MessageType::MsgHeartbeatResp | MessageType::MsgReadIndex | MessageType::MsgProp)
+    )
 }
 
 impl Raft {
@@ -68,6 +83,26 @@ impl Raft {
             status: RaftStatus::default(),
             log,
             apply,
+            peers: OnceLock::new(),
+        }
+    }
+
+    /// Says how the other members are reached. Once, before the first event.
+    pub fn connect(&self, transport: peer::Transport) {
+        let _ = self.peers.set(transport);
+    }
+
+    /// The way to the other members.
+    pub fn peers(&self) -> Option<&peer::Transport> {
+        self.peers.get()
+    }
+
+    /// Sends messages whose time has come.
+    pub(super) fn send(&self, messages: Vec<Message>) {
+        if let Some(transport) = self.peers.get()
+            && !messages.is_empty()
+        {
+            transport.send(messages);
         }
     }
 
@@ -109,6 +144,26 @@ impl Raft {
         }
     }
 
+    /// Brings in a change of the configuration.
+    ///
+    /// # Errors
+    /// Nobody to propose to, or refused for now; the change is given back.
+    pub fn propose_conf_change(
+        &self,
+        change: Proposal,
+    ) -> Result<(), (Proposal, consensus::ProposeError)> {
+        let mut node = self.node.lock();
+        match node.propose_conf_change(change.data.clone()) {
+            Ok(()) => {
+                self.apply
+                    .push(Command::Register(vec![(change.id, change.waiter)]));
+                self.hand_on(&mut node, Wake::Apply);
+                Ok(())
+            }
+            Err(error) => Err((change, error)),
+        }
+    }
+
     fn hand_on(&self, node: &mut MutexGuard<'_, consensus::Node>, wake: Wake) -> usize {
         let mut committed = 0;
         while node.has_work() {
@@ -117,10 +172,26 @@ impl Raft {
                 let before = self.status.leader.swap(soft.leader, Ordering::AcqRel);
                 if before != soft.leader && soft.leader != 0 {
                     self.status.leader_changes.fetch_add(1, Ordering::Relaxed);
+                    *self.status.elected.lock() = Some(Instant::now());
                 }
                 let leads = soft.role == consensus::Role::Leader;
                 self.status.is_leader.store(leads, Ordering::Release);
-                self.apply.push(Command::Role { leads });
+                self.apply.push(Command::Role {
+                    leads,
+                    leader: soft.leader,
+                });
+            }
+            self.send(work.messages);
+            let (at_once, after): (Vec<_>, Vec<_>) = work
+                .messages_after_persist
+                .into_iter()
+                .partition(promises_nothing);
+            self.send(at_once);
+            if let Some(snapshot) = work.snapshot {
+                self.status
+                    .last_index
+                    .store(snapshot.metadata.index, Ordering::Release);
+                self.log.push_quiet(LogCommand::Install(snapshot));
             }
             if let Some(state) = &work.hard_state {
                 self.status.term.store(state.term, Ordering::Release);
@@ -140,15 +211,17 @@ impl Raft {
                     Wake::Nobody => self.apply.push_quiet(command),
                 }
             }
+            let speaks = !after.is_empty();
             let append = LogCommand::Append {
                 entries: work.entries,
                 state: work.hard_state,
                 must_sync: work.must_sync,
                 number: work.number,
+                messages: after,
             };
             // A moved commit index need not be durable: it rides with the next
             // append, or with the next tick, without a wake-up of its own.
-            if work.must_sync {
+            if work.must_sync || speaks {
                 self.log.push(append);
             } else {
                 self.log.push_quiet(append);

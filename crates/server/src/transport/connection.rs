@@ -49,6 +49,9 @@ pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    if surface == Surface::Peer {
+        return super::peer::serve(rt, stream).await;
+    }
     let _open = Open::count(&rt);
     let mut builder = auto::Builder::new(LocalExec);
     builder

@@ -76,7 +76,16 @@ impl Listeners {
         Ok(Listeners { endpoints })
     }
 
-    /// Starts accepting on the listeners that `wanted` picks. Runs inside runtime 0.
+    /// Takes out the listeners that `wanted` picks, for another runtime to serve.
+    pub fn split_off(&mut self, wanted: impl Fn(Surface) -> bool) -> Listeners {
+        let (taken, rest) = std::mem::take(&mut self.endpoints)
+            .into_iter()
+            .partition(|e| wanted(e.surface));
+        self.endpoints = rest;
+        Listeners { endpoints: taken }
+    }
+
+    /// Starts accepting on the listeners that `wanted` picks. Runs inside `rt`.
     pub fn serve(&mut self, rt: &Rc<Runtime>, wanted: impl Fn(Surface) -> bool) -> io::Result<()> {
         let next = Arc::new(AtomicUsize::new(0));
         let (now, later) = std::mem::take(&mut self.endpoints)
@@ -144,10 +153,17 @@ fn bind(target: &ListenTarget, config: &Config) -> io::Result<Bound> {
 fn hand_over<S: Send + 'static>(
     core: &Arc<Core>,
     next: &AtomicUsize,
+    surface: Surface,
     socket: S,
     serve: impl FnOnce(Rc<Runtime>, S) + Send + 'static,
 ) {
-    let runtime = next.fetch_add(1, Ordering::Relaxed) % core.inboxes.len();
+    // The last runtime is the members' own: their messages do not queue behind
+    // clients.
+    let last = core.inboxes.len() - 1;
+    let runtime = match surface {
+        Surface::Peer => last,
+        _ => next.fetch_add(1, Ordering::Relaxed) % last,
+    };
     core.inboxes[runtime].deliver([Delivery::Spawn(Box::new(move |rt| {
         serve(rt.clone(), socket)
     }))]);
@@ -179,17 +195,14 @@ async fn accept_tcp(
                 continue;
             }
         };
-        hand_over(
-            &core,
-            &next,
-            stream,
-            move |rt, stream| match tokio::net::TcpStream::from_std(stream) {
+        hand_over(&core, &next, surface, stream, move |rt, stream| {
+            match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
                     rt, stream, surface,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
-            },
-        );
+            }
+        });
     }
 }
 
@@ -214,17 +227,14 @@ async fn accept_unix(
                 continue;
             }
         };
-        hand_over(
-            &core,
-            &next,
-            stream,
-            move |rt, stream| match tokio::net::UnixStream::from_std(stream) {
+        hand_over(&core, &next, surface, stream, move |rt, stream| {
+            match tokio::net::UnixStream::from_std(stream) {
                 Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
                     rt, stream, surface,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
-            },
-        );
+            }
+        });
     }
     // Gone already is as good.
     let _ = std::fs::remove_file(path);

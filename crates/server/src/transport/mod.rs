@@ -9,6 +9,7 @@ mod grpc;
 mod health;
 mod listener;
 mod pages;
+mod peer;
 
 pub use body::{Body, Source, append_message, frame_message};
 pub use connection::Surface;

@@ -1,5 +1,5 @@
 //! The plain HTTP pages: `/version`, `/metrics`, the health endpoints,
-//! `/debug/vars`, and `/members` for peers. The gateway has its own module.
+//! `/debug/vars`. The gateway and the peer port have their own modules.
 
 use std::rc::Rc;
 
@@ -19,15 +19,13 @@ pub(super) async fn answer<B>(
     let is_get = request.method() == Method::GET;
     let query = request.uri().query().unwrap_or("");
     match (surface, path) {
-        (Surface::Peer, "/members") if is_get => members(rt),
-        (Surface::Peer | Surface::Client | Surface::ClientHttp, "/version") => {
+        (Surface::Client | Surface::ClientHttp, "/version") => {
             if is_get {
                 version_page(rt)
             } else {
                 not_allowed()
             }
         }
-        (Surface::Peer, _) => not_found(),
         (_, "/metrics") => {
             let mut response = Response::new(Body::Plain(rt.core.metrics.page(&rt.core).into()));
             response.headers_mut().insert(
@@ -58,11 +56,11 @@ pub(super) async fn answer<B>(
     }
 }
 
-fn not_found() -> Response<Body> {
+pub(super) fn not_found() -> Response<Body> {
     unsniffed(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-fn not_allowed() -> Response<Body> {
+pub(super) fn not_allowed() -> Response<Body> {
     let mut response = unsniffed(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     response
         .headers_mut()
@@ -89,7 +87,7 @@ pub(super) fn json(text: String) -> Response<Body> {
     response
 }
 
-fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
+pub(super) fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
     let cluster = rt.core.cluster.load();
     let cluster = cluster
         .version()
@@ -98,19 +96,6 @@ fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
         "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{cluster}\"}}",
         version::SERVER
     ))
-}
-
-fn members(rt: &Rc<Runtime>) -> Response<Body> {
-    let cluster = rt.core.cluster.load();
-    let members: Vec<serde_json::Value> = cluster
-        .members()
-        .map(|member| member.to_json_value())
-        .collect();
-    let mut response = json(format!("{}\n", serde_json::Value::from(members)));
-    if let Ok(value) = HeaderValue::from_str(&format!("{:x}", rt.core.cluster_id)) {
-        response.headers_mut().insert("x-etcd-cluster-id", value);
-    }
-    response
 }
 
 fn debug_vars(rt: &Rc<Runtime>) -> Response<Body> {

@@ -1,0 +1,109 @@
+//! A received snapshot takes the place of this member's state: the database that
+//! came with it is renamed over the old one and opened, and everything that was
+//! built from the old one is built anew. The log has recorded it before; a crash
+//! in here is finished at the next start.
+
+use std::{fs, path::Path, sync::atomic::Ordering};
+
+use bolt::Batch;
+use membership::{Cluster, v2store::Tree};
+use proto::raftpb::Snapshot;
+use wal::snap::Snapshotter;
+
+use super::Machine;
+use crate::{
+    boot::{self, At as _, Error},
+    database::Database,
+    runtime::Delivery,
+};
+
+impl Machine {
+    /// Puts the snapshot in place. What cannot be put in place ends the process:
+    /// the log speaks of it already.
+    pub(super) fn install(&mut self, snapshot: &Snapshot) {
+        let metadata = &snapshot.metadata;
+        tracing::info!(
+            "current-snapshot-index" = self.snapshot_index,
+            "current-applied-index" = self.applied,
+            "incoming-leader-snapshot-index" = metadata.index,
+            "incoming-leader-snapshot-term" = metadata.term,
+            "applying snapshot"
+        );
+        if metadata.index > self.applied
+            && let Err(error) = self.replace(snapshot)
+        {
+            self.core
+                .fatal
+                .report("failed to apply a received snapshot", &error);
+            return;
+        }
+        let applied = self.applied;
+        self.core.raft.drive(|node| node.applied_to(applied));
+        tracing::info!(
+            "incoming-leader-snapshot-index" = metadata.index,
+            "applied snapshot"
+        );
+    }
+
+    fn replace(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let core = self.core.clone();
+        let metadata = &snapshot.metadata;
+        let snap_dir = core.config.snap_dir();
+        let path = snap_dir.join("db");
+        let received = Snapshotter::new(&snap_dir).db_path(metadata.index);
+        let json = snapshot.data.clone().unwrap_or_default();
+        let tree = Tree::parse(&json)
+            .map_err(|error| Error::new(format!("its v2 tree is unreadable: {error}")))?;
+        let mut cluster = Cluster::recover(core.cluster_id.into(), &tree)
+            .map_err(|error| Error::new(error.to_string()))?;
+
+        // Nothing may write, or put another file, under the name any more.
+        let old = core.store.load_full();
+        old.stop();
+        old.backend()
+            .close()
+            .at("cannot close the database", &path)?;
+        fs::rename(&received, &path).at("cannot put in place the received database", &received)?;
+        sync_dir(&snap_dir)?;
+        let database = Database::open(&core.config, &core.fatal, &core.metrics, &path)?;
+        cluster.recover_downgrade(&database.membership);
+        boot::check_version(&cluster, &database.membership)?;
+        // The sender's copies may disagree; from here on ours do not.
+        let mut batch = Batch::default();
+        membership::v3store::project(&cluster, &mut batch);
+        membership::v3store::project_absent(&cluster, &database.membership, &mut batch);
+        membership::v3store::project_conf_state(&metadata.conf_state, &mut batch);
+        database.store.backend().write(batch);
+
+        self.cluster = cluster;
+        self.tree = tree;
+        self.generation += 1;
+        self.conf_state = metadata.conf_state.clone();
+        self.applied = metadata.index;
+        self.term = metadata.term;
+        self.consistent_index = database.consistent_index.max(metadata.index);
+        self.snapshot_index = metadata.index;
+        self.compacted = metadata.index;
+        let revision = database.store.revision();
+        {
+            // Keys and leases change together, as far as anybody can see.
+            let mut lessor = core.lessor.write();
+            *lessor = database.lessor;
+            *core.alarms.write() = database.alarms;
+            core.store.store(database.store);
+        }
+        core.applied.store(self.applied, Ordering::Release);
+        self.publish_cluster();
+        self.meet_everybody();
+        for out in &mut self.deliveries {
+            out.push(Delivery::Restored { revision });
+        }
+        Ok(())
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), Error> {
+    fs::File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .at("cannot sync the directory", dir)
+}

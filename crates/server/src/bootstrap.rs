@@ -1,0 +1,292 @@
+//! The first start of a member: as one of those that found a cluster, or as one
+//! that joins a running cluster. Decides who this member is and whom it knows;
+//! writes nothing.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use membership::{Cluster, ClusterId, Member, MemberId};
+use proto::raftpb::{Entry, HardState};
+
+use crate::{
+    boot::{Booted, Error},
+    config::Config,
+    corruption, version,
+};
+
+/// What the log of a new member begins with.
+pub struct Founding {
+    /// This member.
+    pub own: MemberId,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// The first entries, as if agreed on in term 1; none for one that joins.
+    pub entries: Vec<Entry>,
+    /// What goes with them.
+    pub hard_state: HardState,
+    /// The members, this one included.
+    pub peers: Vec<Member>,
+}
+
+/// How long another member may take to say who the members are.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Decides how the member starts.
+///
+/// # Errors
+/// The flags contradict themselves, or what the running members say.
+pub fn found(config: &Config) -> Result<Founding, Error> {
+    let cluster = Cluster::from_initial(&config.initial_cluster_token, &config.initial_cluster)
+        .map_err(|error| {
+            Error(format!(
+                "--initial-cluster {:?}: {error}",
+                config.initial_cluster
+            ))
+        })?;
+    let Some(own) = cluster.members().find(|m| m.name == config.name) else {
+        return Err(Error(format!(
+            "couldn't find local name \"{}\" in the initial cluster configuration",
+            config.name
+        )));
+    };
+    let mut advertised = config.advertise_peer.clone();
+    advertised.sort();
+    if own.peer_urls != advertised {
+        return Err(Error(format!(
+            "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
+            own.peer_urls
+                .iter()
+                .map(|u| format!("{}={u}", config.name))
+                .collect::<Vec<_>>()
+                .join(","),
+            config.advertise_peer.join(",")
+        )));
+    }
+    let asked = Asked::new(config)?;
+    if config.join_existing {
+        join(config, &cluster, own, &asked)
+    } else {
+        begin(&cluster, own, &asked)
+    }
+}
+
+/// One of the founders. Every founder writes the same first entries.
+fn begin(cluster: &Cluster, own: &Member, asked: &Asked) -> Result<Founding, Error> {
+    for other in cluster.members().filter(|m| m.id != own.id) {
+        // Somebody who does not answer has most likely not been started yet.
+        let Some(view) = other.peer_urls.iter().find_map(|url| asked.members(url)) else {
+            continue;
+        };
+        let known = view.members.iter().find(|m| m.id == own.id);
+        if known.is_some_and(|m| !m.client_urls.is_empty()) {
+            return Err(Error(format!(
+                "member {} has already been bootstrapped",
+                own.id
+            )));
+        }
+    }
+    let entries = membership::conf_change::bootstrap_entries(cluster);
+    Ok(Founding {
+        own: own.id,
+        cluster_id: cluster.id(),
+        hard_state: HardState {
+            term: 1,
+            vote: 0,
+            commit: entries.len() as u64,
+        },
+        entries,
+        peers: cluster.members().cloned().collect(),
+    })
+}
+
+/// One that was added to a running cluster: its id and the cluster's are what
+/// the others say, matched by peer URLs.
+fn join(
+    config: &Config,
+    cluster: &Cluster,
+    own: &Member,
+    asked: &Asked,
+) -> Result<Founding, Error> {
+    let others: Vec<&Member> = cluster.members().filter(|m| m.id != own.id).collect();
+    let view = others
+        .iter()
+        .flat_map(|m| &m.peer_urls)
+        .find_map(|url| asked.members(url))
+        .ok_or_else(|| {
+            Error::new("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
+        })?;
+    let listed = cluster.members().count();
+    if view.members.len() != listed {
+        return Err(Error(format!(
+            "error validating peerURLs: member count is unequal: --initial-cluster names {listed}, the cluster has {}",
+            view.members.len()
+        )));
+    }
+    let urls = |member: &Member| member.peer_urls.iter().cloned().collect::<BTreeSet<_>>();
+    for member in &view.members {
+        if !cluster.members().any(|known| urls(known) == urls(member)) {
+            return Err(Error(format!(
+                "error validating peerURLs: unmatched member while checking PeerURLs: {} of the cluster is not in --initial-cluster \
+                 {:?}",
+                member.peer_urls.join(","),
+                config.initial_cluster
+            )));
+        }
+    }
+    let Some(me) = view.members.iter().find(|m| urls(m) == urls(own)) else {
+        return Err(Error(format!(
+            "the running cluster has no member with the peer URLs {}; add it with \"member add\" first",
+            own.peer_urls.join(",")
+        )));
+    };
+    check_versions(&others, asked)?;
+    Ok(Founding {
+        own: me.id,
+        cluster_id: view.cluster_id,
+        entries: Vec::new(),
+        hard_state: HardState::default(),
+        peers: view.members.clone(),
+    })
+}
+
+/// At least one member must say that its cluster is one this server can be in,
+/// and none that it is not.
+fn check_versions(others: &[&Member], asked: &Asked) -> Result<(), Error> {
+    let own = version::own();
+    let mut fits = false;
+    for other in others {
+        let Some(found) = other
+            .peer_urls
+            .iter()
+            .find_map(|url| asked.cluster_version(url))
+        else {
+            continue;
+        };
+        if found.major != own.major || found.minor > own.minor {
+            return Err(Error(format!(
+                "incompatible with current running cluster: its version is {found}, this server's {own}"
+            )));
+        }
+        fits = true;
+    }
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::new("incompatible with current running cluster"))
+    }
+}
+
+/// Compares this member's data with that of the others before it serves.
+/// Members that do not answer, or hold another revision, say nothing.
+///
+/// # Errors
+/// Another member holds something else at the same revision.
+pub fn compare_hashes(config: &Config, booted: &Booted) -> Result<(), Error> {
+    let own = format!("{:x}", booted.member_id());
+    tracing::info!("local-member-id" = own, "starting initial corruption check");
+    let store = booted.store();
+    let mine = store
+        .hash_kv(0)
+        .map_err(|error| Error(format!("cannot hash the keys: {error}")))?;
+    let asked = Asked::new(config)?;
+    let mut differ = 0;
+    for member in booted.peers() {
+        let answers = member.peer_urls.iter();
+        let body = corruption::question(mine.revision);
+        let Some(reply) = answers
+            .filter_map(|url| {
+                asked.ask(
+                    url,
+                    "/members/hashkv",
+                    body.clone(),
+                    corruption::HASH_TIMEOUT,
+                )
+            })
+            .next()
+        else {
+            continue;
+        };
+        let Some(theirs) = corruption::PeerHash::parse(&reply.body) else {
+            continue;
+        };
+        if theirs.compact_revision != mine.compact_revision {
+            tracing::warn!("remote-peer-id" = %member.id, "found different compact revision values from remote peer");
+        } else if theirs.hash != mine.hash {
+            tracing::warn!("remote-peer-id" = %member.id, "found different hash values from remote peer");
+            differ += 1;
+        }
+    }
+    if differ > 0 {
+        return Err(Error(format!("{own} found data inconsistency with peers")));
+    }
+    tracing::info!(
+        "local-member-id" = own,
+        "initial corruption checking passed; no corruption"
+    );
+    Ok(())
+}
+
+/// What another member says of the cluster.
+struct View {
+    cluster_id: ClusterId,
+    members: Vec<Member>,
+}
+
+/// Questions to members before there are runtimes.
+struct Asked {
+    runtime: tokio::runtime::Runtime,
+    connect: Arc<dyn peer::Connect>,
+}
+
+impl Asked {
+    fn new(config: &Config) -> Result<Asked, Error> {
+        Ok(Asked {
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            connect: config.peer_connect(),
+        })
+    }
+
+    fn get(&self, url: &str, path: &'static str) -> Option<peer::ask::Reply> {
+        self.ask(url, path, Bytes::new(), ASK_TIMEOUT)
+    }
+
+    fn ask(
+        &self,
+        url: &str,
+        path: &'static str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Option<peer::ask::Reply> {
+        let request = http::Request::get(path).body(body).ok()?;
+        let call = peer::ask::call(&self.connect, url, request, timeout);
+        match self.runtime.block_on(call) {
+            Ok(reply) if reply.status == http::StatusCode::OK => Some(reply),
+            Ok(reply) => {
+                tracing::warn!(address = url, path, status = %reply.status, "a member refused to answer");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(address = url, path, error = %error, "failed to ask a member");
+                None
+            }
+        }
+    }
+
+    fn members(&self, url: &str) -> Option<View> {
+        let reply = self.get(url, "/members")?;
+        let members: Vec<Member> = serde_json::from_slice(&reply.body).ok()?;
+        let cluster_id = ClusterId(reply.cluster_id?);
+        // One that is only starting itself knows nobody yet.
+        (!members.is_empty()).then_some(View {
+            cluster_id,
+            members,
+        })
+    }
+
+    fn cluster_version(&self, url: &str) -> Option<semver::Version> {
+        let reply = self.get(url, "/version")?;
+        version::Versions::parse(&reply.body)?.cluster
+    }
+}

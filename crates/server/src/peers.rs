@@ -1,0 +1,148 @@
+//! This member as the other members' messages see it: what the peer protocol
+//! asks of the house, answered from the consensus core and the apply machine.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use proto::raftpb::{Message, Snapshot, SnapshotMetadata};
+
+use crate::{apply::SharedMachine, core::Core};
+
+/// Snapshots on their way to other members, and those that have just arrived:
+/// what they will need of the log must stay.
+#[derive(Default)]
+pub struct SnapshotsOut {
+    running: AtomicUsize,
+    /// When the last one ended.
+    ended: Mutex<Option<Instant>>,
+}
+
+/// How long the log stays as it is after a snapshot was sent.
+const RELEASE_DELAY: Duration = Duration::from_secs(30);
+
+impl SnapshotsOut {
+    /// True while one is under way, and some time longer.
+    pub fn in_flight(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+            || self
+                .ended
+                .lock()
+                .is_some_and(|at| at.elapsed() < RELEASE_DELAY)
+    }
+
+    fn begin(&self) {
+        self.running.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn end(&self) {
+        *self.ended.lock() = Some(Instant::now());
+        // One that was dropped before it began ends as well.
+        let _ = self
+            .running
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    }
+}
+
+/// The member behind the transport.
+pub struct Host {
+    core: Arc<Core>,
+    machine: SharedMachine,
+}
+
+impl Host {
+    /// The member with this state.
+    pub fn new(core: Arc<Core>, machine: SharedMachine) -> Host {
+        Host { core, machine }
+    }
+}
+
+impl peer::Host for Host {
+    fn step(&self, message: Message) {
+        match self.core.raft.drive(|node| node.step(message)) {
+            Ok(()) => {}
+            Err(error @ consensus::Error::LogLost { .. }) => {
+                self.core
+                    .fatal
+                    .report("the raft log is not what it was", &error);
+            }
+            Err(error) => tracing::warn!(error = %error, "refused a raft message"),
+        }
+    }
+
+    fn is_removed(&self, id: u64) -> bool {
+        self.core.cluster.load().is_removed(id.into())
+    }
+
+    fn report_unreachable(&self, id: u64) {
+        self.core.raft.drive(|node| node.report_unreachable(id));
+    }
+
+    fn report_snapshot(&self, id: u64, arrived: bool) {
+        self.core.snapshots_out.end();
+        self.core
+            .raft
+            .drive(|node| node.report_snapshot(id, arrived));
+    }
+
+    fn removed(&self) {
+        self.core.leave();
+    }
+
+    fn open_snapshot(&self, message: Message) -> io::Result<peer::OutgoingSnapshot> {
+        self.core.snapshots_out.begin();
+        let (snapshot, database) = consistent(&self.core, &self.machine)?;
+        let database_len = database.size();
+        Ok(peer::OutgoingSnapshot {
+            message: Message {
+                snapshot: Some(snapshot),
+                ..message
+            },
+            database: Box::new(database.image()),
+            database_len,
+        })
+    }
+}
+
+/// Attempts to catch a database and a membership of the same index in passing.
+const ATTEMPTS: usize = 8;
+
+/// The membership and a view of the database, both as of one index.
+fn consistent(core: &Core, machine: &SharedMachine) -> io::Result<(Snapshot, bolt::ReadTx)> {
+    for _ in 0..ATTEMPTS {
+        let (generation, json, conf_state) = {
+            let machine = machine.lock();
+            (
+                machine.generation(),
+                machine.tree_json(),
+                machine.conf_state().clone(),
+            )
+        };
+        let view = core.backend().snapshot().map_err(io::Error::other)?;
+        let (index, term) = mvcc::backend::consistent_index(&view).map_err(io::Error::other)?;
+        // Membership changes rarely: if it did not meanwhile, it is also that of
+        // the view's index. At the start the database can be ahead of it.
+        let machine = machine.lock();
+        if machine.generation() == generation && index <= machine.applied() {
+            let metadata = SnapshotMetadata {
+                conf_state,
+                index,
+                term,
+            };
+            let snapshot = Snapshot {
+                data: Some(json.into()),
+                metadata,
+            };
+            return Ok((snapshot, view));
+        }
+    }
+    Err(io::Error::other(
+        "the membership changed each time a snapshot was about to be taken",
+    ))
+}

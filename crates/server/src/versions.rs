@@ -1,0 +1,189 @@
+//! The version of the cluster: what its members run, what they agree on, and in
+//! which words they are told. The leader asks every member and decides; nobody
+//! raises it above the oldest member.
+
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use http::Method;
+use membership::{Cluster, Member};
+use prost::Message as _;
+use proto::{
+    etcdserverpb::{Request, internal_raft_request::Op},
+    membershippb::{
+        Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
+    },
+};
+use semver::Version;
+use tokio::time::sleep;
+
+use crate::{
+    ask,
+    runtime::Runtime,
+    status::Status,
+    version::{self, Versions},
+};
+
+/// Starts the leader's watch over versions; it sleeps while another one leads.
+pub fn start(rt: &Rc<Runtime>) {
+    tokio::task::spawn_local(watch(rt.clone()));
+}
+
+/// How often the members are asked, and how often it is looked whether this one
+/// has come to lead.
+const PERIOD: Duration = Duration::from_secs(4);
+const POLL: Duration = Duration::from_millis(20);
+
+async fn watch(rt: Rc<Runtime>) {
+    let core = &rt.core;
+    let mut asked: Option<(u64, tokio::time::Instant)> = None;
+    loop {
+        sleep(POLL).await;
+        let term = core.raft.status.term.load(Ordering::Acquire);
+        let due = asked.is_none_or(|(t, at)| t != term || at.elapsed() >= PERIOD);
+        if !due || !core.lessor.read().is_primary() {
+            continue;
+        }
+        asked = Some((term, tokio::time::Instant::now()));
+        if let Err(error) = decide(&rt).await {
+            tracing::warn!(error = %error, "failed to update cluster version");
+        }
+    }
+}
+
+/// The version of every member; `None` for one that does not answer.
+async fn ask_all(rt: &Rc<Runtime>, cluster: &Cluster) -> Vec<(Member, Option<Version>)> {
+    let questions = cluster.members().cloned().map(|member| async move {
+        if member.id.0 == rt.core.member_id {
+            return (member, Some(version::own()));
+        }
+        let reply = ask::member(rt, &member, Method::GET, "/version", Bytes::new()).await;
+        let version = reply
+            .ok()
+            .and_then(|reply| Some(Versions::parse(&reply.body)?.server));
+        (member, version)
+    });
+    futures_util::future::join_all(questions).await
+}
+
+async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
+    let cluster = rt.core.cluster.load_full();
+    let versions = ask_all(rt, &cluster).await;
+    if let Some(target) = cluster.downgrade() {
+        return finish_downgrade(rt, &cluster, target, &versions).await;
+    }
+    let lowest = versions
+        .iter()
+        .map(|(_, version)| version.as_ref())
+        .collect::<Option<Vec<_>>>()
+        .and_then(|all| all.into_iter().min().cloned())
+        .map(|v| Version::new(v.major, v.minor, 0));
+    let floor = Version::parse(version::MIN_CLUSTER).ok();
+    match (cluster.version(), lowest) {
+        // An undecided cluster that cannot be asked starts from the beginning.
+        (None, lowest) => match lowest.or(floor) {
+            Some(version) => set(rt, &cluster, &version).await,
+            None => Ok(()),
+        },
+        (Some(current), Some(lowest)) if *current < lowest => {
+            tracing::info!("cluster-version" = %lowest, from = %current, "updating cluster version");
+            set(rt, &cluster, &lowest).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A downgrade is over when the cluster version is down and every member runs
+/// the old release.
+async fn finish_downgrade(
+    rt: &Rc<Runtime>,
+    cluster: &Cluster,
+    target: &str,
+    versions: &[(Member, Option<Version>)],
+) -> Result<(), Status> {
+    let Ok(target) = Version::parse(target) else {
+        return Ok(());
+    };
+    if cluster.version().is_some_and(|current| *current > target) {
+        return set(rt, cluster, &target).await;
+    }
+    let arrived = versions.iter().all(|(_, version)| {
+        version
+            .as_ref()
+            .is_some_and(|v| (v.major, v.minor) == (target.major, target.minor))
+    });
+    if arrived {
+        let request = DowngradeInfoSetRequest {
+            enabled: false,
+            ver: String::new(),
+        };
+        rt.core.submit(rt, Op::DowngradeInfoSet(request)).await?;
+        tracing::info!("cluster-version" = %target, "the cluster has been downgraded");
+    }
+    Ok(())
+}
+
+/// True if every member knows the requests that came with 3.5.
+fn speaks_v3(cluster: &Cluster) -> bool {
+    cluster
+        .version()
+        .is_some_and(|version| *version >= Version::new(3, 5, 0))
+}
+
+async fn set(rt: &Rc<Runtime>, cluster: &Cluster, version: &Version) -> Result<(), Status> {
+    let text = version.to_string();
+    if speaks_v3(cluster) {
+        tracing::info!(
+            "cluster-version" = text,
+            "setting up cluster version using v3 API"
+        );
+        let request = ClusterVersionSetRequest { ver: text };
+        rt.core.submit(rt, Op::ClusterVersionSet(request)).await?;
+    } else {
+        tracing::info!(
+            "cluster-version" = text,
+            "setting up initial cluster version using v2 API"
+        );
+        put(rt, "/0/version".to_owned(), text).await?;
+    }
+    Ok(())
+}
+
+/// Makes a member's name and client URLs known.
+///
+/// # Errors
+/// No leader, or no time left.
+pub async fn publish(rt: &Rc<Runtime>, attributes: &Attributes) -> Result<(), Status> {
+    let core = &rt.core;
+    if speaks_v3(&core.cluster.load()) {
+        let request = ClusterMemberAttrSetRequest {
+            member_id: core.member_id,
+            member_attributes: Some(attributes.clone()),
+        };
+        core.submit(rt, Op::ClusterMemberAttrSet(request)).await?;
+        return Ok(());
+    }
+    let value = membership::v2store::attributes_json(&attributes.name, &attributes.client_urls);
+    put(
+        rt,
+        format!("/0/members/{:x}/attributes", core.member_id),
+        value,
+    )
+    .await
+}
+
+/// A request of the v2 API, which stands in the log by itself.
+async fn put(rt: &Rc<Runtime>, path: String, val: String) -> Result<(), Status> {
+    let id = rt.core.next_request_id();
+    let request = Request {
+        id,
+        method: "PUT".to_owned(),
+        path,
+        val,
+        ..Request::default()
+    };
+    rt.core
+        .submit_raw(rt, id, request.encode_to_vec().into())
+        .await
+        .map(drop)
+}
