@@ -64,13 +64,20 @@ impl Map {
     /// Gives the resident pages of a file's map back to the system, which reads them again when they are looked at. For
     /// after a walk over everything. Memory is left alone.
     pub(crate) fn advise_cold(&self) {
-        if self.of_file {
+        self.advise_cold_at(0, self.len());
+    }
+
+    /// The same for a part that begins and ends between pages.
+    pub(crate) fn advise_cold_at(&self, offset: u64, len: u64) {
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.len());
+        if self.of_file && fits {
             // SAFETY: the mapping is shared, read-only and backed by the file, so dropping its resident pages changes no
-            // byte that anyone sees: the next access maps the page cache's page again. That it is not done is no harm.
+            // byte that anyone sees: the next access maps the page cache's page again. The part lies inside it, as was
+            // just checked. That it is not done is no harm.
             let _ = unsafe {
                 rustix::mm::madvise(
-                    self.raw.as_mut_ptr().cast(),
-                    self.raw.len(),
+                    self.raw.as_mut_ptr().cast::<u8>().add(offset as usize).cast(),
+                    len as usize,
                     rustix::mm::Advice::LinuxDontNeed,
                 )
             };

@@ -10,6 +10,9 @@ use crate::read::ReadTx;
 /// Bytes handed out at once by [`ImageReader::write_to`].
 const STEP: u64 = 256 << 10;
 
+/// Of what was handed out, no more than this stays mapped: a large database that is read once must not fill memory.
+const MAPPED: u64 = 16 << 20;
+
 /// Pulls the image of a snapshot; see [`ReadTx::image`]. Its length is known from the start.
 pub struct ImageReader {
     tx: ReadTx,
@@ -64,6 +67,13 @@ impl ImageReader {
         }
         let len = left.min(max as u64);
         self.at += len;
+        if at / MAPPED != self.at / MAPPED {
+            // The bytes handed out last are still to be used.
+            let done = at / MAPPED * MAPPED;
+            if let Some(begin) = done.checked_sub(MAPPED) {
+                self.tx.pages().map.advise_cold_at(begin, MAPPED);
+            }
+        }
         // Opening made sure that the file holds all pages below the high-water mark.
         self.tx.pages().map.slice(at, len as usize).unwrap_or(&[])
     }
