@@ -76,7 +76,11 @@ impl Map {
             // just checked. That it is not done is no harm.
             let _ = unsafe {
                 rustix::mm::madvise(
-                    self.raw.as_mut_ptr().cast::<u8>().add(offset as usize).cast(),
+                    self.raw
+                        .as_mut_ptr()
+                        .cast::<u8>()
+                        .add(offset as usize)
+                        .cast(),
                     len as usize,
                     rustix::mm::Advice::LinuxDontNeed,
                 )
