@@ -27,8 +27,8 @@ use crate::workload;
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// Running servers; the first of all is what the others are held against.
-    #[arg(value_name = "NAME=ENDPOINT")]
+    /// Running servers, a cluster's endpoints joined by commas; the first of all is what the others are held against.
+    #[arg(value_name = "NAME=ENDPOINTS")]
     targets: Vec<String>,
     /// Start this server in a new data directory on free loopback ports: the
     /// program, and words that come before its flags, such as
@@ -38,6 +38,10 @@ pub(crate) struct Compare {
     /// One more flag for every server that is started.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_flag: Vec<String>,
+    /// Members of each cluster that is started. What their processes use is
+    /// summed up.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    members: u8,
     /// Where the data directories go. On a memory file system a put costs no
     /// fsync, and its numbers mean little.
     #[arg(long, default_value = ".")]
@@ -181,14 +185,32 @@ fn chosen(flags: &Compare) -> Result<Vec<Row>> {
 
 /// A target while a row runs on it.
 struct Live {
-    endpoint: String,
+    endpoints: Vec<String>,
     spawned: Option<Spawned>,
 }
 
 struct Spawned {
-    server: Server,
-    command: Vec<String>,
+    servers: Vec<Server>,
+    /// How each is started, and where it answers.
+    commands: Vec<(Vec<String>, String)>,
     directory: TempDir,
+}
+
+/// Starts all members, then waits for each; the slowest start counts.
+fn launch(commands: &[(Vec<String>, String)], directory: &Path) -> Result<(Vec<Server>, Started)> {
+    let mut servers = commands
+        .iter()
+        .enumerate()
+        .map(|(i, (command, endpoint))| Server::launch(command, endpoint, &log(directory, i)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut slowest: Option<Started> = None;
+    for server in &mut servers {
+        let started = server.wait()?;
+        if slowest.is_none_or(|s| s.first_answer < started.first_answer) {
+            slowest = Some(started);
+        }
+    }
+    Ok((servers, slowest.context("no member to start")?))
 }
 
 impl Live {
@@ -196,7 +218,7 @@ impl Live {
         let words = match &target.how {
             Reach::Running(endpoint) => {
                 return Ok(Self {
-                    endpoint: endpoint.clone(),
+                    endpoints: endpoint.split(',').map(str::to_owned).collect(),
                     spawned: None,
                 });
             }
@@ -211,19 +233,20 @@ impl Live {
                     flags.data_root.display()
                 )
             })?;
-        let (member, endpoint) = member_flags(&directory.path().join("data"))?;
-        let command: Vec<String> = words
-            .iter()
-            .chain(&member)
-            .chain(&flags.server_flag)
-            .cloned()
+        let members = member_flags(&directory.path().join("data"), flags.members.into())?;
+        let commands: Vec<(Vec<String>, String)> = members
+            .into_iter()
+            .map(|(member, endpoint)| {
+                let words = words.iter().chain(&member).chain(&flags.server_flag);
+                (words.cloned().collect(), endpoint)
+            })
             .collect();
-        let (server, _) = Server::start(&command, &endpoint, &log(directory.path()))?;
+        let (servers, _) = launch(&commands, directory.path())?;
         Ok(Self {
-            endpoint,
+            endpoints: commands.iter().map(|(_, e)| e.clone()).collect(),
             spawned: Some(Spawned {
-                server,
-                command,
+                servers,
+                commands,
                 directory,
             }),
         })
@@ -233,10 +256,11 @@ impl Live {
         let server_pid = self
             .spawned
             .iter()
-            .map(|spawned| spawned.server.pid())
+            .flat_map(|spawned| &spawned.servers)
+            .map(Server::pid)
             .collect();
         Load {
-            endpoints: vec![self.endpoint.clone()],
+            endpoints: self.endpoints.clone(),
             server_pid,
             ..row.load.clone()
         }
@@ -245,22 +269,23 @@ impl Live {
     /// Ends a spawned server and starts it again on its data.
     fn restart(self) -> Result<Option<(Self, Started)>> {
         let Some(Spawned {
-            server,
-            command,
+            servers,
+            commands,
             directory,
         }) = self.spawned
         else {
             return Ok(None);
         };
-        let endpoint = server.endpoint().to_owned();
-        server.stop()?;
-        let (server, started) = Server::start(&command, &endpoint, &log(directory.path()))?;
+        for server in servers {
+            server.stop()?;
+        }
+        let (servers, started) = launch(&commands, directory.path())?;
         Ok(Some((
             Self {
-                endpoint,
+                endpoints: self.endpoints,
                 spawned: Some(Spawned {
-                    server,
-                    command,
+                    servers,
+                    commands,
                     directory,
                 }),
             },
@@ -269,15 +294,15 @@ impl Live {
     }
 
     fn end(self) -> Result<()> {
-        if let Some(Spawned { server, .. }) = self.spawned {
-            server.stop()?;
-        }
-        Ok(())
+        self.spawned
+            .into_iter()
+            .flat_map(|spawned| spawned.servers)
+            .try_for_each(|server| server.stop().map(drop))
     }
 }
 
-fn log(directory: &Path) -> PathBuf {
-    directory.join("log")
+fn log(directory: &Path, member: usize) -> PathBuf {
+    directory.join(format!("log{member}"))
 }
 
 fn run_row(
@@ -314,7 +339,7 @@ fn run_row(
             results
                 .versions
                 .entry(at)
-                .or_insert_with(|| version(&live.endpoint));
+                .or_insert_with(|| version(&live.endpoints));
             let report = workload::run(&row.workload, &live.load(row));
             let unsupported = report
                 .errors
@@ -336,9 +361,10 @@ fn run_row(
             if let Some(reason) = &report.failed {
                 let log = live
                     .spawned
-                    .as_ref()
-                    .map(|spawned| spawned.server.log_end())
-                    .unwrap_or_default();
+                    .iter()
+                    .flat_map(|spawned| &spawned.servers)
+                    .map(Server::log_end)
+                    .collect::<String>();
                 results
                     .faults
                     .push(format!("{} on {}: {reason}\n{log}", row.id, target.name));
@@ -369,9 +395,9 @@ fn run_row(
 }
 
 /// What the server calls itself; empty when it does not answer.
-fn version(endpoint: &str) -> String {
+fn version(endpoints: &[String]) -> String {
     let ask = || {
-        let mut pool = Pool::connect(&[endpoint.to_owned()], 1).ok()?;
+        let mut pool = Pool::connect(endpoints, 1).ok()?;
         let answer = closed::once(&mut pool, Method::Status, b"").ok()?;
         Some(
             proto::etcdserverpb::StatusResponse::decode(&answer[..])

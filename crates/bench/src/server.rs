@@ -31,6 +31,7 @@ const LOG_SHOWN: usize = 2000;
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    begin: Instant,
     endpoint: String,
     log: PathBuf,
 }
@@ -48,6 +49,14 @@ impl Server {
     /// Starts `command`, whose client port is `endpoint`, and waits until it
     /// answers a linearizable read. Its output goes to the file `log`.
     pub(crate) fn start(command: &[String], endpoint: &str, log: &Path) -> Result<(Self, Started)> {
+        let mut server = Self::launch(command, endpoint, log)?;
+        let started = server.wait()?;
+        Ok((server, started))
+    }
+
+    /// Starts `command` without waiting: a member of a cluster answers only
+    /// when there is a majority of them.
+    pub(crate) fn launch(command: &[String], endpoint: &str, log: &Path) -> Result<Self> {
         let (program, arguments) = command
             .split_first()
             .context("the start command is empty")?;
@@ -68,42 +77,44 @@ impl Server {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
-        let mut server = Self {
+        Ok(Self {
             child,
+            begin,
             endpoint: endpoint.to_owned(),
             log: log.to_owned(),
-        };
+        })
+    }
+
+    /// Waits for the first linearizable answer.
+    pub(crate) fn wait(&mut self) -> Result<Started> {
         loop {
-            if server.answers() {
+            if self.answers() {
                 break;
             }
-            if let Some(status) = server.child.try_wait()? {
+            if let Some(status) = self.child.try_wait()? {
                 bail!(
-                    "{program} ended ({status}) before it answered. The end of its log:\n{}",
-                    server.log_end()
+                    "the server ended ({status}) before it answered. The end of its log:\n{}",
+                    self.log_end()
                 );
             }
             if net::interrupted() {
                 bail!("interrupted");
             }
-            if begin.elapsed() > READY_WITHIN {
+            if self.begin.elapsed() > READY_WITHIN {
                 bail!(
-                    "{program} has not answered for {} s. The end of its log:\n{}",
+                    "the server has not answered for {} s. The end of its log:\n{}",
                     READY_WITHIN.as_secs(),
-                    server.log_end()
+                    self.log_end()
                 );
             }
             std::thread::sleep(POLL);
         }
-        let first_answer = begin.elapsed();
-        let usage = process::usage(server.pid()).context("the server ended at once")?;
-        Ok((
-            server,
-            Started {
-                first_answer,
-                usage,
-            },
-        ))
+        let first_answer = self.begin.elapsed();
+        let usage = process::usage(self.pid()).context("the server ended at once")?;
+        Ok(Started {
+            first_answer,
+            usage,
+        })
     }
 
     fn answers(&self) -> bool {
@@ -129,11 +140,6 @@ impl Server {
         address
             .and_then(process::listener)
             .unwrap_or(self.child.id())
-    }
-
-    /// The client endpoint.
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
     }
 
     /// Ends it by SIGTERM and waits; returns how long that took.
@@ -188,32 +194,46 @@ fn closed_port(endpoint: &str) -> Result<(), ()> {
     }
 }
 
-/// The flags of a single member on free loopback ports with its data in
-/// `data`, and its client endpoint.
-pub(crate) fn member_flags(data: &Path) -> Result<(Vec<String>, String)> {
-    // Both are held until both are known, so that they differ.
-    let (client, peer) = (
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    );
-    let client = format!("http://{}", client.local_addr()?);
-    let peer = format!("http://{}", peer.local_addr()?);
-    let data = data
-        .to_str()
-        .context("the data directory's name is not UTF-8")?;
-    let flags = [
-        ("--name", "bench"),
-        ("--data-dir", data),
-        ("--listen-client-urls", &client),
-        ("--advertise-client-urls", &client),
-        ("--listen-peer-urls", &peer),
-        ("--initial-advertise-peer-urls", &peer),
-        ("--initial-cluster", &format!("bench={peer}")),
-        ("--log-level", "warn"),
-    ];
-    let flags = flags
+/// The flags of `count` members of one cluster on free loopback ports with their
+/// data below `data`, each with its client endpoint.
+pub(crate) fn member_flags(data: &Path, count: usize) -> Result<Vec<(Vec<String>, String)>> {
+    // All are held until all are known, so that they differ.
+    let ports = (0..2 * count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let urls = ports
         .iter()
-        .map(|(flag, value)| format!("{flag}={value}"))
+        .map(|port| Ok(format!("http://{}", port.local_addr()?)))
+        .collect::<Result<Vec<_>>>()?;
+    let cluster: Vec<String> = urls[count..]
+        .iter()
+        .enumerate()
+        .map(|(i, peer)| format!("bench{i}={peer}"))
         .collect();
-    Ok((flags, client))
+    let cluster = cluster.join(",");
+    let members = urls[..count].iter().zip(&urls[count..]).enumerate();
+    members
+        .map(|(i, (client, peer))| {
+            let name = format!("bench{i}");
+            let data = data.join(&name);
+            let data = data
+                .to_str()
+                .context("the data directory's name is not UTF-8")?;
+            let flags = [
+                ("--name", name.as_str()),
+                ("--data-dir", data),
+                ("--listen-client-urls", client),
+                ("--advertise-client-urls", client),
+                ("--listen-peer-urls", peer),
+                ("--initial-advertise-peer-urls", peer),
+                ("--initial-cluster", &cluster),
+                ("--log-level", "warn"),
+            ];
+            let flags = flags
+                .iter()
+                .map(|(flag, value)| format!("{flag}={value}"))
+                .collect();
+            Ok((flags, client.clone()))
+        })
+        .collect()
 }

@@ -169,7 +169,14 @@ impl Pair {
     pub async fn settle(&mut self) -> Result<()> {
         let mut upto = Vec::new();
         for side in &mut self.sides {
-            upto.push(drain(&mut side.streams[PAST], &mut side.records[PAST]).await?);
+            upto.push(
+                drain(
+                    &mut side.streams[PAST],
+                    &mut side.records[PAST],
+                    self.revision,
+                )
+                .await?,
+            );
         }
         if upto[0] != upto[1] {
             bail!(
@@ -277,8 +284,10 @@ impl Pair {
 }
 
 /// Asks for progress until it is answered, which says that every watch of the
-/// stream is synced and has sent everything up to that revision.
-async fn drain(stream: &mut Stream, record: &mut Record) -> Result<i64> {
+/// stream is synced and has sent everything up to that revision. On a busy
+/// machine an answer comes after the question was put again: the second answer
+/// then waits in the stream until the next time, and speaks of an older revision.
+async fn drain(stream: &mut Stream, record: &mut Record, at_least: i64) -> Result<i64> {
     for _ in 0..30 {
         stream.progress().await?;
         // An unanswered request is dropped by the server, so ask again.
@@ -288,7 +297,10 @@ async fn drain(stream: &mut Stream, record: &mut Record) -> Result<i64> {
         {
             let marks = answer.watch_id == -1 && !answer.created && !answer.canceled;
             if marks && answer.events.is_empty() {
-                return Ok(answer.header.map_or(0, |h| h.revision));
+                match answer.header.map_or(0, |h| h.revision) {
+                    late if late < at_least => continue,
+                    revision => return Ok(revision),
+                }
             }
             record.file(answer)?;
         }
