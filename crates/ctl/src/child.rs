@@ -13,6 +13,18 @@ use cli::text::quote;
 /// What a shell reports for a program that was killed.
 const EXIT_KILLED: i32 = 255;
 
+/// The signals programs end by, as Go names them.
+const SIGNALS: [(i32, &str); 8] = [
+    (1, "hangup"),
+    (2, "interrupt"),
+    (3, "quit"),
+    (6, "aborted"),
+    (9, "killed"),
+    (11, "segmentation fault"),
+    (13, "broken pipe"),
+    (15, "terminated"),
+];
+
 /// How a command failed.
 pub(crate) struct Trouble {
     /// Its exit code, if it ran.
@@ -53,7 +65,10 @@ pub(crate) fn run(words: &[Vec<u8>], env: &[(&str, String)]) -> Result<(), Troub
 fn exit_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, Some(signal)) => match SIGNALS.iter().find(|(number, _)| *number == signal) {
+            Some((_, name)) => format!("signal: {name}"),
+            None => format!("signal: {signal}"),
+        },
         (None, None) => status.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use prost::Message;
 use proto::etcdserverpb as api;
 
 use crate::{
-    failure::{Failure, Outcome},
+    failure::{EXIT_ERROR, Failure, Outcome},
     global::Global,
     output::{Format, Object, Output, Page, Show, wire},
     program::{global, print_all},
@@ -25,6 +25,10 @@ pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
     let peer_urls = peer_urls(parsed)?;
     let is_learner = parsed.bool("learner");
     let global = change(parsed)?;
+    for url in peer_urls.split(',') {
+        let checked = membership::urls::parse(url);
+        checked.map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
+    }
     let request = api::MemberAddRequest {
         peer_ur_ls: peer_urls.split(',').map(str::to_owned).collect(),
         is_learner,

@@ -25,16 +25,18 @@ fn no_arguments(parsed: &Parsed, message: &str) -> Outcome {
 pub(crate) async fn auth_enable(parsed: &mut Parsed) -> Outcome {
     no_arguments(parsed, "auth enable command does not accept any arguments")?;
     let client = global(parsed)?.client().await?;
-    let enabled = client.auth_enable(api::AuthEnableRequest {}).await;
-    if enabled.is_err_and(|error| error.is(NO_ROOT_ROLE)) {
-        let request = api::AuthRoleAddRequest { name: ROOT.into() };
-        client.role_add(request).await?;
-        let request = api::AuthUserGrantRoleRequest {
-            user: ROOT.into(),
-            role: ROOT.into(),
-        };
-        client.user_grant_role(request).await?;
-        client.auth_enable(api::AuthEnableRequest {}).await?;
+    match client.auth_enable(api::AuthEnableRequest {}).await {
+        Err(error) if error.is(NO_ROOT_ROLE) => {
+            let request = api::AuthRoleAddRequest { name: ROOT.into() };
+            client.role_add(request).await?;
+            let request = api::AuthUserGrantRoleRequest {
+                user: ROOT.into(),
+                role: ROOT.into(),
+            };
+            client.user_grant_role(request).await?;
+            client.auth_enable(api::AuthEnableRequest {}).await?;
+        }
+        enabled => drop(enabled?),
     }
     print_all(b"Authentication Enabled\n")
 }
