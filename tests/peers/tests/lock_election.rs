@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use peers::{api::Api, http, lockstep::Pair, peer, server::Server};
+use peers::{api::Api, http, lockstep::Pair, peer};
 use proto::{
     etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, RangeRequest, ResponseHeader},
     v3electionpb::{
@@ -14,7 +14,7 @@ use proto::{
     },
     v3lockpb::{LockRequest, UnlockRequest},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::{Request, Status};
 
 const WITHIN: Duration = Duration::from_secs(15);
@@ -90,8 +90,8 @@ async fn lock(api: &Api, name: &str, lease: i64) -> String {
 
 /// As [`lock`], on a connection of its own that an abort breaks, and not before
 /// the key is there.
-async fn waiting(server: &Server, name: &str, lease: i64) -> Result<JoinHandle<String>> {
-    let (api, own) = (server.api(), server.connect());
+async fn waiting(api: &Api, name: &str, lease: i64) -> Result<JoinHandle<String>> {
+    let own = Api::new(api.port());
     let key = format!("{name}/{lease:x}");
     let name = name.to_owned();
     let task = tokio::spawn(async move { lock(&own, &name, lease).await });
@@ -114,8 +114,7 @@ async fn unlock(api: &Api, key: &str) -> String {
     }
 }
 
-async fn locks(server: &Server) -> Result<Vec<String>> {
-    let api = server.api();
+async fn locks(api: &Api) -> Result<Vec<String>> {
     let mut story = Story::default();
     for id in [0xa, 0xb, 0xc, 0xd] {
         grant(api, id).await?;
@@ -127,14 +126,14 @@ async fn locks(server: &Server) -> Result<Vec<String>> {
     story.tell(lock(api, "", 0xa).await);
 
     // In the order of arrival, each after the one before.
-    let second = waiting(server, "l", 0xb).await?;
-    let third = waiting(server, "l", 0xc).await?;
+    let second = waiting(api, "l", 0xb).await?;
+    let third = waiting(api, "l", 0xc).await?;
     story.tell(unlock(api, "l/a").await);
     story.tell(done(second).await?);
     ensure!(!third.is_finished(), "two have the lock");
 
     // One that goes away while it waits.
-    let fourth = waiting(server, "l", 0xd).await?;
+    let fourth = waiting(api, "l", 0xd).await?;
     fourth.abort();
     wait_for_key(api, "l/d", false).await?;
     story.tell("l/d gave up");
@@ -145,13 +144,13 @@ async fn locks(server: &Server) -> Result<Vec<String>> {
         lease: 0xd,
     });
     request.set_timeout(Duration::from_millis(400));
-    let late = server.connect().lock().lock(request).await;
+    let late = Api::new(api.port()).lock().lock(request).await;
     ensure!(late.is_err(), "l/d has what l/b has");
     wait_for_key(api, "l/d", false).await?;
     story.tell("l/d is late");
 
     // One whose lease ends while it waits.
-    let fourth = waiting(server, "l", 0xd).await?;
+    let fourth = waiting(api, "l", 0xd).await?;
     revoke(api, 0xd).await?;
     story.tell(unlock(api, "l/b").await);
     story.tell(done(third).await?);
@@ -160,7 +159,7 @@ async fn locks(server: &Server) -> Result<Vec<String>> {
 
     // The end of a lease frees its lock.
     story.tell(lock(api, "l", 0xb).await);
-    let next = waiting(server, "l", 0xc).await?;
+    let next = waiting(api, "l", 0xc).await?;
     revoke(api, 0xb).await?;
     story.tell(done(next).await?);
     story.tell(unlock(api, "").await);
@@ -237,8 +236,7 @@ async fn leader(api: &Api) -> String {
     }
 }
 
-async fn elections(server: &Server) -> Result<Vec<String>> {
-    let api = server.api();
+async fn elections(api: &Api) -> Result<Vec<String>> {
     let mut story = Story::default();
     for id in [0xa, 0xb] {
         grant(api, id).await?;
@@ -246,17 +244,21 @@ async fn elections(server: &Server) -> Result<Vec<String>> {
     story.tell(leader(api).await);
     story.tell(proclaim(api, None, "x").await);
     story.tell(resign(api, None).await);
-    let request = LeaderRequest { name: name() };
-    let mut observed = server
-        .connect()
-        .election()
-        .observe(request)
-        .await?
-        .into_inner();
+    // etcd begins its answer with the first leader there is.
+    let (sender, mut observed) = mpsc::channel(16);
+    let own = Api::new(api.port());
+    let observer = tokio::spawn(async move {
+        let request = LeaderRequest { name: name() };
+        let mut answers = own.election().observe(request).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            let _ = sender.send(leads(answer)).await;
+        }
+        anyhow::Ok(())
+    });
     let mut next = async || -> Result<String> {
-        let answer = tokio::time::timeout(WITHIN, observed.message()).await;
-        let answer = answer.context("nothing to observe")??;
-        Ok(leads(answer.context("the observation ended")?))
+        let line = tokio::time::timeout(WITHIN, observed.recv()).await;
+        line.context("nothing to observe")?
+            .context("the observation ended")
     };
     let (line, first) = campaign(api, 0xa, "one").await?;
     story.tell(line);
@@ -269,7 +271,7 @@ async fn elections(server: &Server) -> Result<Vec<String>> {
     story.tell(next().await?);
     story.tell(campaign(api, 0xa, "three").await?.0);
 
-    let own = server.connect();
+    let own = Api::new(api.port());
     let second = tokio::spawn(async move { campaign(&own, 0xb, "four").await });
     wait_for_key(api, "e/b", true).await?;
     ensure!(!second.is_finished(), "two lead");
@@ -284,7 +286,7 @@ async fn elections(server: &Server) -> Result<Vec<String>> {
     story.tell(leader(api).await);
 
     // A candidate that goes away while it waits.
-    let own = server.connect();
+    let own = Api::new(api.port());
     let third = tokio::spawn(async move { campaign(&own, 0xa, "five").await });
     wait_for_key(api, "e/a", true).await?;
     third.abort();
@@ -296,6 +298,7 @@ async fn elections(server: &Server) -> Result<Vec<String>> {
     // The observer has not ended: it waits for whoever comes next.
     story.tell(campaign(api, 0xa, "six").await?.0);
     story.tell(next().await?);
+    observer.abort();
     Ok(story.0)
 }
 
@@ -364,10 +367,10 @@ fn the_gateway_has_them_too() {
             r#"{"leader":{"name":"ZQ==","key":"ZS8xMjM0","rev":"4","lease":"4660"}}"#,
         ),
     ];
-    async fn told(server: &Server) -> Result<Vec<String>> {
+    async fn told(api: &Api) -> Result<Vec<String>> {
         let mut told = Vec::new();
         for (path, body) in STEPS {
-            let answer = http::send(server.port(), "POST", path, body).await?;
+            let answer = http::send(api.port(), "POST", path, body).await?;
             let mut json: serde_json::Value = serde_json::from_str(&answer.text())?;
             // Builds of etcd differ in whether the message stands there twice.
             if let Some(map) = json.as_object_mut() {
@@ -378,12 +381,8 @@ fn the_gateway_has_them_too() {
             }
             told.push(format!("{path}: {} {json}", answer.status));
             if path.ends_with("campaign") {
-                let lines = http::first_lines(
-                    server.port(),
-                    "/v3/election/observe",
-                    r#"{"name":"ZQ=="}"#,
-                    1,
-                );
+                let lines =
+                    http::first_lines(api.port(), "/v3/election/observe", r#"{"name":"ZQ=="}"#, 1);
                 let mut json: serde_json::Value = serde_json::from_str(&lines.await?[0])?;
                 let term = json.pointer_mut("/result/header/raft_term");
                 *term.context("no header")? = "some".into();

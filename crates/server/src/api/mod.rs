@@ -169,6 +169,21 @@ impl Method {
         matches!(self, Method::Watch | Method::LeaseKeepAlive)
     }
 
+    /// True for the services on locks and elections. etcd serves them through a
+    /// client of its own, and on that way its errors lose their codes.
+    fn loses_codes(self) -> bool {
+        matches!(
+            self,
+            Method::Lock
+                | Method::Unlock
+                | Method::Campaign
+                | Method::Proclaim
+                | Method::Leader
+                | Method::Observe
+                | Method::Resign
+        )
+    }
+
     /// True if the answer waits for other clients, for as long as it takes.
     pub fn waits(self) -> bool {
         matches!(self, Method::Lock | Method::Campaign)
@@ -310,7 +325,10 @@ pub async fn unary(
     };
     let ended = |code| metrics.call_ended(method, &started, code);
     Ok(match result {
-        Err(status) => {
+        Err(mut status) => {
+            if method.loses_codes() && status != DEADLINE_EXCEEDED {
+                status.code = Code::Unknown;
+            }
             ended(status.code);
             return Err(status);
         }
