@@ -29,7 +29,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .register_descriptors(&descriptors.encode_to_vec())?
             .preserve_proto_field_names()
             .ignore_unknown_fields()
-            .build(&[".etcdserverpb", ".mvccpb", ".authpb", ".membershippb"])?;
+            .build(&[
+                ".etcdserverpb",
+                ".mvccpb",
+                ".authpb",
+                ".membershippb",
+                ".v3lockpb",
+                ".v3electionpb",
+            ])?;
     }
     Ok(())
 }

@@ -3,17 +3,16 @@
 
 use std::time::Instant;
 
+use cli::{flags::Parsed, table::Table, text::size};
 use futures_util::future::join_all;
 use proto::etcdserverpb as api;
 
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome, cause},
-    flags::Parsed,
     global::{Global, took},
     maintenance::{active_alarms, list_alarms},
-    output::{Format, Object, Output, Table},
+    output::{Format, Object, Output},
     program::{global, print_all},
-    text::size,
 };
 
 /// The key that a health check reads; it need not exist.
@@ -129,7 +128,7 @@ fn show_health(output: &Output, healths: &[Health]) -> Outcome {
                     health.error.clone().unwrap_or_default(),
                 ]);
             }
-            table.print(&mut page);
+            page.text(table.draw());
         }
         Format::Simple | Format::Protobuf => {
             for health in healths {
@@ -220,7 +219,7 @@ fn show_status(output: &Output, statuses: &[(String, api::StatusResponse)]) -> O
             for (endpoint, status) in statuses {
                 table.row(status_row(endpoint, status));
             }
-            table.print(&mut page);
+            page.text(table.draw());
         }
         Format::Simple | Format::Protobuf => {
             for (endpoint, status) in statuses {
@@ -296,7 +295,7 @@ fn show_hashes(output: &Output, hashes: &[(String, api::HashKvResponse)]) -> Out
             for (endpoint, hash) in hashes {
                 table.row(vec![endpoint.clone(), hash.hash.to_string()]);
             }
-            table.print(&mut page);
+            page.text(table.draw());
         }
         Format::Simple | Format::Protobuf => {
             for (endpoint, hash) in hashes {

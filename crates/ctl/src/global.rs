@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
+use cli::{flags::Parsed, text::duration};
 use client::{Client, Config, Credentials, Endpoint};
 
 use crate::{
     failure::{EXIT_CONNECTION, EXIT_ERROR, EXIT_FEATURE, Failure, Outcome},
-    flags::Parsed,
     output::{Format, Output},
     spec::GLOBAL,
     terminal,
-    text::duration,
 };
 
 const ENV_PREFIX: &str = "ETCDCTL_";
@@ -23,6 +22,7 @@ const ENV_OTHER: [&str; 3] = [
 ];
 
 /// What every command knows.
+#[derive(Clone)]
 pub(crate) struct Global {
     pub(crate) output: Output,
     /// The endpoints as given, in order.
@@ -42,7 +42,7 @@ impl Global {
         from_environment(parsed)?;
         let format = Format::from_name(parsed.text("write-out"))
             .ok_or_else(|| Failure::new(EXIT_FEATURE, "unsupported output format"))?;
-        refuse_tls(parsed)?;
+        refuse_tls(parsed, "")?;
         if !parsed.text("discovery-srv").is_empty() {
             return Err(Failure::new(
                 EXIT_CONNECTION,
@@ -72,7 +72,7 @@ impl Global {
             dial_timeout: parsed.duration("dial-timeout"),
             keepalive_time: parsed.duration("keepalive-time"),
             keepalive_timeout: parsed.duration("keepalive-timeout"),
-            credentials: credentials(parsed)?,
+            credentials: credentials(parsed, "", "Password: ")?,
         })
     }
 
@@ -107,6 +107,24 @@ impl Global {
         config.keepalive_timeout = self.keepalive_timeout;
         config.credentials = self.credentials.clone();
         Client::connect(config).await
+    }
+
+    /// A client on the destination of `make-mirror`, by the `dest-` flags.
+    pub(crate) async fn destination(&self, parsed: &Parsed, endpoint: &str) -> Outcome<Client> {
+        refuse_tls(parsed, "dest-")?;
+        let there = Self {
+            credentials: credentials(parsed, "dest-", "Destination Password: ")?,
+            ..self.clone()
+        };
+        there.client_on([endpoint].into_iter()).await
+    }
+
+    /// The same settings with another `--command-timeout`.
+    pub(crate) fn patient(&self, command_timeout: Duration) -> Self {
+        Self {
+            command_timeout,
+            ..self.clone()
+        }
     }
 
     /// `--command-timeout`.
@@ -165,22 +183,26 @@ fn from_environment(parsed: &mut Parsed) -> Outcome {
     Ok(())
 }
 
-fn refuse_tls(parsed: &Parsed) -> Outcome {
+/// `prefix` stands before the names of the flags.
+fn refuse_tls(parsed: &Parsed, prefix: &str) -> Outcome {
+    let text = |name: &str| parsed.text(&format!("{prefix}{name}")).to_owned();
     for name in ["cert", "key", "cacert"] {
+        let name = &format!("{prefix}{name}");
         if parsed.given(name) && parsed.text(name).is_empty() {
             return Err(Failure::bad_args(format!(
                 "empty string is passed to --{name} option"
             )));
         }
     }
-    let (cert, key) = (parsed.text("cert"), parsed.text("key"));
+    let (cert, key) = (text("cert"), text("key"));
     if cert.is_empty() != key.is_empty() {
         return Err(Failure::bad_args(format!(
             "KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"
         )));
     }
-    let tls =
-        !cert.is_empty() || !parsed.text("cacert").is_empty() || !parsed.bool("insecure-transport");
+    let tls = !cert.is_empty()
+        || !text("cacert").is_empty()
+        || !parsed.bool(&format!("{prefix}insecure-transport"));
     if tls {
         return Err(Failure::new(
             EXIT_CONNECTION,
@@ -191,17 +213,19 @@ fn refuse_tls(parsed: &Parsed) -> Outcome {
     Ok(())
 }
 
-fn credentials(parsed: &Parsed) -> Outcome<Option<Credentials>> {
-    let user = parsed.text("user");
+/// `prefix` stands before the names of the flags.
+fn credentials(parsed: &Parsed, prefix: &str, prompt: &str) -> Outcome<Option<Credentials>> {
+    let user = parsed.text(&format!("{prefix}user"));
+    let given = parsed.text(&format!("{prefix}password"));
     if user.is_empty() {
         return Ok(None);
     }
-    let (name, password) = if !parsed.text("password").is_empty() {
-        (user, parsed.text("password").to_owned())
+    let (name, password) = if !given.is_empty() {
+        (user, given.to_owned())
     } else if let Some((name, password)) = user.split_once(':') {
         (name, password.to_owned())
     } else {
-        (user, terminal::ask_password("Password: ")?)
+        (user, terminal::ask_password(prompt)?)
     };
     // As etcd's client: without a name or without a password nobody logs in.
     let complete = !name.is_empty() && !password.is_empty();

@@ -3,10 +3,12 @@
 
 use std::fmt::Write;
 
-use crate::{
+use cli::{
+    command::Body,
     flags::{Flag, Kind},
-    spec::{Body, COMMANDS, Command, GLOBAL},
 };
+
+use crate::spec::{COMMANDS, Command, GLOBAL};
 
 /// The page of the program itself.
 pub(crate) fn program() -> String {
@@ -47,9 +49,6 @@ pub(crate) fn command(path: &[&Command]) -> String {
             page.push_str("\nCOMMANDS:\n");
             list_commands(&mut page, "", children);
         }
-        Body::NotBuilt(instead) => {
-            let _ = writeln!(page, "\nNOT BUILT YET:\n    {instead}");
-        }
         Body::Run(_) => {}
     }
     let own: Vec<&Flag> = path.iter().flat_map(|command| command.flags).collect();
@@ -67,9 +66,6 @@ fn list_commands(page: &mut String, parent: &str, commands: &[Command]) {
             Body::Group(children) => list_commands(page, &format!("{name} "), children),
             Body::Run(_) => {
                 let _ = writeln!(page, "    {name:<24}{}", command.short);
-            }
-            Body::NotBuilt(_) => {
-                let _ = writeln!(page, "    {name:<24}{} [not built yet]", command.short);
             }
         }
     }

@@ -5,6 +5,10 @@
 use std::io::{IsTerminal, Read};
 
 use bytes::Bytes;
+use cli::{
+    flags::Parsed,
+    text::{parse_int, quote},
+};
 use client::prefix_end;
 use proto::etcdserverpb::{
     self as api,
@@ -13,10 +17,8 @@ use proto::etcdserverpb::{
 
 use crate::{
     failure::{EXIT_BAD_ARGS, EXIT_FEATURE, EXIT_IO, Failure, Outcome},
-    flags::Parsed,
     output::{Format, Object, Page, Show, wire},
     program::global,
-    text::{parse_int, quote},
 };
 
 const PREFIX_OR_FROM_KEY: &str =

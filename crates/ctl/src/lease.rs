@@ -1,14 +1,13 @@
 //! `lease grant`, `revoke`, `timetolive`, `list`, `keep-alive`. Lease ids are
 //! hexadecimal on the command line and in simple output, decimal elsewhere.
 
+use cli::{flags::Parsed, text::parse_int};
 use proto::etcdserverpb as api;
 
 use crate::{
     failure::{EXIT_CONNECTION, EXIT_ERROR, Failure, Outcome, cause},
-    flags::Parsed,
     output::{Format, Object, Page, Show, wire},
     program::{global, print_all},
-    text::parse_int,
 };
 
 /// `etcdctl lease grant`.

@@ -1,48 +1,62 @@
 //! `etcdctl`: the command line client. It reads the command line as etcdctl
 //! does, talks through `client`, and prints what etcdctl prints, because
 //! scripts read it. It must never send anything before the whole command line
-//! has been understood, and never pretend to a command that is not built.
+//! has been understood.
 //!
 //! - [`main`], [`main_os`]: the program
 //! - `spec`: the commands and their flags, as data
-//! - `flags`, `global`, `help`: how they are read, resolved, shown
-//! - `kv`, `txn`, `watch`, `lease`, `endpoint`, `member`, `maintenance`,
-//!   `snapshot`: the commands
+//! - `global`, `help`: how flags are resolved, how commands are shown
+//! - `kv`, `txn`, `watch`, `lease`: the commands on keys
+//! - `lock`, `elect`: those that hold a key; `session`: how
+//! - `endpoint`, `member`, `move_leader`, `downgrade`, `maintenance`,
+//!   `snapshot`, `check`, `mirror`: the commands on members and clusters
+//! - `user`, `role`: the commands on authentication
 //! - `output`: the formats simple, json, fields, table, protobuf
-//! - `text`: Go's forms of numbers, strings and durations
 
 use std::ffi::OsString;
 
+mod check;
+mod child;
+mod downgrade;
+mod elect;
 mod endpoint;
 mod failure;
-mod flags;
 mod global;
 mod help;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod member;
+mod mirror;
+mod move_leader;
 mod output;
 mod program;
+mod role;
+mod session;
 mod snapshot;
 mod spec;
 mod terminal;
-mod text;
 mod txn;
+mod user;
 mod watch;
+
+/// Runs etcdutl with the arguments after the program name, for the commands of
+/// etcdctl that work on files; returns its exit code.
+pub type Offline = fn(Vec<String>) -> i32;
 
 /// Runs `etcdctl` with the arguments after the program name; returns its exit
 /// code. Keys and values that are not UTF-8 need [`main_os`].
 #[must_use]
-pub fn main(args: Vec<String>) -> i32 {
-    program::run(args.into_iter().map(String::into_bytes).collect())
+pub fn main(args: Vec<String>, offline: Offline) -> i32 {
+    program::run(args.into_iter().map(String::into_bytes).collect(), offline)
 }
 
 /// As [`main`], for arguments that may be any bytes.
 #[must_use]
-pub fn main_os(args: Vec<OsString>) -> i32 {
+pub fn main_os(args: Vec<OsString>, offline: Offline) -> i32 {
     use std::os::unix::ffi::OsStringExt;
-    program::run(args.into_iter().map(OsString::into_vec).collect())
+    program::run(args.into_iter().map(OsString::into_vec).collect(), offline)
 }
 
 #[cfg(test)]

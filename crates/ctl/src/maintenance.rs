@@ -1,14 +1,14 @@
 //! `compaction`, `alarm list`, `alarm disarm`, `defrag`.
 
+use cli::{flags::Parsed, text::parse_int};
 use proto::etcdserverpb::{self as api, AlarmType, alarm_request::AlarmAction};
 
 use crate::{
     endpoint::targets,
     failure::{EXIT_ERROR, Failure, Outcome, cause},
-    flags::Parsed,
+    global::Global,
     output::{Object, Page, Show, wire},
     program::{global, print_all},
-    text::parse_int,
 };
 
 /// `etcdctl compaction`.
@@ -68,19 +68,18 @@ pub(crate) async fn alarm_disarm(parsed: &mut Parsed) -> Outcome {
     global.output.show(&cleared)
 }
 
-/// `etcdctl defrag`: one member after the other; goes on after a failure.
+/// `etcdctl defrag`.
 pub(crate) async fn defrag(parsed: &mut Parsed) -> Outcome {
-    if !parsed.text("data-dir").is_empty() {
-        return Err(Failure::new(
-            EXIT_ERROR,
-            "defrag --data-dir is not built into this etcdctl",
-        )
-        .with_hint("use etcdutl defrag --data-dir on the stopped member instead"));
-    }
     let cluster = parsed.bool("cluster");
     let global = global(parsed)?;
+    let endpoints = targets(&global, cluster).await?;
+    defragment(&global, endpoints).await
+}
+
+/// Defragments these members, one after the other; goes on after a failure.
+pub(crate) async fn defragment(global: &Global, endpoints: Vec<String>) -> Outcome {
     let mut failed = false;
-    for endpoint in targets(&global, cluster).await? {
+    for endpoint in endpoints {
         let result = async {
             let client = global.connect([endpoint.as_str()].into_iter()).await?;
             client.defragment(api::DefragmentRequest {}).await

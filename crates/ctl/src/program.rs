@@ -3,26 +3,29 @@
 
 use std::io::Write;
 
+use cli::{
+    command::{Body, find},
+    completion,
+    flags::{self, HELP, Parsed},
+};
+
 use crate::{
-    endpoint,
+    Offline, check, downgrade, elect, endpoint,
     failure::{EXIT_ERROR, EXIT_IO, Failure, Outcome},
-    flags::{self, Flag, HELP, Kind, Parsed},
     global::Global,
-    help, kv, lease, maintenance, member, snapshot,
-    spec::{Action, Body, COMMANDS, Command, GLOBAL},
-    txn, watch,
+    help, kv, lease, lock, maintenance, member, mirror, move_leader, role, snapshot,
+    spec::{Action, COMMANDS, GLOBAL},
+    txn, user, watch,
 };
 
 /// The version of etcd whose etcdctl this is.
 const ETCDCTL_VERSION: &str = "3.5.30";
 const API_VERSION: &str = "3.5";
-/// A command this close to what was typed is offered, as cobra does.
-const SUGGESTION_DISTANCE: usize = 2;
 
-/// Runs the program; errors end up on stderr.
-pub(crate) fn run(words: Vec<Vec<u8>>) -> i32 {
-    match dispatch(words) {
-        Ok(()) => 0,
+/// Runs the program; errors end up on stderr. `offline` runs etcdutl.
+pub(crate) fn run(words: Vec<Vec<u8>>, offline: Offline) -> i32 {
+    match dispatch(words, offline) {
+        Ok(code) => code,
         Err(failure) => {
             if let Some(message) = failure.message {
                 eprintln!("Error: {message}");
@@ -35,27 +38,26 @@ pub(crate) fn run(words: Vec<Vec<u8>>) -> i32 {
     }
 }
 
-fn dispatch(mut words: Vec<Vec<u8>>) -> Outcome {
-    let path = find(&mut words)?;
-    let names: Vec<_> = path.iter().map(|command| command.name).collect();
-    let called = ["etcdctl"]
-        .iter()
-        .chain(&names)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" ");
-    if let Some(Body::NotBuilt(instead)) = path.last().map(|command| &command.body) {
-        if words.iter().any(|word| word == b"--help" || word == b"-h") {
-            return page(&help::command(&path));
-        }
-        let message = format!("{called} is not built yet");
-        return Err(Failure::new(EXIT_ERROR, message).with_hint(*instead));
+fn dispatch(words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i32> {
+    let found = find("etcdctl", COMMANDS, GLOBAL, words).map_err(|message| {
+        Failure::new(EXIT_ERROR, message).with_hint("Run 'etcdctl --help' for usage.")
+    })?;
+    let path = found.path;
+    if let Some(name) = found.no_topic {
+        eprintln!("Unknown help topic [`{name}`]");
     }
-    let flags = GLOBAL
-        .iter()
-        .chain(path.iter().flat_map(|command| command.flags));
-    let mut parsed = flags::parse(&words, flags).map_err(|reason| {
-        Failure::new(EXIT_ERROR, reason).with_hint(format!("Run '{called} --help' for usage."))
+    if found.asks_help {
+        return page(&help::command(&path));
+    }
+    if let Some(Body::Run(Action::Offline)) = path.last().map(|command| &command.body) {
+        let names: Vec<_> = path.iter().map(|command| command.name).collect();
+        return Ok(hand_over(&names, &found.words, offline));
+    }
+    let own = path.iter().flat_map(|command| command.flags);
+    let mut parsed = flags::parse(&found.words, GLOBAL.iter().chain(own)).map_err(|reason| {
+        let names: String = path.iter().map(|c| format!(" {}", c.name)).collect();
+        let hint = format!("Run 'etcdctl{names} --help' for usage.");
+        Failure::new(EXIT_ERROR, reason).with_hint(hint)
     })?;
     let Some(command) = path.last() else {
         return page(&help::program());
@@ -64,7 +66,10 @@ fn dispatch(mut words: Vec<Vec<u8>>) -> Outcome {
         return page(&help::command(&path));
     }
     match command.body {
-        Body::Group(_) | Body::NotBuilt(_) => page(&help::command(&path)),
+        Body::Group(_) => page(&help::command(&path)),
+        Body::Run(Action::Defrag) if !parsed.text("data-dir").is_empty() => {
+            Ok(hand_over(&["defrag"], &found.words, offline))
+        }
         Body::Run(action) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -73,9 +78,29 @@ fn dispatch(mut words: Vec<Vec<u8>>) -> Outcome {
             let outcome = runtime.block_on(act(action, &mut parsed));
             // A thread may be blocked on stdin; it must not hold up the end.
             runtime.shutdown_background();
-            outcome
+            outcome.map(|()| 0)
         }
     }
+}
+
+/// Lets etcdutl do what works on files. Flags that speak of a server have no
+/// meaning there.
+fn hand_over(names: &[&str], words: &[Vec<u8>], offline: Offline) -> i32 {
+    let names = names.join(" ");
+    eprintln!("Deprecated: Use `etcdutl {names}` instead.\n");
+    let online: Vec<_> = GLOBAL
+        .iter()
+        .filter(|flag| flag.name != "write-out")
+        .copied()
+        .collect();
+    let mut line: Vec<String> = names.split(' ').map(str::to_owned).collect();
+    let words = flags::without(words, &online);
+    line.extend(
+        words
+            .iter()
+            .map(|word| String::from_utf8_lossy(word).into_owned()),
+    );
+    offline(line)
 }
 
 async fn act(action: Action, parsed: &mut Parsed) -> Outcome {
@@ -92,15 +117,51 @@ async fn act(action: Action, parsed: &mut Parsed) -> Outcome {
         Action::EndpointHealth => endpoint::health(parsed).await,
         Action::EndpointStatus => endpoint::status(parsed).await,
         Action::EndpointHashKv => endpoint::hash_kv(parsed).await,
+        Action::MoveLeader => move_leader::run(parsed).await,
         Action::Watch => watch::run(parsed).await,
         Action::LeaseGrant => lease::grant(parsed).await,
         Action::LeaseRevoke => lease::revoke(parsed).await,
         Action::LeaseTimeToLive => lease::time_to_live(parsed).await,
         Action::LeaseList => lease::list(parsed).await,
         Action::LeaseKeepAlive => lease::keep_alive(parsed).await,
+        Action::MemberAdd => member::add(parsed).await,
+        Action::MemberRemove => member::remove(parsed).await,
+        Action::MemberUpdate => member::update(parsed).await,
         Action::MemberList => member::list(parsed).await,
+        Action::MemberPromote => member::promote(parsed).await,
         Action::SnapshotSave => snapshot::save(parsed).await,
+        Action::Offline => Err(Failure::new(EXIT_ERROR, "this runs in etcdutl")),
+        Action::MakeMirror => mirror::run(parsed).await,
+        Action::Lock => lock::run(parsed).await,
+        Action::Elect => elect::run(parsed).await,
+        Action::AuthEnable => user::auth_enable(parsed).await,
+        Action::AuthDisable => user::auth_disable(parsed).await,
+        Action::AuthStatus => user::auth_status(parsed).await,
+        Action::UserAdd => user::add(parsed).await,
+        Action::UserDelete => user::delete(parsed).await,
+        Action::UserGet => user::get(parsed).await,
+        Action::UserList => user::list(parsed).await,
+        Action::UserPasswd => user::passwd(parsed).await,
+        Action::UserGrantRole => user::grant_role(parsed).await,
+        Action::UserRevokeRole => user::revoke_role(parsed).await,
+        Action::RoleAdd => role::add(parsed).await,
+        Action::RoleDelete => role::delete(parsed).await,
+        Action::RoleGet => role::get(parsed).await,
+        Action::RoleList => role::list(parsed).await,
+        Action::RoleGrantPermission => role::grant_permission(parsed).await,
+        Action::RoleRevokePermission => role::revoke_permission(parsed).await,
+        Action::CheckPerf => check::perf(parsed).await,
+        Action::CheckDatascale => check::datascale(parsed).await,
+        Action::DowngradeValidate | Action::DowngradeEnable | Action::DowngradeCancel => {
+            downgrade::run(parsed, action).await
+        }
+        Action::Completion(shell) => completion(shell),
     }
+}
+
+fn completion(shell: &str) -> Outcome {
+    let script = completion::script(shell, "etcdctl", COMMANDS, GLOBAL).unwrap_or_default();
+    print_all(script.as_bytes())
 }
 
 /// Resolves the global flags; the last step before anything is sent.
@@ -118,8 +179,8 @@ fn version() -> Outcome {
     )
 }
 
-fn page(text: &str) -> Outcome {
-    print_all(text.as_bytes())
+fn page(text: &str) -> Outcome<i32> {
+    print_all(text.as_bytes()).map(|()| 0)
 }
 
 /// Writes to stdout and flushes.
@@ -129,126 +190,4 @@ pub(crate) fn print_all(bytes: &[u8]) -> Outcome {
         .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::new(EXIT_IO, format!("writing to stdout: {error}")))
-}
-
-/// Walks down the commands, taking their names out of `words`.
-fn find(words: &mut Vec<Vec<u8>>) -> Outcome<Vec<&'static Command>> {
-    let mut path: Vec<&'static Command> = Vec::new();
-    let mut choices = COMMANDS;
-    let mut asks_help = false;
-    loop {
-        let flags: Vec<&Flag> = GLOBAL
-            .iter()
-            .chain(path.iter().flat_map(|command| command.flags))
-            .collect();
-        let Some(at) = first_argument(words, &flags) else {
-            break;
-        };
-        let name = String::from_utf8_lossy(&words[at]).into_owned();
-        if path.is_empty() && name == HELP && !asks_help {
-            words.remove(at);
-            asks_help = true;
-            continue;
-        }
-        match choose(&name, choices) {
-            Some(command) => {
-                words.remove(at);
-                path.push(command);
-                choices = command.children();
-                if choices.is_empty() {
-                    break;
-                }
-            }
-            None if asks_help && path.is_empty() => {
-                eprintln!("Unknown help topic [`{name}`]");
-                break;
-            }
-            None if path.is_empty() => return Err(unknown(&name)),
-            // An unknown word in a group shows the group.
-            None => break,
-        }
-    }
-    if asks_help {
-        words.clear();
-        words.push(b"--help".to_vec());
-    }
-    Ok(path)
-}
-
-/// A command by its name or by a beginning that fits it alone.
-fn choose(name: &str, choices: &'static [Command]) -> Option<&'static Command> {
-    if let Some(exact) = choices.iter().find(|command| command.name == name) {
-        return Some(exact);
-    }
-    let mut fitting = choices
-        .iter()
-        .filter(|command| command.name.starts_with(name));
-    match (fitting.next(), fitting.next()) {
-        (Some(only), None) => Some(only),
-        _ => None,
-    }
-}
-
-/// The place of the first word that is neither a flag nor a flag's value.
-fn first_argument(words: &[Vec<u8>], flags: &[&Flag]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        let text = String::from_utf8_lossy(word);
-        if text == "--" {
-            return None;
-        }
-        let takes_next = if let Some(long) = text.strip_prefix("--") {
-            let flag = flags.iter().find(|flag| flag.name == long);
-            !long.contains('=') && long != HELP && flag.is_none_or(|f| f.kind != Kind::Bool)
-        } else if let Some(short) = text.strip_prefix('-') {
-            let mut letters = short.chars();
-            match (letters.next(), letters.next()) {
-                // A lone dash names no command, as in cobra.
-                (None, _) => false,
-                (Some('h'), None) => false,
-                (Some(letter), None) => flags
-                    .iter()
-                    .find(|flag| flag.short == Some(letter))
-                    .is_none_or(|flag| flag.kind != Kind::Bool),
-                _ => false,
-            }
-        } else {
-            return Some(at);
-        };
-        at += if takes_next { 2 } else { 1 };
-    }
-    None
-}
-
-fn unknown(name: &str) -> Failure {
-    let near: Vec<_> = COMMANDS
-        .iter()
-        .map(|command| command.name)
-        .filter(|command| {
-            command.starts_with(name) || distance(name, command) <= SUGGESTION_DISTANCE
-        })
-        .collect();
-    let mut message = format!("unknown command \"{name}\" for \"etcdctl\"");
-    if !near.is_empty() {
-        message += "\n\nDid you mean this?\n\t";
-        message += &near.join("\n\t");
-        message.push('\n');
-    }
-    Failure::new(EXIT_ERROR, message).with_hint("Run 'etcdctl --help' for usage.")
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cli::flags::Parsed;
 use client::SnapshotStream;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use crate::{
     failure::{EXIT_BAD_ARGS, EXIT_INTERRUPTED, Failure, Outcome},
-    flags::Parsed,
     program::{global, print_all},
 };
 

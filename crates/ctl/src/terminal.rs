@@ -30,3 +30,15 @@ pub(crate) fn ask_password(prompt: &str) -> Outcome<String> {
     println!();
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
+
+/// The first word of the first line of stdin; empty if there is none.
+pub(crate) fn first_word() -> Outcome<String> {
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line);
+    read.map_err(|error| Failure::new(EXIT_IO, format!("reading the password: {error}")))?;
+    Ok(line
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned())
+}

@@ -3,6 +3,10 @@
 
 use std::io::{BufRead, Stdin};
 
+use cli::{
+    flags::{self, HELP},
+    text::{literal_end, parse_int, unquote, words},
+};
 use proto::etcdserverpb::{
     self as api, Compare,
     compare::{CompareResult, CompareTarget, TargetUnion},
@@ -12,12 +16,10 @@ use proto::etcdserverpb::{
 
 use crate::{
     failure::{EXIT_INVALID_INPUT, EXIT_IO, Failure, Outcome},
-    flags::{self, HELP},
     kv,
     output::{Object, Page, Show, wire},
     program::{global, print_all},
     spec::{DEL, GET, PUT},
-    text::{literal_end, parse_int, unquote, words},
 };
 
 const COMPARISON_FORM: &str =

@@ -1,13 +1,12 @@
 //! `watch`: one watch from the command line, or any number from the lines of
 //! stdin; prints events and may run a command for each.
 
-use std::{
-    io::BufRead,
-    os::unix::ffi::OsStringExt,
-    process::{Command, ExitStatus, Stdio},
-    sync::Arc,
-};
+use std::{io::BufRead, os::unix::ffi::OsStringExt, sync::Arc};
 
+use cli::{
+    flags::{self, Parsed},
+    text::{quote, words},
+};
 use client::{Watch, Watcher, prefix_end};
 use proto::{
     etcdserverpb::{WatchCreateRequest, WatchResponse},
@@ -16,12 +15,11 @@ use proto::{
 use tokio::sync::mpsc;
 
 use crate::{
+    child,
     failure::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_INVALID_INPUT, Failure, Outcome},
-    flags::{self, Parsed},
     output::{Object, Output, Page, Show, wire},
     program::global,
     spec::WATCH,
-    text::{quote, words},
 };
 
 const BAD_NUMBER: &str = "bad number of arguments";
@@ -246,38 +244,21 @@ fn cancel_reason(response: &WatchResponse) -> &str {
 
 /// Runs the command of a watch for one event.
 fn execute(exec: &[Vec<u8>], revision: i64, event: &Event) -> Outcome {
-    let [program, args @ ..] = exec else {
-        return Ok(());
-    };
-    let os = |bytes: &Vec<u8>| std::ffi::OsString::from_vec(bytes.clone());
     let kv = event.kv.clone().unwrap_or_default();
-    let status = Command::new(os(program))
-        .args(args.iter().map(os))
-        .env("ETCD_WATCH_REVISION", revision.to_string())
-        .env("ETCD_WATCH_EVENT_TYPE", quote(type_name(event).as_bytes()))
-        .env("ETCD_WATCH_KEY", quote(&kv.key))
-        .env("ETCD_WATCH_VALUE", quote(&kv.value))
-        .stdin(Stdio::null())
-        .status();
-    let why = match status {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => exit_text(status),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let program = quote(program);
-            format!("exec: {program}: executable file not found in $PATH")
-        }
-        Err(error) => error.to_string(),
-    };
-    let words: Vec<_> = exec.iter().map(|word| quote(word)).collect();
-    eprintln!("command [{}] error ({why})", words.join(" "));
-    Err(Failure::silent(EXIT_ERROR))
-}
-
-fn exit_text(status: ExitStatus) -> String {
-    match status.code() {
-        Some(code) => format!("exit status {code}"),
-        None => status.to_string(),
-    }
+    let ended = child::run(
+        exec,
+        &[
+            ("ETCD_WATCH_REVISION", revision.to_string()),
+            ("ETCD_WATCH_EVENT_TYPE", quote(type_name(event).as_bytes())),
+            ("ETCD_WATCH_KEY", quote(&kv.key)),
+            ("ETCD_WATCH_VALUE", quote(&kv.value)),
+        ],
+    );
+    ended.map_err(|trouble| {
+        let words: Vec<_> = exec.iter().map(|word| quote(word)).collect();
+        eprintln!("command [{}] error ({})", words.join(" "), trouble.why);
+        Failure::silent(EXIT_ERROR)
+    })
 }
 
 fn type_name(event: &Event) -> &'static str {

@@ -33,7 +33,7 @@ fn main() {
         .unwrap_or_default();
     let code = match name {
         "etcd" => server::main(&text(args)),
-        "etcdctl" => ctl::main_os(args),
+        "etcdctl" => ctl::main_os(args, offline),
         "etcdutl" => utl::main(named("etcdutl", args)),
         _ => by_subcommand(args),
     };
@@ -52,6 +52,11 @@ fn named(program: &str, args: Vec<OsString>) -> Vec<String> {
         .collect()
 }
 
+/// What etcdctl hands over to etcdutl.
+fn offline(words: Vec<String>) -> i32 {
+    utl::main(std::iter::once("etcdutl".to_owned()).chain(words).collect())
+}
+
 fn by_subcommand(mut args: Vec<OsString>) -> i32 {
     let program = if args.is_empty() {
         None
@@ -60,7 +65,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
     };
     match program.as_ref().map(|p| p.to_string_lossy()).as_deref() {
         Some("server") => server::main(&text(args)),
-        Some("ctl") => ctl::main_os(args),
+        Some("ctl") => ctl::main_os(args, offline),
         Some("utl") => utl::main(named("pintle utl", args)),
         Some("bench") => bench::main(named("pintle bench", args)),
         Some("-V" | "--version" | "version") => {

@@ -171,6 +171,13 @@ pub mod errors {
         CLUSTER_VERSION_UNAVAILABLE = Unavailable "etcdserver: cluster version not found during downgrade";
         DOWNGRADE_IN_PROCESS = FailedPrecondition "etcdserver: cluster has a downgrade job in progress";
         NO_INFLIGHT_DOWNGRADE = FailedPrecondition "etcdserver: no inflight downgrade job";
+        // The services on locks and elections give their errors no code.
+        LOCK_SESSION_EXPIRED = Unknown "mutex: session is expired";
+        ELECTION_SESSION_EXPIRED = Unknown "election: session is expired";
+        ELECTION_NOT_LEADER = Unknown "election: not leader";
+        ELECTION_NO_LEADER = Unknown "election: no leader";
+        MISSING_LEADER_KEY = Unknown "\"leader\" field must be provided";
+        REQUEST_CANCELED = Canceled "context canceled";
     }
 }
 

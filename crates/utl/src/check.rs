@@ -2,20 +2,24 @@
 //! contradicts the format. Ours; etcd has it only inside `snapshot status`.
 //! Must never change the file.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use bolt::check::{Report, check_file};
+use cli::{
+    table::{Side, Table},
+    text::size,
+};
 use serde_json::json;
 
 use crate::{
     command::Line,
     failure::{Failure, Outcome},
-    output::{Format, Side, size, table},
+    output::Format,
     program::one_argument,
 };
 
 pub(crate) fn db(line: &Line) -> Outcome<String> {
-    let path = Path::new(one_argument(line, "check db")?);
+    let path = one_argument(line, "check db")?;
     let format = Format::of(line)?;
     fs::metadata(path).map_err(|e| Failure::io("stat", path, &e))?;
     let report = check_file(path)?;
@@ -87,18 +91,15 @@ fn show(report: &Report, format: Format) -> String {
             report.used_pages
         ),
         Format::Simple | Format::Table => {
-            let rows: Vec<Vec<String>> = report
-                .problems
-                .iter()
-                .map(|p| {
-                    vec![
-                        p.page.to_string(),
-                        format!("{:#x}", p.offset),
-                        p.detail.clone(),
-                    ]
-                })
-                .collect();
-            table(&["page", "offset", "problem"], &rows, Side::Left)
+            let mut table = Table::new(&["page", "offset", "problem"]).last(Side::Left);
+            for p in &report.problems {
+                table.row(vec![
+                    p.page.to_string(),
+                    format!("{:#x}", p.offset),
+                    p.detail.clone(),
+                ]);
+            }
+            table.draw()
         }
     }
 }

@@ -26,9 +26,9 @@ type ByName = BTreeMap<String, Vec<String>>;
 
 /// Reads and checks the flags.
 pub(crate) fn read(line: &Line) -> Outcome<Initial> {
-    let advertised = urls(line.text("initial-advertise-peer-urls").split(','))?;
-    let by_name = by_name(line.text("initial-cluster"))?;
-    let name = line.text("name");
+    let advertised = urls(line.parsed.text("initial-advertise-peer-urls").split(','))?;
+    let by_name = by_name(line.parsed.text("initial-cluster"))?;
+    let name = line.parsed.text("name");
     let Some(own) = by_name.get(name) else {
         return Err(Failure::error(format_args!(
             "couldn't find local name {name:?} in the initial cluster configuration"
@@ -42,8 +42,9 @@ pub(crate) fn read(line: &Line) -> Outcome<Initial> {
         )));
     }
     same_urls(name, own, &advertised)?;
-    let cluster = Cluster::from_initial(line.text("initial-cluster-token"), &pairs(&by_name))
-        .map_err(Failure::error)?;
+    let cluster =
+        Cluster::from_initial(line.parsed.text("initial-cluster-token"), &pairs(&by_name))
+            .map_err(Failure::error)?;
     let local = cluster
         .members()
         .find(|member| member.name == name)

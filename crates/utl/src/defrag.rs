@@ -9,19 +9,19 @@ use std::{
 };
 
 use bolt::{Db, Options};
+use cli::text::size;
 
 use crate::{
     command::Line,
     failure::{Failure, Outcome},
     log,
-    output::size,
 };
 
 /// How long the lock is waited for in silence.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {
-    let path = Path::new(line.text("data-dir"))
+    let path = Path::new(line.parsed.text("data-dir"))
         .join("member")
         .join("snap")
         .join("db");

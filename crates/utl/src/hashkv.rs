@@ -2,10 +2,7 @@
 //! answers for the same revision. Must never change the file, so it walks the
 //! stored revisions itself instead of opening the store.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-};
+use std::collections::{HashMap, HashSet};
 
 use bolt::{Bucket, ReadTx};
 use crc32c::{crc32c, crc32c_append};
@@ -32,10 +29,10 @@ pub(crate) struct HashKv {
 }
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {
-    let path = Path::new(one_argument(line, "hashkv")?);
+    let path = one_argument(line, "hashkv")?;
     let format = Format::of(line)?;
     let db = open(path)?;
-    let found = hash_kv(&db.begin_read(), line.number("rev"))?;
+    let found = hash_kv(&db.begin_read(), line.parsed.int("rev"))?;
     Ok(row(
         &[
             Named {

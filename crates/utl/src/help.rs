@@ -3,7 +3,12 @@
 
 use std::fmt::Write;
 
-use crate::command::{Body, COMMANDS, Command, Flag, GLOBAL, Kind};
+use cli::{
+    command::Body,
+    flags::{Flag, Kind},
+};
+
+use crate::command::{COMMANDS, Command, GLOBAL};
 
 /// The page of a command; of the program for an empty path.
 pub(crate) fn page(path: &[&Command]) -> String {
@@ -20,7 +25,8 @@ pub(crate) fn page(path: &[&Command]) -> String {
     };
     match (group, own) {
         (None, Some(command)) => {
-            let _ = writeln!(page, "  {names}{} [flags]", command.args);
+            let space = if command.args.is_empty() { "" } else { " " };
+            let _ = writeln!(page, "  {names}{space}{} [flags]", command.args);
         }
         _ => {
             let _ = writeln!(page, "  {names} [command]");
@@ -72,9 +78,11 @@ pub(crate) fn page(path: &[&Command]) -> String {
 fn row(flag: &Flag) -> (String, String) {
     let kind = match flag.kind {
         Kind::Text => " string",
-        Kind::Switch => "",
-        Kind::Unsigned => " uint",
-        Kind::Signed => " int",
+        Kind::Bool => "",
+        Kind::Uint => " uint",
+        Kind::Int => " int",
+        Kind::List => " strings",
+        Kind::Duration => " duration",
     };
     let short = match flag.short {
         Some(letter) => format!("  -{letter}, "),

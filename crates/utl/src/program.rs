@@ -1,10 +1,12 @@
 //! From a command line to an exit code. Must never print an answer and fail.
 
-use std::io::Write;
+use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::Path};
+
+use cli::{command::Body, completion};
 
 use crate::{
     check, command,
-    command::{Action, Body, Line},
+    command::{Action, COMMANDS, GLOBAL, Line},
     defrag,
     failure::{Failure, Outcome},
     hashkv, help, snapshot,
@@ -35,30 +37,6 @@ pub(crate) fn run(words: &[String]) -> i32 {
 
 /// What the words are answered by.
 pub(crate) fn answer(words: &[String]) -> Outcome<String> {
-    match words.first().map(String::as_str) {
-        Some("help") => help_about(&words[1..]),
-        _ => read_and_run(words),
-    }
-}
-
-fn help_about(words: &[String]) -> Outcome<String> {
-    match command::read(words) {
-        Ok(line) if line.args.is_empty() => Ok(help::page(&line.path)),
-        Err(misread) if misread.show_usage => Ok(help::page(&misread.path)),
-        _ => {
-            let topics: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-            // No answer, but no failure either.
-            eprint!(
-                "Unknown help topic [{}]\n{}",
-                topics.join(" "),
-                help::page(&[])
-            );
-            Ok(String::new())
-        }
-    }
-}
-
-fn read_and_run(words: &[String]) -> Outcome<String> {
     let line = match command::read(words) {
         Ok(line) => line,
         Err(misread) => {
@@ -74,6 +52,11 @@ fn read_and_run(words: &[String]) -> Outcome<String> {
             });
         }
     };
+    if let Some(topic) = &line.no_topic {
+        // No answer, but no failure either.
+        eprint!("Unknown help topic [`{topic}`]\n{}", help::page(&[]));
+        return Ok(String::new());
+    }
     match line.path.last().map(|command| &command.body) {
         Some(Body::Run(action)) if !line.help => act(*action, &line),
         _ => Ok(help::page(&line.path)),
@@ -83,6 +66,9 @@ fn read_and_run(words: &[String]) -> Outcome<String> {
 fn act(action: Action, line: &Line) -> Outcome<String> {
     match action {
         Action::CheckDb => check::db(line),
+        Action::Completion(shell) => {
+            Ok(completion::script(shell, "etcdutl", COMMANDS, GLOBAL).unwrap_or_default())
+        }
         Action::Defrag => defrag::run(line),
         Action::HashKv => hashkv::run(line),
         Action::SnapshotStatus => snapshot::status::run(line),
@@ -95,9 +81,9 @@ fn act(action: Action, line: &Line) -> Outcome<String> {
 }
 
 /// The one argument that a command takes.
-pub(crate) fn one_argument<'a>(line: &'a Line, command: &str) -> Outcome<&'a str> {
-    match &line.args[..] {
-        [one] => Ok(one),
+pub(crate) fn one_argument<'a>(line: &'a Line, command: &str) -> Outcome<&'a Path> {
+    match &line.parsed.args[..] {
+        [one] => Ok(Path::new(OsStr::from_bytes(one))),
         _ => Err(Failure::arguments(format_args!(
             "{command} requires exactly one argument"
         ))),

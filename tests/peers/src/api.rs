@@ -9,6 +9,7 @@ use proto::etcdserverpb::{
     cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
     maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
 };
+use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client::LockClient};
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
@@ -60,6 +61,16 @@ impl Api {
 
     fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The service for named locks.
+    pub fn lock(&self) -> LockClient<Channel> {
+        LockClient::new(self.channel.clone())
+    }
+
+    /// The service for elections.
+    pub fn election(&self) -> ElectionClient<Channel> {
+        ElectionClient::new(self.channel.clone())
     }
 
     /// The watch service, for streams.

@@ -112,6 +112,7 @@ impl Ctl {
         command
             .env_clear()
             .env("ETCDCTL_API", "3")
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .arg(format!("--endpoints=127.0.0.1:{port}"))
             .args(args)
             .stdin(Stdio::piped())

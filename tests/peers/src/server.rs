@@ -393,7 +393,8 @@ async fn probe<T>(call: impl Future<Output = T>) -> Result<T, tokio::time::error
     tokio::time::timeout(Duration::from_secs(5), call).await
 }
 
-fn free_ports() -> Result<(u16, u16)> {
+/// Two ports of 127.0.0.1 that were free a moment ago.
+pub fn free_ports() -> Result<(u16, u16)> {
     let a = TcpListener::bind("127.0.0.1:0")?;
     let b = TcpListener::bind("127.0.0.1:0")?;
     Ok((a.local_addr()?.port(), b.local_addr()?.port()))
@@ -401,7 +402,7 @@ fn free_ports() -> Result<(u16, u16)> {
 
 /// Starts a child that dies with this test process. The kernel ties the child
 /// to the *thread* that made it, so one thread that never ends makes them all.
-fn spawn_bound(command: Command) -> std::io::Result<Child> {
+pub fn spawn_bound(command: Command) -> std::io::Result<Child> {
     type Job = (Command, mpsc::Sender<std::io::Result<Child>>);
     static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

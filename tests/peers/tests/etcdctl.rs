@@ -151,12 +151,8 @@ async fn outputs(program: &Program, ctl: &Ctl) -> Result<Vec<Outcome>> {
 }
 
 /// Whether Pintle's own etcdctl says what the real one says. It may word an
-/// error otherwise, draw a table otherwise (builds of etcdctl differ in that),
-/// and refuse by name what is not built.
+/// error otherwise, and draw a table otherwise (builds of etcdctl differ in that).
 fn alike(line: &Line, ours: &Outcome, theirs: &Outcome) -> bool {
-    if ours.code == Some(1) && ours.stderr.contains("is not built yet") {
-        return true;
-    }
     let cells = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| c.is_whitespace() || "+-|│┌┬┐├┼┤└┴┘─".contains(c));
         words.filter(|w| !w.is_empty()).map(str::to_owned).collect()

@@ -82,13 +82,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn bytes(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, name: &str, value: &[u8]) {
         if !value.is_empty() {
             self.text_always(name, &STANDARD.encode(value));
         }
     }
 
-    fn texts(&mut self, name: &str, values: &[String]) {
+    pub(crate) fn texts(&mut self, name: &str, values: &[String]) {
         if !values.is_empty() {
             self.strings(name, values.iter().map(String::as_str));
         }

@@ -2,21 +2,20 @@
 //! each format looks like is etcdctl's contract with scripts (surface 4.4 and
 //! 4.5), byte for byte.
 
+use cli::text;
 use prost::Message;
+use proto::etcdserverpb::ResponseHeader;
 
 use crate::{
     failure::{EXIT_FEATURE, Failure, Outcome},
     program::print_all,
-    text,
 };
 
 mod fields;
 mod json;
 mod simple;
-mod table;
 
 pub(crate) use json::Object;
-pub(crate) use table::Table;
 
 /// `--write-out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +125,12 @@ impl Output {
         self.refuse(Format::Table, "table")
     }
 
+    /// Refuses the formats that etcdctl has for lists alone.
+    pub(crate) fn refuse_table_and_fields(&self) -> Outcome {
+        self.refuse_table()?;
+        self.refuse(Format::Fields, "fields")
+    }
+
     /// Refuses the protobuf format.
     pub(crate) fn refuse_protobuf(&self) -> Outcome {
         self.refuse(Format::Protobuf, "protobuf")
@@ -163,6 +168,33 @@ impl Output {
             Format::Table => self.refuse_table()?,
         }
         print_all(&page.bytes)
+    }
+}
+
+/// A response that is told in one line, or whose header says it all.
+pub(crate) struct Told<'a, M> {
+    /// The line of the simple format.
+    pub(crate) line: String,
+    /// The header of `response`.
+    pub(crate) header: Option<&'a ResponseHeader>,
+    pub(crate) response: &'a M,
+}
+
+impl<M: Message> Show for Told<'_, M> {
+    fn simple(&self, page: &mut Page) {
+        page.line(&self.line);
+    }
+
+    fn json(&self, page: &mut Page) {
+        Object::write(&mut page.bytes, |object| object.header(self.header));
+    }
+
+    fn fields(&self, page: &mut Page) {
+        page.header_fields(self.header);
+    }
+
+    fn protobuf(&self) -> Vec<u8> {
+        wire(self.response)
     }
 }
 

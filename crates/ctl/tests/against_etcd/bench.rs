@@ -66,7 +66,7 @@ pub(crate) fn our_etcdctl() -> PathBuf {
     let binary = target.join("examples/etcdctl");
     let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
     let built = changed(&binary);
-    for folder in ["src", "src/output"] {
+    for folder in ["src", "src/output", "src/spec", "src/check", "../cli/src"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for source in fs::read_dir(folder)
             .expect("the sources are here")

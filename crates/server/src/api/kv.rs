@@ -8,8 +8,9 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
-    RangeStreamResponse, ResponseHeader, TxnRequest, internal_raft_request::Op,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+    RangeRequest, RangeResponse, RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
+    internal_raft_request::Op,
 };
 
 use mvcc::{Place, RangeAnswer};
@@ -161,18 +162,47 @@ pub async fn put(rt: &Rc<Runtime>, request: PutRequest) -> Result<Bytes, Status>
 
 /// `KV.DeleteRange`
 pub async fn delete_range(rt: &Rc<Runtime>, request: DeleteRangeRequest) -> Result<Bytes, Status> {
+    Ok(frame_message(&delete(rt, request).await?))
+}
+
+/// What [`delete_range`] answers, as a message.
+pub(super) async fn delete(
+    rt: &Rc<Runtime>,
+    request: DeleteRangeRequest,
+) -> Result<DeleteRangeResponse, Status> {
     mvcc::validate::delete_range(&request)?;
     match rt.core.submit(rt, Op::DeleteRange(request)).await? {
         Outcome::DeleteRange(mut response) => {
             fill(rt, &mut response.header);
-            Ok(frame_message(&response))
+            Ok(response)
         }
         _ => Err(mixed_up()),
     }
 }
 
+/// What [`range`] answers, as a message: for the few who need its parts.
+pub(super) async fn read(
+    rt: &Rc<Runtime>,
+    request: &RangeRequest,
+) -> Result<RangeResponse, Status> {
+    mvcc::validate::range(request)?;
+    rt.linearizable().await?;
+    let answer = rt.core.store().range(request)?;
+    rt.core.metrics.ranges.inc();
+    let header = rt.core.header(answer.revision);
+    Ok(RangeResponse {
+        header: Some(header),
+        ..answer.into_response()
+    })
+}
+
 /// `KV.Txn`
 pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status> {
+    Ok(frame_message(&transact(rt, request).await?))
+}
+
+/// What [`txn`] answers, as a message.
+pub(super) async fn transact(rt: &Rc<Runtime>, request: TxnRequest) -> Result<TxnResponse, Status> {
     quota::check(rt, quota::txn_cost(&request)).await?;
     mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
     let mut response = if mvcc::validate::is_read_only(&request) {
@@ -189,7 +219,7 @@ pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status>
         }
     };
     fill(rt, &mut response.header);
-    Ok(frame_message(&response))
+    Ok(response)
 }
 
 /// `KV.Compact`

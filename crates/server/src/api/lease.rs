@@ -14,9 +14,9 @@ use bytes::Bytes;
 use lease::LeaseId;
 use prost::Message as _;
 use proto::etcdserverpb::{
-    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
-    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
+    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
+    LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
@@ -30,7 +30,15 @@ use crate::{
 };
 
 /// `Lease.LeaseGrant`
-pub async fn grant(rt: &Rc<Runtime>, mut request: LeaseGrantRequest) -> Result<Bytes, Status> {
+pub async fn grant(rt: &Rc<Runtime>, request: LeaseGrantRequest) -> Result<Bytes, Status> {
+    Ok(frame_message(&create(rt, request).await?))
+}
+
+/// What [`grant`] answers, as a message.
+pub(super) async fn create(
+    rt: &Rc<Runtime>,
+    mut request: LeaseGrantRequest,
+) -> Result<LeaseGrantResponse, Status> {
     quota::check(rt, quota::LEASE_COST).await?;
     while request.id == 0 {
         // Positive, so that no sign appears where ids are printed.
@@ -39,7 +47,7 @@ pub async fn grant(rt: &Rc<Runtime>, mut request: LeaseGrantRequest) -> Result<B
     match rt.core.submit(rt, Op::LeaseGrant(request)).await? {
         Outcome::LeaseGrant(mut response) => {
             response.header = Some(rt.core.header(rt.core.store().revision()));
-            Ok(frame_message(&response))
+            Ok(response)
         }
         _ => Err(mixed_up()),
     }

@@ -4,10 +4,13 @@
 
 pub mod cluster;
 pub mod downgrade;
+pub mod election;
 pub mod kv;
 pub mod lease;
+pub mod lock;
 pub mod maintenance;
 mod metered;
+mod turn;
 pub mod watch;
 
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
@@ -165,6 +168,26 @@ impl Method {
     pub fn streams_requests(self) -> bool {
         matches!(self, Method::Watch | Method::LeaseKeepAlive)
     }
+
+    /// True for the services on locks and elections. etcd serves them through a
+    /// client of its own, and on that way its errors lose their codes.
+    fn loses_codes(self) -> bool {
+        matches!(
+            self,
+            Method::Lock
+                | Method::Unlock
+                | Method::Campaign
+                | Method::Proclaim
+                | Method::Leader
+                | Method::Observe
+                | Method::Resign
+        )
+    }
+
+    /// True if the answer waits for other clients, for as long as it takes.
+    pub fn waits(self) -> bool {
+        matches!(self, Method::Lock | Method::Campaign)
+    }
 }
 
 /// Decodes a request; a message that does not parse is the client's mistake.
@@ -260,6 +283,15 @@ pub async fn unary(
             }
             Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?).await?),
             Method::Downgrade => Answer::One(downgrade::call(rt, decode(message)?).await?),
+            Method::Lock => Answer::One(lock::lock(rt, decode(message)?).await?),
+            Method::Unlock => Answer::One(lock::unlock(rt, decode(message)?).await?),
+            Method::Campaign => Answer::One(election::campaign(rt, decode(message)?).await?),
+            Method::Proclaim => Answer::One(election::proclaim(rt, decode(message)?).await?),
+            Method::Leader => Answer::One(election::leader(rt, decode(message)?).await?),
+            Method::Observe => {
+                Answer::Stream(election::observe(rt, decode(message)?, call.has_leader))
+            }
+            Method::Resign => Answer::One(election::resign(rt, decode(message)?).await?),
             Method::AuthEnable
             | Method::AuthDisable
             | Method::AuthStatus
@@ -276,20 +308,14 @@ pub async fn unary(
             | Method::RoleList
             | Method::RoleDelete
             | Method::RoleGrantPermission
-            | Method::RoleRevokePermission
-            | Method::Lock
-            | Method::Unlock
-            | Method::Campaign
-            | Method::Proclaim
-            | Method::Leader
-            | Method::Observe
-            | Method::Resign => return Err(not_built(method)),
+            | Method::RoleRevokePermission => return Err(not_built(method)),
             Method::Watch | Method::LeaseKeepAlive => return Err(not_built(method)),
         })
     };
     let result = match timeout {
-        // A client's deadline shorter than the server's own wins.
-        Some(limit) if limit < rt.core.config.request_timeout() => {
+        // A client's deadline shorter than the server's own wins; where the
+        // server has none, the client's is the only one.
+        Some(limit) if method.waits() || limit < rt.core.config.request_timeout() => {
             match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
                 Err(_) => Err(DEADLINE_EXCEEDED),
@@ -299,7 +325,10 @@ pub async fn unary(
     };
     let ended = |code| metrics.call_ended(method, &started, code);
     Ok(match result {
-        Err(status) => {
+        Err(mut status) => {
+            if method.loses_codes() && status != DEADLINE_EXCEEDED {
+                status.code = Code::Unknown;
+            }
             ended(status.code);
             return Err(status);
         }

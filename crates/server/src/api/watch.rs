@@ -3,7 +3,8 @@
 //! who waits, and when history is read for those that lag.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
+    collections::VecDeque,
     rc::Rc,
     sync::{
         Arc,
@@ -13,12 +14,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use mvcc::{
     EventBatch,
     watch::{Options, WatcherGroup},
 };
-use proto::etcdserverpb::{WatchRequest, watch_request::RequestUnion};
+use proto::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+};
 use rustc_hash::FxHashMap;
 
 use super::{GRPC_OVERHEAD, decode};
@@ -196,13 +199,92 @@ fn report(rt: &Rc<Runtime>) {
     }
 }
 
-/// `Watch.Watch`
-pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream, has_leader: bool) -> Box<dyn Source> {
+/// Opens a stream and gives its output.
+fn open(rt: &Rc<Runtime>) -> WatchSource {
     let hub = &rt.watch;
     let id = hub.next_stream.get();
     hub.next_stream.set(id + 1);
     hub.streams.borrow_mut().insert(id, StreamState::default());
-    let source = WatchSource { rt: rt.clone(), id };
+    WatchSource { rt: rt.clone(), id }
+}
+
+/// The watchers of this runtime, told of the present term.
+fn group(rt: &Rc<Runtime>) -> RefMut<'_, WatcherGroup<StreamId>> {
+    let mut group = rt.watch.group.borrow_mut();
+    group.set_raft_term(rt.core.raft.status.term.load(Ordering::Acquire));
+    group
+}
+
+/// Adds a watcher to a stream.
+fn create(rt: &Rc<Runtime>, id: StreamId, request: &WatchCreateRequest) {
+    // Announced before the revision is read: whatever is applied from here on
+    // is sent to this runtime.
+    rt.inbox().watching.store(true, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    let store = rt.core.store();
+    let (revision, compacted) = (store.revision(), store.compact_revision());
+    group(rt).create(id, request, revision, compacted);
+}
+
+/// A watch for the server's own use. It goes the way of all watches, history
+/// included, and ends when dropped.
+pub(super) struct OwnWatch {
+    source: WatchSource,
+    /// Responses that came in one piece of output.
+    waiting: VecDeque<WatchResponse>,
+}
+
+impl OwnWatch {
+    /// Begins to watch.
+    pub(super) fn open(rt: &Rc<Runtime>, request: &WatchCreateRequest) -> OwnWatch {
+        let source = open(rt);
+        create(rt, source.id, request);
+        report(rt);
+        rt.watch.wake_ready();
+        OwnWatch {
+            source,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// The next response that carries events.
+    ///
+    /// # Errors
+    /// The watch was refused or canceled, or the server stops.
+    pub(super) async fn next(&mut self) -> Result<WatchResponse, Status> {
+        let mut stop = self.source.rt.core.stop.subscribe();
+        loop {
+            while let Some(response) = self.waiting.pop_front() {
+                if response.compact_revision != 0 {
+                    return Err(errors::COMPACTED);
+                }
+                if response.canceled {
+                    return Err(errors::WATCH_CANCELED);
+                }
+                if !response.events.is_empty() {
+                    return Ok(response);
+                }
+            }
+            let output = std::future::poll_fn(|cx| self.source.poll_next(cx));
+            let output = tokio::select! {
+                output = output => output,
+                _ = stop.wait_for(|stop| *stop) => return Err(errors::STOPPED),
+            };
+            let mut frames = output.unwrap_or(Err(errors::WATCH_CANCELED))?;
+            while let Some(head) = frames.first_chunk::<5>() {
+                let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                frames.advance(5);
+                let message = frames.split_to(len.min(frames.len()));
+                self.waiting.push_back(decode(message)?);
+            }
+        }
+    }
+}
+
+/// `Watch.Watch`
+pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream, has_leader: bool) -> Box<dyn Source> {
+    let source = open(rt);
+    let id = source.id;
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
         let end = read(&rt, id, &mut messages, has_leader).await;
@@ -259,26 +341,17 @@ async fn read(
         if !rt.watch.streams.borrow().contains_key(&id) {
             return Ok(());
         }
-        let store = rt.core.store();
-        {
-            let mut group = rt.watch.group.borrow_mut();
-            group.set_raft_term(rt.core.raft.status.term.load(Ordering::Acquire));
-            match request.request_union {
-                Some(RequestUnion::CreateRequest(create)) => {
-                    // Announced before the revision is read: whatever is applied
-                    // from here on is sent to this runtime.
-                    rt.inbox().watching.store(true, Ordering::SeqCst);
-                    fence(Ordering::SeqCst);
-                    group.create(id, &create, store.revision(), store.compact_revision());
-                }
-                Some(RequestUnion::CancelRequest(cancel)) => {
-                    group.cancel(id, cancel.watch_id, store.revision())
-                }
-                Some(RequestUnion::ProgressRequest(_)) => {
-                    group.progress_request(id, store.revision())
-                }
-                None => {}
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => create(rt, id, &request),
+            Some(RequestUnion::CancelRequest(cancel)) => {
+                let revision = rt.core.store().revision();
+                group(rt).cancel(id, cancel.watch_id, revision);
             }
+            Some(RequestUnion::ProgressRequest(_)) => {
+                let revision = rt.core.store().revision();
+                group(rt).progress_request(id, revision);
+            }
+            None => {}
         }
         report(rt);
         rt.watch.wake_ready();
@@ -286,7 +359,7 @@ async fn read(
 }
 
 /// Resolves when this member has known no leader for three election timeouts.
-async fn leader_lost(rt: &Rc<Runtime>) {
+pub(super) async fn leader_lost(rt: &Rc<Runtime>) {
     let limit = 3 * rt.core.config.election;
     let step = rt.core.config.election / 2;
     let mut without = Duration::ZERO;

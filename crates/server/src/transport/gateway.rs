@@ -12,7 +12,7 @@ use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, hea
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost::Message;
-use proto::etcdserverpb::*;
+use proto::{etcdserverpb::*, v3electionpb::*, v3lockpb::*};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Body, MessageStream, Source, Surface, connection::plain, pages};
@@ -98,6 +98,13 @@ fn route(path: &str) -> Option<Route> {
         "auth/role/list" => RoleList AuthRoleListRequest => AuthRoleListResponse;
         "auth/role/delete" => RoleDelete AuthRoleDeleteRequest => AuthRoleDeleteResponse;
         "auth/role/grant" => RoleGrantPermission AuthRoleGrantPermissionRequest => AuthRoleGrantPermissionResponse;
+        "lock/lock" => Lock LockRequest => LockResponse;
+        "lock/unlock" => Unlock UnlockRequest => UnlockResponse;
+        "election/campaign" => Campaign CampaignRequest => CampaignResponse;
+        "election/proclaim" => Proclaim ProclaimRequest => ProclaimResponse;
+        "election/leader" => Leader LeaderRequest => LeaderResponse;
+        "election/observe" => Observe LeaderRequest => LeaderResponse;
+        "election/resign" => Resign ResignRequest => ResignResponse;
         "auth/role/revoke" => RoleRevokePermission AuthRoleRevokePermissionRequest => AuthRoleRevokePermissionResponse;
     }
 }

@@ -52,15 +52,15 @@ struct Restore<'a> {
 }
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {
-    let file = Path::new(one_argument(line, "snapshot restore")?);
-    let bump: u64 = line.number("bump-revision");
-    if (bump > 0) != line.switch("mark-compacted") {
+    let file = one_argument(line, "snapshot restore")?;
+    let bump: u64 = line.parsed.uint("bump-revision");
+    if (bump > 0) != line.parsed.bool("mark-compacted") {
         return Err(Failure::arguments(
             "--mark-compacted required if --revision-bump > 0",
         ));
     }
-    let data_dir = Path::new(line.text("data-dir"));
-    let own_wal_dir = line.text("wal-dir");
+    let data_dir = Path::new(line.parsed.text("data-dir"));
+    let own_wal_dir = line.parsed.text("wal-dir");
     let wal_inside = own_wal_dir.is_empty();
     let restore = Restore {
         file,
@@ -73,22 +73,22 @@ pub(crate) fn run(line: &Line) -> Outcome<String> {
         building: data_dir.join("member.restoring"),
         wal_inside,
         initial: cluster_flags::read(line)?,
-        skip_hash_check: line.switch("skip-hash-check"),
+        skip_hash_check: line.parsed.bool("skip-hash-check"),
         bump: (bump > 0).then_some(bump),
     };
     must_be_empty("data-dir", data_dir)?;
     must_be_empty("wal-dir", &restore.wal_dir)?;
     let fields = [
-        ("path", Value::from(line.args[0].as_str())),
+        ("path", Value::from(file.display().to_string())),
         ("wal-dir", restore.wal_dir.display().to_string().into()),
-        ("data-dir", line.text("data-dir").into()),
+        ("data-dir", line.parsed.text("data-dir").into()),
         (
             "snap-dir",
             data_dir.join("member/snap").display().to_string().into(),
         ),
         (
             "initial-memory-map-size",
-            line.number::<u64>("initial-memory-map-size").into(),
+            line.parsed.uint("initial-memory-map-size").into(),
         ),
     ];
     log::info(PLACE, "restoring snapshot", &fields);

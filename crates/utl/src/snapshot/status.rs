@@ -4,12 +4,13 @@
 use std::{fs, path::Path, time::Duration};
 
 use bolt::{Db, Options, ReadTx};
+use cli::text::size;
 use crc32c::crc32c_append;
 
 use crate::{
     command::Line,
     failure::{Failure, Outcome},
-    output::{Format, Named, row, size},
+    output::{Format, Named, row},
     program::one_argument,
     progress::Progress,
 };
@@ -28,7 +29,7 @@ pub(crate) struct Status {
 }
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {
-    let path = Path::new(one_argument(line, "snapshot status")?);
+    let path = one_argument(line, "snapshot status")?;
     let format = Format::of(line)?;
     let status = read(path)?;
     Ok(row(

@@ -1,11 +1,12 @@
 //! Go's forms of numbers, strings, durations and sizes, both ways. Scripts
-//! read them from etcdctl's output and write them into its flags.
+//! read them from the tools' output and write them into their flags. It must
+//! never panic on any text.
 
 use std::{fmt, time::Duration};
 
 /// Why a text is no integer, with Go's wording.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ParseError {
+pub struct ParseError {
     function: &'static str,
     text: String,
     reason: &'static str,
@@ -22,46 +23,76 @@ impl fmt::Display for ParseError {
     }
 }
 
+/// Why digits are no number, in Go's words.
+const SYNTAX: &str = "invalid syntax";
+const RANGE: &str = "value out of range";
+
+/// Takes the base from the prefix of an unsigned number, as base 0 asks for.
+fn base_of(digits: &str) -> (u32, String) {
+    let lower = digits.to_ascii_lowercase();
+    let (base, rest) = if let Some(rest) = lower.strip_prefix("0x") {
+        (16, rest)
+    } else if let Some(rest) = lower.strip_prefix("0b") {
+        (2, rest)
+    } else if let Some(rest) = lower.strip_prefix("0o") {
+        (8, rest)
+    } else if lower.len() > 1 && lower.starts_with('0') {
+        (8, &lower[1..])
+    } else {
+        (10, lower.as_str())
+    };
+    (base, rest.replace('_', ""))
+}
+
+/// Base and digits, if they are digits of that base.
+fn digits_of(digits: &str, base: u32) -> Option<(u32, String)> {
+    let (base, digits) = match base {
+        0 => base_of(digits),
+        base => (base, digits.to_owned()),
+    };
+    let valid = !digits.is_empty() && digits.chars().all(|c| c.is_digit(base));
+    valid.then_some((base, digits))
+}
+
 /// Reads an integer as Go's `ParseInt(text, base, 64)`: an optional sign and
 /// digits; base 0 takes the base from the prefix and allows `_`.
-pub(crate) fn parse_int(text: &str, base: u32) -> Result<i64, ParseError> {
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_int(text: &str, base: u32) -> Result<i64, ParseError> {
     let error = |reason| ParseError {
         function: "ParseInt",
         text: text.to_owned(),
         reason,
     };
-    const SYNTAX: &str = "invalid syntax";
-    let (negative, digits) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
+    let (sign, digits) = match text.as_bytes().first() {
+        Some(b'-') => ("-", &text[1..]),
+        Some(b'+') => ("", &text[1..]),
+        _ => ("", text),
     };
-    let (base, digits) = if base == 0 {
-        let lower = digits.to_ascii_lowercase();
-        let (base, rest) = if let Some(rest) = lower.strip_prefix("0x") {
-            (16, rest)
-        } else if let Some(rest) = lower.strip_prefix("0b") {
-            (2, rest)
-        } else if let Some(rest) = lower.strip_prefix("0o") {
-            (8, rest)
-        } else if lower.len() > 1 && lower.starts_with('0') {
-            (8, &lower[1..])
-        } else {
-            (10, lower.as_str())
-        };
-        (base, rest.replace('_', ""))
-    } else {
-        (base, digits.to_owned())
+    let (base, digits) = digits_of(digits, base).ok_or_else(|| error(SYNTAX))?;
+    i64::from_str_radix(&format!("{sign}{digits}"), base).map_err(|_| error(RANGE))
+}
+
+/// Reads an unsigned integer as Go's `ParseUint(text, base, 64)`.
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_uint(text: &str, base: u32) -> Result<u64, ParseError> {
+    let error = |reason| ParseError {
+        function: "ParseUint",
+        text: text.to_owned(),
+        reason,
     };
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
-        return Err(error(SYNTAX));
-    }
-    let sign = if negative { "-" } else { "" };
-    i64::from_str_radix(&format!("{sign}{digits}"), base).map_err(|_| error("value out of range"))
+    let (base, digits) = digits_of(text, base).ok_or_else(|| error(SYNTAX))?;
+    u64::from_str_radix(&digits, base).map_err(|_| error(RANGE))
 }
 
 /// Reads a boolean as Go's `ParseBool`.
-pub(crate) fn parse_bool(text: &str) -> Result<bool, ParseError> {
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_bool(text: &str) -> Result<bool, ParseError> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -87,7 +118,10 @@ const UNITS: [(&str, f64); 8] = [
 
 /// Reads a duration as Go's `ParseDuration`. A negative one is returned as
 /// zero: nothing that takes a duration here has a use for the past.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if unsigned == "0" {
@@ -130,7 +164,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration as Go prints it: `1.5s`, `2m0s`, `340.5µs`.
-pub(crate) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     let fraction = |value: u128, unit: u128, name: &str| {
         let width = unit.ilog10() as usize;
@@ -162,7 +196,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 /// Writes a size in decimal units as etcdctl does: `25 kB`, `2.1 GB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     if bytes < 10 {
         return format!("{bytes} B");
     }
@@ -177,7 +211,7 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Writes bytes as `\x61\x62`, the form of `--hex`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "\\x{byte:02x}");
@@ -186,7 +220,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes bytes as a Go string literal (`%q`).
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     use fmt::Write;
     let mut text = String::with_capacity(bytes.len() + 2);
     text.push('"');
@@ -226,7 +260,7 @@ fn printable(c: char) -> bool {
 }
 
 /// Reads a Go string literal in double quotes; `None` if it is none.
-pub(crate) fn unquote(literal: &str) -> Option<Vec<u8>> {
+pub fn unquote(literal: &str) -> Option<Vec<u8>> {
     let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
     if literal.len() < 2 {
         return None;
@@ -288,7 +322,7 @@ fn unescape<'a>(rest: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
 /// Splits a line into words as a shell does in its simplest form: words in
 /// single quotes are literal, words in double quotes are Go string literals,
 /// all others end at a space. `None` when a double-quoted word is malformed.
-pub(crate) fn words(line: &str) -> Option<Vec<Vec<u8>>> {
+pub fn words(line: &str) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line.trim();
     while let Some(first) = rest.chars().next() {
@@ -313,7 +347,7 @@ pub(crate) fn words(line: &str) -> Option<Vec<Vec<u8>>> {
 }
 
 /// The length of the double-quoted literal at the start of `text`.
-pub(crate) fn literal_end(text: &str) -> Option<usize> {
+pub fn literal_end(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {

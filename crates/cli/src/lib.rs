@@ -1,0 +1,19 @@
+//! What etcdctl and etcdutl share: how a command line is read, and how results
+//! are written. Both programs are tables of commands and flags; scripts rely on
+//! Go's cobra and pflag for the grammar and on Go's text forms for the output.
+//! It must never know an API or a file of etcd.
+//!
+//! - [`command`]: the commands as data, and which of them a line names
+//! - [`flags`]: flags as data, and their parser
+//! - [`text`]: Go's forms of numbers, strings, durations and sizes
+//! - [`table`]: the box of `--write-out=table`
+//! - [`completion`]: completion scripts for shells, from the tables
+
+pub mod command;
+pub mod completion;
+pub mod flags;
+pub mod table;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
