@@ -17,15 +17,25 @@
 //! | [`requests`] | random requests, valid and not |
 //! | [`lockstep`] | the same steps to two servers, with shrinking |
 //! | [`streams`] | watch streams beside each other |
+//! | [`cluster`] | several servers as one cluster: faults, swaps, changes of membership |
+//! | [`load`] | clients that write while a cluster changes |
+//! | [`ledger`] | acknowledged writes, and the judgement of a history |
+//! | [`mixes`] | which programs share a cluster |
+//! | [`ports`] | ports that stay over a restart |
 //! | [`ctl`] | `etcdctl` runs and their normalised output |
 
 pub mod api;
+pub mod cluster;
 pub mod ctl;
 pub mod dirs;
 pub mod fingerprint;
 pub mod http;
+pub mod ledger;
+pub mod load;
 pub mod lockstep;
+pub mod mixes;
 pub mod peer;
+pub mod ports;
 pub mod requests;
 pub mod server;
 pub mod streams;

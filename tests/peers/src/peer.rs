@@ -16,6 +16,8 @@ use std::{
 pub const REFERENCE: &str = "3.5.30";
 /// The 3.5 releases that directories travel to and from.
 pub const LINE_3_5: [&str; 4] = ["3.5.0", "3.5.1", "3.5.16", "3.5.30"];
+/// The lines after 3.5, built as Go modules.
+pub const AFTER: [&str; 2] = ["3.6.14", "3.7.1"];
 /// The release directories come from only (a 3.5 directory does not go back to 3.4).
 pub const BEFORE: &str = "3.4.23";
 
@@ -30,6 +32,24 @@ pub struct Program {
     pub words: Vec<String>,
     /// Whether this is Pintle rather than a real etcd.
     pub is_pintle: bool,
+}
+
+impl Program {
+    /// Major and minor number of the version it reports.
+    pub fn minor(&self) -> (u64, u64) {
+        let mut numbers = self.version.split('.').map(|n| n.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// Whether it accepts this flag (such as `--snapshot-catchup-entries=1`):
+    /// the releases of one line differ in the flags that help does not list.
+    pub fn knows(&self, flag: &str) -> bool {
+        Command::new(&self.path)
+            .args(&self.words)
+            .args([flag, "--version"])
+            .output()
+            .is_ok_and(|out| out.status.success())
+    }
 }
 
 impl fmt::Display for Program {

@@ -10,7 +10,11 @@ use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -39,6 +43,8 @@ pub struct Launch {
     env: Vec<(String, String)>,
     client_url: Option<String>,
     plain: bool,
+    ports: Option<(u16, u16)>,
+    label: Option<String>,
 }
 
 impl Launch {
@@ -51,6 +57,8 @@ impl Launch {
             env: Vec::new(),
             client_url: Some(CLIENT_URL.to_owned()),
             plain: false,
+            ports: None,
+            label: None,
         }
     }
 
@@ -78,9 +86,24 @@ impl Launch {
         self
     }
 
+    /// Says which client and peer port the given flags name, for [`Launch::only_given_flags`].
+    pub fn ports(mut self, client: u16, peer: u16) -> Launch {
+        self.ports = Some((client, peer));
+        self
+    }
+
+    /// What the server is called in messages and logs, beside its program.
+    pub fn label(mut self, label: &str) -> Launch {
+        self.label = Some(label.to_owned());
+        self
+    }
+
     /// Starts the process and does not wait for it to serve.
     pub fn spawn(&self) -> Result<Server> {
-        let (client_port, peer_port) = free_ports()?;
+        let (client_port, peer_port) = match self.ports {
+            Some(ports) => ports,
+            None => free_ports()?,
+        };
         let logs = tempfile::Builder::new()
             .prefix("pintle-peers-log")
             .tempdir()?;
@@ -122,7 +145,10 @@ impl Launch {
             child,
             client_port,
             peer_port,
-            name: self.program.to_string(),
+            name: match &self.label {
+                Some(label) => format!("{label} ({})", self.program),
+                None => self.program.to_string(),
+            },
             is_pintle: self.program.is_pintle,
             announces: !self.program.version.starts_with("3.4."),
             exited: None,
@@ -368,11 +394,12 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
         let tail = self.tail();
+        keep_log(&self.log, &self.name);
         if std::thread::panicking() {
             eprintln!("{tail}");
         }
         LAST_LOGS.with_borrow_mut(|logs| {
-            if logs.len() >= 4 {
+            if logs.len() >= 6 {
                 logs.remove(0);
             }
             logs.push(tail);
@@ -384,9 +411,31 @@ thread_local! {
     static LAST_LOGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Starts a new list of log ends.
+pub fn forget_logs() {
+    LAST_LOGS.with_borrow_mut(Vec::clear);
+}
+
 /// The log ends of the last servers of this test, for its failure message.
 pub fn last_logs() -> Vec<String> {
     LAST_LOGS.with_borrow(Clone::clone)
+}
+
+/// Copies a log to the directory `PINTLE_PEERS_LOGS`, if that is set, under
+/// the name of the test, a running number and the server.
+fn keep_log(log: &Path, name: &str) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let Some(dir) = std::env::var_os("PINTLE_PEERS_LOGS") else {
+        return;
+    };
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let test = std::thread::current().name().unwrap_or("test").to_owned();
+    let file: String = format!("{test}-{number:03}-{name}")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .collect();
+    let _ = fs::create_dir_all(&dir);
+    let _ = fs::copy(log, Path::new(&dir).join(format!("{file}.log")));
 }
 
 async fn probe<T>(call: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {

@@ -3,35 +3,21 @@
 //! in flight is there whole or not at all; revisions have no holes.
 //! `PINTLE_KILLS=<n>` sets the number of kills (default 10).
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use peers::{
     api::{self, Api},
     fingerprint::{self, Fingerprint, Position},
+    ledger::{Effects, Ledger, verify},
     peer,
     server::Launch,
     workload::Dice,
 };
-use proto::{
-    etcdserverpb::*,
-    mvccpb::{Event, KeyValue, event::EventType},
-};
+use proto::etcdserverpb::*;
 
 const CLIENTS: u64 = 6;
-
-/// What a write does to keys: the new value, or `None` for a delete.
-type Effects = BTreeMap<Bytes, Option<Bytes>>;
-
-/// What the clients know.
-#[derive(Default)]
-struct Ledger {
-    /// Acknowledged writes by revision.
-    acknowledged: BTreeMap<i64, Effects>,
-    /// Writes without an answer: they may have happened or not.
-    open: Vec<Effects>,
-}
 
 /// Writes until the server is gone. Each client has its own keys, so that a
 /// delete it sends deletes exactly what it knows to be there.
@@ -96,65 +82,8 @@ async fn client(api: Api, number: u64, seed: u64, ledger: Rc<RefCell<Ledger>>) {
 }
 
 fn record(ledger: &RefCell<Ledger>, header: Option<&ResponseHeader>, effects: Effects) {
-    let revision = header.map_or(0, |h| h.revision);
-    let before = ledger.borrow_mut().acknowledged.insert(revision, effects);
-    assert!(
-        before.is_none(),
-        "two writes were acknowledged with revision {revision}"
-    );
-}
-
-fn effects_of(events: &[Event]) -> Effects {
-    events
-        .iter()
-        .filter_map(|e| {
-            let kv = e.kv.as_ref()?;
-            let deleted = e.r#type == EventType::Delete as i32;
-            Some((kv.key.clone(), (!deleted).then(|| kv.value.clone())))
-        })
-        .collect()
-}
-
-/// Checks the history `first..=last` against what the clients know, and the
-/// keys against the history.
-fn verify(
-    events: &[Event],
-    first: i64,
-    last: i64,
-    ledger: &mut Ledger,
-    keys: &mut Effects,
-) -> Result<()> {
-    let mut by_revision: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
-    for event in events {
-        let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
-        by_revision.entry(revision).or_default().push(event.clone());
-    }
-    for revision in first..=last {
-        let found = by_revision
-            .get(&revision)
-            .with_context(|| format!("revision {revision} is missing"))?;
-        let found = effects_of(found);
-        match ledger.acknowledged.remove(&revision) {
-            Some(expected) => ensure!(
-                found == expected,
-                "revision {revision} holds {found:?}, acknowledged was {expected:?}"
-            ),
-            None => {
-                let at = ledger.open.iter().position(|e| *e == found);
-                let at =
-                    at.with_context(|| format!("nobody wrote {found:?} (revision {revision})"))?;
-                ledger.open.remove(at);
-            }
-        }
-        keys.extend(found);
-    }
-    ensure!(
-        ledger.acknowledged.is_empty(),
-        "acknowledged, but lost: {:?}",
-        ledger.acknowledged.iter().next()
-    );
-    ledger.open.clear();
-    Ok(())
+    let recorded = ledger.borrow_mut().acknowledge(header, effects);
+    recorded.expect("no two writes get one revision");
 }
 
 async fn rounds(kills: u64, seed: u64) -> Result<()> {
@@ -254,42 +183,4 @@ async fn rounds(kills: u64, seed: u64) -> Result<()> {
 fn nothing_acknowledged_is_lost() {
     let kills = peers::env_number("PINTLE_KILLS").unwrap_or(10);
     peers::run(60 + kills * 20, rounds(kills, peers::seed(9)));
-}
-
-/// The judge of this suite, on a history it must refuse.
-#[test]
-fn a_lost_or_changed_write_is_noticed() {
-    let event = |revision: i64, value: &str| Event {
-        kv: Some(KeyValue {
-            key: "k".into(),
-            value: Bytes::from(value.to_owned()),
-            mod_revision: revision,
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let effects = |value: &str| Effects::from([("k".into(), Some(Bytes::from(value.to_owned())))]);
-    let judge = |events: &[Event], last: i64| {
-        let mut ledger = Ledger {
-            acknowledged: BTreeMap::from([(2, effects("a")), (3, effects("b"))]),
-            open: vec![effects("c")],
-        };
-        verify(events, 2, last, &mut ledger, &mut Effects::new()).is_ok()
-    };
-    let (a, b, c) = (event(2, "a"), event(3, "b"), event(4, "c"));
-    assert!(
-        judge(&[a.clone(), b.clone()], 3),
-        "the open write did not happen"
-    );
-    assert!(
-        judge(&[a.clone(), b.clone(), c.clone()], 4),
-        "the open write happened"
-    );
-    assert!(!judge(std::slice::from_ref(&a), 2), "b is lost");
-    assert!(!judge(&[a.clone(), event(3, "x")], 3), "b is changed");
-    assert!(!judge(&[a.clone(), c.clone()], 4), "a hole");
-    assert!(
-        !judge(&[a, b, c, event(5, "c")], 5),
-        "the open write happened twice"
-    );
 }
