@@ -175,6 +175,8 @@ pub struct Runtime {
 
 /// An unanswered read index request is repeated after this long.
 const READ_RETRY: Duration = Duration::from_millis(500);
+/// Between two attempts to propose while nobody takes proposals.
+const PROPOSE_PAUSE: Duration = Duration::from_millis(10);
 /// A new leader is asked this often, and after this long again.
 const NEW_LEADER_TRIES: usize = 40;
 const NEW_LEADER_PAUSE: Duration = Duration::from_millis(10);
@@ -231,13 +233,37 @@ impl Runtime {
     ) -> Pending {
         let waiter = self.seat(timeout);
         let change = Proposal { id, data, waiter };
-        if let Err((change, error)) = self.core.raft.propose_conf_change(change) {
-            self.complete(change.waiter, Err(refusal(error)));
-        }
+        let rt = self.clone();
+        tokio::task::spawn_local(async move {
+            let mut change = change;
+            while let Err((refused, _)) = rt.core.raft.propose_conf_change(change) {
+                tokio::time::sleep(PROPOSE_PAUSE).await;
+                if !rt.is_awaited(refused.waiter) {
+                    return;
+                }
+                change = refused;
+            }
+        });
         Pending {
             rt: self.clone(),
             waiter,
         }
+    }
+
+    /// Nobody takes proposals just now: an election, or a transfer, is under way.
+    /// They wait for its end, as long as their callers do.
+    fn hold(&self, mut run: Vec<Proposal>) {
+        run.retain(|proposal| self.is_awaited(proposal.waiter));
+        let mut outbox = self.outbox.borrow_mut();
+        run.append(&mut outbox);
+        *outbox = run;
+    }
+
+    fn is_awaited(&self, waiter: Waiter) -> bool {
+        let slots = self.slots.borrow();
+        slots.get(waiter.slot as usize).is_some_and(|slot| {
+            slot.generation == waiter.generation && matches!(slot.state, SlotState::Waiting(_))
+        })
     }
 
     /// A place where a result is awaited.
@@ -367,14 +393,6 @@ impl Drop for Pending {
     }
 }
 
-/// What a caller is told whose proposal raft did not take.
-fn refusal(error: consensus::ProposeError) -> Status {
-    match error {
-        consensus::ProposeError::NoLeader => errors::NO_LEADER,
-        consensus::ProposeError::Dropped => errors::TOO_MANY_REQUESTS,
-    }
-}
-
 async fn flush_outbox(rt: Rc<Runtime>) {
     loop {
         rt.outbox_filled.wait().await;
@@ -385,11 +403,10 @@ async fn flush_outbox(rt: Rc<Runtime>) {
             continue;
         }
         rt.outbox.borrow_mut().reserve(run.len());
-        if let Err((run, error)) = rt.core.raft.propose(run) {
-            let status = refusal(error);
-            for proposal in run {
-                rt.complete(proposal.waiter, Err(status.clone()));
-            }
+        if let Err((run, _)) = rt.core.raft.propose(run) {
+            rt.hold(run);
+            tokio::time::sleep(PROPOSE_PAUSE).await;
+            rt.outbox_filled.set();
         }
     }
 }

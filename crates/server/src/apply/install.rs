@@ -10,7 +10,7 @@ use membership::{Cluster, v2store::Tree};
 use proto::raftpb::Snapshot;
 use wal::snap::Snapshotter;
 
-use super::Machine;
+use super::{Machine, snapshot::SnapshotState};
 use crate::{
     boot::{self, At as _, Error},
     database::Database,
@@ -57,7 +57,14 @@ impl Machine {
         let mut cluster = Cluster::recover(core.cluster_id.into(), &tree)
             .map_err(|error| Error::new(error.to_string()))?;
 
-        // Nothing may write, or put another file, under the name any more.
+        // Nothing may write, or put another file, under the name any more; one
+        // of our own snapshots may just be committing.
+        if let SnapshotState::Running(thread) =
+            std::mem::replace(&mut self.snapshot, SnapshotState::Idle)
+        {
+            // A panic of the thread was already reported by the panic hook.
+            let _ = thread.join();
+        }
         let old = core.store.load_full();
         old.stop();
         old.backend()

@@ -115,6 +115,7 @@ fn write(
     let mut sync = false;
     let mut newest = None;
     let mut outgoing = Vec::new();
+    let mut installs = false;
     for command in batch.drain(..) {
         match command {
             LogCommand::Append {
@@ -139,6 +140,7 @@ fn write(
                 })?;
                 wal.release_to(metadata.index)?;
                 raft.apply.push(Command::Install(snapshot));
+                installs = true;
             }
             LogCommand::Snapshot {
                 record,
@@ -173,7 +175,9 @@ fn write(
         // the lone client a hand-over between threads. Otherwise the next sync
         // must not wait for it.
         match machine.try_lock() {
-            Some(mut machine) if committed <= INLINE_ENTRIES_MAX && !raft.log.is_loud() => {
+            Some(mut machine)
+                if committed <= INLINE_ENTRIES_MAX && !installs && !raft.log.is_loud() =>
+            {
                 machine.turn()
             }
             _ => raft.apply.wake(),
