@@ -52,7 +52,7 @@ pub async fn call(
 ) -> Result<Reply, AskError> {
     let local = tokio::task::LocalSet::new();
     let exchange = local.run_until(async {
-        let mut sender = dial::open(connect, url, timeout).await?;
+        let mut sender = dial::open(connect, url, timeout, timeout).await?;
         let mut request = request;
         if let Ok(host) = HeaderValue::from_str(&dial::authority(url)) {
             request.headers_mut().insert(header::HOST, host);

@@ -13,34 +13,42 @@ use parking_lot::Mutex;
 use proto::raftpb::{Message, MessageType};
 use tokio::sync::{mpsc, watch};
 
-use crate::codec::Kind;
+use crate::{codec::Kind, outlet::Queue, probe::RoundTrips};
 
-/// Messages that wait for a stream, and for the pipeline.
-pub(crate) const STREAM_QUEUE: usize = 4096;
-pub(crate) const PIPELINE_QUEUE: usize = 64;
+/// Messages that wait for the pipeline; etcd's number.
+const PIPELINE_QUEUE: usize = 64;
+/// Snapshots that wait. Raft has one under way to a member; a second follows only
+/// when the first was given up.
+const SNAPSHOT_QUEUE: usize = 2;
 
-/// A stream that the member opened, for what we send.
-struct Outgoing {
-    number: u64,
-    sender: mpsc::Sender<Message>,
+/// What has been counted of a member.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
+    pub(crate) sent_failures: AtomicU64,
+    pub(crate) received_failures: AtomicU64,
+    pub(crate) disconnects: AtomicU64,
+    pub(crate) snapshots_sent: AtomicU64,
+    pub(crate) snapshots_failed: AtomicU64,
+    pub(crate) snapshots_received: AtomicU64,
 }
 
 /// One other member.
 pub(crate) struct Channel {
     pub(crate) id: u64,
     urls: Mutex<Urls>,
-    streams: [Mutex<Option<Outgoing>>; 2],
+    /// The streams that the member opened, for what we send.
+    streams: [Mutex<Option<Arc<Queue>>>; 2],
     pipeline: mpsc::Sender<Message>,
-    pub(crate) snapshots: mpsc::UnboundedSender<Message>,
+    pub(crate) snapshots: mpsc::Sender<Message>,
     /// Becomes true when the member is no longer to be talked to.
-    pub(crate) stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     active_since: Mutex<Option<Instant>>,
-    /// Raft has been told, and need not be told again before something arrives.
+    /// Raft is about to be told, and need not be told twice.
     unreachable: AtomicBool,
-    numbers: AtomicU64,
-    pub(crate) sent_bytes: AtomicU64,
-    pub(crate) received_bytes: AtomicU64,
-    pub(crate) failures: AtomicU64,
+    pub(crate) counters: Counters,
+    pub(crate) round_trips: Mutex<RoundTrips>,
 }
 
 struct Urls {
@@ -51,7 +59,7 @@ struct Urls {
 /// The ends of a channel's queues, for its tasks.
 pub(crate) struct Ends {
     pub(crate) pipeline: mpsc::Receiver<Message>,
-    pub(crate) snapshots: mpsc::UnboundedReceiver<Message>,
+    pub(crate) snapshots: mpsc::Receiver<Message>,
 }
 
 fn place(kind: Kind) -> usize {
@@ -64,7 +72,7 @@ fn place(kind: Kind) -> usize {
 impl Channel {
     pub(crate) fn new(id: u64, urls: &[String]) -> (Arc<Channel>, Ends) {
         let (pipeline, pipeline_end) = mpsc::channel(PIPELINE_QUEUE);
-        let (snapshots, snapshots_end) = mpsc::unbounded_channel();
+        let (snapshots, snapshots_end) = mpsc::channel(SNAPSHOT_QUEUE);
         let channel = Channel {
             id,
             urls: Mutex::new(Urls {
@@ -77,10 +85,8 @@ impl Channel {
             stop: watch::Sender::new(false),
             active_since: Mutex::new(None),
             unreachable: AtomicBool::new(false),
-            numbers: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
-            received_bytes: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
+            counters: Counters::default(),
+            round_trips: Mutex::default(),
         };
         let ends = Ends {
             pipeline: pipeline_end,
@@ -115,6 +121,7 @@ impl Channel {
     }
 
     /// Gives a message to the best way that is open; `false` if it was dropped.
+    /// A stream takes notice of it with [`Channel::wake`].
     pub(crate) fn send(&self, message: Message) -> bool {
         let is_append = message.r#type == MessageType::MsgApp as i32;
         let message = match is_append {
@@ -132,33 +139,55 @@ impl Channel {
 
     /// The message comes back if there is no such stream.
     fn try_stream(&self, kind: Kind, message: Message) -> Result<bool, Message> {
-        let stream = self.streams[place(kind)].lock();
-        match &*stream {
-            Some(outgoing) => match outgoing.sender.try_send(message) {
-                Ok(()) => Ok(true),
-                Err(mpsc::error::TrySendError::Full(_)) => Ok(false),
-                Err(mpsc::error::TrySendError::Closed(message)) => Err(message),
-            },
+        match &*self.streams[place(kind)].lock() {
+            Some(queue) => queue.push(message),
             None => Err(message),
         }
     }
 
-    /// A stream that the member has opened takes the place of an older one.
-    pub(crate) fn attach(&self, kind: Kind) -> (u64, mpsc::Receiver<Message>) {
-        let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        *self.streams[place(kind)].lock() = Some(Outgoing { number, sender });
-        (number, receiver)
+    /// Wakes the streams for which something waits.
+    pub(crate) fn wake(&self) {
+        for stream in &self.streams {
+            if let Some(queue) = &*stream.lock() {
+                queue.wake();
+            }
+        }
     }
 
-    /// The stream has ended, unless a newer one has taken its place.
-    pub(crate) fn detach(&self, kind: Kind, number: u64) -> bool {
+    /// A stream that the member has opened takes the place of an older one, which
+    /// is given back.
+    pub(crate) fn attach(&self, kind: Kind, queue: Arc<Queue>) -> Option<Arc<Queue>> {
         let mut stream = self.streams[place(kind)].lock();
-        let own = stream.as_ref().is_some_and(|s| s.number == number);
+        if *self.stop.borrow() {
+            queue.close();
+            return None;
+        }
+        stream.replace(queue)
+    }
+
+    /// The stream has ended; `false` if another one has taken its place.
+    pub(crate) fn detach(&self, kind: Kind, queue: &Arc<Queue>) -> bool {
+        let mut stream = self.streams[place(kind)].lock();
+        let own = stream.as_ref().is_some_and(|s| Arc::ptr_eq(s, queue));
         if own {
             *stream = None;
         }
         own
+    }
+
+    /// Takes away a stream into which nothing can be written any more.
+    pub(crate) fn detach_stalled(&self, kind: Kind) -> Option<Arc<Queue>> {
+        self.streams[place(kind)].lock().take_if(|q| q.is_stalled())
+    }
+
+    /// The member is no longer talked to: its tasks and streams end.
+    pub(crate) fn close(&self) {
+        self.stop.send_replace(true);
+        for stream in &self.streams {
+            if let Some(queue) = stream.lock().take() {
+                queue.close();
+            }
+        }
     }
 
     pub(crate) fn active_since(&self) -> Option<Instant> {
@@ -167,7 +196,6 @@ impl Channel {
 
     /// Something went through.
     pub(crate) fn activate(&self) {
-        self.unreachable.store(false, Ordering::Relaxed);
         let mut since = self.active_since.lock();
         if since.is_none() {
             *since = Some(Instant::now());
@@ -177,8 +205,8 @@ impl Channel {
 
     /// Something did not go through.
     pub(crate) fn deactivate(&self, why: &dyn std::fmt::Display) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         if self.active_since.lock().take().is_some() {
+            self.counters.disconnects.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 "peer-id" = format!("{:x}", self.id),
                 error = %why,
@@ -187,9 +215,14 @@ impl Channel {
         }
     }
 
-    /// True the first time something was dropped since something last arrived.
-    pub(crate) fn dropped(&self) -> bool {
-        !self.unreachable.swap(true, Ordering::Relaxed)
+    /// True if raft is not about to be told already that the member is unreachable.
+    pub(crate) fn is_news(&self) -> bool {
+        !self.unreachable.swap(true, Ordering::AcqRel)
+    }
+
+    /// Raft is being told.
+    pub(crate) fn is_told(&self) {
+        self.unreachable.store(false, Ordering::Release);
     }
 
     /// Waits for the end of the member.

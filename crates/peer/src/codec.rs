@@ -39,18 +39,24 @@ fn put_message(message: &Message, out: &mut BytesMut) {
     let _ = message.encode(out);
 }
 
-/// Takes one piece preceded by its length off the front, if it is there whole.
-fn take_piece(input: &BytesMut, at: usize) -> Result<Option<(usize, usize)>, Error> {
-    let Some(len) = input.get(at..at + 8) else {
+/// Takes one piece off the front, which follows `skip` bytes and its own length,
+/// if it is there whole.
+fn take_piece(input: &mut BytesMut, skip: usize) -> Result<Option<Bytes>, Error> {
+    let Some(mut len) = input.get(skip..skip + 8) else {
         return Ok(None);
     };
-    let mut len = len;
     let len = len.get_u64();
     if len > MESSAGE_MAX {
         return Err(Error::TooLong(len));
     }
-    let (start, end) = (at + 8, at + 8 + len as usize);
-    Ok((input.len() >= end).then_some((start, end)))
+    let start = skip + 8;
+    let end = start + len as usize;
+    if input.len() < end {
+        return Ok(None);
+    }
+    let mut piece = input.split_to(end).freeze();
+    piece.advance(start);
+    Ok(Some(piece))
 }
 
 /// Which of the two streams of a member.
@@ -126,9 +132,9 @@ impl Encoder {
                 out.put_u64(len as u64);
                 // As above.
                 let _ = entry.encode(out);
-                place.index += 1;
             }
             out.put_u64(message.commit);
+            place.index += message.entries.len() as u64;
             return;
         }
         out.put_u8(WHOLE);
@@ -155,7 +161,18 @@ impl Encoder {
     }
 }
 
-/// Reads one stream.
+/// An append that goes on, as far as it has come in.
+#[derive(Debug)]
+struct Run {
+    /// Entries that are still to come.
+    left: u64,
+    entries: Vec<Entry>,
+    /// What the entries so far were long.
+    bytes: u64,
+}
+
+/// Reads one stream. What has been decoded is never looked at again, however
+/// small the pieces are in which the bytes come.
 #[derive(Debug)]
 pub struct Decoder {
     kind: Kind,
@@ -163,6 +180,7 @@ pub struct Decoder {
     to: u64,
     from: u64,
     place: Place,
+    run: Option<Run>,
 }
 
 impl Decoder {
@@ -173,6 +191,7 @@ impl Decoder {
             to,
             from,
             place: Place::default(),
+            run: None,
         }
     }
 
@@ -183,22 +202,38 @@ impl Decoder {
     /// No member writes that; the stream is of no more use.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Message>, Error> {
         loop {
+            if self.run.is_some() {
+                return self.entries(input);
+            }
             let message = match self.kind {
-                Kind::Message => Self::whole(input, 0)?,
+                Kind::Message => take_piece(input, 0)?,
                 Kind::MsgApp => match input.first() {
                     None => return Ok(None),
                     Some(&HEARTBEAT) => {
                         input.advance(1);
                         continue;
                     }
-                    Some(&ENTRIES) => return self.entries(input),
-                    Some(&WHOLE) => Self::whole(input, 1)?,
+                    Some(&ENTRIES) => {
+                        let Some(mut left) = input.get(1..9) else {
+                            return Ok(None);
+                        };
+                        let left = left.get_u64();
+                        input.advance(9);
+                        self.run = Some(Run {
+                            left,
+                            entries: Vec::new(),
+                            bytes: 0,
+                        });
+                        continue;
+                    }
+                    Some(&WHOLE) => take_piece(input, 1)?,
                     Some(&other) => return Err(Error::Type(other)),
                 },
             };
             let Some(message) = message else {
                 return Ok(None);
             };
+            let message = Message::decode(message)?;
             if self.kind == Kind::MsgApp {
                 self.place.term = message.term;
                 self.place.index = message
@@ -212,45 +247,31 @@ impl Decoder {
         }
     }
 
-    fn whole(input: &mut BytesMut, at: usize) -> Result<Option<Message>, Error> {
-        let Some((start, end)) = take_piece(input, at)? else {
-            return Ok(None);
-        };
-        let mut piece = input.split_to(end);
-        piece.advance(start);
-        Ok(Some(Message::decode(piece.freeze())?))
-    }
-
-    /// Entries that go on from the place of the stream.
+    /// Entries that go on from the place of the stream, and the commit index
+    /// behind them.
     fn entries(&mut self, input: &mut BytesMut) -> Result<Option<Message>, Error> {
-        let Some(mut count) = input.get(1..9) else {
+        let Some(run) = &mut self.run else {
             return Ok(None);
         };
-        let count = count.get_u64();
-        if count > MESSAGE_MAX {
-            return Err(Error::TooLong(count));
-        }
-        // First whether all is there, so that nothing is decoded twice.
-        let mut at = 9;
-        let mut pieces = Vec::new();
-        for _ in 0..count {
-            let Some((start, end)) = take_piece(input, at)? else {
+        while run.left > 0 {
+            let Some(piece) = take_piece(input, 0)? else {
                 return Ok(None);
             };
-            pieces.push(start..end);
-            at = end;
+            run.left -= 1;
+            run.bytes += 8 + piece.len() as u64;
+            if run.bytes > MESSAGE_MAX {
+                return Err(Error::TooLong(run.bytes));
+            }
+            run.entries.push(Entry::decode(piece)?);
         }
-        let Some(mut commit) = input.get(at..at + 8) else {
+        if input.len() < 8 {
             return Ok(None);
-        };
-        let commit = commit.get_u64();
-        let bytes: Bytes = input.split_to(at + 8).freeze();
-        let mut entries = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            entries.push(Entry::decode(bytes.slice(piece))?);
         }
+        let commit = input.get_u64();
+        let entries = std::mem::take(&mut run.entries);
+        self.run = None;
         let index = self.place.index;
-        self.place.index = index.saturating_add(count);
+        self.place.index = index.saturating_add(entries.len() as u64);
         Ok(Some(Message {
             r#type: MessageType::MsgApp as i32,
             to: self.to,

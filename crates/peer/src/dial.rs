@@ -4,9 +4,10 @@
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::client::conn::http1;
+use http_body_util::{BodyExt as _, Limited, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -72,8 +73,33 @@ fn parse(url: &str) -> io::Result<Target> {
     })
 }
 
-/// Opens an HTTP/1.1 connection to the host of a URL within `timeout`. Must run
-/// inside a `LocalSet`: the connection is driven by a task of its own.
+/// Between signs of life that the kernel asks for on a silent connection.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// Makes a socket notice within `stall` that the other side no longer takes what
+/// is sent, or is gone. Accepted sockets of the peer port need it as much as
+/// dialled ones: streams are written there, and a reader that has vanished without
+/// a word would be noticed after a quarter of an hour.
+///
+/// # Errors
+/// The kernel refuses the options.
+pub fn tune(stream: &TcpStream, stall: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(stall))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = stall;
+    Ok(())
+}
+
+/// Opens an HTTP/1.1 connection to the host of a URL within `timeout`, one that
+/// breaks when the other side takes nothing for `stall`. Must run inside a
+/// `LocalSet`: the connection is driven by a task of its own.
 ///
 /// # Errors
 /// The URL, the name, the connection or its security.
@@ -81,11 +107,12 @@ pub(crate) async fn open(
     connect: &Arc<dyn Connect>,
     url: &str,
     timeout: Duration,
+    stall: Duration,
 ) -> io::Result<http1::SendRequest<RequestBody>> {
     let target = parse(url)?;
     let dial = async {
         let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-        stream.set_nodelay(true)?;
+        tune(&stream, stall)?;
         let stream: Box<dyn Stream> = if target.secure {
             connect.secure(&target.host, stream).await?
         } else {
@@ -112,4 +139,15 @@ pub(crate) fn authority(url: &str) -> String {
         .ok()
         .and_then(|uri| uri.authority().map(ToString::to_string))
         .unwrap_or_default()
+}
+
+/// The beginning of an answer's text, for a message to a person.
+pub(crate) async fn short_text(body: Incoming, timeout: Duration) -> String {
+    let body = Limited::new(body, 64 << 10).collect();
+    let body = match tokio::time::timeout(timeout, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) | Err(_) => return String::new(),
+    };
+    let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    text.trim().to_owned()
 }

@@ -87,6 +87,12 @@ pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Refusal>
     Ok(())
 }
 
+/// Streams as they are now exist since etcd 2.1; a member that says nothing of
+/// its version is older.
+pub(crate) fn has_streams(answer: &HeaderMap) -> bool {
+    version(answer, SERVER_VERSION).is_some_and(|v| (v.major, v.minor) >= (2, 1))
+}
+
 /// This member's cluster on an answer.
 pub(crate) fn cluster(config: &Config) -> HeaderValue {
     HeaderValue::from_str(&format!("{:x}", config.cluster_id))

@@ -8,22 +8,30 @@
 //! | [`headers`] | what a request must carry, and who is refused |
 //! | [`dial`] | connections to other members |
 //! | [`ask`] | single questions to another member |
+//! | [`probe`] | is a member well, how far is it |
 //! | `channel` | one other member: its streams, its pipeline, whether it is there |
 //! | `reader`, `pipeline`, `snapshot` | the tasks behind it |
-//! | `incoming` | requests of other members |
+//! | `outlet` | a stream that a member opened, for what we send |
+//! | `incoming`, `body` | requests of other members, and their answers |
 //!
 //! Every other member has two streams that it opened to us, which carry what we
 //! send, and two that we opened to it, which carry what it sends. What finds no
 //! stream goes by single requests. Queues are bounded; what does not fit is
 //! dropped and raft is told.
 
+// What comes back to its owner, a message or a whole answer, is as large as it is.
+#![allow(clippy::result_large_err)]
+
 pub mod ask;
+mod body;
 mod channel;
 pub mod codec;
 pub mod dial;
 pub mod headers;
 mod incoming;
+mod outlet;
 mod pipeline;
+pub mod probe;
 mod reader;
 mod snapshot;
 mod transport;
@@ -32,8 +40,8 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::raftpb::Message;
 
+pub use body::Body;
 pub use dial::{Connect, NoTls, Stream};
-pub use incoming::Body;
 pub use transport::{PeerStatus, Transport};
 
 /// Who this member is, and how it speaks.

@@ -43,13 +43,13 @@ async fn work(
         let mut connection = None;
         while let Some(message) = next(&queue).await {
             let url = channel.url();
-            match post(&shared, &channel, &url, &mut connection, &message).await {
+            let body = Bytes::from(message.encode_to_vec());
+            match post(&shared, &channel, &url, &mut connection, body).await {
                 Ok(()) => channel.activate(),
                 Err(error) => {
-                    connection = None;
                     channel.deactivate(&error);
                     channel.give_up(&url);
-                    shared.host.report_unreachable(channel.id);
+                    shared.unreachable(&channel);
                 }
             }
         }
@@ -64,65 +64,85 @@ async fn next(queue: &Mutex<mpsc::Receiver<Message>>) -> Option<Message> {
     queue.lock().await.recv().await
 }
 
+/// Posts a message, by the connection of the last one if there is one. The other
+/// side closes what was silent for 5 s, perhaps at this very moment: that one is
+/// gone says nothing, and raft does not mind a message that comes twice.
 async fn post(
     shared: &Shared,
     channel: &Channel,
     url: &str,
-    connection: &mut Option<SendRequest<RequestBody>>,
-    message: &Message,
+    connection: &mut Option<(String, SendRequest<RequestBody>)>,
+    body: Bytes,
 ) -> io::Result<()> {
-    let config = &shared.config;
-    let mut sender = match connection.take() {
-        Some(sender) if !sender.is_closed() => sender,
-        _ => dial::open(&config.connect, url, shared.dial_timeout()).await?,
-    };
-    let body = Bytes::from(message.encode_to_vec());
     let len = body.len() as u64;
-    let request = headers::sign(Request::post("/raft"), config)
-        .header(header::HOST, dial::authority(url))
-        .header(header::CONTENT_TYPE, "application/protobuf")
-        .body(
-            Full::new(body)
-                .map_err(|never| match never {})
-                .boxed_unsync(),
-        )
-        .map_err(io::Error::other)?;
-    let exchange = async {
-        sender.ready().await.map_err(io::Error::other)?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let status = response.status();
-        let body = response.into_body().collect().await;
-        let body = body.map_err(io::Error::other)?.to_bytes();
-        Ok::<_, io::Error>((status, body))
+    let kept = connection.take();
+    let kept = kept.filter(|(to, sender)| to == url && !sender.is_closed());
+    let mut outcome = None;
+    if let Some((_, mut sender)) = kept
+        && let Ok(answer) = exchange(shared, url, &mut sender, body.clone()).await
+    {
+        outcome = Some((sender, answer));
+    }
+    let (sender, (status, text)) = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            let connect = &shared.config.connect;
+            let timeout = shared.dial_timeout();
+            let mut sender = dial::open(connect, url, timeout, TIMEOUT).await?;
+            let answer = exchange(shared, url, &mut sender, body).await?;
+            (sender, answer)
+        }
     };
-    let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    check(shared, status, &body)?;
-    channel.sent_bytes.fetch_add(len, Ordering::Relaxed);
-    *connection = Some(sender);
+    check(shared, status, &text)?;
+    channel
+        .counters
+        .sent_bytes
+        .fetch_add(len, Ordering::Relaxed);
+    *connection = Some((url.to_owned(), sender));
     Ok(())
 }
 
-/// What the answer to a message means.
-pub(crate) fn check(shared: &Shared, status: StatusCode, body: &[u8]) -> io::Result<()> {
+async fn exchange(
+    shared: &Shared,
+    url: &str,
+    sender: &mut SendRequest<RequestBody>,
+    body: Bytes,
+) -> io::Result<(StatusCode, String)> {
+    let body = Full::new(body).map_err(|never| match never {});
+    let request = headers::sign(Request::post("/raft"), &shared.config)
+        .header(header::HOST, dial::authority(url))
+        .header(header::CONTENT_TYPE, "application/protobuf")
+        .body(body.boxed_unsync())
+        .map_err(io::Error::other)?;
+    let response = async {
+        sender.ready().await?;
+        sender.send_request(request).await
+    };
+    let response = tokio::time::timeout(TIMEOUT, response)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        .map_err(io::Error::other)?;
+    let status = response.status();
+    Ok((
+        status,
+        dial::short_text(response.into_body(), TIMEOUT).await,
+    ))
+}
+
+/// What the answer to a message means. A member that was removed learns it from
+/// 403 only if the answer says so: no release of etcd is known to send it, so a
+/// bare one comes from something between the members and must not end the process.
+pub(crate) fn check(shared: &Shared, status: StatusCode, text: &str) -> io::Result<()> {
     match status {
         StatusCode::NO_CONTENT => Ok(()),
-        StatusCode::FORBIDDEN => {
+        StatusCode::FORBIDDEN if text.contains("removed member") => {
             shared.host.removed();
             Err(io::Error::other(
                 "the member has been permanently removed from the cluster",
             ))
         }
-        status => {
-            let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
-            Err(io::Error::other(format!(
-                "unexpected http status {status}: {}",
-                text.trim()
-            )))
-        }
+        status => Err(io::Error::other(format!(
+            "unexpected http status {status}: {text}"
+        ))),
     }
 }

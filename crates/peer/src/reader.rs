@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
+use proto::raftpb::Message;
 
 use crate::{
     channel::Channel,
@@ -23,12 +24,24 @@ const RETRY: Duration = Duration::from_millis(100);
 /// A stream on which nothing came for this long is dead.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes are gathered in pieces of this size: what a message shares with them
+/// keeps little else alive.
+const BUFFER: usize = 64 << 10;
+
+/// Why a stream has ended.
+enum End {
+    /// The other side has closed it.
+    Closed,
+    /// Something is wrong with it.
+    Failed(io::Error),
+}
+
 /// Keeps a stream open until the member is no longer one.
 pub(crate) async fn read(shared: Arc<Shared>, channel: Arc<Channel>, kind: Kind) {
     let work = async {
         loop {
             let url = channel.url();
-            let error = match open(&shared, &channel, kind, &url).await {
+            match open(&shared, &channel, kind, &url).await {
                 Ok(Some(body)) => {
                     channel.activate();
                     tracing::info!(
@@ -37,24 +50,35 @@ pub(crate) async fn read(shared: Arc<Shared>, channel: Arc<Channel>, kind: Kind)
                         "remote-peer-id" = format!("{:x}", channel.id),
                         "established TCP streaming connection with remote peer"
                     );
-                    let error = follow(&shared, &channel, kind, body).await;
+                    let end = follow(&shared, &channel, kind, body).await;
+                    let error = match &end {
+                        End::Closed => "EOF".to_owned(),
+                        End::Failed(error) => error.to_string(),
+                    };
                     tracing::warn!(
                         "stream-reader-type" = kind.log_name(),
                         "local-member-id" = format!("{:x}", shared.config.member_id),
                         "remote-peer-id" = format!("{:x}", channel.id),
-                        error = %error,
+                        error,
                         "lost TCP streaming connection with remote peer"
                     );
-                    error
+                    // A stream that was closed says nothing of the member: one that is
+                    // gone is noticed by the next attempt.
+                    if let End::Failed(error) = end {
+                        let failures = &channel.counters.received_failures;
+                        failures.fetch_add(1, Ordering::Relaxed);
+                        channel.deactivate(&error);
+                    }
                 }
                 // Removed: the process is about to end.
                 Ok(None) => return,
                 Err(error) => {
+                    let failures = &channel.counters.received_failures;
+                    failures.fetch_add(1, Ordering::Relaxed);
                     channel.give_up(&url);
-                    error
+                    channel.deactivate(&error);
                 }
-            };
-            channel.deactivate(&error);
+            }
             tokio::time::sleep(RETRY).await;
         }
     };
@@ -72,7 +96,8 @@ async fn open(
     url: &str,
 ) -> io::Result<Option<Incoming>> {
     let config = &shared.config;
-    let mut sender = dial::open(&config.connect, url, shared.dial_timeout()).await?;
+    let timeout = shared.dial_timeout();
+    let mut sender = dial::open(&config.connect, url, timeout, READ_TIMEOUT).await?;
     let path = format!("/raft/stream/{}/{:x}", kind.path(), config.member_id);
     let request = headers::sign(Request::get(path), config)
         .header(header::HOST, dial::authority(url))
@@ -89,6 +114,10 @@ async fn open(
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         .map_err(io::Error::other)?;
     match response.status() {
+        StatusCode::OK if !headers::has_streams(response.headers()) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the member's version is unknown, or too old for streams",
+        )),
         StatusCode::OK => {
             // Its connection stays as long as the body is read.
             Ok(Some(response.into_body()))
@@ -102,16 +131,7 @@ async fn open(
             Ok(None)
         }
         status => {
-            let body = response.into_body().collect();
-            let text = tokio::time::timeout(READ_TIMEOUT, body)
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .map(|body| body.to_bytes())
-                .unwrap_or_default();
-            let text = String::from_utf8_lossy(&text[..text.len().min(200)])
-                .trim()
-                .to_owned();
+            let text = dial::short_text(response.into_body(), READ_TIMEOUT).await;
             Err(io::Error::other(format!(
                 "unhandled stream status {status}: {text}"
             )))
@@ -120,43 +140,45 @@ async fn open(
 }
 
 /// Takes messages off a stream until it ends.
-async fn follow(shared: &Shared, channel: &Channel, kind: Kind, mut body: Incoming) -> io::Error {
+async fn follow(shared: &Shared, channel: &Channel, kind: Kind, mut body: Incoming) -> End {
     let mut decoder = Decoder::new(kind, channel.id, shared.config.member_id);
-    let mut buffer = BytesMut::new();
+    let mut buffer = BytesMut::with_capacity(BUFFER);
     loop {
         let frame = match tokio::time::timeout(READ_TIMEOUT, body.frame()).await {
-            Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "nothing came for 5 s"),
-            Ok(None) => return io::ErrorKind::UnexpectedEof.into(),
-            Ok(Some(Err(error))) => return io::Error::other(error),
+            Err(_) => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "nothing came for 5 s");
+                return End::Failed(error);
+            }
+            Ok(None) => return End::Closed,
+            Ok(Some(Err(error))) if error.is_incomplete_message() => return End::Closed,
+            Ok(Some(Err(error))) => return End::Failed(io::Error::other(error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        let received = &channel.received_bytes;
+        let received = &channel.counters.received_bytes;
         received.fetch_add(data.len() as u64, Ordering::Relaxed);
-        if buffer.is_empty() {
-            // The usual case: whole messages in one frame, nothing to copy.
-            buffer = BytesMut::from(data);
-        } else {
-            buffer.extend_from_slice(&data);
-        }
+        // The one copy on the way in: the connection's own buffer is large and
+        // would stay as long as the smallest entry in it.
+        buffer.extend_from_slice(&data);
+        drop(data);
         loop {
             match decoder.decode(&mut buffer) {
-                Ok(Some(message)) => {
-                    if shared.host.is_removed(message.from) {
-                        tracing::warn!(
-                            "removed-member-id" = format!("{:x}", message.from),
-                            "rejected Raft message from removed member"
-                        );
-                    } else {
-                        shared.host.step(message);
-                    }
-                }
+                Ok(Some(message)) => step(shared, message),
                 Ok(None) => break,
-                Err(error) => return io::Error::new(io::ErrorKind::InvalidData, error),
+                Err(error) => {
+                    return End::Failed(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
             }
         }
-        channel.activate();
+    }
+}
+
+/// Hands on a message that is meant for this member.
+fn step(shared: &Shared, message: Message) {
+    // What is not let in is said in the log.
+    if let Ok(true) = shared.admit(&message) {
+        shared.host.step(message);
     }
 }

@@ -2,20 +2,31 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, RwLock};
 use proto::raftpb::{Message, MessageType};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
 
 use crate::{
     Config, Host,
     channel::{Channel, Ends},
     codec::Kind,
-    pipeline, reader, snapshot,
+    pipeline,
+    probe::{self, RoundTrips},
+    reader, snapshot,
 };
+
+/// Strangers that are answered. Whoever has the cluster's id can become one by
+/// asking, so there is an end to it.
+const REMOTES_MAX: usize = 64;
+/// Between two looks for streams that have come to a halt.
+const STALL_CHECK: Duration = Duration::from_secs(1);
 
 /// The way to the other members. Clones are the same transport.
 #[derive(Clone)]
@@ -40,12 +51,13 @@ enum Job {
     /// Start the tasks of a member or, without streams, of a stranger.
     Serve(Arc<Channel>, Ends, bool),
     /// Tell raft that a message was dropped: not under the lock it was sent with.
-    Unreachable(u64),
+    Unreachable(Arc<Channel>),
     /// Tell raft that a snapshot has nowhere to go.
     NoSnapshot(u64),
 }
 
-/// What is known of another member.
+/// What is known of another member. Counters start with the process, or when the
+/// member was added.
 #[derive(Clone, Debug)]
 pub struct PeerStatus {
     /// Its id.
@@ -54,12 +66,55 @@ pub struct PeerStatus {
     pub urls: Vec<String>,
     /// Since when messages have gone through, if they do.
     pub active_since: Option<Instant>,
-    /// Bytes sent to it.
+    /// Bytes of messages sent to it, databases excepted.
     pub sent_bytes: u64,
-    /// Bytes received from it.
+    /// Bytes of messages received from it, databases excepted.
     pub received_bytes: u64,
-    /// Attempts to reach it that failed.
-    pub failures: u64,
+    /// Messages and streams that could not be sent, and messages that were dropped.
+    pub sent_failures: u64,
+    /// Streams from it that broke.
+    pub received_failures: u64,
+    /// How often it went from active to inactive.
+    pub disconnects: u64,
+    /// Snapshots that it has accepted.
+    pub snapshots_sent: u64,
+    /// Snapshots that did not arrive.
+    pub snapshots_failed: u64,
+    /// Snapshots of which it was the sender, and that were stored.
+    pub snapshots_received: u64,
+    /// What probes have measured.
+    pub round_trips: RoundTrips,
+}
+
+/// Why a message is not for raft; the text of etcd's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// Its sender was removed.
+    Removed,
+    /// It is for another member.
+    Mismatch,
+}
+
+impl Rejected {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Rejected::Removed => "cannot process message from removed member",
+            Rejected::Mismatch => "cannot process message to mismatch member",
+        }
+    }
+}
+
+/// Messages that a member sends to itself only. One that comes over the network
+/// is ignored, as etcd ignores it; so is what is known to releases after 3.5 only.
+fn is_local(message: &Message) -> bool {
+    use MessageType::{MsgBeat, MsgCheckQuorum, MsgHup, MsgSnapStatus, MsgUnreachable};
+    match MessageType::try_from(message.r#type) {
+        Ok(kind) => matches!(
+            kind,
+            MsgHup | MsgBeat | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
+        ),
+        Err(_) => true,
+    }
 }
 
 impl Shared {
@@ -70,6 +125,65 @@ impl Shared {
 
     pub(crate) fn peer(&self, id: u64) -> Option<Arc<Channel>> {
         self.peers.read().get(&id).cloned()
+    }
+
+    /// Is the message from a member and for this one? `false` for one that is to
+    /// be ignored without a word to the sender.
+    pub(crate) fn admit(&self, message: &Message) -> Result<bool, Rejected> {
+        let local = || format!("{:x}", self.config.member_id);
+        if self.host.is_removed(message.from) {
+            tracing::warn!(
+                "local-member-id" = local(),
+                "removed-member-id" = format!("{:x}", message.from),
+                "rejected Raft message from removed member"
+            );
+            return Err(Rejected::Removed);
+        }
+        if message.to != self.config.member_id {
+            tracing::warn!(
+                "local-member-id" = local(),
+                "mismatch-member-id" = format!("{:x}", message.to),
+                "rejected Raft message to mismatch member"
+            );
+            return Err(Rejected::Mismatch);
+        }
+        Ok(!is_local(message))
+    }
+
+    /// Something for the member was dropped: raft is told, on the transport's
+    /// thread, where no lock is held.
+    pub(crate) fn unreachable(&self, channel: &Arc<Channel>) {
+        let failures = &channel.counters.sent_failures;
+        failures.fetch_add(1, Ordering::Relaxed);
+        if channel.is_news() {
+            let _ = self.jobs.send(Job::Unreachable(channel.clone()));
+        }
+    }
+
+    /// A stream to the member has ended, and none has taken its place.
+    pub(crate) fn lost_stream(&self, channel: &Channel, kind: Kind, why: &str) {
+        tracing::warn!(
+            "stream-writer-type" = kind.log_name(),
+            "local-member-id" = format!("{:x}", self.config.member_id),
+            "remote-peer-id" = format!("{:x}", channel.id),
+            error = why,
+            "lost TCP streaming connection with remote peer"
+        );
+        channel.deactivate(&why);
+    }
+
+    /// Gives up streams into which nothing can be written any more.
+    fn drop_stalled(&self) {
+        let channels: Vec<Arc<Channel>> = self.peers.read().values().cloned().collect();
+        for channel in channels {
+            for kind in [Kind::Message, Kind::MsgApp] {
+                if let Some(queue) = channel.detach_stalled(kind) {
+                    self.lost_stream(&channel, kind, "nothing could be written for 5 s");
+                    queue.close();
+                    self.unreachable(&channel);
+                }
+            }
+        }
     }
 }
 
@@ -97,15 +211,24 @@ impl Transport {
             return;
         };
         let mut stop = self.shared.stop.subscribe();
+        let mut stall = tokio::time::interval(STALL_CHECK);
+        stall.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let job = tokio::select! {
                 job = jobs.recv() => job,
+                _ = stall.tick() => {
+                    self.shared.drop_stalled();
+                    continue;
+                }
                 _ = stop.wait_for(|stop| *stop) => None,
             };
             match job {
                 None => break,
                 Some(Job::Serve(channel, ends, streams)) => self.serve(&channel, ends, streams),
-                Some(Job::Unreachable(id)) => self.shared.host.report_unreachable(id),
+                Some(Job::Unreachable(channel)) => {
+                    channel.is_told();
+                    self.shared.host.report_unreachable(channel.id);
+                }
                 Some(Job::NoSnapshot(id)) => self.shared.host.report_snapshot(id, false),
             }
         }
@@ -113,23 +236,29 @@ impl Transport {
     }
 
     fn serve(&self, channel: &Arc<Channel>, ends: Ends, streams: bool) {
+        let local = format!("{:x}", self.shared.config.member_id);
+        let id = format!("{:x}", channel.id);
+        tracing::info!(
+            "local-member-id" = local,
+            "remote-peer-id" = id,
+            "started HTTP pipelining with remote peer"
+        );
+        pipeline::start(&self.shared, channel, ends.pipeline);
+        let snapshots = snapshot::send_all(self.shared.clone(), channel.clone(), ends.snapshots);
+        tokio::task::spawn_local(snapshots);
         if streams {
-            tracing::info!(
-                "local-member-id" = format!("{:x}", self.shared.config.member_id),
-                "remote-peer-id" = format!("{:x}", channel.id),
-                "remote-peer-urls" = channel.urls().join(","),
-                "started remote peer"
-            );
+            tokio::task::spawn_local(probe::watch(self.shared.clone(), channel.clone()));
             for kind in [Kind::Message, Kind::MsgApp] {
+                tracing::info!(
+                    "stream-reader-type" = kind.log_name(),
+                    "local-member-id" = local,
+                    "remote-peer-id" = id,
+                    "started stream reader with remote peer"
+                );
                 tokio::task::spawn_local(reader::read(self.shared.clone(), channel.clone(), kind));
             }
+            tracing::info!("remote-peer-id" = id, "started remote peer");
         }
-        pipeline::start(&self.shared, channel, ends.pipeline);
-        tokio::task::spawn_local(snapshot::send_all(
-            self.shared.clone(),
-            channel.clone(),
-            ends.snapshots,
-        ));
     }
 
     /// Ends [`Transport::run`].
@@ -138,28 +267,37 @@ impl Transport {
     }
 
     /// Hands on messages; those to nobody are dropped. Never waits, and calls
-    /// nothing of the host.
+    /// nothing of the host. What goes to one stream leaves with one wake-up.
     pub fn send(&self, messages: Vec<Message>) {
         let peers = self.shared.peers.read();
         for message in messages {
             let to = message.to;
-            let is_snapshot = message.r#type == MessageType::MsgSnap as i32;
+            let remote;
             let channel = match peers.get(&to) {
-                Some(channel) => Some(channel.clone()),
-                None => self.shared.remotes.read().get(&to).cloned(),
+                Some(channel) => channel,
+                None => {
+                    remote = self.shared.remotes.read().get(&to).cloned();
+                    match &remote {
+                        Some(channel) => channel,
+                        None if message.r#type == MessageType::MsgSnap as i32 => {
+                            let _ = self.shared.jobs.send(Job::NoSnapshot(to));
+                            continue;
+                        }
+                        None => continue,
+                    }
+                }
             };
-            let Some(channel) = channel else {
-                if is_snapshot {
+            if message.r#type == MessageType::MsgSnap as i32 {
+                if channel.snapshots.try_send(message).is_err() {
+                    self.shared.unreachable(channel);
                     let _ = self.shared.jobs.send(Job::NoSnapshot(to));
                 }
-                continue;
-            };
-            if is_snapshot {
-                // Its task ends with the member only.
-                let _ = channel.snapshots.send(message);
-            } else if !channel.send(message) && channel.dropped() {
-                let _ = self.shared.jobs.send(Job::Unreachable(to));
+            } else if !channel.send(message) {
+                self.shared.unreachable(channel);
             }
+        }
+        for channel in peers.values() {
+            channel.wake();
         }
     }
 
@@ -173,7 +311,7 @@ impl Transport {
             &self.shared.remotes
         };
         let mut map = map.write();
-        if map.contains_key(&id) {
+        if map.contains_key(&id) || (!streams && map.len() >= REMOTES_MAX) {
             return;
         }
         let (channel, ends) = Channel::new(id, urls);
@@ -181,8 +319,19 @@ impl Transport {
         // If nobody runs the transport any more there is nobody to serve.
         let _ = self.shared.jobs.send(Job::Serve(channel, ends, streams));
         drop(map);
+        tracing::info!(
+            "local-member-id" = format!("{:x}", self.shared.config.member_id),
+            "remote-peer-id" = format!("{id:x}"),
+            "remote-peer-urls" = urls.join(","),
+            "{}",
+            if streams {
+                "added remote peer"
+            } else {
+                "added new remote peer"
+            }
+        );
         if streams && let Some(remote) = self.shared.remotes.write().remove(&id) {
-            remote.stop.send_replace(true);
+            remote.close();
         }
     }
 
@@ -212,7 +361,7 @@ impl Transport {
     /// The member is no longer one.
     pub fn remove_peer(&self, id: u64) {
         if let Some(channel) = self.shared.peers.write().remove(&id) {
-            channel.stop.send_replace(true);
+            channel.close();
             tracing::info!(
                 "local-member-id" = format!("{:x}", self.shared.config.member_id),
                 "removed-remote-peer-id" = format!("{id:x}"),
@@ -224,16 +373,16 @@ impl Transport {
     /// Nobody is a member.
     pub fn remove_all(&self) {
         for (_, channel) in std::mem::take(&mut *self.shared.peers.write()) {
-            channel.stop.send_replace(true);
+            channel.close();
         }
         for (_, channel) in std::mem::take(&mut *self.shared.remotes.write()) {
-            channel.stop.send_replace(true);
+            channel.close();
         }
     }
 
     /// What is known of the members.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        use std::sync::atomic::Ordering::Relaxed;
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let peers = self.shared.peers.read();
         peers
             .values()
@@ -241,9 +390,15 @@ impl Transport {
                 id: channel.id,
                 urls: channel.urls(),
                 active_since: channel.active_since(),
-                sent_bytes: channel.sent_bytes.load(Relaxed),
-                received_bytes: channel.received_bytes.load(Relaxed),
-                failures: channel.failures.load(Relaxed),
+                sent_bytes: load(&channel.counters.sent_bytes),
+                received_bytes: load(&channel.counters.received_bytes),
+                sent_failures: load(&channel.counters.sent_failures),
+                received_failures: load(&channel.counters.received_failures),
+                disconnects: load(&channel.counters.disconnects),
+                snapshots_sent: load(&channel.counters.snapshots_sent),
+                snapshots_failed: load(&channel.counters.snapshots_failed),
+                snapshots_received: load(&channel.counters.snapshots_received),
+                round_trips: channel.round_trips.lock().clone(),
             })
             .collect()
     }

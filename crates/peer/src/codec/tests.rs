@@ -134,3 +134,52 @@ proptest! {
         let _ = decode_all(Kind::MsgApp, &bytes, piece);
     }
 }
+
+/// A run of appends that comes byte by byte is decoded once, not once per byte:
+/// with what is looked at again and again this would take minutes.
+#[test]
+fn a_long_run_in_small_pieces_takes_no_longer_than_it_must() {
+    let mut encoder = Encoder::new(Kind::MsgApp);
+    let mut out = BytesMut::new();
+    encoder.encode(&append(5, 5, 0, &[], 0), &mut out);
+    let data = vec![vec![7; 3]; 20_000];
+    encoder.encode(&append(5, 5, 0, &data, 9), &mut out);
+    let messages = decode_all(Kind::MsgApp, &out, 1).unwrap();
+    assert_eq!(messages[1].entries.len(), 20_000);
+}
+
+#[test]
+fn an_announced_number_of_entries_costs_nothing_before_they_come() {
+    let mut bytes = vec![ENTRIES];
+    bytes.extend_from_slice(&u64::MAX.to_be_bytes());
+    let mut decoder = Decoder::new(Kind::MsgApp, 1, 2);
+    let mut buffer = BytesMut::from(&bytes[..]);
+    assert!(matches!(decoder.decode(&mut buffer), Ok(None)));
+    // Each may be large, all together may not.
+    let huge = Run {
+        left: 2,
+        entries: Vec::new(),
+        bytes: MESSAGE_MAX,
+    };
+    decoder.run = Some(huge);
+    let mut buffer = BytesMut::from(&0u64.to_be_bytes()[..]);
+    assert!(matches!(
+        decoder.decode(&mut buffer),
+        Err(Error::TooLong(_))
+    ));
+}
+
+#[test]
+fn every_etcd_release_s_sign_of_life_is_one() {
+    // 3.5 writes all fields, 3.6 others, 3.7 the type alone.
+    let forms: [&[u8]; 3] = [
+        b"\x08\x08\x10\x00\x18\x00\x20\x00\x28\x00\x30\x00\x40\x00\x4a\x0a\x12\x08\x0a\x02\x28\x00\x10\x00\x18\x00\x50\x00\x58\x00",
+        b"\x08\x08\x10\x00\x18\x00\x20\x00\x28\x00\x30\x00\x40\x00\x50\x00\x58\x00\x68\x00",
+        b"\x08\x08",
+    ];
+    for form in forms {
+        let mut bytes = (form.len() as u64).to_be_bytes().to_vec();
+        bytes.extend_from_slice(form);
+        assert!(decode_all(Kind::Message, &bytes, 5).unwrap().is_empty());
+    }
+}
