@@ -7,8 +7,10 @@ use proto::{
 };
 
 use crate::{
+    help,
     output::{Format, Object, Output, Page, Show},
     snapshot::Checksum,
+    spec::{COMMANDS, Command},
 };
 
 #[test]
@@ -155,4 +157,24 @@ fn a_watch_response_looks_as_etcdctl_prints_it() {
         shown(false, |page| progress.simple(page)),
         "progress notify: 102\n"
     );
+}
+
+#[test]
+fn every_command_has_a_page_and_every_flag_a_word_of_help() {
+    fn walk(path: &[&'static Command]) {
+        let page = help::command(path);
+        let command = path.last().expect("a command");
+        assert!(page.contains(command.short), "{page}");
+        for flag in command.flags {
+            assert!(page.contains(&format!("--{}", flag.name)), "{page}");
+            assert!(!flag.help.is_empty(), "{}", flag.name);
+        }
+        for child in command.children() {
+            walk(&[path, &[child]].concat());
+        }
+    }
+    for command in COMMANDS {
+        walk(&[command]);
+        assert!(help::program().contains(command.name));
+    }
 }

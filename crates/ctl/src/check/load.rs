@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     io::IsTerminal,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -104,7 +103,7 @@ pub(super) async fn run(global: &Global, load: Load) -> Outcome<Done> {
 }
 
 /// Part number `at` of `whole` in `parts` parts of nearly equal size.
-fn share(whole: usize, parts: usize, at: usize) -> usize {
+pub(super) fn share(whole: usize, parts: usize, at: usize) -> usize {
     whole / parts + usize::from(at < whole % parts)
 }
 
@@ -186,17 +185,17 @@ impl Part {
 }
 
 /// Who may write next, and when; for the clients of one thread.
-struct Turns {
+pub(super) struct Turns {
     amount: Amount,
     interval: Duration,
     taken: Cell<u64>,
     due: Cell<Instant>,
     end: Instant,
-    left: Rc<Cell<u64>>,
+    left: Cell<u64>,
 }
 
 impl Turns {
-    fn new(amount: Amount, threads: usize) -> Self {
+    pub(super) fn new(amount: Amount, threads: usize) -> Self {
         let now = Instant::now();
         let (interval, lasts, left) = match amount {
             Amount::Paced { per_second, lasts } => {
@@ -220,12 +219,12 @@ impl Turns {
             taken: Cell::new(0),
             due: Cell::new(now),
             end: now + lasts,
-            left: Rc::new(Cell::new(left)),
+            left: Cell::new(left),
         }
     }
 
     /// Waits for the next turn and gives its number; `None` at the end.
-    async fn next(&self, stop: &AtomicBool) -> Option<u64> {
+    pub(super) async fn next(&self, stop: &AtomicBool) -> Option<u64> {
         if stop.load(Ordering::Relaxed) {
             return None;
         }

@@ -106,3 +106,6 @@ impl After {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,11 @@ async fn tell(
         send(header, kv).await;
         let mut watch = OwnWatch::open(rt, &request);
         'leads: loop {
-            let response = watch.next().await?;
+            let response = match watch.next().await {
+                // History went before it could be read: on with who leads now.
+                Err(status) if status == errors::COMPACTED => break,
+                response => response?,
+            };
             let header = response.header.unwrap_or_default();
             for event in response.events {
                 if event.r#type() == EventType::Delete {

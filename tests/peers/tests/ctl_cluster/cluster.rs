@@ -11,7 +11,9 @@ use peers::{
     peer::Program,
     server::{free_ports, spawn_bound},
 };
-use proto::etcdserverpb::{Member, MemberListRequest, MoveLeaderRequest, StatusRequest};
+use proto::etcdserverpb::{
+    Member, MemberAddRequest, MemberListRequest, MoveLeaderRequest, StatusRequest,
+};
 use tempfile::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -81,8 +83,8 @@ impl Cluster {
         Api::new(self.ports[member - 1].0)
     }
 
-    /// Waits until all members are published, the first leads and nothing of
-    /// the cluster's own is left to be proposed.
+    /// Waits until all members are published, the first leads, nothing of the
+    /// cluster's own is left to be proposed, and membership may be changed.
     async fn settle(&self) -> Result<()> {
         let deadline = Instant::now() + WITHIN;
         loop {
@@ -102,7 +104,16 @@ impl Cluster {
             };
             let first = status.header.unwrap_or_default().member_id;
             if known && status.leader == first {
-                return Ok(());
+                // Until its members have known each other for 5 s, etcd refuses
+                // every change with "unhealthy cluster".
+                let request = MemberAddRequest {
+                    peer_ur_ls: members[0].peer_ur_ls.clone(),
+                    is_learner: false,
+                };
+                match self.api(1).member_add(request).await {
+                    Err(taken) if taken.message().contains("already exists") => return Ok(()),
+                    _ => continue,
+                }
             }
             for at in 1..=SIZE {
                 let request = MoveLeaderRequest { target_id: first };

@@ -28,7 +28,6 @@ pub(crate) fn plain(text: &str, cluster: &Cluster, ids: &[(String, u64)], order:
         text = text.replace(&format!(":{peer}"), &format!(":peer{}", at + 1));
     }
     for (name, id) in ids.iter().filter(|(_, id)| *id != 0) {
-        text = text.replace(&format!("{id:16x}"), &format!("<{name}>"));
         text = text.replace(&format!("{id:x}"), &format!("<{name}>"));
         text = text.replace(&id.to_string(), &format!("\"<{name}>\""));
     }
