@@ -50,7 +50,10 @@ async fn killed(pair: Pair) -> Result<String> {
         load.calm();
         load.more(50).await?;
         cluster.hashes_equal().await?;
+        load.change(0, true, "move of the leader");
         cluster.move_leader(0).await?;
+        load.more(50).await?;
+        load.calm();
     }
     let summary = load.finish(&cluster, 1).await?;
     cluster.finish().await?;
@@ -117,7 +120,7 @@ async fn cut_off(pair: Pair) -> Result<String> {
 }
 
 async fn follower_cut_off(pair: Pair) -> Result<String> {
-    let mut cluster = cluster_of(&pair).await?;
+    let cluster = cluster_of(&pair).await?;
     let before = cluster.members()[0].status().await?;
     let load = Load::start(&cluster, &[0, 1], 4, peers::seed(33)).await?;
     cluster.links.cut_off(2, [0, 1]);
