@@ -10,7 +10,9 @@ pub mod links;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -60,6 +62,7 @@ pub struct Plan {
     flags: Vec<String>,
     snapshots: Option<(u64, u64)>,
     gated: bool,
+    restore: Option<(Vec<OsString>, PathBuf)>,
 }
 
 impl Plan {
@@ -90,6 +93,13 @@ impl Plan {
         self
     }
 
+    /// Every member starts from this snapshot file, restored by the program `utl`,
+    /// given with its words before `snapshot restore`.
+    pub fn restored(mut self, utl: Vec<OsString>, snapshot: &Path) -> Plan {
+        self.restore = Some((utl, snapshot.to_owned()));
+        self
+    }
+
     /// Starts the cluster and waits until every member serves, has published
     /// its attributes and knows the cluster version: from there on nothing
     /// happens by itself.
@@ -117,6 +127,11 @@ impl Plan {
                 format!("--initial-cluster={bootstrap}"),
                 "--initial-cluster-state=new".to_owned(),
             ];
+        }
+        if let Some((utl, snapshot)) = cluster.plan.restore.clone() {
+            for member in &cluster.members {
+                restore(&utl, &snapshot, member, &bootstrap)?;
+            }
         }
         for place in cluster.places() {
             cluster.spawn(place)?;
@@ -456,6 +471,13 @@ impl Cluster {
         self.start(place).await
     }
 
+    /// Ends the process of a member that is not part of what is being tested any
+    /// more, in whatever state it is.
+    pub fn drop_process(&mut self, place: usize) {
+        self.members[place].server = None;
+    }
+
+
     /// Gives a stopped member another program, or flags of its own.
     pub fn refit(&mut self, place: usize, program: &Program, extra: &[&str]) {
         self.members[place].program = program.clone();
@@ -509,6 +531,30 @@ impl Cluster {
         server.no_panic()?;
         self.check_files(place)
     }
+}
+
+fn restore(utl: &[OsString], snapshot: &Path, member: &Member, bootstrap: &str) -> Result<()> {
+    let (program, words) = utl.split_first().context("no program to restore with")?;
+    let out = Command::new(program)
+        .args(words)
+        .args(["snapshot", "restore"])
+        .arg(snapshot)
+        .arg(format!("--name={}", member.name))
+        .arg(format!("--initial-cluster={bootstrap}"))
+        .arg("--initial-cluster-token=peers")
+        .arg(format!("--initial-advertise-peer-urls={}", member.peer_url))
+        .arg(format!("--data-dir={}", member.dir.display()))
+        .env_clear()
+        .output()?;
+    ensure!(
+        out.status.success(),
+        "{} restores {}: {}\n{}",
+        program.display(),
+        member.name,
+        out.status,
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(())
 }
 
 /// The flag that sets how many entries stay behind a snapshot, if there is one.

@@ -36,12 +36,14 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// What a test is doing to the cluster, announced before it does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The member that is stopped, killed, paused, cut off or replaced.
     pub place: usize,
     /// Whether the leader goes.
     pub leader: bool,
+    /// In words.
+    pub step: Arc<str>,
 }
 
 /// Why a request failed, as far as its answer tells.
@@ -70,10 +72,18 @@ pub struct Failure {
     pub during: [Option<Change>; 2],
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = self.during.iter().flatten().next();
+        let step = step.map_or("nothing", |c| &c.step);
+        write!(f, "{} at m{}: {} ({:?}) during {step}", self.what, self.place, self.status, self.cause)
+    }
+}
+
 impl Failure {
     fn is_excused(&self) -> bool {
         self.during.iter().flatten().any(|change| match self.cause {
-            Cause::Leadership => change.leader,
+            Cause::Leadership => change.leader || change.place == self.place,
             Cause::Connection => change.place == self.place,
             Cause::Other => false,
         })
@@ -175,8 +185,9 @@ impl Load {
     }
 
     /// Announces a change: failures from requests that overlap it are judged by it.
-    pub fn change(&self, place: usize, leader: bool) {
-        self.shared.book().change = Some(Change { place, leader });
+    pub fn change(&self, place: usize, leader: bool, step: &str) {
+        let step = step.into();
+        self.shared.book().change = Some(Change { place, leader, step });
     }
 
     /// Ends the change: the cluster is as it should be again.
@@ -209,13 +220,14 @@ impl Load {
         }
         let mut book = std::mem::take(&mut *self.shared.book());
         ensure!(book.wrong.is_empty(), "wrong answers: {:#?}", book.wrong);
-        let unexcused: Vec<_> = book.failures.iter().filter(|f| !f.is_excused()).collect();
+        let mut unexcused: BTreeMap<String, usize> = BTreeMap::new();
+        for failure in book.failures.iter().filter(|f| !f.is_excused()) {
+            *unexcused.entry(failure.to_string()).or_default() += 1;
+        }
         ensure!(
             unexcused.is_empty(),
-            "{} of {} failures are explained by no change, the first ones: {:#?}",
-            unexcused.len(),
-            book.failures.len(),
-            &unexcused[..unexcused.len().min(5)]
+            "of {} failures these are explained by no change: {unexcused:#?}",
+            book.failures.len()
         );
         let api = cluster.api(place);
         let now = api.everything(0).await?;
@@ -297,7 +309,7 @@ impl Client {
     }
 
     fn change(&self) -> Option<Change> {
-        self.shared.book().change
+        self.shared.book().change.clone()
     }
 
     /// Writes; true when it was acknowledged.
