@@ -23,6 +23,7 @@ pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     CheckDb,
+    CheckV2Store,
     Completion(&'static str),
     Defrag,
     HashKv,
@@ -39,14 +40,22 @@ pub(crate) const COMMANDS: &[Command] = &[
         short: "commands for checking properties",
         long: "",
         flags: &[],
-        body: Body::Group(&[Command {
-            name: "db",
-            args: "<filename>",
-            short: "Checks the pages of a database or snapshot file",
-            long: "",
-            flags: &[],
-            body: Body::Run(Action::CheckDb),
-        }]),
+        body: Body::Group(&[
+            Command::run(
+                "db",
+                "<filename>",
+                "Checks the pages of a database or snapshot file",
+                &[],
+                Action::CheckDb,
+            ),
+            Command::run(
+                "v2store",
+                "",
+                "Check custom content in v2store",
+                V2_STORE,
+                Action::CheckV2Store,
+            ),
+        ]),
     },
     Command::group(
         "completion",
@@ -119,6 +128,22 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &[],
         body: Body::Run(Action::Version),
     },
+];
+
+const V2_STORE: &[Flag] = &[
+    Flag::new(
+        "data-dir",
+        Kind::Text,
+        "",
+        "Required. A data directory not in use by etcd.",
+    )
+    .required(),
+    Flag::new(
+        "wal-dir",
+        Kind::Text,
+        "",
+        "Optional. A dedicated WAL directory.",
+    ),
 ];
 
 const RESTORE: &[Flag] = &[

@@ -7,7 +7,7 @@
 //! - `command`: the commands and their flags, as data, and how they are read
 //! - `help`: how they are shown
 //! - `snapshot`: `snapshot status`, `snapshot restore`
-//! - `defrag`, `hashkv`, `check`: the other commands
+//! - `defrag`, `hashkv`, `check`, `v2store`: the other commands
 //! - `cluster_flags`: what `--initial-cluster` and its relatives must look like
 //! - `output`, `log`, `progress`: formats, log lines, the bar of a long read
 
@@ -23,6 +23,7 @@ mod output;
 mod program;
 mod progress;
 mod snapshot;
+mod v2store;
 
 /// Runs `etcdutl`; `args[0]` is the name it was called by. Returns the exit
 /// code: 0, 1 for an error, 4 for an output format that does not exist, 128 for

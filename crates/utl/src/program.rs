@@ -9,7 +9,7 @@ use crate::{
     command::{Action, COMMANDS, GLOBAL, Line},
     defrag,
     failure::{Failure, Outcome},
-    hashkv, help, snapshot,
+    hashkv, help, snapshot, v2store,
 };
 
 /// The etcd whose etcdutl this is.
@@ -66,6 +66,7 @@ pub(crate) fn answer(words: &[String]) -> Outcome<String> {
 fn act(action: Action, line: &Line) -> Outcome<String> {
     match action {
         Action::CheckDb => check::db(line),
+        Action::CheckV2Store => v2store::check(line),
         Action::Completion(shell) => {
             Ok(completion::script(shell, "etcdutl", COMMANDS, GLOBAL).unwrap_or_default())
         }

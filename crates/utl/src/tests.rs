@@ -355,3 +355,46 @@ fn a_sick_file_is_shown_page_by_page() {
     assert!(failure.answer.is_empty());
     assert!(fs::read(&path).unwrap() == bytes);
 }
+
+#[test]
+fn users_keys_in_the_old_store_are_found_in_the_newest_snapshot() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let file = golden("small.snapshot");
+    let check = || run(&["check", "v2store", "--data-dir", text(&dir)]);
+    assert_eq!(
+        check().unwrap_err().message,
+        format!("open {}/member/wal: no such file or directory", text(&dir))
+    );
+    run(&["snapshot", "restore", text(&file), "--data-dir", text(&dir)]).unwrap();
+    let before = tree(&dir);
+    assert_eq!(check().unwrap(), "No custom content found in v2store.\n");
+
+    // The same snapshot, with a key that a user wrote.
+    let snap_dir = dir.join("member/snap");
+    let valid = wal::valid_snapshots(&dir.join("member/wal")).unwrap();
+    let newest = valid.last().unwrap();
+    let path = snap_dir.join(wal::snap::file_name(newest.term, newest.index));
+    let mut snapshot = wal::snap::read_file(&path).unwrap();
+    let mut store = membership::v2store::Tree::parse(snapshot.data.as_ref().unwrap()).unwrap();
+    store.apply(&proto::etcdserverpb::Request {
+        method: "PUT".into(),
+        path: "/1/mine".into(),
+        val: "x".into(),
+        ..Default::default()
+    });
+    snapshot.data = Some(store.to_json().into());
+    fs::write(&path, wal::snap::encode(&snapshot)).unwrap();
+    assert_eq!(
+        check().unwrap_err().message,
+        "detected custom content in v2store"
+    );
+
+    // A snapshot that is damaged is passed over, and left as it is.
+    fs::write(&path, b"damaged").unwrap();
+    assert_eq!(check().unwrap(), "No custom content found in v2store.\n");
+    let names = |files: Vec<(PathBuf, Vec<u8>)>| -> Vec<PathBuf> {
+        files.into_iter().map(|(path, _)| path).collect()
+    };
+    assert_eq!(names(tree(&dir)), names(before));
+}
