@@ -42,6 +42,7 @@ use proto::raftpb::Message;
 
 pub use body::Body;
 pub use dial::{Connect, NoTls, Stream};
+pub use probe::{ROUND_TRIP_BUCKETS, RoundTrips};
 pub use transport::{PeerStatus, Transport};
 
 /// Who this member is, and how it speaks.

@@ -2,6 +2,7 @@
 //! and kept; gauges that mirror state are set when the page is asked for.
 
 mod applies;
+mod network;
 mod tally;
 
 use std::time::Instant;
@@ -407,6 +408,7 @@ impl Metrics {
         let mut out = Vec::with_capacity(64 * 1024);
         // Writing into memory cannot fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
+        network::write(core, &mut out);
         out
     }
 

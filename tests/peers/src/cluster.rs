@@ -477,7 +477,6 @@ impl Cluster {
         self.members[place].server = None;
     }
 
-
     /// Gives a stopped member another program, or flags of its own.
     pub fn refit(&mut self, place: usize, program: &Program, extra: &[&str]) {
         self.members[place].program = program.clone();

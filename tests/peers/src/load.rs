@@ -76,7 +76,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = self.during.iter().flatten().next();
         let step = step.map_or("nothing", |c| &c.step);
-        write!(f, "{} at m{}: {} ({:?}) during {step}", self.what, self.place, self.status, self.cause)
+        write!(
+            f,
+            "{} at m{}: {} ({:?}) during {step}",
+            self.what, self.place, self.status, self.cause
+        )
     }
 }
 
@@ -187,7 +191,11 @@ impl Load {
     /// Announces a change: failures from requests that overlap it are judged by it.
     pub fn change(&self, place: usize, leader: bool, step: &str) {
         let step = step.into();
-        self.shared.book().change = Some(Change { place, leader, step });
+        self.shared.book().change = Some(Change {
+            place,
+            leader,
+            step,
+        });
     }
 
     /// Ends the change: the cluster is as it should be again.

@@ -31,7 +31,10 @@ impl fmt::Display for Pair {
 async fn puts(cluster: &Cluster, via: usize, prefix: &str, n: u64) -> Result<()> {
     let api = cluster.api(via);
     let mut answers = stream::iter(0..n)
-        .map(|i| async move { api.put(api::put(format!("{prefix}/{i:06}"), vec![b'x'; 60])).await })
+        .map(|i| async move {
+            api.put(api::put(format!("{prefix}/{i:06}"), vec![b'x'; 60]))
+                .await
+        })
         .buffer_unordered(64);
     while let Some(answer) = answers.next().await {
         answer.context("put")?;
@@ -41,7 +44,11 @@ async fn puts(cluster: &Cluster, via: usize, prefix: &str, n: u64) -> Result<()>
 
 /// A cluster of leader, third and the one that will be away, led by the first.
 async fn cluster_of(pair: &Pair, count: u64) -> Result<Cluster> {
-    let programs = [pair.leader.clone(), pair.leader.clone(), pair.behind.clone()];
+    let programs = [
+        pair.leader.clone(),
+        pair.leader.clone(),
+        pair.behind.clone(),
+    ];
     let mut cluster = Plan::of(&programs).snapshots(count, 20).start().await?;
     cluster.move_leader(0).await?;
     puts(&cluster, 0, "before", 50).await?;
@@ -58,7 +65,10 @@ async fn by_log(pair: Pair) -> Result<String> {
     cluster.start(2).await?;
     cluster.agree().await?;
     let log = cluster.member(2).server()?.log_text();
-    ensure!(!took_a_snapshot(&log), "it took a snapshot though the log reaches back");
+    ensure!(
+        !took_a_snapshot(&log),
+        "it took a snapshot though the log reaches back"
+    );
     // Once more without a warning to anybody, with changes of members in the part it misses.
     cluster.kill(2).await?;
     puts(&cluster, 0, "killed", 100).await?;
@@ -98,7 +108,11 @@ async fn by_snapshot(pair: Pair) -> Result<String> {
 }
 
 async fn as_a_new_member(pair: Pair) -> Result<String> {
-    let programs = [pair.leader.clone(), pair.leader.clone(), pair.leader.clone()];
+    let programs = [
+        pair.leader.clone(),
+        pair.leader.clone(),
+        pair.leader.clone(),
+    ];
     let mut cluster = Plan::of(&programs).snapshots(100, 20).start().await?;
     let kept = cluster.entries_kept(0);
     puts(&cluster, 0, "before", kept + 300).await?;

@@ -59,7 +59,10 @@ async fn watches(pair: Pair) -> Result<String> {
             ..Default::default()
         };
         stream.create(request).await?;
-        ensure!(stream.next().await?.created, "the first answer says created");
+        ensure!(
+            stream.next().await?.created,
+            "the first answer says created"
+        );
         streams.push((place, stream));
     }
     let mut expected = Vec::new();
@@ -78,23 +81,28 @@ async fn watches(pair: Pair) -> Result<String> {
     cluster.leader().await?;
     for i in 0..20 {
         let value = Bytes::from(format!("killed:{i}"));
-        let answer = cluster.api(1 + i % 2).put(api::put("w/k", value.clone())).await?;
+        let answer = cluster
+            .api(1 + i % 2)
+            .put(api::put("w/k", value.clone()))
+            .await?;
         expected.push((answer.header.map_or(0, |h| h.revision), value));
     }
     for (place, stream) in &mut streams {
         let mut seen = Vec::new();
         while seen.len() < expected.len() {
-            let answer = stream
-                .next()
-                .await
-                .with_context(|| format!("m{place} after {} of {} events", seen.len(), expected.len()))?;
+            let answer = stream.next().await.with_context(|| {
+                format!("m{place} after {} of {} events", seen.len(), expected.len())
+            })?;
             ensure!(!answer.canceled, "m{place}: {answer:?}");
             for event in answer.events {
                 let kv = event.kv.context("an event without a key")?;
                 seen.push((kv.mod_revision, kv.value));
             }
         }
-        ensure!(seen == expected, "m{place} saw {seen:?} instead of {expected:?}");
+        ensure!(
+            seen == expected,
+            "m{place} saw {seen:?} instead of {expected:?}"
+        );
     }
     drop(streams);
     cluster.start(0).await?;
@@ -106,14 +114,34 @@ async fn leases(pair: Pair) -> Result<String> {
     let cluster = cluster_of(&pair).await?;
     const KEPT: i64 = 11;
     const LEFT: i64 = 12;
-    cluster.api(2).lease_grant(LeaseGrantRequest { id: KEPT, ttl: 6 }).await?;
-    cluster.api(1).lease_grant(LeaseGrantRequest { id: LEFT, ttl: 6 }).await?;
+    cluster
+        .api(2)
+        .lease_grant(LeaseGrantRequest { id: KEPT, ttl: 6 })
+        .await?;
+    cluster
+        .api(1)
+        .lease_grant(LeaseGrantRequest { id: LEFT, ttl: 6 })
+        .await?;
     for (key, lease) in [("kept", KEPT), ("left", LEFT)] {
-        cluster.api(2).put(PutRequest { lease, ..api::put(key, "v") }).await?;
+        cluster
+            .api(2)
+            .put(PutRequest {
+                lease,
+                ..api::put(key, "v")
+            })
+            .await?;
     }
     let mut events = Stream::open(cluster.api(2));
-    events.create(WatchCreateRequest { key: "left".into(), ..Default::default() }).await?;
-    ensure!(events.next().await?.created, "the first answer says created");
+    events
+        .create(WatchCreateRequest {
+            key: "left".into(),
+            ..Default::default()
+        })
+        .await?;
+    ensure!(
+        events.next().await?.created,
+        "the first answer says created"
+    );
     let began = Instant::now();
     // At every member, of whatever kind: followers ask the leader.
     let mut at = 0;
@@ -127,31 +155,59 @@ async fn leases(pair: Pair) -> Result<String> {
             })
             .await
             .with_context(|| format!("keep-alive at m{at} while m{leader} leads"))?;
-            ensure!(kept.ttl == 6, "keep-alive at m{at} while m{leader} leads gives {}", kept.ttl);
+            ensure!(
+                kept.ttl == 6,
+                "keep-alive at m{at} while m{leader} leads gives {}",
+                kept.ttl
+            );
             let left = cluster
                 .api(at)
-                .lease_time_to_live(LeaseTimeToLiveRequest { id: KEPT, keys: true })
+                .lease_time_to_live(LeaseTimeToLiveRequest {
+                    id: KEPT,
+                    keys: true,
+                })
                 .await
                 .with_context(|| format!("time to live at m{at} while m{leader} leads"))?;
             ensure!(
-                left.granted_ttl == 6 && (4..=6).contains(&left.ttl) && left.keys == [Bytes::from("kept")],
+                left.granted_ttl == 6
+                    && (4..=6).contains(&left.ttl)
+                    && left.keys == [Bytes::from("kept")],
                 "time to live at m{at} while m{leader} leads: {left:?}"
             );
         }
     }
     // Each new leader gives a lease its whole time again.
-    let gone = events.next_within(Duration::from_secs(25)).await?.context("the lease never ended")?;
-    ensure!(gone.events.len() == 1 && gone.events[0].r#type == 1, "{gone:?}");
-    ensure!(began.elapsed() >= Duration::from_secs(5), "it ended after {:?}", began.elapsed());
+    let gone = events
+        .next_within(Duration::from_secs(25))
+        .await?
+        .context("the lease never ended")?;
+    ensure!(
+        gone.events.len() == 1 && gone.events[0].r#type == 1,
+        "{gone:?}"
+    );
+    ensure!(
+        began.elapsed() >= Duration::from_secs(5),
+        "it ended after {:?}",
+        began.elapsed()
+    );
     for place in cluster.places() {
         let unknown = cluster.api(place).keep_alive(LEFT).await?;
         ensure!(unknown.ttl == 0, "m{place} keeps a lease that ended");
     }
-    cluster.api(1).lease_revoke(LeaseRevokeRequest { id: KEPT }).await?;
+    cluster
+        .api(1)
+        .lease_revoke(LeaseRevokeRequest { id: KEPT })
+        .await?;
     for place in cluster.places() {
         let read = cluster.api(place).range(api::get("kept")).await?;
-        ensure!(read.kvs.is_empty(), "m{place} has the key of a revoked lease");
-        let list = cluster.api(place).lease_leases(LeaseLeasesRequest {}).await?;
+        ensure!(
+            read.kvs.is_empty(),
+            "m{place} has the key of a revoked lease"
+        );
+        let list = cluster
+            .api(place)
+            .lease_leases(LeaseLeasesRequest {})
+            .await?;
         ensure!(list.leases.is_empty(), "m{place} lists {:?}", list.leases);
     }
     drop(events);
@@ -167,11 +223,16 @@ async fn alarms(pair: Pair) -> Result<String> {
             member_id: cluster.members()[place].id,
             alarm: AlarmType::Nospace as i32,
         };
-        cluster.api((place + 1) % 3).alarm(alarm(AlarmAction::Activate)).await?;
+        cluster
+            .api((place + 1) % 3)
+            .alarm(alarm(AlarmAction::Activate))
+            .await?;
         for asked in cluster.places() {
             until("the alarm restricts", Duration::from_secs(5), async || {
                 let put = cluster.api(asked).put(api::put("k", "v")).await;
-                let put = put.err().with_context(|| format!("m{asked} took a put under NOSPACE of m{place}"))?;
+                let put = put
+                    .err()
+                    .with_context(|| format!("m{asked} took a put under NOSPACE of m{place}"))?;
                 ensure!(
                     put.code() == Code::ResourceExhausted
                         && put.message() == "etcdserver: mvcc: database space exceeded",
@@ -184,7 +245,11 @@ async fn alarms(pair: Pair) -> Result<String> {
         let cleared = alarm(AlarmAction::Deactivate);
         cluster.api(place).alarm(cleared).await?;
         for asked in cluster.places() {
-            cluster.api(asked).put(api::put("k", "v")).await.with_context(|| format!("put at m{asked}"))?;
+            cluster
+                .api(asked)
+                .put(api::put("k", "v"))
+                .await
+                .with_context(|| format!("put at m{asked}"))?;
         }
     }
     let id = cluster.members()[1].id;
@@ -198,7 +263,11 @@ async fn alarms(pair: Pair) -> Result<String> {
     cluster.stop(2).await?;
     cluster.start(2).await?;
     let agreed = cluster.finish().await?;
-    ensure!(agreed.alarms == [(id, AlarmType::Nospace as i32)], "{:?}", agreed.alarms);
+    ensure!(
+        agreed.alarms == [(id, AlarmType::Nospace as i32)],
+        "{:?}",
+        agreed.alarms
+    );
     Ok("raised and lifted at each member".to_owned())
 }
 
@@ -206,20 +275,31 @@ async fn alarms(pair: Pair) -> Result<String> {
 async fn upkeep(pair: Pair) -> Result<String> {
     let mut cluster = cluster_of(&pair).await?;
     for i in 0..300 {
-        cluster.api(i % 3).put(api::put(format!("old/{}", i % 7), vec![b'o'; 400])).await?;
+        cluster
+            .api(i % 3)
+            .put(api::put(format!("old/{}", i % 7), vec![b'o'; 400]))
+            .await?;
     }
     let mut compacted = 0;
     for place in cluster.places() {
         let now = cluster.api(place).put(api::put("mark", "x")).await?;
         let revision = now.header.map_or(0, |h| h.revision);
-        cluster.api(place).compact(CompactionRequest { revision, physical: true }).await?;
+        cluster
+            .api(place)
+            .compact(CompactionRequest {
+                revision,
+                physical: true,
+            })
+            .await?;
         cluster.api(place).put(api::put("mark", "y")).await?;
         compacted = revision;
     }
     for place in cluster.places() {
         until("compacted everywhere", Duration::from_secs(5), async || {
             let old = cluster.api(place).everything(compacted - 1).await;
-            let old = old.err().with_context(|| format!("m{place} reads what was compacted"))?;
+            let old = old
+                .err()
+                .with_context(|| format!("m{place} reads what was compacted"))?;
             ensure!(
                 old.code() == Code::OutOfRange
                     && old.message() == "etcdserver: mvcc: required revision has been compacted",
@@ -234,7 +314,10 @@ async fn upkeep(pair: Pair) -> Result<String> {
     for place in cluster.places() {
         load.more(100).await?;
         cluster.api(place).defragment(DefragmentRequest {}).await?;
-        cluster.hashes_equal().await.with_context(|| format!("after defragmenting m{place}"))?;
+        cluster
+            .hashes_equal()
+            .await
+            .with_context(|| format!("after defragmenting m{place}"))?;
     }
     load.more(50).await?;
     let summary = load.finish(&cluster, 2).await?;

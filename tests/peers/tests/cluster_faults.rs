@@ -29,7 +29,11 @@ impl fmt::Display for Pair {
 }
 
 async fn cluster_of(pair: &Pair) -> Result<Cluster> {
-    let programs = [pair.leader.clone(), pair.others.clone(), pair.others.clone()];
+    let programs = [
+        pair.leader.clone(),
+        pair.others.clone(),
+        pair.others.clone(),
+    ];
     let cluster = Plan::of(&programs).gated().start().await?;
     cluster.move_leader(0).await?;
     Ok(cluster)
@@ -66,9 +70,14 @@ async fn paused(pair: Pair) -> Result<String> {
     load.more(100).await?;
     load.change(0, true, "pause of the leader");
     cluster.pause(0)?;
-    let next = cluster.leader().await.context("while the leader is paused")?;
+    let next = cluster
+        .leader()
+        .await
+        .context("while the leader is paused")?;
     ensure!(next != 0, "a paused member leads");
-    load.more(100).await.context("while the old leader is paused")?;
+    load.more(100)
+        .await
+        .context("while the old leader is paused")?;
     cluster.resume(0)?;
     cluster.leader().await.context("after the pause")?;
     load.more(50).await?;
@@ -82,15 +91,24 @@ async fn paused(pair: Pair) -> Result<String> {
 async fn alone(api: &Api) -> Result<()> {
     const LONG: Duration = Duration::from_secs(10);
     let put = timeout(LONG, api.put(api::put("alone", "never"))).await;
-    ensure!(!matches!(put, Ok(Ok(_))), "a member that is cut off acknowledged a put");
+    ensure!(
+        !matches!(put, Ok(Ok(_))),
+        "a member that is cut off acknowledged a put"
+    );
     let read = timeout(LONG, api.range(api::get("known"))).await;
     ensure!(
         !matches!(read, Ok(Ok(_))),
         "a member that is cut off answered a linearizable read"
     );
-    let stale = RangeRequest { serializable: true, ..api::get("known") };
+    let stale = RangeRequest {
+        serializable: true,
+        ..api::get("known")
+    };
     let stale = timeout(LONG, api.range(stale)).await??;
-    ensure!(stale.kvs.len() == 1, "a serializable read is answered from what is there");
+    ensure!(
+        stale.kvs.len() == 1,
+        "a serializable read is answered from what is there"
+    );
     Ok(())
 }
 
@@ -99,9 +117,15 @@ async fn cut_off(pair: Pair) -> Result<String> {
     cluster.api(0).put(api::put("known", "before")).await?;
     cluster.agree().await?;
     cluster.links.cut_off(0, [1, 2]);
-    let next = cluster.leader_among(&[1, 2]).await.context("the majority elects")?;
+    let next = cluster
+        .leader_among(&[1, 2])
+        .await
+        .context("the majority elects")?;
     for i in 0..50 {
-        cluster.api(1 + i % 2).put(api::put("known", format!("{i}"))).await?;
+        cluster
+            .api(1 + i % 2)
+            .put(api::put("known", format!("{i}")))
+            .await?;
     }
     alone(cluster.api(0)).await?;
     cluster.links.mend();
@@ -124,11 +148,15 @@ async fn follower_cut_off(pair: Pair) -> Result<String> {
     let before = cluster.members()[0].status().await?;
     let load = Load::start(&cluster, &[0, 1], 4, peers::seed(33)).await?;
     cluster.links.cut_off(2, [0, 1]);
-    until("the follower misses its leader", Duration::from_secs(20), async || {
-        let status = cluster.members()[2].status().await?;
-        ensure!(status.leader == 0, "it still follows {:x}", status.leader);
-        Ok(())
-    })
+    until(
+        "the follower misses its leader",
+        Duration::from_secs(20),
+        async || {
+            let status = cluster.members()[2].status().await?;
+            ensure!(status.leader == 0, "it still follows {:x}", status.leader);
+            Ok(())
+        },
+    )
     .await?;
     load.more(200).await?;
     cluster.links.mend();

@@ -22,14 +22,24 @@ struct Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by: Vec<String> = self.run_by.iter().map(Program::to_string).collect();
-        write!(f, "of {}, restored by {}, run by {}", self.taken_from, self.utl.0, by.join(" + "))
+        write!(
+            f,
+            "of {}, restored by {}, run by {}",
+            self.taken_from,
+            self.utl.0,
+            by.join(" + ")
+        )
     }
 }
 
 async fn restore(case: Case) -> Result<String> {
     let mut source = Plan::of(&vec![case.taken_from.clone(); 3]).start().await?;
     let mut dice = Dice::new(peers::seed(51));
-    let amount = Amount { writes: 200, compact: true, alarm: false };
+    let amount = Amount {
+        writes: 200,
+        compact: true,
+        alarm: false,
+    };
     workload::fill(source.api(1), &mut dice, 500, amount).await?;
     let before = source.api(0).everything(0).await?;
     let (snapshot, _) = source.api(2).snapshot().await?;
@@ -37,17 +47,33 @@ async fn restore(case: Case) -> Result<String> {
     let file = source.temp().join("snapshot.db");
     std::fs::write(&file, snapshot)?;
 
-    let mut cluster = Plan::of(&case.run_by).restored(case.utl.1.clone(), &file).start().await?;
+    let mut cluster = Plan::of(&case.run_by)
+        .restored(case.utl.1.clone(), &file)
+        .start()
+        .await?;
     for place in cluster.places() {
         let after = cluster.api(place).everything(0).await?;
-        ensure!(after.kvs == before.kvs, "m{place} does not hold what was saved");
+        ensure!(
+            after.kvs == before.kvs,
+            "m{place} does not hold what was saved"
+        );
     }
     let agreed = cluster.agree().await?;
     ensure!(agreed.members.len() == 3, "members: {:?}", agreed.members);
     for place in cluster.places() {
         cluster.move_leader(place).await?;
-        let amount = Amount { writes: 30, compact: false, alarm: false };
-        workload::fill(cluster.api((place + 1) % 3), &mut dice, 1000 * (place as i64 + 1), amount).await?;
+        let amount = Amount {
+            writes: 30,
+            compact: false,
+            alarm: false,
+        };
+        workload::fill(
+            cluster.api((place + 1) % 3),
+            &mut dice,
+            1000 * (place as i64 + 1),
+            amount,
+        )
+        .await?;
     }
     cluster.finish().await?;
     Ok(format!("{} keys", before.kvs.len()))
@@ -63,7 +89,10 @@ fn a_snapshot_becomes_a_new_cluster() {
         }
         let mut programs = Vec::new();
         if let Some(path) = peer::tool(&other.version, "etcdutl") {
-            programs.push((format!("etcdutl {}", other.version), vec![path.into_os_string()]));
+            programs.push((
+                format!("etcdutl {}", other.version),
+                vec![path.into_os_string()],
+            ));
         }
         if subject.is_pintle {
             let words = vec![subject.path.clone().into_os_string(), "utl".into()];
@@ -71,10 +100,20 @@ fn a_snapshot_becomes_a_new_cluster() {
         }
         for utl in programs {
             for (taken_from, run_by) in [
-                (&other, vec![subject.clone(), subject.clone(), other.clone()]),
-                (&subject, vec![subject.clone(), other.clone(), other.clone()]),
+                (
+                    &other,
+                    vec![subject.clone(), subject.clone(), other.clone()],
+                ),
+                (
+                    &subject,
+                    vec![subject.clone(), other.clone(), other.clone()],
+                ),
             ] {
-                cases.push(Case { taken_from: taken_from.clone(), utl: utl.clone(), run_by });
+                cases.push(Case {
+                    taken_from: taken_from.clone(),
+                    utl: utl.clone(),
+                    run_by,
+                });
             }
         }
     }

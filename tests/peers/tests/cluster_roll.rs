@@ -24,8 +24,16 @@ struct Roll {
 
 impl fmt::Display for Roll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = if self.leader_first { "leader first" } else { "leader last" };
-        write!(f, "{} x {} -> {} -> back, {order}", self.size, self.from, self.to)
+        let order = if self.leader_first {
+            "leader first"
+        } else {
+            "leader last"
+        };
+        write!(
+            f,
+            "{} x {} -> {} -> back, {order}",
+            self.size, self.from, self.to
+        )
     }
 }
 
@@ -36,17 +44,30 @@ async fn roll(cluster: &mut Cluster, load: &Load, to: &Program, leader_first: bo
         let leader = cluster.leader().await?;
         let next = match left.iter().position(|p| *p == leader) {
             Some(at) if leader_first => at,
-            at => left.iter().enumerate().map(|(i, _)| i).find(|i| Some(*i) != at).unwrap_or(0),
+            at => left
+                .iter()
+                .enumerate()
+                .map(|(i, _)| i)
+                .find(|i| Some(*i) != at)
+                .unwrap_or(0),
         };
         let place = left.remove(next);
         let step = format!("{} becomes {to}", cluster.members()[place].label());
         load.change(place, place == leader, &step);
-        cluster.swap(place, to).await.with_context(|| step.clone())?;
+        cluster
+            .swap(place, to)
+            .await
+            .with_context(|| step.clone())?;
         cluster.leader().await?;
         load.calm();
         // Between two steps an operator looks whether all is well; so do the clients.
-        load.more(60).await.with_context(|| format!("after: {step}"))?;
-        cluster.hashes_equal().await.with_context(|| format!("after: {step}"))?;
+        load.more(60)
+            .await
+            .with_context(|| format!("after: {step}"))?;
+        cluster
+            .hashes_equal()
+            .await
+            .with_context(|| format!("after: {step}"))?;
     }
     Ok(())
 }
@@ -70,11 +91,22 @@ async fn there_and_back(case: Roll) -> Result<String> {
 fn members_are_swapped_under_load() {
     let mut cases = Vec::new();
     for (subject, other) in mixes::others(&["3.5.30", "3.4.23"]) {
-        let one = Roll { from: other, to: subject, size: 3, leader_first: false };
+        let one = Roll {
+            from: other,
+            to: subject,
+            size: 3,
+            leader_first: false,
+        };
         if mixes::is_full() {
-            cases.push(Roll { size: 5, ..one.clone() });
+            cases.push(Roll {
+                size: 5,
+                ..one.clone()
+            });
         }
-        cases.push(Roll { leader_first: true, ..one.clone() });
+        cases.push(Roll {
+            leader_first: true,
+            ..one.clone()
+        });
         cases.push(one);
     }
     // By default each release in one order.
