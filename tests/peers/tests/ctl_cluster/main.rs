@@ -26,16 +26,20 @@ use plain::{Order, plain};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// One line: `{1}`, `{2}`, `{3}` are the members' ids, `{new}` that of the
-/// member at [`NEW`], `{last}` that of the one at [`LAST`].
+/// One line: `{1}`, `{2}`, `{3}` are the members' ids, `{new}` and so on those
+/// of [`ADDED`].
 struct Step {
     /// Members whose endpoints are given; none for none.
     at: &'static [usize],
     args: &'static str,
 }
 
-const NEW: &str = "http://127.0.0.1:9";
-const LAST: &str = "http://127.0.0.1:11";
+/// The members that the steps add, by a peer URL of theirs.
+const ADDED: [(&str, &str); 3] = [
+    ("new", "http://127.0.0.1:9"),
+    ("last", "http://127.0.0.1:11"),
+    ("more", "http://127.0.0.1:13"),
+];
 
 const fn first(args: &'static str) -> Step {
     Step { at: &[1], args }
@@ -122,12 +126,7 @@ async fn run(
 ) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for step in steps {
-        for (name, url) in [("new", NEW), ("last", LAST)] {
-            if let Ok(id) = cluster.id(url).await {
-                let known = ids.iter_mut().find(|(known, _)| known == name);
-                known.context("unknown name")?.1 = id;
-            }
-        }
+        learn(cluster, ids).await;
         let mut args = step.args.to_owned();
         for (name, id) in ids.iter() {
             args = args.replace(&format!("{{{name}}}"), &format!("{id:x}"));
@@ -148,12 +147,7 @@ async fn run(
         let out = tokio::time::timeout(WITHIN, command.output())
             .await
             .with_context(|| format!("{args}: it does not end"))??;
-        for (name, url) in [("new", NEW), ("last", LAST)] {
-            if let Ok(id) = cluster.id(url).await {
-                let known = ids.iter_mut().find(|(known, _)| known == name);
-                known.context("unknown name")?.1 = id;
-            }
-        }
+        learn(cluster, ids).await;
         let order = match step.args {
             args if args.starts_with("member list") => Order::Lines,
             args if args.contains("-w fields") => Order::Blocks,
@@ -168,6 +162,17 @@ async fn run(
         });
     }
     Ok(outcomes)
+}
+
+/// Looks up the ids of the members that have been added; an id that is gone
+/// stays known.
+async fn learn(cluster: &Cluster, ids: &mut [(String, u64)]) {
+    for (name, url) in ADDED {
+        let known = ids.iter_mut().find(|(known, _)| known == name);
+        if let (Ok(id), Some(known)) = (cluster.id(url).await, known) {
+            known.1 = id;
+        }
+    }
 }
 
 /// Splits at spaces; single quotes hold words together.
@@ -188,7 +193,7 @@ async fn told(steps: &[&Step], server: &Program, ctl: &Path) -> Result<Vec<Outco
         let url = format!("http://127.0.0.1:{}", cluster.ports[at - 1].1);
         ids.push((at.to_string(), cluster.id(&url).await?));
     }
-    ids.extend([("new".to_owned(), 0), ("last".to_owned(), 0)]);
+    ids.extend(ADDED.map(|(name, _)| (name.to_owned(), 0)));
     run(steps, ctl, &cluster, &mut ids).await
 }
 
