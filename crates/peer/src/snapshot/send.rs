@@ -31,18 +31,16 @@ pub(crate) async fn send_all(
     channel: Arc<Channel>,
     mut queue: mpsc::Receiver<Message>,
 ) {
-    let stopped = channel.stopped();
-    tokio::pin!(stopped);
     loop {
         let message = tokio::select! {
             message = queue.recv() => message,
-            () = &mut stopped => None,
+            () = channel.stopped() => None,
         };
         let Some(message) = message else { return };
         let url = channel.url();
         let sent = tokio::select! {
             sent = send(&shared, &channel, &url, message) => sent,
-            () = &mut stopped => Err(io::Error::other("the member is no longer one")),
+            () = channel.stopped() => Err(io::Error::other("the member is no longer one")),
         };
         let counters = &channel.counters;
         match &sent {
