@@ -45,6 +45,10 @@ pub use dial::{Connect, NoTls, Stream};
 pub use probe::{ROUND_TRIP_BUCKETS, RoundTrips};
 pub use transport::{PeerStatus, Transport};
 
+/// A connection between members on which nothing can be written, or nothing comes,
+/// for this long is dead; etcd's. Snapshots are given more.
+pub const STALL: Duration = Duration::from_secs(5);
+
 /// Who this member is, and how it speaks.
 pub struct Config {
     /// This member's id.

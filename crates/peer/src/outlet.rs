@@ -27,7 +27,7 @@ const QUEUE: usize = 4096;
 /// Between two signs of life: a third of what the reader waits.
 const HEARTBEAT: Duration = Duration::from_micros(5_000_000 / 3);
 /// A stream into which nothing can be written for this long is dead.
-pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const WRITE_TIMEOUT: Duration = crate::STALL;
 /// A frame of a stream grows no larger, its last message excepted.
 const FRAME_BYTES: usize = 256 << 10;
 /// A buffer that one large message made larger than this is not kept.

@@ -24,7 +24,7 @@ use crate::{
 /// Requests under way at once.
 const WORKERS: usize = 4;
 /// A request without answer is given up after this long.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = crate::STALL;
 
 /// Starts the workers of a member.
 pub(crate) fn start(shared: &Arc<Shared>, channel: &Arc<Channel>, queue: mpsc::Receiver<Message>) {

@@ -23,7 +23,7 @@ use crate::{
 /// Between two probes; etcd's.
 const INTERVAL: Duration = Duration::from_secs(4);
 /// A probe without answer has failed after this long.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = crate::STALL;
 /// Clocks further apart than this are worth a line.
 const DRIFT_MAX: Duration = Duration::from_secs(1);
 /// An answer is a line of text.

@@ -22,7 +22,7 @@ use crate::{
 /// Between two attempts to open a stream.
 const RETRY: Duration = Duration::from_millis(100);
 /// A stream on which nothing came for this long is dead.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = crate::STALL;
 
 /// Bytes are gathered in pieces of this size: what a message shares with them
 /// keeps little else alive.

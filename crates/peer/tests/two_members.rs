@@ -16,7 +16,12 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use peer::{Config, Host, NoTls, OutgoingSnapshot, Transport};
 use proto::raftpb::{Entry, Message, MessageType, Snapshot, SnapshotMetadata};
-use tokio::{net::TcpListener, sync::Notify, task::LocalSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{AbortHandle, LocalSet},
+};
 
 /// A member that remembers what it was told.
 #[derive(Default)]
@@ -25,6 +30,7 @@ struct Member {
     arrived: Mutex<Vec<bool>>,
     removed_ids: Mutex<Vec<u64>>,
     was_removed: Mutex<bool>,
+    unreachable: Mutex<Vec<u64>>,
     changed: Notify,
     database: Mutex<Vec<u8>>,
 }
@@ -59,7 +65,9 @@ impl Host for Member {
     fn is_removed(&self, id: u64) -> bool {
         self.removed_ids.lock().unwrap().contains(&id)
     }
-    fn report_unreachable(&self, _: u64) {}
+    fn report_unreachable(&self, id: u64) {
+        self.note(|m| m.unreachable.lock().unwrap().push(id));
+    }
     fn report_snapshot(&self, _: u64, arrived: bool) {
         self.note(|m| m.arrived.lock().unwrap().push(arrived));
     }
@@ -78,11 +86,19 @@ impl Host for Member {
 
 struct Running {
     member: Arc<Member>,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
     transport: Transport,
     address: SocketAddr,
 }
 
 impl Running {
+    /// Ends every connection that others have to this one.
+    fn cut(&self) {
+        for connection in self.connections.lock().unwrap().drain(..) {
+            connection.abort();
+        }
+    }
+
     fn urls(&self) -> Vec<String> {
         vec![format!("http://{}", self.address)]
     }
@@ -105,6 +121,8 @@ async fn start(id: u64, cluster_id: u64, snap_dir: &Path) -> Running {
         member.clone(),
     );
     let served = transport.clone();
+    let connections: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
+    let opened = connections.clone();
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let transport = served.clone();
@@ -122,16 +140,18 @@ async fn start(id: u64, cluster_id: u64, snap_dir: &Path) -> Running {
                     })
                 }
             });
-            tokio::task::spawn_local(
+            let connection = tokio::task::spawn_local(
                 hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service),
             );
+            opened.lock().unwrap().push(connection.abort_handle());
         }
     });
     let running = transport.clone();
     tokio::task::spawn_local(async move { running.run().await });
     Running {
         member,
+        connections,
         transport,
         address,
     }
@@ -143,6 +163,24 @@ fn run(body: impl Future<Output = ()>) {
         .build()
         .unwrap();
     LocalSet::new().block_on(&runtime, body);
+}
+
+fn snapshot(index: u64) -> Message {
+    Message {
+        r#type: MessageType::MsgSnap as i32,
+        from: 1,
+        to: 2,
+        term: 2,
+        snapshot: Some(Snapshot {
+            data: Some(Bytes::from_static(b"{}")),
+            metadata: SnapshotMetadata {
+                index,
+                term: 2,
+                ..SnapshotMetadata::default()
+            },
+        }),
+        ..Message::default()
+    }
 }
 
 fn heartbeat(from: u64, to: u64, commit: u64) -> Message {
@@ -238,21 +276,7 @@ fn a_snapshot_arrives_byte_for_byte_under_its_name() {
         connect(&a, &b).await;
         let database: Vec<u8> = (0..5_000_000u32).map(|i| (i * 7 % 251) as u8).collect();
         *a.member.database.lock().unwrap() = database.clone();
-        a.transport.send(vec![Message {
-            r#type: MessageType::MsgSnap as i32,
-            from: 1,
-            to: 2,
-            term: 2,
-            snapshot: Some(Snapshot {
-                data: Some(Bytes::from_static(b"{}")),
-                metadata: SnapshotMetadata {
-                    index: 0x1234,
-                    term: 2,
-                    ..SnapshotMetadata::default()
-                },
-            }),
-            ..Message::default()
-        }]);
+        a.transport.send(vec![snapshot(0x1234)]);
         a.member
             .until(|m| !m.arrived.lock().unwrap().is_empty())
             .await;
@@ -370,5 +394,192 @@ fn each_refusal_has_etcds_status_and_words() {
         let (status, page) = ask("GET", "/raft/probing", &[]).await;
         assert_eq!(status, 200);
         assert!(page.starts_with("{\"OK\":true,\"Now\":\""), "{page}");
+    });
+}
+
+/// Waits for something that nobody is told of.
+async fn holds(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let wait = tokio::time::timeout(Duration::from_secs(30), wait);
+    assert!(wait.await.is_ok(), "waited in vain for: {what}");
+}
+
+#[test]
+fn streams_that_are_cut_are_opened_again() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (start(1, 7, dir.path()).await, start(2, 7, dir.path()).await);
+        connect(&a, &b).await;
+        for round in 1..=3 {
+            a.cut();
+            b.cut();
+            // What was under way is lost, and raft sends it again.
+            loop {
+                a.transport.send(vec![append(1, 2, round, 10)]);
+                b.transport.send(vec![append(2, 1, round, 10)]);
+                let got = |m: &Member| appends(m).iter().any(|m| m.index == round);
+                let both = async {
+                    b.member.until(got).await;
+                    a.member.until(got).await;
+                };
+                let both = tokio::time::timeout(Duration::from_millis(300), both);
+                if both.await.is_ok() {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_member_that_is_removed_here_gets_nothing_more() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (start(1, 7, dir.path()).await, start(2, 7, dir.path()).await);
+        connect(&a, &b).await;
+        let before = b.member.got.lock().unwrap().len();
+        a.transport.remove_peer(2);
+        // Its streams end, and it learns why when it asks for new ones.
+        a.member.removed_ids.lock().unwrap().push(2);
+        b.member.until(|m| *m.was_removed.lock().unwrap()).await;
+        a.transport.send(vec![heartbeat(1, 2, 99)]);
+        assert!(a.transport.peers().is_empty());
+        let got = b.member.got.lock().unwrap();
+        assert!(got[before..].iter().all(|m| m.commit != 99));
+    });
+}
+
+#[test]
+fn what_cannot_be_delivered_is_reported() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let a = start(1, 7, dir.path()).await;
+        // A port that nobody listens on.
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", nobody.local_addr().unwrap());
+        drop(nobody);
+        a.transport.add_peer(2, &[url]);
+        a.transport.send(vec![heartbeat(1, 2, 1)]);
+        a.member
+            .until(|m| m.unreachable.lock().unwrap().contains(&2))
+            .await;
+        a.transport.send(vec![snapshot(5)]);
+        a.member
+            .until(|m| m.arrived.lock().unwrap().first() == Some(&false))
+            .await;
+        // One for somebody unknown has failed as well.
+        a.transport.send(vec![Message {
+            to: 3,
+            ..snapshot(5)
+        }]);
+        a.member
+            .until(|m| m.arrived.lock().unwrap().len() == 2)
+            .await;
+    });
+}
+
+#[test]
+fn another_url_is_tried_when_one_does_not_answer() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (start(1, 7, dir.path()).await, start(2, 7, dir.path()).await);
+        let mut urls = vec!["http://127.0.0.1:1".to_owned()];
+        urls.extend(b.urls());
+        a.transport.add_peer(2, &urls);
+        b.transport.add_peer(1, &a.urls());
+        loop {
+            a.transport.send(vec![heartbeat(1, 2, 7)]);
+            let got = b.member.until(|m| !m.got.lock().unwrap().is_empty());
+            let got = tokio::time::timeout(Duration::from_millis(200), got);
+            if got.await.is_ok() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_stranger_is_answered_by_single_requests() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (start(1, 7, dir.path()).await, start(2, 7, dir.path()).await);
+        // Only one side knows the other, which learns of it by being asked.
+        a.transport.add_peer(2, &b.urls());
+        a.transport.send(vec![heartbeat(1, 2, 1)]);
+        b.member.until(|m| !m.got.lock().unwrap().is_empty()).await;
+        assert!(b.transport.peers().is_empty());
+        b.transport.send(vec![heartbeat(2, 1, 5)]);
+        a.member
+            .until(|m| m.got.lock().unwrap().iter().any(|m| m.commit == 5))
+            .await;
+    });
+}
+
+/// The head of a snapshot whose body is announced to be `len` bytes long.
+fn head(cluster: u64, len: usize) -> String {
+    format!(
+        "POST /raft/snapshot HTTP/1.1\r\nHost: x\r\nX-Server-From: 1\r\n\
+         X-Server-Version: 3.5.30\r\nX-Min-Cluster-Version: 3.0.0\r\n\
+         X-Etcd-Cluster-ID: {cluster:x}\r\nContent-Length: {len}\r\n\r\n"
+    )
+}
+
+fn body(index: u64, database: &[u8]) -> Vec<u8> {
+    use prost::Message as _;
+    let message = snapshot(index).encode_to_vec();
+    let mut out = (message.len() as u64).to_be_bytes().to_vec();
+    out.extend_from_slice(&message);
+    out.extend_from_slice(database);
+    out
+}
+
+#[test]
+fn a_snapshot_that_breaks_off_leaves_nothing_behind() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let b = start(2, 7, dir.path()).await;
+        let whole = body(9, &[1; 100_000]);
+        let mut stream = TcpStream::connect(b.address).await.unwrap();
+        let head = head(7, whole.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&whole[..60_000]).await.unwrap();
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        holds("the beginning of a file", || files() == 1).await;
+        drop(stream);
+        holds("its removal", || files() == 0).await;
+        assert!(b.member.got.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn two_snapshots_of_one_index_do_not_mix() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let b = start(2, 7, dir.path()).await;
+        let databases = [vec![1u8; 300_000], vec![2u8; 300_000]];
+        let mut streams = Vec::new();
+        for database in &databases {
+            let whole = body(9, database);
+            let mut stream = TcpStream::connect(b.address).await.unwrap();
+            let head = head(7, whole.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&whole[..150_000]).await.unwrap();
+            streams.push((stream, whole));
+        }
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        holds("two files", || files() == 2).await;
+        for ((stream, whole), database) in streams.iter_mut().zip(&databases) {
+            stream.write_all(&whole[150_000..]).await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 204");
+            let file = std::fs::read(dir.path().join("0000000000000009.snap.db"));
+            assert!(file.unwrap() == *database);
+        }
+        assert_eq!(files(), 1);
     });
 }

@@ -36,17 +36,36 @@ impl SnapshotsOut {
                 .lock()
                 .is_some_and(|at| at.elapsed() < RELEASE_DELAY)
     }
+}
 
-    fn begin(&self) {
-        self.running.fetch_add(1, Ordering::AcqRel);
+/// A snapshot under way, from before its database is opened until the transport
+/// lets go of it.
+struct Running(Arc<Core>);
+
+impl Running {
+    fn begin(core: &Arc<Core>) -> Running {
+        core.snapshots_out.running.fetch_add(1, Ordering::AcqRel);
+        Running(core.clone())
     }
+}
 
-    fn end(&self) {
-        *self.ended.lock() = Some(Instant::now());
-        // One that was dropped before it began ends as well.
-        let _ = self
-            .running
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+impl Drop for Running {
+    fn drop(&mut self) {
+        let out = &self.0.snapshots_out;
+        *out.ended.lock() = Some(Instant::now());
+        out.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The database of a snapshot under way.
+struct Outgoing {
+    image: bolt::ImageReader,
+    _running: Running,
+}
+
+impl io::Read for Outgoing {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        self.image.read(piece)
     }
 }
 
@@ -85,7 +104,6 @@ impl peer::Host for Host {
     }
 
     fn report_snapshot(&self, id: u64, arrived: bool) {
-        self.core.snapshots_out.end();
         self.core
             .raft
             .drive(|node| node.report_snapshot(id, arrived));
@@ -96,7 +114,7 @@ impl peer::Host for Host {
     }
 
     fn open_snapshot(&self, message: Message) -> io::Result<peer::OutgoingSnapshot> {
-        self.core.snapshots_out.begin();
+        let running = Running::begin(&self.core);
         let (snapshot, database) = consistent(&self.core, &self.machine)?;
         let database_len = database.size();
         Ok(peer::OutgoingSnapshot {
@@ -104,7 +122,10 @@ impl peer::Host for Host {
                 snapshot: Some(snapshot),
                 ..message
             },
-            database: Box::new(database.image()),
+            database: Box::new(Outgoing {
+                image: database.image(),
+                _running: running,
+            }),
             database_len,
         })
     }

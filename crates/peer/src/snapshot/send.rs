@@ -31,18 +31,16 @@ pub(crate) async fn send_all(
     channel: Arc<Channel>,
     mut queue: mpsc::Receiver<Message>,
 ) {
-    let stopped = channel.stopped();
-    tokio::pin!(stopped);
     loop {
         let message = tokio::select! {
             message = queue.recv() => message,
-            () = &mut stopped => None,
+            () = channel.stopped() => None,
         };
         let Some(message) = message else { return };
         let url = channel.url();
         let sent = tokio::select! {
             sent = send(&shared, &channel, &url, message) => sent,
-            () = &mut stopped => Err(io::Error::other("the member is no longer one")),
+            () = channel.stopped() => Err(io::Error::other("the member is no longer one")),
         };
         let counters = &channel.counters;
         match &sent {
@@ -91,7 +89,11 @@ async fn send(
     );
     let (pieces, queue) = mpsc::channel(PIECES);
     let reader = remote.clone();
-    let mut reading = tokio::task::spawn_blocking(move || read(opened, &pieces, &reader));
+    let mut reading = tokio::task::spawn_blocking(move || {
+        let mut opened = opened;
+        read(&mut opened, &pieces, &reader);
+        opened
+    });
     let body = Box::pin(futures_util::stream::unfold(queue, |mut queue| async {
         let piece: io::Result<Bytes> = queue.recv().await?;
         Some((piece.map(Frame::data), queue))
@@ -113,7 +115,8 @@ async fn send(
         // Refused before it was all there.
         answer = &mut exchange => answer?,
         read = &mut reading => {
-            read.map_err(io::Error::other)?;
+            // Kept until the answer: the host holds on to its log as long.
+            let _opened = read.map_err(io::Error::other)?;
             tokio::time::timeout(ANSWER_TIMEOUT, exchange)
                 .await
                 .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to a snapshot"))??
@@ -133,7 +136,7 @@ async fn send(
 /// Reads message and database into the queue, on a thread that may wait. An error
 /// goes into the queue as well: the body breaks off, so that the other side does
 /// not take a part for the whole.
-fn read(mut opened: OutgoingSnapshot, pieces: &mpsc::Sender<io::Result<Bytes>>, remote: &str) {
+fn read(opened: &mut OutgoingSnapshot, pieces: &mpsc::Sender<io::Result<Bytes>>, remote: &str) {
     let head = opened.message.encode_to_vec();
     let mut first = Vec::with_capacity(8 + head.len());
     first.extend_from_slice(&(head.len() as u64).to_be_bytes());

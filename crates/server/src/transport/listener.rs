@@ -185,7 +185,11 @@ async fn accept_tcp(
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let stream = match accepted.and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
+            match surface {
+                // A reader that has vanished must be noticed: streams end here.
+                Surface::Peer => peer::dial::tune(&stream, peer::STALL)?,
+                _ => stream.set_nodelay(true)?,
+            }
             stream.into_std()
         }) {
             Ok(stream) => stream,
