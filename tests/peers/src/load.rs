@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -68,13 +68,13 @@ pub struct Failure {
     pub cause: Cause,
     /// The answer.
     pub status: String,
-    /// What was being changed when the request began and when it failed.
-    pub during: [Option<Change>; 2],
+    /// What was being changed at any time while the request was under way.
+    pub during: Vec<Change>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = self.during.iter().flatten().next();
+        let step = self.during.last();
         let step = step.map_or("nothing", |c| &c.step);
         write!(
             f,
@@ -86,7 +86,7 @@ impl fmt::Display for Failure {
 
 impl Failure {
     fn is_excused(&self) -> bool {
-        self.during.iter().flatten().any(|change| match self.cause {
+        self.during.iter().any(|change| match self.cause {
             Cause::Leadership => change.leader || change.place == self.place,
             Cause::Connection => change.place == self.place,
             Cause::Other => false,
@@ -105,6 +105,8 @@ pub struct Summary {
     pub at_leader_changes: usize,
     /// Writes that failed because their member was going.
     pub at_members_going: usize,
+    /// What failed, in words, and how often.
+    pub failures: BTreeMap<String, usize>,
 }
 
 impl fmt::Display for Summary {
@@ -113,7 +115,11 @@ impl fmt::Display for Summary {
             f,
             "{} writes acknowledged, none lost, {} fresh reads, {} writes failed at leader changes, {} at members going",
             self.writes, self.reads, self.at_leader_changes, self.at_members_going
-        )
+        )?;
+        for (failure, times) in &self.failures {
+            write!(f, "\n    {times} x {failure}")?;
+        }
+        Ok(())
     }
 }
 
@@ -122,9 +128,22 @@ struct Book {
     ledger: Ledger,
     failures: Vec<Failure>,
     wrong: Vec<String>,
-    change: Option<Change>,
+    /// Changes with their begin and end.
+    changes: Vec<(Instant, Option<Instant>, Change)>,
     writes: usize,
     reads: usize,
+}
+
+impl Book {
+    /// Files the failure of a request that began then and has failed now.
+    fn fail(&mut self, began: Instant, failure: impl FnOnce(Vec<Change>) -> Failure) {
+        let overlapping = self
+            .changes
+            .iter()
+            .filter(|(_, end, _)| end.is_none_or(|end| end >= began));
+        let during = overlapping.map(|(_, _, change)| change.clone()).collect();
+        self.failures.push(failure(during));
+    }
 }
 
 #[derive(Default)]
@@ -190,17 +209,18 @@ impl Load {
 
     /// Announces a change: failures from requests that overlap it are judged by it.
     pub fn change(&self, place: usize, leader: bool, step: &str) {
+        self.calm();
         let step = step.into();
-        self.shared.book().change = Some(Change {
-            place,
-            leader,
-            step,
-        });
+        let change = Change { place, leader, step };
+        let mut book = self.shared.book();
+        book.changes.push((Instant::now(), None, change));
     }
 
     /// Ends the change: the cluster is as it should be again.
     pub fn calm(&self) {
-        self.shared.book().change = None;
+        if let Some((_, end @ None, _)) = self.shared.book().changes.last_mut() {
+            *end = Some(Instant::now());
+        }
     }
 
     /// Writes acknowledged so far.
@@ -228,9 +248,13 @@ impl Load {
         }
         let mut book = std::mem::take(&mut *self.shared.book());
         ensure!(book.wrong.is_empty(), "wrong answers: {:#?}", book.wrong);
-        let mut unexcused: BTreeMap<String, usize> = BTreeMap::new();
-        for failure in book.failures.iter().filter(|f| !f.is_excused()) {
-            *unexcused.entry(failure.to_string()).or_default() += 1;
+        let mut failures: BTreeMap<String, usize> = BTreeMap::new();
+        let mut unexcused = failures.clone();
+        for failure in &book.failures {
+            *failures.entry(failure.to_string()).or_default() += 1;
+            if !failure.is_excused() {
+                *unexcused.entry(failure.to_string()).or_default() += 1;
+            }
         }
         ensure!(
             unexcused.is_empty(),
@@ -260,6 +284,7 @@ impl Load {
             reads: book.reads,
             at_leader_changes: writes(Cause::Leadership),
             at_members_going: writes(Cause::Connection),
+            failures,
         })
     }
 }
@@ -316,17 +341,13 @@ impl Client {
         format!("load/{}/{}/{n}", self.number, self.generation).into()
     }
 
-    fn change(&self) -> Option<Change> {
-        self.shared.book().change.clone()
-    }
-
     /// Writes; true when it was acknowledged.
     async fn write(&mut self, what: &'static str, effects: &[(Bytes, Option<Bytes>)]) -> bool {
         loop {
             if self.shared.stop.load(Ordering::Relaxed) {
                 return false;
             }
-            let before = self.change();
+            let began = Instant::now();
             let (place, api) = self.endpoints[self.at].clone();
             let map: Effects = effects.iter().cloned().collect();
             let error = match timeout(GIVEN_UP_AFTER, send(&api, effects)).await {
@@ -354,7 +375,7 @@ impl Client {
                 Err(_) => None,
             };
             self.shared.book().ledger.open.push(map);
-            self.failed(place, what, error, before).await;
+            self.failed(place, what, error, began).await;
             self.generation += 1;
             self.last.clear();
             return false;
@@ -376,7 +397,7 @@ impl Client {
         else {
             return;
         };
-        let before = self.change();
+        let began = Instant::now();
         let at = self.dice.below(self.endpoints.len() as u64) as usize;
         let (place, api) = self.endpoints[at].clone();
         match timeout(GIVEN_UP_AFTER, api.range(api::get(key.clone()))).await {
@@ -391,8 +412,8 @@ impl Client {
                 }
             }
             Ok(Err(status)) if never_sent(&status) => {}
-            Ok(Err(status)) => self.failed(place, "read", Some(status), before).await,
-            Err(_) => self.failed(place, "read", None, before).await,
+            Ok(Err(status)) => self.failed(place, "read", Some(status), began).await,
+            Err(_) => self.failed(place, "read", None, began).await,
         }
     }
 
@@ -401,20 +422,16 @@ impl Client {
         place: usize,
         what: &'static str,
         error: Option<Status>,
-        before: Option<Change>,
+        began: Instant,
     ) {
         let (cause, status) = match error {
-            Some(status) => (
-                cause(&status),
-                format!("{:?}: {}", status.code(), status.message()),
-            ),
+            Some(status) => (cause(&status), words(&status)),
             None => (
                 Cause::Connection,
                 format!("no answer within {GIVEN_UP_AFTER:?}"),
             ),
         };
-        let during = [before, self.change()];
-        self.shared.book().failures.push(Failure {
+        self.shared.book().fail(began, |during| Failure {
             place,
             what,
             cause,
@@ -474,6 +491,17 @@ pub fn never_sent(status: &Status) -> bool {
         source = error.source();
     }
     false
+}
+
+/// Code, message and, for an error made on this side, what lies below it.
+fn words(status: &Status) -> String {
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        text.push_str(&format!(" < {error}"));
+        source = error.source();
+    }
+    text
 }
 
 fn cause(status: &Status) -> Cause {

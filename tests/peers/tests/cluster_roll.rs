@@ -53,7 +53,8 @@ async fn roll(cluster: &mut Cluster, load: &Load, to: &Program, leader_first: bo
         };
         let place = left.remove(next);
         let step = format!("{} becomes {to}", cluster.members()[place].label());
-        load.change(place, place == leader, &step);
+        let going = &cluster.members()[place].program;
+        load.stopping(place, place == leader, going, &step);
         cluster
             .swap(place, to)
             .await
