@@ -28,8 +28,11 @@ pub struct Founding {
     pub peers: Vec<Member>,
 }
 
-/// How long another member may take to say who the members are.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long another founder may take to say who it thinks the members are: most
+/// likely it does not run yet.
+const FOUNDER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a member of a running cluster may take for the same.
+const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Decides how the member starts.
 ///
@@ -74,7 +77,11 @@ pub fn found(config: &Config) -> Result<Founding, Error> {
 fn begin(cluster: &Cluster, own: &Member, asked: &Asked) -> Result<Founding, Error> {
     for other in cluster.members().filter(|m| m.id != own.id) {
         // Somebody who does not answer has most likely not been started yet.
-        let Some(view) = other.peer_urls.iter().find_map(|url| asked.members(url)) else {
+        let Some(view) = other
+            .peer_urls
+            .iter()
+            .find_map(|url| asked.members(url, FOUNDER_TIMEOUT))
+        else {
             continue;
         };
         let known = view.members.iter().find(|m| m.id == own.id);
@@ -111,7 +118,7 @@ fn join(
     let view = others
         .iter()
         .flat_map(|m| &m.peer_urls)
-        .find_map(|url| asked.members(url))
+        .find_map(|url| asked.members(url, MEMBER_TIMEOUT))
         .ok_or_else(|| {
             Error::new("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
         })?;
@@ -248,10 +255,6 @@ impl Asked {
         })
     }
 
-    fn get(&self, url: &str, path: &'static str) -> Option<peer::ask::Reply> {
-        self.ask(url, path, Bytes::new(), ASK_TIMEOUT)
-    }
-
     fn ask(
         &self,
         url: &str,
@@ -274,8 +277,8 @@ impl Asked {
         }
     }
 
-    fn members(&self, url: &str) -> Option<View> {
-        let reply = self.get(url, "/members")?;
+    fn members(&self, url: &str, timeout: Duration) -> Option<View> {
+        let reply = self.ask(url, "/members", Bytes::new(), timeout)?;
         let members: Vec<Member> = serde_json::from_slice(&reply.body).ok()?;
         let cluster_id = ClusterId(reply.cluster_id?);
         // One that is only starting itself knows nobody yet.
@@ -286,7 +289,7 @@ impl Asked {
     }
 
     fn cluster_version(&self, url: &str) -> Option<semver::Version> {
-        let reply = self.get(url, "/version")?;
+        let reply = self.ask(url, "/version", Bytes::new(), MEMBER_TIMEOUT)?;
         version::Versions::parse(&reply.body)?.cluster
     }
 }

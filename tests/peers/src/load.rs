@@ -211,7 +211,11 @@ impl Load {
     pub fn change(&self, place: usize, leader: bool, step: &str) {
         self.calm();
         let step = step.into();
-        let change = Change { place, leader, step };
+        let change = Change {
+            place,
+            leader,
+            step,
+        };
         let mut book = self.shared.book();
         book.changes.push((Instant::now(), None, change));
     }

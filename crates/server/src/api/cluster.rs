@@ -71,8 +71,8 @@ fn voters(cluster: &Cluster) -> impl Iterator<Item = &Member> {
 }
 
 /// With one more voter, would the started members still be a quorum, and are
-/// enough of them connected?
-fn check_add_voter(core: &Core, cluster: &Cluster) -> Result<(), Status> {
+/// enough of them connected? A learner waits for the second too, as in etcd.
+fn check_add(core: &Core, cluster: &Cluster, is_learner: bool) -> Result<(), Status> {
     if !core.config.strict_reconfig_check {
         return Ok(());
     }
@@ -83,7 +83,7 @@ fn check_add_voter(core: &Core, cluster: &Cluster) -> Result<(), Status> {
     }
     let quorum = (count + 1) / 2 + 1;
     let started = voters(cluster).filter(|m| is_started(m)).count();
-    if started < quorum {
+    if !is_learner && started < quorum {
         tracing::warn!(
             "number-of-started-member" = started,
             quorum,
@@ -115,14 +115,12 @@ pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<B
     urls.sort();
     let core = &rt.core;
     let cluster = core.cluster.load_full();
+    check_add(core, &cluster, request.is_learner)?;
     if cluster
         .members()
         .any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     {
         return Err(errors::PEER_URL_EXISTS);
-    }
-    if !request.is_learner {
-        check_add_voter(core, &cluster)?;
     }
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
