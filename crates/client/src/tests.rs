@@ -24,7 +24,6 @@ fn unusable_endpoints_are_refused_by_their_reason() {
     assert_eq!(of(" "), EndpointError::Empty);
     assert_eq!(of("host"), EndpointError::NoPort("host".into()));
     assert_eq!(of("host:99999"), EndpointError::NoPort("host:99999".into()));
-    assert_eq!(of("https://h:1"), EndpointError::Tls("https://h:1".into()));
     assert_eq!(of("a b:1"), EndpointError::Malformed("a b:1".into()));
     assert_eq!(of("::1:2379"), EndpointError::Malformed("::1:2379".into()));
     assert!(matches!(of("ftp://h:1"), EndpointError::Scheme { .. }));

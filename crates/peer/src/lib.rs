@@ -32,7 +32,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::raftpb::Message;
 
-pub use dial::{Connect, NoTls, Stream};
+pub use dial::{Connect, NoTls, Securing, Stream};
 pub use incoming::Body;
 pub use transport::{PeerStatus, Transport};
 

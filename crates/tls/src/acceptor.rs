@@ -74,6 +74,12 @@ pub struct Accepted<S> {
     pub peer: Option<Leaf>,
 }
 
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
 impl Acceptor {
     /// Reads all files. `alpn` lists the application protocols, best first.
     ///
@@ -115,7 +121,9 @@ impl Acceptor {
             timeout: HANDSHAKE_TIMEOUT,
         };
         // Versions and suites that do not fit each other show here.
-        acceptor.config(&Arc::default()).map_err(|error| unusable(&error))?;
+        acceptor
+            .config(&Arc::default())
+            .map_err(|error| unusable(&error))?;
         Ok(acceptor)
     }
 
@@ -291,8 +299,7 @@ impl Protocol {
             Some(gate) => builder.with_client_cert_verifier(gate),
             None => builder.with_no_client_auth(),
         };
-        let mut config =
-            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         config.alpn_protocols.clone_from(&self.alpn);
         // A resumed session skips the client certificate, and with it the rules. etcd's clients
         // do not resume.
@@ -339,7 +346,9 @@ impl Clients {
         let store = match self.roots.look() {
             Look::Same(store) => store,
             Look::Changed(store) => {
-                tracing::info!("the trusted CA file changed; new connections are checked against it");
+                tracing::info!(
+                    "the trusted CA file changed; new connections are checked against it"
+                );
                 store
             }
             Look::Broke(store, error) => {

@@ -40,6 +40,12 @@ struct Ready {
     config: Arc<ClientConfig>,
 }
 
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
 impl Connector {
     /// Reads all files.
     ///
@@ -144,9 +150,11 @@ impl Connector {
         roots: Option<Arc<RootCertStore>>,
     ) -> Result<Arc<ClientConfig>, rustls::Error> {
         let chain: Arc<dyn ServerCertVerifier> = match roots {
-            Some(roots) => WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?,
+            Some(roots) => {
+                WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
+                    .build()
+                    .map_err(|error| rustls::Error::General(error.to_string()))?
+            }
             None => Arc::new(Anyone(self.provider.clone())),
         };
         let builder = ClientConfig::builder_with_provider(self.provider.clone())

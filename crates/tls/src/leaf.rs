@@ -119,14 +119,16 @@ fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
     let (year, rest) = match (kind, text.len()) {
         (tag::UTC_TIME, 12) => {
             let year: i32 = text[..2].parse().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, &text[2..])
+            (
+                if year < 50 { 2000 + year } else { 1900 + year },
+                &text[2..],
+            )
         }
         (tag::GENERALIZED_TIME, 14) => (text[..4].parse().ok()?, &text[4..]),
         _ => return None,
     };
     let two = |at: usize| rest[at..at + 2].parse::<u8>().ok();
-    let date =
-        Date::from_calendar_date(year, Month::try_from(two(0)?).ok()?, two(2)?).ok()?;
+    let date = Date::from_calendar_date(year, Month::try_from(two(0)?).ok()?, two(2)?).ok()?;
     let time = Time::from_hms(two(4)?, two(6)?, two(8)?).ok()?;
     Some(PrimitiveDateTime::new(date, time).assume_utc())
 }

@@ -34,10 +34,10 @@ pub use options::{Allowed, ClientOptions, Identity, Options};
 pub use protocol::{Protocol, Version};
 pub use refused::Refused;
 pub use selfsigned::self_signed;
-/// A TLS connection this side accepted.
-pub use tokio_rustls::server::TlsStream as ServerStream;
 /// A TLS connection this side opened.
 pub use tokio_rustls::client::TlsStream as ClientStream;
+/// A TLS connection this side accepted.
+pub use tokio_rustls::server::TlsStream as ServerStream;
 
 #[cfg(test)]
 mod tests;

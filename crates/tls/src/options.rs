@@ -82,8 +82,10 @@ impl Options {
             of.as_ref()
                 .map_or_else(Default::default, |i| i.key.display().to_string())
         };
-        let path =
-            |of: &Option<PathBuf>| of.as_ref().map_or_else(Default::default, |p| p.display().to_string());
+        let path = |of: &Option<PathBuf>| {
+            of.as_ref()
+                .map_or_else(Default::default, |p| p.display().to_string())
+        };
         format!(
             "cert = {}, key = {}, client-cert={}, client-key={}, trusted-ca = {}, client-cert-auth = {}, crl-file = {}",
             cert(&self.identity),

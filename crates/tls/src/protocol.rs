@@ -49,10 +49,22 @@ pub struct Protocol {
 
 /// The suites of TLS 1.2 that can be chosen, with etcd's second names.
 const TLS12: &[(&str, CipherSuite)] = &[
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    ),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
         CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -118,7 +130,9 @@ impl Protocol {
             ));
         }
         if protocol.min == Some(Version::Tls13) && !suites.is_empty() {
-            return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+            return Err(
+                "cipher suites cannot be configured when only TLS1.3 is enabled".to_owned(),
+            );
         }
         let mut chosen = Vec::new();
         for name in suites {
@@ -155,9 +169,9 @@ impl Protocol {
     pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
         let mut provider = aws_lc_rs::default_provider();
         if !self.suites.is_empty() {
-            provider.cipher_suites.retain(|suite| {
-                suite.tls13().is_some() || self.suites.contains(&suite.suite())
-            });
+            provider
+                .cipher_suites
+                .retain(|suite| suite.tls13().is_some() || self.suites.contains(&suite.suite()));
         }
         Arc::new(provider)
     }

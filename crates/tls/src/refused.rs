@@ -39,7 +39,10 @@ impl Refused {
     }
 
     pub(crate) fn not_tls() -> Self {
-        Refused::plain("tls: first record does not look like a TLS handshake", false)
+        Refused::plain(
+            "tls: first record does not look like a TLS handshake",
+            false,
+        )
     }
 
     pub(crate) fn io(error: &io::Error) -> Self {
@@ -103,7 +106,10 @@ fn wording(error: &Error) -> String {
             "tls: client requested unsupported application protocols".to_owned()
         }
         Error::InvalidCertificate(error) => {
-            format!("tls: failed to verify certificate: {}", certificate_text(error))
+            format!(
+                "tls: failed to verify certificate: {}",
+                certificate_text(error)
+            )
         }
         other => format!("tls: {other}"),
     }

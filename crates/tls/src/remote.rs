@@ -17,7 +17,11 @@ pub(crate) async fn check(leaf: &Leaf, remote: IpAddr) -> Result<(), String> {
     if leaf.ip_addresses.is_empty() && leaf.dns_names.is_empty() {
         return Ok(());
     }
-    if leaf.ip_addresses.iter().any(|ip| ip.to_canonical() == remote) {
+    if leaf
+        .ip_addresses
+        .iter()
+        .any(|ip| ip.to_canonical() == remote)
+    {
         return Ok(());
     }
     if leaf.dns_names.is_empty() {

@@ -79,7 +79,9 @@ pub fn self_signed(dir: &Path, hosts: &[String], years: u64) -> Result<Identity,
         "automatically generate certificates"
     );
     for host in hosts {
-        let host = host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host);
+        let host = host
+            .rsplit_once(':')
+            .map_or(host.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = match host.parse::<IpAddr>() {
             Ok(ip) => SanType::IpAddress(ip),

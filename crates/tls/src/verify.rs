@@ -22,13 +22,14 @@ impl Allowed {
             Allowed::Any => true,
             Allowed::CommonNames(names) => Leaf::parse(certificate)
                 .is_some_and(|leaf| names.iter().any(|name| *name == leaf.common_name)),
-            Allowed::Hostnames(names) => webpki::EndEntityCert::try_from(certificate)
-                .is_ok_and(|cert| {
+            Allowed::Hostnames(names) => {
+                webpki::EndEntityCert::try_from(certificate).is_ok_and(|cert| {
                     names.iter().any(|name| {
                         ServerName::try_from(name.as_str())
                             .is_ok_and(|name| cert.verify_is_valid_for_subject_name(&name).is_ok())
                     })
-                }),
+                })
+            }
         }
     }
 }
@@ -198,7 +199,12 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -207,7 +213,12 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

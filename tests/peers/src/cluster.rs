@@ -94,7 +94,9 @@ impl Plan {
     /// its attributes and knows the cluster version: from there on nothing
     /// happens by itself.
     pub async fn start(self) -> Result<Cluster> {
-        let temp = tempfile::Builder::new().prefix("pintle-cluster").tempdir()?;
+        let temp = tempfile::Builder::new()
+            .prefix("pintle-cluster")
+            .tempdir()?;
         let mut cluster = Cluster {
             members: Vec::new(),
             links: links::Links::default(),
@@ -227,8 +229,7 @@ impl Cluster {
 
     /// The place of the first member that runs this program.
     pub fn place_of(&self, program: &Program) -> Option<usize> {
-        self.places()
-            .find(|p| self.members[*p].program == *program)
+        self.places().find(|p| self.members[*p].program == *program)
     }
 
     /// Prepares a member that is not started yet.
@@ -276,7 +277,10 @@ impl Cluster {
                 "--listen-peer-urls=http://127.0.0.1:{}",
                 member.peer_port
             ))
-            .flag(&format!("--initial-advertise-peer-urls={}", member.peer_url))
+            .flag(&format!(
+                "--initial-advertise-peer-urls={}",
+                member.peer_url
+            ))
             .flag("--initial-cluster-token=peers");
         if member.program.minor() == (3, 4) {
             // Its old log format lacks what tests wait for; and it alone has no
@@ -336,7 +340,10 @@ impl Cluster {
             let label = member.label();
             let server = member.server()?;
             if let Some(status) = server.poll_exit()? {
-                bail!("{label} ended before it served: {status}\n{}", server.tail());
+                bail!(
+                    "{label} ended before it served: {status}\n{}",
+                    server.tail()
+                );
             }
             match serves(member).await {
                 Ok(()) => return Ok(()),
@@ -353,26 +360,32 @@ impl Cluster {
     /// attributes, and knows the cluster version; takes their ids.
     pub async fn settled(&mut self) -> Result<()> {
         let members = &mut self.members;
-        until("every member published and a cluster version", WITHIN, async || {
-            for member in members.iter_mut().filter(|m| m.is_up() && !m.is_learner) {
-                let listed = timeout(
-                    ANSWER_WITHIN,
-                    member.api.member_list(MemberListRequest { linearizable: false }),
-                )
-                .await??;
-                for other in &listed.members {
-                    let published = !other.name.is_empty() && !other.client_ur_ls.is_empty();
-                    ensure!(published, "{} lists {other:?}", member.label());
-                    if other.name == member.name {
-                        member.id = other.id;
+        until(
+            "every member published and a cluster version",
+            WITHIN,
+            async || {
+                for member in members.iter_mut().filter(|m| m.is_up() && !m.is_learner) {
+                    let listed = timeout(
+                        ANSWER_WITHIN,
+                        member.api.member_list(MemberListRequest {
+                            linearizable: false,
+                        }),
+                    )
+                    .await??;
+                    for other in &listed.members {
+                        let published = !other.name.is_empty() && !other.client_ur_ls.is_empty();
+                        ensure!(published, "{} lists {other:?}", member.label());
+                        if other.name == member.name {
+                            member.id = other.id;
+                        }
                     }
+                    let version = http::send(member.client_port, "GET", "/version", "").await?;
+                    let text = version.text();
+                    ensure!(!text.contains("not_decided"), "{}: {text}", member.label());
                 }
-                let version = http::send(member.client_port, "GET", "/version", "").await?;
-                let text = version.text();
-                ensure!(!text.contains("not_decided"), "{}: {text}", member.label());
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .await
     }
 
@@ -390,9 +403,8 @@ impl Cluster {
                 named.insert((status.leader, status.raft_term));
             }
             let only = named.first().filter(|_| named.len() == 1);
-            let leader = only.and_then(|(id, _)| {
-                places.iter().copied().find(|p| self.members[*p].id == *id)
-            });
+            let leader = only
+                .and_then(|(id, _)| places.iter().copied().find(|p| self.members[*p].id == *id));
             leader.with_context(|| format!("(leader, term) {named:x?} at members {places:?}"))
         })
         .await

@@ -27,11 +27,7 @@ pub struct Ledger {
 impl Ledger {
     /// Files a write under the revision of its answer; an error when another write
     /// was answered with the same one.
-    pub fn acknowledge(
-        &mut self,
-        header: Option<&ResponseHeader>,
-        effects: Effects,
-    ) -> Result<()> {
+    pub fn acknowledge(&mut self, header: Option<&ResponseHeader>, effects: Effects) -> Result<()> {
         let revision = header.map_or(0, |h| h.revision);
         let before = self.acknowledged.insert(revision, effects);
         ensure!(

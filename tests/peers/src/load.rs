@@ -135,7 +135,12 @@ pub struct Load {
 impl Load {
     /// Starts `clients` clients, spread over the members at `places`, which must
     /// run. Nobody else may write until [`Load::finish`].
-    pub async fn start(cluster: &Cluster, places: &[usize], clients: usize, seed: u64) -> Result<Load> {
+    pub async fn start(
+        cluster: &Cluster,
+        places: &[usize],
+        clients: usize,
+        seed: u64,
+    ) -> Result<Load> {
         let shared = Arc::new(Shared::default());
         let mut dice = Dice::new(seed);
         let ports: Vec<(usize, u16)> = places
@@ -152,14 +157,21 @@ impl Load {
                     generation: 0,
                     last: BTreeMap::new(),
                     dice: Dice::new(dice.bits()),
-                    endpoints: ports.iter().map(|(p, port)| (*p, Api::new(*port))).collect(),
+                    endpoints: ports
+                        .iter()
+                        .map(|(p, port)| (*p, Api::new(*port)))
+                        .collect(),
                     at: number % ports.len(),
                     shared: shared.clone(),
                 };
                 tokio::spawn(client.run())
             })
             .collect();
-        Ok(Load { shared, tasks, first })
+        Ok(Load {
+            shared,
+            tasks,
+            first,
+        })
     }
 
     /// Announces a change: failures from requests that overlap it are judged by it.
@@ -258,7 +270,8 @@ impl Client {
                 0 => self.read().await,
                 1 => {
                     let (a, b) = (self.key(0), self.key(6));
-                    self.write("txn", &[(a, Some(value.clone())), (b, Some(value))]).await;
+                    self.write("txn", &[(a, Some(value.clone())), (b, Some(value))])
+                        .await;
                 }
                 2 => {
                     // Only a key that is known to be there is deleted.
@@ -335,7 +348,11 @@ impl Client {
             return;
         }
         let nth = self.dice.below(known) as usize;
-        let Some((key, value)) = self.last.iter().nth(nth).map(|(k, v)| (k.clone(), v.clone()))
+        let Some((key, value)) = self
+            .last
+            .iter()
+            .nth(nth)
+            .map(|(k, v)| (k.clone(), v.clone()))
         else {
             return;
         };
@@ -367,11 +384,23 @@ impl Client {
         before: Option<Change>,
     ) {
         let (cause, status) = match error {
-            Some(status) => (cause(&status), format!("{:?}: {}", status.code(), status.message())),
-            None => (Cause::Connection, format!("no answer within {GIVEN_UP_AFTER:?}")),
+            Some(status) => (
+                cause(&status),
+                format!("{:?}: {}", status.code(), status.message()),
+            ),
+            None => (
+                Cause::Connection,
+                format!("no answer within {GIVEN_UP_AFTER:?}"),
+            ),
         };
         let during = [before, self.change()];
-        self.shared.book().failures.push(Failure { place, what, cause, status, during });
+        self.shared.book().failures.push(Failure {
+            place,
+            what,
+            cause,
+            status,
+            during,
+        });
         if cause == Cause::Connection {
             self.elsewhere().await;
         }
@@ -383,10 +412,19 @@ impl Client {
     }
 }
 
-async fn send(api: &Api, effects: &[(Bytes, Option<Bytes>)]) -> Result<Option<ResponseHeader>, Status> {
+async fn send(
+    api: &Api,
+    effects: &[(Bytes, Option<Bytes>)],
+) -> Result<Option<ResponseHeader>, Status> {
     match effects {
-        [(key, Some(value))] => api.put(api::put(key.clone(), value.clone())).await.map(|a| a.header),
-        [(key, None)] => api.delete_range(api::delete(key.clone())).await.map(|a| a.header),
+        [(key, Some(value))] => api
+            .put(api::put(key.clone(), value.clone()))
+            .await
+            .map(|a| a.header),
+        [(key, None)] => api
+            .delete_range(api::delete(key.clone()))
+            .await
+            .map(|a| a.header),
         several => {
             let success = several
                 .iter()
@@ -395,7 +433,10 @@ async fn send(api: &Api, effects: &[(Bytes, Option<Bytes>)]) -> Result<Option<Re
                     None => api::op_delete(api::delete(key.clone())),
                 })
                 .collect();
-            let txn = TxnRequest { success, ..Default::default() };
+            let txn = TxnRequest {
+                success,
+                ..Default::default()
+            };
             api.txn(txn).await.map(|a| a.header)
         }
     }
@@ -430,10 +471,18 @@ fn cause(status: &Status) -> Cause {
         return Cause::Leadership;
     }
     // What etcd says while it stops, and what tonic says of a connection that ended.
-    let ended = ["etcdserver: server stopped", "transport is closing", "closing transport"];
+    let ended = [
+        "etcdserver: server stopped",
+        "transport is closing",
+        "closing transport",
+    ];
     let is_local = std::error::Error::source(status).is_some();
     if ended.iter().any(|e| text.contains(e))
-        || (is_local && matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Cancelled | Code::Internal))
+        || (is_local
+            && matches!(
+                status.code(),
+                Code::Unknown | Code::Unavailable | Code::Cancelled | Code::Internal
+            ))
     {
         return Cause::Connection;
     }

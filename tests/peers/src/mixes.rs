@@ -150,7 +150,10 @@ pub fn each<C: fmt::Display, F: Future<Output = Result<String>>>(
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => format!("not finished after {seconds_max} s"),
         };
-        peer::say(&format!("FAILED: {test}: {name}: {}", error.lines().next().unwrap_or("")));
+        peer::say(&format!(
+            "FAILED: {test}: {name}: {}",
+            error.lines().next().unwrap_or("")
+        ));
         let mut message = format!("=== {test}: {name}: {error}");
         for log in server::last_logs() {
             if !message.contains(&log) {

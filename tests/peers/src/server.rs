@@ -432,7 +432,13 @@ fn keep_log(log: &Path, name: &str) {
     let test = std::thread::current().name().unwrap_or("test").to_owned();
     let file: String = format!("{test}-{number:03}-{name}")
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let _ = fs::create_dir_all(&dir);
     let _ = fs::copy(log, Path::new(&dir).join(format!("{file}.log")));

@@ -14,8 +14,14 @@ use peers::{
 /// A put at each member is read back, linearizably, at each other one.
 async fn everybody_serves(cluster: &Cluster, round: &str) -> Result<()> {
     for writer in cluster.places() {
-        let (key, value) = (format!("{round}/{writer}"), format!("by {writer} in {round}"));
-        cluster.api(writer).put(api::put(key.clone(), value.clone())).await?;
+        let (key, value) = (
+            format!("{round}/{writer}"),
+            format!("by {writer} in {round}"),
+        );
+        cluster
+            .api(writer)
+            .put(api::put(key.clone(), value.clone()))
+            .await?;
         for reader in cluster.places() {
             let found = cluster.api(reader).range(api::get(key.clone())).await?;
             let found = found.kvs.first().map(|kv| kv.value.clone());
@@ -43,11 +49,20 @@ async fn form(mix: Mix) -> Result<String> {
         let round = format!("led by {program}");
         everybody_serves(&cluster, &round).await.context(round)?;
         let mut dice = Dice::new(peers::seed(place as u64));
-        let amount = Amount { writes: 40, compact: true, alarm: false };
+        let amount = Amount {
+            writes: 40,
+            compact: true,
+            alarm: false,
+        };
         let writer = (place + 1) % cluster.places().len();
-        workload::fill(cluster.api(writer), &mut dice, 1000 * (place as i64 + 1), amount)
-            .await
-            .with_context(|| format!("fill while {program} leads"))?;
+        workload::fill(
+            cluster.api(writer),
+            &mut dice,
+            1000 * (place as i64 + 1),
+            amount,
+        )
+        .await
+        .with_context(|| format!("fill while {program} leads"))?;
         led.push(program);
         cluster.agree().await?;
     }
@@ -63,16 +78,31 @@ async fn form(mix: Mix) -> Result<String> {
         }
     }
     let agreed = cluster.finish().await?;
-    Ok(format!("each kind led, cluster {}, revision {}", agreed.version, agreed.revision))
+    Ok(format!(
+        "each kind led, cluster {}, revision {}",
+        agreed.version, agreed.revision
+    ))
 }
 
 #[test]
 fn clusters_of_three() {
-    let few = ["P P P", "P 3.5.30 3.5.30", "P P 3.4.23", "P P 3.6.14", "P 3.4.23 3.5.1", "P 3.5.30 3.6.14"];
+    let few = [
+        "P P P",
+        "P 3.5.30 3.5.30",
+        "P P 3.4.23",
+        "P P 3.6.14",
+        "P 3.4.23 3.5.1",
+        "P 3.5.30 3.6.14",
+    ];
     mixes::each("form", 120, mixes::clusters(3, &few), form);
 }
 
 #[test]
 fn clusters_of_five() {
-    mixes::each("form", 150, mixes::clusters(5, &["P P P 3.5.16 3.5.1"]), form);
+    mixes::each(
+        "form",
+        150,
+        mixes::clusters(5, &["P P P 3.5.16 3.5.1"]),
+        form,
+    );
 }

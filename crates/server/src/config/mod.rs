@@ -177,7 +177,10 @@ impl Config {
 
     /// How other members are dialled.
     pub fn peer_connect(&self) -> std::sync::Arc<dyn peer::Connect> {
-        std::sync::Arc::new(peer::NoTls)
+        match &self.security.connector {
+            Some(connector) => std::sync::Arc::new(crate::transport::PeerTls(connector.clone())),
+            None => std::sync::Arc::new(peer::NoTls),
+        }
     }
 
     /// Ticks of one election timeout.

@@ -89,7 +89,12 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
     }
 
     let security = security::resolve(settings)?;
-    security.check_urls(&listen_client, &listen_client_http, &listen_metrics, &listen_peer)?;
+    security.check_urls(
+        &listen_client,
+        &listen_client_http,
+        &listen_metrics,
+        &listen_peer,
+    )?;
 
     let quota = int(settings, "quota-backend-bytes");
     let batch_limit = int(settings, "backend-batch-limit");
@@ -307,7 +312,10 @@ fn listen_urls(name: &str, value: &str) -> Result<Vec<ListenUrl>, ParseError> {
                     host.parse()
                         .map_err(|_| config(format!("expected IP in URL for binding ({text})")))?
                 };
-                ListenTarget::Tcp(SocketAddr::new(ip, url.port_or_known_default().unwrap_or(80)))
+                ListenTarget::Tcp(SocketAddr::new(
+                    ip,
+                    url.port_or_known_default().unwrap_or(80),
+                ))
             };
             Ok(ListenUrl {
                 url: text,

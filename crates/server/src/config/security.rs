@@ -1,7 +1,9 @@
 //! The TLS flags, checked against each other and against the URLs. No file is
 //! opened here: that is left to the acceptors and connectors made of them.
 
-use tls::{Allowed, Identity, Options, Protocol};
+use std::{fmt, sync::Arc};
+
+use tls::{Allowed, Connector, Identity, Options, Protocol};
 
 use super::{
     ListenUrl,
@@ -13,7 +15,7 @@ use super::{
 pub(super) const CLIENT_ALLOWED_CN: &str = "client-transport-security.allowed-cn";
 
 /// TLS towards clients and towards peers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Security {
     /// Client, HTTP and metrics listeners.
     pub client: Options,
@@ -25,6 +27,20 @@ pub struct Security {
     pub peer_auto: bool,
     /// `--self-signed-cert-validity`, years
     pub self_signed_years: u64,
+    /// How other members are dialled, once the files have been read.
+    pub connector: Option<Arc<Connector>>,
+}
+
+impl fmt::Debug for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Security")
+            .field("client", &self.client)
+            .field("peer", &self.peer)
+            .field("client_auto", &self.client_auto)
+            .field("peer_auto", &self.peer_auto)
+            .field("self_signed_years", &self.self_signed_years)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads the flags.
@@ -75,6 +91,7 @@ pub(super) fn resolve(settings: &Settings) -> Result<Security, ParseError> {
             0 if settings.file.is_some() => 1,
             years => years,
         },
+        connector: None,
     })
 }
 
@@ -111,7 +128,9 @@ impl Security {
 }
 
 fn path(settings: &Settings, name: &'static str) -> Option<std::path::PathBuf> {
-    Some(settings.get(name)).filter(|p| !p.is_empty()).map(Into::into)
+    Some(settings.get(name))
+        .filter(|p| !p.is_empty())
+        .map(Into::into)
 }
 
 fn identity(

@@ -68,12 +68,18 @@ impl Cluster {
                 said.push((member.label(), saying));
             }
             let different: BTreeSet<_> = said.iter().map(|(_, s)| s).collect();
-            ensure!(different.len() == 1, "members say different things: {said:#x?}");
+            ensure!(
+                different.len() == 1,
+                "members say different things: {said:#x?}"
+            );
             Ok(said.swap_remove(0).1)
         })
         .await?;
         let different: BTreeSet<_> = alarms_of.iter().collect();
-        ensure!(different.len() == 1, "members list different alarms: {alarms_of:?}");
+        ensure!(
+            different.len() == 1,
+            "members list different alarms: {alarms_of:?}"
+        );
         agreed.alarms = alarms_of.swap_remove(0);
         Ok(agreed)
     }
@@ -118,7 +124,9 @@ async fn say(member: &Member) -> Result<Agreement> {
         serializable: true,
         ..api::get("x")
     };
-    let header = timeout(ANSWER_WITHIN, member.api.range(read)).await??.header;
+    let header = timeout(ANSWER_WITHIN, member.api.range(read))
+        .await??
+        .header;
     let revision = header.map_or(0, |h| h.revision);
     let (hash, compact_revision) = hash(member, revision).await?;
     let version = http::send(member.client_port, "GET", "/version", "").await?;
@@ -132,7 +140,10 @@ async fn say(member: &Member) -> Result<Agreement> {
         index: status.raft_index,
         members: member_list(member).await?,
         alarms: Vec::new(),
-        version: version["etcdcluster"].as_str().unwrap_or_default().to_owned(),
+        version: version["etcdcluster"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
     })
 }
 
@@ -147,7 +158,11 @@ async fn hash(member: &Member, revision: i64) -> Result<(u32, i64)> {
     let body = format!("{{\"revision\":{revision}}}");
     let answer = http::send(member.peer_port, "GET", "/members/hashkv", &body).await?;
     let text = answer.text();
-    ensure!(answer.status == 200, "/members/hashkv: {} {text}", answer.status);
+    ensure!(
+        answer.status == 200,
+        "/members/hashkv: {} {text}",
+        answer.status
+    );
     let json: serde_json::Value = serde_json::from_str(&text)?;
     let hash = json["hash"].as_u64().with_context(|| text.clone())?;
     let compact = json["compact_revision"].as_i64().unwrap_or(0);
@@ -176,7 +191,9 @@ async fn member_list(member: &Member) -> Result<Vec<Listed>> {
             })
             .collect()
     } else {
-        let request = MemberListRequest { linearizable: false };
+        let request = MemberListRequest {
+            linearizable: false,
+        };
         let answer = timeout(ANSWER_WITHIN, member.api.member_list(request)).await??;
         answer
             .members
@@ -199,7 +216,11 @@ async fn alarms(member: &Member) -> Result<Vec<(u64, i32)>> {
         member.api.alarm(AlarmRequest::default()),
     )
     .await??;
-    let mut found: Vec<_> = answer.alarms.iter().map(|a| (a.member_id, a.alarm)).collect();
+    let mut found: Vec<_> = answer
+        .alarms
+        .iter()
+        .map(|a| (a.member_id, a.alarm))
+        .collect();
     found.sort();
     Ok(found)
 }

@@ -31,14 +31,20 @@ impl Cluster {
         let api = self.api(via).clone();
         // With strict-reconfig-check a change is refused until all voters have been
         // connected for five seconds (health.go's HealthInterval): asked again.
-        let answer = until("member add", WITHIN, async || match api.member_add(request.clone()).await {
-            Ok(answer) => Ok(Ok(answer)),
-            Err(status) if is_passing(&status) => Err(status.into()),
-            Err(status) => Ok(Err(status)),
+        let answer = until("member add", WITHIN, async || {
+            match api.member_add(request.clone()).await {
+                Ok(answer) => Ok(Ok(answer)),
+                Err(status) if is_passing(&status) => Err(status.into()),
+                Err(status) => Ok(Err(status)),
+            }
         })
         .await?
         .context("member add")?;
-        let id = answer.member.as_ref().context("no member in the answer")?.id;
+        let id = answer
+            .member
+            .as_ref()
+            .context("no member in the answer")?
+            .id;
         let bootstrap: Vec<String> = answer
             .members
             .iter()
@@ -72,12 +78,16 @@ impl Cluster {
     /// caught up.
     pub async fn promote(&mut self, place: usize, via: usize) -> Result<()> {
         let (id, api) = (self.members[place].id, self.api(via).clone());
-        until("promotion", WITHIN, async || match api.member_promote(MemberPromoteRequest { id }).await {
-            Ok(_) => Ok(Ok(())),
-            Err(status) if is_passing(&status) || status.message().contains("in sync with leader") => {
-                Err(status.into())
+        until("promotion", WITHIN, async || {
+            match api.member_promote(MemberPromoteRequest { id }).await {
+                Ok(_) => Ok(Ok(())),
+                Err(status)
+                    if is_passing(&status) || status.message().contains("in sync with leader") =>
+                {
+                    Err(status.into())
+                }
+                Err(status) => Ok(Err(status)),
             }
-            Err(status) => Ok(Err(status)),
         })
         .await?
         .context("member promote")?;
@@ -89,10 +99,12 @@ impl Cluster {
     /// end by itself and say why.
     pub async fn remove(&mut self, place: usize, via: usize) -> Result<()> {
         let (id, api) = (self.members[place].id, self.api(via).clone());
-        until("member remove", WITHIN, async || match api.member_remove(MemberRemoveRequest { id }).await {
-            Ok(_) => Ok(Ok(())),
-            Err(status) if is_passing(&status) => Err(status.into()),
-            Err(status) => Ok(Err(status)),
+        until("member remove", WITHIN, async || {
+            match api.member_remove(MemberRemoveRequest { id }).await {
+                Ok(_) => Ok(Ok(())),
+                Err(status) if is_passing(&status) => Err(status.into()),
+                Err(status) => Ok(Err(status)),
+            }
         })
         .await?
         .context("member remove")?;

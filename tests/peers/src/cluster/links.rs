@@ -62,7 +62,10 @@ impl Links {
 
     /// Says which process member `place` is now.
     pub fn process(&self, pid: u32, place: Place) {
-        let mut processes = self.processes.lock().expect("nobody panics under this lock");
+        let mut processes = self
+            .processes
+            .lock()
+            .expect("nobody panics under this lock");
         processes.retain(|_, p| *p != place);
         processes.insert(pid, place);
     }
