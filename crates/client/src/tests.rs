@@ -12,6 +12,8 @@ fn endpoints_are_read_as_etcd_reads_them() {
         ("http://[::1]:2379/", "http://[::1]:2379"),
         ("http://h:1/ignored/path", "http://h:1"),
         ("unix:///run/etcd.sock", "unix:/run/etcd.sock"),
+        ("https://h:1/ignored", "http://h:1"),
+        ("unixs:///run/etcd.sock", "unix:/run/etcd.sock"),
     ] {
         let endpoint = Endpoint::parse(text).expect(text);
         assert_eq!((endpoint.as_str(), endpoint.uri()), (text, uri));

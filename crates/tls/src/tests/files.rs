@@ -27,16 +27,28 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
     };
     let missing = dir.path().join("missing");
     let text = of(with(&missing, &good.key));
-    assert!(text.starts_with("cannot read the certificate ") && text.contains("missing"), "{text}");
+    assert!(
+        text.starts_with("cannot read the certificate ") && text.contains("missing"),
+        "{text}"
+    );
     let text = of(with(&good.key, &good.key));
-    assert!(text.contains("good.key cannot be used: it holds no certificate"), "{text}");
+    assert!(
+        text.contains("good.key cannot be used: it holds no certificate"),
+        "{text}"
+    );
     let text = of(with(&good.cert, &good.cert));
-    assert!(text.contains("good.crt cannot be used: it holds no unencrypted private key"), "{text}");
+    assert!(
+        text.contains("good.crt cannot be used: it holds no unencrypted private key"),
+        "{text}"
+    );
     let text = of(with(&good.cert, &other.key));
-    assert!(text.ends_with(&format!(
-        "other.key does not belong to the certificate {}",
-        good.cert.display()
-    )), "{text}");
+    assert!(
+        text.ends_with(&format!(
+            "other.key does not belong to the certificate {}",
+            good.cert.display()
+        )),
+        "{text}"
+    );
     let text = of(with(dir.path(), &good.key));
     assert!(text.contains("it is no regular file"), "{text}");
     let broken = dir.path().join("broken.crl");
@@ -45,7 +57,10 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
         crl: Some(broken),
         ..ca.server(&good)
     });
-    assert!(text.contains("broken.crl cannot be used: it is no X.509 CRL"), "{text}");
+    assert!(
+        text.contains("broken.crl cannot be used: it is no X.509 CRL"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -68,8 +83,16 @@ fn versions_and_suites_are_refused_in_etcds_words() {
     );
     assert_eq!(of("", "", &["ODD"]), "unexpected TLS cipher suite \"ODD\"");
     let text = of("", "", &["TLS_RSA_WITH_AES_128_CBC_SHA"]);
-    assert!(text.starts_with("--cipher-suites: TLS_RSA_WITH_AES_128_CBC_SHA is not built"), "{text}");
-    Protocol::parse("TLS1.2", "", &["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305".into()]).expect("etcd's name");
+    assert!(
+        text.starts_with("--cipher-suites: TLS_RSA_WITH_AES_128_CBC_SHA is not built"),
+        "{text}"
+    );
+    Protocol::parse(
+        "TLS1.2",
+        "",
+        &["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305".into()],
+    )
+    .expect("etcd's name");
 }
 
 #[tokio::test]
@@ -86,16 +109,31 @@ async fn a_new_certificate_is_shown_and_a_broken_one_is_not() {
         Connector::new(ca.client(None)).expect("connector"),
         Connector::new(next.client(None)).expect("connector"),
     );
-    shake(&acceptor, &old, "localhost").await.1.expect("the first");
-    shake(&acceptor, &new, "localhost").await.1.expect_err("not yet");
+    shake(&acceptor, &old, "localhost")
+        .await
+        .1
+        .expect("the first");
+    shake(&acceptor, &new, "localhost")
+        .await
+        .1
+        .expect_err("not yet");
     // Half of the change: certificate and key do not fit.
     let renewed = next.issue("renewed", &Leaf::default());
     fs::copy(&renewed.cert, &server.cert).expect("copy");
-    shake(&acceptor, &old, "localhost").await.1.expect("still the first");
+    shake(&acceptor, &old, "localhost")
+        .await
+        .1
+        .expect("still the first");
     fs::rename(&renewed.key, &server.key).expect("rename");
-    shake(&acceptor, &new, "localhost").await.1.expect("the new one");
+    shake(&acceptor, &new, "localhost")
+        .await
+        .1
+        .expect("the new one");
     fs::remove_file(&server.cert).expect("remove");
-    shake(&acceptor, &new, "localhost").await.1.expect("the one of before");
+    shake(&acceptor, &new, "localhost")
+        .await
+        .1
+        .expect("the one of before");
 }
 
 #[tokio::test]
@@ -113,29 +151,58 @@ async fn a_new_ca_and_a_new_revocation_list_are_obeyed() {
         ..ca.client(Some(identity))
     };
     let mine = ca.issue("mine", &Leaf::default());
-    let theirs = next.issue("theirs", &Leaf { serial: 9, ..Leaf::default() });
+    let theirs = next.issue(
+        "theirs",
+        &Leaf {
+            serial: 9,
+            ..Leaf::default()
+        },
+    );
     let mine = Connector::new(trusting(&ca, &mine)).expect("connector");
     let theirs = Connector::new(trusting(&next, &theirs)).expect("connector");
-    shake(&acceptor, &mine, "localhost").await.1.expect("trusted");
-    shake(&acceptor, &theirs, "localhost").await.1.expect_err("not trusted");
+    shake(&acceptor, &mine, "localhost")
+        .await
+        .1
+        .expect("trusted");
+    shake(&acceptor, &theirs, "localhost")
+        .await
+        .1
+        .expect_err("not trusted");
     ca.revoke(&[7], true);
     let both = shake(&acceptor, &mine, "localhost").await;
     assert_eq!(refusal(&both), "transport: certificate serial 07 revoked");
     fs::write(options.crl.as_ref().expect("list"), "broken").expect("write");
     let both = shake(&acceptor, &mine, "localhost").await;
-    assert!(refusal(&both).contains("it is no X.509 CRL"), "{}", refusal(&both));
+    assert!(
+        refusal(&both).contains("it is no X.509 CRL"),
+        "{}",
+        refusal(&both)
+    );
     ca.revoke(&[], true);
-    shake(&acceptor, &mine, "localhost").await.1.expect("trusted again");
+    shake(&acceptor, &mine, "localhost")
+        .await
+        .1
+        .expect("trusted again");
     fs::copy(&next.file, &ca.file).expect("copy");
-    shake(&acceptor, &theirs, "localhost").await.1.expect("trusted now");
-    shake(&acceptor, &mine, "localhost").await.1.expect_err("not any more");
+    shake(&acceptor, &theirs, "localhost")
+        .await
+        .1
+        .expect("trusted now");
+    shake(&acceptor, &mine, "localhost")
+        .await
+        .1
+        .expect_err("not any more");
 }
 
 #[tokio::test]
 async fn a_self_signed_identity_is_made_once() {
     let dir = tempfile::tempdir().expect("dir");
     let at = dir.path().join("fixtures/client");
-    let hosts = ["127.0.0.1:2379".to_owned(), "[::1]:2379".into(), "localhost:1".into()];
+    let hosts = [
+        "127.0.0.1:2379".to_owned(),
+        "[::1]:2379".into(),
+        "localhost:1".into(),
+    ];
     let made = self_signed(&at, &hosts, 1).expect("made");
     let first = fs::read(&made.cert).expect("read");
     assert_eq!(self_signed(&at, &hosts, 1).expect("found"), made);

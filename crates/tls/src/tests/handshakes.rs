@@ -66,7 +66,10 @@ async fn a_client_with_a_certificate_of_the_ca_gets_in() {
     assert_eq!(peer.common_name, "reader");
     assert_eq!(peer.serial, [0x80]);
     assert_eq!(peer.dns_names, ["localhost"]);
-    assert_eq!(peer.ip_addresses, ["127.0.0.1".parse::<std::net::IpAddr>().expect("ip")]);
+    assert_eq!(
+        peer.ip_addresses,
+        ["127.0.0.1".parse::<std::net::IpAddr>().expect("ip")]
+    );
 }
 
 #[tokio::test]
@@ -116,7 +119,10 @@ async fn certificates_of_another_ca_and_expired_ones_are_refused() {
     );
     let refused = both.0.err().expect("refused");
     assert_eq!(refused.server_name, "localhost");
-    assert!(refused.peer.is_some(), "the log shows whose certificate it was");
+    assert!(
+        refused.peer.is_some(),
+        "the log shows whose certificate it was"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +136,10 @@ async fn a_client_refuses_servers_it_cannot_verify() {
     };
     let (refused, read) = between(&options, other.client(None)).await;
     let text = read.expect_err("unknown CA").to_string();
-    assert!(text.contains("x509: certificate signed by unknown authority"), "{text}");
+    assert!(
+        text.contains("x509: certificate signed by unknown authority"),
+        "{text}"
+    );
     let reason = refused.err().expect("refused").reason;
     assert!(reason.starts_with("remote error: tls: "), "{reason}");
 
@@ -213,7 +222,10 @@ async fn what_is_no_tls_is_closed_without_a_word_and_silence_ends() {
         .expect("write");
     let (stream, _) = listener.accept().await.expect("accept");
     let refused = acceptor.accept_tcp(stream).await.err().expect("refused");
-    assert_eq!(refused.reason, "tls: first record does not look like a TLS handshake");
+    assert_eq!(
+        refused.reason,
+        "tls: first record does not look like a TLS handshake"
+    );
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.expect("a clean end");
     assert!(answer.is_empty());

@@ -79,7 +79,10 @@ async fn a_server_must_bear_an_allowed_name_as_well() {
     )
     .await;
     let text = read.expect_err("refused").to_string();
-    assert!(text.contains("client certificate authentication failed"), "{text}");
+    assert!(
+        text.contains("client certificate authentication failed"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -116,17 +119,34 @@ async fn a_peer_comes_from_where_its_certificate_says() {
         ..crate::Leaf::default()
     };
     let from = "127.0.0.1".parse().expect("ip");
-    remote::check(&leaf(&[], &[]), from).await.expect("no names, no rule");
-    remote::check(&leaf(&[], &["127.0.0.1"]), from).await.expect("its address");
-    remote::check(&leaf(&[], &["127.0.0.1"]), "::ffff:127.0.0.1".parse().expect("ip"))
+    remote::check(&leaf(&[], &[]), from)
         .await
-        .expect("its address, mapped");
-    remote::check(&leaf(&["localhost"], &["10.1.1.1"]), from).await.expect("its name");
-    let error = remote::check(&leaf(&[], &["10.1.1.1"]), from).await.expect_err("elsewhere");
-    assert_eq!(error, "x509: certificate is valid for 10.1.1.1, not 127.0.0.1");
-    let error = remote::check(&leaf(&["nowhere.invalid"], &[]), from).await.expect_err("elsewhere");
+        .expect("no names, no rule");
+    remote::check(&leaf(&[], &["127.0.0.1"]), from)
+        .await
+        .expect("its address");
+    remote::check(
+        &leaf(&[], &["127.0.0.1"]),
+        "::ffff:127.0.0.1".parse().expect("ip"),
+    )
+    .await
+    .expect("its address, mapped");
+    remote::check(&leaf(&["localhost"], &["10.1.1.1"]), from)
+        .await
+        .expect("its name");
+    let error = remote::check(&leaf(&[], &["10.1.1.1"]), from)
+        .await
+        .expect_err("elsewhere");
+    assert_eq!(
+        error,
+        "x509: certificate is valid for 10.1.1.1, not 127.0.0.1"
+    );
+    let error = remote::check(&leaf(&["nowhere.invalid"], &[]), from)
+        .await
+        .expect_err("elsewhere");
     assert!(
-        error.starts_with("tls: \"127.0.0.1\" does not match any of DNSNames [\"nowhere.invalid\"]"),
+        error
+            .starts_with("tls: \"127.0.0.1\" does not match any of DNSNames [\"nowhere.invalid\"]"),
         "{error}"
     );
 }
