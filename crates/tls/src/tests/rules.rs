@@ -36,18 +36,18 @@ async fn only_allowed_hostnames_get_in() {
     let ca = Ca::new(dir.path(), "ca");
     let server = ca.issue("server", &Leaf::default());
     let options = Options {
-        allowed: Allowed::Hostnames(vec!["a.example".into(), "10.0.0.1".into()]),
+        allowed: Allowed::Hostnames(vec!["a.zone.example".into(), "10.0.0.1".into()]),
         ..ca.server(&server)
     };
     for (names, welcome) in [
-        (&["a.example"][..], true),
-        (&["*.example"], true),
+        (&["a.zone.example"][..], true),
+        (&["*.zone.example"], true),
         (&["10.0.0.1"], true),
         (&["b.other", "10.0.0.2"], false),
     ] {
         let leaf = Leaf {
             // A common name is no host name.
-            common_name: "a.example",
+            common_name: "a.zone.example",
             names,
             ..Leaf::default()
         };
