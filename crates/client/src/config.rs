@@ -1,6 +1,6 @@
 //! What a [`Client`](crate::Client) is told before it starts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::Endpoint;
 
@@ -33,6 +33,11 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// Largest request in bytes that is sent; larger ones fail at once.
     pub max_send_bytes: usize,
+    /// How https endpoints are dialled; `None` verifies them by the CAs of this
+    /// machine and shows no certificate.
+    pub tls: Option<Arc<tls::Connector>>,
+    /// Endpoints without a scheme, and unix sockets, speak TLS too.
+    pub tls_by_default: bool,
     /// Send `hasleader`: a member without a leader then refuses, and ends
     /// streams, instead of waiting.
     pub require_leader: bool,
@@ -50,6 +55,8 @@ impl Config {
             keepalive_timeout: Duration::from_secs(6),
             credentials: None,
             max_send_bytes: 2 * 1024 * 1024,
+            tls: None,
+            tls_by_default: false,
             require_leader: false,
         }
     }

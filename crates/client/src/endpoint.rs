@@ -15,7 +15,7 @@ pub enum EndpointError {
     #[error("endpoint {0:?} has no port; etcd's client port is 2379, as in {0}:2379")]
     NoPort(String),
     /// A scheme other than http, https, unix, unixs.
-    #[error("endpoint {endpoint:?} has the scheme {scheme:?}; use http or unix")]
+    #[error("endpoint {endpoint:?} has the scheme {scheme:?}; use http, https or unix")]
     Scheme {
         /// The endpoint as given.
         endpoint: String,
@@ -25,19 +25,47 @@ pub enum EndpointError {
     /// Characters that cannot stand in an address.
     #[error("endpoint {0:?} is not an address; write it as host:port")]
     Malformed(String),
-    /// A TLS endpoint: this build speaks plain text only.
-    #[error(
-        "endpoint {0:?} asks for TLS, and this build has no TLS client; \
-         use an http endpoint, or etcd's own etcdctl for this cluster"
-    )]
-    Tls(String),
+    /// No CAs to verify a TLS endpoint with.
+    #[error("endpoint {endpoint:?} asks for TLS: {why}")]
+    Tls {
+        /// The endpoint as given.
+        endpoint: String,
+        /// What is missing.
+        why: String,
+    },
 }
 
-/// How a connection is secured. TLS has its place here and is refused by
-/// [`Endpoint::parse`] until a TLS client is built in.
+/// How a connection is secured, as the scheme says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Security {
+    /// `http`: never.
     Plain,
+    /// `https` and `unixs`: always.
+    Tls,
+    /// No scheme, and `unix`: as the other options say.
+    Open,
+}
+
+/// Where an endpoint leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `host:port`
+    Tcp(String),
+    /// The path of a socket.
+    Unix(String),
+}
+
+impl Target {
+    /// The name a certificate must be valid for: the host, or the file name of
+    /// the socket.
+    pub(crate) fn server_name(&self) -> &str {
+        match self {
+            Self::Tcp(authority) => authority
+                .rsplit_once(':')
+                .map_or(authority.as_str(), |(host, _)| host),
+            Self::Unix(path) => path.rsplit('/').next().unwrap_or(path),
+        }
+    }
 }
 
 /// A parsed endpoint.
@@ -45,12 +73,15 @@ pub(crate) enum Security {
 pub struct Endpoint {
     text: String,
     uri: String,
+    /// What is dialled when this side makes the connection itself.
+    pub(crate) target: Target,
     pub(crate) security: Security,
 }
 
 impl Endpoint {
-    /// Reads `host:port`, `http://host:port[/path]` (the path is ignored) or
-    /// `unix:///path`, as etcd's client does.
+    /// Reads `host:port`, `http://host:port[/path]` (the path is ignored),
+    /// `https://` likewise, `unix:///path` or `unixs:///path`, as etcd's client
+    /// does.
     ///
     /// # Errors
     /// [`EndpointError`], worded for the person who typed it.
@@ -59,16 +90,25 @@ impl Endpoint {
         if trimmed.is_empty() {
             return Err(EndpointError::Empty);
         }
-        let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
-        let uri = match scheme {
-            "http" => {
+        let (scheme, rest) = trimmed.split_once("://").unwrap_or(("", trimmed));
+        let security = match scheme {
+            "http" => Security::Plain,
+            "https" | "unixs" => Security::Tls,
+            _ => Security::Open,
+        };
+        let (uri, target) = match scheme {
+            "" | "http" | "https" => {
                 let authority = rest.split('/').next().unwrap_or_default();
                 check_authority(trimmed, authority)?;
-                format!("http://{authority}")
+                (
+                    format!("http://{authority}"),
+                    Target::Tcp(authority.to_owned()),
+                )
             }
-            "unix" if !rest.is_empty() => format!("unix:{rest}"),
-            "unix" => return Err(EndpointError::Malformed(trimmed.to_owned())),
-            "https" | "unixs" => return Err(EndpointError::Tls(trimmed.to_owned())),
+            "unix" | "unixs" if !rest.is_empty() => {
+                (format!("unix:{rest}"), Target::Unix(rest.to_owned()))
+            }
+            "unix" | "unixs" => return Err(EndpointError::Malformed(trimmed.to_owned())),
             other => {
                 return Err(EndpointError::Scheme {
                     endpoint: trimmed.to_owned(),
@@ -79,7 +119,8 @@ impl Endpoint {
         Ok(Self {
             text: trimmed.to_owned(),
             uri,
-            security: Security::Plain,
+            target,
+            security,
         })
     }
 

@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 mod keepalive;
 mod pool;
+mod secure;
 mod snapshot;
 mod unary;
 mod watch;

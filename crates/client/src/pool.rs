@@ -14,7 +14,7 @@ use std::{
 
 use tonic::transport::Channel;
 
-use crate::{Config, Endpoint, endpoint::Security};
+use crate::{Config, Endpoint, endpoint::Security, secure::Dialler};
 
 /// Pause after a round in which no endpoint could be reached; doubles up to
 /// [`PAUSE_MAX`].
@@ -39,6 +39,8 @@ pub(crate) struct Pool {
 struct Slot {
     endpoint: Endpoint,
     dial: tonic::transport::Endpoint,
+    /// Makes the connection when it is to be secure.
+    tls: Option<Dialler>,
     channel: Mutex<Option<Channel>>,
 }
 
@@ -46,18 +48,31 @@ impl Pool {
     /// `config.endpoints` is not empty; `Client` has checked that.
     pub(crate) fn new(config: &Config) -> Result<Self, crate::EndpointError> {
         let mut slots = Vec::with_capacity(config.endpoints.len());
+        let mut connector = config.tls.clone();
         for endpoint in &config.endpoints {
-            let dial = tonic::transport::Endpoint::from_shared(endpoint.uri().to_owned())
+            let secure = match endpoint.security {
+                Security::Plain => false,
+                Security::Tls => true,
+                Security::Open => config.tls_by_default,
+            };
+            let tls = match secure {
+                true => Some(Dialler::new(endpoint, &mut connector, config.dial_timeout)?),
+                false => None,
+            };
+            let uri = tls.as_ref().map_or(endpoint.uri(), Dialler::uri);
+            let dial = tonic::transport::Endpoint::from_shared(uri.to_owned())
                 .map_err(|_| crate::EndpointError::Malformed(endpoint.as_str().to_owned()))?
                 .connect_timeout(config.dial_timeout)
                 .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))
                 .keep_alive_timeout(config.keepalive_timeout);
-            let dial = match endpoint.security {
-                Security::Plain => dial,
+            let dial = match tls.as_ref().and_then(Dialler::origin) {
+                Some(origin) => dial.origin(origin),
+                None => dial,
             };
             slots.push(Slot {
                 endpoint: endpoint.clone(),
                 dial,
+                tls,
                 channel: Mutex::new(None),
             });
         }
@@ -96,7 +111,11 @@ impl Pool {
         if let Some(channel) = lock(&slot.channel).clone() {
             return Some(channel);
         }
-        match slot.dial.connect().await {
+        let connected = match &slot.tls {
+            Some(dialler) => slot.dial.connect_with_connector(dialler.clone()).await,
+            None => slot.dial.connect().await,
+        };
+        match connected {
             Ok(channel) => {
                 *lock(&slot.channel) = Some(channel.clone());
                 Some(channel)

@@ -1,7 +1,7 @@
 //! The global flags, resolved: command line before environment before default.
 //! Resolution happens before anything is sent, and names what is wrong.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cli::{flags::Parsed, text::duration};
 use client::{Client, Config, Credentials, Endpoint};
@@ -34,6 +34,15 @@ pub(crate) struct Global {
     keepalive_time: Duration,
     keepalive_timeout: Duration,
     credentials: Option<Credentials>,
+    security: Security,
+}
+
+/// TLS, as the flags say it.
+#[derive(Clone, Default)]
+struct Security {
+    connector: Option<Arc<tls::Connector>>,
+    /// Endpoints without a scheme are secure.
+    by_default: bool,
 }
 
 impl Global {
@@ -42,7 +51,7 @@ impl Global {
         from_environment(parsed)?;
         let format = Format::from_name(parsed.text("write-out"))
             .ok_or_else(|| Failure::new(EXIT_FEATURE, "unsupported output format"))?;
-        refuse_tls(parsed, "")?;
+        let security = security(parsed, "")?;
         if !parsed.text("discovery-srv").is_empty() {
             return Err(Failure::new(
                 EXIT_CONNECTION,
@@ -73,6 +82,7 @@ impl Global {
             keepalive_time: parsed.duration("keepalive-time"),
             keepalive_timeout: parsed.duration("keepalive-timeout"),
             credentials: credentials(parsed, "", "Password: ")?,
+            security,
         })
     }
 
@@ -106,13 +116,15 @@ impl Global {
         config.keepalive_time = self.keepalive_time;
         config.keepalive_timeout = self.keepalive_timeout;
         config.credentials = self.credentials.clone();
+        config.tls = self.security.connector.clone();
+        config.tls_by_default = self.security.by_default;
         Client::connect(config).await
     }
 
     /// A client on the destination of `make-mirror`, by the `dest-` flags.
     pub(crate) async fn destination(&self, parsed: &Parsed, endpoint: &str) -> Outcome<Client> {
-        refuse_tls(parsed, "dest-")?;
         let there = Self {
+            security: security(parsed, "dest-")?,
             credentials: credentials(parsed, "dest-", "Destination Password: ")?,
             ..self.clone()
         };
@@ -183,34 +195,46 @@ fn from_environment(parsed: &mut Parsed) -> Outcome {
     Ok(())
 }
 
-/// `prefix` stands before the names of the flags.
-fn refuse_tls(parsed: &Parsed, prefix: &str) -> Outcome {
-    let text = |name: &str| parsed.text(&format!("{prefix}{name}")).to_owned();
+/// How connections are secured. `prefix` stands before the names of the flags.
+fn security(parsed: &Parsed, prefix: &str) -> Outcome<Security> {
+    let text = |name: &str| parsed.text(&format!("{prefix}{name}"));
     for name in ["cert", "key", "cacert"] {
-        let name = &format!("{prefix}{name}");
-        if parsed.given(name) && parsed.text(name).is_empty() {
+        if parsed.given(&format!("{prefix}{name}")) && text(name).is_empty() {
             return Err(Failure::bad_args(format!(
-                "empty string is passed to --{name} option"
+                "empty string is passed to --{prefix}{name} option"
             )));
         }
     }
-    let (cert, key) = (text("cert"), text("key"));
+    let (cert, key, cacert) = (text("cert"), text("key"), text("cacert"));
     if cert.is_empty() != key.is_empty() {
         return Err(Failure::bad_args(format!(
             "KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"
         )));
     }
-    let tls = !cert.is_empty()
-        || !text("cacert").is_empty()
+    let by_default = !cert.is_empty()
+        || !cacert.is_empty()
         || !parsed.bool(&format!("{prefix}insecure-transport"));
-    if tls {
-        return Err(Failure::new(
-            EXIT_CONNECTION,
-            "TLS is not built into this etcdctl yet, and plain text instead would be wrong; \
-             use the etcdctl of etcd 3.5 for this cluster",
-        ));
+    // The destination of a mirror has no such flag.
+    let skip_verify = prefix.is_empty() && parsed.bool("insecure-skip-tls-verify");
+    if !by_default && !skip_verify {
+        return Ok(Security::default());
     }
-    Ok(())
+    let options = tls::ClientOptions {
+        identity: (!cert.is_empty()).then(|| tls::Identity {
+            cert: cert.into(),
+            key: key.into(),
+        }),
+        trusted_ca: (!cacert.is_empty()).then(|| cacert.into()),
+        skip_verify,
+        alpn: vec![b"h2".to_vec()],
+        ..tls::ClientOptions::default()
+    };
+    let connector =
+        tls::Connector::new(options).map_err(|error| Failure::bad_args(error.to_string()))?;
+    Ok(Security {
+        connector: Some(Arc::new(connector)),
+        by_default,
+    })
 }
 
 /// `prefix` stands before the names of the flags.

@@ -41,7 +41,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use proto::raftpb::Message;
 
 pub use body::Body;
-pub use dial::{Connect, NoTls, Stream};
+pub use dial::{Connect, NoTls, Securing, Stream};
 pub use probe::{ROUND_TRIP_BUCKETS, RoundTrips};
 pub use transport::{PeerStatus, Transport};
 

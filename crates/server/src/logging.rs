@@ -146,6 +146,8 @@ where
                 "membership",
                 "lease",
                 "consensus",
+                "peer",
+                "tls",
             ]
             .iter()
             .any(|c| metadata.target() == *c || metadata.target().starts_with(&format!("{c}::")));

@@ -21,7 +21,7 @@ use crate::{
     node::LogWriter,
     peers::Host,
     runtime::Runtime,
-    transport::{Listeners, Surface},
+    transport::{Listeners, Security, Surface},
     version, versions,
 };
 
@@ -104,7 +104,7 @@ fn version_text() -> String {
     )
 }
 
-fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
+fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     tracing::info!(
         args = serde_json::Value::from(args.to_vec()).to_string(),
         "Running: "
@@ -129,7 +129,8 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
         "listen-client-urls" = urls(&config.listen_client),
         "configuring client listeners"
     );
-    let mut listeners = Listeners::bind(&config)?;
+    let security = Security::open(&mut config)?;
+    let mut listeners = Listeners::bind(&config, &security)?;
     tracing::info!(
         "etcd-version" = version::SERVER,
         "pintle-version" = version::PINTLE,
@@ -183,7 +184,7 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
             housekeeping::announce(&rt).await;
             tracing::info!("ready to serve client requests");
             listeners.serve(&rt, |_| true)?;
-            tracing::info!("serving client traffic insecurely; this is strongly discouraged!");
+            announce_clients(&rt.core.config);
             notify_init();
             std::future::pending::<std::io::Result<()>>().await
         };
@@ -237,6 +238,33 @@ fn serve(config: Config, args: &[String]) -> Result<i32, boot::Error> {
         Ending::Signal(number) => end_by_signal(number),
         Ending::Removed => 0,
     })
+}
+
+/// How clients are served, for each listener, as etcd says it.
+fn announce_clients(config: &Config) {
+    let split = !config.listen_client_http.is_empty();
+    let grpc = if split { "grpc" } else { "grpc+http" };
+    let both = [
+        (&config.listen_client, grpc),
+        (&config.listen_client_http, "http"),
+    ];
+    for (urls, traffic) in both {
+        for url in urls {
+            if url.secure {
+                tracing::info!(
+                    traffic = traffic,
+                    address = url.url,
+                    "serving client traffic securely"
+                );
+            } else {
+                tracing::info!(
+                    traffic = traffic,
+                    address = url.url,
+                    "serving client traffic insecurely; this is strongly discouraged!"
+                );
+            }
+        }
+    }
 }
 
 /// Why the server stops.

@@ -99,6 +99,32 @@ pub const FLAGS: &[Group] = &[
         "listen-metrics-urls" Urls "" "List of additional URLs to listen on for /metrics and the health endpoints.";
         "runtimes" Uint "0" "Serving threads, Pintle's own (0 is one per core).";
     },
+    group! { "Security";
+        "cert-file" Text "" "Path to the client server TLS cert file.";
+        "key-file" Text "" "Path to the client server TLS key file.";
+        "client-cert-file" Text "" "Path to an explicit client certificate, shown where this member dials its own client URLs.";
+        "client-key-file" Text "" "Path to the key of --client-cert-file.";
+        "client-cert-auth" Bool "false" "Enable client cert authentication.";
+        "client-crl-file" Text "" "Path to the client certificate revocation list file.";
+        "client-cert-allowed-hostname" Text "" "Comma-separated list of SAN hostnames allowed in client certificates.";
+        "trusted-ca-file" Text "" "Path to the client server TLS trusted CA cert file; it makes client certificates mandatory.";
+        "auto-tls" Bool "false" "Client TLS using generated certificates.";
+        "peer-cert-file" Text "" "Path to the peer server TLS cert file.";
+        "peer-key-file" Text "" "Path to the peer server TLS key file.";
+        "peer-client-cert-file" Text "" "Path to an explicit peer client TLS cert file; --peer-cert-file otherwise.";
+        "peer-client-key-file" Text "" "Path to an explicit peer client TLS key file; --peer-key-file otherwise.";
+        "peer-client-cert-auth" Bool "false" "Enable peer client cert authentication.";
+        "peer-trusted-ca-file" Text "" "Path to the peer server TLS trusted CA file; it makes peer certificates mandatory.";
+        "peer-crl-file" Text "" "Path to the peer certificate revocation list file.";
+        "peer-cert-allowed-cn" Text "" "Comma-separated list of allowed CNs for inter-peer TLS authentication.";
+        "peer-cert-allowed-hostname" Text "" "Comma-separated list of allowed SAN hostnames for inter-peer TLS authentication.";
+        "experimental-peer-skip-client-san-verification" Bool "false" "Skip verification of the address in peer client certificates.";
+        "peer-auto-tls" Bool "false" "Peer TLS using self-generated certificates if --peer-key-file and --peer-cert-file are not provided.";
+        "self-signed-cert-validity" Uint "1" "The validity period of the self-signed certificates in years.";
+        "cipher-suites" Text "" "Comma-separated list of supported TLS 1.2 cipher suites between client/server and peers (empty for all that are safe).";
+        "tls-min-version" Text "TLS1.2" "Minimum TLS version supported: TLS1.2 or TLS1.3.";
+        "tls-max-version" Text "" "Maximum TLS version supported: TLS1.2 or TLS1.3 (empty for the highest).";
+    },
     group! { "Logging";
         "logger" Text "zap" "Accepted for compatibility: zap.";
         "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, or file paths.";
@@ -126,15 +152,7 @@ pub const FLAGS: &[Group] = &[
 pub const NOT_BUILT: &[&str] = &[
     "auth-token",
     "auth-token-ttl",
-    "auto-tls",
     "bcrypt-cost",
-    "cert-file",
-    "cipher-suites",
-    "client-cert-allowed-hostname",
-    "client-cert-auth",
-    "client-cert-file",
-    "client-crl-file",
-    "client-key-file",
     "discovery",
     "discovery-cacert",
     "discovery-cert",
@@ -164,26 +182,14 @@ pub const NOT_BUILT: &[&str] = &[
     "experimental-enable-distributed-tracing",
     "experimental-enable-v2v3",
     "experimental-memory-mlock",
-    "experimental-peer-skip-client-san-verification",
     "experimental-stop-grpc-service-on-defrag",
     "experimental-txn-mode-write-with-shared-buffer",
     "feature-gates",
     "grpc-keepalive-min-time",
-    "key-file",
     "log-rotation-config-json",
     "max-learners",
     "memory-mlock",
-    "peer-auto-tls",
-    "peer-cert-allowed-cn",
-    "peer-cert-allowed-hostname",
-    "peer-cert-file",
-    "peer-client-cert-auth",
-    "peer-client-cert-file",
-    "peer-client-key-file",
-    "peer-crl-file",
-    "peer-key-file",
     "peer-skip-client-san-verification",
-    "peer-trusted-ca-file",
     "proxy",
     "proxy-dial-timeout",
     "proxy-failure-wait",
@@ -192,10 +198,6 @@ pub const NOT_BUILT: &[&str] = &[
     "proxy-write-timeout",
     "raft-read-timeout",
     "raft-write-timeout",
-    "self-signed-cert-validity",
-    "tls-max-version",
-    "tls-min-version",
-    "trusted-ca-file",
     "unsafe-no-fsync",
     "v2-deprecation",
     "next-cluster-version-compatible",

@@ -6,6 +6,7 @@ mod flags;
 mod help;
 mod parse;
 mod resolve;
+mod security;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use flags::{FLAGS, Flag, NOT_BUILT};
 pub use help::usage;
 pub use parse::{ParseError, Parsed, parse};
 pub use resolve::{check_url, resolve};
+pub use security::Security;
 
 /// A URL this server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct ListenUrl {
     pub url: String,
     /// Where to bind.
     pub target: ListenTarget,
+    /// `https` or `unixs`.
+    pub secure: bool,
 }
 
 /// Where a listener binds.
@@ -147,6 +151,8 @@ pub struct Config {
     pub bootstrap_defrag_threshold_mb: u64,
     /// `--enable-grpc-gateway`
     pub grpc_gateway: bool,
+    /// TLS towards clients and peers.
+    pub security: Security,
     /// `--cors`
     pub cors: Vec<String>,
     /// `--host-whitelist`
@@ -171,7 +177,10 @@ impl Config {
 
     /// How other members are dialled.
     pub fn peer_connect(&self) -> std::sync::Arc<dyn peer::Connect> {
-        std::sync::Arc::new(peer::NoTls)
+        match &self.security.connector {
+            Some(connector) => std::sync::Arc::new(crate::transport::PeerTls(connector.clone())),
+            None => std::sync::Arc::new(peer::NoTls),
+        }
     }
 
     /// Ticks of one election timeout.

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     flags::{self, Kind, NOT_BUILT},
     resolve::url_list,
+    security,
 };
 
 /// Why a command line could not be read, and the exit code that etcd gives.
@@ -262,8 +263,45 @@ fn unknown(name: &str) -> ParseError {
     }
 }
 
-/// Sections of the file whose keys belong to TLS, which is not built.
-const SECTIONS: &[&str] = &["client-transport-security", "peer-transport-security"];
+/// Sections of the file: their name, and the flag that each of their keys stands for.
+const SECTIONS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "client-transport-security",
+        &[
+            ("cert-file", "cert-file"),
+            ("key-file", "key-file"),
+            ("client-cert-file", "client-cert-file"),
+            ("client-key-file", "client-key-file"),
+            ("client-cert-auth", "client-cert-auth"),
+            ("trusted-ca-file", "trusted-ca-file"),
+            ("auto-tls", "auto-tls"),
+            // Only the file can ask for it.
+            ("allowed-cn", security::CLIENT_ALLOWED_CN),
+            ("allowed-hostname", "client-cert-allowed-hostname"),
+        ],
+    ),
+    (
+        "peer-transport-security",
+        &[
+            ("cert-file", "peer-cert-file"),
+            ("key-file", "peer-key-file"),
+            ("client-cert-file", "peer-client-cert-file"),
+            ("client-key-file", "peer-client-key-file"),
+            ("client-cert-auth", "peer-client-cert-auth"),
+            ("trusted-ca-file", "peer-trusted-ca-file"),
+            ("auto-tls", "peer-auto-tls"),
+            ("allowed-cn", "peer-cert-allowed-cn"),
+            ("allowed-hostname", "peer-cert-allowed-hostname"),
+        ],
+    ),
+    (
+        "socket-options",
+        &[
+            ("reuse-port", "socket-reuse-port"),
+            ("reuse-address", "socket-reuse-address"),
+        ],
+    ),
+];
 
 fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
     let shown = path.display();
@@ -290,30 +328,10 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
     };
     for (key, value) in map {
         let Some(key) = key.as_str() else { continue };
-        if SECTIONS.contains(&key) {
-            if let yaml_serde::Value::Mapping(section) = value
-                && section.values().any(|v| !is_zero(v))
-            {
-                return Err(ParseError::config(format!(
-                    "{shown}: section {key}: TLS is not built into this version of Pintle"
-                )));
-            }
-            continue;
-        }
-        if key == "socket-options" {
-            if let yaml_serde::Value::Mapping(section) = value {
-                for (from, to) in [
-                    ("reuse-port", "socket-reuse-port"),
-                    ("reuse-address", "socket-reuse-address"),
-                ] {
-                    if let Some(text) = section.get(from).and_then(scalar)
-                        && let Some(flag) = flags::find(to)
-                    {
-                        settings.set(flag, text).map_err(|e| {
-                            ParseError::config(format!("{shown}: {key}.{from}: {e}"))
-                        })?;
-                    }
-                }
+        if let Some((section, keys)) = SECTIONS.iter().find(|(name, _)| *name == key) {
+            if let yaml_serde::Value::Mapping(values) = value {
+                read_section(&mut settings, section, keys, values)
+                    .map_err(|why| ParseError::config(format!("{shown}: {why}")))?;
             }
             continue;
         }
@@ -336,16 +354,8 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
             ));
             continue;
         };
-        let text = match value {
-            yaml_serde::Value::Sequence(items) => items
-                .iter()
-                .filter_map(scalar)
-                .collect::<Vec<_>>()
-                .join(","),
-            other => match scalar(other) {
-                Some(text) => text,
-                None => continue,
-            },
+        let Some(text) = scalar_or_list(value) else {
+            continue;
         };
         // etcd takes an empty state in the file for a missing one.
         if flag.kind == Kind::State && text.is_empty() {
@@ -368,6 +378,40 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
     ));
     settings.file = Some(path);
     Ok(settings)
+}
+
+fn read_section(
+    settings: &mut Settings,
+    section: &str,
+    keys: &[(&str, &'static str)],
+    values: &yaml_serde::Mapping,
+) -> Result<(), String> {
+    for (from, to) in keys {
+        let Some(text) = values.get(*from).and_then(scalar_or_list) else {
+            continue;
+        };
+        match flags::find(to) {
+            Some(flag) => settings
+                .set(flag, text)
+                .map_err(|why| format!("{section}.{from}: {why}"))?,
+            None => drop(settings.values.insert(to, text)),
+        }
+    }
+    Ok(())
+}
+
+/// A value as a flag would be given it.
+fn scalar_or_list(value: &yaml_serde::Value) -> Option<String> {
+    match value {
+        yaml_serde::Value::Sequence(items) => Some(
+            items
+                .iter()
+                .filter_map(scalar)
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
+        other => scalar(other),
+    }
 }
 
 fn scalar(value: &yaml_serde::Value) -> Option<String> {

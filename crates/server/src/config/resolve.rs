@@ -12,6 +12,7 @@ use url::Url;
 use super::{
     AutoCompaction, Config, ListenTarget, ListenUrl, LogOutput,
     parse::{ParseError, Settings, parse_bool, parse_duration},
+    security,
 };
 
 /// Checks and resolves.
@@ -86,6 +87,14 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             "setting experimental-enable-lease-checkpoint-persist requires experimental-enable-lease-checkpoint",
         ));
     }
+
+    let security = security::resolve(settings)?;
+    security.check_urls(
+        &listen_client,
+        &listen_client_http,
+        &listen_metrics,
+        &listen_peer,
+    )?;
 
     let quota = int(settings, "quota-backend-bytes");
     let batch_limit = int(settings, "backend-batch-limit");
@@ -174,6 +183,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             "experimental-bootstrap-defrag-threshold-megabytes",
         ),
         grpc_gateway: boolean(settings, "enable-grpc-gateway"),
+        security,
         cors: list(settings.get("cors")),
         host_whitelist: list(settings.get("host-whitelist")),
         extensive_metrics: match settings.get("metrics") {
@@ -211,12 +221,12 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
     })
 }
 
-fn config(message: impl Into<String>) -> ParseError {
+pub(super) fn config(message: impl Into<String>) -> ParseError {
     ParseError::config(message)
 }
 
 // The parser has checked the syntax of every value, so these cannot fail.
-fn uint(settings: &Settings, name: &'static str) -> u64 {
+pub(super) fn uint(settings: &Settings, name: &'static str) -> u64 {
     settings.get(name).parse().unwrap_or_default()
 }
 
@@ -224,7 +234,7 @@ fn int(settings: &Settings, name: &'static str) -> i64 {
     settings.get(name).parse().unwrap_or_default()
 }
 
-fn boolean(settings: &Settings, name: &'static str) -> bool {
+pub(super) fn boolean(settings: &Settings, name: &'static str) -> bool {
     parse_bool(settings.get(name)).unwrap_or_default()
 }
 
@@ -236,7 +246,7 @@ fn duration(settings: &Settings, name: &'static str) -> Duration {
     )
 }
 
-fn list(value: &str) -> Vec<String> {
+pub(super) fn list(value: &str) -> Vec<String> {
     value
         .split(',')
         .map(str::trim)
@@ -279,22 +289,17 @@ pub(super) fn url_list(value: &str) -> Result<Vec<(String, Url)>, String> {
 }
 
 fn urls(name: &str, value: &str) -> Result<Vec<(String, Url)>, ParseError> {
-    let urls = url_list(value)
-        .map_err(|why| config(format!("unexpected error setting up {name}: {why}")))?;
-    match urls.iter().find(|(_, url)| url.scheme().ends_with('s')) {
-        Some((text, _)) => Err(config(format!(
-            "{name}: {text}: TLS is not built into this version of Pintle"
-        ))),
-        None => Ok(urls),
-    }
+    url_list(value).map_err(|why| config(format!("unexpected error setting up {name}: {why}")))
 }
 
 fn listen_urls(name: &str, value: &str) -> Result<Vec<ListenUrl>, ParseError> {
     urls(name, value)?
         .into_iter()
         .map(|(text, url)| {
-            let target = if url.scheme() == "unix" {
-                ListenTarget::Unix(PathBuf::from(text.trim_start_matches("unix://")))
+            let secure = matches!(url.scheme(), "https" | "unixs");
+            let target = if url.scheme().starts_with("unix") {
+                let path = text.split_once("://").map_or("", |(_, path)| path);
+                ListenTarget::Unix(PathBuf::from(path))
             } else {
                 let host = url
                     .host_str()
@@ -307,9 +312,16 @@ fn listen_urls(name: &str, value: &str) -> Result<Vec<ListenUrl>, ParseError> {
                     host.parse()
                         .map_err(|_| config(format!("expected IP in URL for binding ({text})")))?
                 };
-                ListenTarget::Tcp(SocketAddr::new(ip, url.port().unwrap_or(80)))
+                ListenTarget::Tcp(SocketAddr::new(
+                    ip,
+                    url.port_or_known_default().unwrap_or(80),
+                ))
             };
-            Ok(ListenUrl { url: text, target })
+            Ok(ListenUrl {
+                url: text,
+                target,
+                secure,
+            })
         })
         .collect()
 }

@@ -61,10 +61,10 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
             .message
             .contains("flag provided but not defined: -no-such-flag")
     );
-    let unbuilt = config("--cert-file x").expect_err("not built");
+    let unbuilt = config("--discovery x").expect_err("not built");
     assert_eq!(unbuilt.exit_code, 2);
     assert!(
-        unbuilt.message.contains("-cert-file"),
+        unbuilt.message.contains("-discovery"),
         "{}",
         unbuilt.message
     );
@@ -220,4 +220,80 @@ fn help_names_every_flag_and_fits_the_terminal() {
             .filter(|l| l.starts_with("    "))
             .all(|l| l.len() <= 84)
     );
+}
+
+#[test]
+fn tls_flags_and_the_sections_of_the_file_say_the_same() {
+    let flags = "--cert-file c --key-file k --trusted-ca-file ca --client-cert-auth --client-crl-file r \
+        --peer-cert-file pc --peer-key-file pk --peer-cert-allowed-cn a,b --tls-max-version TLS1.2 \
+        --listen-client-urls https://127.0.0.1:1 --advertise-client-urls https://127.0.0.1:1";
+    let by_flags = config(flags).expect("flags").security;
+    assert_eq!(
+        by_flags.peer.allowed,
+        tls::Allowed::CommonNames(vec!["a".into(), "b".into()])
+    );
+    assert!(by_flags.peer.check_remote && !by_flags.client.check_remote);
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    std::fs::write(
+        &path,
+        "tls-max-version: TLS1.2\nlisten-client-urls: https://127.0.0.1:1\nadvertise-client-urls: https://127.0.0.1:1\n\
+         client-transport-security:\n  cert-file: c\n  key-file: k\n  trusted-ca-file: ca\n  client-cert-auth: true\n\
+         peer-transport-security:\n  cert-file: pc\n  key-file: pk\n  allowed-cn: [a, b]\n",
+    )
+    .expect("write");
+    let by_file = config(&format!("--config-file {}", path.display()))
+        .expect("file")
+        .security;
+    assert_eq!(by_file.peer, by_flags.peer);
+    // The list of revoked certificates has no key.
+    let client = tls::Options {
+        crl: None,
+        ..by_flags.client
+    };
+    assert_eq!(by_file.client, client);
+}
+
+#[test]
+fn tls_that_cannot_be_is_refused_in_etcds_words() {
+    let urls =
+        "--advertise-client-urls https://127.0.0.1:1 --listen-client-urls https://127.0.0.1:1";
+    for (line, text) in [
+        (
+            urls,
+            "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
+        ),
+        (
+            "--listen-metrics-urls https://127.0.0.1:1",
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url https://127.0.0.1:1",
+        ),
+        (
+            "--tls-min-version TLS1.3 --tls-max-version TLS1.2",
+            "min version (TLS1.3) is greater than max version (TLS1.2)",
+        ),
+        ("--cipher-suites odd", "unexpected TLS cipher suite \"odd\""),
+    ] {
+        let error = config(line).expect_err(line);
+        assert_eq!(
+            (error.message.as_str(), error.exit_code),
+            (text, 1),
+            "{line}"
+        );
+    }
+    let error = config("--cert-file c").expect_err("half");
+    assert!(
+        error
+            .message
+            .starts_with("KeyFile and CertFile must both be present[key: , cert: c]"),
+        "{}",
+        error.message
+    );
+    let error =
+        config("--peer-cert-allowed-cn a --peer-cert-allowed-hostname b").expect_err("both");
+    assert!(
+        error.message.contains("mutually exclusive"),
+        "{}",
+        error.message
+    );
+    config(&format!("{urls} --auto-tls")).expect("a certificate from somewhere");
 }

@@ -44,8 +44,9 @@ where
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Serves a connection until either side ends it or the server stops.
-pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface)
+/// Serves a connection until either side ends it or the server stops. `secure`
+/// says that it has come through TLS.
+pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface, secure: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -66,8 +67,9 @@ where
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let service_rt = rt.clone();
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(service_rt.clone(), request, surface));
+    let service = service_fn(move |request: Request<Incoming>| {
+        answer(service_rt.clone(), request, surface, secure)
+    });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {
@@ -99,6 +101,7 @@ async fn answer(
     rt: Rc<Runtime>,
     request: Request<Incoming>,
     surface: Surface,
+    secure: bool,
 ) -> Result<Response<Body>, Infallible> {
     let is_grpc = request
         .headers()
@@ -115,7 +118,9 @@ async fn answer(
             http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "only gRPC is served here\n",
         ),
-        Surface::Client | Surface::ClientHttp => gateway::or_pages(&rt, request, surface).await,
+        Surface::Client | Surface::ClientHttp => {
+            gateway::or_pages(&rt, request, surface, secure).await
+        }
         Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
     })
 }

@@ -114,8 +114,10 @@ pub(super) async fn or_pages(
     rt: &Rc<Runtime>,
     request: Request<Incoming>,
     surface: Surface,
+    secure: bool,
 ) -> Response<Body> {
-    if let Some(refusal) = refuse_host(rt, &request) {
+    // Over TLS the certificate has already told the client whom it talks to.
+    if !secure && let Some(refusal) = refuse_host(rt, &request) {
         return refusal;
     }
     let cors = cors_origin(rt, &request);

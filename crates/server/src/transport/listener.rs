@@ -15,7 +15,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Surface, connection};
+use super::{
+    Surface, connection,
+    secure::{self, Security},
+};
 use crate::{
     config::{Config, ListenTarget, ListenUrl},
     core::Core,
@@ -28,6 +31,8 @@ pub struct Endpoint {
     pub url: String,
     surface: Surface,
     socket: Bound,
+    /// For an https URL.
+    tls: Option<Arc<tls::Acceptor>>,
 }
 
 enum Bound {
@@ -45,7 +50,7 @@ const BACKLOG: i32 = 1024;
 
 impl Listeners {
     /// Binds everything, or nothing: the error names the URL.
-    pub fn bind(config: &Config) -> io::Result<Listeners> {
+    pub fn bind(config: &Config, security: &Security) -> io::Result<Listeners> {
         let client = if config.listen_client_http.is_empty() {
             Surface::Client
         } else {
@@ -66,10 +71,20 @@ impl Listeners {
                         format!("cannot listen on {}: {error}", url.url),
                     )
                 })?;
+                let tls = match url.secure {
+                    true => Some(security.of(surface).ok_or_else(|| {
+                        io::Error::other(format!(
+                            "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
+                            url.url
+                        ))
+                    })?),
+                    false => None,
+                };
                 endpoints.push(Endpoint {
                     url: url.url.clone(),
                     surface,
                     socket,
+                    tls,
                 });
             }
         }
@@ -94,18 +109,21 @@ impl Listeners {
         self.endpoints = later;
         for endpoint in now {
             let Endpoint {
-                surface, socket, ..
+                surface,
+                socket,
+                tls,
+                ..
             } = endpoint;
             let core = rt.core.clone();
             let next = next.clone();
             match socket {
                 Bound::Tcp(listener) => {
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_tcp(core, listener, surface, next));
+                    tokio::task::spawn_local(accept_tcp(core, listener, surface, tls, next));
                 }
                 Bound::Unix(listener, path) => {
                     let listener = tokio::net::UnixListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_unix(core, listener, path, surface, next));
+                    tokio::task::spawn_local(accept_unix(core, listener, path, surface, tls, next));
                 }
             }
         }
@@ -176,6 +194,7 @@ async fn accept_tcp(
     core: Arc<Core>,
     listener: tokio::net::TcpListener,
     surface: Surface,
+    tls: Option<Arc<tls::Acceptor>>,
     next: Arc<AtomicUsize>,
 ) {
     let mut stop = core.stop.subscribe();
@@ -199,10 +218,11 @@ async fn accept_tcp(
                 continue;
             }
         };
+        let tls = tls.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
-                    rt, stream, surface,
+                Ok(stream) => drop(tokio::task::spawn_local(serve_tcp(
+                    rt, stream, surface, tls,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
@@ -215,6 +235,7 @@ async fn accept_unix(
     listener: tokio::net::UnixListener,
     path: PathBuf,
     surface: Surface,
+    tls: Option<Arc<tls::Acceptor>>,
     next: Arc<AtomicUsize>,
 ) {
     let mut stop = core.stop.subscribe();
@@ -231,10 +252,11 @@ async fn accept_unix(
                 continue;
             }
         };
+        let tls = tls.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
-                Ok(stream) => drop(tokio::task::spawn_local(connection::serve(
-                    rt, stream, surface,
+                Ok(stream) => drop(tokio::task::spawn_local(serve_unix(
+                    rt, stream, surface, tls,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
@@ -242,4 +264,38 @@ async fn accept_unix(
     }
     // Gone already is as good.
     let _ = std::fs::remove_file(path);
+}
+
+/// A connection of its own from the first byte: a handshake that takes its time
+/// holds up nobody else.
+async fn serve_tcp(
+    rt: Rc<Runtime>,
+    stream: tokio::net::TcpStream,
+    surface: Surface,
+    tls: Option<Arc<tls::Acceptor>>,
+) {
+    match tls {
+        None => connection::serve(rt, stream, surface, false).await,
+        Some(acceptor) => {
+            if let Some(stream) = secure::tcp(&rt, &acceptor, surface, stream).await {
+                connection::serve(rt, stream, surface, true).await;
+            }
+        }
+    }
+}
+
+async fn serve_unix(
+    rt: Rc<Runtime>,
+    stream: tokio::net::UnixStream,
+    surface: Surface,
+    tls: Option<Arc<tls::Acceptor>>,
+) {
+    match tls {
+        None => connection::serve(rt, stream, surface, false).await,
+        Some(acceptor) => {
+            if let Some(stream) = secure::unix(&rt, &acceptor, surface, stream).await {
+                connection::serve(rt, stream, surface, true).await;
+            }
+        }
+    }
 }

@@ -10,8 +10,10 @@ mod health;
 mod listener;
 mod pages;
 mod peer;
+mod secure;
 
 pub use body::{Body, Source, append_message, frame_message};
 pub use connection::Surface;
 pub use grpc::MessageStream;
 pub use listener::{Endpoint, Listeners};
+pub use secure::{PeerTls, Security};

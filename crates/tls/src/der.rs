@@ -1,0 +1,81 @@
+//! A reader of DER: one element after the other, nothing copied. It must not
+//! panic on any input; what does not parse is `None`.
+
+/// Tags of the elements that are read here (X.690, RFC 5280).
+pub(crate) mod tag {
+    pub(crate) const INTEGER: u8 = 0x02;
+    pub(crate) const OCTETS: u8 = 0x04;
+    pub(crate) const OID: u8 = 0x06;
+    pub(crate) const UTC_TIME: u8 = 0x17;
+    pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+    pub(crate) const SEQUENCE: u8 = 0x30;
+    pub(crate) const SET: u8 = 0x31;
+    /// `[0]`, explicit: the version of a certificate, the extensions of a CRL.
+    pub(crate) const VERSION: u8 = 0xa0;
+    /// `[3]`, explicit: the extensions of a certificate.
+    pub(crate) const EXTENSIONS: u8 = 0xa3;
+    /// `[2]`: a DNS name among alternative names.
+    pub(crate) const DNS_NAME: u8 = 0x82;
+    /// `[7]`: an IP address among alternative names.
+    pub(crate) const IP_ADDRESS: u8 = 0x87;
+}
+
+/// The elements inside one element.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Reader(bytes)
+    }
+
+    /// The tag of the next element.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    /// The next element: tag and content.
+    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, rest) = rest.split_first()?;
+        let (len, rest) = if first < 0x80 {
+            (usize::from(first), rest)
+        } else {
+            let count = usize::from(first & 0x7f);
+            // Four bytes speak of 4 GiB; no file of certificates is that long.
+            if count == 0 || count > 4 || rest.len() < count {
+                return None;
+            }
+            let (digits, rest) = rest.split_at(count);
+            let len = digits.iter().fold(0u64, |n, &d| n << 8 | u64::from(d));
+            (usize::try_from(len).ok()?, rest)
+        };
+        if rest.len() < len {
+            return None;
+        }
+        let (content, rest) = rest.split_at(len);
+        self.0 = rest;
+        Some((tag, content))
+    }
+
+    /// The content of the next element, which must bear `tag`.
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let mut ahead = *self;
+        let (found, content) = ahead.next()?;
+        (found == tag).then(|| {
+            *self = ahead;
+            content
+        })
+    }
+
+    /// As [`Reader::take`], as a reader of its own.
+    pub(crate) fn enter(&mut self, tag: u8) -> Option<Reader<'a>> {
+        self.take(tag).map(Reader)
+    }
+}
+
+/// An INTEGER without the zero bytes in front: how serial numbers are compared.
+pub(crate) fn magnitude(integer: &[u8]) -> &[u8] {
+    let zeros = integer.iter().take_while(|&&byte| byte == 0).count();
+    &integer[zeros..]
+}

@@ -1,0 +1,158 @@
+//! What the rules of etcd and the log lines need to know of a certificate:
+//! serial, common name, alternative names, end of validity. Reading it says
+//! nothing about whether the certificate is trusted.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
+use crate::der::{Reader, magnitude, tag};
+
+/// Facts out of one certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaf {
+    /// Serial number, big endian, no leading zeros.
+    pub serial: Vec<u8>,
+    /// The last common name of the subject; empty when there is none.
+    pub common_name: String,
+    /// DNS alternative names, in order.
+    pub dns_names: Vec<String>,
+    /// IP alternative names, in order.
+    pub ip_addresses: Vec<IpAddr>,
+    /// When it ends to be valid, if that could be read.
+    pub not_after: Option<OffsetDateTime>,
+}
+
+/// id-at-commonName, 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// id-ce-subjectAltName, 2.5.29.17
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+
+impl Leaf {
+    /// Reads a DER certificate (RFC 5280, 4.1). `None` if it is none.
+    pub fn parse(der: &[u8]) -> Option<Leaf> {
+        let mut certificate = Reader::new(der).enter(tag::SEQUENCE)?;
+        let mut tbs = certificate.enter(tag::SEQUENCE)?;
+        tbs.take(tag::VERSION);
+        let serial = magnitude(tbs.take(tag::INTEGER)?).to_vec();
+        tbs.take(tag::SEQUENCE)?; // signature algorithm
+        tbs.take(tag::SEQUENCE)?; // issuer
+        let mut validity = tbs.enter(tag::SEQUENCE)?;
+        validity.next()?;
+        let not_after = validity.next().and_then(|(tag, text)| moment(tag, text));
+        let mut leaf = Leaf {
+            serial,
+            common_name: common_name(tbs.enter(tag::SEQUENCE)?)?,
+            not_after,
+            ..Leaf::default()
+        };
+        tbs.take(tag::SEQUENCE)?; // public key
+        while let Some(next) = tbs.peek() {
+            let (_, content) = tbs.next()?;
+            if next == tag::EXTENSIONS {
+                leaf.read_extensions(Reader::new(content).enter(tag::SEQUENCE)?)?;
+            }
+        }
+        Some(leaf)
+    }
+
+    fn read_extensions(&mut self, mut extensions: Reader<'_>) -> Option<()> {
+        while extensions.peek().is_some() {
+            let mut extension = extensions.enter(tag::SEQUENCE)?;
+            if extension.take(tag::OID)? != SUBJECT_ALT_NAME {
+                continue;
+            }
+            if extension.peek()? != tag::OCTETS {
+                extension.next()?; // whether it is critical
+            }
+            let mut names = Reader::new(extension.take(tag::OCTETS)?).enter(tag::SEQUENCE)?;
+            while names.peek().is_some() {
+                match names.next()? {
+                    (tag::DNS_NAME, name) => self
+                        .dns_names
+                        .push(String::from_utf8_lossy(name).into_owned()),
+                    (tag::IP_ADDRESS, bytes) => self.ip_addresses.push(address(bytes)?),
+                    _ => {}
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+fn common_name(mut subject: Reader<'_>) -> Option<String> {
+    let mut found = String::new();
+    while subject.peek().is_some() {
+        let mut set = subject.enter(tag::SET)?;
+        while set.peek().is_some() {
+            let mut attribute = set.enter(tag::SEQUENCE)?;
+            let is_name = attribute.take(tag::OID)? == COMMON_NAME;
+            let (_, value) = attribute.next()?;
+            if is_name {
+                // Go keeps the last one, too.
+                found = String::from_utf8_lossy(value).into_owned();
+            }
+        }
+    }
+    Some(found)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(|b| Ipv4Addr::from(b).into()),
+        16 => <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|b| Ipv6Addr::from(b).into()),
+        _ => None,
+    }
+}
+
+/// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ`, as RFC 5280
+/// demands them.
+fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (year, rest) = match (kind, text.len()) {
+        (tag::UTC_TIME, 12) => {
+            let year: i32 = text[..2].parse().ok()?;
+            (
+                if year < 50 { 2000 + year } else { 1900 + year },
+                &text[2..],
+            )
+        }
+        (tag::GENERALIZED_TIME, 14) => (text[..4].parse().ok()?, &text[4..]),
+        _ => return None,
+    };
+    let two = |at: usize| rest[at..at + 2].parse::<u8>().ok();
+    let date = Date::from_calendar_date(year, Month::try_from(two(0)?).ok()?, two(2)?).ok()?;
+    let time = Time::from_hms(two(4)?, two(6)?, two(8)?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_utc())
+}
+
+/// The serial numbers of a DER revocation list (RFC 5280, 5.1). Nothing else of
+/// it is looked at, neither issuer nor signature nor dates: etcd's rule.
+pub(crate) fn revoked_serials(der: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut list = Reader::new(der).enter(tag::SEQUENCE)?;
+    let mut tbs = list.enter(tag::SEQUENCE)?;
+    tbs.take(tag::INTEGER); // version
+    tbs.take(tag::SEQUENCE)?; // signature algorithm
+    tbs.take(tag::SEQUENCE)?; // issuer
+    tbs.next()
+        .filter(|(kind, _)| matches!(*kind, tag::UTC_TIME | tag::GENERALIZED_TIME))?;
+    if matches!(tbs.peek(), Some(tag::UTC_TIME | tag::GENERALIZED_TIME)) {
+        tbs.next()?;
+    }
+    let mut serials = Vec::new();
+    let Some(mut entries) = tbs.enter(tag::SEQUENCE) else {
+        return Some(serials);
+    };
+    while entries.peek().is_some() {
+        let mut entry = entries.enter(tag::SEQUENCE)?;
+        serials.push(magnitude(entry.take(tag::INTEGER)?).to_vec());
+    }
+    Some(serials)
+}

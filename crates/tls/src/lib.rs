@@ -1,0 +1,43 @@
+//! TLS from files: certificate, key, trusted CA and revocation list become an
+//! [`Acceptor`] for listeners and a [`Connector`] for connections. The files are
+//! looked at on every handshake and read again when they changed, so that a
+//! renewed certificate needs no restart. This crate must never accept a peer
+//! that its options do not allow, and never fall back to plain text.
+//!
+//! - [`Options`]: one side of a member, as etcd's flags describe it
+//! - [`Protocol`]: versions and cipher suites
+//! - [`Acceptor`]: the listening side, [`Refused`] when a handshake fails
+//! - [`Connector`]: the dialling side, from [`ClientOptions`]
+//! - [`self_signed`]: the certificates of `--auto-tls`
+//! - [`Leaf`]: what is read out of a certificate
+//! - [`Error`]: files and options that cannot be used
+
+mod acceptor;
+mod connector;
+mod der;
+mod error;
+mod follow;
+mod leaf;
+mod load;
+mod options;
+mod protocol;
+mod refused;
+mod remote;
+mod selfsigned;
+mod verify;
+
+pub use acceptor::{Accepted, Acceptor};
+pub use connector::Connector;
+pub use error::Error;
+pub use leaf::Leaf;
+pub use options::{Allowed, ClientOptions, Identity, Options};
+pub use protocol::{Protocol, Version};
+pub use refused::Refused;
+pub use selfsigned::self_signed;
+/// A TLS connection this side opened.
+pub use tokio_rustls::client::TlsStream as ClientStream;
+/// A TLS connection this side accepted.
+pub use tokio_rustls::server::TlsStream as ServerStream;
+
+#[cfg(test)]
+mod tests;

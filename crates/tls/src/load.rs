@@ -1,0 +1,153 @@
+//! Reading the files. Every error names the file.
+
+use std::{collections::HashSet, fs, path::Path, sync::Arc};
+
+use rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use crate::{Error, Identity, Leaf, leaf::revoked_serials};
+
+/// No file of certificates, keys or revocations is larger; a device or a log
+/// file given by mistake is not read to its end.
+const FILE_MAX: u64 = 64 << 20;
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let meta = fs::metadata(path).map_err(failed)?;
+    if meta.len() > FILE_MAX || !meta.is_file() {
+        return Err(content(what, path, "it is no regular file of PEM blocks"));
+    }
+    fs::read(path).map_err(failed)
+}
+
+fn content(what: &'static str, path: &Path, why: impl Into<String>) -> Error {
+    Error::Content {
+        what,
+        path: path.to_owned(),
+        why: why.into(),
+    }
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = read(what, path)?;
+    let found = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| content(what, path, format!("its PEM is broken: {error}")))?;
+    if found.is_empty() {
+        return Err(content(
+            what,
+            path,
+            "it holds no certificate; a PEM file with a BEGIN CERTIFICATE block is expected",
+        ));
+    }
+    if let Some(at) = found.iter().position(|der| Leaf::parse(der).is_none()) {
+        return Err(content(
+            what,
+            path,
+            format!("its block {} is no X.509 certificate", at + 1),
+        ));
+    }
+    Ok(found)
+}
+
+/// Certificate and key, proven to belong together.
+pub(crate) fn identity(
+    identity: &Identity,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, Error> {
+    let chain = certificates("certificate", &identity.cert)?;
+    let bytes = read("key", &identity.key)?;
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        content(
+            "key",
+            &identity.key,
+            match error {
+                rustls::pki_types::pem::Error::NoItemsFound => {
+                    "it holds no unencrypted private key; a PEM file with a BEGIN PRIVATE KEY, BEGIN EC PRIVATE KEY or \
+                     BEGIN RSA PRIVATE KEY block is expected"
+                        .to_owned()
+                }
+                other => format!("its PEM is broken: {other}"),
+            },
+        )
+    })?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map(Arc::new)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => Error::Mismatch {
+                cert: identity.cert.clone(),
+                key: identity.key.clone(),
+            },
+            other => content("key", &identity.key, other.to_string()),
+        })
+}
+
+/// CAs out of a file.
+pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
+    let mut store = RootCertStore::empty();
+    for (at, der) in certificates("trusted CA", path)?.into_iter().enumerate() {
+        store.add(der).map_err(|error| {
+            content(
+                "trusted CA",
+                path,
+                format!("certificate {}: {error}", at + 1),
+            )
+        })?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// The CAs of this machine.
+pub(crate) fn system_roots() -> Result<Arc<RootCertStore>, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        let why = found
+            .errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        return Err(Error::NoSystemRoots(if why.is_empty() {
+            "it is empty".to_owned()
+        } else {
+            why
+        }));
+    }
+    Ok(Arc::new(store))
+}
+
+/// Serial numbers that are revoked.
+pub(crate) type Revoked = HashSet<Vec<u8>>;
+
+/// A revocation list, PEM or DER.
+pub(crate) fn revoked(path: &Path) -> Result<Arc<Revoked>, Error> {
+    const WHAT: &str = "revocation list";
+    let bytes = read(WHAT, path)?;
+    let der = if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+        rustls::pki_types::CertificateRevocationListDer::from_pem_slice(&bytes)
+            .map_err(|error| {
+                content(
+                    WHAT,
+                    path,
+                    format!("it holds no BEGIN X509 CRL block: {error}"),
+                )
+            })?
+            .as_ref()
+            .to_vec()
+    } else {
+        bytes
+    };
+    revoked_serials(&der)
+        .map(|serials| Arc::new(serials.into_iter().collect()))
+        .ok_or_else(|| content(WHAT, path, "it is no X.509 CRL, neither as PEM nor as DER"))
+}

@@ -1,0 +1,6 @@
+//! Real handshakes over memory pipes and sockets, with CAs made for the test.
+
+mod certs;
+mod files;
+mod handshakes;
+mod rules;
