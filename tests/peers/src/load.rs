@@ -26,6 +26,7 @@ use crate::{
     cluster::{Cluster, WITHIN, until},
     fingerprint,
     ledger::{self, Effects, Ledger},
+    peer::Program,
     workload::Dice,
 };
 
@@ -42,6 +43,9 @@ pub struct Change {
     pub place: usize,
     /// Whether the leader goes.
     pub leader: bool,
+    /// Whether the member answers what it has taken before it goes, as etcd does
+    /// from 3.5 on when it is told to stop: then nobody's request fails with it.
+    pub drains: bool,
     /// In words.
     pub step: Arc<str>,
 }
@@ -88,7 +92,7 @@ impl Failure {
     fn is_excused(&self) -> bool {
         self.during.iter().any(|change| match self.cause {
             Cause::Leadership => change.leader || change.place == self.place,
-            Cause::Connection => change.place == self.place,
+            Cause::Connection => change.place == self.place && !change.drains,
             Cause::Other => false,
         })
     }
@@ -207,13 +211,24 @@ impl Load {
         })
     }
 
-    /// Announces a change: failures from requests that overlap it are judged by it.
+    /// Announces that a member goes without warning or cannot be reached: failures
+    /// from requests that overlap it are judged by it.
     pub fn change(&self, place: usize, leader: bool, step: &str) {
+        self.announce(place, leader, false, step);
+    }
+
+    /// Announces that a member is stopped as an operator stops it.
+    pub fn stopping(&self, place: usize, leader: bool, program: &Program, step: &str) {
+        self.announce(place, leader, program.minor() >= (3, 5), step);
+    }
+
+    fn announce(&self, place: usize, leader: bool, drains: bool, step: &str) {
         self.calm();
         let step = step.into();
         let change = Change {
             place,
             leader,
+            drains,
             step,
         };
         let mut book = self.shared.book();
