@@ -43,13 +43,13 @@ async fn puts(cluster: &Cluster, via: usize, prefix: &str, n: u64) -> Result<()>
 }
 
 /// A cluster of leader, third and the one that will be away, led by the first.
-async fn cluster_of(pair: &Pair, count: u64) -> Result<Cluster> {
+async fn cluster_of(pair: &Pair, count: u64, keep: u64) -> Result<Cluster> {
     let programs = [
         pair.leader.clone(),
         pair.leader.clone(),
         pair.behind.clone(),
     ];
-    let mut cluster = Plan::of(&programs).snapshots(count, 20).start().await?;
+    let mut cluster = Plan::of(&programs).snapshots(count, keep).start().await?;
     cluster.move_leader(0).await?;
     puts(&cluster, 0, "before", 50).await?;
     let grant = LeaseGrantRequest { ttl: 3600, id: 77 };
@@ -59,7 +59,7 @@ async fn cluster_of(pair: &Pair, count: u64) -> Result<Cluster> {
 }
 
 async fn by_log(pair: Pair) -> Result<String> {
-    let mut cluster = cluster_of(&pair, 100_000).await?;
+    let mut cluster = cluster_of(&pair, 100_000, 5000).await?;
     cluster.stop(2).await?;
     puts(&cluster, 1, "away", 300).await?;
     cluster.start(2).await?;
@@ -69,7 +69,7 @@ async fn by_log(pair: Pair) -> Result<String> {
         !took_a_snapshot(&log),
         "it took a snapshot though the log reaches back"
     );
-    // Once more without a warning to anybody, with changes of members in the part it misses.
+    // Once more without a warning to anybody.
     cluster.kill(2).await?;
     puts(&cluster, 0, "killed", 100).await?;
     cluster.start(2).await?;
@@ -83,7 +83,7 @@ fn took_a_snapshot(log: &str) -> bool {
 }
 
 async fn by_snapshot(pair: Pair) -> Result<String> {
-    let mut cluster = cluster_of(&pair, 100).await?;
+    let mut cluster = cluster_of(&pair, 100, 20).await?;
     let kept = cluster.entries_kept(0);
     cluster.stop(2).await?;
     // Two snapshots' worth beyond what the leader keeps.
@@ -149,5 +149,8 @@ fn a_member_catches_up_by_snapshot() {
 
 #[test]
 fn a_new_member_catches_up_by_snapshot() {
-    mixes::each("new member by snapshot", 150, cases(), as_a_new_member);
+    // A cluster of one release has its version: nobody older joins.
+    let mut cases = cases();
+    cases.retain(|pair| pair.leader.minor() <= pair.behind.minor());
+    mixes::each("new member by snapshot", 150, cases, as_a_new_member);
 }

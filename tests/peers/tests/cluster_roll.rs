@@ -37,10 +37,24 @@ impl fmt::Display for Roll {
     }
 }
 
-/// Swaps every member to `to`, one after the other.
-async fn roll(cluster: &mut Cluster, load: &Load, to: &Program, leader_first: bool) -> Result<()> {
-    let mut left: Vec<usize> = cluster.places().collect();
-    while !left.is_empty() {
+/// How many members keep the program of the lower release: once none is left, the
+/// cluster version rises and there is no way back.
+fn kept(from: &Program, to: &Program) -> usize {
+    usize::from(from.minor() != to.minor())
+}
+
+/// Swaps members of `left` to `to`, one after the other, until `keep` are left.
+/// Returns those that were swapped.
+async fn roll(
+    cluster: &mut Cluster,
+    load: &Load,
+    to: &Program,
+    leader_first: bool,
+    mut left: Vec<usize>,
+    keep: usize,
+) -> Result<Vec<usize>> {
+    let mut swapped = Vec::new();
+    while left.len() > keep {
         let leader = cluster.leader().await?;
         let next = match left.iter().position(|p| *p == leader) {
             Some(at) if leader_first => at,
@@ -52,6 +66,7 @@ async fn roll(cluster: &mut Cluster, load: &Load, to: &Program, leader_first: bo
                 .unwrap_or(0),
         };
         let place = left.remove(next);
+        swapped.push(place);
         let step = format!("{} becomes {to}", cluster.members()[place].label());
         let going = &cluster.members()[place].program;
         load.stopping(place, place == leader, going, &step);
@@ -70,7 +85,7 @@ async fn roll(cluster: &mut Cluster, load: &Load, to: &Program, leader_first: bo
             .await
             .with_context(|| format!("after: {step}"))?;
     }
-    Ok(())
+    Ok(swapped)
 }
 
 async fn there_and_back(case: Roll) -> Result<String> {
@@ -79,9 +94,12 @@ async fn there_and_back(case: Roll) -> Result<String> {
     let places: Vec<usize> = cluster.places().collect();
     let load = Load::start(&cluster, &places, 6, peers::seed(21)).await?;
     load.more(200).await?;
-    roll(&mut cluster, &load, &case.to, case.leader_first).await?;
+    let keep = kept(&case.from, &case.to);
+    let all = cluster.places().collect();
+    let order = case.leader_first;
+    let swapped = roll(&mut cluster, &load, &case.to, order, all, keep).await?;
     load.more(200).await?;
-    roll(&mut cluster, &load, &case.from, case.leader_first).await?;
+    roll(&mut cluster, &load, &case.from, order, swapped, 0).await?;
     let summary = load.finish(&cluster, 0).await?;
     ensure!(summary.writes > 400, "too little was written: {summary}");
     cluster.finish().await?;
@@ -92,9 +110,14 @@ async fn there_and_back(case: Roll) -> Result<String> {
 fn members_are_swapped_under_load() {
     let mut cases = Vec::new();
     for (subject, other) in mixes::others(&["3.5.30", "3.4.23"]) {
+        // From the lower release, which sets the cluster version.
+        let (from, to) = match other.minor() > subject.minor() {
+            true => (subject, other),
+            false => (other, subject),
+        };
         let one = Roll {
-            from: other,
-            to: subject,
+            from,
+            to,
             size: 3,
             leader_first: false,
         };
