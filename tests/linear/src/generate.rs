@@ -77,7 +77,12 @@ impl World {
 
     fn end_leases(&mut self) {
         let now = self.now;
-        let over: Vec<i64> = self.leases.iter().filter(|l| l.2 <= now).map(|l| l.0).collect();
+        let over: Vec<i64> = self
+            .leases
+            .iter()
+            .filter(|l| l.2 <= now)
+            .map(|l| l.0)
+            .collect();
         self.leases.retain(|l| l.2 > now);
         for lease in over {
             self.end_lease(lease);
@@ -106,7 +111,11 @@ impl World {
             _ => Outcome::Unknown("lost".to_owned()),
         };
         // Some calls are slow and overlap many others.
-        let slow = if self.rng.percent(10) { 400_000 } else { 30_000 };
+        let slow = if self.rng.percent(10) {
+            400_000
+        } else {
+            30_000
+        };
         let op = Op {
             client: n % 5,
             place,
@@ -127,24 +136,51 @@ impl World {
             self.rng.pick(&ids)
         };
         match (self.rng.below(100), lease) {
-            (0..25, _) => Call::Put { key, value, lease: 0 },
+            (0..25, _) => Call::Put {
+                key,
+                value,
+                lease: 0,
+            },
             (25..32, _) => Call::Delete { key },
-            (32..52, _) => Call::Get { key: Some(key), serializable: false, revision: 0 },
-            (52..58, _) => Call::Get { key: None, serializable: false, revision: 0 },
+            (32..52, _) => Call::Get {
+                key: Some(key),
+                serializable: false,
+                revision: 0,
+            },
+            (52..58, _) => Call::Get {
+                key: None,
+                serializable: false,
+                revision: 0,
+            },
             (58..66, _) => {
                 let revision = 1 + self.rng.below(self.revision as u64) as i64;
-                Call::Get { key: None, serializable: false, revision }
+                Call::Get {
+                    key: None,
+                    serializable: false,
+                    revision,
+                }
             }
-            (66..74, _) => Call::Get { key: None, serializable: true, revision: 0 },
+            (66..74, _) => Call::Get {
+                key: None,
+                serializable: true,
+                revision: 0,
+            },
             (74..86, _) => self.txn(key, &value),
-            (86..90, _) => Call::Grant { lease: 1000 + n as i64, ttl: 2 },
+            (86..90, _) => Call::Grant {
+                lease: 1000 + n as i64,
+                ttl: 2,
+            },
             (90..96, Some(lease)) => {
                 let key = format!("l{}", self.rng.below(3));
                 Call::Put { key, value, lease }
             }
             (96..98, Some(lease)) => Call::KeepAlive { lease },
             (98..100, Some(lease)) => Call::Revoke { lease },
-            _ => Call::Put { key, value, lease: 0 },
+            _ => Call::Put {
+                key,
+                value,
+                lease: 0,
+            },
         }
     }
 
@@ -163,7 +199,10 @@ impl World {
             }
         };
         Call::Txn {
-            compares: vec![Compare { key: key.clone(), target }],
+            compares: vec![Compare {
+                key: key.clone(),
+                target,
+            }],
             then: vec![
                 Step::Get(other.clone()),
                 Step::Put(key.clone(), format!("{value}a")),
@@ -191,7 +230,11 @@ impl World {
                 }
                 None => (self.revision, Body::Delete(0, Vec::new())),
             },
-            Call::Get { key, serializable, revision } => {
+            Call::Get {
+                key,
+                serializable,
+                revision,
+            } => {
                 let seen = match serializable {
                     true => {
                         let oldest = self.answered[place];
@@ -203,7 +246,11 @@ impl World {
                 let kvs = self.past[at as usize - 1].range(key.as_deref());
                 (seen, Body::Range(kvs))
             }
-            Call::Txn { compares, then, otherwise } => {
+            Call::Txn {
+                compares,
+                then,
+                otherwise,
+            } => {
                 let holds = self.store.holds(compares);
                 let steps = if holds { then } else { otherwise };
                 let (bodies, events) = self.store.branch(steps, next);
@@ -258,16 +305,32 @@ impl World {
                         last = *revision;
                     }
                     let events = std::mem::take(&mut batch);
-                    messages.push(Message { at, revision: *revision, events });
+                    messages.push(Message {
+                        at,
+                        revision: *revision,
+                        events,
+                    });
                 }
                 if self.rng.percent(10) {
-                    let ended = Segment { place: n % 3, start, messages: std::mem::take(&mut messages) };
+                    let ended = Segment {
+                        place: n % 3,
+                        start,
+                        messages: std::mem::take(&mut messages),
+                    };
                     segments.push(ended);
                     start = start.max(last + 1);
                 }
             }
-            segments.push(Segment { place: 0, start, messages });
-            self.history.watchers.push(Watcher { name: format!("watcher {n}"), key, segments });
+            segments.push(Segment {
+                place: 0,
+                start,
+                messages,
+            });
+            self.history.watchers.push(Watcher {
+                name: format!("watcher {n}"),
+                key,
+                segments,
+            });
         }
     }
 }

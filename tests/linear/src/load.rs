@@ -116,7 +116,11 @@ impl Recorder {
     /// What every watcher has been told of, all of it.
     pub fn told(&self) -> i64 {
         let next = held(&self.next);
-        next.iter().map(|n| n.load(Ordering::SeqCst)).min().unwrap_or(1) - 1
+        next.iter()
+            .map(|n| n.load(Ordering::SeqCst))
+            .min()
+            .unwrap_or(1)
+            - 1
     }
 
     /// The newest revision that a call was answered with.
@@ -209,20 +213,30 @@ pub async fn client(recorder: Arc<Recorder>, id: usize, seed: u64) {
     while recorder.may_call() {
         let places = recorder.places();
         let home = places.get(id / 2 % places.len().max(1)).copied();
-        let wanted = if id % 2 == 0 { home } else { rng.pick(&places) };
+        let wanted = if id.is_multiple_of(2) { home } else { rng.pick(&places) };
         let Some(place) = wanted else {
             sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let Some(port) = recorder.port(place) else { continue };
+        let Some(port) = recorder.port(place) else {
+            continue;
+        };
         let api = apis.entry(place).or_insert_with(|| Api::new(port)).clone();
         n += 1;
         let call = choose(&mut rng, id, n, &seen, recorder.told());
         let outcome = recorder.call(id, place, &api, call).await;
-        if let Outcome::Ok { body: Body::Range(kvs), .. } = &outcome {
+        if let Outcome::Ok {
+            body: Body::Range(kvs),
+            ..
+        } = &outcome
+        {
             seen.extend(kvs.iter().map(|kv| (kv.key.clone(), kv.clone())));
         }
-        let pause = if matches!(outcome, Outcome::Unknown(_)) { 50 } else { 4 };
+        let pause = if matches!(outcome, Outcome::Unknown(_)) {
+            50
+        } else {
+            4
+        };
         sleep(Duration::from_millis(pause + rng.below(12))).await;
     }
 }
@@ -231,18 +245,38 @@ fn choose(rng: &mut Rng, id: usize, n: u64, seen: &BTreeMap<String, Kv>, told: i
     let key = format!("k{}", rng.below(KEYS));
     let value = format!("c{id}-{n}");
     match rng.below(100) {
-        0..28 => Call::Put { key, value, lease: 0 },
+        0..28 => Call::Put {
+            key,
+            value,
+            lease: 0,
+        },
         28..34 => Call::Delete { key },
-        34..56 => Call::Get { key: Some(key), serializable: false, revision: 0 },
-        56..64 => Call::Get { key: None, serializable: false, revision: 0 },
+        34..56 => Call::Get {
+            key: Some(key),
+            serializable: false,
+            revision: 0,
+        },
+        56..64 => Call::Get {
+            key: None,
+            serializable: false,
+            revision: 0,
+        },
         64..72 => {
             // Mostly among the newest hundred, of which few are compacted.
             let back = rng.below(100) as i64;
-            Call::Get { key: None, serializable: rng.percent(50), revision: (told - back).max(1) }
+            Call::Get {
+                key: None,
+                serializable: rng.percent(50),
+                revision: (told - back).max(1),
+            }
         }
         72..82 => {
             let key = rng.percent(50).then_some(key);
-            Call::Get { key, serializable: true, revision: 0 }
+            Call::Get {
+                key,
+                serializable: true,
+                revision: 0,
+            }
         }
         _ => txn(rng, key, &value, seen),
     }
@@ -270,9 +304,16 @@ fn txn(rng: &mut Rng, key: String, value: &str, seen: &BTreeMap<String, Kv>) -> 
     ];
     let otherwise = match rng.percent(50) {
         true => vec![Step::Get(key.clone()), Step::Get(other)],
-        false => vec![Step::Put(other, format!("{value}c")), Step::Get(key.clone())],
+        false => vec![
+            Step::Put(other, format!("{value}c")),
+            Step::Get(key.clone()),
+        ],
     };
-    Call::Txn { compares: vec![Compare { key, target }], then, otherwise }
+    Call::Txn {
+        compares: vec![Compare { key, target }],
+        then,
+        otherwise,
+    }
 }
 
 /// A client that takes leases, hangs keys on them, renews them for a while, and
@@ -286,11 +327,16 @@ pub async fn leaser(recorder: Arc<Recorder>, id: usize, seed: u64) {
             sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let Some(port) = recorder.port(place) else { continue };
+        let Some(port) = recorder.port(place) else {
+            continue;
+        };
         let api = Api::new(port);
         let lease = (id as i64) << 32 | n;
         let grant = Call::Grant { lease, ttl: 2 };
-        if !matches!(recorder.call(id, place, &api, grant).await, Outcome::Ok { .. }) {
+        if !matches!(
+            recorder.call(id, place, &api, grant).await,
+            Outcome::Ok { .. }
+        ) {
             sleep(Duration::from_millis(100)).await;
             continue;
         }
@@ -304,7 +350,9 @@ pub async fn leaser(recorder: Arc<Recorder>, id: usize, seed: u64) {
         }
         for _ in 0..rng.below(6) {
             sleep(Duration::from_millis(100 + rng.below(500))).await;
-            recorder.call(id, place, &api, Call::KeepAlive { lease }).await;
+            recorder
+                .call(id, place, &api, Call::KeepAlive { lease })
+                .await;
         }
         if rng.percent(40) {
             recorder.call(id, place, &api, Call::Revoke { lease }).await;
@@ -316,7 +364,9 @@ pub async fn leaser(recorder: Arc<Recorder>, id: usize, seed: u64) {
                     lease,
                 };
                 recorder.call(id, place, &api, call).await;
-                recorder.call(id, place, &api, Call::KeepAlive { lease }).await;
+                recorder
+                    .call(id, place, &api, Call::KeepAlive { lease })
+                    .await;
             }
         }
     }
@@ -326,16 +376,24 @@ pub async fn leaser(recorder: Arc<Recorder>, id: usize, seed: u64) {
 pub async fn compact(recorder: &Recorder, place: usize, client: usize) {
     let revision = recorder.told() - 60;
     if let Some(port) = recorder.port(place).filter(|_| revision > 1) {
-        recorder.call(client, place, &Api::new(port), Call::Compact { revision }).await;
+        recorder
+            .call(client, place, &Api::new(port), Call::Compact { revision })
+            .await;
     }
 }
 
 /// Reads everything at every member, and again at each from what it has.
 pub async fn read_all(recorder: &Recorder, client: usize) {
     for place in recorder.places() {
-        let Some(port) = recorder.port(place) else { continue };
+        let Some(port) = recorder.port(place) else {
+            continue;
+        };
         for serializable in [false, true] {
-            let call = Call::Get { key: None, serializable, revision: 0 };
+            let call = Call::Get {
+                key: None,
+                serializable,
+                revision: 0,
+            };
             recorder.call(client, place, &Api::new(port), call).await;
         }
     }
@@ -356,7 +414,11 @@ pub async fn watcher(recorder: Arc<Recorder>, id: usize, key: Option<String>) ->
             continue;
         };
         let start = next.load(Ordering::SeqCst);
-        let mut segment = Segment { place, start, messages: Vec::new() };
+        let mut segment = Segment {
+            place,
+            start,
+            messages: Vec::new(),
+        };
         // How it ends does not matter: the next one begins where it ended.
         let _ = follow(&recorder, port, &key, &mut segment, &next).await;
         if !segment.messages.is_empty() {
@@ -366,7 +428,11 @@ pub async fn watcher(recorder: Arc<Recorder>, id: usize, key: Option<String>) ->
         }
     }
     let of = key.as_deref().unwrap_or("everything").to_owned();
-    Watcher { name: format!("watcher {id} of {of}"), key, segments }
+    Watcher {
+        name: format!("watcher {id} of {of}"),
+        key,
+        segments,
+    }
 }
 
 async fn follow(
@@ -378,7 +444,10 @@ async fn follow(
 ) -> Result<(), Status> {
     let (requests, queue) = tokio::sync::mpsc::channel::<WatchRequest>(16);
     let create = WatchCreateRequest {
-        key: key.as_ref().map_or_else(|| vec![0], |k| k.clone().into_bytes()).into(),
+        key: key
+            .as_ref()
+            .map_or_else(|| vec![0], |k| k.clone().into_bytes())
+            .into(),
         range_end: key.as_ref().map_or_else(|| vec![0], |_| Vec::new()).into(),
         start_revision: segment.start,
         prev_kv: true,
@@ -386,14 +455,18 @@ async fn follow(
         ..Default::default()
     };
     let _ = requests
-        .send(WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) })
+        .send(WatchRequest {
+            request_union: Some(watch_request::RequestUnion::CreateRequest(create)),
+        })
         .await;
     let queue = futures_util::stream::unfold(queue, |mut queue| async move {
         queue.recv().await.map(|request| (request, queue))
     });
     let mut api = Api::new(port).watch();
     let opened = timeout(SILENT_FOR, api.watch(queue)).await;
-    let mut stream = opened.map_err(|_| Status::deadline_exceeded("no stream"))??.into_inner();
+    let mut stream = opened
+        .map_err(|_| Status::deadline_exceeded("no stream"))??
+        .into_inner();
     let mut heard = Instant::now();
     let mut asked = Instant::now();
     loop {
@@ -403,13 +476,17 @@ async fn follow(
         if asked.elapsed() > Duration::from_millis(250) {
             asked = Instant::now();
             let progress = watch_request::RequestUnion::ProgressRequest(WatchProgressRequest {});
-            let _ = requests.try_send(WatchRequest { request_union: Some(progress) });
+            let _ = requests.try_send(WatchRequest {
+                request_union: Some(progress),
+            });
         }
         let Ok(message) = timeout(Duration::from_millis(100), stream.message()).await else {
             continue;
         };
         let at = recorder.now();
-        let Some(response) = message? else { return Ok(()) };
+        let Some(response) = message? else {
+            return Ok(());
+        };
         heard = Instant::now();
         if response.created {
             continue;
@@ -432,10 +509,18 @@ fn message_of(response: WatchResponse, at: Us) -> Message {
         let kv = event.kv?;
         Some(match event.r#type {
             0 => Event::Put(kv_of(kv), prev),
-            _ => Event::Delete { key: text(&kv.key), revision: kv.mod_revision, prev },
+            _ => Event::Delete {
+                key: text(&kv.key),
+                revision: kv.mod_revision,
+                prev,
+            },
         })
     });
-    Message { at, revision, events: events.collect() }
+    Message {
+        at,
+        revision,
+        events: events.collect(),
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -454,11 +539,18 @@ fn kv_of(kv: mvccpb::KeyValue) -> Kv {
 }
 
 fn put_of(key: &str, value: &str, lease: i64) -> PutRequest {
-    PutRequest { lease, prev_kv: true, ..api::put(key.to_owned(), value.to_owned()) }
+    PutRequest {
+        lease,
+        prev_kv: true,
+        ..api::put(key.to_owned(), value.to_owned())
+    }
 }
 
 fn delete_of(key: &str) -> DeleteRangeRequest {
-    DeleteRangeRequest { prev_kv: true, ..api::delete(key.to_owned()) }
+    DeleteRangeRequest {
+        prev_kv: true,
+        ..api::delete(key.to_owned())
+    }
 }
 
 fn revision_of(header: Option<ResponseHeader>) -> i64 {
@@ -469,24 +561,42 @@ async fn send(api: &Api, call: &Call) -> Result<(i64, Body), Status> {
     Ok(match call {
         Call::Put { key, value, lease } => {
             let answer = api.put(put_of(key, value, *lease)).await?;
-            (revision_of(answer.header), Body::Put(answer.prev_kv.map(kv_of)))
+            (
+                revision_of(answer.header),
+                Body::Put(answer.prev_kv.map(kv_of)),
+            )
         }
         Call::Delete { key } => {
             let answer = api.delete_range(delete_of(key)).await?;
             let prev = answer.prev_kvs.into_iter().map(kv_of).collect();
-            (revision_of(answer.header), Body::Delete(answer.deleted, prev))
+            (
+                revision_of(answer.header),
+                Body::Delete(answer.deleted, prev),
+            )
         }
-        Call::Get { key, serializable, revision } => {
+        Call::Get {
+            key,
+            serializable,
+            revision,
+        } => {
             let range = match key {
                 Some(key) => api::get(key.clone()),
                 None => api::all(),
             };
-            let request = RangeRequest { serializable: *serializable, revision: *revision, ..range };
+            let request = RangeRequest {
+                serializable: *serializable,
+                revision: *revision,
+                ..range
+            };
             let answer = api.range(request).await?;
             let kvs = answer.kvs.into_iter().map(kv_of).collect();
             (revision_of(answer.header), Body::Range(kvs))
         }
-        Call::Txn { compares, then, otherwise } => {
+        Call::Txn {
+            compares,
+            then,
+            otherwise,
+        } => {
             let request = TxnRequest {
                 compare: compares.iter().map(compare_of).collect(),
                 success: then.iter().map(step_of).collect(),
@@ -494,10 +604,18 @@ async fn send(api: &Api, call: &Call) -> Result<(i64, Body), Status> {
             };
             let answer = api.txn(request).await?;
             let bodies = answer.responses.into_iter().map(body_of).collect();
-            (revision_of(answer.header), Body::Txn(answer.succeeded, bodies))
+            (
+                revision_of(answer.header),
+                Body::Txn(answer.succeeded, bodies),
+            )
         }
         Call::Grant { lease, ttl } => {
-            let answer = api.lease_grant(LeaseGrantRequest { id: *lease, ttl: *ttl }).await?;
+            let answer = api
+                .lease_grant(LeaseGrantRequest {
+                    id: *lease,
+                    ttl: *ttl,
+                })
+                .await?;
             (revision_of(answer.header), Body::Ttl(answer.ttl))
         }
         Call::Revoke { lease } => {
@@ -509,7 +627,10 @@ async fn send(api: &Api, call: &Call) -> Result<(i64, Body), Status> {
             (revision_of(answer.header), Body::Ttl(answer.ttl))
         }
         Call::Compact { revision } => {
-            let request = CompactionRequest { revision: *revision, physical: false };
+            let request = CompactionRequest {
+                revision: *revision,
+                physical: false,
+            };
             (revision_of(api.compact(request).await?.header), Body::Done)
         }
     })
@@ -517,16 +638,22 @@ async fn send(api: &Api, call: &Call) -> Result<(i64, Body), Status> {
 
 fn compare_of(compare: &Compare) -> PbCompare {
     let (target, union) = match &compare.target {
-        Target::Version(n) => (compare::CompareTarget::Version, compare::TargetUnion::Version(*n)),
-        Target::Create(n) => {
-            (compare::CompareTarget::Create, compare::TargetUnion::CreateRevision(*n))
-        }
-        Target::Modified(n) => {
-            (compare::CompareTarget::Mod, compare::TargetUnion::ModRevision(*n))
-        }
-        Target::Value(v) => {
-            (compare::CompareTarget::Value, compare::TargetUnion::Value(v.clone().into()))
-        }
+        Target::Version(n) => (
+            compare::CompareTarget::Version,
+            compare::TargetUnion::Version(*n),
+        ),
+        Target::Create(n) => (
+            compare::CompareTarget::Create,
+            compare::TargetUnion::CreateRevision(*n),
+        ),
+        Target::Modified(n) => (
+            compare::CompareTarget::Mod,
+            compare::TargetUnion::ModRevision(*n),
+        ),
+        Target::Value(v) => (
+            compare::CompareTarget::Value,
+            compare::TargetUnion::Value(v.clone().into()),
+        ),
     };
     PbCompare {
         key: compare.key.clone().into(),
@@ -543,15 +670,18 @@ fn step_of(step: &Step) -> proto::etcdserverpb::RequestOp {
         Step::Delete(key) => request_op::Request::RequestDeleteRange(delete_of(key)),
         Step::Get(key) => request_op::Request::RequestRange(api::get(key.clone())),
     };
-    proto::etcdserverpb::RequestOp { request: Some(request) }
+    proto::etcdserverpb::RequestOp {
+        request: Some(request),
+    }
 }
 
 fn body_of(response: ResponseOp) -> Body {
     match response.response {
         Some(response_op::Response::ResponsePut(put)) => Body::Put(put.prev_kv.map(kv_of)),
-        Some(response_op::Response::ResponseDeleteRange(delete)) => {
-            Body::Delete(delete.deleted, delete.prev_kvs.into_iter().map(kv_of).collect())
-        }
+        Some(response_op::Response::ResponseDeleteRange(delete)) => Body::Delete(
+            delete.deleted,
+            delete.prev_kvs.into_iter().map(kv_of).collect(),
+        ),
         Some(response_op::Response::ResponseRange(range)) => {
             Body::Range(range.kvs.into_iter().map(kv_of).collect())
         }

@@ -58,8 +58,14 @@ fn args() -> Result<Args> {
             args.alone = true;
             continue;
         }
-        let value = words.next().with_context(|| format!("{word}: no value\n\n{USAGE}"))?;
-        let number = || value.parse().with_context(|| format!("{word} {value}: not a number"));
+        let value = words
+            .next()
+            .with_context(|| format!("{word}: no value\n\n{USAGE}"))?;
+        let number = || {
+            value
+                .parse()
+                .with_context(|| format!("{word} {value}: not a number"))
+        };
         match word.as_str() {
             "--runs" => args.runs = number()?,
             "--jobs" => args.jobs = number()?,
@@ -81,7 +87,11 @@ fn args() -> Result<Args> {
 
 fn main() -> Result<ExitCode> {
     let args = args()?;
-    if args.alone { alone(&args) } else { campaign(&args) }
+    if args.alone {
+        alone(&args)
+    } else {
+        campaign(&args)
+    }
 }
 
 fn alone(args: &Args) -> Result<ExitCode> {
@@ -91,7 +101,10 @@ fn alone(args: &Args) -> Result<ExitCode> {
         seconds: args.seconds,
     };
     let Some(programs) = run::programs(&order.mix) else {
-        println!("seed {} | {} | SKIP: a program is not installed", order.seed, order.mix);
+        println!(
+            "seed {} | {} | SKIP: a program is not installed",
+            order.seed, order.mix
+        );
         return Ok(ExitCode::SUCCESS);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,7 +120,11 @@ fn alone(args: &Args) -> Result<ExitCode> {
             for key in &verdict.unexplained {
                 println!("    no order of calls explains {key}");
             }
-            Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if verdict.is_good() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Err(error) => {
             println!("seed {} | {} | FAILED: {error:#}", order.seed, order.mix);
@@ -129,8 +146,9 @@ fn campaign(args: &Args) -> Result<ExitCode> {
                         return;
                     }
                     let mix = &args.mixes[n as usize % args.mixes.len()];
-                    let (line, good) = one(args, args.seed + n, mix)
-                        .unwrap_or_else(|error| (format!("run {n} | {mix} | FAILED: {error:#}"), false));
+                    let (line, good) = one(args, args.seed + n, mix).unwrap_or_else(|error| {
+                        (format!("run {n} | {mix} | FAILED: {error:#}"), false)
+                    });
                     println!("{line}");
                     lines.lock().expect("no run panics").push((line, good));
                 }
@@ -140,13 +158,23 @@ fn campaign(args: &Args) -> Result<ExitCode> {
     let lines = lines.into_inner().expect("no run panics");
     let bad = lines.iter().filter(|(_, good)| !good).count();
     let mut text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
-    let skipped = lines.iter().filter(|(line, _)| line.contains("SKIP:")).count();
-    let end = format!("{} passed, {bad} failed, {skipped} skipped", lines.len() - bad - skipped);
+    let skipped = lines
+        .iter()
+        .filter(|(line, _)| line.contains("SKIP:"))
+        .count();
+    let end = format!(
+        "{} passed, {bad} failed, {skipped} skipped",
+        lines.len() - bad - skipped
+    );
     println!("{end}");
     text += &end;
     text.push('\n');
     fs::write(args.out.join("runs.txt"), text)?;
-    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// One run in a process of its own: its line, and whether it was good.
@@ -181,12 +209,24 @@ fn one(args: &Args, seed: u64, mix: &str) -> Result<(String, bool)> {
             fs::remove_dir_all(&dir)?;
             Ok((text.trim_end().to_owned(), true))
         }
-        Some(_) if !text.is_empty() => Ok((format!("{}\n    see {}", text.trim_end(), dir.display()), false)),
+        Some(_) if !text.is_empty() => Ok((
+            format!("{}\n    see {}", text.trim_end(), dir.display()),
+            false,
+        )),
         Some(status) => {
             let last = read(&dir.join("stderr.txt"));
-            Ok((format!("seed {seed} | {mix} | FAILED: {status}: {last}"), false))
+            Ok((
+                format!("seed {seed} | {mix} | FAILED: {status}: {last}"),
+                false,
+            ))
         }
-        None => Ok((format!("seed {seed} | {mix} | FAILED: not over in {RUN_WITHIN:?}, see {}", dir.display()), false)),
+        None => Ok((
+            format!(
+                "seed {seed} | {mix} | FAILED: not over in {RUN_WITHIN:?}, see {}",
+                dir.display()
+            ),
+            false,
+        )),
     }
 }
 

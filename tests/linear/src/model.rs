@@ -41,7 +41,9 @@ impl Store {
     /// Deletes every key on a lease.
     pub fn end_lease(&mut self, lease: i64, revision: i64) -> Vec<Event> {
         let keys: Vec<String> = self.on_lease(lease);
-        keys.iter().filter_map(|k| self.delete(k, revision)).collect()
+        keys.iter()
+            .filter_map(|k| self.delete(k, revision))
+            .collect()
     }
 
     /// The keys on a lease, in order.

@@ -89,7 +89,9 @@ impl Clocks {
     /// The library, where Debian's package puts it.
     pub fn library() -> Option<PathBuf> {
         let usual = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-        let mut paths = usual.iter().map(|d| Path::new(d).join("faketime/libfaketime.so.1"));
+        let mut paths = usual
+            .iter()
+            .map(|d| Path::new(d).join("faketime/libfaketime.so.1"));
         paths.find(|p| p.is_file())
     }
 
@@ -112,11 +114,16 @@ impl Clocks {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&script, mode)?;
         self.offsets.insert(place, offset);
-        Ok(Program { path: script, ..program.clone() })
+        Ok(Program {
+            path: script,
+            ..program.clone()
+        })
     }
 
     fn jump(&self, place: usize, seconds: i64) -> Result<bool> {
-        let Some(path) = self.offsets.get(&place) else { return Ok(false) };
+        let Some(path) = self.offsets.get(&place) else {
+            return Ok(false);
+        };
         // Renamed into place, so that no half-written number is read.
         let next = path.with_extension("next");
         fs::write(&next, format!("{seconds:+}\n"))?;
@@ -221,7 +228,9 @@ impl Nemesis<'_> {
                 };
                 let others: Vec<usize> = self.cluster.places().filter(|p| *p != place).collect();
                 match fault {
-                    Fault::MuteLeader => others.iter().for_each(|p| self.cluster.links.cut(place, *p)),
+                    Fault::MuteLeader => others
+                        .iter()
+                        .for_each(|p| self.cluster.links.cut(place, *p)),
                     _ => self.cluster.links.cut_off(place, others),
                 }
                 self.hold(300, 3500).await;
@@ -259,7 +268,10 @@ impl Nemesis<'_> {
                 let to = self.any()?;
                 let target_id = self.cluster.members()[to].id;
                 // Refused where the target does not vote or does not keep up.
-                let request = self.cluster.api(leader).move_leader(MoveLeaderRequest { target_id });
+                let request = self
+                    .cluster
+                    .api(leader)
+                    .move_leader(MoveLeaderRequest { target_id });
                 let _ = timeout(Duration::from_secs(5), request).await;
                 self.recorder.doubt(begun);
             }

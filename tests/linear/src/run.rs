@@ -65,7 +65,11 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults: Vec<String> = self.faults.iter().map(|(k, n)| format!("{k:?} {n}")).collect();
+        let faults: Vec<String> = self
+            .faults
+            .iter()
+            .map(|(k, n)| format!("{k:?} {n}"))
+            .collect();
         let Order { seed, mix, .. } = &self.order;
         let (ok, all) = self.ops;
         write!(
@@ -123,8 +127,15 @@ pub async fn run(order: &Order, programs: &[Program], keep: Option<&Path>) -> Re
         recorder.open(place, cluster.members()[place].client_port);
     }
     let mut watchers = Vec::new();
-    for (id, key) in [None, None, None, Some("k0"), Some("k1")].into_iter().enumerate() {
-        watchers.push(tokio::spawn(load::watcher(recorder.clone(), id, key.map(str::to_owned))));
+    for (id, key) in [None, None, None, Some("k0"), Some("k1")]
+        .into_iter()
+        .enumerate()
+    {
+        watchers.push(tokio::spawn(load::watcher(
+            recorder.clone(),
+            id,
+            key.map(str::to_owned),
+        )));
     }
     let mut clients = Vec::new();
     for id in 0..CLIENTS {
@@ -171,24 +182,42 @@ pub async fn run(order: &Order, programs: &[Program], keep: Option<&Path>) -> Re
 /// Waits for a whole cluster again, reads it, waits for the watchers, compares
 /// the members.
 async fn finish(recorder: &Recorder, cluster: cluster::Cluster) -> Result<()> {
-    cluster.leader().await.context("after all faults are healed")?;
+    cluster
+        .leader()
+        .await
+        .context("after all faults are healed")?;
     // Leases that nobody renews end by themselves, and each end is a write.
     let agreed = cluster::until("writes end", cluster::WITHIN, async || {
         let before = recorder.top();
         tokio::time::sleep(Duration::from_millis(600)).await;
         load::read_all(recorder, 91).await;
-        let leases = cluster.api(cluster.up()[0]).lease_leases(Default::default()).await?;
-        ensure!(leases.leases.is_empty(), "{} leases are left", leases.leases.len());
-        ensure!(before == recorder.top(), "revisions {before} to {}", recorder.top());
+        let leases = cluster
+            .api(cluster.up()[0])
+            .lease_leases(Default::default())
+            .await?;
+        ensure!(
+            leases.leases.is_empty(),
+            "{} leases are left",
+            leases.leases.len()
+        );
+        ensure!(
+            before == recorder.top(),
+            "revisions {before} to {}",
+            recorder.top()
+        );
         Ok(())
     });
     agreed.await?;
     load::read_all(recorder, 91).await;
-    cluster::until("watchers are told everything", cluster::WITHIN, async || {
-        let (told, top) = (recorder.told(), recorder.top());
-        ensure!(told >= top, "told up to {told} of {top}");
-        Ok(())
-    })
+    cluster::until(
+        "watchers are told everything",
+        cluster::WITHIN,
+        async || {
+            let (told, top) = (recorder.told(), recorder.top());
+            ensure!(told >= top, "told up to {told} of {top}");
+            Ok(())
+        },
+    )
     .await?;
     recorder.stop_watch();
     cluster.finish().await?;
@@ -203,8 +232,16 @@ fn judge(order: &Order, history: &History, faults: BTreeMap<Fault, u32>) -> Verd
     let messages = history.watchers.iter().flat_map(|w| &w.segments);
     Verdict {
         order: order.clone(),
-        ops: (history.ops.iter().filter(|op| ok(&op.outcome)).count(), history.ops.len()),
-        revisions: history.ops.iter().map(|op| revision(&op.outcome)).max().unwrap_or(0),
+        ops: (
+            history.ops.iter().filter(|op| ok(&op.outcome)).count(),
+            history.ops.len(),
+        ),
+        revisions: history
+            .ops
+            .iter()
+            .map(|op| revision(&op.outcome))
+            .max()
+            .unwrap_or(0),
         messages: messages.map(|s| s.messages.len()).sum(),
         judged,
         faults,
@@ -235,7 +272,10 @@ fn save(history: &History, violations: &[Violation], keep: Option<&Path>) -> Res
     }
     for watcher in &history.watchers {
         for segment in &watcher.segments {
-            text += &format!("{} member {} from {}\n", watcher.name, segment.place, segment.start);
+            text += &format!(
+                "{} member {} from {}\n",
+                watcher.name, segment.place, segment.start
+            );
             for message in &segment.messages {
                 text += &format!("  {message:?}\n");
             }

@@ -90,8 +90,9 @@ impl Search<'_> {
             }
             let writes: Vec<usize> = self.candidates(&placed).collect();
             // Acknowledged writes are tried first: they must be placed anyway.
-            let (sure, open_ended): (Vec<usize>, Vec<usize>) =
-                writes.into_iter().partition(|at| self.calls[*at].returned.is_some());
+            let (sure, open_ended): (Vec<usize>, Vec<usize>) = writes
+                .into_iter()
+                .partition(|at| self.calls[*at].returned.is_some());
             for at in open_ended.into_iter().chain(sure.into_iter().rev()) {
                 if let Act::Write(new) = &self.calls[at].act {
                     let mut placed = placed.clone();
@@ -136,7 +137,11 @@ pub fn registers(history: &History) -> BTreeMap<String, Vec<Touch>> {
         let mut touch = |key: &str, returned: Option<Us>, act: Act| {
             let invoke = op.invoke;
             let touches = registers.entry(key.to_owned()).or_default();
-            touches.push(Touch { invoke, returned, act });
+            touches.push(Touch {
+                invoke,
+                returned,
+                act,
+            });
         };
         let end = Some(op.returned);
         match (&op.call, &op.outcome) {
@@ -151,19 +156,36 @@ pub fn registers(history: &History) -> BTreeMap<String, Vec<Touch>> {
             (Call::Delete { key }, Outcome::Ok { .. }) => touch(key, end, Act::Write(None)),
             (Call::Delete { key }, Outcome::Unknown(_)) => touch(key, None, Act::Write(None)),
             (
-                Call::Get { key: Some(key), serializable: false, revision: 0 },
-                Outcome::Ok { body: Body::Range(kvs), .. },
+                Call::Get {
+                    key: Some(key),
+                    serializable: false,
+                    revision: 0,
+                },
+                Outcome::Ok {
+                    body: Body::Range(kvs),
+                    ..
+                },
             ) => touch(key, end, Act::Read(kvs.first().map(|kv| kv.value.clone()))),
             (
-                Call::Txn { then, otherwise, .. },
-                Outcome::Ok { body: Body::Txn(succeeded, _), .. },
+                Call::Txn {
+                    then, otherwise, ..
+                },
+                Outcome::Ok {
+                    body: Body::Txn(succeeded, _),
+                    ..
+                },
             ) => {
                 let steps = if *succeeded { then } else { otherwise };
                 for (key, value) in last_writes(steps) {
                     touch(key, end, Act::Write(value));
                 }
             }
-            (Call::Txn { then, otherwise, .. }, Outcome::Unknown(_)) => {
+            (
+                Call::Txn {
+                    then, otherwise, ..
+                },
+                Outcome::Unknown(_),
+            ) => {
                 for (key, value) in last_writes(then).into_iter().chain(last_writes(otherwise)) {
                     touch(key, None, Act::Write(value));
                 }

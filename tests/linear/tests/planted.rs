@@ -8,7 +8,11 @@ use linear::{
     wgl,
 };
 
-const SIZE: Size = Size { ops: 400, keys: 4, places: 3 };
+const SIZE: Size = Size {
+    ops: 400,
+    keys: 4,
+    places: 3,
+};
 
 fn kinds(history: &History) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = check(history).iter().map(|v| v.kind).collect();
@@ -26,10 +30,16 @@ fn planted(kind: Kind, mut plant: impl FnMut(&mut History) -> Option<()>) {
         if plant(&mut history).is_some() {
             planted += 1;
             let found = kinds(&history);
-            assert!(found.contains(&kind), "seed {seed}: {kind:?} is not in {found:?}");
+            assert!(
+                found.contains(&kind),
+                "seed {seed}: {kind:?} is not in {found:?}"
+            );
         }
     }
-    assert!(planted >= 10, "{kind:?} had a place in {planted} of 20 histories");
+    assert!(
+        planted >= 10,
+        "{kind:?} had a place in {planted} of 20 histories"
+    );
 }
 
 fn revision(op: &Op) -> Option<i64> {
@@ -52,7 +62,9 @@ fn in_all_streams(history: &mut History, mut each: impl FnMut(&mut Vec<Event>)) 
             for message in &mut segment.messages {
                 each(&mut message.events);
             }
-            segment.messages.retain(|m| !m.events.is_empty() || m.revision > 0);
+            segment
+                .messages
+                .retain(|m| !m.events.is_empty() || m.revision > 0);
         }
     }
 }
@@ -60,11 +72,19 @@ fn in_all_streams(history: &mut History, mut each: impl FnMut(&mut Vec<Event>)) 
 #[test]
 fn good_histories_pass_both_checkers() {
     for seed in 0..200 {
-        let size = Size { ops: 60 + (seed as usize % 5) * 60, keys: 2 + seed % 4, places: 3 };
+        let size = Size {
+            ops: 60 + (seed as usize % 5) * 60,
+            keys: 2 + seed % 4,
+            places: 3,
+        };
         let history = history(seed, size);
         assert!(history.ops.len() >= 60);
         let found = check(&history);
-        assert!(found.is_empty(), "seed {seed}: {:#?}", &found[..found.len().min(3)]);
+        assert!(
+            found.is_empty(),
+            "seed {seed}: {:#?}",
+            &found[..found.len().min(3)]
+        );
         let (wrong, judged) = wgl::check(&history);
         assert!(wrong.is_empty(), "seed {seed}: no order explains {wrong:?}");
         assert!(judged > 0);
@@ -76,7 +96,9 @@ fn a_lost_write_is_found() {
     // Acknowledged, but its revision holds another write.
     planted(Kind::LostWrite, |h| {
         let at = some_put(h)?;
-        let Call::Put { value, .. } = &mut h.ops[at].call else { return None };
+        let Call::Put { value, .. } = &mut h.ops[at].call else {
+            return None;
+        };
         "lost".clone_into(value);
         Some(())
     });
@@ -84,7 +106,10 @@ fn a_lost_write_is_found() {
     planted(Kind::LostWrite, |h| {
         let at = some_put(h)?;
         let mut op = h.ops[at].clone();
-        op.outcome = Outcome::Ok { revision: 1_000_000, body: Body::Put(None) };
+        op.outcome = Outcome::Ok {
+            revision: 1_000_000,
+            body: Body::Put(None),
+        };
         h.ops.push(op);
         Some(())
     });
@@ -107,7 +132,11 @@ fn a_stale_read_is_found() {
         let is_early_read = |op: &&Op| {
             let linearizable = matches!(
                 op.call,
-                Call::Get { serializable: false, revision: 0, .. }
+                Call::Get {
+                    serializable: false,
+                    revision: 0,
+                    ..
+                }
             );
             linearizable && revision(op).is_some_and(|r| r < seen)
         };
@@ -184,13 +213,22 @@ fn a_change_from_nowhere_is_found() {
     });
     planted(Kind::FromNowhere, |h| {
         let is_delete = |op: &Op| {
-            matches!(op.outcome, Outcome::Ok { body: Body::Delete(1, _), .. })
+            matches!(
+                op.outcome,
+                Outcome::Ok {
+                    body: Body::Delete(1, _),
+                    ..
+                }
+            )
         };
         let at = h.ops.iter().position(is_delete)?;
-        let Call::Delete { key } = h.ops[at].call.clone() else { return None };
+        let Call::Delete { key } = h.ops[at].call.clone() else {
+            return None;
+        };
         h.ops.remove(at);
         // No unanswered delete may account for it.
-        h.ops.retain(|op| op.call != Call::Delete { key: key.clone() } || revision(op).is_some());
+        h.ops
+            .retain(|op| op.call != Call::Delete { key: key.clone() } || revision(op).is_some());
         Some(())
     });
 }
@@ -209,7 +247,13 @@ fn a_torn_txn_is_found() {
     // One of its two keys is not written.
     planted(Kind::BrokenTxn, |h| {
         let is_txn = |op: &&Op| {
-            matches!(op.outcome, Outcome::Ok { body: Body::Txn(true, _), .. })
+            matches!(
+                op.outcome,
+                Outcome::Ok {
+                    body: Body::Txn(true, _),
+                    ..
+                }
+            )
         };
         let torn = revision(h.ops.iter().find(is_txn)?)?;
         in_all_streams(h, |events| {
@@ -221,7 +265,10 @@ fn a_torn_txn_is_found() {
     // It says that the other branch ran.
     planted(Kind::BrokenTxn, |h| {
         let txn = h.ops.iter_mut().find_map(|op| match &mut op.outcome {
-            Outcome::Ok { body: Body::Txn(succeeded, _), .. } => Some(succeeded),
+            Outcome::Ok {
+                body: Body::Txn(succeeded, _),
+                ..
+            } => Some(succeeded),
             _ => None,
         })?;
         *txn = !*txn;
@@ -232,16 +279,26 @@ fn a_torn_txn_is_found() {
 #[test]
 fn a_wrong_answer_is_found() {
     planted(Kind::WrongAnswer, |h| {
-        let kvs = h.ops.iter_mut().rev().find_map(|op| match &mut op.outcome {
-            Outcome::Ok { body: Body::Range(kvs), .. } if !kvs.is_empty() => Some(kvs),
-            _ => None,
-        })?;
+        let kvs = h
+            .ops
+            .iter_mut()
+            .rev()
+            .find_map(|op| match &mut op.outcome {
+                Outcome::Ok {
+                    body: Body::Range(kvs),
+                    ..
+                } if !kvs.is_empty() => Some(kvs),
+                _ => None,
+            })?;
         kvs[0].version += 1;
         Some(())
     });
     planted(Kind::WrongAnswer, |h| {
         let prev = h.ops.iter_mut().find_map(|op| match &mut op.outcome {
-            Outcome::Ok { body: Body::Put(prev), .. } if prev.is_some() => Some(prev),
+            Outcome::Ok {
+                body: Body::Put(prev),
+                ..
+            } if prev.is_some() => Some(prev),
             _ => None,
         })?;
         *prev = None;
@@ -255,7 +312,13 @@ fn a_member_that_goes_back_is_found() {
         let end = h.ops.iter().map(|op| op.returned).max()?;
         let top = h.ops.iter().filter_map(revision).max()?;
         let is_read = |op: &&Op| {
-            let serializable = matches!(op.call, Call::Get { serializable: true, .. });
+            let serializable = matches!(
+                op.call,
+                Call::Get {
+                    serializable: true,
+                    ..
+                }
+            );
             serializable && revision(op).is_some_and(|r| r + 50 < top)
         };
         let mut late = h.ops.iter().find(is_read)?.clone();
@@ -273,12 +336,17 @@ fn a_read_of_a_compacted_revision_is_found() {
             past && revision(op).is_some()
         };
         let read = h.ops.iter().find(past)?.clone();
-        let Call::Get { revision: old, .. } = read.call else { return None };
+        let Call::Get { revision: old, .. } = read.call else {
+            return None;
+        };
         h.ops.push(Op {
             invoke: read.invoke - 20,
             returned: read.invoke - 10,
             call: Call::Compact { revision: old + 1 },
-            outcome: Outcome::Ok { revision: 1, body: Body::Done },
+            outcome: Outcome::Ok {
+                revision: 1,
+                body: Body::Done,
+            },
             ..read
         });
         Some(())
@@ -290,16 +358,20 @@ fn a_missing_event_is_found() {
     planted(Kind::MissingEvent, |h| {
         let messages = &mut h.watchers[1].segments[0].messages;
         // One that events follow: before a notice it would be early progress.
-        let at = messages.windows(2).position(|w| w.iter().all(|m| !m.events.is_empty()))?;
+        let at = messages
+            .windows(2)
+            .position(|w| w.iter().all(|m| !m.events.is_empty()))?;
         messages.remove(at);
         Some(())
     });
     // Of a watcher of one key.
     planted(Kind::MissingEvent, |h| {
-        let messages = &mut h.watchers[2].segments[0].messages;
-        let at = messages.windows(2).position(|w| w.iter().all(|m| !m.events.is_empty()))?;
-        messages.remove(at);
-        Some(())
+        h.watchers[2].segments.iter_mut().find_map(|s| {
+            let mut pairs = s.messages.windows(2);
+            let at = pairs.position(|w| w.iter().all(|m| !m.events.is_empty()))?;
+            s.messages.remove(at);
+            Some(())
+        })
     });
 }
 
@@ -309,7 +381,10 @@ fn a_doubled_event_is_found() {
         let messages = &mut h.watchers[1].segments[0].messages;
         let again = messages.iter().find(|m| !m.events.is_empty())?.clone();
         let last = messages.last()?.clone();
-        messages.push(linear::history::Message { at: last.at, ..again });
+        messages.push(linear::history::Message {
+            at: last.at,
+            ..again
+        });
         Some(())
     });
 }
@@ -333,7 +408,9 @@ fn a_wrong_event_is_found() {
         let mut wrong = None;
         in_all_streams(h, |events| {
             for event in events {
-                let Event::Put(kv, prev) = event else { continue };
+                let Event::Put(kv, prev) = event else {
+                    continue;
+                };
                 if prev.is_some() && wrong.is_none_or(|r| r == kv.modified) {
                     wrong = Some(kv.modified);
                     *prev = None;
@@ -343,7 +420,10 @@ fn a_wrong_event_is_found() {
         wrong.map(|_| ())
     });
     planted(Kind::Disagreement, |h| {
-        let mut messages = h.watchers[1].segments.iter_mut().flat_map(|s| &mut s.messages);
+        let mut messages = h.watchers[1]
+            .segments
+            .iter_mut()
+            .flat_map(|s| &mut s.messages);
         messages.find_map(|m| match m.events.first_mut() {
             Some(Event::Put(kv, _)) => Some("other".clone_into(&mut kv.value)),
             _ => None,
@@ -356,7 +436,11 @@ fn events_from_before_the_start_are_found() {
     planted(Kind::ForeignEvent, |h| {
         let segments = &mut h.watchers[1].segments;
         let later = (1..segments.len()).find(|at| segments[*at].start > 2)?;
-        let early = segments[0].messages.iter().find(|m| !m.events.is_empty())?.clone();
+        let early = segments[0]
+            .messages
+            .iter()
+            .find(|m| !m.events.is_empty())?
+            .clone();
         segments[later].messages.insert(0, early);
         Some(())
     });
@@ -378,24 +462,41 @@ fn early_progress_is_found() {
 fn an_early_end_of_a_lease_is_found() {
     planted(Kind::EarlyExpiry, |h| {
         // An end by time, as if the lease had been granted for longer.
-        let revoked: Vec<i64> = h.ops.iter().filter_map(|op| match op.call {
-            Call::Revoke { lease } => Some(lease),
-            _ => None,
-        }).collect();
-        let ended = h.watchers[0].segments.iter().flat_map(|s| &s.messages).flat_map(|m| &m.events);
-        let ended: Vec<i64> = ended.filter_map(|e| match e {
-            Event::Delete { prev: Some(kv), .. } if kv.lease != 0 => Some(kv.lease),
-            _ => None,
-        }).filter(|l| !revoked.contains(l)).collect();
-        h.ops.iter_mut().find_map(|op| match (&mut op.call, &mut op.outcome) {
-            (Call::Grant { lease, ttl }, Outcome::Ok { body: Body::Ttl(granted), .. })
-                if ended.contains(lease) =>
-            {
-                (*ttl, *granted) = (60, 60);
-                Some(())
-            }
-            _ => None,
-        })
+        let revoked: Vec<i64> = h
+            .ops
+            .iter()
+            .filter_map(|op| match op.call {
+                Call::Revoke { lease } => Some(lease),
+                _ => None,
+            })
+            .collect();
+        let ended = h.watchers[0]
+            .segments
+            .iter()
+            .flat_map(|s| &s.messages)
+            .flat_map(|m| &m.events);
+        let ended: Vec<i64> = ended
+            .filter_map(|e| match e {
+                Event::Delete { prev: Some(kv), .. } if kv.lease != 0 => Some(kv.lease),
+                _ => None,
+            })
+            .filter(|l| !revoked.contains(l))
+            .collect();
+        h.ops
+            .iter_mut()
+            .find_map(|op| match (&mut op.call, &mut op.outcome) {
+                (
+                    Call::Grant { lease, ttl },
+                    Outcome::Ok {
+                        body: Body::Ttl(granted),
+                        ..
+                    },
+                ) if ended.contains(lease) => {
+                    (*ttl, *granted) = (60, 60);
+                    Some(())
+                }
+                _ => None,
+            })
     });
 }
 
@@ -424,15 +525,21 @@ fn a_partial_end_of_a_lease_is_found() {
 #[test]
 fn a_risen_lease_is_found() {
     planted(Kind::RisenLease, |h| {
-        let revoke = h.ops.iter().find(|op| {
-            matches!(op.call, Call::Revoke { .. }) && revision(op).is_some()
-        })?;
-        let Call::Revoke { lease } = revoke.call else { return None };
+        let revoke = h
+            .ops
+            .iter()
+            .find(|op| matches!(op.call, Call::Revoke { .. }) && revision(op).is_some())?;
+        let Call::Revoke { lease } = revoke.call else {
+            return None;
+        };
         let renewal = Op {
             invoke: revoke.returned + 10,
             returned: revoke.returned + 20,
             call: Call::KeepAlive { lease },
-            outcome: Outcome::Ok { revision: 1, body: Body::Ttl(2) },
+            outcome: Outcome::Ok {
+                revision: 1,
+                body: Body::Ttl(2),
+            },
             ..revoke.clone()
         };
         h.ops.push(renewal);
@@ -444,7 +551,14 @@ fn a_risen_lease_is_found() {
 fn the_general_checker_finds_what_the_exact_one_finds() {
     let mut found = 0;
     for seed in 0..40 {
-        let mut history = history(seed, Size { ops: 120, keys: 2, places: 3 });
+        let mut history = history(
+            seed,
+            Size {
+                ops: 120,
+                keys: 2,
+                places: 3,
+            },
+        );
         let end = history.ops.iter().map(|op| op.returned).max().unwrap_or(0);
         // The first read that saw a value is answered again at the end, where the
         // key has another by then.
@@ -452,7 +566,9 @@ fn the_general_checker_finds_what_the_exact_one_finds() {
             matches!(op.call, Call::Get { key: Some(_), serializable: false, revision: 0 })
                 && matches!(&op.outcome, Outcome::Ok { body: Body::Range(kvs), .. } if !kvs.is_empty())
         });
-        let Some(mut stale) = stale.cloned() else { continue };
+        let Some(mut stale) = stale.cloned() else {
+            continue;
+        };
         (stale.invoke, stale.returned) = (end + 10, end + 20);
         history.ops.push(stale);
         assert!(kinds(&history).contains(&Kind::StaleRead), "seed {seed}");

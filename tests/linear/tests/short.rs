@@ -6,8 +6,14 @@ use linear::run::{self, Order};
 use peers::peer;
 
 fn one(seed: u64, mix: &str) {
-    let order = Order { seed: peers::seed(seed), mix: mix.to_owned(), seconds: 8 };
-    let Some(programs) = run::programs(mix) else { return };
+    let order = Order {
+        seed: peers::seed(seed),
+        mix: mix.to_owned(),
+        seconds: 8,
+    };
+    let Some(programs) = run::programs(mix) else {
+        return;
+    };
     let keep = std::env::temp_dir().join(format!("pintle-linear-seed-{}", order.seed));
     peers::run(240, async {
         let verdict = run::run(&order, &programs, Some(&keep)).await?;
@@ -15,8 +21,16 @@ fn one(seed: u64, mix: &str) {
         for violation in verdict.violations.iter().take(5) {
             eprintln!("{violation}");
         }
-        anyhow::ensure!(verdict.ops.0 > 50, "only {} calls were answered", verdict.ops.0);
-        anyhow::ensure!(verdict.is_good(), "{verdict}; history in {}", keep.display());
+        anyhow::ensure!(
+            verdict.ops.0 > 50,
+            "only {} calls were answered",
+            verdict.ops.0
+        );
+        anyhow::ensure!(
+            verdict.is_good(),
+            "{verdict}; history in {}",
+            keep.display()
+        );
         Ok(())
     });
 }

@@ -32,11 +32,19 @@ fn differs(op: &Op, revision: i64, body: &Body, timeline: &Timeline) -> Option<(
             let prev = timeline.range(Some(key), before);
             wrong(Body::Delete(prev.len() as i64, prev))
         }
-        Call::Get { key, revision: past, .. } => {
+        Call::Get {
+            key,
+            revision: past,
+            ..
+        } => {
             let at = if *past > 0 { *past } else { revision };
             wrong(Body::Range(timeline.range(key.as_deref(), at)))
         }
-        Call::Txn { compares, then, otherwise } => {
+        Call::Txn {
+            compares,
+            then,
+            otherwise,
+        } => {
             let before = match writes::wrote(&op.call, body) {
                 true => revision - 1,
                 false => revision,
@@ -68,15 +76,24 @@ fn compacted(history: &History, found: &mut Findings) {
         })
         .collect();
     for op in &history.ops {
-        let Call::Get { serializable: false, revision, .. } = op.call else {
+        let Call::Get {
+            serializable: false,
+            revision,
+            ..
+        } = op.call
+        else {
             continue;
         };
         let answered = matches!(op.outcome, Outcome::Ok { .. });
         let gone = |(at, floor): &&(u64, i64)| *at < op.invoke && revision < *floor;
-        if answered && revision > 0
+        if answered
+            && revision > 0
             && let Some((_, floor)) = ended.iter().find(gone)
         {
-            found.add(Kind::CompactedRead, format!("{op:?} after compaction of {floor}"));
+            found.add(
+                Kind::CompactedRead,
+                format!("{op:?} after compaction of {floor}"),
+            );
         }
     }
 }

@@ -31,18 +31,26 @@ pub(super) fn check(
     let lives = lives(history);
     let mut ends: BTreeMap<i64, i64> = BTreeMap::new();
     for (revision, writer) in writers {
-        let Writer::Lease(lease) = writer else { continue };
+        let Writer::Lease(lease) = writer else {
+            continue;
+        };
         ends.entry(*lease).or_insert(*revision);
         let seen = timeline.changes[revision].seen;
         let Some(life) = lives.get(lease) else {
-            found.add(Kind::FromNowhere, format!("revision {revision} ends lease {lease:x}"));
+            found.add(
+                Kind::FromNowhere,
+                format!("revision {revision} ends lease {lease:x}"),
+            );
             continue;
         };
         if life.revoke.is_some_and(|at| at <= seen) {
             continue;
         }
         let trusted = life.renewals.iter().filter(|(begin, end, ..)| {
-            let doubted = history.doubtful.iter().any(|(from, to)| begin <= to && from <= end);
+            let doubted = history
+                .doubtful
+                .iter()
+                .any(|(from, to)| begin <= to && from <= end);
             *begin < seen && !doubted
         });
         for (begin, _, ttl, op) in trusted {
@@ -50,7 +58,9 @@ pub(super) fn check(
             if seen + LEASE_TOLERANCE < lives_until {
                 found.add(
                     Kind::EarlyExpiry,
-                    format!("lease {lease:x} is gone at {seen} us (revision {revision}) after {op:?}"),
+                    format!(
+                        "lease {lease:x} is gone at {seen} us (revision {revision}) after {op:?}"
+                    ),
                 );
                 break;
             }
@@ -66,13 +76,21 @@ pub(super) fn check(
         }
     }
     for (lease, life) in &lives {
-        let Some(revoked) = life.revoked else { continue };
+        let Some(revoked) = life.revoked else {
+            continue;
+        };
         let late = |(begin, end, _, op): &&(Us, Us, i64, &Op)| {
-            let doubted = history.doubtful.iter().any(|(from, to)| begin <= to && from <= end);
+            let doubted = history
+                .doubtful
+                .iter()
+                .any(|(from, to)| begin <= to && from <= end);
             *begin > revoked && !doubted && matches!(op.call, Call::KeepAlive { .. })
         };
         if let Some((.., op)) = life.renewals.iter().find(late) {
-            found.add(Kind::RisenLease, format!("lease {lease:x} was revoked before {op:?}"));
+            found.add(
+                Kind::RisenLease,
+                format!("lease {lease:x} was revoked before {op:?}"),
+            );
         }
     }
 }
@@ -83,7 +101,10 @@ fn lives(history: &History) -> BTreeMap<i64, Life<'_>> {
         match (&op.call, &op.outcome) {
             (
                 Call::Grant { lease, .. } | Call::KeepAlive { lease },
-                Outcome::Ok { body: Body::Ttl(ttl), .. },
+                Outcome::Ok {
+                    body: Body::Ttl(ttl),
+                    ..
+                },
             ) => {
                 let life = lives.entry(*lease).or_default();
                 if *ttl > 0 {

@@ -32,7 +32,10 @@ pub(super) fn check(
         };
         let is_linearizable = !matches!(
             op.call,
-            Call::Get { serializable: true, .. } | Call::KeepAlive { .. }
+            Call::Get {
+                serializable: true,
+                ..
+            } | Call::KeepAlive { .. }
         );
         let Some(floor) = floor(&floors, &sights, op.invoke).filter(|_| is_linearizable) else {
             continue;
@@ -89,13 +92,21 @@ fn sights(history: &History) -> Vec<Sight> {
     for op in &history.ops {
         if let Outcome::Ok { revision, .. } = op.outcome {
             let what = format!("client {} ({:?})", op.client, op.call);
-            sights.push(Sight { at: op.returned, revision, what });
+            sights.push(Sight {
+                at: op.returned,
+                revision,
+                what,
+            });
         }
     }
     for watcher in &history.watchers {
         for message in watcher.segments.iter().flat_map(|s| &s.messages) {
             let what = watcher.name.clone();
-            sights.push(Sight { at: message.at, revision: message.revision, what });
+            sights.push(Sight {
+                at: message.at,
+                revision: message.revision,
+                what,
+            });
         }
     }
     sights.sort_by_key(|s| s.at);

@@ -154,13 +154,19 @@ impl Timeline {
     pub fn range(&self, key: Option<&str>, revision: i64) -> Vec<Kv> {
         match key {
             Some(key) => self.at(key, revision).cloned().into_iter().collect(),
-            None => self.versions.keys().filter_map(|k| self.at(k, revision).cloned()).collect(),
+            None => self
+                .versions
+                .keys()
+                .filter_map(|k| self.at(k, revision).cloned())
+                .collect(),
         }
     }
 
     /// These keys at a revision, as a store of their own.
     pub fn store<'a>(&self, keys: impl IntoIterator<Item = &'a str>, revision: i64) -> Store {
-        let pairs = keys.into_iter().filter_map(|k| self.at(k, revision).cloned());
+        let pairs = keys
+            .into_iter()
+            .filter_map(|k| self.at(k, revision).cloned());
         Store {
             pairs: pairs.map(|kv| (kv.key.clone(), kv)).collect(),
         }

@@ -24,7 +24,14 @@ fn one(watcher: &Watcher, timeline: &Timeline, found: &mut Findings) {
         for message in &segment.messages {
             let place = segment.place;
             if message.events.is_empty() {
-                missing(watcher, timeline, told, message.revision, Kind::EarlyProgress, found);
+                missing(
+                    watcher,
+                    timeline,
+                    told,
+                    message.revision,
+                    Kind::EarlyProgress,
+                    found,
+                );
                 told = told.max(message.revision);
                 promised = promised.max(message.revision);
                 continue;
@@ -57,7 +64,14 @@ fn one(watcher: &Watcher, timeline: &Timeline, found: &mut Findings) {
                     continue;
                 }
                 seen.insert(revision);
-                missing(watcher, timeline, told, revision - 1, Kind::MissingEvent, found);
+                missing(
+                    watcher,
+                    timeline,
+                    told,
+                    revision - 1,
+                    Kind::MissingEvent,
+                    found,
+                );
                 told = revision;
                 let Some(change) = timeline.changes.get(&revision) else {
                     found.add(
@@ -79,9 +93,15 @@ fn one(watcher: &Watcher, timeline: &Timeline, found: &mut Findings) {
     }
     for pair in watcher.segments.windows(2) {
         let ended = pair[0].messages.iter().map(|m| {
-            m.events.iter().map(Event::revision).max().unwrap_or(m.revision)
+            m.events
+                .iter()
+                .map(Event::revision)
+                .max()
+                .unwrap_or(m.revision)
         });
-        let next = ended.max().map_or(pair[0].start, |r| (r + 1).max(pair[0].start));
+        let next = ended
+            .max()
+            .map_or(pair[0].start, |r| (r + 1).max(pair[0].start));
         // The resume point is the watcher's own doing: a wrong one is a broken recorder.
         if pair[1].start != next {
             found.add(
@@ -108,7 +128,10 @@ fn missing(
         if !filtered(&change.events, watcher.key.as_deref()).is_empty() {
             found.add(
                 kind,
-                format!("{} was at {to} before it was told revision {revision}", watcher.name),
+                format!(
+                    "{} was at {to} before it was told revision {revision}",
+                    watcher.name
+                ),
             );
         }
     }

@@ -34,7 +34,10 @@ pub(super) fn check(history: &History, timeline: &Timeline, found: &mut Findings
             if let Event::Put(kv, _) = event
                 && !seen.insert(&kv.value)
             {
-                found.add(Kind::DoubledWrite, format!("{kv:?} at revision {revision} again"));
+                found.add(
+                    Kind::DoubledWrite,
+                    format!("{kv:?} at revision {revision} again"),
+                );
             }
         }
         if writers.contains_key(revision) {
@@ -115,7 +118,9 @@ pub(super) fn wrote(call: &Call, body: &Body) -> bool {
 fn values(call: &Call) -> Vec<&str> {
     match call {
         Call::Put { value, .. } => vec![value],
-        Call::Txn { then, otherwise, .. } => then
+        Call::Txn {
+            then, otherwise, ..
+        } => then
             .iter()
             .chain(otherwise)
             .filter_map(|s| match s {
@@ -131,11 +136,19 @@ fn values(call: &Call) -> Vec<&str> {
 pub(super) fn keys(call: &Call) -> Vec<&str> {
     match call {
         Call::Put { key, .. } | Call::Delete { key } => vec![key],
-        Call::Txn { compares, then, otherwise } => {
+        Call::Txn {
+            compares,
+            then,
+            otherwise,
+        } => {
             let steps = then.iter().chain(otherwise).map(|s| match s {
                 Step::Put(key, _) | Step::Delete(key) | Step::Get(key) => key.as_str(),
             });
-            compares.iter().map(|c| c.key.as_str()).chain(steps).collect()
+            compares
+                .iter()
+                .map(|c| c.key.as_str())
+                .chain(steps)
+                .collect()
         }
         _ => Vec::new(),
     }
@@ -145,14 +158,24 @@ pub(super) fn keys(call: &Call) -> Vec<&str> {
 fn matches(op: &Op, revision: i64, change: &Change, timeline: &Timeline, found: &mut Findings) {
     let mut store = timeline.store(keys(&op.call), revision - 1);
     let (expected, kind) = match &op.call {
-        Call::Put { key, value, lease } => {
-            (vec![store.put(key, value, *lease, revision)], Kind::LostWrite)
-        }
-        Call::Delete { key } => {
-            (store.delete(key, revision).into_iter().collect(), Kind::LostWrite)
-        }
-        Call::Txn { compares, then, otherwise } => {
-            let steps = if store.holds(compares) { then } else { otherwise };
+        Call::Put { key, value, lease } => (
+            vec![store.put(key, value, *lease, revision)],
+            Kind::LostWrite,
+        ),
+        Call::Delete { key } => (
+            store.delete(key, revision).into_iter().collect(),
+            Kind::LostWrite,
+        ),
+        Call::Txn {
+            compares,
+            then,
+            otherwise,
+        } => {
+            let steps = if store.holds(compares) {
+                then
+            } else {
+                otherwise
+            };
             (store.branch(steps, revision).1, Kind::BrokenTxn)
         }
         _ => return,
@@ -206,7 +229,11 @@ fn explain_deletes(
             .iter()
             .map(|e| timeline.at(e.key(), revision - 1).map_or(0, |kv| kv.lease))
             .collect();
-        let lease = leases.iter().next().copied().filter(|l| leases.len() == 1 && *l != 0);
+        let lease = leases
+            .iter()
+            .next()
+            .copied()
+            .filter(|l| leases.len() == 1 && *l != 0);
         if let Some(lease) = lease {
             let mut taken: Vec<&str> = change.events.iter().map(Event::key).collect();
             taken.sort_unstable();
@@ -222,7 +249,9 @@ fn explain_deletes(
         }
         let explained = match change.events.as_slice() {
             [Event::Delete { key, .. }] => open.get_mut(key.as_str()).and_then(|calls| {
-                let fits = calls.iter().position(|at| history.ops[*at].invoke <= change.seen)?;
+                let fits = calls
+                    .iter()
+                    .position(|at| history.ops[*at].invoke <= change.seen)?;
                 Some(calls.remove(fits))
             }),
             _ => None,
