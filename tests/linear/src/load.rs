@@ -213,7 +213,11 @@ pub async fn client(recorder: Arc<Recorder>, id: usize, seed: u64) {
     while recorder.may_call() {
         let places = recorder.places();
         let home = places.get(id / 2 % places.len().max(1)).copied();
-        let wanted = if id.is_multiple_of(2) { home } else { rng.pick(&places) };
+        let wanted = if id.is_multiple_of(2) {
+            home
+        } else {
+            rng.pick(&places)
+        };
         let Some(place) = wanted else {
             sleep(Duration::from_millis(20)).await;
             continue;

@@ -104,6 +104,9 @@ pub fn programs(mix: &str) -> Option<Vec<Program>> {
 pub async fn run(order: &Order, programs: &[Program], keep: Option<&Path>) -> Result<Verdict> {
     let scratch = tempfile::Builder::new().prefix("pintle-linear").tempdir()?;
     let mut clocks = Clocks::default();
+    if Clocks::library().is_none() && programs.iter().any(|p| p.is_pintle) {
+        peer::say("SKIP: jumps of the wall clock: libfaketime is not installed");
+    }
     let wrapped: Result<Vec<Program>> = programs
         .iter()
         .enumerate()

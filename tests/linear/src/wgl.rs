@@ -6,10 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::{
-    check::Timeline,
-    history::{Body, Call, History, Outcome, Step, Us},
-};
+use crate::history::{Body, Call, History, Outcome, Step, Us};
 
 /// What was done to a register; `None` is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub struct Touch {
 const STATES_MAX: usize = 300_000;
 
 /// Whether some order of the calls explains them; `None` when not known after
-/// [`STATES_MAX`] states.
+/// 300,000 states.
 pub fn linearizable(touches: &[Touch]) -> Option<bool> {
     let read: BTreeSet<&Option<String>> = touches
         .iter()
@@ -229,14 +226,4 @@ pub fn check(history: &History) -> (Vec<String>, usize) {
         }
     }
     (wrong, judged)
-}
-
-/// The calls of one key in the order of the exact checker's revisions, for a
-/// person who reads a verdict.
-pub fn story(timeline: &Timeline, key: &str) -> Vec<String> {
-    let changes = timeline.changes.iter();
-    changes
-        .filter(|(_, c)| c.events.iter().any(|e| e.key() == key))
-        .map(|(revision, c)| format!("{revision}: {:?} (seen {} us)", c.events, c.seen))
-        .collect()
 }
