@@ -557,6 +557,13 @@ impl Node {
                 self.raw.raft.prs().conf().to_conf_state()
             }
         };
+        // raft-rs lets a leader that removed itself lead on, and panics at the next
+        // entry it commits, for it has no progress of its own any more. Its last
+        // commit index is on its way already.
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
         let out = wire::conf_state_out(&state);
         self.raw.mut_store().set_conf_state(state);
         self.settle();

@@ -148,6 +148,30 @@ fn a_learner_joins_catches_up_and_gets_its_vote() {
 }
 
 #[test]
+fn a_leader_that_removed_itself_stops_leading_with_writes_under_way() {
+    for seed in 0..30 {
+        let (mut net, old) = elected(&[1, 2, 3], seed);
+        let removal = change(ConfChangeRemoveNode, old);
+        net.with(old, |node| node.propose_conf_change(removal))
+            .expect("up")
+            .expect("taken");
+        // They are committed, if at all, after the removal is applied.
+        for _ in 0..5 {
+            net.propose(old, 1);
+        }
+        net.ticks(60);
+        let roles: Vec<_> = net.statuses().map(|(id, s)| (id, s.role)).collect();
+        assert!(
+            !roles.contains(&(old, Role::Leader)),
+            "seed {seed}: {roles:?}"
+        );
+        let new = net.leader().expect("leader");
+        assert!(!net.conf_state(new).voters.contains(&old));
+        assert!(net.propose(new, 1));
+    }
+}
+
+#[test]
 fn a_member_too_far_behind_is_sent_a_snapshot() {
     let (mut net, leader) = elected(&[1, 2, 3], 3);
     let behind = if leader == 1 { 2 } else { 1 };

@@ -53,8 +53,15 @@ impl Links {
         let (cuts, processes) = (self.cuts.clone(), self.processes.clone());
         self.gates.push(tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                let from = opener(peer.port(), outer, &processes);
-                tokio::spawn(carry(stream, from, to, inner, cuts.subscribe()));
+                // The kernel's table is long on a busy machine: other callers do not
+                // wait for it.
+                let (cuts, processes) = (cuts.subscribe(), processes.clone());
+                tokio::spawn(async move {
+                    let from = move || opener(peer.port(), outer, &processes);
+                    if let Ok(from) = tokio::task::spawn_blocking(from).await {
+                        carry(stream, from, to, inner, cuts).await;
+                    }
+                });
             }
         }));
         Ok(())
