@@ -379,7 +379,11 @@ impl Node {
     }
 
     /// Asks for a read index; the answer comes as a read state with this context.
+    /// A leader that was removed gives none.
     pub fn read_index(&mut self, context: Bytes) {
+        if self.leads_from_outside() {
+            return;
+        }
         self.raw.read_index(context.to_vec());
     }
 
@@ -395,6 +399,15 @@ impl Node {
         let kind = guard::admit(&message, &at)?;
         match kind {
             rs::MessageType::MsgTimeoutNow if self.hindrance().is_some() => return Ok(()),
+            // raft-rs takes a configuration of one voter for its own, and would
+            // answer without asking that one.
+            rs::MessageType::MsgReadIndex if self.leads_from_outside() => return Ok(()),
+            // It would be counted.
+            rs::MessageType::MsgAppendResponse
+                if message.term == at.term && self.leads_from_outside() =>
+            {
+                return Ok(());
+            }
             // Meant for a leader of another term.
             rs::MessageType::MsgTransferLeader if message.term != at.term => return Ok(()),
             // A follower hands these on, and raft-rs wants no term then.
@@ -512,8 +525,20 @@ impl Node {
 
     /// Everything up to work `number` is durable.
     pub fn persisted(&mut self, number: u64) {
-        self.raw.on_persist_ready(number);
+        if !self.leads_from_outside() {
+            self.raw.on_persist_ready(number);
+        }
         self.advance();
+    }
+
+    /// True for a leader that was removed. It goes on leading until its process
+    /// ends, as in etcd, so that the others hear that the removal is committed.
+    /// What its own disk has counts for nothing any more, and neither raft-rs nor
+    /// anybody else may ask: it has no progress, which raft-rs takes for granted
+    /// wherever it counts.
+    fn leads_from_outside(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none()
     }
 
     /// Entries up to `index` are applied, or a received snapshot that ends there.
@@ -557,13 +582,6 @@ impl Node {
                 self.raw.raft.prs().conf().to_conf_state()
             }
         };
-        // raft-rs lets a leader that removed itself lead on, and panics at the next
-        // entry it commits, for it has no progress of its own any more. Its last
-        // commit index is on its way already.
-        let raft = &mut self.raw.raft;
-        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
-            raft.become_follower(raft.term, raft::INVALID_ID);
-        }
         let out = wire::conf_state_out(&state);
         self.raw.mut_store().set_conf_state(state);
         self.settle();

@@ -17,6 +17,7 @@
 //! | [`prepare`] | the thread that zero-fills blocks before the writer gets there |
 //! | [`purge`] | deleting segments and snapshots nobody needs |
 //! | [`snap`] | `.snap` files |
+//! | `sim` | a disk in memory that crashes on request, behind the feature `sim` |
 //!
 //! Disk assumptions: a write that was not synced may be lost in whole or in
 //! any part, in units of aligned 512-byte sectors, each of which holds its old
@@ -35,6 +36,8 @@ pub mod prepare;
 pub mod purge;
 pub mod recovery;
 pub mod replay;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod snap;
 mod writer;
 

@@ -245,6 +245,11 @@ impl Replay {
         if entry.index <= self.at.index {
             return Ok(());
         }
+        // Before its record, a snapshot that was received from a leader stands the
+        // tail that it took the place of: of an earlier term, and no longer there.
+        if !self.snapshot_found && entry.term < self.at.term {
+            return Ok(());
+        }
         let slot = entry.index - self.at.index - 1;
         let slot = usize::try_from(slot)
             .ok()

@@ -2,14 +2,15 @@
 //! ways each. Required: what a sync acknowledged is there; what is there was
 //! appended; the log goes on.
 
-mod simulated_disk;
-
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use proto::{raftpb, walpb};
-use simulated_disk::{Fault, Seed, SimulatedDisk};
-use wal::{Error, Options, Wal, replay::valid_snapshots_on};
+use wal::{
+    Error, Options, Wal,
+    replay::valid_snapshots_on,
+    sim::{Fault, Seed, SimulatedDisk},
+};
 
 const DIR: &str = "/data/member/wal";
 

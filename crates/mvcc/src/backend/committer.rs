@@ -46,6 +46,10 @@ impl Inner {
     }
 
     pub(super) fn commit_and_wait(&self) -> Result<(), bolt::Error> {
+        #[cfg(feature = "sim")]
+        if self.threadless {
+            return self.commit().inspect_err(|error| self.fail(error.clone()));
+        }
         let mut signal = self.signal.lock();
         signal.requested += 1;
         let mine = signal.requested;

@@ -103,6 +103,9 @@ pub(crate) struct Inner {
     file: Mutex<()>,
     db: RwLock<Db>,
     committed_index: AtomicU64,
+    /// There is no committer: whoever asks for a commit makes it.
+    #[cfg(feature = "sim")]
+    threadless: bool,
 }
 
 impl Backend {
@@ -112,20 +115,7 @@ impl Backend {
     /// # Errors
     /// The file cannot be read or written, or the thread not started.
     pub fn open(db: Db, options: BackendOptions) -> Result<Arc<Backend>, OpenError> {
-        create_buckets(&db)?;
-        let tx = db.begin_read();
-        let (index, _) = consistent_index(&tx)?;
-        let inner = Arc::new(Inner {
-            options,
-            path: db.path().to_owned(),
-            overlay: RwLock::new(Overlay::new(tx)),
-            signal: Mutex::new(Signal::default()),
-            wake: Condvar::new(),
-            done: Condvar::new(),
-            file: Mutex::new(()),
-            db: RwLock::new(db),
-            committed_index: AtomicU64::new(index),
-        });
+        let inner = Arc::new(Inner::new(db, options)?);
         let thread = {
             let inner = inner.clone();
             std::thread::Builder::new()
@@ -135,6 +125,22 @@ impl Backend {
         Ok(Arc::new(Backend {
             inner,
             thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// The same without a committer, so that a simulation can be repeated:
+    /// nothing is committed but by [`Backend::commit_now`] and
+    /// [`Backend::snapshot`], in the caller. Dropping it commits nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    #[cfg(feature = "sim")]
+    pub fn open_threadless(db: Db, options: BackendOptions) -> Result<Arc<Backend>, OpenError> {
+        let mut inner = Inner::new(db, options)?;
+        inner.threadless = true;
+        Ok(Arc::new(Backend {
+            inner: Arc::new(inner),
+            thread: Mutex::new(None),
         }))
     }
 
@@ -284,6 +290,25 @@ impl fmt::Debug for Backend {
 }
 
 impl Inner {
+    fn new(db: Db, options: BackendOptions) -> Result<Inner, OpenError> {
+        create_buckets(&db)?;
+        let tx = db.begin_read();
+        let (index, _) = consistent_index(&tx)?;
+        Ok(Inner {
+            options,
+            path: db.path().to_owned(),
+            overlay: RwLock::new(Overlay::new(tx)),
+            signal: Mutex::new(Signal::default()),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+            file: Mutex::new(()),
+            db: RwLock::new(db),
+            committed_index: AtomicU64::new(index),
+            #[cfg(feature = "sim")]
+            threadless: false,
+        })
+    }
+
     /// The open batch and the state under it, for moments only.
     #[inline]
     pub(crate) fn overlay(&self) -> parking_lot::RwLockReadGuard<'_, Overlay> {

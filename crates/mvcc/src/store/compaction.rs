@@ -112,6 +112,9 @@ impl std::fmt::Debug for CompactionTicket {
 pub(super) struct Worker {
     sender: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Set where there is no thread: the work waits here to be asked for.
+    #[cfg(feature = "sim")]
+    threadless: Mutex<Option<Pace>>,
 }
 
 impl Worker {
@@ -120,19 +123,9 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name("compaction".into())
             .spawn(move || {
-                let mut pace = Pace {
-                    receiver,
-                    waiting: Vec::new(),
-                    stopped: false,
-                };
+                let mut pace = Pace::new(receiver);
                 while let Some(job) = pace.next_job() {
-                    let finished = inner.compact(&job, &mut pace);
-                    job.ticket.set(match finished {
-                        Ok(true) => Progress::Finished,
-                        // A file that cannot be read has been reported by the
-                        // committer, or will be by the next check.
-                        Ok(false) | Err(_) => Progress::Stopped,
-                    });
+                    inner.work(&job, &mut pace);
                 }
                 for job in pace.waiting {
                     job.ticket.set(Progress::Stopped);
@@ -141,7 +134,37 @@ impl Worker {
         Ok(Worker {
             sender,
             thread: Mutex::new(Some(thread)),
+            #[cfg(feature = "sim")]
+            threadless: Mutex::new(None),
         })
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn threadless() -> Worker {
+        let (sender, receiver) = mpsc::channel();
+        let pace = Pace {
+            threadless: true,
+            ..Pace::new(receiver)
+        };
+        Worker {
+            sender,
+            thread: Mutex::new(None),
+            threadless: Mutex::new(Some(pace)),
+        }
+    }
+
+    /// Does one compaction that waits, if one does.
+    #[cfg(feature = "sim")]
+    pub(super) fn work(&self, inner: &Inner) -> bool {
+        let mut pace = self.threadless.lock();
+        let Some(pace) = pace.as_mut() else {
+            return false;
+        };
+        let Ok(Message::Compact(job)) = pace.receiver.try_recv() else {
+            return false;
+        };
+        inner.work(&job, pace);
+        true
     }
 
     pub(super) fn submit(&self, job: Job) {
@@ -184,9 +207,22 @@ struct Pace {
     receiver: mpsc::Receiver<Message>,
     waiting: Vec<Job>,
     stopped: bool,
+    /// Nobody is to be let through, so there is no rest.
+    #[cfg(feature = "sim")]
+    threadless: bool,
 }
 
 impl Pace {
+    fn new(receiver: mpsc::Receiver<Message>) -> Pace {
+        Pace {
+            receiver,
+            waiting: Vec::new(),
+            stopped: false,
+            #[cfg(feature = "sim")]
+            threadless: false,
+        }
+    }
+
     fn next_job(&mut self) -> Option<Job> {
         if self.stopped {
             return None;
@@ -202,6 +238,10 @@ impl Pace {
 
     /// False if the work is to end.
     fn rest(&mut self, time: Duration) -> bool {
+        #[cfg(feature = "sim")]
+        if self.threadless {
+            return true;
+        }
         let end = std::time::Instant::now() + time;
         while !self.stopped {
             let left = end.saturating_duration_since(std::time::Instant::now());
@@ -216,6 +256,15 @@ impl Pace {
 }
 
 impl Inner {
+    fn work(&self, job: &Job, pace: &mut Pace) {
+        job.ticket.set(match self.compact(job, pace) {
+            Ok(true) => Progress::Finished,
+            // A file that cannot be read has been reported by the
+            // committer, or will be by the next check.
+            Ok(false) | Err(_) => Progress::Stopped,
+        });
+    }
+
     /// True if it came to its end.
     fn compact(&self, job: &Job, pace: &mut Pace) -> Result<bool, Error> {
         // From here on the file has all that is to be removed, and knows that

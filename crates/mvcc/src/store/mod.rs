@@ -106,6 +106,40 @@ impl Store {
         options: StoreOptions,
         lease: &mut dyn FnMut(Bytes, i64),
     ) -> Result<Arc<Store>, OpenError> {
+        Store::open_with(backend, options, lease, |inner| {
+            Ok(compaction::Worker::start(inner)?)
+        })
+    }
+
+    /// The same without a thread that compacts: [`Store::compact_waiting`] does
+    /// it in the caller.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    #[cfg(feature = "sim")]
+    pub fn open_threadless(
+        backend: Arc<Backend>,
+        options: StoreOptions,
+        lease: &mut dyn FnMut(Bytes, i64),
+    ) -> Result<Arc<Store>, OpenError> {
+        Store::open_with(backend, options, lease, |_| {
+            Ok(compaction::Worker::threadless())
+        })
+    }
+
+    /// Does one compaction that was asked for or left unfinished; false if there
+    /// is none, or the store has its own thread for it.
+    #[cfg(feature = "sim")]
+    pub fn compact_waiting(&self) -> bool {
+        self.worker.work(&self.inner)
+    }
+
+    fn open_with(
+        backend: Arc<Backend>,
+        options: StoreOptions,
+        lease: &mut dyn FnMut(Bytes, i64),
+        start: impl FnOnce(Arc<Inner>) -> Result<compaction::Worker, OpenError>,
+    ) -> Result<Arc<Store>, OpenError> {
         let restored = restore::restore(&backend, lease)?;
         let inner = Arc::new(Inner {
             backend,
@@ -123,7 +157,7 @@ impl Store {
             hashes: Mutex::default(),
             removed: AtomicU64::new(0),
         });
-        let worker = compaction::Worker::start(inner.clone())?;
+        let worker = start(inner.clone())?;
         if let Some(revision) = restored.unfinished {
             worker.resume(&inner, revision);
         }

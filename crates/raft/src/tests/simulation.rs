@@ -147,28 +147,50 @@ fn a_learner_joins_catches_up_and_gets_its_vote() {
     assert!(next != leader && !net.conf_state(next).voters.contains(&leader));
 }
 
+/// raft-rs counts by a progress that a removed leader does not have.
 #[test]
-fn a_leader_that_removed_itself_stops_leading_with_writes_under_way() {
-    for seed in 0..30 {
-        let (mut net, old) = elected(&[1, 2, 3], seed);
-        let removal = change(ConfChangeRemoveNode, old);
-        net.with(old, |node| node.propose_conf_change(removal))
-            .expect("up")
-            .expect("taken");
-        // They are committed, if at all, after the removal is applied.
-        for _ in 0..5 {
-            net.propose(old, 1);
+fn a_leader_that_was_removed_tells_the_others_before_it_ends() {
+    for seed in 0..40 {
+        let (mut net, leader) = elected(&[1, 2, 3], seed);
+        let data = change(ConfChangeRemoveNode, leader);
+        net.with(leader, |node| node.propose_conf_change(data));
+        // Some are acknowledged after the removal is applied.
+        for _ in 0..6 {
+            net.propose(leader, 1);
         }
-        net.ticks(60);
-        let roles: Vec<_> = net.statuses().map(|(id, s)| (id, s.role)).collect();
-        assert!(
-            !roles.contains(&(old, Role::Leader)),
-            "seed {seed}: {roles:?}"
+        net.ticks(5);
+        let knows = |id: &u64| !net.conf_state(*id).voters.contains(&leader);
+        assert!(net.ids().iter().filter(|id| knows(id)).count() > 1);
+        assert_eq!(
+            net.with(leader, |node| node.propose(vec!["x".into()])),
+            Some(Err(ProposeError::Dropped))
         );
-        let new = net.leader().expect("leader");
-        assert!(!net.conf_state(new).voters.contains(&old));
-        assert!(net.propose(new, 1));
+        net.crash(leader);
+        net.ticks(60);
+        let next = net.leader().expect("leader");
+        assert_ne!(next, leader);
+        assert!(net.propose(next, 1));
     }
+}
+
+/// raft-rs answers at once where there is one voter, whoever that is.
+#[test]
+fn a_leader_that_was_removed_gives_no_read_index() {
+    let (mut net, leader) = elected(&[1, 2], 3);
+    let data = change(ConfChangeRemoveNode, leader);
+    net.with(leader, |node| node.propose_conf_change(data));
+    net.ticks(5);
+    // It does not notice: its clock stands still.
+    net.cut_off.insert(leader);
+    let other = 3 - leader;
+    for _ in 0..60 {
+        net.with(other, Node::tick);
+        net.calm();
+    }
+    assert!(net.propose(other, 3));
+    net.calm();
+    net.read(leader);
+    assert_eq!(net.oracle.answered, 0);
 }
 
 #[test]

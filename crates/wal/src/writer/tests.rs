@@ -429,3 +429,36 @@ fn record_types(mut bytes: &[u8]) -> Vec<i64> {
     }
     types
 }
+
+#[test]
+fn a_received_snapshot_takes_the_place_of_a_tail_of_an_earlier_term() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"meta", small(1 << 16, false)).unwrap();
+    // Entries of a leader that lost its office, up to far behind the snapshot.
+    let old: Vec<_> = (1..=20).map(|index| entry(index, 40)).collect();
+    wal.append(&old, Some(&state(3))).unwrap();
+    wal.sync().unwrap();
+    wal.save_snapshot(&snapshot(10, 4)).unwrap();
+    let now = raftpb::HardState {
+        term: 4,
+        vote: 7,
+        commit: 10,
+    };
+    wal.append(&[], Some(&now)).unwrap();
+    wal.sync().unwrap();
+    drop(wal);
+
+    let open = || Wal::open(&dir, snapshot(10, 4), small(1 << 16, false)).unwrap();
+    let opened = open();
+    assert_eq!((opened.entries, opened.state), (vec![], now));
+    let new = raftpb::Entry {
+        term: 4,
+        ..entry(11, 40)
+    };
+    let mut wal = opened.wal;
+    wal.append(std::slice::from_ref(&new), None).unwrap();
+    wal.sync().unwrap();
+    drop(wal);
+    assert_eq!(open().entries, [new]);
+}

@@ -1,6 +1,7 @@
 //! A disk in memory that crashes on request. What was not synced survives in
 //! any mixture of sectors of 512 bytes; names survive in the order they were
-//! made, up to some point at or behind the last sync of a directory.
+//! made, up to some point at or behind the last sync of a directory. For tests
+//! of this crate and of those above it.
 
 use std::{
     collections::BTreeMap,
@@ -9,16 +10,21 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
 };
 
-use wal::disk::{Disk, DiskFile, Mode};
+use crate::disk::{Disk, DiskFile, Mode};
 
 const SECTOR: usize = 512;
 
 /// A small generator of our own: the same seed crashes the same way for ever.
 #[derive(Debug, Clone)]
-pub(crate) struct Seed(pub(crate) u64);
+pub struct Seed(
+    /// Where it stands.
+    pub u64,
+);
 
 impl Seed {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,14 +32,15 @@ impl Seed {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
+    /// A number below `n`; 0 for 0.
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 }
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The machine dies; the operation may have happened in part.
     Crash,
     /// This sync fails, and what it covered is lost or kept as chance has it;
@@ -47,11 +54,42 @@ pub(crate) enum Fault {
 struct Inode {
     durable: Vec<u8>,
     current: Vec<u8>,
+    /// Where the two may differ; outside it they have the same bytes.
+    dirty: std::ops::Range<usize>,
+    locked: bool,
 }
 
 impl Inode {
+    fn touch(&mut self, range: std::ops::Range<usize>) {
+        self.dirty = if self.dirty.is_empty() {
+            range
+        } else {
+            self.dirty.start.min(range.start)..self.dirty.end.max(range.end)
+        };
+    }
+
+    fn set_len(&mut self, len: usize) {
+        let before = self.current.len();
+        self.current.resize(len, 0);
+        self.touch(before.min(len)..before.max(len));
+    }
+
+    /// All that was written is durable now.
+    fn sync(&mut self) {
+        let range = std::mem::take(&mut self.dirty);
+        self.durable.resize(self.current.len(), 0);
+        let end = range.end.min(self.current.len());
+        if let Some(new) = self.current.get(range.start..end) {
+            self.durable[range.start..end].copy_from_slice(new);
+        }
+    }
+
     /// What a crash leaves: each sector old or new, each length old or new.
     fn settle(&mut self, seed: &mut Seed) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        self.dirty = 0..0;
         let (old, new) = (&self.durable, &self.current);
         let len = if seed.below(2) == 0 {
             old.len()
@@ -130,7 +168,7 @@ fn apply(names: &mut BTreeMap<PathBuf, SharedInode>, op: &NameOp) {
 
 /// The disk. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
+pub struct SimulatedDisk(Arc<Mutex<State>>);
 
 fn dead() -> io::Error {
     io::Error::other("the machine is dead")
@@ -138,7 +176,7 @@ fn dead() -> io::Error {
 
 impl SimulatedDisk {
     /// Lets `fault` happen at the operation of that number, counted from now.
-    pub(crate) fn arm(&self, at: u64, fault: Fault, seed: u64) {
+    pub fn arm(&self, at: u64, fault: Fault, seed: u64) {
         let mut state = self.0.lock().unwrap();
         state.operations = 0;
         state.fault = Some((at, fault));
@@ -146,15 +184,17 @@ impl SimulatedDisk {
     }
 
     /// Operations that change something, since [`arm`](Self::arm).
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         self.0.lock().unwrap().operations
     }
 
     /// Loses what a power failure loses, and lives again without faults.
-    pub(crate) fn crash(&self, seed: &mut Seed) {
+    pub fn crash(&self, seed: &mut Seed) {
         let mut state = self.0.lock().unwrap();
         for inode in &state.inodes {
-            inode.lock().unwrap().settle(seed);
+            let mut inode = inode.lock().unwrap();
+            inode.settle(seed);
+            inode.locked = false;
         }
         let kept = seed.below(state.journal.len() as u64 + 1) as usize;
         let journal = std::mem::take(&mut state.journal);
@@ -164,6 +204,21 @@ impl SimulatedDisk {
         }
         state.durable_names = names.clone();
         state.names = names;
+        // Files without a name and without a handle are gone.
+        state.inodes.retain(|inode| Arc::strong_count(inode) > 1);
+        state.dead = false;
+        state.fault = None;
+    }
+
+    /// True once the armed crash has happened: every operation fails from then on.
+    pub fn has_died(&self) -> bool {
+        self.0.lock().unwrap().dead
+    }
+
+    /// The process ends and the machine lives on: nothing is lost, nothing is
+    /// durable that was not, and the disk works without faults.
+    pub fn kill(&self) {
+        let mut state = self.0.lock().unwrap();
         state.dead = false;
         state.fault = None;
     }
@@ -235,6 +290,10 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let known = |path: &PathBuf| path.starts_with(from);
+        if !self.0.lock().unwrap().names.keys().any(known) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.name_op(NameOp::Rename(from.into(), to.into()))
     }
 
@@ -275,10 +334,10 @@ struct SimulatedFile {
 }
 
 impl SimulatedFile {
-    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    fn change(&self, change: impl FnOnce(&mut Inode)) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         let fault = self.disk.step(&mut state, false)?;
-        change(&mut self.inode.lock().unwrap().current);
+        change(&mut self.inode.lock().unwrap());
         if fault == Some(Fault::Crash) {
             Err(dead())
         } else {
@@ -297,12 +356,13 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.change(|content| {
-            let end = offset as usize + buf.len();
-            if content.len() < end {
-                content.resize(end, 0);
+        self.change(|inode| {
+            let (start, end) = (offset as usize, offset as usize + buf.len());
+            if inode.current.len() < end {
+                inode.set_len(end);
             }
-            content[offset as usize..end].copy_from_slice(buf);
+            inode.current[start..end].copy_from_slice(buf);
+            inode.touch(start..end);
         })
     }
 
@@ -317,12 +377,13 @@ impl DiskFile for SimulatedFile {
                 let mut seed = Seed(state.seed);
                 let seen = inode.current.clone();
                 inode.settle(&mut seed);
+                let all = 0..seen.len().max(inode.durable.len());
                 inode.current = seen;
+                inode.touch(all);
                 Err(io::Error::other("sync failed"))
             }
             None => {
-                let current = inode.current.clone();
-                inode.durable = current;
+                inode.sync();
                 Ok(())
             }
         }
@@ -333,18 +394,33 @@ impl DiskFile for SimulatedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(|content| content.resize(len as usize, 0))
+        self.change(|inode| inode.set_len(len as usize))
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        self.change(|content| {
-            if content.len() < len as usize {
-                content.resize(len as usize, 0);
+        self.change(|inode| {
+            if inode.current.len() < len as usize {
+                inode.set_len(len as usize);
             }
         })
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        Ok(!self.locked.swap(true, Ordering::Relaxed))
+        let taken = std::mem::replace(&mut self.inode.lock().unwrap().locked, true);
+        if !taken {
+            self.locked.store(true, Ordering::Relaxed);
+        }
+        Ok(!taken)
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        if *self.locked.get_mut() {
+            // A poisoned inode belongs to a test that has failed already.
+            if let Ok(mut inode) = self.inode.lock() {
+                inode.locked = false;
+            }
+        }
     }
 }
