@@ -145,6 +145,7 @@ impl Booted {
             removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,
             stop: tokio::sync::watch::Sender::new(false),
+            over: tokio::sync::watch::Sender::new(false),
             fatal,
             started: Instant::now(),
             config,

@@ -31,6 +31,7 @@ use crate::{
     peers::SnapshotsOut,
     runtime::{Inbox, Runtime},
     status::{Status, errors},
+    transport::Surface,
 };
 
 /// The state shared by every thread.
@@ -81,8 +82,11 @@ pub struct Core {
     pub nonce: u64,
     /// Becomes true when this member was removed from the cluster.
     pub removed: watch::Sender<bool>,
-    /// Becomes true when the server is to stop.
+    /// Becomes true when the server is to stop: clients are sent away, and what
+    /// they have asked is still answered.
     pub stop: watch::Sender<bool>,
+    /// Becomes true when that is done: from here on other members are alone.
+    pub over: watch::Sender<bool>,
     /// Where an I/O error of the log or the database goes.
     pub fatal: Fatal,
     /// The zero of [`Core::now_ms`].
@@ -102,6 +106,15 @@ impl Core {
     /// The database file of this moment.
     pub fn backend(&self) -> Arc<mvcc::backend::Backend> {
         self.store.load().backend().clone()
+    }
+
+    /// What ends the connections of a listener. Other members are needed as long
+    /// as clients wait for answers.
+    pub fn end_of(&self, surface: Surface) -> watch::Receiver<bool> {
+        match surface {
+            Surface::Peer => self.over.subscribe(),
+            _ => self.stop.subscribe(),
+        }
     }
 
     /// Milliseconds since this process started, the clock of leases.

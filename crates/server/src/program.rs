@@ -203,7 +203,6 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
                 };
                 tracing::info!(signal = name, "received signal; shutting down");
                 tracing::info!("closing etcd server");
-                housekeeping::give_up_leadership(&rt).await;
             }
             Ending::Removed => {
                 // The others may still want to hear that the change is applied.
@@ -217,9 +216,15 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
         }
         rt.core.stop.send_replace(true);
         drain(&rt).await;
+        if matches!(ending, Ending::Signal(_)) {
+            // Only now: a request on its way would be lost with the leadership.
+            housekeeping::give_up_leadership(&rt).await;
+        }
+        rt.core.over.send_replace(true);
         Ok(ending)
     })?;
     core.stop.send_replace(true);
+    core.over.send_replace(true);
     transport.stop();
     for thread in threads {
         // A runtime that panicked has been reported by the panic hook.
@@ -323,7 +328,7 @@ fn start_peer_side(
 }
 
 /// How long connections may take to finish what they were doing.
-const DRAIN: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Lets answers that are on their way leave.
 async fn drain(rt: &Rc<Runtime>) {

@@ -156,8 +156,10 @@ fn check_remove(core: &Core, cluster: &Cluster, member: &Member) -> Result<(), S
         );
         return Err(errors::NOT_ENOUGH_STARTED);
     }
-    // One that is down already can go without making anything worse.
-    if member.id.0 != core.member_id && !is_active(core, member.id.0) {
+    // One that is down already can go without making anything worse. One that has
+    // only just come back is not down.
+    let connected = || core.raft.peers()?.active_since(member.id.0);
+    if member.id.0 != core.member_id && connected().is_none() {
         return Ok(());
     }
     let active = rest().filter(|m| is_active(core, m.id.0)).count();

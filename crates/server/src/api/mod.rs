@@ -222,7 +222,13 @@ fn admit(
     let core = &rt.core;
     core.metrics
         .client_request(method, call.client_api_version.unwrap_or("unknown"));
-    if *core.stop.borrow() {
+    // A call that came before the client heard of the end is still answered; a
+    // stream has none.
+    let ending = match message {
+        Some(_) => &core.over,
+        None => &core.stop,
+    };
+    if *ending.borrow() {
         return Err(errors::STOPPED);
     }
     if core.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {

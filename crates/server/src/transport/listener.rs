@@ -197,7 +197,7 @@ async fn accept_tcp(
     tls: Option<Arc<tls::Acceptor>>,
     next: Arc<AtomicUsize>,
 ) {
-    let mut stop = core.stop.subscribe();
+    let mut stop = core.end_of(surface);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -238,7 +238,7 @@ async fn accept_unix(
     tls: Option<Arc<tls::Acceptor>>,
     next: Arc<AtomicUsize>,
 ) {
-    let mut stop = core.stop.subscribe();
+    let mut stop = core.end_of(surface);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -72,7 +72,7 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
-    let mut stop = rt.core.stop.subscribe();
+    let mut stop = rt.core.over.subscribe();
     tokio::select! {
         // A peer that goes away is noticed by those who talk to it.
         _ = connection => {}

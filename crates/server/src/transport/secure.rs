@@ -189,7 +189,7 @@ async fn accepted<S>(
     remote: Option<SocketAddr>,
     handshake: impl Future<Output = Result<Accepted<S>, Refused>>,
 ) -> Option<ServerStream<S>> {
-    let mut stop = rt.core.stop.subscribe();
+    let mut stop = rt.core.end_of(surface);
     let outcome = tokio::select! {
         outcome = handshake => outcome,
         // Nothing has been asked yet, so nothing is owed.
