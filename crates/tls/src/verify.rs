@@ -20,8 +20,9 @@ impl Allowed {
     pub(crate) fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
         match self {
             Allowed::Any => true,
-            Allowed::CommonNames(names) => Leaf::parse(certificate)
-                .is_some_and(|leaf| names.iter().any(|name| *name == leaf.common_name)),
+            Allowed::CommonNames(names) => {
+                Leaf::parse(certificate).is_some_and(|leaf| names.contains(&leaf.common_name))
+            }
             Allowed::Hostnames(names) => {
                 webpki::EndEntityCert::try_from(certificate).is_ok_and(|cert| {
                     names.iter().any(|name| {

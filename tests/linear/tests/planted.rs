@@ -425,7 +425,10 @@ fn a_wrong_event_is_found() {
             .iter_mut()
             .flat_map(|s| &mut s.messages);
         messages.find_map(|m| match m.events.first_mut() {
-            Some(Event::Put(kv, _)) => Some("other".clone_into(&mut kv.value)),
+            Some(Event::Put(kv, _)) => {
+                "other".clone_into(&mut kv.value);
+                Some(())
+            }
             _ => None,
         })
     });

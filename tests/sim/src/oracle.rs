@@ -207,6 +207,7 @@ impl Oracle {
 
     /// `member` applies an entry. `reply` is what it would answer, if the entry
     /// has an answer and is new to the database; `revision` is the store's after it.
+    #[allow(clippy::too_many_arguments)]
     pub fn applies(
         &mut self,
         member: u64,

@@ -772,7 +772,7 @@ impl World {
             .filter(|id| known(*id))
             .collect();
         self.with_all(|machine| {
-            machine.farewell *= u64::from(gone.iter().any(|id| machine.id == *id));
+            machine.farewell *= u64::from(gone.contains(&machine.id));
         });
         for id in gone {
             self.with(id, |machine| {

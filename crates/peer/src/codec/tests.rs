@@ -52,7 +52,7 @@ fn reads_what_etcd_wrote() {
         .step_by(2)
         .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
         .collect();
-    let mut decoder = Decoder::new(Kind::MsgApp, 0xfd_eab1_680c_e09d7c, 7);
+    let mut decoder = Decoder::new(Kind::MsgApp, 0xfdea_b168_0ce0_9d7c, 7);
     let mut buffer = BytesMut::from(&bytes[..]);
     let first = decoder.decode(&mut buffer).unwrap().unwrap();
     assert_eq!((first.term, first.log_term, first.index), (2, 1, 2));

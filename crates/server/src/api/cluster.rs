@@ -81,7 +81,7 @@ fn check_add(core: &Core, cluster: &Cluster, is_learner: bool) -> Result<(), Sta
     if count == 1 {
         return Ok(());
     }
-    let quorum = (count + 1) / 2 + 1;
+    let quorum = count.div_ceil(2) + 1;
     let started = voters(cluster).filter(|m| is_started(m)).count();
     if !is_learner && started < quorum {
         tracing::warn!(
@@ -295,7 +295,7 @@ fn check_promote(core: &Core, cluster: &Cluster) -> Result<(), Status> {
     if !core.config.strict_reconfig_check {
         return Ok(());
     }
-    let quorum = (voters(cluster).count() + 1) / 2 + 1;
+    let quorum = voters(cluster).count().div_ceil(2) + 1;
     // The learner is running: it has just shown how far it is.
     let started = voters(cluster).filter(|m| is_started(m)).count() + 1;
     if started < quorum {
