@@ -53,6 +53,10 @@ struct Inner {
     token: Mutex<Option<MetadataValue<Ascii>>>,
 }
 
+/// A server that ends a call at its deadline does so at most this much before
+/// the client's own timer.
+const EARLY: Duration = Duration::from_millis(100);
+
 impl Client {
     /// Builds a client; with credentials it logs in before it returns. Without
     /// them no connection is opened until the first call.
@@ -145,8 +149,13 @@ impl Client {
         let Some(limit) = self.inner.config.command_timeout else {
             return work.await;
         };
+        let begin = Instant::now();
         match tokio::time::timeout(limit, work).await {
             Ok(Err(Error::Deadline { .. })) | Err(_) => Err(self.unreachable()),
+            // The server keeps the same deadline, and its clock may be first.
+            Ok(Err(error)) if error.is_cancelled_call() && begin.elapsed() + EARLY >= limit => {
+                Err(self.unreachable())
+            }
             Ok(result) => result,
         }
     }
