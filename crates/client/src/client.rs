@@ -26,6 +26,7 @@ const CLIENT_API_VERSION: &str = "3.5";
 /// client does, which waits 25 ms between rounds).
 const ATTEMPTS_MAX: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
 const OLD_AUTH_REVISION: &str = "etcdserver: revision of auth store is old";
@@ -223,8 +224,11 @@ impl Client {
                 continue;
             }
             if self.note(&connection, &status, policy) && attempt < ATTEMPTS_MAX {
+                let round = attempt / self.inner.pool.len();
                 if attempt % self.inner.pool.len() == 0 {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    // A server that refuses at once must not be asked at once again.
+                    let pause = RETRY_PAUSE * round as u32;
+                    tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
                 }
                 attempt += 1;
                 continue;
