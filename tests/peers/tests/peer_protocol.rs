@@ -415,7 +415,7 @@ fn follows(version: &'static str) {
         us.has(&all[..100]).await?;
         let seen = |kind: MessageType| us.seen.borrow().get(&(kind as i32)).copied();
         ensure!(seen(MessageType::MsgApp) >= Some(100));
-        ensure!(seen(MessageType::MsgHeartbeat).is_some());
+        until("a heartbeat", async || seen(MessageType::MsgHeartbeat)).await?;
 
         // What is cut is opened again.
         us.cut();
