@@ -191,7 +191,13 @@ pub struct Node {
     drawn_for: (u64, StateRole),
     election_ticks: usize,
     random: u64,
+    /// Proposals of other members that came while nobody took any, which raft-rs
+    /// and etcd would lose, and the ticks they have left.
+    held: Vec<(rs::Message, usize)>,
 }
+
+/// Messages with proposals that are held at most.
+const HELD_MAX: usize = 1024;
 
 /// Ticks that never pass: raft-rs must not call elections by itself.
 const NEVER: usize = 1 << 30;
@@ -280,6 +286,7 @@ impl Node {
             election_ticks: config.election_ticks,
             // Members with the same seed must not draw the same timeouts.
             random: config.seed ^ config.id,
+            held: Vec::new(),
         };
         node.draw();
         Ok(node)
@@ -295,13 +302,26 @@ impl Node {
         self.patience = self.election_ticks + (z % self.election_ticks as u64) as usize;
     }
 
-    /// After every event: a new term or role starts with a new timeout.
+    /// After every event: a new term or role starts with a new timeout, and what
+    /// waited for a leader goes to it.
     fn settle(&mut self) {
         let now = (self.raw.raft.term, self.raw.raft.state);
         if now != self.drawn_for {
             self.drawn_for = now;
             self.draw();
         }
+        if !self.held.is_empty() && self.takes_proposals() {
+            for (message, _) in std::mem::take(&mut self.held) {
+                // What is refused now is lost, as it would have been at once.
+                let _ = self.raw.step(message);
+            }
+        }
+    }
+
+    /// True unless an election or a transfer of leadership is under way.
+    fn takes_proposals(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.leader_id != raft::INVALID_ID && raft.lead_transferee.is_none()
     }
 
     /// Time passes.
@@ -319,6 +339,11 @@ impl Node {
             self.draw();
         }
         self.settle();
+        // Whoever sent them has given them up by then.
+        self.held.retain_mut(|(_, ticks)| {
+            *ticks -= 1;
+            *ticks > 0
+        });
     }
 
     /// Why this node must not stand for election now, which raft-rs would not survive.
@@ -416,7 +441,14 @@ impl Node {
             | rs::MessageType::MsgReadIndex => message.term = 0,
             _ => {}
         }
-        let result = self.raw.step(wire::message_in(kind, message));
+        let message = wire::message_in(kind, message);
+        if kind == rs::MessageType::MsgPropose && !self.takes_proposals() {
+            if self.held.len() < HELD_MAX {
+                self.held.push((message, 5 * self.election_ticks));
+            }
+            return Ok(());
+        }
+        let result = self.raw.step(message);
         self.settle();
         match result {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),

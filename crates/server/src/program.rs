@@ -245,6 +245,9 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     })
 }
 
+/// The request timeout is looked for this often.
+const SWEEP: Duration = Duration::from_millis(300);
+
 /// How clients are served, for each listener, as etcd says it.
 fn announce_clients(config: &Config) {
     let split = !config.listen_client_http.is_empty();
@@ -327,20 +330,21 @@ fn start_peer_side(
         })
 }
 
-/// How long connections may take to finish what they were doing.
-const DRAIN: Duration = Duration::from_secs(2);
-
-/// Lets answers that are on their way leave.
+/// Lets answers that are on their way leave: every call has one by the request
+/// timeout, as in etcd.
 async fn drain(rt: &Rc<Runtime>) {
-    let deadline = tokio::time::Instant::now() + DRAIN;
-    while rt
-        .core
-        .connections
-        .load(std::sync::atomic::Ordering::Acquire)
-        > 0
-        && tokio::time::Instant::now() < deadline
-    {
+    let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout() + SWEEP;
+    let open = || {
+        rt.core
+            .connections
+            .load(std::sync::atomic::Ordering::Acquire)
+    };
+    loop {
+        // Before the first look: the acceptors take in whom the kernel has kept for them.
         tokio::time::sleep(Duration::from_millis(5)).await;
+        if open() <= 0 || tokio::time::Instant::now() >= deadline {
+            return;
+        }
     }
 }
 

@@ -2,16 +2,24 @@
 //! in, plain messages or the status out. It must never retry: what the server
 //! answered is what the test sees.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::{
     cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
     maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
 };
 use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client::LockClient};
+use tokio::net::TcpStream;
 use tonic::{
     Status,
+    codegen::Service,
     transport::{Channel, Endpoint},
 };
 
@@ -20,6 +28,34 @@ use tonic::{
 pub struct Api {
     channel: Channel,
     port: u16,
+    connected: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Connects, and notes when.
+#[derive(Clone)]
+struct Dial {
+    port: u16,
+    connected: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Service<http::Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let Dial { port, connected } = self.clone();
+        Box::pin(async move {
+            let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+            stream.set_nodelay(true)?;
+            *connected.lock().expect("nobody panics under this lock") = Some(Instant::now());
+            Ok(TokioIo::new(stream))
+        })
+    }
 }
 
 macro_rules! unary {
@@ -37,9 +73,25 @@ impl Api {
         let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))
             .expect("a URL of digits")
             .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(30))
-            .connect_lazy();
-        Api { channel, port }
+            .timeout(Duration::from_secs(30));
+        let connected = Arc::default();
+        let dial = Dial {
+            port,
+            connected: Arc::clone(&connected),
+        };
+        Api {
+            channel: channel.connect_with_connector_lazy(dial),
+            port,
+            connected,
+        }
+    }
+
+    /// When the connection in use was made.
+    pub fn connected(&self) -> Option<Instant> {
+        *self
+            .connected
+            .lock()
+            .expect("nobody panics under this lock")
     }
 
     /// The port this connection goes to, for HTTP beside it.

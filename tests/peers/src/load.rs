@@ -33,6 +33,8 @@ use crate::{
 /// A request without an answer by then is given up, its effect unknown. Longer
 /// than the 7 s after which etcd itself gives up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(12);
+/// A request sent so soon after its connection was made may be among its first bytes.
+const HASTE: Duration = Duration::from_millis(20);
 /// Between two requests of one client: the machine has other work as well.
 const PAUSE: Duration = Duration::from_millis(3);
 
@@ -72,6 +74,9 @@ pub struct Failure {
     pub cause: Cause,
     /// The answer.
     pub status: String,
+    /// Whether it was sent before the server had said a word on its connection, as
+    /// tonic does and grpc-go does not: a server that stops, etcd as well, loses it.
+    pub hasty: bool,
     /// What was being changed at any time while the request was under way.
     pub during: Vec<Change>,
 }
@@ -92,7 +97,7 @@ impl Failure {
     fn is_excused(&self) -> bool {
         self.during.iter().any(|change| match self.cause {
             Cause::Leadership => change.leader || change.place == self.place,
-            Cause::Connection => change.place == self.place && !change.drains,
+            Cause::Connection => change.place == self.place && (!change.drains || self.hasty),
             Cause::Other => false,
         })
     }
@@ -394,7 +399,7 @@ impl Client {
                 Err(_) => None,
             };
             self.shared.book().ledger.open.push(map);
-            self.failed(place, what, error, began).await;
+            self.failed(&api, place, what, error, began).await;
             self.generation += 1;
             self.last.clear();
             return false;
@@ -431,13 +436,14 @@ impl Client {
                 }
             }
             Ok(Err(status)) if never_sent(&status) => {}
-            Ok(Err(status)) => self.failed(place, "read", Some(status), began).await,
-            Err(_) => self.failed(place, "read", None, began).await,
+            Ok(Err(status)) => self.failed(&api, place, "read", Some(status), began).await,
+            Err(_) => self.failed(&api, place, "read", None, began).await,
         }
     }
 
     async fn failed(
         &mut self,
+        api: &Api,
         place: usize,
         what: &'static str,
         error: Option<Status>,
@@ -450,11 +456,13 @@ impl Client {
                 format!("no answer within {GIVEN_UP_AFTER:?}"),
             ),
         };
+        let hasty = api.connected().is_none_or(|made| made + HASTE > began);
         self.shared.book().fail(began, |during| Failure {
             place,
             what,
             cause,
             status,
+            hasty,
             during,
         });
         if cause == Cause::Connection {
@@ -498,12 +506,19 @@ async fn send(
     }
 }
 
-/// Whether the connection could not be made, so that no server saw the request.
+/// Whether no server saw the request: there was no connection to send it on, or
+/// the one there was took no more requests.
 pub fn never_sent(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return true;
+        }
+        // The connection was closing before the request was written to it.
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_canceled()
         {
             return true;
         }

@@ -125,6 +125,7 @@ pub fn each<C: fmt::Display, F: Future<Output = Result<String>>>(
     mut body: impl FnMut(C) -> F,
 ) {
     let mut failures = Vec::new();
+    let mut errors = Vec::new();
     let wanted = std::env::var("PINTLE_CASE").ok();
     for case in cases {
         let name = case.to_string();
@@ -155,6 +156,7 @@ pub fn each<C: fmt::Display, F: Future<Output = Result<String>>>(
             error.lines().next().unwrap_or("")
         ));
         let mut message = format!("=== {test}: {name}: {error}");
+        errors.push(message.clone());
         for log in server::last_logs() {
             if !message.contains(&log) {
                 message.push('\n');
@@ -163,5 +165,7 @@ pub fn each<C: fmt::Display, F: Future<Output = Result<String>>>(
         }
         failures.push(message);
     }
+    // Once more below the logs, where a reader begins.
+    failures.append(&mut errors);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

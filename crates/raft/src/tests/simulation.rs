@@ -233,6 +233,25 @@ fn leadership_is_handed_over_on_request() {
 }
 
 #[test]
+fn what_others_propose_during_a_transfer_reaches_the_next_leader() {
+    let (mut net, leader) = elected(&[1, 2, 3], 4);
+    let to = leader % 3 + 1;
+    let other = to % 3 + 1;
+    let last = |net: &mut super::net::Net, id| net.with(id, |node| node.status().last_index);
+    let before = last(&mut net, leader);
+    // It follows, and hands on to whom it knows for the leader.
+    let proposed = net.with(other, |node| {
+        node.propose(vec![bytes::Bytes::from_static(b"x")])
+    });
+    assert_eq!(proposed, Some(Ok(())));
+    net.with(leader, |node| node.transfer_leader(to));
+    net.calm();
+    assert_eq!(net.leader(), Some(to));
+    // The new leader's empty entry, and the proposal.
+    assert_eq!(last(&mut net, to), before.map(|index| index + 2));
+}
+
+#[test]
 fn any_member_reads_at_an_index_the_leader_confirmed() {
     let (mut net, leader) = elected(&[1, 2, 3], 5);
     net.propose(leader, 3);

@@ -1,7 +1,12 @@
 //! One connection on its runtime: HTTP/1.1 or HTTP/2 by what the peer speaks,
 //! and each request to gRPC or to the pages by its content type.
 
-use std::{convert::Infallible, rc::Rc, sync::atomic::Ordering};
+use std::{
+    convert::Infallible,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -10,7 +15,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Body, gateway, grpc, pages};
-use crate::runtime::Runtime;
+use crate::{core::Core, runtime::Runtime};
 
 /// Which of the server's faces a listener shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +49,20 @@ where
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// A connection that is younger than this when the server stops may still be
+/// about to send its first request: many clients do not wait for a word from the
+/// server before they do.
+const YOUTH: Duration = Duration::from_millis(100);
+
 /// Serves a connection until either side ends it or the server stops. `secure`
 /// says that it has come through TLS.
-pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface, secure: bool)
+pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface, secure: bool, open: Open)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if surface == Surface::Peer {
         return super::peer::serve(rt, stream).await;
     }
-    let _open = Open::count(&rt);
     let mut builder = auto::Builder::new(LocalExec);
     builder
         .http2()
@@ -77,23 +86,44 @@ where
         _ = connection.as_mut() => return,
         _ = stop.wait_for(|stop| *stop) => {}
     }
+    if tokio::time::timeout_at(open.since + YOUTH, connection.as_mut())
+        .await
+        .is_ok()
+    {
+        return;
+    }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
-/// Counts the connection while it is open.
-struct Open(Rc<Runtime>);
+/// Counts a client's connection from its accept to its end: a server that stops
+/// waits for those that are open.
+pub(super) struct Open {
+    core: Arc<Core>,
+    since: tokio::time::Instant,
+    counted: bool,
+}
 
 impl Open {
-    fn count(rt: &Rc<Runtime>) -> Open {
-        rt.core.connections.fetch_add(1, Ordering::AcqRel);
-        Open(rt.clone())
+    /// Counts one more, unless other members are at its end.
+    pub(super) fn count(core: &Arc<Core>, surface: Surface) -> Open {
+        let counted = surface != Surface::Peer;
+        if counted {
+            core.connections.fetch_add(1, Ordering::AcqRel);
+        }
+        Open {
+            core: core.clone(),
+            since: tokio::time::Instant::now(),
+            counted,
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.core.connections.fetch_sub(1, Ordering::AcqRel);
+        if self.counted {
+            self.core.connections.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Surface, connection,
+    connection::Open,
     secure::{self, Security},
 };
 use crate::{
@@ -199,10 +200,13 @@ async fn accept_tcp(
 ) {
     let mut stop = core.end_of(surface);
     loop {
+        // Who has connected before the stop is not turned away by it.
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
+        let open = Open::count(&core, surface);
         let stream = match accepted.and_then(|(stream, _)| {
             match surface {
                 // A reader that has vanished must be noticed: streams end here.
@@ -222,7 +226,7 @@ async fn accept_tcp(
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => drop(tokio::task::spawn_local(serve_tcp(
-                    rt, stream, surface, tls,
+                    rt, stream, surface, tls, open,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
@@ -241,9 +245,11 @@ async fn accept_unix(
     let mut stop = core.end_of(surface);
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
+        let open = Open::count(&core, surface);
         let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => stream,
             Err(error) => {
@@ -256,7 +262,7 @@ async fn accept_unix(
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
                 Ok(stream) => drop(tokio::task::spawn_local(serve_unix(
-                    rt, stream, surface, tls,
+                    rt, stream, surface, tls, open,
                 ))),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
@@ -273,12 +279,13 @@ async fn serve_tcp(
     stream: tokio::net::TcpStream,
     surface: Surface,
     tls: Option<Arc<tls::Acceptor>>,
+    open: Open,
 ) {
     match tls {
-        None => connection::serve(rt, stream, surface, false).await,
+        None => connection::serve(rt, stream, surface, false, open).await,
         Some(acceptor) => {
             if let Some(stream) = secure::tcp(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true).await;
+                connection::serve(rt, stream, surface, true, open).await;
             }
         }
     }
@@ -289,12 +296,13 @@ async fn serve_unix(
     stream: tokio::net::UnixStream,
     surface: Surface,
     tls: Option<Arc<tls::Acceptor>>,
+    open: Open,
 ) {
     match tls {
-        None => connection::serve(rt, stream, surface, false).await,
+        None => connection::serve(rt, stream, surface, false, open).await,
         Some(acceptor) => {
             if let Some(stream) = secure::unix(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true).await;
+                connection::serve(rt, stream, surface, true, open).await;
             }
         }
     }
