@@ -14,6 +14,7 @@ Programs:
   server   a member: serves etcd's API from etcd's files    (also: called as etcd)
   ctl      the command line client                          (also: called as etcdctl)
   utl      offline tools for data directories and snapshots (also: called as etcdutl)
+  upgrade  finds what would strand an upgrade, plans it, backs up, mends
   bench    a load generator for any etcd
 
   pintle <PROGRAM> --help tells more.
@@ -67,6 +68,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
         Some("server") => server::main(&text(args)),
         Some("ctl") => ctl::main_os(args, offline),
         Some("utl") => utl::main(named("pintle utl", args)),
+        Some("upgrade") => upgrade::main(&text(args)),
         Some("bench") => bench::main(named("pintle bench", args)),
         Some("-V" | "--version" | "version") => {
             println!(

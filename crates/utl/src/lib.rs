@@ -33,5 +33,16 @@ pub fn main(args: Vec<String>) -> i32 {
     program::run(args.get(1..).unwrap_or_default())
 }
 
+/// The hash of all keys up to `revision` in a database file that no server uses,
+/// as a member would answer it.
+///
+/// # Errors
+/// The file is no database, or does not reach to that revision; in words.
+pub fn hash_kv(path: &std::path::Path, revision: i64) -> Result<u32, String> {
+    let db = snapshot::status::open(path).map_err(|failure| failure.message)?;
+    let found = hashkv::hash_kv(&db.begin_read(), revision);
+    found.map(|h| h.hash).map_err(|failure| failure.message)
+}
+
 #[cfg(test)]
 mod tests;

@@ -218,6 +218,16 @@ impl Tree {
         users.is_some_and(|children| !children.is_empty()) || self.get("/2").is_some_and(leaves)
     }
 
+    /// Gives up what [`Tree::has_user_data`] speaks of.
+    pub fn drop_user_data(&mut self) {
+        if let Some(children) = &mut self.root.children {
+            children.remove("2");
+            if let Some(users) = children.get_mut("1") {
+                users.children = Some(BTreeMap::new());
+            }
+        }
+    }
+
     /// The directory that holds a path, made as far as it is missing, with the
     /// whole path and its last name. `None` if a leaf is in the way, or it is too deep.
     fn parent_mut(

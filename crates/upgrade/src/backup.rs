@@ -1,0 +1,191 @@
+//! A backup that was shown to be restorable before anybody needs it: streamed
+//! with its SHA-256, every page walked, restored into a scratch folder, and the
+//! keys there hashed against the keys of the file.
+
+use std::{
+    fs,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    failure::{Failure, Outcome},
+    inspect::{self, Access},
+};
+
+/// The checksum at the end of a snapshot file.
+const TRAILER: u64 = 32;
+
+/// Checks a snapshot file: checksum, pages, that it is etcd's. Returns what it is.
+pub(crate) fn verify(path: &Path) -> Result<String, String> {
+    let shown = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = fs::File::open(path).map_err(shown)?;
+    let size = file.metadata().map_err(shown)?.len();
+    let Some(body) = size.checked_sub(TRAILER) else {
+        return Err(format!("{} is too short for a snapshot", path.display()));
+    };
+    if body % 512 != 0 {
+        return Err(format!(
+            "{} has no SHA-256 at its end: a copied database file, or a truncated snapshot",
+            path.display()
+        ));
+    }
+    let mut hash = Sha256::new();
+    let mut left = body;
+    let mut piece = vec![0; 1 << 20];
+    while left > 0 {
+        let n = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.read_exact(&mut piece[..n]).map_err(shown)?;
+        hash.update(&piece[..n]);
+        left -= n as u64;
+    }
+    let mut trailer = [0; TRAILER as usize];
+    file.seek(SeekFrom::Start(body)).map_err(shown)?;
+    file.read_exact(&mut trailer).map_err(shown)?;
+    let digest = hash.finalize();
+    if digest[..] != trailer {
+        return Err(format!(
+            "{} does not fit its SHA-256: it is damaged",
+            path.display()
+        ));
+    }
+    let database = inspect::database(path, true).map_err(|e| e.to_string())?;
+    if let Some(damage) = database.damage.first() {
+        return Err(format!("{}: {damage}", path.display()));
+    }
+    Ok(format!(
+        "revision {}, {}, sha256 {}",
+        database.revision,
+        cli::text::size(database.size),
+        cli::text::hex(&digest)
+    ))
+}
+
+/// Takes a backup of one member into `dir` and shows that it can be restored.
+pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome<String> {
+    fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
+    let quick = Access {
+        scratch: None,
+        ..access.clone()
+    };
+    let facts = inspect::live(&quick, endpoint).await?;
+    let live = facts
+        .live
+        .as_ref()
+        .ok_or_else(|| Failure::new("no answer"))?;
+    let id = facts.id.unwrap_or_default();
+    let part = dir.join(format!(".{id}.part"));
+    let client = access.client(endpoint).await?;
+    let limit = (live.db_size.max(1 << 20) as u64).saturating_mul(5) / 4;
+    let digest = inspect::stream(&client, endpoint, &part, limit).await?;
+    let failed = |e: std::io::Error| Failure::io("write", &part, &e);
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(&part)
+        .map_err(failed)?;
+    let raw: Vec<u8> = (0..digest.len() / 2)
+        .filter_map(|i| u8::from_str_radix(&digest[2 * i..2 * i + 2], 16).ok())
+        .collect();
+    file.write_all(&raw)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    drop(file);
+    let outcome = check(&part, dir);
+    let (database, hash) = match outcome {
+        Ok(found) => found,
+        Err(failure) => {
+            let _ = fs::remove_file(&part);
+            return Err(failure);
+        }
+    };
+    let cluster = facts.cluster.unwrap_or_default();
+    let name = format!("{cluster}-{id}-rev{}", database.revision);
+    let path = dir.join(format!("{name}.db"));
+    fs::rename(&part, &path).map_err(|e| Failure::io("rename to", &path, &e))?;
+    let manifest = json!({
+        "file": format!("{name}.db"),
+        "sha256OfDatabase": digest,
+        "size": database.size,
+        "revision": database.revision,
+        "compactRevision": database.compacted,
+        "hashKV": hash,
+        "consistentIndex": database.consistent_index,
+        "cluster": cluster.to_string(),
+        "member": id.to_string(),
+        "memberName": facts.label,
+        "endpoint": endpoint,
+        "etcdVersion": live.version.as_ref().map(ToString::to_string),
+        "clusterVersion": facts.cluster_version().or(database.members.cluster_version.clone()).map(|v| v.to_string()),
+        "members": live.members.iter().map(|m| m.to_json_value()).collect::<Vec<_>>(),
+        "restored": true,
+        "restoreWith": format!("pintle utl snapshot restore {name}.db --data-dir DIR --bump-revision 1000000000 --mark-compacted"),
+    });
+    let manifest_path = dir.join(format!("{name}.json"));
+    fs::write(&manifest_path, format!("{manifest:#}\n"))
+        .map_err(|e| Failure::io("write", &manifest_path, &e))?;
+    fs::File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| Failure::io("sync", dir, &e))?;
+    Ok(format!(
+        "{}: revision {}, {}, restored and compared by hash\n{}\n",
+        path.display(),
+        database.revision,
+        cli::text::size(database.size),
+        manifest_path.display()
+    ))
+}
+
+/// Walks the pages, restores the file into a folder of its own, and compares.
+fn check(path: &Path, dir: &Path) -> Outcome<(crate::facts::Database, u32)> {
+    verify(path).map_err(Failure::new)?;
+    let database = inspect::metadata(path)?;
+    let scratch = Scratch::beside(dir)?;
+    let target = scratch.0.join("restored");
+    let words = [
+        "etcdutl".to_owned(),
+        "snapshot".into(),
+        "restore".into(),
+        path.display().to_string(),
+        format!("--data-dir={}", target.display()),
+    ];
+    if utl::main(words.into()) != 0 {
+        return Err(Failure::new(format!(
+            "{} cannot be restored",
+            path.display()
+        )));
+    }
+    let restored = target.join("member").join("snap").join("db");
+    let of = |path: &Path| {
+        utl::hash_kv(path, database.revision)
+            .map_err(|why| Failure::new(format!("{}: {why}", path.display())))
+    };
+    let (here, there) = (of(path)?, of(&restored)?);
+    if here != there {
+        return Err(Failure::new(format!(
+            "{} restores to other keys: hash {here} became {there}",
+            path.display()
+        )));
+    }
+    Ok((database, here))
+}
+
+/// A folder that goes when this does.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    /// A new folder in `dir`.
+    pub(crate) fn beside(dir: &Path) -> Outcome<Scratch> {
+        let path = dir.join(format!(".pintle-upgrade-{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(|e| Failure::io("create", &path, &e))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

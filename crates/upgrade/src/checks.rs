@@ -1,0 +1,300 @@
+//! The checks P1 to P25. Each looks at what its sources gave and says one of
+//! three things: passed, found something, or could not be made. A check that
+//! lacks its source never counts as passed.
+
+mod cluster;
+mod files;
+mod membership_copies;
+mod settings;
+
+use serde::Serialize;
+
+use crate::{
+    facts::Facts,
+    predict::{self, Prediction},
+    target::Target,
+};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The upgrade may go on; somebody should know.
+    Warn,
+    /// The upgrade must not begin.
+    Block,
+}
+
+/// Something that a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check.
+    pub check: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// At which member, empty for the cluster.
+    pub member: String,
+    /// What was seen.
+    pub seen: String,
+    /// Why it matters.
+    pub why: String,
+    /// The shortest safe way out.
+    pub fix: String,
+}
+
+/// What became of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "reason", rename_all = "lowercase")]
+pub enum State {
+    /// It was made and found nothing.
+    Passed,
+    /// It found something; see the findings.
+    Found,
+    /// Its source is not there, in words.
+    Unchecked(String),
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// `P1` to `P25`.
+    pub id: &'static str,
+    /// What it looks for.
+    pub title: &'static str,
+    /// What became of it.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// What a start of the target does to one member.
+#[derive(Clone, Debug, Serialize)]
+pub struct Boot {
+    /// Which member.
+    pub member: String,
+    /// What happens.
+    #[serde(flatten)]
+    pub prediction: Prediction,
+}
+
+/// What is asked of the checks, beside the members.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Endpoints that did not answer, each with the reason.
+    pub silent: Vec<(String, String)>,
+    /// Flags with which the members run, if a manifest or command line was shown.
+    pub flags: Option<Vec<String>>,
+    /// A backup that was verified: where, and how it came out.
+    pub backup: Option<(String, Result<String, String>)>,
+    /// Hashes of all keys at one revision, by member, or why there are none.
+    pub hashes: Option<Result<Vec<(String, u32)>, String>>,
+    /// Learners that the target allows.
+    pub learners_max: usize,
+}
+
+/// The result of all checks.
+#[derive(Debug)]
+pub struct Report {
+    /// Where the way leads.
+    pub target: Target,
+    /// Who was looked at.
+    pub members: Vec<Facts>,
+    /// Every check, in the order of its number.
+    pub checks: Vec<Check>,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// What the target does at boot, for members whose files were read.
+    pub boots: Vec<Boot>,
+}
+
+impl Report {
+    /// The worst level found.
+    pub fn worst(&self) -> Option<Level> {
+        self.findings.iter().map(|finding| finding.level).max()
+    }
+
+    /// 0 safe, 3 blocked, 4 warnings only.
+    pub fn exit_code(&self) -> i32 {
+        match self.worst() {
+            Some(Level::Block) => 3,
+            Some(Level::Warn) => 4,
+            None => 0,
+        }
+    }
+}
+
+/// Collects what one check finds.
+struct Case<'a> {
+    members: &'a [Facts],
+    target: &'a Target,
+    given: &'a Given,
+    id: &'static str,
+    findings: Vec<Finding>,
+}
+
+impl Case<'_> {
+    fn find(
+        &mut self,
+        level: Level,
+        member: impl Into<String>,
+        seen: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.findings.push(Finding {
+            check: self.id,
+            level,
+            member: member.into(),
+            seen: seen.into(),
+            why: why.into(),
+            fix: fix.into(),
+        });
+    }
+}
+
+/// A check: `Ok` when it was made, `Err` with what it lacks.
+type Run = fn(&mut Case<'_>) -> Result<(), String>;
+
+const ALL: [(&str, &str, Run); 25] = [
+    (
+        "P1",
+        "every member answers, one leader, nobody behind",
+        cluster::answers,
+    ),
+    ("P2", "one minor version at a time", cluster::minors),
+    (
+        "P3",
+        "patch releases that the next minor may follow",
+        cluster::floors,
+    ),
+    (
+        "P4",
+        "no voter is a learner in the database",
+        membership_copies::learners,
+    ),
+    (
+        "P5",
+        "the same members in every copy",
+        membership_copies::ids,
+    ),
+    (
+        "P6",
+        "the same records in every copy",
+        membership_copies::records,
+    ),
+    (
+        "P7",
+        "no member counts as removed",
+        membership_copies::removed,
+    ),
+    (
+        "P8",
+        "learners that the target sees at boot",
+        files::learners_at_boot,
+    ),
+    (
+        "P9",
+        "no keys of API version 2 in the snapshot",
+        files::v2_keys,
+    ),
+    (
+        "P10",
+        "no foreign v2 requests in the log",
+        files::v2_requests,
+    ),
+    (
+        "P11",
+        "no v2 requests at all in the log, for 3.7",
+        files::v2_at_all,
+    ),
+    ("P12", "flags that the target knows", settings::flags),
+    ("P13", "no auth on the way from 3.4 to 3.5", settings::auth),
+    (
+        "P14",
+        "no alarms, room in quota and on disk",
+        settings::room,
+    ),
+    ("P15", "the same keys on every member", cluster::hashes),
+    ("P16", "a backup that can be restored", settings::backup),
+    (
+        "P17",
+        "a restore that clients do not see as the past",
+        settings::restore,
+    ),
+    (
+        "P18",
+        "a quorum without one member, nothing pending",
+        cluster::headroom,
+    ),
+    (
+        "P19",
+        "certificates that outlast the upgrade",
+        settings::certificates,
+    ),
+    ("P20", "a baseline to compare with", settings::baseline),
+    ("P21", "other clients of this cluster", settings::clients),
+    (
+        "P22",
+        "the API servers fit the target",
+        settings::api_servers,
+    ),
+    ("P23", "the image is the pinned one", settings::image),
+    ("P24", "the log and its snapshots are whole", files::log),
+    (
+        "P25",
+        "the database is not behind the snapshot",
+        files::consistent_index,
+    ),
+];
+
+/// Makes all checks.
+pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
+    let mut checks = Vec::new();
+    let mut findings = Vec::new();
+    for (id, title, run) in ALL {
+        let mut case = Case {
+            members: &members,
+            target: &target,
+            given,
+            id,
+            findings: Vec::new(),
+        };
+        let outcome = run(&mut case);
+        let state = match outcome {
+            _ if !case.findings.is_empty() => State::Found,
+            Ok(()) => State::Passed,
+            Err(lacks) => State::Unchecked(lacks),
+        };
+        findings.append(&mut case.findings);
+        checks.push(Check { id, title, state });
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let boots = members
+        .iter()
+        .filter_map(|facts| {
+            Some(Boot {
+                member: facts.label.clone(),
+                prediction: predict::boot(facts, &target)?,
+            })
+        })
+        .collect();
+    Report {
+        target,
+        members,
+        checks,
+        findings,
+        boots,
+    }
+}
+
+/// Flags among `words` that are gone by minor version `minor`: the first release
+/// without them, the flag, and what to set instead.
+pub fn changes(words: &[String], minor: u64) -> Vec<(String, String, String)> {
+    let names = words.iter().filter_map(|word| settings::flag_name(word));
+    names
+        .filter_map(|name| {
+            let (at, instead) =
+                (4..=minor).find_map(|m| Some((m, settings::replacement(name, m)?)))?;
+            Some((format!("3.{at}"), name.to_owned(), instead))
+        })
+        .collect()
+}

@@ -1,0 +1,187 @@
+//! What only the files of a member that does not run can tell.
+
+use super::{Case, Level};
+use crate::{
+    facts::{Facts, Log},
+    predict::{self, Outcome},
+};
+
+/// Why a check of files was not made.
+const NO_FILES: &str =
+    "needs the files: run it with --data-dir on a copy of each member's directory";
+
+const FRESH_SNAPSHOT: &str = "start this member once more on its present release with --snapshot-count=1, write one key, \
+     start it again as usual; or let `pintle upgrade repair --data-dir DIR` write a fresh snapshot";
+
+fn with_log(members: &[Facts]) -> Result<Vec<(&Facts, &Log)>, String> {
+    let found: Vec<_> = members
+        .iter()
+        .filter_map(|facts| Some((facts, facts.log.as_ref()?)))
+        .collect();
+    if found.is_empty() {
+        return Err(NO_FILES.into());
+    }
+    Ok(found)
+}
+
+/// The target does not come to this gate.
+fn gate(case: &Case<'_>, minors: std::ops::RangeInclusive<u64>) -> bool {
+    !case.target.is_pintle && minors.contains(&case.target.minor())
+}
+
+pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
+    if !gate(case, 6..=6) {
+        return Ok(());
+    }
+    for (facts, _) in with_log(case.members)? {
+        let Some(prediction) = predict::boot(facts, case.target) else {
+            return Err(format!("the database of {} could not be read", facts.label));
+        };
+        if prediction.outcome == Outcome::Refuses && prediction.text == predict::TOO_MANY_LEARNERS {
+            let snapshot = facts.log.as_ref().map_or(0, |log| log.snapshot.1);
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "the database takes more than one voter for a learner, and the promotions are not in the newest .snap (index {snapshot})"
+                ),
+                format!(
+                    "{} will end with `{}`",
+                    case.target,
+                    predict::TOO_MANY_LEARNERS
+                ),
+                "bring every member to the newest 3.5 and restart each one once, or let `pintle upgrade repair --data-dir DIR` mend the directory",
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), String> {
+    if !gate(case, 6..=6) {
+        return Ok(());
+    }
+    for (facts, log) in with_log(case.members)? {
+        if !log.v2_keys.is_empty() {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "the newest .snap (index {}) holds keys of API version 2: {}",
+                    log.snapshot.1,
+                    log.v2_keys.join(", ")
+                ),
+                format!("{} will refuse with `{}`", case.target, predict::V2_CONTENT),
+                "if nobody needs them: `pintle upgrade repair --data-dir DIR --drop-v2`; \
+                 or delete them through the v2 API of 3.5 with --enable-v2 and take a fresh snapshot",
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), String> {
+    if !gate(case, 6..=6) {
+        return Ok(());
+    }
+    for (facts, log) in with_log(case.members)? {
+        let foreign: Vec<_> = log.v2_records.iter().filter(|r| !r.is_membership).collect();
+        if let Some(first) = foreign.first() {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "{} v2 requests in the log behind the newest snapshot, the first at index {}: {}",
+                    foreign.len(),
+                    first.index,
+                    first.what
+                ),
+                format!("{} will panic with `{}`", case.target, predict::V2_LOG),
+                FRESH_SNAPSHOT,
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), String> {
+    if !gate(case, 7..=7) {
+        return Ok(());
+    }
+    for (facts, log) in with_log(case.members)? {
+        if let Some(first) = log.v2_records.first() {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "{} raw v2 records in the log behind the newest snapshot record (index {}), the first at index {}: {}",
+                    log.v2_records.len(),
+                    log.snapshot.1,
+                    first.index,
+                    first.what
+                ),
+                format!(
+                    "{} cannot read them and will panic with `{}`",
+                    case.target,
+                    predict::NOT_V3
+                ),
+                FRESH_SNAPSHOT,
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn log(case: &mut Case<'_>) -> Result<(), String> {
+    for (facts, log) in with_log(case.members)? {
+        for gap in &log.gaps {
+            case.find(
+                Level::Block,
+                &facts.label,
+                gap,
+                "a start that needs this file fails",
+                "do not upgrade this member; if the others are sound, remove it and add it again empty",
+            );
+        }
+        for path in &log.leftovers {
+            case.find(
+                Level::Warn,
+                &facts.label,
+                format!("{} was left over from a received snapshot", path.display()),
+                "a member that lost power while it received a snapshot leaves this (etcd#22340)",
+                "start the member once on its present release, so that it clears or uses the file",
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn consistent_index(case: &mut Case<'_>) -> Result<(), String> {
+    for (facts, log) in with_log(case.members)? {
+        let Some(database) = &facts.database else {
+            return Err(format!("the database of {} could not be read", facts.label));
+        };
+        for damage in &database.damage {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!("{}: {damage}", database.path.display()),
+                "the database contradicts its own format",
+                "do not start a member from it; remove the member and add it again empty, or restore a backup",
+            );
+        }
+        if database.consistent_index < log.snapshot.1 {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "the database ends at index {}, the newest snapshot is at index {}",
+                    database.consistent_index, log.snapshot.1
+                ),
+                "etcd refuses with `database file (...) does not match with snapshot` (etcd#17146)",
+                "start the member on its present release; if it refuses too, remove it and add it again empty",
+            );
+        }
+    }
+    Ok(())
+}

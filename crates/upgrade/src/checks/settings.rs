@@ -1,0 +1,239 @@
+//! How the members are run: flags, auth, room, backups. Some of these are looked
+//! at by other commands, or by nobody yet; they say so.
+
+use super::{Case, Level};
+
+/// Flags that are gone from a minor version on, with what to do.
+const GONE: [(u64, &str, &str); 18] = [
+    (6, "enable-v2", "leave it out"),
+    (6, "experimental-enable-v2v3", "leave it out"),
+    (6, "proxy", "leave it out"),
+    (6, "proxy-failure-wait", "leave it out"),
+    (6, "proxy-refresh-interval", "leave it out"),
+    (6, "proxy-dial-timeout", "leave it out"),
+    (6, "proxy-write-timeout", "leave it out"),
+    (6, "proxy-read-timeout", "leave it out"),
+    (5, "debug", "--log-level=debug"),
+    (5, "log-output", "--log-outputs"),
+    (5, "log-package-levels", "--log-level"),
+    (
+        7,
+        "discovery",
+        "--discovery-token with --discovery-endpoints",
+    ),
+    (7, "discovery-proxy", "leave it out"),
+    (
+        7,
+        "experimental-initial-corrupt-check",
+        "--feature-gates=InitialCorruptCheck=true",
+    ),
+    (
+        7,
+        "experimental-compact-hash-check-enabled",
+        "--feature-gates=CompactHashCheck=true",
+    ),
+    (
+        7,
+        "experimental-enable-lease-checkpoint",
+        "--feature-gates=LeaseCheckpoint=true",
+    ),
+    (
+        7,
+        "experimental-stop-grpc-service-on-defrag",
+        "--feature-gates=StopGRPCServiceOnDefrag=true",
+    ),
+    (
+        7,
+        "experimental-txn-mode-write-with-shared-buffer",
+        "--feature-gates=TxnModeWriteWithSharedBuffer=true",
+    ),
+];
+
+/// What must become of a flag for a minor version, if it is gone there.
+pub(crate) fn replacement(flag: &str, minor: u64) -> Option<String> {
+    let known = GONE
+        .iter()
+        .find(|(since, name, _)| *name == flag && minor >= *since);
+    if let Some((_, _, instead)) = known {
+        return Some((*instead).to_owned());
+    }
+    let plain = flag.strip_prefix("experimental-").filter(|_| minor >= 7)?;
+    Some(format!("--{plain}"))
+}
+
+/// The name of a flag word, `--name=value` or `--name`.
+pub(crate) fn flag_name(word: &str) -> Option<&str> {
+    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    Some(name.split('=').next().unwrap_or(name)).filter(|n| !n.is_empty())
+}
+
+pub(super) fn flags(case: &mut Case<'_>) -> Result<(), String> {
+    let live = case.members.iter().filter_map(|f| {
+        let words = f.live.as_ref()?.command_line.clone()?;
+        Some((f.label.clone(), words))
+    });
+    let mut lines: Vec<(String, Vec<String>)> = live.collect();
+    if let Some(flags) = &case.given.flags {
+        lines.push((String::new(), flags.clone()));
+    }
+    if lines.is_empty() {
+        return Err("needs the flags: show the static pod manifest with --manifest".into());
+    }
+    for (label, words) in lines {
+        for name in words.iter().filter_map(|word| flag_name(word)) {
+            if let Some(instead) = replacement(name, case.target.minor()) {
+                case.find(
+                    Level::Block,
+                    &label,
+                    format!("--{name} is set"),
+                    format!("3.{} does not start with it", case.target.minor()),
+                    format!("instead: {instead} (and the variable ETCD_* of the same name)"),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn auth(case: &mut Case<'_>) -> Result<(), String> {
+    if case.target.minor() != 5 {
+        return Ok(());
+    }
+    let from_4 = case
+        .members
+        .iter()
+        .filter_map(crate::facts::Facts::cluster_version)
+        .any(|v| v.minor == 4);
+    if !from_4 {
+        return Ok(());
+    }
+    let enabled = case.members.iter().find(|facts| {
+        let live = facts.live.as_ref().and_then(|l| l.auth_enabled);
+        let database = facts.database.as_ref().map(|d| d.auth_enabled);
+        live.or(database).unwrap_or(false)
+    });
+    if enabled.is_some() {
+        case.find(
+            Level::Block,
+            "",
+            "auth is enabled",
+            "a rolling upgrade from 3.4 to 3.5 with auth is not supported: the log has another form (etcd#11943)",
+            "disable auth for the upgrade, or stop all members and start them all on 3.5",
+        );
+    }
+    Ok(())
+}
+
+/// Share of the quota above which an upgrade does not begin.
+const QUOTA_SHARE: f64 = 0.8;
+/// Share of free pages above which a defragmentation is advised.
+const FREE_SHARE: f64 = 0.5;
+/// Smaller databases are not worth one.
+const WORTH_BYTES: u64 = 64 << 20;
+
+pub(super) fn room(case: &mut Case<'_>) -> Result<(), String> {
+    let mut looked = false;
+    for facts in case.members {
+        let live_alarms = facts.live.as_ref().map(|l| &l.alarms);
+        let Some(alarms) = live_alarms.or(facts.database.as_ref().map(|d| &d.alarms)) else {
+            continue;
+        };
+        looked = true;
+        for (member, alarm) in alarms {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!("alarm {alarm} of member {member}"),
+                "an alarm restricts what the cluster takes",
+                match alarm.as_str() {
+                    "NOSPACE" => "compact, defragment one member at a time, then alarm disarm",
+                    _ => "find the corrupt member first; see P15",
+                },
+            );
+        }
+        if let Some(live) = &facts.live
+            && live.quota > 0
+            && live.db_size as f64 > QUOTA_SHARE * live.quota as f64
+        {
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "the database has {} of {} bytes of its quota",
+                    live.db_size, live.quota
+                ),
+                "it may run full in the middle of the upgrade",
+                "compact and defragment, or raise --quota-backend-bytes",
+            );
+        }
+        if let Some(database) = &facts.database
+            && database.size > WORTH_BYTES
+            && (database.size - database.in_use.min(database.size)) as f64
+                > FREE_SHARE * database.size as f64
+        {
+            case.find(
+                Level::Warn,
+                &facts.label,
+                format!(
+                    "{} of the database's {} are free pages",
+                    cli::text::size(database.size - database.in_use),
+                    cli::text::size(database.size)
+                ),
+                "a member that joins downloads them all",
+                "defragment one member at a time, never while one catches up",
+            );
+        }
+    }
+    match looked {
+        true => Ok(()),
+        false => Err("no source tells of alarms".into()),
+    }
+}
+
+pub(super) fn backup(case: &mut Case<'_>) -> Result<(), String> {
+    match &case.given.backup {
+        None => Err(
+            "no backup was shown; make one with `pintle upgrade backup` and show it with --backup"
+                .into(),
+        ),
+        Some((_, Ok(_))) => Ok(()),
+        Some((path, Err(why))) => {
+            let (path, why) = (path.clone(), why.clone());
+            case.find(
+                Level::Block,
+                "",
+                format!("the backup {path}: {why}"),
+                "without a sound backup there is no way back from the last step",
+                "pintle upgrade backup",
+            );
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn restore(case: &mut Case<'_>) -> Result<(), String> {
+    match case.given.backup {
+        None => Err("no backup was shown".into()),
+        Some(_) => Ok(()),
+    }
+}
+
+pub(super) fn certificates(_: &mut Case<'_>) -> Result<(), String> {
+    Err("certificates are not looked at yet".into())
+}
+
+pub(super) fn baseline(_: &mut Case<'_>) -> Result<(), String> {
+    Err("latencies are not recorded yet; `pintle bench` measures them".into())
+}
+
+pub(super) fn clients(_: &mut Case<'_>) -> Result<(), String> {
+    Err("other clients are not looked for yet".into())
+}
+
+pub(super) fn api_servers(_: &mut Case<'_>) -> Result<(), String> {
+    Err("manifests of API servers are not read yet".into())
+}
+
+pub(super) fn image(_: &mut Case<'_>) -> Result<(), String> {
+    Err("see `pintle upgrade image verify`".into())
+}

@@ -1,0 +1,312 @@
+//! The commands of `pintle upgrade` as data, and their help.
+
+use std::fmt::Write as _;
+
+use cli::{
+    command::{Body, find},
+    flags::{self, Flag, HELP, Kind, Parsed},
+};
+
+pub(crate) type Command = cli::command::Command<Action>;
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Check,
+    Plan,
+    Backup,
+    Repair,
+}
+
+pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
+    "write-out",
+    Kind::Text,
+    "table",
+    "how results are written: table or json",
+)
+.short('w')];
+
+const TARGET: Flag = Flag::new(
+    "target",
+    Kind::Text,
+    "",
+    "where the upgrade leads: an etcd version (3.6.14), kubernetes:1.34, or pintle",
+)
+.required();
+
+const ENDPOINTS: Flag = Flag::new(
+    "endpoints",
+    Kind::List,
+    "",
+    "client URLs of all members, separated by commas",
+);
+const CACERT: Flag = Flag::new(
+    "cacert",
+    Kind::Text,
+    "",
+    "verify certificates of members by this CA bundle",
+);
+const CERT: Flag = Flag::new("cert", Kind::Text, "", "show this client certificate");
+const KEY: Flag = Flag::new("key", Kind::Text, "", "key of the client certificate");
+const SKIP_VERIFY: Flag = Flag::switch(
+    "insecure-skip-tls-verify",
+    "do not verify certificates of members (for tests)",
+);
+const USER: Flag = Flag::new("user", Kind::Text, "", "log in as user:password");
+const PASSWORD: Flag = Flag::new("password", Kind::Text, "", "password, if --user has none");
+const DIAL: Flag = Flag::new(
+    "dial-timeout",
+    Kind::Duration,
+    "2s",
+    "limit for a connection",
+);
+const COMMAND: Flag = Flag::new(
+    "command-timeout",
+    Kind::Duration,
+    "5s",
+    "limit for one question to a member, streams excluded",
+);
+const DATA_DIR: Flag = Flag::new(
+    "data-dir",
+    Kind::List,
+    "",
+    "data directories of members that do not run, or copies of them",
+);
+const WAL_DIR: Flag = Flag::new(
+    "wal-dir",
+    Kind::Text,
+    "",
+    "a WAL directory outside the data directory",
+);
+const SNAPSHOT: Flag = Flag::new("snapshot", Kind::List, "", "snapshot or database files");
+
+const CHECK: &[Flag] = &[
+    TARGET,
+    ENDPOINTS,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+    DATA_DIR,
+    WAL_DIR,
+    SNAPSHOT,
+    Flag::new(
+        "scratch",
+        Kind::Text,
+        "",
+        "folder for the databases that members stream (default: the system's temporary folder)",
+    ),
+    Flag::switch("no-databases", "do not stream databases from members"),
+    Flag::switch("no-pages", "do not walk the pages of databases"),
+    Flag::new(
+        "manifest",
+        Kind::Text,
+        "",
+        "a static pod manifest of etcd, whose flags are checked",
+    ),
+    Flag::new(
+        "backup",
+        Kind::Text,
+        "",
+        "the backup to go back to, which is verified",
+    ),
+    Flag::new(
+        "html",
+        Kind::Text,
+        "",
+        "also write the report as a page to this file",
+    ),
+];
+
+const PLAN: &[Flag] = &[
+    TARGET,
+    ENDPOINTS,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+    DATA_DIR,
+    WAL_DIR,
+    Flag::new(
+        "manifest",
+        Kind::Text,
+        "",
+        "a static pod manifest of etcd: shows it as it must become",
+    ),
+];
+
+const BACKUP: &[Flag] = &[
+    ENDPOINTS,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+    Flag::new(
+        "out",
+        Kind::Text,
+        "",
+        "folder for the backup and its manifest",
+    )
+    .required(),
+];
+
+const REPAIR: &[Flag] = &[
+    DATA_DIR,
+    WAL_DIR,
+    Flag::switch("yes", "carry the changes out, instead of only showing them"),
+    Flag::switch("drop-v2", "give up users' keys of API version 2"),
+];
+
+/// All commands.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command::run(
+        "check",
+        "--target VERSION (--endpoints ... | --data-dir ... | --snapshot ...)",
+        "Says what stands in the way of an upgrade",
+        CHECK,
+        Action::Check,
+    )
+    .long(
+        "Looks at every copy of the membership and at everything else that has stranded clusters, and\n\
+         predicts what the target does at boot. Online each member streams its own database into a\n\
+         temporary file; offline the log is replayed on paper. Nothing is changed.\n\n\
+         Exit code: 0 safe, 3 blocked, 4 warnings only, 1 an error.",
+    ),
+    Command::run(
+        "plan",
+        "--target VERSION (--endpoints ... | --data-dir ...)",
+        "Shows the shortest safe way of versions, step by step",
+        PLAN,
+        Action::Plan,
+    ),
+    Command::run(
+        "backup",
+        "--endpoints ... --out DIR",
+        "Takes a backup and shows that it can be restored",
+        BACKUP,
+        Action::Backup,
+    ),
+    Command::run(
+        "repair",
+        "--data-dir DIR [--yes]",
+        "Mends the membership in the files of a member that does not run",
+        REPAIR,
+        Action::Repair,
+    )
+    .long(
+        "Writes the copies of the membership in the database anew from the v2 store and the log, and\n\
+         clears the log of what 3.6 and 3.7 cannot read. Shows the changes first; --yes carries them\n\
+         out and keeps a copy of every file it changes. Refuses when the truth is not certain. A\n\
+         second run finds nothing to do.",
+    ),
+];
+
+/// A command line that was understood.
+pub(crate) struct Line {
+    pub(crate) action: Option<Action>,
+    pub(crate) parsed: Parsed,
+    /// The page to show instead.
+    pub(crate) page: Option<String>,
+}
+
+/// Reads a command line.
+pub(crate) fn read(words: &[String]) -> Result<Line, String> {
+    let words = words.iter().map(|word| word.clone().into_bytes()).collect();
+    let found = find("pintle upgrade", COMMANDS, GLOBAL, words)?;
+    let own = found.path.last().copied();
+    let page = |own| Line {
+        action: None,
+        parsed: Parsed::default(),
+        page: Some(page(own)),
+    };
+    let Some(command) = own.filter(|_| !found.asks_help) else {
+        return Ok(page(own));
+    };
+    let parsed = flags::parse(&found.words, command.flags.iter().chain(GLOBAL))?;
+    if parsed.bool(HELP) {
+        return Ok(page(own));
+    }
+    if let Some(missing) = parsed.missing(command.flags.iter()) {
+        return Err(missing);
+    }
+    if !parsed.args.is_empty() {
+        let words = parsed.words().join(" ");
+        return Err(format!(
+            "{} takes no arguments, but was given: {words}",
+            command.name
+        ));
+    }
+    let action = match command.body {
+        Body::Run(action) => Some(action),
+        Body::Group(_) => None,
+    };
+    Ok(Line {
+        action,
+        parsed,
+        page: None,
+    })
+}
+
+/// The help page of a command, or of all.
+fn page(command: Option<&Command>) -> String {
+    let mut out = String::new();
+    match command {
+        None => {
+            out.push_str(
+                "Finds before an upgrade what would strand the cluster, plans the way, and heals.\n\n\
+                 Usage: pintle upgrade <COMMAND> [FLAGS]\n\nCommands:\n",
+            );
+            for command in COMMANDS {
+                let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
+            }
+            out.push_str("\n  pintle upgrade <COMMAND> --help tells more.\n");
+        }
+        Some(command) => {
+            let _ = write!(
+                out,
+                "{}.\n\nUsage: pintle upgrade {} {}\n\n",
+                command.short, command.name, command.args
+            );
+            if !command.long.is_empty() {
+                let _ = write!(out, "{}\n\n", command.long);
+            }
+            out.push_str("Flags:\n");
+            let rows: Vec<(String, &Flag)> = command
+                .flags
+                .iter()
+                .chain(GLOBAL)
+                .map(|flag| {
+                    let short = flag.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
+                    let value = match flag.kind {
+                        Kind::Bool => "",
+                        Kind::List => " LIST",
+                        Kind::Duration => " DURATION",
+                        _ => " VALUE",
+                    };
+                    (format!("  {short}--{}{value}", flag.name), flag)
+                })
+                .collect();
+            let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
+            for (left, flag) in rows {
+                let default = match (flag.kind, flag.default) {
+                    (Kind::Bool, _) | (_, "") => String::new(),
+                    (_, default) => format!(" (default {default})"),
+                };
+                let _ = writeln!(out, "{left:width$}  {}{default}", flag.help);
+            }
+        }
+    }
+    out
+}

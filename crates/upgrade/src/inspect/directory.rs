@@ -1,0 +1,322 @@
+//! Reads the data directory of a member that does not run: the log from its
+//! newest snapshot on, followed by the rules of etcd 3.5, and the database.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use membership::{
+    cluster::{Cluster, ClusterId, MemberId},
+    conf_change,
+    entry::{Payload, decode_entry},
+    v2store::{Node, Tree},
+};
+use prost::Message as _;
+use proto::{
+    etcdserverpb::{Metadata, Request, internal_raft_request::Op},
+    raftpb::{ConfChange, ConfChangeType, ConfState, EntryType},
+    walpb,
+};
+use semver::Version;
+
+use super::{Error, database};
+use crate::facts::{Facts, Log, V2Record};
+
+/// Reads the member at `dir`, which is its data directory or the `member` folder
+/// in it. With `pages` every page of the database is walked.
+///
+/// # Errors
+/// There is no member at `dir`, it is in use, or its log cannot be read.
+pub fn directory(dir: &Path, wal_dir: Option<&Path>, pages: bool) -> Result<Facts, Error> {
+    let io = |source| Error::Io {
+        path: dir.into(),
+        source,
+    };
+    if !fs::metadata(dir).map_err(io)?.is_dir() {
+        return Err(Error::NotAMember {
+            path: dir.into(),
+            why: "not a directory; give a database or snapshot file with --snapshot".into(),
+        });
+    }
+    let member = match dir.join("member") {
+        inner if inner.is_dir() => inner,
+        _ => dir.to_owned(),
+    };
+    let snap_dir = member.join("snap");
+    let wal_dir = wal_dir.map_or_else(|| member.join("wal"), Path::to_owned);
+    if !snap_dir.is_dir() || !wal_dir.is_dir() {
+        let missing = [&snap_dir, &wal_dir]
+            .into_iter()
+            .find(|d| !d.is_dir())
+            .map_or(String::new(), |d| d.display().to_string());
+        return Err(Error::NotAMember {
+            path: dir.into(),
+            why: format!("no member of etcd has been here: {missing} does not exist"),
+        });
+    }
+    let mut facts = Facts {
+        label: dir.display().to_string(),
+        ..Facts::default()
+    };
+    let path = snap_dir.join("db");
+    match database(&path, pages) {
+        Ok(database) => facts.database = Some(database),
+        Err(error @ Error::InUse(_)) => return Err(error),
+        Err(error) => facts.unread.push(error.to_string()),
+    }
+    let consistent = facts.database.as_ref().map(|d| d.consistent_index);
+    let (metadata, log) = log(&wal_dir, &snap_dir, consistent)?;
+    facts.id = Some(MemberId(metadata.node_id));
+    facts.cluster = Some(ClusterId(metadata.cluster_id));
+    if let Some(own) = log.now.member(metadata.node_id)
+        && !own.name.is_empty()
+    {
+        facts.label = own.name.clone();
+    }
+    facts.log = Some(log);
+    Ok(facts)
+}
+
+fn log(wal_dir: &Path, snap_dir: &Path, consistent: Option<u64>) -> Result<(Metadata, Log), Error> {
+    let valid = wal::valid_snapshots(wal_dir)?;
+    let mut gaps = Vec::new();
+    let (at, snapshot) = newest(snap_dir, &valid, &mut gaps)?;
+    let read = wal::read_all(wal_dir, at.clone())?;
+    let metadata = Metadata::decode(read.metadata.clone()).map_err(|error| Error::NotAMember {
+        path: wal_dir.into(),
+        why: format!("the metadata of the log cannot be understood: {error}"),
+    })?;
+    let (mut tree, mut conf_state) = match &snapshot {
+        Some(snapshot) => {
+            let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
+            let tree = tree.map_err(|error| Error::NotAMember {
+                path: snap_dir.join(wal::snap::file_name(at.term, at.index)),
+                why: format!("the v2 store in it cannot be understood: {error}"),
+            })?;
+            (tree, snapshot.metadata.conf_state.clone())
+        }
+        None => (Tree::new(), ConfState::default()),
+    };
+    let id = ClusterId(metadata.cluster_id);
+    let recovered = |tree: &Tree| {
+        Cluster::recover(id, tree).map_err(|error| Error::NotAMember {
+            path: snap_dir.into(),
+            why: format!("the members in the v2 store cannot be understood: {error}"),
+        })
+    };
+    let mut now = recovered(&tree)?;
+    let at_snapshot = snapshot.is_some().then(|| now.clone());
+    let v2_keys = snapshot
+        .as_ref()
+        .map(|_| foreign(&tree))
+        .unwrap_or_default();
+    let commit = read.state.commit;
+    let mut found = Log {
+        dir: wal_dir.into(),
+        snapshot: (at.term, at.index),
+        at_snapshot,
+        v2_keys,
+        now: Cluster::default(),
+        tree: Tree::new(),
+        conf_state: ConfState::default(),
+        commit_term: at.term,
+        commit,
+        last: read.entries.last().map_or(at.index, |entry| entry.index),
+        v2_records: Vec::new(),
+        promotions: Vec::new(),
+        torn: read.torn,
+        gaps,
+        leftovers: leftovers(snap_dir),
+        at_database: None,
+    };
+    let mark = |index: u64, now: &Cluster, found: &mut Log| {
+        if consistent == Some(index) {
+            found.at_database = Some(now.clone());
+        }
+    };
+    mark(at.index, &now, &mut found);
+    for entry in &read.entries {
+        let data = entry.data.clone().unwrap_or_default();
+        let committed = entry.index <= commit;
+        match EntryType::try_from(entry.r#type) {
+            Ok(EntryType::EntryNormal) => match decode_entry(&data) {
+                Ok(Payload::V2(request)) => {
+                    found.v2_records.push(record(entry.index, &request));
+                    if committed {
+                        tree.apply(&request);
+                        // Attributes of a member that is gone change nothing.
+                        let _ = now.apply_v2(&request);
+                    }
+                }
+                Ok(Payload::Internal(request)) if committed => {
+                    follow(request.op, &mut now, &mut tree);
+                }
+                Ok(_) => {}
+                Err(error) => found.gaps.push(format!(
+                    "entry {} cannot be understood: {error}",
+                    entry.index
+                )),
+            },
+            Ok(EntryType::EntryConfChange) if committed => match ConfChange::decode(data) {
+                Ok(change) => {
+                    if let Ok(conf_change::Done::Promoted(id)) =
+                        conf_change::apply(&mut now, &mut tree, &change)
+                    {
+                        found.promotions.push((entry.index, id));
+                    }
+                    configure(&mut conf_state, &change, &now);
+                }
+                Err(error) => found.gaps.push(format!(
+                    "entry {} cannot be understood: {error}",
+                    entry.index
+                )),
+            },
+            _ => {}
+        }
+        if committed {
+            found.commit_term = entry.term;
+            mark(entry.index, &now, &mut found);
+        }
+    }
+    found.now = now;
+    found.tree = tree;
+    found.conf_state = conf_state;
+    Ok((metadata, found))
+}
+
+/// What a v3 entry does to the membership.
+fn follow(op: Option<Op>, now: &mut Cluster, tree: &mut Tree) {
+    match op {
+        Some(Op::ClusterMemberAttrSet(set)) => {
+            if let Some(attributes) = set.member_attributes {
+                let id = MemberId(set.member_id);
+                if now
+                    .set_attributes(id, &attributes.name, &attributes.client_urls)
+                    .is_ok()
+                {
+                    tree.set_attributes(id, &attributes.name, &attributes.client_urls);
+                }
+            }
+        }
+        Some(Op::ClusterVersionSet(set)) => {
+            if let Ok(version) = Version::parse(&set.ver) {
+                tree.set_version(&version);
+                now.set_version(Some(version));
+            }
+        }
+        Some(Op::DowngradeInfoSet(set)) => {
+            now.set_downgrade(set.enabled.then_some(set.ver));
+        }
+        _ => {}
+    }
+}
+
+/// Follows a change in raft's configuration: the rejected ones are told apart by
+/// the membership, as etcd does it.
+fn configure(state: &mut ConfState, change: &ConfChange, now: &Cluster) {
+    let id = change.node_id;
+    let kind = ConfChangeType::try_from(change.r#type);
+    let drop = |state: &mut ConfState| {
+        state.voters.retain(|v| *v != id);
+        state.learners.retain(|v| *v != id);
+    };
+    match kind {
+        Ok(ConfChangeType::ConfChangeRemoveNode) if now.is_removed(MemberId(id)) => drop(state),
+        Ok(ConfChangeType::ConfChangeAddNode)
+            if now.member(id).is_some_and(|m| !m.is_learner) =>
+        {
+            drop(state);
+            state.voters.push(id);
+        }
+        Ok(ConfChangeType::ConfChangeAddLearnerNode)
+            if now.member(id).is_some_and(|m| m.is_learner) =>
+        {
+            drop(state);
+            state.learners.push(id);
+        }
+        _ => {}
+    }
+}
+
+fn record(index: u64, request: &Request) -> V2Record {
+    let attributes =
+        request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
+    V2Record {
+        index,
+        what: format!("{} {}", request.method, request.path)
+            .trim()
+            .to_owned(),
+        is_membership: request.method == "PUT" && (attributes || request.path == "/0/version"),
+    }
+}
+
+/// The newest `.snap` that is whole and known to the log. Nothing is set aside.
+fn newest(
+    snap_dir: &Path,
+    valid: &[walpb::Snapshot],
+    gaps: &mut Vec<String>,
+) -> Result<(walpb::Snapshot, Option<proto::raftpb::Snapshot>), Error> {
+    for at in valid.iter().rev().filter(|at| at.index > 0) {
+        let path = snap_dir.join(wal::snap::file_name(at.term, at.index));
+        match wal::snap::read_file(&path) {
+            Ok(snapshot) => return Ok((at.clone(), Some(snapshot))),
+            Err(error @ wal::Error::Corrupt { .. }) => gaps.push(error.to_string()),
+            Err(wal::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                gaps.push(format!(
+                    "the log has a record of the snapshot at index {}, and {} does not exist",
+                    at.index,
+                    path.display()
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let first = valid.iter().find(|at| at.index == 0).cloned();
+    Ok((first.unwrap_or_default(), None))
+}
+
+/// `<index>.snap.db` files.
+fn leftovers(snap_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(snap_dir) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(".snap.db"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Paths in the v2 store that 3.6 does not take, the first few of them.
+fn foreign(tree: &Tree) -> Vec<String> {
+    fn collect(node: &Node, found: &mut Vec<String>) {
+        if found.len() >= SHOWN_MAX {
+            return;
+        }
+        match &node.children {
+            Some(children) if !children.is_empty() => {
+                children.values().for_each(|child| collect(child, found));
+            }
+            Some(_) if node.path.starts_with("/2") => {}
+            _ => found.push(node.path.clone()),
+        }
+    }
+    if !tree.has_user_data() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for root in ["/1", "/2"] {
+        if let Some(children) = tree.get(root).and_then(|node| node.children.as_ref()) {
+            children
+                .values()
+                .for_each(|child| collect(child, &mut found));
+        }
+    }
+    found
+}
+
+/// Paths that a report names.
+const SHOWN_MAX: usize = 5;

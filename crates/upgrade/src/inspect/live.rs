@@ -1,0 +1,247 @@
+//! Asks a running member: what it answers, and its own database, streamed into a
+//! temporary file that is deleted when the check is over.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use client::{Client, Config, Credentials, Endpoint};
+use membership::cluster::{ClusterId, Member, MemberId};
+use proto::etcdserverpb as api;
+use semver::Version;
+use sha2::{Digest as _, Sha256};
+
+use super::{Error, database, database::alarm_name};
+use crate::facts::{Facts, Hash, Live};
+
+/// How members are reached.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// TLS, if any.
+    pub tls: Option<Arc<tls::Connector>>,
+    /// Endpoints without a scheme are secure.
+    pub tls_by_default: bool,
+    /// Who asks.
+    pub credentials: Option<Credentials>,
+    /// Limit for a connection.
+    pub dial_timeout: Duration,
+    /// Limit for one question.
+    pub command_timeout: Duration,
+    /// Where databases are streamed to; `None` asks for none.
+    pub scratch: Option<PathBuf>,
+    /// Walk the pages of those databases.
+    pub pages: bool,
+}
+
+/// The checksum at the end of a streamed snapshot.
+const TRAILER: usize = 32;
+/// A database may grow while it is streamed.
+const GROWTH: f64 = 1.25;
+
+impl Access {
+    /// A client on one endpoint alone.
+    ///
+    /// # Errors
+    /// The endpoint cannot be understood, or the login failed.
+    pub async fn client(&self, endpoint: &str) -> Result<Client, Error> {
+        let failed = |why: String| Error::Unreachable {
+            endpoint: endpoint.into(),
+            why,
+        };
+        let parsed = Endpoint::parse(endpoint).map_err(|e| failed(e.to_string()))?;
+        let mut config = Config::new(vec![parsed]);
+        config.dial_timeout = self.dial_timeout;
+        config.command_timeout = Some(self.command_timeout);
+        config.credentials = self.credentials.clone();
+        config.tls = self.tls.clone();
+        config.tls_by_default = self.tls_by_default;
+        Client::connect(config)
+            .await
+            .map_err(|e| failed(e.to_string()))
+    }
+}
+
+/// Asks the member at `endpoint` for everything but hashes.
+///
+/// # Errors
+/// It does not answer.
+pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
+    let failed = |why: String| Error::Unreachable {
+        endpoint: endpoint.into(),
+        why,
+    };
+    let client = access.client(endpoint).await?;
+    let status = client
+        .status(api::StatusRequest {})
+        .await
+        .map_err(|e| failed(e.to_string()))?;
+    let header = status.header.unwrap_or_default();
+    let mut facts = Facts {
+        label: endpoint.to_owned(),
+        id: Some(MemberId(header.member_id)),
+        cluster: Some(ClusterId(header.cluster_id)),
+        ..Facts::default()
+    };
+    let mut live = Live {
+        endpoint: endpoint.to_owned(),
+        version: Version::parse(&status.version).ok(),
+        leader: status.leader,
+        term: status.raft_term,
+        raft_index: status.raft_index,
+        applied: status.raft_applied_index,
+        db_size: status.db_size,
+        db_in_use: status.db_size_in_use,
+        quota: status.db_size_quota,
+        is_learner: status.is_learner,
+        errors: status.errors.clone(),
+        storage_version: status.storage_version.clone(),
+        metrics: BTreeMap::new(),
+        ..Live::default()
+    };
+    // A learner answers this for itself alone.
+    let list = api::MemberListRequest {
+        linearizable: !status.is_learner,
+    };
+    match client.member_list(list).await {
+        Ok(answer) => {
+            live.members = answer.members.into_iter().map(member).collect();
+            live.members.sort_by_key(|m| m.id);
+        }
+        Err(error) => facts
+            .unread
+            .push(format!("the member list of {endpoint}: {error}")),
+    }
+    if let Some(own) = live.members.iter().find(|m| m.id.0 == header.member_id)
+        && !own.name.is_empty()
+    {
+        facts.label = own.name.clone();
+    }
+    let get = api::AlarmRequest {
+        action: api::alarm_request::AlarmAction::Get.into(),
+        ..Default::default()
+    };
+    match client.alarm(get).await {
+        Ok(answer) => {
+            live.alarms = answer
+                .alarms
+                .iter()
+                .map(|a| (MemberId(a.member_id), alarm_name(a.alarm)))
+                .collect();
+        }
+        Err(error) => facts
+            .unread
+            .push(format!("the alarms of {endpoint}: {error}")),
+    }
+    live.auth_enabled = client
+        .auth_status(api::AuthStatusRequest {})
+        .await
+        .ok()
+        .map(|answer| answer.enabled);
+    facts.live = Some(live);
+    if let Some(scratch) = &access.scratch {
+        let path = scratch.join(format!("{:x}.db", header.member_id));
+        let wanted = (status.db_size.max(1 << 20) as f64 * GROWTH) as u64;
+        let outcome = match stream(&client, endpoint, &path, wanted).await {
+            Ok(_) => database(&path, access.pages),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(mut found) => {
+                found.path = PathBuf::from(format!("database of {}", facts.label));
+                let live = facts.live.as_mut().filter(|l| l.cluster_version.is_none());
+                if let Some(live) = live {
+                    live.cluster_version = found.members.cluster_version.clone();
+                }
+                facts.database = Some(found);
+            }
+            Err(error) => facts.unread.push(format!("the database: {error}")),
+        }
+        let _ = std::fs::remove_file(&path);
+    }
+    Ok(facts)
+}
+
+/// Streams the database of a member into `path`, at most `size_max` bytes, checks
+/// its SHA-256 and returns that. The file ends without the checksum.
+///
+/// # Errors
+/// The stream broke off, is too long, or does not fit its checksum.
+pub(crate) async fn stream(
+    client: &Client,
+    endpoint: &str,
+    path: &Path,
+    size_max: u64,
+) -> Result<String, Error> {
+    let failed = |why: String| Error::Unreachable {
+        endpoint: endpoint.into(),
+        why,
+    };
+    let io = |source| Error::Io {
+        path: path.into(),
+        source,
+    };
+    let mut stream = client.snapshot().await.map_err(|e| failed(e.to_string()))?;
+    let mut file = File::create(path).map_err(io)?;
+    let mut hash = Sha256::new();
+    // The last bytes seen may be the checksum.
+    let mut tail: Vec<u8> = Vec::new();
+    let mut written = 0u64;
+    while let Some(answer) = stream.message().await.map_err(|e| failed(e.to_string()))? {
+        tail.extend_from_slice(&answer.blob);
+        let ready = tail.len().saturating_sub(TRAILER);
+        written += ready as u64;
+        if written > size_max {
+            return Err(failed(format!(
+                "the snapshot is larger than the {size_max} bytes that the status announced"
+            )));
+        }
+        hash.update(&tail[..ready]);
+        file.write_all(&tail[..ready]).map_err(io)?;
+        tail.drain(..ready);
+    }
+    let digest = hash.finalize();
+    if tail.len() != TRAILER || tail[..] != digest[..] {
+        return Err(failed(
+            "the snapshot stream does not fit its SHA-256: it broke off or was damaged".into(),
+        ));
+    }
+    file.sync_all().map_err(io)?;
+    Ok(cli::text::hex(&digest))
+}
+
+/// The hash of all keys up to `revision`.
+///
+/// # Errors
+/// The member does not answer, or has compacted that revision.
+pub async fn hash(access: &Access, endpoint: &str, revision: i64) -> Result<Hash, Error> {
+    let client = access.client(endpoint).await?;
+    let answer = client
+        .hash_kv(api::HashKvRequest { revision })
+        .await
+        .map_err(|error| Error::Unreachable {
+            endpoint: endpoint.into(),
+            why: error.to_string(),
+        })?;
+    Ok(Hash {
+        revision,
+        hash: answer.hash,
+        compacted: answer.compact_revision,
+    })
+}
+
+fn member(member: api::Member) -> Member {
+    let mut member = Member {
+        id: MemberId(member.id),
+        peer_urls: member.peer_ur_ls,
+        is_learner: member.is_learner,
+        name: member.name,
+        client_urls: member.client_ur_ls,
+    };
+    member.peer_urls.sort();
+    member
+}

@@ -1,0 +1,58 @@
+//! Where facts come from. Reading never changes a file, never takes a lock that
+//! would keep a member from starting, and never sets anything aside.
+
+mod database;
+mod directory;
+mod live;
+
+use std::{io, path::PathBuf};
+
+pub use database::{database, metadata};
+pub use directory::directory;
+pub(crate) use live::stream;
+pub use live::{Access, hash, live};
+
+/// Why something cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no member here.
+    #[error("{path}: {why}")]
+    NotAMember {
+        /// What was given.
+        path: PathBuf,
+        /// What it lacks.
+        why: String,
+    },
+    /// A server holds the database.
+    #[error(
+        "{0} is in use by a running member; check a running member with --endpoints, or a copy of its directory"
+    )]
+    InUse(PathBuf),
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A database that cannot be understood.
+    #[error("{path}: {source}")]
+    Database {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: bolt::Error,
+    },
+    /// A log that cannot be understood.
+    #[error("{0}")]
+    Log(#[from] wal::Error),
+    /// A member that could not be asked.
+    #[error("{endpoint}: {why}")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,40 @@
+//! `pintle upgrade`: says before an upgrade what would go wrong with it, and how
+//! to mend that. It reads all copies of the membership that a member keeps (the
+//! v2 store in its `.snap`, the log, the buckets of the database), of etcd and of
+//! Pintle alike, holds them against each other and predicts what the target
+//! release would do at boot. It must never change what it was only asked to look
+//! at, and never count a check as passed that it could not make.
+//!
+//! - [`main`]: the program
+//! - [`facts`]: what can be known of a member
+//! - [`inspect`]: where that is read: a directory, a database file, a member that runs
+//! - [`target`]: where the way leads: an etcd version, a Kubernetes version, Pintle
+//! - [`predict`]: what a release does with a directory when it starts
+//! - [`checks`]: the checks P1 to P25
+//! - [`report`]: for people, for programs, as a page
+//! - [`plan`]: the way from here to there
+//! - [`repair`]: mends the files of a member that does not run
+//! - `command`, `program`: the commands as data, and how they are run
+
+mod backup;
+pub mod checks;
+mod command;
+pub mod facts;
+mod failure;
+pub mod inspect;
+pub mod plan;
+pub mod predict;
+mod program;
+pub mod repair;
+pub mod report;
+pub mod target;
+
+#[cfg(test)]
+mod tests;
+
+/// Runs `pintle upgrade`; `words` is what stands behind it. Returns the exit
+/// code: 0 safe, 3 blocked, 4 warnings only, 1 an error.
+#[must_use]
+pub fn main(words: &[String]) -> i32 {
+    program::run(words)
+}

@@ -1,0 +1,237 @@
+//! What a release does with a directory when it starts on it: the rules of each
+//! release, followed on paper. It names etcd's own words for a refusal.
+
+use std::collections::BTreeSet;
+
+use membership::cluster::{Cluster, Member, MemberId};
+use semver::Version;
+use serde::Serialize;
+
+use crate::{
+    facts::{Database, Facts, Log},
+    target::Target,
+};
+
+/// How a start ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It serves.
+    Starts,
+    /// It ends with an error.
+    Refuses,
+    /// It panics.
+    Panics,
+}
+
+/// What will happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Prediction {
+    /// Whether it starts.
+    pub outcome: Outcome,
+    /// The words by which it does not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// Members whose records it corrects.
+    pub healed: Vec<String>,
+    /// Members that come back from the dead.
+    pub zombies: Vec<String>,
+    /// Voters that it lists as learners.
+    pub learners: Vec<String>,
+    /// What cannot be foreseen from what was read, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsure: Vec<String>,
+}
+
+impl Prediction {
+    fn starts() -> Prediction {
+        Prediction {
+            outcome: Outcome::Starts,
+            text: String::new(),
+            healed: Vec::new(),
+            zombies: Vec::new(),
+            learners: Vec::new(),
+            unsure: Vec::new(),
+        }
+    }
+
+    fn fails(outcome: Outcome, text: impl Into<String>) -> Prediction {
+        Prediction {
+            outcome,
+            text: text.into(),
+            ..Prediction::starts()
+        }
+    }
+}
+
+/// How 3.6 refuses users' keys of API version 2 in the snapshot.
+pub const V2_CONTENT: &str =
+    "detected disallowed custom content in v2store for stage --v2-deprecation=write-only";
+/// How 3.6 ends on a v2 request in the log.
+pub const V2_LOG: &str = "detected disallowed v2 WAL for stage --v2-deprecation=write-only";
+/// How 3.6 refuses more learners than allowed.
+pub const TOO_MANY_LEARNERS: &str = "membership: too many learner members in cluster";
+/// How 3.7 ends on a raw v2 request in the log.
+pub const NOT_V3: &str = "unmarshal should never fail";
+/// How a release refuses a cluster that is newer.
+pub const DOWNGRADE: &str =
+    "invalid downgrade; server version is lower than determined cluster version";
+/// The same of 3.4 and older.
+pub const DOWNGRADE_OLD: &str = "cluster cannot be downgraded";
+
+/// Learners that a cluster may have, unless `--max-learners` says otherwise.
+const LEARNERS_MAX: usize = 1;
+
+/// What `target` does when it starts on the member that `facts` describe;
+/// `None` if the files of that member were not read.
+pub fn boot(facts: &Facts, target: &Target) -> Option<Prediction> {
+    let (log, database) = (facts.log.as_ref()?, facts.database.as_ref()?);
+    if target.is_pintle {
+        return Some(pintle(log, database));
+    }
+    if let Some(refusal) = too_old(facts, database, target) {
+        return Some(refusal);
+    }
+    Some(match target.minor() {
+        4 => Prediction::starts(),
+        5 if target.version == Version::new(3, 5, 0) => from_database(log, database),
+        5 => Prediction::starts(),
+        6 => six(log, database, target),
+        _ => seven(log, database),
+    })
+}
+
+/// Members in the database that the truth does not have, and voters that it
+/// takes for learners.
+fn differences(truth: &Cluster, database: &[Member]) -> (Vec<MemberId>, Vec<MemberId>) {
+    let zombies = database
+        .iter()
+        .filter(|m| truth.member(m.id).is_none())
+        .map(|m| m.id)
+        .collect();
+    let learners = database
+        .iter()
+        .filter(|m| m.is_learner && truth.member(m.id).is_some_and(|t| !t.is_learner))
+        .map(|m| m.id)
+        .collect();
+    (zombies, learners)
+}
+
+fn hex(ids: impl IntoIterator<Item = MemberId>) -> Vec<String> {
+    ids.into_iter().map(|id| id.to_string()).collect()
+}
+
+/// The guards against going back.
+fn too_old(facts: &Facts, database: &Database, target: &Target) -> Option<Prediction> {
+    let downgrade = facts
+        .log
+        .as_ref()
+        .and_then(|log| log.now.downgrade().map(str::to_owned));
+    let allowed = downgrade
+        .and_then(|to| Version::parse(&to).ok())
+        .is_some_and(|to| to.minor == target.minor());
+    let cluster = facts.cluster_version()?;
+    let newer = (cluster.major, cluster.minor) > (target.version.major, target.version.minor);
+    let _ = database;
+    (newer && !allowed).then(|| {
+        let text = if target.minor() <= 4 {
+            DOWNGRADE_OLD
+        } else {
+            DOWNGRADE
+        };
+        Prediction::fails(Outcome::Refuses, text)
+    })
+}
+
+/// 3.5.0 believes the database.
+fn from_database(log: &Log, database: &Database) -> Prediction {
+    let (zombies, learners) = differences(&log.now, &database.members.members);
+    Prediction {
+        zombies: hex(zombies),
+        learners: hex(learners),
+        ..Prediction::starts()
+    }
+}
+
+/// Up to 3.5 and Pintle the v2 store and the log are the truth; Pintle writes it
+/// into the other copies.
+fn pintle(log: &Log, database: &Database) -> Prediction {
+    let (zombies, learners) = differences(&log.now, &database.members.members);
+    let healed: BTreeSet<MemberId> = zombies.into_iter().chain(learners).collect();
+    Prediction {
+        healed: hex(healed),
+        ..Prediction::starts()
+    }
+}
+
+fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
+    if !log.v2_keys.is_empty() {
+        return Prediction::fails(Outcome::Refuses, V2_CONTENT);
+    }
+    let members = &database.members.members;
+    let empty = Cluster::default();
+    let at_snapshot = log.at_snapshot.as_ref().unwrap_or(&empty);
+    // Before the log is replayed, what the snapshot shows as promoted is corrected.
+    let heals_at_boot = target.version >= Version::new(3, 6, 0);
+    let (mut healed, mut stale) = (Vec::new(), Vec::new());
+    for member in members.iter().filter(|m| m.is_learner) {
+        let promoted = at_snapshot.member(member.id).is_some_and(|m| !m.is_learner);
+        if heals_at_boot && promoted {
+            healed.push(member.id);
+        } else {
+            stale.push(member.id);
+        }
+    }
+    if stale.len() > LEARNERS_MAX {
+        return Prediction::fails(Outcome::Refuses, TOO_MANY_LEARNERS);
+    }
+    if log.v2_records.iter().any(|r| !r.is_membership) {
+        return Prediction::fails(Outcome::Panics, V2_LOG);
+    }
+    // The replay carries promotions out again, whatever the index.
+    let (zombies, learners) = differences(&log.now, members);
+    let replayed: BTreeSet<MemberId> = log.promotions.iter().map(|(_, id)| *id).collect();
+    let mut shown = Vec::new();
+    for id in learners {
+        if healed.contains(&id) {
+            continue;
+        }
+        if replayed.contains(&id) {
+            healed.push(id);
+        } else {
+            shown.push(id);
+        }
+    }
+    healed.sort();
+    let mut prediction = Prediction {
+        healed: hex(healed),
+        zombies: hex(zombies),
+        learners: hex(shown),
+        ..Prediction::starts()
+    };
+    if target.version < Version::new(3, 6, 4) && !log.promotions.is_empty() {
+        prediction.unsure.push(
+            "up to 3.6.3 the replay of a promotion may panic with `failed to nodeToMember` (etcd#20340)"
+                .into(),
+        );
+    }
+    prediction
+}
+
+fn seven(log: &Log, database: &Database) -> Prediction {
+    if !log.v2_records.is_empty() {
+        return Prediction::fails(Outcome::Panics, NOT_V3);
+    }
+    let (zombies, learners) = differences(&log.now, &database.members.members);
+    let mut prediction = Prediction {
+        zombies: hex(zombies.iter().copied()),
+        learners: hex(learners),
+        ..Prediction::starts()
+    };
+    if !zombies.is_empty() {
+        prediction
+            .unsure
+            .push("in 3.7 a member that comes back also counts for the quorum".into());
+    }
+    prediction
+}

@@ -1,0 +1,428 @@
+//! From a command line to an exit code.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cli::flags::Parsed;
+use client::Credentials;
+
+use crate::{
+    backup,
+    checks::{self, Given},
+    command::{self, Action},
+    facts::Facts,
+    failure::{Failure, Outcome},
+    inspect::{self, Access},
+    plan::Plan,
+    repair, report,
+    target::Target,
+};
+
+/// The exit code of an error.
+const ERROR: i32 = 1;
+
+pub(crate) fn run(words: &[String]) -> i32 {
+    let line = match command::read(words) {
+        Ok(line) => line,
+        Err(message) => {
+            eprintln!("Error: {message}\nRun 'pintle upgrade --help' for usage.");
+            return ERROR;
+        }
+    };
+    if let Some(page) = line.page {
+        return print(&page).map_or_else(fail, |()| 0);
+    }
+    let outcome = match line.action {
+        Some(Action::Check) => check(&line.parsed),
+        Some(Action::Plan) => plan(&line.parsed),
+        Some(Action::Backup) => take_backup(&line.parsed),
+        Some(Action::Repair) => mend(&line.parsed),
+        None => Ok(0),
+    };
+    outcome.unwrap_or_else(fail)
+}
+
+fn fail(failure: Failure) -> i32 {
+    eprintln!("Error: {failure}");
+    ERROR
+}
+
+fn print(text: &str) -> Outcome<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(format!("write stdout: {e}")))
+}
+
+/// Whether `-w json` was asked for.
+fn as_json(parsed: &Parsed) -> Outcome<bool> {
+    match parsed.text("write-out") {
+        "json" => Ok(true),
+        "table" | "simple" => Ok(false),
+        other => Err(Failure::new(format!(
+            "unsupported output format {other:?}; there are table and json"
+        ))),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted; nothing was changed")),
+        }
+    })
+}
+
+/// How members are reached, by the flags of etcdctl.
+fn access(parsed: &Parsed, scratch: Option<PathBuf>) -> Outcome<Access> {
+    let (cert, key, cacert) = (
+        parsed.text("cert"),
+        parsed.text("key"),
+        parsed.text("cacert"),
+    );
+    if cert.is_empty() != key.is_empty() {
+        return Err(Failure::new("--cert and --key go together"));
+    }
+    let skip_verify = parsed.bool("insecure-skip-tls-verify");
+    let options = tls::ClientOptions {
+        identity: (!cert.is_empty()).then(|| tls::Identity {
+            cert: cert.into(),
+            key: key.into(),
+        }),
+        trusted_ca: (!cacert.is_empty()).then(|| cacert.into()),
+        skip_verify,
+        alpn: vec![b"h2".to_vec()],
+        ..tls::ClientOptions::default()
+    };
+    let secure = !cert.is_empty() || !cacert.is_empty() || skip_verify;
+    let connector = match secure {
+        true => Some(Arc::new(
+            tls::Connector::new(options).map_err(Failure::new)?,
+        )),
+        false => None,
+    };
+    let user = parsed.text("user");
+    let (name, password) = user
+        .split_once(':')
+        .unwrap_or((user, parsed.text("password")));
+    Ok(Access {
+        tls: connector,
+        tls_by_default: !cert.is_empty() || !cacert.is_empty(),
+        credentials: (!name.is_empty()).then(|| Credentials {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        }),
+        dial_timeout: parsed.duration("dial-timeout"),
+        command_timeout: parsed.duration("command-timeout"),
+        scratch,
+        pages: true,
+    })
+}
+
+/// What was read of all members.
+struct Sources {
+    members: Vec<Facts>,
+    silent: Vec<(String, String)>,
+    hashes: Option<Result<Vec<(String, u32)>, String>>,
+}
+
+fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) -> Outcome<Sources> {
+    let (endpoints, dirs) = (parsed.list("endpoints"), parsed.list("data-dir"));
+    if endpoints.is_empty() && dirs.is_empty() && snapshots.is_empty() {
+        return Err(Failure::new(
+            "nothing to look at: give --endpoints, --data-dir or --snapshot",
+        ));
+    }
+    let wal_dir = parsed.text("wal-dir");
+    if !wal_dir.is_empty() && dirs.len() != 1 {
+        return Err(Failure::new("--wal-dir goes with exactly one --data-dir"));
+    }
+    let mut found = Sources {
+        members: Vec::new(),
+        silent: Vec::new(),
+        hashes: None,
+    };
+    for dir in &dirs {
+        let wal_dir = Some(Path::new(wal_dir)).filter(|d| !d.as_os_str().is_empty());
+        found
+            .members
+            .push(inspect::directory(Path::new(dir), wal_dir, pages)?);
+    }
+    for path in snapshots {
+        found.members.push(Facts {
+            label: (*path).to_owned(),
+            database: Some(inspect::database(Path::new(path), pages)?),
+            ..Facts::default()
+        });
+    }
+    if found.members.len() > 1 {
+        found.hashes = Some(hash_files(&found.members));
+    }
+    if !endpoints.is_empty() {
+        let folder = match parsed.text("scratch") {
+            "" => std::env::temp_dir(),
+            folder => folder.into(),
+        };
+        let scratch = match databases {
+            true => Some(backup::Scratch::beside(&folder)?),
+            false => None,
+        };
+        let mut access = access(parsed, scratch.as_ref().map(|s| s.0.clone()))?;
+        access.pages = pages;
+        block_on(ask(&access, &endpoints, &mut found))?;
+    }
+    Ok(found)
+}
+
+/// Asks every endpoint, one after the other: a loaded cluster should not feel it.
+async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcome<()> {
+    let quiet = !std::io::stderr().is_terminal();
+    for endpoint in endpoints {
+        if !quiet {
+            eprint!("\r\x1b[Kasking {endpoint} ...");
+        }
+        match inspect::live(access, endpoint).await {
+            Ok(facts) => found.members.push(facts),
+            Err(error) => {
+                let text = error.to_string();
+                let why = text.strip_prefix(&format!("{endpoint}: ")).unwrap_or(&text);
+                found.silent.push(((*endpoint).to_owned(), why.to_owned()));
+            }
+        }
+    }
+    if !quiet {
+        eprint!("\r\x1b[K");
+    }
+    let asked: Vec<&str> = endpoints
+        .iter()
+        .copied()
+        .filter(|e| !found.silent.iter().any(|(s, _)| s == e))
+        .collect();
+    if asked.len() > 1 {
+        let mut hashes = Err(String::new());
+        for _ in 0..3 {
+            hashes = hash_live(access, &asked).await;
+            if hashes.is_ok() {
+                break;
+            }
+        }
+        found.hashes = Some(hashes);
+    }
+    Ok(())
+}
+
+/// Hashes at the newest revision that all members have.
+async fn hash_live(access: &Access, endpoints: &[&str]) -> Result<Vec<(String, u32)>, String> {
+    let mut revision = i64::MAX;
+    for endpoint in endpoints {
+        let client = access.client(endpoint).await.map_err(|e| e.to_string())?;
+        let status = client
+            .status(proto::etcdserverpb::StatusRequest {})
+            .await
+            .map_err(|e| format!("{endpoint}: {e}"))?;
+        revision = revision.min(status.header.map_or(1, |h| h.revision));
+    }
+    let mut hashes = Vec::new();
+    let mut compacted = None;
+    for endpoint in endpoints {
+        let hash = inspect::hash(access, endpoint, revision)
+            .await
+            .map_err(|e| e.to_string())?;
+        if *compacted.get_or_insert(hash.compacted) != hash.compacted {
+            return Err("the members are compacting just now; check again".into());
+        }
+        hashes.push(((*endpoint).to_owned(), hash.hash));
+    }
+    Ok(hashes)
+}
+
+/// The same of files.
+fn hash_files(members: &[Facts]) -> Result<Vec<(String, u32)>, String> {
+    let databases: Vec<_> = members
+        .iter()
+        .filter_map(|facts| Some((facts.label.clone(), facts.database.as_ref()?)))
+        .collect();
+    let revision = databases.iter().map(|(_, d)| d.revision).min().unwrap_or(1);
+    let compacted = databases
+        .iter()
+        .map(|(_, d)| d.compacted)
+        .max()
+        .unwrap_or(0);
+    if databases.iter().any(|(_, d)| d.compacted != compacted) {
+        return Err(
+            "the directories were compacted at different revisions; start the members, let them catch up, and check again"
+                .into(),
+        );
+    }
+    databases
+        .iter()
+        .map(|(label, database)| {
+            let hash = utl::hash_kv(&database.path, revision)?;
+            Ok((label.clone(), hash))
+        })
+        .collect()
+}
+
+fn check(parsed: &Parsed) -> Outcome<i32> {
+    let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
+    let json = as_json(parsed)?;
+    let flags = match parsed.text("manifest") {
+        "" => None,
+        path => Some(manifest_flags(Path::new(path))?),
+    };
+    let snapshots = parsed.list("snapshot");
+    let sources = sources(
+        parsed,
+        &snapshots,
+        !parsed.bool("no-pages"),
+        !parsed.bool("no-databases"),
+    )?;
+    let backup = match parsed.text("backup") {
+        "" => None,
+        path => Some((path.to_owned(), backup::verify(Path::new(path)))),
+    };
+    if sources.members.is_empty() && json {
+        // Nobody answered: still a report, which says so.
+    }
+    let given = Given {
+        silent: sources.silent,
+        flags,
+        backup,
+        hashes: sources.hashes,
+        learners_max: 1,
+    };
+    let report = checks::run(target, sources.members, &given);
+    let page = parsed.text("html");
+    if !page.is_empty() {
+        std::fs::write(page, report::html(&report))
+            .map_err(|e| Failure::io("write", Path::new(page), &e))?;
+    }
+    let text = match json {
+        true => format!("{}\n", report::json(&report)),
+        false => {
+            let terminal = std::io::stdout().is_terminal();
+            let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+            report::text(&report, colour, width())
+        }
+    };
+    print(&text)?;
+    Ok(report.exit_code())
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    columns.unwrap_or(100).clamp(60, 160)
+}
+
+fn plan(parsed: &Parsed) -> Outcome<i32> {
+    let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
+    let json = as_json(parsed)?;
+    let sources = sources(parsed, &[], false, false)?;
+    if let Some((endpoint, why)) = sources.silent.first() {
+        return Err(Failure::new(format!("{endpoint}: {why}")));
+    }
+    let mut plan = Plan::make(&sources.members, &target).map_err(Failure::new)?;
+    let manifest = parsed.text("manifest");
+    if !manifest.is_empty() {
+        let flags = manifest_flags(Path::new(manifest))?;
+        plan.flags = checks::changes(&flags, target.minor());
+    }
+    if json {
+        let value = serde_json::to_string(&plan).map_err(Failure::new)?;
+        print(&format!("{value}\n"))?;
+        return Ok(0);
+    }
+    let mut text = format!("{}\n\n", plan.path.join(" -> "));
+    for (at, step) in plan.steps.iter().enumerate() {
+        text.push_str(&format!(
+            "{:>3}. {}\n     ({})\n",
+            at + 1,
+            step.what,
+            step.why
+        ));
+    }
+    for (version, flag, instead) in &plan.flags {
+        text.push_str(&format!("\nfor {version}: --{flag} becomes {instead}"));
+    }
+    if !plan.flags.is_empty() {
+        text.push('\n');
+    }
+    print(&text)?;
+    Ok(0)
+}
+
+/// The flags in a static pod manifest: the words of its command.
+fn manifest_flags(path: &Path) -> Outcome<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
+    let words: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter_map(|line| line.strip_prefix("- "))
+        .map(|word| word.trim_matches(['"', '\'']).to_owned())
+        .collect();
+    let is_etcd = words.iter().any(|word| word == "etcd")
+        && words.iter().any(|word| word.starts_with("--data-dir"));
+    if !is_etcd {
+        return Err(Failure::new(format!(
+            "{} is not a manifest of etcd: no command `etcd` with --data-dir in it",
+            path.display()
+        )));
+    }
+    Ok(words.into_iter().filter(|w| w.starts_with("--")).collect())
+}
+
+fn take_backup(parsed: &Parsed) -> Outcome<i32> {
+    let endpoints = parsed.list("endpoints");
+    let Some(endpoint) = endpoints.first() else {
+        return Err(Failure::new("--endpoints names no member"));
+    };
+    let access = access(parsed, None)?;
+    let dir = PathBuf::from(parsed.text("out"));
+    let text = block_on(backup::take(&access, endpoint, &dir))?;
+    print(&text)?;
+    Ok(0)
+}
+
+fn mend(parsed: &Parsed) -> Outcome<i32> {
+    let dirs = parsed.list("data-dir");
+    if dirs.is_empty() {
+        return Err(Failure::new("--data-dir names no directory"));
+    }
+    let json = as_json(parsed)?;
+    let wal_dir = Some(Path::new(parsed.text("wal-dir"))).filter(|d| !d.as_os_str().is_empty());
+    for dir in dirs {
+        let failed = |e: repair::Error| Failure::new(e);
+        let repair =
+            repair::plan(Path::new(dir), wal_dir, parsed.bool("drop-v2")).map_err(failed)?;
+        let mut text = String::new();
+        for change in &repair.changes {
+            text.push_str(&format!("{change}\n"));
+        }
+        if repair.is_empty() {
+            text.push_str(&format!("{dir}: nothing to mend\n"));
+        } else if !parsed.bool("yes") {
+            text.push_str("nothing was changed; --yes carries this out\n");
+        } else {
+            let kept = repair.carry_out().map_err(failed)?;
+            text.push_str(&format!(
+                "mended; the files as they were: {}\n",
+                kept.display()
+            ));
+        }
+        if json {
+            let lines: Vec<&str> = text.lines().collect();
+            text = format!("{}\n", serde_json::json!({"dir": dir, "said": lines}));
+        }
+        print(&text)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,128 @@
+//! Where an upgrade leads. Kubernetes names no etcd version in its own number, so
+//! a table says which one kubeadm deploys; it must never be read backwards: what
+//! a member runs is asked of the member.
+
+use std::fmt;
+
+use semver::Version;
+
+/// What is to run afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The etcd release, or the one whose files and protocol Pintle speaks.
+    pub version: Version,
+    /// Whether it is Pintle that will run.
+    pub is_pintle: bool,
+    /// As it was given.
+    pub given: String,
+}
+
+/// The etcd that a Kubernetes minor deploys: kubeadm's choice at its first
+/// release, and the newest patch known for it.
+const KUBERNETES: [(u64, &str, &str); 10] = [
+    (28, "3.5.9", "3.5.15"),
+    (29, "3.5.10", "3.5.16"),
+    (30, "3.5.12", "3.5.15"),
+    (31, "3.5.15", "3.5.24"),
+    (32, "3.5.16", "3.5.24"),
+    (33, "3.5.21", "3.5.24"),
+    (34, "3.6.4", "3.6.5"),
+    (35, "3.6.6", "3.6.6"),
+    (36, "3.6.8", "3.6.10"),
+    (37, "3.7.0", "3.7.1"),
+];
+
+/// The etcd whose files and protocol Pintle speaks.
+pub const PINTLE_SPEAKS: Version = Version::new(3, 5, 30);
+
+impl Target {
+    /// Reads `3.6.14`, `v3.6.14`, `kubernetes:1.34` or `pintle`.
+    ///
+    /// # Errors
+    /// It is none of these; the text says what is.
+    pub fn parse(text: &str) -> Result<Target, String> {
+        let given = text.trim();
+        if given == "pintle" {
+            return Ok(Target {
+                version: PINTLE_SPEAKS,
+                is_pintle: true,
+                given: given.to_owned(),
+            });
+        }
+        if let Some(kubernetes) = given.strip_prefix("kubernetes:") {
+            let minor = kubernetes.trim_start_matches('v');
+            let minor = minor.strip_prefix("1.").unwrap_or_default();
+            let minor = minor.split('.').next().unwrap_or_default();
+            let row = KUBERNETES
+                .iter()
+                .find(|(known, _, _)| minor.parse() == Ok(*known));
+            let Some((_, _, newest)) = row else {
+                let (first, last) = (KUBERNETES[0].0, KUBERNETES[KUBERNETES.len() - 1].0);
+                return Err(format!(
+                    "{given}: known are kubernetes:1.{first} to kubernetes:1.{last}; for another one name the etcd version that it deploys"
+                ));
+            };
+            let version = Version::parse(newest).map_err(|e| e.to_string())?;
+            return Ok(Target {
+                version,
+                is_pintle: false,
+                given: given.to_owned(),
+            });
+        }
+        let version = Version::parse(given.trim_start_matches('v')).map_err(|_| {
+            format!(
+                "{given:?} is no target; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
+            )
+        })?;
+        if version.major != 3 || version.minor < 4 || version.minor > 7 {
+            return Err(format!("etcd {version} is not known here; 3.4 to 3.7 are"));
+        }
+        Ok(Target {
+            version,
+            is_pintle: false,
+            given: given.to_owned(),
+        })
+    }
+
+    /// True for 3.6 and later.
+    pub fn reads_database(&self) -> bool {
+        !self.is_pintle && (self.minor() >= 6 || self.version == Version::new(3, 5, 0))
+    }
+
+    /// The minor version.
+    pub fn minor(&self) -> u64 {
+        self.version.minor
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_pintle {
+            return write!(f, "pintle (etcd {})", self.version);
+        }
+        write!(f, "etcd {}", self.version)?;
+        if self.given.starts_with("kubernetes:") {
+            write!(f, ", which {} deploys", self.given)?;
+        }
+        Ok(())
+    }
+}
+
+/// The oldest patch of a minor from which the next minor may be entered.
+pub fn floor(from_minor: u64) -> Option<Version> {
+    match from_minor {
+        5 => Some(Version::new(3, 5, 26)),
+        6 => Some(Version::new(3, 6, 11)),
+        _ => None,
+    }
+}
+
+/// The newest patch of a minor that is known here.
+pub fn newest(minor: u64) -> Version {
+    match minor {
+        4 => Version::new(3, 4, 45),
+        5 => Version::new(3, 5, 33),
+        6 => Version::new(3, 6, 14),
+        _ => Version::new(3, 7, 1),
+    }
+}
