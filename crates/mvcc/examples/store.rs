@@ -147,8 +147,8 @@ fn read(path: &std::path::Path, keys: usize) {
     };
     let get = |request: &RangeRequest| {
         let answer = store.range(request).expect("a range");
-        let mut out = BytesMut::with_capacity(answer.encoded_len(&header));
-        answer.encode(&header, &mut out);
+        let mut out = BytesMut::with_capacity(answer.encoded_len(Some(&header)));
+        answer.encode(Some(&header), &mut out);
         black_box(out.len())
     };
     let singles: Vec<RangeRequest> = (0..10_000)

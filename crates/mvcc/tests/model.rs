@@ -637,8 +637,8 @@ fn apply(store: &Store, held: &mut Held, model: &mut Model, step: &Step) {
             let got = verdict(store.range(r)).map(|answer| {
                 let header = header(answer.revision);
                 let mut out = BytesMut::new();
-                answer.encode(&header, &mut out);
-                assert_eq!(out.len(), answer.encoded_len(&header));
+                answer.encode(Some(&header), &mut out);
+                assert_eq!(out.len(), answer.encoded_len(Some(&header)));
                 RangeResponse::decode(out.freeze()).expect("a response")
             });
             assert_eq!(got, want, "{r:?}");

@@ -33,12 +33,20 @@ fn main() {
         .and_then(|n| n.to_str())
         .unwrap_or_default();
     let code = match name {
-        "etcd" => server::main(&text(args)),
+        "etcd" => serve(args),
         "etcdctl" => ctl::main_os(args, offline),
         "etcdutl" => utl::main(named("etcdutl", args)),
         _ => by_subcommand(args),
     };
     std::process::exit(code);
+}
+
+/// The server. Its heaps are small and many: with transparent huge pages each
+/// would hold megabytes that nothing is in, several times what the data needs.
+fn serve(args: Vec<OsString>) -> i32 {
+    // A kernel without them has nothing to disable.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+    server::main(&text(args))
 }
 
 fn text(args: Vec<OsString>) -> Vec<String> {
@@ -65,7 +73,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
         Some(args.remove(0))
     };
     match program.as_ref().map(|p| p.to_string_lossy()).as_deref() {
-        Some("server") => server::main(&text(args)),
+        Some("server") => serve(args),
         Some("ctl") => ctl::main_os(args, offline),
         Some("utl") => utl::main(named("pintle utl", args)),
         Some("upgrade") => upgrade::main(&text(args)),

@@ -70,10 +70,11 @@ impl RangeAnswer {
         self.values.iter()
     }
 
-    /// Bytes of the `RangeResponse` with this header.
-    pub fn encoded_len(&self, header: &ResponseHeader) -> usize {
+    /// Bytes of the `RangeResponse` with this header; all but the last piece of
+    /// a stream have none.
+    pub fn encoded_len(&self, header: Option<&ResponseHeader>) -> usize {
         let field = |len: usize| 1 + encoded_len_varint(len as u64) + len;
-        let mut len = field(header.encoded_len());
+        let mut len = header.map_or(0, |header| field(header.encoded_len()));
         for record in self.values.iter() {
             len += field(if self.keys_only {
                 let (head, tail) = without_value(record);
@@ -92,7 +93,7 @@ impl RangeAnswer {
     }
 
     /// Appends the `RangeResponse` with this header.
-    pub fn encode(&self, header: &ResponseHeader, out: &mut BytesMut) {
+    pub fn encode(&self, header: Option<&ResponseHeader>, out: &mut BytesMut) {
         let mut place = Place::default();
         while self.encode_some(header, &mut place, usize::MAX, out) {}
     }
@@ -102,7 +103,7 @@ impl RangeAnswer {
     /// to be in memory as one piece.
     pub fn encode_some(
         &self,
-        header: &ResponseHeader,
+        header: Option<&ResponseHeader>,
         place: &mut Place,
         max_bytes: usize,
         out: &mut BytesMut,
@@ -112,10 +113,12 @@ impl RangeAnswer {
         }
         if !place.begun {
             place.begun = true;
-            out.put_u8(HEADER);
-            encode_varint(header.encoded_len() as u64, out);
-            // A growing buffer has room.
-            let _ = header.encode(out);
+            if let Some(header) = header {
+                out.put_u8(HEADER);
+                encode_varint(header.encoded_len() as u64, out);
+                // A growing buffer has room.
+                let _ = header.encode(out);
+            }
         }
         for record in self.values.iter().skip(place.next) {
             if out.len() >= max_bytes {

@@ -7,9 +7,10 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::encoding::{encode_varint, encoded_len_varint};
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-    RangeRequest, RangeResponse, RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
+    RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
     internal_raft_request::Op,
 };
 
@@ -33,51 +34,81 @@ pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Answer, St
     let answer = rt.core.store().range(&request)?;
     rt.core.metrics.ranges.inc();
     let header = rt.core.header(answer.revision);
-    let len = answer.encoded_len(&header);
-    if len > PIECE_BYTES {
-        let place = Place::default();
-        return Ok(Answer::Pieces(Box::new(RangePieces {
-            answer,
-            header,
-            place,
-            len,
-        })));
+    let mut message = RangeMessage::new(answer, Some(header), None);
+    if message.framed_len() > PIECE_BYTES {
+        return Ok(Answer::Pieces(Box::new(message)));
     }
-    let mut out = BytesMut::with_capacity(len + 5);
-    out.put_u8(0);
-    out.put_u32(len as u32);
-    answer.encode(&header, &mut out);
-    Ok(Answer::One(out.freeze()))
+    Ok(Answer::One(message.next().unwrap_or_default()))
 }
 
 /// Answers above this are encoded piece by piece as the connection takes them.
 const PIECE_BYTES: usize = 128 << 10;
+/// Room in a piece for the record that fills it.
+const PIECE_SLACK: usize = 4 << 10;
+/// `RangeStreamResponse.range_response`, a message: field 1, length-delimited.
+const RANGE_RESPONSE: u8 = 0x0a;
 
-/// A large range answer on its way out. It holds the snapshot of the file, not
-/// a copy of what is in it.
-struct RangePieces {
+/// A range answer on its way out, as one framed message. It holds the snapshot
+/// of the file, not a copy of what is in it.
+struct RangeMessage {
     answer: RangeAnswer,
-    header: ResponseHeader,
-    place: Place,
+    header: Option<ResponseHeader>,
+    /// The tag under which the answer stands in an outer message.
+    field: Option<u8>,
+    /// Of the encoded answer.
     len: usize,
+    begun: bool,
+    place: Place,
 }
 
-impl Source for RangePieces {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        let mut out = BytesMut::with_capacity(PIECE_BYTES + (4 << 10));
-        if self.len > 0 {
+impl RangeMessage {
+    fn new(answer: RangeAnswer, header: Option<ResponseHeader>, field: Option<u8>) -> RangeMessage {
+        RangeMessage {
+            len: answer.encoded_len(header.as_ref()),
+            answer,
+            header,
+            field,
+            begun: false,
+            place: Place::default(),
+        }
+    }
+
+    /// Bytes of the message in its frame, the frame's head left out.
+    fn message_len(&self) -> usize {
+        let outer = self
+            .field
+            .map_or(0, |_| 1 + encoded_len_varint(self.len as u64));
+        outer + self.len
+    }
+
+    /// Bytes of the whole frame.
+    fn framed_len(&self) -> usize {
+        5 + self.message_len()
+    }
+
+    /// The next piece of the frame; `None` after the last.
+    fn next(&mut self) -> Option<Bytes> {
+        let room = self.framed_len().min(PIECE_BYTES + PIECE_SLACK);
+        let mut out = BytesMut::with_capacity(room);
+        if !self.begun {
+            self.begun = true;
             out.put_u8(0);
-            out.put_u32(self.len as u32);
-            self.len = 0;
+            out.put_u32(self.message_len() as u32);
+            if let Some(tag) = self.field {
+                out.put_u8(tag);
+                encode_varint(self.len as u64, &mut out);
+            }
         }
-        if self
-            .answer
-            .encode_some(&self.header, &mut self.place, PIECE_BYTES, &mut out)
-        {
-            Poll::Ready(Some(Ok(out.freeze())))
-        } else {
-            Poll::Ready(None)
-        }
+        let (header, place) = (self.header.as_ref(), &mut self.place);
+        self.answer
+            .encode_some(header, place, PIECE_BYTES, &mut out)
+            .then(|| out.freeze())
+    }
+}
+
+impl Source for RangeMessage {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        Poll::Ready(self.next().map(Ok))
     }
 }
 
@@ -114,30 +145,35 @@ pub async fn range_stream(
     Ok(Box::new(RangeChunks {
         rt: rt.clone(),
         chunks,
+        message: None,
     }))
 }
 
 struct RangeChunks {
     rt: Rc<Runtime>,
     chunks: mvcc::RangeStream,
+    /// The chunk that is on its way out.
+    message: Option<RangeMessage>,
 }
 
 impl Source for RangeChunks {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        let chunk = match self.chunks.next_chunk() {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-            Some(Ok(chunk)) => chunk,
-        };
-        let mut response = chunk.into_response();
-        if self.chunks.is_last() {
-            response.header = Some(self.rt.core.header(self.chunks.revision()));
-        } else {
-            response.header = None;
+        loop {
+            if let Some(piece) = self.message.as_mut().and_then(RangeMessage::next) {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            self.message = None;
+            let chunk = match self.chunks.next_chunk() {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Ok(chunk)) => chunk,
+            };
+            let header = self
+                .chunks
+                .is_last()
+                .then(|| self.rt.core.header(self.chunks.revision()));
+            self.message = Some(RangeMessage::new(chunk, header, Some(RANGE_RESPONSE)));
         }
-        Poll::Ready(Some(Ok(frame_message(&RangeStreamResponse {
-            range_response: Some(response),
-        }))))
     }
 }
 

@@ -32,12 +32,14 @@ pub(super) struct Metered {
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Dropped with the answer; the requests of the call last until then.
     _open: Option<oneshot::Sender<()>>,
-    /// One message in pieces, instead of whole frames.
+    /// One message in pieces, counted already, instead of frames.
     in_pieces: bool,
+    /// Bytes still to come of the last frame begun.
+    rest: usize,
 }
 
 impl Metered {
-    /// A stream of whole frames; the end of it is the end of the call that `call` times.
+    /// A stream of frames; the end of it is the end of the call that `call` times.
     pub(super) fn stream(
         rt: &Rc<Runtime>,
         method: Method,
@@ -54,6 +56,7 @@ impl Metered {
             deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
             _open: open,
             in_pieces: false,
+            rest: 0,
         })
     }
 
@@ -72,6 +75,7 @@ impl Metered {
             deadline: None,
             _open: None,
             in_pieces: true,
+            rest: 0,
         })
     }
 
@@ -82,15 +86,20 @@ impl Metered {
     }
 }
 
-/// Messages in a run of whole frames.
-fn messages(mut frames: &[u8]) -> u64 {
+/// Messages that begin in `bytes`. `rest` is what is missing of the last one
+/// begun; a frame's head is never torn.
+fn messages(rest: &mut usize, mut bytes: &[u8]) -> u64 {
     let mut n = 0;
-    while let Some(head) = frames.first_chunk::<5>() {
-        let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        frames = frames.get(5 + len..).unwrap_or_default();
+    loop {
+        let skip = bytes.len().min(*rest);
+        *rest -= skip;
+        bytes = &bytes[skip..];
+        let Some(head) = bytes.first_chunk::<5>() else {
+            return n;
+        };
+        *rest = 5 + u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         n += 1;
     }
-    n
 }
 
 impl Source for Metered {
@@ -108,7 +117,7 @@ impl Source for Metered {
                 metrics.client_sent_bytes.inc_by(bytes.len() as u64);
             }
             Poll::Ready(Some(Ok(bytes))) => {
-                let n = messages(bytes);
+                let n = messages(&mut self.rest, bytes);
                 let metrics = &self.rt.core.metrics;
                 metrics.sent(self.method, n, (bytes.len() as u64).saturating_sub(5 * n));
             }

@@ -16,7 +16,8 @@ use crate::status::{Code, Status};
 
 /// A stream of already framed gRPC messages, pulled by the connection.
 pub trait Source {
-    /// The next run of whole frames; `None` ends the stream with status OK.
+    /// The next bytes: whole frames, or a piece of one that is too large to be
+    /// put together first, cut behind its head. `None` ends the stream with status OK.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 }
 

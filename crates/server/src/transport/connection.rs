@@ -3,8 +3,11 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -14,7 +17,11 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Body, gateway, grpc, pages};
+use super::{
+    Body,
+    gather::{TurnEnd, gather},
+    gateway, grpc, pages,
+};
 use crate::{core::Core, runtime::Runtime};
 
 /// Which of the server's faces a listener shows.
@@ -79,21 +86,37 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         answer(service_rt.clone(), request, surface, secure)
     });
+    let (stream, end) = gather(stream);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {
-        // A peer that goes away in mid-request is its own affair.
-        _ = connection.as_mut() => return,
+        () = poll_fn(|cx| turn(connection.as_mut(), &end, cx)) => return,
         _ = stop.wait_for(|stop| *stop) => {}
     }
-    if tokio::time::timeout_at(open.since + YOUTH, connection.as_mut())
+    let young = poll_fn(|cx| turn(connection.as_mut(), &end, cx));
+    if tokio::time::timeout_at(open.since + YOUTH, young)
         .await
         .is_ok()
     {
         return;
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    poll_fn(|cx| turn(connection.as_mut(), &end, cx)).await;
+}
+
+/// One turn of a connection, and what it wrote. Ready when the connection is
+/// over: a clean end has shut the socket down and so emptied it, and a peer that
+/// goes away in mid-request is its own affair.
+fn turn<S: AsyncWrite + Unpin>(
+    connection: Pin<&mut impl Future>,
+    end: &TurnEnd<S>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let over = connection.poll(cx).is_ready();
+    match end.poll(cx) {
+        Poll::Ready(Ok(())) | Poll::Pending if !over => Poll::Pending,
+        _ => Poll::Ready(()),
+    }
 }
 
 /// Counts a client's connection from its accept to its end: a server that stops

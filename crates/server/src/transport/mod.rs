@@ -4,6 +4,7 @@
 
 mod body;
 mod connection;
+mod gather;
 mod gateway;
 mod grpc;
 mod health;
