@@ -7,6 +7,7 @@ mod live;
 
 use std::{io, path::PathBuf};
 
+pub(crate) use crate::facts::Hash as Hashed;
 pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;
