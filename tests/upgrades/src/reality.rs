@@ -167,24 +167,18 @@ pub fn healed_ids(log: &str) -> Vec<u64> {
     ids.into_iter().collect()
 }
 
+/// The member a line names: a bare id, or Go's print of the member, which
+/// begins with `{ID:85321215d76f72bd `.
 fn member_of(line: &serde_json::Map<String, Value>) -> Option<u64> {
-    let names = [
-        "member-id",
-        "member",
-        "memberID",
-        "id",
-        "promoted-member-id",
-    ];
-    let text = names
-        .iter()
-        .find_map(|n| line.get(*n).and_then(Value::as_str))
-        .or_else(|| {
-            // Whatever else it is called: the only field that is a whole hexadecimal id.
-            line.iter()
-                .filter(|(n, _)| n.contains("member"))
-                .find_map(|(_, v)| v.as_str())
-        })?;
-    u64::from_str_radix(text, 16).ok()
+    let texts = line.iter().filter(|(name, _)| {
+        // The member whose log this is has its own field in some lines.
+        name.contains("member") && !name.starts_with("local")
+    });
+    texts.filter_map(|(_, v)| v.as_str()).find_map(|text| {
+        let text = text.trim_start_matches("{ID:");
+        let digits = text.split(' ').next().unwrap_or(text);
+        u64::from_str_radix(digits, 16).ok()
+    })
 }
 
 /// How a process that ended by itself ended.
@@ -287,11 +281,13 @@ mod tests {
     #[test]
     fn ids_are_read_from_healing_lines_only() {
         let log = concat!(
-            r#"{"level":"info","msg":"Syncing member in v3store","member":"ff"}"#,
+            r#"{"level":"info","msg":"Syncing member in v3store","member":"{ID:ff RaftAttributes:{PeerURLs:[] IsLearner:false}}"}"#,
+            "\n",
+            r#"{"level":"info","msg":"Removing zombie member from v3store","local-member-id":"2","member-id":"fe"}"#,
             "\n",
             r#"{"level":"info","msg":"added member","member-id":"1"}"#,
             "\n",
         );
-        assert_eq!(healed_ids(log), [255]);
+        assert_eq!(healed_ids(log), [254, 255]);
     }
 }

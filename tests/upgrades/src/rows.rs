@@ -46,7 +46,7 @@ const fn row(
 }
 
 const TOO_MANY: Ends = Refuses("too many learner members in cluster");
-const V2_CONTENT: Ends = Refuses("illegal v2store content");
+const V2_CONTENT: Ends = Refuses("detected disallowed custom content in v2store");
 const V2_WAL: Ends = Panics("detected disallowed v2 WAL");
 const RAW_V2: Ends = Panics("unmarshal should never fail");
 const KUBEADM: &[&str] = &[
@@ -580,7 +580,7 @@ pub const ROWS: &[Row] = &[
         &[
             Start(3, "3.6.14"),
             Keys(20),
-            Upgrade("3.5.30", First, &[], Panics("invalid downgrade")),
+            Upgrade("3.5.30", First, &[], Refuses("invalid downgrade")),
         ],
         "",
     ),
@@ -696,6 +696,19 @@ pub const ROWS: &[Row] = &[
         &[
             Start(1, "3.5.16"),
             Learners(3, "3.5.16"),
+            Upgrade("3.5.0", First, &[], OK),
+        ],
+        "",
+    ),
+    row(
+        "U33/snapshot",
+        true,
+        "voters shown as learners by 3.5.0",
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            SNAP,
+            Keys(50),
             Upgrade("3.5.0", First, &[], learners(2)),
         ],
         "",
