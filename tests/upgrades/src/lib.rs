@@ -12,6 +12,7 @@
 //! | [`reality`] | what a start ended in, read from exit status, log and member list |
 //! | [`bucket`] | the membership in the database file: read, and made sick by hand |
 //! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
+//! | [`tool`] | `pintle upgrade check` as the one that foretells |
 //! | [`report`] | the table as Markdown |
 
 pub mod bucket;
@@ -20,6 +21,7 @@ pub mod reality;
 pub mod report;
 pub mod rows;
 pub mod script;
+pub mod tool;
 pub mod workshop;
 
 pub use predict::Predict;
