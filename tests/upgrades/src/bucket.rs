@@ -20,17 +20,25 @@ pub struct Sick {
     pub zombies: Vec<u64>,
     /// Members without a name.
     pub nameless: Vec<u64>,
+    /// Members that it does not have.
+    pub absent: Vec<u64>,
+    /// Members that it takes for removed, for ever.
+    pub removed: Vec<u64>,
 }
 
 impl Sick {
-    /// Counts, for one line of a report.
+    /// Counts, for one line of a report; empty where nothing is wrong.
     pub fn summary(&self) -> String {
-        format!(
-            "{} stale learners, {} zombies, {} without name",
-            self.stale_learners.len(),
-            self.zombies.len(),
-            self.nameless.len()
-        )
+        let counts = [
+            ("stale learners", &self.stale_learners),
+            ("zombies", &self.zombies),
+            ("without name", &self.nameless),
+            ("missing", &self.absent),
+            ("taken for removed", &self.removed),
+        ];
+        let found = counts.iter().filter(|(_, ids)| !ids.is_empty());
+        let words: Vec<String> = found.map(|(w, ids)| format!("{} {w}", ids.len())).collect();
+        words.join(", ")
     }
 }
 
@@ -51,8 +59,9 @@ pub fn read(dir: &Path) -> Result<V3View> {
 
 /// What is wrong in it. `truth` is who is in the cluster, and whether it is a learner.
 pub fn judge(dir: &Path, truth: &BTreeMap<u64, bool>) -> Result<Sick> {
+    let view = read(dir)?;
     let mut sick = Sick::default();
-    for member in read(dir)?.members {
+    for member in &view.members {
         let id = member.id.0;
         match truth.get(&id) {
             None => sick.zombies.push(id),
@@ -66,6 +75,10 @@ pub fn judge(dir: &Path, truth: &BTreeMap<u64, bool>) -> Result<Sick> {
             }
         }
     }
+    let has = |id: &u64| view.members.iter().any(|m| m.id.0 == *id);
+    sick.absent = truth.keys().copied().filter(|id| !has(id)).collect();
+    let removed = view.removed.iter().map(|id| id.0);
+    sick.removed = removed.filter(|id| truth.contains_key(id)).collect();
     Ok(sick)
 }
 

@@ -18,8 +18,8 @@ use peers::{
     peer::{self, Program},
 };
 use proto::etcdserverpb::{
-    DowngradeRequest, MemberAddRequest, MemberListRequest, MemberUpdateRequest, PutRequest,
-    StatusRequest, downgrade_request::DowngradeAction,
+    DowngradeRequest, MemberAddRequest, MemberListRequest, MemberRemoveRequest,
+    MemberUpdateRequest, PutRequest, StatusRequest, downgrade_request::DowngradeAction,
 };
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -288,9 +288,9 @@ impl Bench {
                     .await?;
             }
             Op::PlantLearners => {
-                self.edit(|dir, others| bucket::plant_learners(dir, others))
-                    .await?;
+                self.edit(bucket::plant_learners).await?;
             }
+            Op::RemoveZombies => self.remove_zombies().await?,
             Op::Downgrade(to) => self.downgrade(to).await?,
             Op::CancelDowngrade => {
                 let request = DowngradeRequest {
@@ -452,6 +452,23 @@ impl Bench {
         Ok(())
     }
 
+    async fn remove_zombies(&mut self) -> Result<()> {
+        let via = self.via()?;
+        let Reality::Boots { zombies, .. } = self.listed(via).await? else {
+            bail!("a list is a list");
+        };
+        ensure!(!zombies.is_empty(), "no zombie is listed");
+        let api = self.api()?;
+        for id in zombies {
+            // Refused until the voters have been connected for five seconds.
+            until("member remove", Duration::from_secs(15), async || {
+                Ok(api.member_remove(MemberRemoveRequest { id }).await?)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     async fn downgrade(&mut self, to: &str) -> Result<()> {
         let api = self.api()?;
         let request = DowngradeRequest {
@@ -603,6 +620,7 @@ impl Bench {
         let mut before: Vec<String> = self.cases[first_case..]
             .iter()
             .map(|c| c.sick.summary())
+            .filter(|s| !s.is_empty())
             .collect();
         before.dedup();
         let words = Op::Upgrade("", who, &[], expected).words();
