@@ -18,9 +18,9 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Body,
+    Body, gateway,
     gather::{TurnEnd, gather},
-    gateway, grpc, pages,
+    grpc, pages,
 };
 use crate::{core::Core, runtime::Runtime};
 

@@ -4,8 +4,8 @@
 
 mod body;
 mod connection;
-mod gather;
 mod gateway;
+mod gather;
 mod grpc;
 mod health;
 mod listener;
