@@ -104,13 +104,31 @@ pub enum Error {
 }
 
 /// Who is in the cluster, as of one index.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     id: ClusterId,
     members: BTreeMap<MemberId, Member>,
     removed: BTreeSet<MemberId>,
     version: Option<Version>,
     downgrade: Downgrade,
+    /// A setting of this server, not part of the truth: no copy on disk has it.
+    learners_max: usize,
+}
+
+/// Learners a cluster may have, unless a server of etcd 3.6 is told otherwise.
+const LEARNERS_MAX: usize = 1;
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            id: ClusterId::default(),
+            members: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            version: None,
+            downgrade: Downgrade::default(),
+            learners_max: LEARNERS_MAX,
+        }
+    }
 }
 
 /// Whether a downgrade is under way.
@@ -201,6 +219,26 @@ impl Cluster {
         cluster.removed = tree.removed()?.into_iter().collect();
         cluster.version = tree.version()?;
         Ok(cluster)
+    }
+
+    /// Sets how many learners there may be. Changes are checked against it when
+    /// they are applied, so all members must be told the same.
+    pub fn limit_learners(&mut self, max: usize) {
+        self.learners_max = max;
+    }
+
+    /// True if there are more learners than may be.
+    pub fn has_too_many_learners(&self) -> bool {
+        self.learners() > self.learners_max
+    }
+
+    fn learners(&self) -> usize {
+        self.members().filter(|member| member.is_learner).count()
+    }
+
+    /// True if one more learner may come.
+    pub(crate) fn has_room_for_learner(&self) -> bool {
+        self.learners() < self.learners_max
     }
 
     /// The cluster's id.

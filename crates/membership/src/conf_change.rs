@@ -50,9 +50,6 @@ pub enum Done {
     Removed(MemberId),
 }
 
-/// Learners a cluster may have, up to etcd 3.5.
-const LEARNERS_MAX: usize = 1;
-
 /// A member and what is to happen to it, the JSON of a change's context.
 #[derive(Debug, Deserialize)]
 struct Context {
@@ -118,8 +115,7 @@ pub fn validate(cluster: &Cluster, change: &ConfChange) -> Result<Valid, Rejecti
         _ if url_taken() => Err(Rejection::PeerUrlExists),
         kind => {
             member.is_learner = kind == ConfChangeType::ConfChangeAddLearnerNode;
-            let learners = cluster.members().filter(|m| m.is_learner).count();
-            if member.is_learner && learners >= LEARNERS_MAX {
+            if member.is_learner && !cluster.has_room_for_learner() {
                 return Err(Rejection::TooManyLearners);
             }
             Ok(Valid::Add(member))

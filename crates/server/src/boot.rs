@@ -31,7 +31,7 @@ use crate::{
     alarms::Alarms,
     apply::{Seed, placeholder},
     bootstrap,
-    config::Config,
+    config::{Config, Discovery},
     core::Core,
     database::{self, Database},
     fatal::Fatal,
@@ -321,6 +321,12 @@ fn open_log(
     db_path: &Path,
 ) -> Result<Log, Error> {
     ensure_dir(dir)?;
+    if matches!(
+        config.discovery,
+        Discovery::Registry(_) | Discovery::V2 { .. }
+    ) {
+        tracing::warn!("wal-dir" = %dir.display(), "discovery token is ignored since cluster already initialized; valid logs are found");
+    }
     let valid = wal::valid_snapshots(dir).at("cannot read the write-ahead log", dir)?;
     let loaded = snapshotter
         .load(&valid)
@@ -535,6 +541,13 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
     };
     let mut cluster = Cluster::recover(log.cluster_id.into(), &tree)
         .map_err(|error| Error(format!("the snapshot at index {snapshot_index}: {error}")))?;
+    cluster.limit_learners(config.max_learners);
+    if cluster.has_too_many_learners() {
+        return Err(Error(format!(
+            "{}; raise --max-learners",
+            membership::conf_change::Rejection::TooManyLearners
+        )));
+    }
     // Only the database knows of a downgrade.
     cluster.recover_downgrade(&database.membership);
     check_version(&cluster, &database.membership)?;

@@ -2,7 +2,12 @@
 //! that joins a running cluster. Decides who this member is and whom it knows;
 //! writes nothing.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use membership::{Cluster, ClusterId, Member, MemberId};
@@ -10,8 +15,8 @@ use proto::raftpb::{Entry, HardState};
 
 use crate::{
     boot::{Booted, Error},
-    config::Config,
-    corruption, version,
+    config::{Config, Discovery},
+    corruption, discovery, version,
 };
 
 /// What the log of a new member begins with.
@@ -37,24 +42,30 @@ const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Decides how the member starts.
 ///
 /// # Errors
-/// The flags contradict themselves, or what the running members say.
+/// The flags contradict themselves, or what the running members say, or what
+/// discovery found.
 pub fn found(config: &Config) -> Result<Founding, Error> {
-    let cluster = Cluster::from_initial(&config.initial_cluster_token, &config.initial_cluster)
-        .map_err(|error| {
-            Error(format!(
-                "--initial-cluster {:?}: {error}",
-                config.initial_cluster
-            ))
-        })?;
+    let token = config
+        .discovery
+        .cluster_token(&config.initial_cluster_token);
+    let initial = discovery::initial_cluster(config)?;
+    let cluster = Cluster::from_initial(token, &initial).map_err(|error| {
+        Error(match &config.discovery {
+            Discovery::Static => format!("--initial-cluster {initial:?}: {error}"),
+            _ => format!("error setting up initial cluster: {error}"),
+        })
+    })?;
     let Some(own) = cluster.members().find(|m| m.name == config.name) else {
         return Err(Error(format!(
             "couldn't find local name \"{}\" in the initial cluster configuration",
             config.name
         )));
     };
-    let mut advertised = config.advertise_peer.clone();
-    advertised.sort();
-    if own.peer_urls != advertised {
+    let asked = Asked::new(config)?;
+    if config.join_existing {
+        return join(config, &cluster, own, &asked);
+    }
+    if !same_places(&own.peer_urls, &config.advertise_peer) {
         return Err(Error(format!(
             "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
             own.peer_urls
@@ -65,17 +76,67 @@ pub fn found(config: &Config) -> Result<Founding, Error> {
             config.advertise_peer.join(",")
         )));
     }
-    let asked = Asked::new(config)?;
-    if config.join_existing {
-        join(config, &cluster, own, &asked)
-    } else {
-        begin(&cluster, own, &asked)
+    let own = own.id;
+    check_not_begun(&cluster, own, &asked)?;
+    match discovery::founders(config, own, &initial)? {
+        None => Ok(begin(&cluster, own)),
+        Some(found) => {
+            let cluster = Cluster::from_initial(token, &found)
+                .map_err(|error| Error(format!("discovery cluster {found}: {error}")))?;
+            if cluster.member(own).is_none() {
+                return Err(Error(format!(
+                    "the discovered cluster {found} has another member of the name \"{}\"",
+                    config.name
+                )));
+            }
+            Ok(begin(&cluster, own))
+        }
     }
 }
 
-/// One of the founders. Every founder writes the same first entries.
-fn begin(cluster: &Cluster, own: &Member, asked: &Asked) -> Result<Founding, Error> {
-    for other in cluster.members().filter(|m| m.id != own.id) {
+/// How long a host name in a peer URL may stay unknown: the DNS of a cluster
+/// often comes up with it.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
+const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// True if the URLs lead to the same places, be it under different host names.
+fn same_places(known: &[String], advertised: &[String]) -> bool {
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort();
+        urls
+    };
+    if sorted(known) == sorted(advertised) {
+        return true;
+    }
+    let deadline = Instant::now() + RESOLVE_TIMEOUT;
+    let places = |urls: &[String]| -> Option<Vec<(String, SocketAddr)>> {
+        let mut places: Vec<(String, SocketAddr)> = urls
+            .iter()
+            .map(|url| {
+                let (scheme, authority) = url.split_once("://")?;
+                loop {
+                    match dns::endpoint(authority) {
+                        Ok(address) => return Some((scheme.to_owned(), address)),
+                        Err(error) if Instant::now() < deadline => {
+                            tracing::warn!(url = url, error = %error, "failed to resolve URL Host; trying again");
+                            std::thread::sleep(RESOLVE_PAUSE);
+                        }
+                        Err(_) => return None,
+                    }
+                }
+            })
+            .collect::<Option<_>>()?;
+        places.sort();
+        Some(places)
+    };
+    known.len() == advertised.len()
+        && places(known).is_some_and(|known| places(advertised) == Some(known))
+}
+
+/// An error if the others know this member from before.
+fn check_not_begun(cluster: &Cluster, own: MemberId, asked: &Asked) -> Result<(), Error> {
+    for other in cluster.members().filter(|m| m.id != own) {
         // Somebody who does not answer has most likely not been started yet.
         let Some(view) = other
             .peer_urls
@@ -84,17 +145,19 @@ fn begin(cluster: &Cluster, own: &Member, asked: &Asked) -> Result<Founding, Err
         else {
             continue;
         };
-        let known = view.members.iter().find(|m| m.id == own.id);
+        let known = view.members.iter().find(|m| m.id == own);
         if known.is_some_and(|m| !m.client_urls.is_empty()) {
-            return Err(Error(format!(
-                "member {} has already been bootstrapped",
-                own.id
-            )));
+            return Err(Error(format!("member {own} has already been bootstrapped")));
         }
     }
+    Ok(())
+}
+
+/// One of the founders. Every founder writes the same first entries.
+fn begin(cluster: &Cluster, own: MemberId) -> Founding {
     let entries = membership::conf_change::bootstrap_entries(cluster);
-    Ok(Founding {
-        own: own.id,
+    Founding {
+        own,
         cluster_id: cluster.id(),
         hard_state: HardState {
             term: 1,
@@ -103,7 +166,7 @@ fn begin(cluster: &Cluster, own: &Member, asked: &Asked) -> Result<Founding, Err
         },
         entries,
         peers: cluster.members().cloned().collect(),
-    })
+    }
 }
 
 /// One that was added to a running cluster: its id and the cluster's are what

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | flags, variables, YAML file; one table |
+//! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
 //! | [`boot`] | from a data directory to a running member's parts |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply machine: committed entries into state |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod core;
 pub mod corruption;
 pub mod database;
+pub mod discovery;
 pub mod fatal;
 pub mod housekeeping;
 pub mod logging;

@@ -56,6 +56,7 @@ impl Machine {
             .map_err(|error| Error::new(format!("its v2 tree is unreadable: {error}")))?;
         let mut cluster = Cluster::recover(core.cluster_id.into(), &tree)
             .map_err(|error| Error::new(error.to_string()))?;
+        cluster.limit_learners(core.config.max_learners);
 
         // Nothing may write, or put another file, under the name any more; one
         // of our own snapshots may just be committing.

@@ -90,6 +90,27 @@ pub const FLAGS: &[Group] = &[
         "strict-reconfig-check" Bool "true" "Reject reconfiguration requests that would cause quorum loss.";
         "auto-compaction-retention" Text "0" "Auto compaction retention length; 0 means disable auto compaction.";
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
+        "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.";
+    },
+    group! { "Discovery";
+        "discovery-srv" Text "" "DNS domain whose SRV records name the members that found the cluster.";
+        "discovery-srv-name" Text "" "Suffix to the service name that is asked for in the DNS.";
+        "discovery-token" Text "" "V3 discovery: token of the cluster to be founded.";
+        "discovery-endpoints" Text "" "V3 discovery: comma-separated gRPC endpoints of the etcd that serves discovery.";
+        "discovery-dial-timeout" Duration "2s" "V3 discovery: dial timeout for client connections.";
+        "discovery-request-timeout" Duration "5s" "V3 discovery: timeout for discovery requests (excluding dial timeout).";
+        "discovery-keepalive-time" Duration "2s" "V3 discovery: keepalive time for client connections.";
+        "discovery-keepalive-timeout" Duration "6s" "V3 discovery: keepalive timeout for client connections.";
+        "discovery-insecure-transport" Bool "true" "V3 discovery: disable transport security for endpoints without a scheme.";
+        "discovery-insecure-skip-tls-verify" Bool "false" "V3 discovery: skip server certificate verification (for tests only).";
+        "discovery-cert" Text "" "V3 discovery: identify secure client using this TLS certificate file.";
+        "discovery-key" Text "" "V3 discovery: identify secure client using this TLS key file.";
+        "discovery-cacert" Text "" "V3 discovery: verify certificates of TLS-enabled secure servers using this CA bundle.";
+        "discovery-user" Text "" "V3 discovery: username[:password] for authentication.";
+        "discovery-password" Text "" "V3 discovery: password for authentication; --discovery-user then holds the name alone.";
+        "discovery" Text "" "V2 discovery: URL of the cluster to be founded, its token last.";
+        "discovery-proxy" Text "" "V2 discovery: HTTP proxy to use for traffic to the discovery service.";
+        "discovery-fallback" Text "exit" "V2 discovery: what to do when the cluster is full; only exit, Pintle is no v2 proxy.";
     },
     group! { "Serving";
         "enable-grpc-gateway" Bool "true" "Enable the JSON gateway.";
@@ -153,24 +174,6 @@ pub const NOT_BUILT: &[&str] = &[
     "auth-token",
     "auth-token-ttl",
     "bcrypt-cost",
-    "discovery",
-    "discovery-cacert",
-    "discovery-cert",
-    "discovery-dial-timeout",
-    "discovery-endpoints",
-    "discovery-fallback",
-    "discovery-insecure-skip-tls-verify",
-    "discovery-insecure-transport",
-    "discovery-keepalive-time",
-    "discovery-keepalive-timeout",
-    "discovery-key",
-    "discovery-password",
-    "discovery-proxy",
-    "discovery-request-timeout",
-    "discovery-srv",
-    "discovery-srv-name",
-    "discovery-token",
-    "discovery-user",
     "enable-log-rotation",
     "enable-pprof",
     "enable-v2",
@@ -187,7 +190,6 @@ pub const NOT_BUILT: &[&str] = &[
     "feature-gates",
     "grpc-keepalive-min-time",
     "log-rotation-config-json",
-    "max-learners",
     "memory-mlock",
     "peer-skip-client-san-verification",
     "proxy",

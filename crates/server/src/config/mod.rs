@@ -2,6 +2,7 @@
 //! one table; then checked and resolved into a [`Config`]. Parsing never acts:
 //! it opens no file but the configuration file itself.
 
+mod discovery;
 mod flags;
 mod help;
 mod parse;
@@ -12,6 +13,7 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use discovery::{Discovery, Registry};
 pub use flags::{FLAGS, Flag, NOT_BUILT};
 pub use help::usage;
 pub use parse::{ParseError, Parsed, parse};
@@ -93,8 +95,10 @@ pub struct Config {
     pub advertise_peer: Vec<String>,
     /// `--advertise-client-urls`
     pub advertise_client: Vec<String>,
-    /// `--initial-cluster`
+    /// `--initial-cluster`; empty where another way was chosen
     pub initial_cluster: String,
+    /// Where the founding members are named
+    pub discovery: Discovery,
     /// `--initial-cluster-token`
     pub initial_cluster_token: String,
     /// `--initial-cluster-state` is `existing`
@@ -107,6 +111,8 @@ pub struct Config {
     pub corrupt_check_time: Option<Duration>,
     /// `--experimental-compact-hash-check-time`, if that check is enabled
     pub compact_hash_check_time: Option<Duration>,
+    /// `--max-learners`
+    pub max_learners: usize,
     /// `--strict-reconfig-check`
     pub strict_reconfig_check: bool,
     /// `--max-snapshots`, files kept, 0 = all

@@ -303,6 +303,54 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// Keys of the section `discovery-config`, which is nested.
+const DISCOVERY_SECTION: &[(&[&str], &str)] = &[
+    (&["token"], "discovery-token"),
+    (&["client", "endpoints"], "discovery-endpoints"),
+    (&["client", "dial-timeout"], "discovery-dial-timeout"),
+    (&["client", "request-timeout"], "discovery-request-timeout"),
+    (&["client", "keepalive-time"], "discovery-keepalive-time"),
+    (
+        &["client", "keepalive-timeout"],
+        "discovery-keepalive-timeout",
+    ),
+    (&["client", "secure", "cert"], "discovery-cert"),
+    (&["client", "secure", "key"], "discovery-key"),
+    (&["client", "secure", "cacert"], "discovery-cacert"),
+    (
+        &["client", "secure", "insecure-transport"],
+        "discovery-insecure-transport",
+    ),
+    (
+        &["client", "secure", "insecure-skip-tls-verify"],
+        "discovery-insecure-skip-tls-verify",
+    ),
+    (&["client", "auth", "username"], "discovery-user"),
+    (&["client", "auth", "password"], "discovery-password"),
+];
+
+fn read_discovery(settings: &mut Settings, section: &yaml_serde::Value) -> Result<(), String> {
+    for (path, name) in DISCOVERY_SECTION {
+        let value = path.iter().try_fold(section, |at, key| at.get(*key));
+        let (Some(text), Some(flag)) = (value.and_then(scalar_or_list), flags::find(name)) else {
+            continue;
+        };
+        settings
+            .set(flag, in_flag_syntax(flag.kind, text))
+            .map_err(|why| format!("discovery-config.{}: {why}", path.join(".")))?;
+    }
+    Ok(())
+}
+
+/// Durations are plain nanoseconds in the file.
+fn in_flag_syntax(kind: Kind, text: String) -> String {
+    if kind == Kind::Duration && text.parse::<i64>().is_ok() {
+        format!("{text}ns")
+    } else {
+        text
+    }
+}
+
 fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
     let shown = path.display();
     let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -335,6 +383,11 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
             }
             continue;
         }
+        if key == "discovery-config" {
+            read_discovery(&mut settings, value)
+                .map_err(|why| ParseError::config(format!("{shown}: {why}")))?;
+            continue;
+        }
         // The file has its own name for this one.
         let name = if key == "experimental-snapshot-catch-up-entries" {
             "experimental-snapshot-catchup-entries"
@@ -361,12 +414,7 @@ fn read_file(path: PathBuf) -> Result<Settings, ParseError> {
         if flag.kind == Kind::State && text.is_empty() {
             continue;
         }
-        // Durations are plain nanoseconds in the file.
-        let text = if flag.kind == Kind::Duration && text.parse::<i64>().is_ok() {
-            format!("{text}ns")
-        } else {
-            text
-        };
+        let text = in_flag_syntax(flag.kind, text);
         settings.set(flag, text.clone()).map_err(|error| {
             ParseError::config(format!("{shown}: {key}: invalid value \"{text}\": {error}"))
         })?;

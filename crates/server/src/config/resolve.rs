@@ -10,7 +10,7 @@ use std::{
 use url::Url;
 
 use super::{
-    AutoCompaction, Config, ListenTarget, ListenUrl, LogOutput,
+    AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, LogOutput, discovery,
     parse::{ParseError, Settings, parse_bool, parse_duration},
     security,
 };
@@ -32,7 +32,10 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
     )?;
 
     let name = settings.get("name").to_owned();
-    let initial_cluster = if settings.is_set("initial-cluster") {
+    let discovery = discovery::resolve(settings)?;
+    let initial_cluster = if discovery != Discovery::Static {
+        String::new()
+    } else if settings.is_set("initial-cluster") {
         settings.get("initial-cluster").to_owned()
     } else {
         advertise_peer
@@ -125,6 +128,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         advertise_peer,
         advertise_client,
         initial_cluster,
+        discovery,
         initial_cluster_token: settings.get("initial-cluster-token").to_owned(),
         join_existing,
         force_new_cluster: boolean(settings, "force-new-cluster"),
@@ -135,6 +139,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             .filter(|period| {
                 boolean(settings, "experimental-compact-hash-check-enabled") && !period.is_zero()
             }),
+        max_learners: uint(settings, "max-learners") as usize,
         strict_reconfig_check: boolean(settings, "strict-reconfig-check"),
         max_snapshots: uint(settings, "max-snapshots") as usize,
         max_wals: uint(settings, "max-wals") as usize,
@@ -238,7 +243,7 @@ pub(super) fn boolean(settings: &Settings, name: &'static str) -> bool {
     parse_bool(settings.get(name)).unwrap_or_default()
 }
 
-fn duration(settings: &Settings, name: &'static str) -> Duration {
+pub(super) fn duration(settings: &Settings, name: &'static str) -> Duration {
     Duration::from_nanos(
         parse_duration(settings.get(name))
             .unwrap_or_default()

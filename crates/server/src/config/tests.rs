@@ -61,13 +61,9 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
             .message
             .contains("flag provided but not defined: -no-such-flag")
     );
-    let unbuilt = config("--discovery x").expect_err("not built");
+    let unbuilt = config("--proxy on").expect_err("not built");
     assert_eq!(unbuilt.exit_code, 2);
-    assert!(
-        unbuilt.message.contains("-discovery"),
-        "{}",
-        unbuilt.message
-    );
+    assert!(unbuilt.message.contains("-proxy"), "{}", unbuilt.message);
 }
 
 #[test]

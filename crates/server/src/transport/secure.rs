@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Surface;
 use crate::{
     boot::Error,
-    config::{Config, ListenTarget, ListenUrl},
+    config::{Config, Discovery, ListenTarget, ListenUrl},
     runtime::Runtime,
 };
 
@@ -47,7 +47,19 @@ impl Security {
         warn_plain(&config.listen_peer, peer, "--peer-client-cert-auth");
         let peer_acceptor = acceptor(peer, PEER_ALPN, &[&config.listen_peer])?;
         if peer.identity.is_some() || peer.trusted_ca.is_some() {
-            let connector = Connector::new(peer.dialling()).map_err(unusable)?;
+            let mut dialling = peer.dialling();
+            // As etcd: without a CA of its own, a cluster found by SRV records is
+            // known by its domain.
+            if let Discovery::Srv { domain, .. } = &config.discovery
+                && peer.trusted_ca.is_none()
+                && config
+                    .advertise_peer
+                    .iter()
+                    .any(|u| u.starts_with("https://"))
+            {
+                dialling.server_name = Some(domain.clone());
+            }
+            let connector = Connector::new(dialling).map_err(unusable)?;
             config.security.connector = Some(Arc::new(connector));
         }
 
