@@ -99,7 +99,8 @@ impl<D: Driver> Engine<'_, D> {
         };
         let plan = Plan::make(&facts, target, &self.driver.available()).map_err(Failure::new)?;
         let mut path: Vec<Version> = plan.versions.clone();
-        if path.len() == 1 && target.is_pintle {
+        // The same version is asked for: Pintle in the place of etcd, or the other way.
+        if path.len() == 1 {
             path.push(target.version.clone());
         }
         let mut order: Vec<(bool, String)> = facts
@@ -157,8 +158,11 @@ impl<D: Driver> Engine<'_, D> {
             Step::Check { to } => self.check(to).await,
             Step::MoveLeader { member } => self.move_leader(member).await,
             Step::Swap {
-                member, to, pintle, ..
-            } => self.swap(member, to, *pintle, &[]).await,
+                member,
+                from,
+                to,
+                pintle,
+            } => self.swap(member, from, to, *pintle).await,
             Step::Flush { member, version } => {
                 self.restart(member, version, &["--snapshot-count=1"])
                     .await?;
@@ -250,15 +254,15 @@ impl<D: Driver> Engine<'_, D> {
     async fn swap(
         &mut self,
         member: &str,
+        from: &Version,
         to: &Version,
         pintle: bool,
-        flags: &[&str],
     ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
         let endpoints = self.endpoints();
         // A step that was interrupted may be past its end. Pintle and the etcd whose
         // version it tells cannot be told apart by that.
-        let is_there = !pintle && flags.is_empty() && self.runs(&managed.endpoint, to).await;
+        let is_there = !pintle && from != to && self.runs(&managed.endpoint, to).await;
         let others: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| name != member)
@@ -276,7 +280,7 @@ impl<D: Driver> Engine<'_, D> {
             }
             self.driver.stop(member).await.map_err(|f| f.0)?;
             self.driver
-                .start(member, to, pintle, flags)
+                .start(member, to, pintle, &[])
                 .await
                 .map_err(|f| f.0)?;
         }
@@ -318,7 +322,7 @@ impl<D: Driver> Engine<'_, D> {
             .map_err(|f| f.0)?;
         let endpoints = self.endpoints();
         let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
-        Ok(format!("snapshot written; leader {}", seen.leader))
+        Ok(format!("restarted; leader {}", seen.leader))
     }
 
     /// Enough entries for a snapshot to become due.
@@ -372,15 +376,15 @@ impl<D: Driver> Engine<'_, D> {
     }
 
     async fn heal(&mut self, version: &Version) -> Result<String, String> {
+        // One that an interrupted attempt has stopped comes back first.
+        for (member, endpoint) in self.endpoints() {
+            if !self.runs(&endpoint, version).await {
+                self.restart(&member, version, &[]).await?;
+            }
+        }
         let stale = self.stale().await?;
         for member in &stale {
-            self.driver.stop(member).await.map_err(|f| f.0)?;
-            self.driver
-                .start(member, version, false, &[])
-                .await
-                .map_err(|f| f.0)?;
-            let endpoints = self.endpoints();
-            look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+            self.restart(member, version, &[]).await?;
         }
         if stale.is_empty() {
             return Ok("no record is stale".into());
