@@ -43,6 +43,7 @@ const ENDPOINTS: Flag = Flag::new(
     "",
     "client URLs of all members, separated by commas",
 );
+const CLUSTER: Flag = Flag::switch("cluster", "ask all members that the first endpoint lists");
 const CACERT: Flag = Flag::new(
     "cacert",
     Kind::Text,
@@ -86,6 +87,7 @@ const SNAPSHOT: Flag = Flag::new("snapshot", Kind::List, "", "snapshot or databa
 const CHECK: &[Flag] = &[
     TARGET,
     ENDPOINTS,
+    CLUSTER,
     CACERT,
     CERT,
     KEY,
@@ -128,6 +130,7 @@ const CHECK: &[Flag] = &[
 const PLAN: &[Flag] = &[
     TARGET,
     ENDPOINTS,
+    CLUSTER,
     CACERT,
     CERT,
     KEY,

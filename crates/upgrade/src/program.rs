@@ -181,9 +181,38 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
         };
         let mut access = access(parsed, scratch.as_ref().map(|s| s.0.clone()))?;
         access.pages = pages;
-        block_on(ask(&access, &endpoints, &mut found))?;
+        let all = match parsed.bool("cluster") {
+            true => block_on(listed(&access, &endpoints))?,
+            false => endpoints.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        block_on(ask(&access, &all, &mut found))?;
     }
     Ok(found)
+}
+
+/// The client URLs of all members that the first endpoint to answer lists.
+async fn listed(access: &Access, endpoints: &[&str]) -> Outcome<Vec<String>> {
+    let mut last = Failure::new("no endpoint");
+    for endpoint in endpoints {
+        let quick = Access {
+            scratch: None,
+            ..access.clone()
+        };
+        match inspect::live(&quick, endpoint).await {
+            Ok(facts) => {
+                let members = facts.live.map(|live| live.members).unwrap_or_default();
+                let urls = members.iter().map(|m| m.client_urls.first().cloned());
+                // One that has not published itself has none, and is asked for by its peer URL.
+                let or_peer = urls
+                    .zip(&members)
+                    .map(|(url, m)| url.or(m.peer_urls.first().cloned()));
+                return Ok(or_peer.flatten().collect());
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// Asks every endpoint, one after the other: a loaded cluster should not feel it.
@@ -293,9 +322,6 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
         "" => None,
         path => Some((path.to_owned(), backup::verify(Path::new(path)))),
     };
-    if sources.members.is_empty() && json {
-        // Nobody answered: still a report, which says so.
-    }
     let given = Given {
         silent: sources.silent,
         flags,

@@ -13,6 +13,11 @@ pub use directory::directory;
 pub(crate) use live::stream;
 pub use live::{Access, hash, live};
 
+/// Bytes as `sha256sum` shows them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Why something cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
