@@ -551,7 +551,22 @@ fn members_find_each_other_through_a_v2_directory() {
         }
         both_say(
             &logs,
-            "failed to join discovery cluster (discovery: size key not found)",
-        )
+            "failed to join discovery cluster (100: Key not found (/discovery/none) [",
+        )?;
+        // Who is registered already is not registered again.
+        logs.clear();
+        for (token, program) in [("twice-a", &subject), ("twice-b", &etcd)] {
+            http::send(service.port(), "PUT", &size(token), "").await?;
+            let mut flags = flags(token);
+            flags.push("--initial-advertise-peer-urls=http://127.0.0.1:9".to_owned());
+            let first = tempfile::tempdir()?;
+            let mut waiting = alone(program, "m", first.path(), &flags)?;
+            let needed = "found peers from discovery server; waiting for more";
+            waiting.wait_log(needed, ENDED_WITHIN).await?;
+            waiting.kill().await?;
+            logs.push(ends(program, "m", &flags).await?);
+        }
+        both_say(&logs, "member has been registered with discovery service")?;
+        both_say(&logs, "discovery: found duplicate id")
     });
 }
