@@ -1,4 +1,4 @@
-//! A name server on loopback that knows SRV records and nothing else, and a way
+//! A name server on loopback that knows SRV records and one host, and a way
 //! to make it the one in `/etc/resolv.conf` of a single process: real etcd has
 //! no other. It must never answer outside 127.0.0.0/8.
 
@@ -25,11 +25,15 @@ pub type Zone = BTreeMap<String, Vec<(u16, String)>>;
 pub struct NameServer {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
-    /// Names that were asked for.
+    /// Names whose SRV records were asked for.
     asked: Arc<Mutex<Vec<String>>>,
     files: TempDir,
 }
 
+/// The one host it knows: 127.0.0.1.
+pub const HOST: &str = "here.pintle.example";
+
+const TYPE_A: u16 = 1;
 const TYPE_SRV: u16 = 33;
 const NO_SUCH_NAME: u16 = 3;
 /// A loopback address that nobody else uses.
@@ -121,7 +125,7 @@ impl NameServer {
         zone.insert(name.to_owned(), records);
     }
 
-    /// The names that were asked for since the last call, in order.
+    /// The names whose SRV records were asked for since the last call, in order.
     pub fn asked(&self) -> Vec<String> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut asked)
@@ -195,34 +199,38 @@ fn answer(question: &[u8], zone: &Mutex<Zone>, asked: &Mutex<Vec<String>>) -> Op
     let kind = u16::from_be_bytes([*question.get(at)?, *question.get(at + 1)?]);
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let zone = zone.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = zone.get(&name);
-    let records: &[(u16, String)] = match known {
-        Some(records) if kind == TYPE_SRV => records,
-        _ => &[],
-    };
-    asked
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(name);
+    let known = zone.contains_key(&name) || name == HOST;
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    if kind == TYPE_SRV {
+        asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(name.clone());
+        for (port, host) in zone.get(&name).into_iter().flatten() {
+            // Priority and weight are 0.
+            let mut data = vec![0; 4];
+            data.extend(port.to_be_bytes());
+            data.extend(labels(host));
+            records.push(data);
+        }
+    } else if kind == TYPE_A && name == HOST {
+        records.push(vec![127, 0, 0, 1]);
+    }
 
     let mut out = question.get(..2)?.to_vec();
-    let flags: u16 = 0x8180 | if known.is_none() { NO_SUCH_NAME } else { 0 };
+    let flags: u16 = 0x8180 | if known { 0 } else { NO_SUCH_NAME };
     out.extend(flags.to_be_bytes());
     // One question, the records; an EDNS record of the question stays unanswered.
     out.extend([0, 1]);
     out.extend((records.len() as u16).to_be_bytes());
     out.extend([0; 4]);
     out.extend(question.get(12..at + 4)?);
-    for (port, host) in records {
-        let target = labels(host);
+    for data in records {
         out.extend([0xc0, 12]);
-        out.extend(TYPE_SRV.to_be_bytes());
+        out.extend(kind.to_be_bytes());
         out.extend([0, 1, 0, 0, 0, 0]);
-        out.extend((target.len() as u16 + 6).to_be_bytes());
-        // Priority and weight.
-        out.extend([0; 4]);
-        out.extend(port.to_be_bytes());
-        out.extend(target);
+        out.extend((data.len() as u16).to_be_bytes());
+        out.extend(data);
     }
     Some(out)
 }

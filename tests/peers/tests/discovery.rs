@@ -9,7 +9,7 @@ use peers::{
     api,
     cluster::{Cluster, Plan},
     http,
-    names::{NameServer, Zone},
+    names::{HOST, NameServer, Zone},
     peer::{self, Program},
     ports,
     server::{Launch, Server},
@@ -306,12 +306,10 @@ async fn lock(service: &Server) -> Result<()> {
 
 const DOMAIN: &str = "pintle.example";
 
-/// The records of a cluster: `_etcd-server._tcp`, every member at `localhost`.
-fn list(names: &NameServer, service: &str, cluster: &Cluster) {
+/// The records of a cluster, every member at `host`.
+fn list(names: &NameServer, service: &str, host: &str, cluster: &Cluster) {
     let members = cluster.members().iter();
-    let records = members
-        .map(|m| (m.peer_port, "localhost".to_owned()))
-        .collect();
+    let records = members.map(|m| (m.peer_port, host.to_owned())).collect();
     names.set(&format!("_{service}._tcp.{DOMAIN}"), records);
 }
 
@@ -343,7 +341,7 @@ fn members_find_each_other_by_srv_records() {
             ),
         ] {
             let mut cluster = Plan::of(&vec![pintle.clone(); 3]).prepare().await?;
-            list(&names, service, &cluster);
+            list(&names, service, "localhost", &cluster);
             let mut all = vec![format!("--discovery-srv={DOMAIN}")];
             all.extend(flags);
             cluster.found(&all).await?;
@@ -373,7 +371,7 @@ fn members_and_etcd_find_each_other_by_srv_records() {
                 .collect::<Vec<_>>()
                 .join(" + ");
             let mut cluster = Plan::of(&mix).prepare().await?;
-            list(&names, "etcd-server", &cluster);
+            list(&names, "etcd-server", HOST, &cluster);
             cluster.found(&flags).await.with_context(|| label.clone())?;
             works(cluster).await.with_context(|| label.clone())?;
             println!("{label}: found each other by SRV records");
@@ -430,7 +428,7 @@ fn clients_find_members_by_srv_records() {
         };
         let dir = tempfile::tempdir()?;
         let server = Launch::new(&subject, dir.path()).start().await?;
-        let here = vec![(server.port(), "localhost".to_owned())];
+        let here = vec![(server.port(), HOST.to_owned())];
         names.set(&format!("_etcd-client._tcp.{DOMAIN}"), here.clone());
         names.set(&format!("_etcd-client-blue._tcp.{DOMAIN}"), here);
         let path = |p: &std::path::Path| p.display().to_string();
@@ -471,6 +469,12 @@ fn clients_find_members_by_srv_records() {
                 outcomes.push((code, out, first.map(str::to_owned)));
             }
             println!("{args:?}: {:?}", outcomes[0]);
+            let code = if args.contains(&"nowhere.example") || args.contains(&"red") {
+                1
+            } else {
+                0
+            };
+            ensure!(outcomes[0].0 == Some(code), "{args:?}: {outcomes:#?}");
             ensure!(outcomes[0] == outcomes[1], "{args:?}: {outcomes:#?}");
         }
         // A plain endpoint is left out on demand; the flag's own are taken then.
@@ -491,7 +495,7 @@ fn clients_find_members_by_srv_records() {
             );
             let (code, _, err) = client(&words).await?;
             let expected = format!(
-                "ignoring discovered insecure endpoint \"http://localhost.:{}\"",
+                "ignoring discovered insecure endpoint \"http://{HOST}.:{}\"",
                 server.port()
             );
             ensure!(
