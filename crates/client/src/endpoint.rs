@@ -78,6 +78,15 @@ pub struct Endpoint {
     pub(crate) security: Security,
 }
 
+/// `host.:port` without the dot that names from the DNS end with: the hosts file
+/// does not know them with it.
+fn without_final_dot(authority: &str) -> String {
+    match authority.rsplit_once(':') {
+        Some((host, port)) => format!("{}:{port}", host.strip_suffix('.').unwrap_or(host)),
+        None => authority.strip_suffix('.').unwrap_or(authority).to_owned(),
+    }
+}
+
 impl Endpoint {
     /// Reads `host:port`, `http://host:port[/path]` (the path is ignored),
     /// `https://` likewise, `unix:///path` or `unixs:///path`, as etcd's client
@@ -100,10 +109,8 @@ impl Endpoint {
             "" | "http" | "https" => {
                 let authority = rest.split('/').next().unwrap_or_default();
                 check_authority(trimmed, authority)?;
-                (
-                    format!("http://{authority}"),
-                    Target::Tcp(authority.to_owned()),
-                )
+                let dialled = without_final_dot(authority);
+                (format!("http://{dialled}"), Target::Tcp(dialled))
             }
             "unix" | "unixs" if !rest.is_empty() => {
                 (format!("unix:{rest}"), Target::Unix(rest.to_owned()))

@@ -72,3 +72,10 @@ proptest! {
         let _ = Endpoint::parse(&text);
     }
 }
+
+#[test]
+fn a_host_is_dialled_without_its_final_dot_and_shown_with_it() {
+    let endpoint = Endpoint::parse("http://localhost.:2379").expect("a host");
+    assert_eq!(endpoint.to_string(), "http://localhost.:2379");
+    assert_eq!(endpoint.uri(), "http://localhost:2379");
+}

@@ -7,6 +7,7 @@ use cli::{flags::Parsed, text::duration};
 use client::{Client, Config, Credentials, Endpoint};
 
 use crate::{
+    discovery,
     failure::{EXIT_CONNECTION, EXIT_ERROR, EXIT_FEATURE, Failure, Outcome},
     output::{Format, Output},
     spec::GLOBAL,
@@ -52,12 +53,6 @@ impl Global {
         let format = Format::from_name(parsed.text("write-out"))
             .ok_or_else(|| Failure::new(EXIT_FEATURE, "unsupported output format"))?;
         let security = security(parsed, "")?;
-        if !parsed.text("discovery-srv").is_empty() {
-            return Err(Failure::new(
-                EXIT_CONNECTION,
-                "--discovery-srv is not built yet; name the members with --endpoints",
-            ));
-        }
         if parsed.bool("debug") {
             for flag in GLOBAL {
                 // A password has no place in a terminal's history.
@@ -69,13 +64,14 @@ impl Global {
                 eprintln!("{}={value}", variable(flag.name));
             }
         }
+        let mut endpoints = discovery::endpoints(parsed)?;
+        if endpoints.is_empty() {
+            let given = parsed.list("endpoints").into_iter();
+            endpoints = given.map(str::to_owned).collect();
+        }
         Ok(Self {
             output: Output::new(format, parsed.bool("hex")),
-            endpoints: parsed
-                .list("endpoints")
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            endpoints,
             timeout_given: parsed.given("command-timeout"),
             command_timeout: parsed.duration("command-timeout"),
             dial_timeout: parsed.duration("dial-timeout"),
@@ -216,6 +212,12 @@ fn security(parsed: &Parsed, prefix: &str) -> Outcome<Security> {
         || !parsed.bool(&format!("{prefix}insecure-transport"));
     // The destination of a mirror has no such flag.
     let skip_verify = prefix.is_empty() && parsed.bool("insecure-skip-tls-verify");
+    // Endpoints that must be secure must also be of the domain that named them.
+    let server_name = prefix
+        .is_empty()
+        .then(|| discovery::server_name(parsed))
+        .flatten();
+    let by_default = by_default || server_name.is_some();
     if !by_default && !skip_verify {
         return Ok(Security::default());
     }
@@ -226,6 +228,7 @@ fn security(parsed: &Parsed, prefix: &str) -> Outcome<Security> {
         }),
         trusted_ca: (!cacert.is_empty()).then(|| cacert.into()),
         skip_verify,
+        server_name,
         alpn: vec![b"h2".to_vec()],
         ..tls::ClientOptions::default()
     };

@@ -6,6 +6,7 @@
 //! - [`main`], [`main_os`]: the program
 //! - `spec`: the commands and their flags, as data
 //! - `global`, `help`: how flags are resolved, how commands are shown
+//! - `discovery`: endpoints from the DNS
 //! - `kv`, `txn`, `watch`, `lease`: the commands on keys
 //! - `lock`, `elect`: those that hold a key; `session`: how
 //! - `endpoint`, `member`, `move_leader`, `downgrade`, `maintenance`,
@@ -17,6 +18,7 @@ use std::ffi::OsString;
 
 mod check;
 mod child;
+mod discovery;
 mod downgrade;
 mod elect;
 mod endpoint;

@@ -106,7 +106,7 @@ fn version_text() -> String {
 
 fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     tracing::info!(
-        args = serde_json::Value::from(args.to_vec()).to_string(),
+        args = serde_json::Value::from(config::without_secrets(args)).to_string(),
         "Running: "
     );
     let runtimes = match config.runtimes {

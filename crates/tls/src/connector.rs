@@ -95,6 +95,8 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let host = self.options.server_name.as_deref().unwrap_or(host);
+        // Certificates never have the final dot that names of the DNS may have.
+        let host = host.strip_suffix('.').unwrap_or(host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             io::Error::new(

@@ -112,6 +112,29 @@ impl Plan {
     /// its attributes and knows the cluster version: from there on nothing
     /// happens by itself.
     pub async fn start(self) -> Result<Cluster> {
+        let mut cluster = self.prepare().await?;
+        let bootstrap = cluster
+            .members
+            .iter()
+            .map(|m| format!("{}={}", m.name, m.peer_url))
+            .collect::<Vec<_>>()
+            .join(",");
+        if let Some((utl, snapshot)) = cluster.plan.restore.clone() {
+            for member in &cluster.members {
+                restore(&utl, &snapshot, member, &bootstrap)?;
+            }
+        }
+        cluster
+            .found(&[
+                format!("--initial-cluster={bootstrap}"),
+                "--initial-cluster-state=new".to_owned(),
+            ])
+            .await?;
+        Ok(cluster)
+    }
+
+    /// The members with their ports and directories, none of them running.
+    pub async fn prepare(self) -> Result<Cluster> {
         let temp = tempfile::Builder::new()
             .prefix("pintle-cluster")
             .tempdir()?;
@@ -124,30 +147,6 @@ impl Plan {
         for program in cluster.plan.programs.clone() {
             cluster.room(&program).await?;
         }
-        let bootstrap = cluster
-            .members
-            .iter()
-            .map(|m| format!("{}={}", m.name, m.peer_url))
-            .collect::<Vec<_>>()
-            .join(",");
-        for member in &mut cluster.members {
-            member.bootstrap = vec![
-                format!("--initial-cluster={bootstrap}"),
-                "--initial-cluster-state=new".to_owned(),
-            ];
-        }
-        if let Some((utl, snapshot)) = cluster.plan.restore.clone() {
-            for member in &cluster.members {
-                restore(&utl, &snapshot, member, &bootstrap)?;
-            }
-        }
-        for place in cluster.places() {
-            cluster.spawn(place)?;
-        }
-        for place in cluster.places() {
-            cluster.serving(place).await?;
-        }
-        cluster.settled().await?;
         Ok(cluster)
     }
 }
@@ -253,6 +252,26 @@ impl Cluster {
     /// The place of the first member that runs this program.
     pub fn place_of(&self, program: &Program) -> Option<usize> {
         self.places().find(|p| self.members[*p].program == *program)
+    }
+
+    /// Starts all prepared members for the first time, with these flags beside
+    /// the usual ones, and waits as [`Plan::start`] does.
+    pub async fn found(&mut self, flags: &[String]) -> Result<()> {
+        self.bootstrap_by(flags);
+        for place in self.places() {
+            self.spawn(place)?;
+        }
+        for place in self.places() {
+            self.serving(place).await?;
+        }
+        self.settled().await
+    }
+
+    /// Gives all members these flags for their first start.
+    pub fn bootstrap_by(&mut self, flags: &[String]) {
+        for member in &mut self.members {
+            member.bootstrap = flags.to_vec();
+        }
     }
 
     /// Prepares a member that is not started yet.

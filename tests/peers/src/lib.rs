@@ -21,6 +21,7 @@
 //! | [`load`] | clients that write while a cluster changes |
 //! | [`ledger`] | acknowledged writes, and the judgement of a history |
 //! | [`mixes`] | which programs share a cluster |
+//! | [`names`] | a name server on loopback, and programs that have it for their own |
 //! | [`ports`] | ports that stay over a restart |
 //! | [`ctl`] | `etcdctl` runs and their normalised output |
 
@@ -34,6 +35,7 @@ pub mod ledger;
 pub mod load;
 pub mod lockstep;
 pub mod mixes;
+pub mod names;
 pub mod peer;
 pub mod ports;
 pub mod requests;

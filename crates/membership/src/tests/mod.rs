@@ -348,3 +348,25 @@ fn a_name_is_escaped_as_go_escapes_it() {
         r#"{"id":1,"peerURLs":[],"name":"\u003ca\u0026b\u003e\u2028"}"#
     );
 }
+
+#[test]
+fn as_many_learners_may_come_as_the_limit_says() {
+    let mut truth = cluster();
+    let mut tree = Tree::new();
+    truth.limit_learners(2);
+    let mut add = |id: u64| {
+        let learner = Member {
+            id: id.into(),
+            peer_urls: vec![format!("http://x:{id}")],
+            is_learner: true,
+            ..Member::default()
+        };
+        conf_change::apply(&mut truth, &mut tree, &conf_change::add(id, &learner)).map(drop)
+    };
+    assert_eq!(add(6), Ok(()));
+    assert_eq!(add(7), Ok(()));
+    assert_eq!(add(8), Err(Rejection::TooManyLearners));
+    assert!(!truth.has_too_many_learners());
+    truth.limit_learners(1);
+    assert!(truth.has_too_many_learners());
+}

@@ -16,7 +16,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use discovery::{Discovery, Registry};
 pub use flags::{FLAGS, Flag, NOT_BUILT};
 pub use help::usage;
-pub use parse::{ParseError, Parsed, parse};
+pub use parse::{ParseError, Parsed, parse, without_secrets};
 pub use resolve::{check_url, resolve};
 pub use security::Security;
 

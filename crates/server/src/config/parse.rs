@@ -10,6 +10,33 @@ use super::{
     security,
 };
 
+/// Flags whose values have no place in a log.
+const SECRETS: &[&str] = &["discovery-user", "discovery-password"];
+const MASK: &str = "***";
+
+/// A command line as it may be logged.
+pub fn without_secrets(args: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::with_capacity(args.len());
+    let mut masked = false;
+    for arg in args {
+        if std::mem::take(&mut masked) {
+            out.push(MASK.to_owned());
+            continue;
+        }
+        let body = arg.trim_start_matches('-');
+        let name = body.split('=').next().unwrap_or_default();
+        let secret = arg.starts_with('-') && SECRETS.contains(&name);
+        match arg.split_once('=') {
+            Some((flag, _)) if secret => out.push(format!("{flag}={MASK}")),
+            _ => {
+                masked = secret;
+                out.push(arg.clone());
+            }
+        }
+    }
+    out
+}
+
 /// Why a command line could not be read, and the exit code that etcd gives.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ParseError {
@@ -219,7 +246,11 @@ pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseE
                 from_env.notes.push((
                     "recognized and used environment variable",
                     key.clone(),
-                    value.clone(),
+                    if SECRETS.contains(&flag.name) {
+                        MASK.to_owned()
+                    } else {
+                        value.clone()
+                    },
                 ));
             }
             None if NOT_BUILT.iter().any(|name| flags::env_name(name) == *key) => {

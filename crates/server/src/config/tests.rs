@@ -293,3 +293,124 @@ fn tls_that_cannot_be_is_refused_in_etcds_words() {
     );
     config(&format!("{urls} --auto-tls")).expect("a certificate from somewhere");
 }
+
+#[test]
+fn discovery_takes_the_place_of_the_initial_cluster() {
+    let found = config("--discovery-srv example.com --discovery-srv-name blue").expect("srv");
+    assert_eq!(found.initial_cluster, "");
+    assert_eq!(
+        found.discovery,
+        Discovery::Srv {
+            domain: "example.com".into(),
+            service_name: "blue".into()
+        }
+    );
+    assert_eq!(found.discovery.cluster_token("t"), "t");
+    let found =
+        config("--discovery http://127.0.0.1:1/token --discovery-proxy p:3128").expect("v2");
+    assert_eq!(
+        found.discovery,
+        Discovery::V2 {
+            url: "http://127.0.0.1:1/token".into(),
+            proxy: Some("p:3128".into())
+        }
+    );
+    assert_eq!(
+        found.discovery.cluster_token("t"),
+        "http://127.0.0.1:1/token"
+    );
+    assert_eq!(config("").expect("none").discovery, Discovery::Static);
+}
+
+#[test]
+fn discovery_flags_that_contradict_each_other_are_refused_in_etcds_words() {
+    let v3 = "--discovery-token t --discovery-endpoints a:1";
+    for (line, text) in [
+        (
+            "--initial-cluster default=http://localhost:2380 --discovery-srv example.com"
+                .to_owned(),
+            "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery\" or \"discovery-srv\"",
+        ),
+        (
+            format!("{v3} --discovery-srv example.com"),
+            "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery\", \
+             \"discovery-endpoints\" or \"discovery-srv\"",
+        ),
+        (
+            "--discovery-token t".to_owned(),
+            "both --discovery-token and --discovery-endpoints must be set",
+        ),
+        (
+            "--discovery-endpoints a:1".to_owned(),
+            "both --discovery-token and --discovery-endpoints must be set",
+        ),
+        (
+            format!("{v3} --discovery-proxy p:1"),
+            "both v2 discovery settings (discovery, discovery-proxy) and v3 discovery settings (discovery-token, \
+             discovery-endpoints, discovery-cert, discovery-key, discovery-cacert, discovery-user, discovery-password) are set",
+        ),
+        (
+            format!("{v3} --discovery-cert c"),
+            "KeyFile and CertFile must both be present[key: , cert: c] (--discovery-key, --discovery-cert)",
+        ),
+        (
+            "--discovery-fallback proxy".to_owned(),
+            "--discovery-fallback=proxy is etcd's, but the v2 proxy is not built into Pintle; use \"exit\"",
+        ),
+    ] {
+        let error = config(&line).expect_err(&line);
+        assert_eq!(
+            (error.message.as_str(), error.exit_code),
+            (text, 1),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn the_registry_of_flags_and_of_the_file_is_the_same() {
+    let flags = "--discovery-token t --discovery-endpoints b:1,a:1,b:1 --discovery-request-timeout 7s --discovery-cert c \
+        --discovery-key k --discovery-cacert ca --discovery-insecure-transport=false --discovery-user u:p:w";
+    let by_flags = config(flags).expect("flags").discovery;
+    let Discovery::Registry(registry) = &by_flags else {
+        panic!("{by_flags:?}");
+    };
+    assert_eq!(registry.endpoints, ["a:1", "b:1"]);
+    assert_eq!(registry.dial_timeout, Duration::from_secs(2));
+    assert_eq!(registry.request_timeout, Duration::from_secs(7));
+    assert_eq!(registry.credentials, Some(("u".into(), "p:w".into())));
+    assert!(!registry.insecure_transport && !registry.skip_verify);
+    assert!(
+        !format!("{by_flags:?}").contains("p:w"),
+        "a password in a log"
+    );
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    std::fs::write(
+        &path,
+        "discovery-config:\n  token: t\n  client:\n    endpoints: [b:1, a:1, b:1]\n    request-timeout: 7000000000\n    \
+         secure:\n      cert: c\n      key: k\n      cacert: ca\n      insecure-transport: false\n    \
+         auth:\n      username: u\n      password: p:w\n",
+    )
+    .expect("write");
+    let by_file = config(&format!("--config-file {}", path.display())).expect("file");
+    assert_eq!(by_file.discovery, by_flags);
+    assert_eq!(by_file.initial_cluster, "");
+}
+
+#[test]
+fn a_password_is_not_logged() {
+    let env = [("ETCD_DISCOVERY_PASSWORD".to_owned(), "secret".to_owned())];
+    let Ok(Parsed::Serve(settings)) = parse(&[], &env) else {
+        panic!("refused");
+    };
+    assert_eq!(settings.get("discovery-password"), "secret");
+    assert!(!format!("{:?}", settings.notes).contains("secret"));
+    let given = args(
+        "--discovery-password secret --name m -discovery-password=secret --discovery-user u:secret",
+    );
+    assert_eq!(
+        without_secrets(&given),
+        args("--discovery-password *** --name m -discovery-password=*** --discovery-user ***")
+    );
+}

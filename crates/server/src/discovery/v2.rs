@@ -23,8 +23,7 @@ const NEWS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before the next look when news cannot be had.
 const NEWS_PAUSE: Duration = Duration::from_secs(1);
 
-// Codes of the v2 API.
-const KEY_NOT_FOUND: u32 = 100;
+/// Code of the v2 API.
 const NODE_EXISTS: u32 = 105;
 
 /// Registers this member and waits for the others.
@@ -50,6 +49,10 @@ struct Answer {
     code: u32,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    cause: String,
+    #[serde(default)]
+    index: u64,
 }
 
 #[derive(Deserialize)]
@@ -192,9 +195,6 @@ impl Directory {
         let answer = self
             .ask(Method::GET, "/_config/size", "", ANSWER_TIMEOUT)
             .await?;
-        if answer.code == KEY_NOT_FOUND {
-            return Err(Trouble::Lasting(Failure::SizeNotFound));
-        }
         let size = founders::size(&node(answer)?.value).map_err(Trouble::Lasting)?;
         let directory = node(self.ask(Method::GET, "", "", ANSWER_TIMEOUT).await?)?;
         let index = directory.nodes.iter().map(|node| node.modified_index);
@@ -280,11 +280,19 @@ impl Directory {
     }
 }
 
+/// The node, or the error as etcd words it: a token that nobody prepared is
+/// a key that is not found.
 fn node(answer: Answer) -> Result<Node, Trouble> {
-    answer.node.ok_or_else(|| {
+    let Answer {
+        node,
+        code,
+        message,
+        cause,
+        index,
+    } = answer;
+    node.ok_or_else(|| {
         Trouble::Lasting(Failure::Other(format!(
-            "{}: {}",
-            answer.code, answer.message
+            "{code}: {message} ({cause}) [{index}]"
         )))
     })
 }
