@@ -52,7 +52,7 @@ fn happened(outcome: &Outcome) -> String {
 
 fn rolled_back(outcome: &Outcome) -> Option<String> {
     Some(match outcome.rolled_back.as_ref()? {
-        Ok(()) => "goes on".to_owned(),
+        Ok(how) => how.clone(),
         Err(why) => format!("fails: {}", why.lines().next().unwrap_or("")),
     })
 }

@@ -70,7 +70,7 @@ pub struct Outcome {
     pub before: String,
     /// After a failed start: whether the old release went on with the same
     /// directory, or why not.
-    pub rolled_back: Option<Result<(), String>>,
+    pub rolled_back: Option<Result<String, String>>,
 }
 
 /// A row that ran.
@@ -530,7 +530,7 @@ impl Bench {
         expected: Ends,
         real: Reality,
         before: String,
-        rolled_back: Option<Result<(), String>>,
+        rolled_back: Option<Result<String, String>>,
     ) {
         let right = if expected.is(&real) {
             ""
@@ -635,11 +635,35 @@ impl Bench {
     }
 
     /// After a failed start: the release from before on the same directory.
-    async fn roll_back(&mut self, place: usize, source: &Program) -> Result<(), String> {
+    /// Members that ended meanwhile, whatever made them, are started again.
+    async fn roll_back(&mut self, place: usize, source: &Program) -> Result<String, String> {
         let back = async {
             self.cluster()?.drop_process(place);
             self.cluster()?.refit(place, source, &[]);
-            self.cluster()?.start(place).await
+            self.cluster()?.spawn(place)?;
+            let mut ended = Vec::new();
+            for other in self.alive().into_iter().filter(|p| *p != place) {
+                let member = self.cluster()?.member(other);
+                if member.server()?.poll_exit()?.is_some() {
+                    ended.push(member.name.clone());
+                    self.cluster()?.drop_process(other);
+                    self.cluster()?.spawn(other)?;
+                }
+            }
+            self.cluster()?
+                .serving(place)
+                .await
+                .with_context(|| match ended.is_empty() {
+                    true => "no other member had ended".to_owned(),
+                    false => format!("{} had ended and were started again", ended.join(", ")),
+                })?;
+            Ok::<_, anyhow::Error>(match ended.is_empty() {
+                true => "goes on".to_owned(),
+                false => format!(
+                    "goes on once {}, which had ended too, are started again",
+                    ended.join(" and ")
+                ),
+            })
         };
         back.await
             .map_err(|e| format!("{e:#}").chars().take(300).collect())
