@@ -211,6 +211,8 @@ pub fn last_words(log: &str) -> String {
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("");
         let weight = match text("level") {
             "fatal" | "panic" | "dpanic" => 2,
+            // etcd's last words when its own loop ends, as on removal.
+            _ if text("msg") == "server error" => 2,
             "error" | "warn" => 1,
             _ => continue,
         };

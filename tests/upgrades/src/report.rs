@@ -14,7 +14,7 @@ pub enum Ran<'a> {
 }
 
 /// The head of the table.
-pub const HEAD: &str = "| row | history, **starts** | the page expects | what happened | old release back |\n|---|---|---|---|---|\n";
+pub const HEAD: &str = "| row | history, **starts** | the page expects | what happened | old release back | note |\n|---|---|---|---|---|---|\n";
 
 /// One line of the table.
 pub fn line(row: &Row, ran: &Ran) -> String {
@@ -30,10 +30,11 @@ pub fn line(row: &Row, ran: &Ran) -> String {
         *text = text.replace('|', "\\|").replace('\n', " ");
     }
     format!(
-        "| {} | {} | {} | {happened} | {back} |\n",
+        "| {} | {} | {} | {happened} | {back} | {} |\n",
         row.id,
         history.join(", "),
-        row.page
+        row.page,
+        row.note
     )
 }
 
@@ -46,6 +47,9 @@ fn happened(outcome: &Outcome) -> String {
     if !outcome.before.is_empty() && outcome.before != "0 stale learners, 0 zombies, 0 without name"
     {
         text.push_str(&format!(" (before: {})", outcome.before));
+    }
+    for line in &outcome.others_ended {
+        text.push_str(&format!("; meanwhile {line}"));
     }
     text
 }

@@ -66,8 +66,10 @@ pub struct Outcome {
     pub expected: Ends,
     /// What happened.
     pub real: Reality,
-    /// The databases before it, one line per distinct state.
+    /// What is wrong in the databases before it, each distinct state once.
     pub before: String,
+    /// Members of the old release that ended by themselves meanwhile, and how.
+    pub others_ended: Vec<String>,
     /// After a failed start: whether the old release went on with the same
     /// directory, or why not.
     pub rolled_back: Option<Result<String, String>>,
@@ -275,6 +277,16 @@ impl Bench {
                 self.cluster()?.settled().await?;
             }
             Op::Replace(version) => self.replace(version).await?,
+            Op::Replaced(version, expected) => {
+                let real = match self.replace(version).await {
+                    Ok(()) => self.listed(self.via()?).await?,
+                    Err(error) => self.newcomer_failed(&error).await?,
+                };
+                let words = op.words().replace("**", "");
+                self.record(words, expected, real, String::new(), None);
+                // A newcomer that lists nonsense has no good history after it.
+                return Ok(false);
+            }
             Op::Restore(version) => self.restore(version).await?,
             Op::V2Put => self.v2("PUT", "/v2/keys/foo?value=bar", "").await?,
             Op::V2Delete => self.v2("DELETE", "/v2/keys/foo", "").await?,
@@ -375,20 +387,40 @@ impl Bench {
         cluster.start(place).await
     }
 
+    /// One by one, the leader last: so that every newcomer gets its database
+    /// from a member of the old release.
     async fn replace(&mut self, version: &str) -> Result<()> {
         let program = need(version)?;
-        for old in self.alive() {
-            let via = self.via()?;
-            let new = self.cluster()?.add(&program, Role::Learner, via).await?;
-            self.cluster()?.promote(new, via).await?;
+        let leader = self.cluster()?.leader().await?;
+        let mut old = self.alive();
+        old.sort_by_key(|place| *place == leader);
+        for old in old {
+            let new = self.cluster()?.add(&program, Role::Learner, leader).await?;
+            self.cluster()?.promote(new, leader).await?;
             self.cluster()?.settled().await?;
-            if self.cluster()?.leader().await? == old {
+            if old == leader {
                 self.cluster()?.move_leader(new).await?;
             }
             self.cluster()?.remove(old, new).await?;
             self.gone.insert(old);
         }
         Ok(())
+    }
+
+    /// What became of the newest member, which did not join.
+    async fn newcomer_failed(&mut self, error: &anyhow::Error) -> Result<Reality> {
+        let last = self.cluster()?.places().next_back().context("no member")?;
+        let server = self.cluster()?.member(last).server()?;
+        Ok(match server.poll_exit()? {
+            Some(_) => reality::of_end(&server.log_text()),
+            // It joined; what it lists is not what a cluster at rest lists.
+            None if self.takes_a_write(last, Duration::ZERO).await.is_ok() => {
+                self.listed(last).await?
+            }
+            None => Reality::Stuck {
+                text: format!("{error:#}").chars().take(240).collect(),
+            },
+        })
     }
 
     async fn restore(&mut self, version: &str) -> Result<()> {
@@ -543,6 +575,7 @@ impl Bench {
             expected,
             real,
             before,
+            others_ended: Vec::new(),
             rolled_back,
         });
     }
@@ -587,6 +620,7 @@ impl Bench {
             places.truncate(1);
         }
         let mut failed = None;
+        let mut others_ended = Vec::new();
         if who == Who::Together {
             self.cluster()?.end().await?;
             for place in &places {
@@ -609,6 +643,7 @@ impl Bench {
             let boots = matches!(real, Reality::Boots { .. });
             self.cases[first_case + nth].real = Some(real.clone());
             if !boots {
+                others_ended = self.others_ended(*place)?;
                 let back = match who {
                     Who::Together => None,
                     _ => Some(self.roll_back(*place, &source).await),
@@ -630,8 +665,28 @@ impl Bench {
             None => (self.settled(&places, &target).await?, None),
         };
         let goes_on = matches!(real, Reality::Boots { .. });
+        for line in &others_ended {
+            peer::say(&format!("  {}: meanwhile {line}", self.row));
+        }
         self.record(words, expected, real, before.join("; "), back);
+        if let Some(outcome) = self.outcomes.last_mut() {
+            outcome.others_ended = others_ended;
+        }
         Ok(goes_on)
+    }
+
+    /// Which other members ended by themselves.
+    fn others_ended(&mut self, place: usize) -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for other in self.alive().into_iter().filter(|p| *p != place) {
+            let member = self.cluster()?.member(other);
+            let label = member.label();
+            let server = member.server()?;
+            if server.poll_exit()?.is_some() {
+                ended.push(format!("{label} {}", reality::of_end(&server.log_text())));
+            }
+        }
+        Ok(ended)
     }
 
     /// After a failed start: the release from before on the same directory.
