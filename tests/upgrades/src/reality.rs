@@ -212,7 +212,7 @@ pub fn last_words(log: &str) -> String {
         let weight = match text("level") {
             "fatal" | "panic" | "dpanic" => 2,
             // etcd's last words when its own loop ends, as on removal.
-            _ if text("msg") == "server error" => 2,
+            _ if text("msg") == "server error" => 3,
             "error" | "warn" => 1,
             _ => continue,
         };
@@ -225,7 +225,7 @@ pub fn last_words(log: &str) -> String {
         }
     }
     let said = match (found, plain) {
-        (Some((2, said)), _) => said,
+        (Some((2.., said)), _) => said,
         (_, Some(plain)) => plain,
         (Some((_, said)), None) => said,
         (None, None) => String::new(),

@@ -204,6 +204,19 @@ pub const ROWS: &[Row] = &[
         "One write after the last change of members is enough.",
     ),
     row(
+        "U6/late",
+        false,
+        "OK",
+        &[
+            Start(1, "3.4.23"),
+            Keys(20),
+            Voters(3, "3.4.23"),
+            Upgrade("3.5.30", All, &[], healed(1)),
+            Upgrade("3.6.14", All, &[], Refuses("permanently removed")),
+        ],
+        "Keys before, none after the last two changes of members: the later one's member is expelled.",
+    ),
+    row(
         "U6/3.5.16",
         false,
         "OK",
