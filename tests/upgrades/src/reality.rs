@@ -84,6 +84,10 @@ pub enum Ends {
     Panics(&'static str),
     /// It runs and does not serve.
     Stuck,
+    /// It serves and shows voters as learners; how many, chance decides.
+    SomeLearners,
+    /// It does not serve; whether it ends or hangs, chance decides.
+    Down,
 }
 
 /// It serves and there was nothing to do.
@@ -139,6 +143,10 @@ impl Ends {
             (Ends::Refuses(part), Reality::Refuses { text })
             | (Ends::Panics(part), Reality::Panics { text }) => text.contains(part),
             (Ends::Stuck, Reality::Stuck { .. }) => true,
+            (Ends::SomeLearners, Reality::Boots { learners_shown, .. }) => {
+                !learners_shown.is_empty()
+            }
+            (Ends::Down, real) => !matches!(real, Reality::Boots { .. }),
             _ => false,
         }
     }

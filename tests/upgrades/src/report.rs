@@ -48,7 +48,7 @@ fn happened(outcome: &Outcome) -> String {
     {
         text.push_str(&format!(" (before: {})", outcome.before));
     }
-    for line in &outcome.others_ended {
+    for line in &outcome.meanwhile {
         text.push_str(&format!("; meanwhile {line}"));
     }
     text

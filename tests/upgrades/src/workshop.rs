@@ -68,8 +68,9 @@ pub struct Outcome {
     pub real: Reality,
     /// What is wrong in the databases before it, each distinct state once.
     pub before: String,
-    /// Members of the old release that ended by themselves meanwhile, and how.
-    pub others_ended: Vec<String>,
+    /// What else happened: other members that ended by themselves, a cluster
+    /// version that did not move.
+    pub meanwhile: Vec<String>,
     /// After a failed start: whether the old release went on with the same
     /// directory, or why not.
     pub rolled_back: Option<Result<String, String>>,
@@ -575,7 +576,7 @@ impl Bench {
             expected,
             real,
             before,
-            others_ended: Vec::new(),
+            meanwhile: Vec::new(),
             rolled_back,
         });
     }
@@ -620,7 +621,7 @@ impl Bench {
             places.truncate(1);
         }
         let mut failed = None;
-        let mut others_ended = Vec::new();
+        let mut meanwhile = Vec::new();
         if who == Who::Together {
             self.cluster()?.end().await?;
             for place in &places {
@@ -643,7 +644,7 @@ impl Bench {
             let boots = matches!(real, Reality::Boots { .. });
             self.cases[first_case + nth].real = Some(real.clone());
             if !boots {
-                others_ended = self.others_ended(*place)?;
+                meanwhile = self.others_ended(*place)?;
                 let back = match who {
                     Who::Together => None,
                     _ => Some(self.roll_back(*place, &source).await),
@@ -662,15 +663,20 @@ impl Bench {
         let words = words.replace("**", "") + version;
         let (real, back) = match failed {
             Some(found) => found,
-            None => (self.settled(&places, &target).await?, None),
+            None => {
+                if let Some(line) = self.version_stays(&places, &target).await? {
+                    meanwhile.push(line);
+                }
+                (self.settled(&places).await?, None)
+            }
         };
         let goes_on = matches!(real, Reality::Boots { .. });
-        for line in &others_ended {
+        for line in &meanwhile {
             peer::say(&format!("  {}: meanwhile {line}", self.row));
         }
         self.record(words, expected, real, before.join("; "), back);
         if let Some(outcome) = self.outcomes.last_mut() {
-            outcome.others_ended = others_ended;
+            outcome.meanwhile = meanwhile;
         }
         Ok(goes_on)
     }
@@ -791,24 +797,35 @@ impl Bench {
         })
     }
 
-    /// When all have started: the cluster version moves where it can, nobody
-    /// has ended meanwhile, and what all of them say together.
-    async fn settled(&mut self, places: &[usize], target: &Program) -> Result<Reality> {
+    /// When all members have started: the cluster version moves to theirs. What
+    /// it stays at where it does not.
+    async fn version_stays(
+        &mut self,
+        places: &[usize],
+        target: &Program,
+    ) -> Result<Option<String>> {
+        // A cluster that also has older members stays at their version.
+        if places.len() != self.alive().len() {
+            return Ok(None);
+        }
         let (major, minor) = target.minor();
         let want = format!(r#""etcdcluster":"{major}.{minor}."#);
-        let all = places.len() == self.alive().len();
         for place in places {
             let port = self.cluster()?.members()[*place].client_port;
-            // A cluster that also has older members stays at their version.
-            if all {
-                let _ = until("the cluster version", Duration::from_secs(15), async || {
-                    let version = http::send(port, "GET", "/version", "").await?.text();
-                    ensure!(version.contains(&want), "{version}");
-                    Ok(())
-                })
-                .await;
+            let moved = until("the cluster version", Duration::from_secs(15), async || {
+                let version = http::send(port, "GET", "/version", "").await?.text();
+                ensure!(version.contains(&want), "the versions stay {version}");
+                Ok(())
+            });
+            if let Err(error) = moved.await {
+                return Ok(Some(error.root_cause().to_string()));
             }
         }
+        Ok(None)
+    }
+
+    /// What all of them say together; or how one of them ended meanwhile.
+    async fn settled(&mut self, places: &[usize]) -> Result<Reality> {
         let (mut healed, mut zombies, mut learners) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for place in places {
