@@ -16,6 +16,8 @@ use membership::{
 pub struct Sick {
     /// Voters that it takes for learners.
     pub stale_learners: Vec<u64>,
+    /// Learners that it takes for voters.
+    pub stale_voters: Vec<u64>,
     /// Members that are not in the cluster.
     pub zombies: Vec<u64>,
     /// Members without a name.
@@ -31,6 +33,7 @@ impl Sick {
     pub fn summary(&self) -> String {
         let counts = [
             ("stale learners", &self.stale_learners),
+            ("stale voters", &self.stale_voters),
             ("zombies", &self.zombies),
             ("without name", &self.nameless),
             ("missing", &self.absent),
@@ -68,6 +71,9 @@ pub fn judge(dir: &Path, truth: &BTreeMap<u64, bool>) -> Result<Sick> {
             Some(is_learner) => {
                 if member.is_learner && !is_learner {
                     sick.stale_learners.push(id);
+                }
+                if !member.is_learner && *is_learner {
+                    sick.stale_voters.push(id);
                 }
                 if member.name.is_empty() {
                     sick.nameless.push(id);

@@ -84,6 +84,10 @@ pub enum Ends {
     Panics(&'static str),
     /// It runs and does not serve.
     Stuck,
+    /// It serves and shows voters as learners; how many, chance decides.
+    SomeLearners,
+    /// It does not serve; whether it ends or hangs, chance decides.
+    Down,
 }
 
 /// It serves and there was nothing to do.
@@ -139,6 +143,10 @@ impl Ends {
             (Ends::Refuses(part), Reality::Refuses { text })
             | (Ends::Panics(part), Reality::Panics { text }) => text.contains(part),
             (Ends::Stuck, Reality::Stuck { .. }) => true,
+            (Ends::SomeLearners, Reality::Boots { learners_shown, .. }) => {
+                !learners_shown.is_empty()
+            }
+            (Ends::Down, real) => !matches!(real, Reality::Boots { .. }),
             _ => false,
         }
     }
@@ -211,6 +219,8 @@ pub fn last_words(log: &str) -> String {
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("");
         let weight = match text("level") {
             "fatal" | "panic" | "dpanic" => 2,
+            // etcd's last words when its own loop ends, as on removal.
+            _ if text("msg") == "server error" => 3,
             "error" | "warn" => 1,
             _ => continue,
         };
@@ -223,7 +233,7 @@ pub fn last_words(log: &str) -> String {
         }
     }
     let said = match (found, plain) {
-        (Some((2, said)), _) => said,
+        (Some((2.., said)), _) => said,
         (_, Some(plain)) => plain,
         (Some((_, said)), None) => said,
         (None, None) => String::new(),

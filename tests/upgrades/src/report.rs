@@ -14,7 +14,7 @@ pub enum Ran<'a> {
 }
 
 /// The head of the table.
-pub const HEAD: &str = "| row | history, **starts** | the page expects | what happened | old release back |\n|---|---|---|---|---|\n";
+pub const HEAD: &str = "| row | history, **starts** | the page expects | what happened | old release back | note |\n|---|---|---|---|---|---|\n";
 
 /// One line of the table.
 pub fn line(row: &Row, ran: &Ran) -> String {
@@ -30,10 +30,11 @@ pub fn line(row: &Row, ran: &Ran) -> String {
         *text = text.replace('|', "\\|").replace('\n', " ");
     }
     format!(
-        "| {} | {} | {} | {happened} | {back} |\n",
+        "| {} | {} | {} | {happened} | {back} | {} |\n",
         row.id,
         history.join(", "),
-        row.page
+        row.page,
+        row.note
     )
 }
 
@@ -47,12 +48,15 @@ fn happened(outcome: &Outcome) -> String {
     {
         text.push_str(&format!(" (before: {})", outcome.before));
     }
+    for line in &outcome.meanwhile {
+        text.push_str(&format!("; meanwhile {line}"));
+    }
     text
 }
 
 fn rolled_back(outcome: &Outcome) -> Option<String> {
     Some(match outcome.rolled_back.as_ref()? {
-        Ok(()) => "goes on".to_owned(),
+        Ok(how) => how.clone(),
         Err(why) => format!("fails: {}", why.lines().next().unwrap_or("")),
     })
 }

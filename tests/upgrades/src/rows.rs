@@ -54,6 +54,12 @@ const KUBEADM: &[&str] = &[
     "--experimental-watch-progress-notify-interval=5s",
 ];
 
+/// A newcomer gets the database of the leader and not its log.
+const SHORT_LOG: &[&str] = &[
+    "--snapshot-count=10",
+    "--experimental-snapshot-catchup-entries=5",
+];
+
 /// Every row, in the order of the page.
 pub const ROWS: &[Row] = &[
     row(
@@ -179,10 +185,10 @@ pub const ROWS: &[Row] = &[
         &[
             Start(1, "3.4.23"),
             Learners(3, "3.4.23"),
-            Upgrade("3.5.30", All, &[], OK),
-            Upgrade("3.6.14", All, &[], OK),
+            Upgrade("3.5.30", All, &[], healed(2)),
+            Upgrade("3.6.14", All, &[], Down),
         ],
-        "",
+        "The 3.4 database of a cluster that never wrote a key has consistent index 0. 3.5.30 replays its log from the start into the buckets, and at the first member's entry takes the others for zombies: they stay in members_removed. 3.5 does not read that; the first 3.6 member tells the others that they are removed, and they end.",
     ),
     row(
         "U6/written",
@@ -195,7 +201,20 @@ pub const ROWS: &[Row] = &[
             Upgrade("3.5.30", All, &[], OK),
             Upgrade("3.6.14", All, &[], OK),
         ],
-        "",
+        "One write after the last change of members is enough.",
+    ),
+    row(
+        "U6/late",
+        false,
+        "OK",
+        &[
+            Start(1, "3.4.23"),
+            Keys(20),
+            Voters(3, "3.4.23"),
+            Upgrade("3.5.30", All, &[], healed(1)),
+            Upgrade("3.6.14", All, &[], Down),
+        ],
+        "Keys before, none after the last two changes of members: the later one's member is expelled.",
     ),
     row(
         "U6/3.5.16",
@@ -215,10 +234,10 @@ pub const ROWS: &[Row] = &[
         "OK",
         &[
             Start(3, "3.4.23"),
-            Upgrade("3.5.30", All, &[], OK),
-            Upgrade("3.6.14", All, &[], OK),
+            Upgrade("3.5.30", All, &[], healed(2)),
+            Upgrade("3.6.14", All, &[], Down),
         ],
-        "",
+        "As U6, without any learner.",
     ),
     row(
         "U6/pintle",
@@ -241,9 +260,9 @@ pub const ROWS: &[Row] = &[
             Learners(3, "3.4.23"),
             Upgrade("3.5.30", All, &[], healed(2)),
             Upgrade(PINTLE, All, &[], OK),
-            Upgrade("3.6.14", All, &[], OK),
+            Upgrade("3.6.14", All, &[], Down),
         ],
-        "",
+        "To do in Pintle: current members in members_removed are not healed.",
     ),
     row(
         "U7",
@@ -267,7 +286,7 @@ pub const ROWS: &[Row] = &[
             Roll(2, "3.5.30"),
             Upgrade("3.6.14", First, &[], healed(1)),
         ],
-        "",
+        "The one that is left is healed by the replay; the operator who restarts m2 first has nothing left to heal.",
     ),
     row(
         "U8/one",
@@ -289,9 +308,9 @@ pub const ROWS: &[Row] = &[
             Start(1, "3.5.16"),
             Learners(3, "3.5.16"),
             Replace("3.5.21"),
-            Upgrade("3.6.14", First, &[], TOO_MANY),
+            Upgrade("3.6.14", First, &[], OK),
         ],
-        "",
+        "The newcomers got the log and applied the promotions themselves.",
     ),
     row(
         "U9/3.5.30",
@@ -304,6 +323,64 @@ pub const ROWS: &[Row] = &[
             Upgrade("3.6.14", All, &[], OK),
         ],
         "",
+    ),
+    row(
+        "U9/by-snapshot",
+        false,
+        "FAIL as etcd#20793",
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "Where the log is short the newcomers get databases, and the records are right in all three all the same.",
+    ),
+    row(
+        "U9/by-snapshot-3.5.30",
+        false,
+        "OK",
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.30"),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "",
+    ),
+    row(
+        "U9/replaced-twice",
+        false,
+        "FAIL as etcd#20793",
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Keys(20),
+            Replaced("3.6.14", SomeLearners),
+        ],
+        "The database that the first newcomer of 3.6 is sent has voters as nameless learners. Nothing fails while it runs: its list is wrong.",
+    ),
+    row(
+        "U9/replaced-twice-3.6.4",
+        false,
+        "FAIL as etcd#20793",
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Keys(20),
+            Replaced("3.6.4", SomeLearners),
+        ],
+        "The database that the first newcomer of 3.6 is sent has voters as nameless learners. Nothing fails while it runs: its list is wrong.",
     ),
     row(
         "U10",
@@ -368,9 +445,9 @@ pub const ROWS: &[Row] = &[
             Voters(3, "3.4.23"),
             Upgrade("3.5.16", All, &[], OK),
             Upgrade(PINTLE, All, &[], OK),
-            Upgrade("3.6.14", All, &[], OK),
+            Upgrade("3.6.14", All, &[], zombies(3)),
         ],
-        "",
+        "To do in Pintle: it leaves the zombies in the buckets.",
     ),
     row(
         "U15",
@@ -383,7 +460,7 @@ pub const ROWS: &[Row] = &[
             Keys(50),
             Upgrade("3.6.14", All, &[], V2_CONTENT),
         ],
-        "",
+        "The line before it says `illegal v2store content`.",
     ),
     row(
         "U15/pintle",
@@ -496,7 +573,7 @@ pub const ROWS: &[Row] = &[
             Keys(100),
             Upgrade("3.7.1", All, &[], RAW_V2),
         ],
-        "",
+        "The legal path 3.5 -> 3.6 -> 3.7 with fewer than 10,000 entries on 3.6 ends in this panic. 3.6.14 goes on with the same directory.",
     ),
     row(
         "U20/three",
@@ -569,9 +646,9 @@ pub const ROWS: &[Row] = &[
             Keys(100),
             Upgrade("3.6.14", All, &[], OK),
             Keys(100),
-            Upgrade("3.7.1", All, &[], OK),
+            Upgrade("3.7.1", All, &[], RAW_V2),
         ],
-        "",
+        "To do in Pintle: as 3.5, it publishes itself by a raw v2 record.",
     ),
     row(
         "U20b",
@@ -594,14 +671,18 @@ pub const ROWS: &[Row] = &[
             Keys(50),
             Upgrade("3.7.1", All, &[], OK),
         ],
-        "",
+        "3.7.1 has no guard: it takes a 3.5 directory whose newest snapshot is behind the last raw v2 record.",
     ),
     row(
         "U20b/pintle",
         false,
         "(ours) what Pintle leaves",
-        &[Start(1, PINTLE), Keys(100), Upgrade("3.7.1", All, &[], OK)],
-        "",
+        &[
+            Start(1, PINTLE),
+            Keys(100),
+            Upgrade("3.7.1", All, &[], RAW_V2),
+        ],
+        "To do in Pintle: as 3.5, it publishes itself by a raw v2 record.",
     ),
     row(
         "U21",
@@ -627,7 +708,7 @@ pub const ROWS: &[Row] = &[
             Upgrade("3.7.1", All, &[], zombies(1)),
             LoseOne(Stuck),
         ],
-        "",
+        "Proved: the zombie votes. Three real members and one zombie need three.",
     ),
     row(
         "U22/two",
@@ -714,7 +795,7 @@ pub const ROWS: &[Row] = &[
             Keys(20),
             Upgrade("3.5.30", First, &[], Refuses("invalid downgrade")),
         ],
-        "",
+        "A fatal line, not a panic.",
     ),
     row(
         "U25/pintle",
@@ -723,9 +804,9 @@ pub const ROWS: &[Row] = &[
         &[
             Start(3, "3.6.14"),
             Keys(20),
-            Upgrade(PINTLE, First, &[], Refuses("invalid downgrade")),
+            Upgrade(PINTLE, First, &[], Refuses("which is newer than 3.5.30")),
         ],
-        "",
+        "Pintle's words differ from etcd's: no panic, no `invalid downgrade`.",
     ),
     row(
         "U26",
@@ -787,16 +868,16 @@ pub const ROWS: &[Row] = &[
         &[
             Start(3, "3.4.23"),
             Keys(20),
-            Upgrade("3.6.14", First, &[], OK),
+            Upgrade("3.6.14", First, &[], Stuck),
         ],
-        "",
+        "3.6.14 starts; what it publishes panics the running 3.4 members (`not implemented`), which panic again at every start.",
     ),
     row(
         "U30",
         false,
         "3.5.16: member add refused with one down",
         &[
-            Start(3, "3.5.16"),
+            Start(5, "3.5.16"),
             Keys(5),
             AddWhileOneIsDown(Refuses("unhealthy cluster")),
         ],
@@ -806,8 +887,19 @@ pub const ROWS: &[Row] = &[
         "U30/3.5.30",
         false,
         "accepted",
-        &[Start(3, "3.5.30"), Keys(5), AddWhileOneIsDown(OK)],
+        &[Start(5, "3.5.30"), Keys(5), AddWhileOneIsDown(OK)],
         "",
+    ),
+    row(
+        "U30/three",
+        false,
+        "accepted",
+        &[
+            Start(3, "3.5.30"),
+            Keys(5),
+            AddWhileOneIsDown(Refuses("unhealthy cluster")),
+        ],
+        "The newcomer counts as down: two of four are no quorum. With three members and one down the fix changes nothing.",
     ),
     row(
         "U31",
@@ -830,7 +922,7 @@ pub const ROWS: &[Row] = &[
             Learners(3, "3.5.16"),
             Upgrade("3.5.0", First, &[], OK),
         ],
-        "",
+        "3.5.0 replays the promotions from the log. Its list is wrong only behind a snapshot.",
     ),
     row(
         "U33/snapshot",

@@ -36,6 +36,8 @@ pub enum Op {
     Roll(usize, &'static str),
     /// Replaces every member by a new one of this release: learner, promote, remove the old.
     Replace(&'static str),
+    /// The same, recorded.
+    Replaced(&'static str, Ends),
     /// Saves a snapshot, restores it with the tool of this release into a new
     /// single member, and starts that on the release.
     Restore(&'static str),
@@ -80,6 +82,7 @@ impl Op {
             | Op::Learner(v)
             | Op::Roll(_, v)
             | Op::Replace(v)
+            | Op::Replaced(v, _)
             | Op::Restore(v)
             | Op::Upgrade(v, ..) => Some(v),
             _ => None,
@@ -89,7 +92,10 @@ impl Op {
     /// What is expected of it, if it is recorded.
     pub fn ends(&self) -> Option<Ends> {
         match self {
-            Op::Upgrade(.., ends) | Op::LoseOne(ends) | Op::AddWhileOneIsDown(ends) => Some(*ends),
+            Op::Upgrade(.., ends)
+            | Op::LoseOne(ends)
+            | Op::Replaced(_, ends)
+            | Op::AddWhileOneIsDown(ends) => Some(*ends),
             _ => None,
         }
     }
@@ -105,6 +111,7 @@ impl Op {
             Op::Restart(flags) => format!("restart {}", flags.join(" ")),
             Op::Roll(n, v) => format!("{n} restarted on {v}"),
             Op::Replace(v) => format!("all replaced by {v}"),
+            Op::Replaced(v, _) => format!("**all replaced by {v}**"),
             Op::Restore(v) => format!("snapshot restored by {v} to 1"),
             Op::V2Put => "v2 put".to_owned(),
             Op::V2Delete => "v2 delete".to_owned(),

@@ -66,11 +66,14 @@ pub struct Outcome {
     pub expected: Ends,
     /// What happened.
     pub real: Reality,
-    /// The databases before it, one line per distinct state.
+    /// What is wrong in the databases before it, each distinct state once.
     pub before: String,
+    /// What else happened: other members that ended by themselves, a cluster
+    /// version that did not move.
+    pub meanwhile: Vec<String>,
     /// After a failed start: whether the old release went on with the same
     /// directory, or why not.
-    pub rolled_back: Option<Result<(), String>>,
+    pub rolled_back: Option<Result<String, String>>,
 }
 
 /// A row that ran.
@@ -275,6 +278,16 @@ impl Bench {
                 self.cluster()?.settled().await?;
             }
             Op::Replace(version) => self.replace(version).await?,
+            Op::Replaced(version, expected) => {
+                let real = match self.replace(version).await {
+                    Ok(()) => self.listed(self.via()?).await?,
+                    Err(error) => self.newcomer_failed(&error).await?,
+                };
+                let words = op.words().replace("**", "");
+                self.record(words, expected, real, String::new(), None);
+                // A newcomer that lists nonsense has no good history after it.
+                return Ok(false);
+            }
             Op::Restore(version) => self.restore(version).await?,
             Op::V2Put => self.v2("PUT", "/v2/keys/foo?value=bar", "").await?,
             Op::V2Delete => self.v2("DELETE", "/v2/keys/foo", "").await?,
@@ -375,20 +388,40 @@ impl Bench {
         cluster.start(place).await
     }
 
+    /// One by one, the leader last: so that every newcomer gets its database
+    /// from a member of the old release.
     async fn replace(&mut self, version: &str) -> Result<()> {
         let program = need(version)?;
-        for old in self.alive() {
-            let via = self.via()?;
-            let new = self.cluster()?.add(&program, Role::Learner, via).await?;
-            self.cluster()?.promote(new, via).await?;
+        let leader = self.cluster()?.leader().await?;
+        let mut old = self.alive();
+        old.sort_by_key(|place| *place == leader);
+        for old in old {
+            let new = self.cluster()?.add(&program, Role::Learner, leader).await?;
+            self.cluster()?.promote(new, leader).await?;
             self.cluster()?.settled().await?;
-            if self.cluster()?.leader().await? == old {
+            if old == leader {
                 self.cluster()?.move_leader(new).await?;
             }
             self.cluster()?.remove(old, new).await?;
             self.gone.insert(old);
         }
         Ok(())
+    }
+
+    /// What became of the newest member, which did not join.
+    async fn newcomer_failed(&mut self, error: &anyhow::Error) -> Result<Reality> {
+        let last = self.cluster()?.places().next_back().context("no member")?;
+        let server = self.cluster()?.member(last).server()?;
+        Ok(match server.poll_exit()? {
+            Some(_) => reality::of_end(&server.log_text()),
+            // It joined; what it lists is not what a cluster at rest lists.
+            None if self.takes_a_write(last, Duration::ZERO).await.is_ok() => {
+                self.listed(last).await?
+            }
+            None => Reality::Stuck {
+                text: format!("{error:#}").chars().take(240).collect(),
+            },
+        })
     }
 
     async fn restore(&mut self, version: &str) -> Result<()> {
@@ -530,7 +563,7 @@ impl Bench {
         expected: Ends,
         real: Reality,
         before: String,
-        rolled_back: Option<Result<(), String>>,
+        rolled_back: Option<Result<String, String>>,
     ) {
         let right = if expected.is(&real) {
             ""
@@ -543,6 +576,7 @@ impl Bench {
             expected,
             real,
             before,
+            meanwhile: Vec::new(),
             rolled_back,
         });
     }
@@ -587,6 +621,7 @@ impl Bench {
             places.truncate(1);
         }
         let mut failed = None;
+        let mut meanwhile = Vec::new();
         if who == Who::Together {
             self.cluster()?.end().await?;
             for place in &places {
@@ -609,6 +644,7 @@ impl Bench {
             let boots = matches!(real, Reality::Boots { .. });
             self.cases[first_case + nth].real = Some(real.clone());
             if !boots {
+                meanwhile = self.others_ended(*place)?;
                 let back = match who {
                     Who::Together => None,
                     _ => Some(self.roll_back(*place, &source).await),
@@ -627,19 +663,68 @@ impl Bench {
         let words = words.replace("**", "") + version;
         let (real, back) = match failed {
             Some(found) => found,
-            None => (self.settled(&places, &target).await?, None),
+            None => {
+                if let Some(line) = self.version_stays(&places, &target).await? {
+                    meanwhile.push(line);
+                }
+                (self.settled(&places).await?, None)
+            }
         };
         let goes_on = matches!(real, Reality::Boots { .. });
+        for line in &meanwhile {
+            peer::say(&format!("  {}: meanwhile {line}", self.row));
+        }
         self.record(words, expected, real, before.join("; "), back);
+        if let Some(outcome) = self.outcomes.last_mut() {
+            outcome.meanwhile = meanwhile;
+        }
         Ok(goes_on)
     }
 
+    /// Which other members ended by themselves.
+    fn others_ended(&mut self, place: usize) -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for other in self.alive().into_iter().filter(|p| *p != place) {
+            let member = self.cluster()?.member(other);
+            let label = member.label();
+            let server = member.server()?;
+            if server.poll_exit()?.is_some() {
+                ended.push(format!("{label} {}", reality::of_end(&server.log_text())));
+            }
+        }
+        Ok(ended)
+    }
+
     /// After a failed start: the release from before on the same directory.
-    async fn roll_back(&mut self, place: usize, source: &Program) -> Result<(), String> {
+    /// Members that ended meanwhile, whatever made them, are started again.
+    async fn roll_back(&mut self, place: usize, source: &Program) -> Result<String, String> {
         let back = async {
             self.cluster()?.drop_process(place);
             self.cluster()?.refit(place, source, &[]);
-            self.cluster()?.start(place).await
+            self.cluster()?.spawn(place)?;
+            let mut ended = Vec::new();
+            for other in self.alive().into_iter().filter(|p| *p != place) {
+                let member = self.cluster()?.member(other);
+                if member.server()?.poll_exit()?.is_some() {
+                    ended.push(member.name.clone());
+                    self.cluster()?.drop_process(other);
+                    self.cluster()?.spawn(other)?;
+                }
+            }
+            self.cluster()?
+                .serving(place)
+                .await
+                .with_context(|| match ended.is_empty() {
+                    true => "no other member had ended".to_owned(),
+                    false => format!("{} had ended and were started again", ended.join(", ")),
+                })?;
+            Ok::<_, anyhow::Error>(match ended.is_empty() {
+                true => "goes on".to_owned(),
+                false => format!(
+                    "goes on once {}, which had ended too, are started again",
+                    ended.join(" and ")
+                ),
+            })
         };
         back.await
             .map_err(|e| format!("{e:#}").chars().take(300).collect())
@@ -712,24 +797,35 @@ impl Bench {
         })
     }
 
-    /// When all have started: the cluster version moves where it can, nobody
-    /// has ended meanwhile, and what all of them say together.
-    async fn settled(&mut self, places: &[usize], target: &Program) -> Result<Reality> {
+    /// When all members have started: the cluster version moves to theirs. What
+    /// it stays at where it does not.
+    async fn version_stays(
+        &mut self,
+        places: &[usize],
+        target: &Program,
+    ) -> Result<Option<String>> {
+        // A cluster that also has older members stays at their version.
+        if places.len() != self.alive().len() {
+            return Ok(None);
+        }
         let (major, minor) = target.minor();
         let want = format!(r#""etcdcluster":"{major}.{minor}."#);
-        let all = places.len() == self.alive().len();
         for place in places {
             let port = self.cluster()?.members()[*place].client_port;
-            // A cluster that also has older members stays at their version.
-            if all {
-                let _ = until("the cluster version", Duration::from_secs(15), async || {
-                    let version = http::send(port, "GET", "/version", "").await?.text();
-                    ensure!(version.contains(&want), "{version}");
-                    Ok(())
-                })
-                .await;
+            let moved = until("the cluster version", Duration::from_secs(15), async || {
+                let version = http::send(port, "GET", "/version", "").await?.text();
+                ensure!(version.contains(&want), "the versions stay {version}");
+                Ok(())
+            });
+            if let Err(error) = moved.await {
+                return Ok(Some(error.root_cause().to_string()));
             }
         }
+        Ok(None)
+    }
+
+    /// What all of them say together; or how one of them ended meanwhile.
+    async fn settled(&mut self, places: &[usize]) -> Result<Reality> {
         let (mut healed, mut zombies, mut learners) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for place in places {
