@@ -303,7 +303,7 @@ impl Bench {
             Op::PlantLearners => {
                 self.edit(bucket::plant_learners).await?;
             }
-            Op::RemoveZombies => self.remove_zombies().await?,
+            Op::RemoveZombies(expected) => return self.remove_zombies(expected).await,
             Op::Downgrade(to) => self.downgrade(to).await?,
             Op::CancelDowngrade => {
                 let request = DowngradeRequest {
@@ -485,21 +485,44 @@ impl Bench {
         Ok(())
     }
 
-    async fn remove_zombies(&mut self) -> Result<()> {
+    async fn remove_zombies(&mut self, expected: Ends) -> Result<bool> {
         let via = self.via()?;
         let Reality::Boots { zombies, .. } = self.listed(via).await? else {
             bail!("a list is a list");
         };
         ensure!(!zombies.is_empty(), "no zombie is listed");
         let api = self.api()?;
+        let mut real = None;
         for id in zombies {
             // Refused until the voters have been connected for five seconds.
-            until("member remove", Duration::from_secs(15), async || {
+            let removed = until("member remove", Duration::from_secs(12), async || {
                 Ok(api.member_remove(MemberRemoveRequest { id }).await?)
-            })
-            .await?;
+            });
+            if let Err(error) = removed.await {
+                let server = self.cluster()?.member(via).server()?;
+                real = Some(match server.poll_exit()? {
+                    Some(_) => reality::of_end(&server.log_text()),
+                    None => Reality::Refuses {
+                        text: error.root_cause().to_string(),
+                    },
+                });
+                break;
+            }
         }
-        Ok(())
+        let words = Op::RemoveZombies(expected).words().replace("**", "");
+        let Some(real) = real else {
+            let real = self.listed(via).await?;
+            self.record(words, expected, real, String::new(), None);
+            return Ok(true);
+        };
+        let meanwhile = self.others_ended(via)?;
+        let source = self.cluster()?.members()[via].program.clone();
+        let back = self.roll_back(via, &source).await;
+        self.record(words, expected, real, String::new(), Some(back));
+        if let Some(outcome) = self.outcomes.last_mut() {
+            outcome.meanwhile = meanwhile;
+        }
+        Ok(false)
     }
 
     async fn downgrade(&mut self, to: &str) -> Result<()> {
