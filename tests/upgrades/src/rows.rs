@@ -286,7 +286,7 @@ pub const ROWS: &[Row] = &[
             Roll(2, "3.5.30"),
             Upgrade("3.6.14", First, &[], healed(1)),
         ],
-        "The one that is left is healed by the replay; the operator who restarts m2 first has nothing left to heal.",
+        "One stale record is left in the databases of the two on 3.5.30, and the replay heals it. The third, still on 3.5.16, keeps both in its own.",
     ),
     row(
         "U8/one",
