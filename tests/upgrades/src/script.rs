@@ -51,8 +51,8 @@ pub enum Op {
     PlantZombies(u64),
     /// Stops all, makes everybody but the first a learner in every bucket, starts all again.
     PlantLearners,
-    /// `member remove` for every listed member that is not in the cluster.
-    RemoveZombies,
+    /// `member remove` for every listed member that is not in the cluster; recorded.
+    RemoveZombies(Ends),
     /// Enables a downgrade to this minor version and waits for the storage version.
     Downgrade(&'static str),
     /// Cancels it.
@@ -94,6 +94,7 @@ impl Op {
         match self {
             Op::Upgrade(.., ends)
             | Op::LoseOne(ends)
+            | Op::RemoveZombies(ends)
             | Op::Replaced(_, ends)
             | Op::AddWhileOneIsDown(ends) => Some(*ends),
             _ => None,
@@ -118,7 +119,7 @@ impl Op {
             Op::V2User => "v2 user made and removed".to_owned(),
             Op::PlantZombies(n) => format!("{n} zombies planted"),
             Op::PlantLearners => "learner flags planted".to_owned(),
-            Op::RemoveZombies => "zombies removed by the API".to_owned(),
+            Op::RemoveZombies(_) => "**zombies removed by the API**".to_owned(),
             Op::Downgrade(to) => format!("downgrade enable {to}"),
             Op::CancelDowngrade => "downgrade cancel".to_owned(),
             Op::UpdateLearner => "member update of the learner".to_owned(),

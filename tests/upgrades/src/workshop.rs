@@ -303,7 +303,7 @@ impl Bench {
             Op::PlantLearners => {
                 self.edit(bucket::plant_learners).await?;
             }
-            Op::RemoveZombies => self.remove_zombies().await?,
+            Op::RemoveZombies(expected) => return self.remove_zombies(expected).await,
             Op::Downgrade(to) => self.downgrade(to).await?,
             Op::CancelDowngrade => {
                 let request = DowngradeRequest {
@@ -485,21 +485,44 @@ impl Bench {
         Ok(())
     }
 
-    async fn remove_zombies(&mut self) -> Result<()> {
+    async fn remove_zombies(&mut self, expected: Ends) -> Result<bool> {
         let via = self.via()?;
         let Reality::Boots { zombies, .. } = self.listed(via).await? else {
             bail!("a list is a list");
         };
         ensure!(!zombies.is_empty(), "no zombie is listed");
         let api = self.api()?;
+        let mut real = None;
         for id in zombies {
             // Refused until the voters have been connected for five seconds.
-            until("member remove", Duration::from_secs(15), async || {
+            let removed = until("member remove", Duration::from_secs(12), async || {
                 Ok(api.member_remove(MemberRemoveRequest { id }).await?)
-            })
-            .await?;
+            });
+            if let Err(error) = removed.await {
+                let server = self.cluster()?.member(via).server()?;
+                real = Some(match server.poll_exit()? {
+                    Some(_) => reality::of_end(&server.log_text()),
+                    None => Reality::Refuses {
+                        text: error.root_cause().to_string(),
+                    },
+                });
+                break;
+            }
         }
-        Ok(())
+        let words = Op::RemoveZombies(expected).words().replace("**", "");
+        let Some(real) = real else {
+            let real = self.listed(via).await?;
+            self.record(words, expected, real, String::new(), None);
+            return Ok(true);
+        };
+        let meanwhile = self.others_ended(via)?;
+        let source = self.cluster()?.members()[via].program.clone();
+        let back = self.roll_back(via, &source).await;
+        self.record(words, expected, real, String::new(), Some(back));
+        if let Some(outcome) = self.outcomes.last_mut() {
+            outcome.meanwhile = meanwhile;
+        }
+        Ok(false)
     }
 
     async fn downgrade(&mut self, to: &str) -> Result<()> {
@@ -696,38 +719,42 @@ impl Bench {
     }
 
     /// After a failed start: the release from before on the same directory.
-    /// Members that ended meanwhile, whatever made them, are started again.
+    /// Members that end, whatever made them, are started again a few times.
     async fn roll_back(&mut self, place: usize, source: &Program) -> Result<String, String> {
+        const ROUNDS: usize = 4;
+        const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(10);
         let back = async {
             self.cluster()?.drop_process(place);
             self.cluster()?.refit(place, source, &[]);
             self.cluster()?.spawn(place)?;
-            let mut ended = Vec::new();
-            for other in self.alive().into_iter().filter(|p| *p != place) {
-                let member = self.cluster()?.member(other);
-                if member.server()?.poll_exit()?.is_some() {
-                    ended.push(member.name.clone());
-                    self.cluster()?.drop_process(other);
-                    self.cluster()?.spawn(other)?;
+            let mut started = BTreeMap::new();
+            for _ in 0..ROUNDS {
+                for other in self.alive() {
+                    let member = self.cluster()?.member(other);
+                    if member.server()?.poll_exit()?.is_some() {
+                        *started.entry(member.name.clone()).or_insert(0) += 1;
+                        self.cluster()?.drop_process(other);
+                        self.cluster()?.spawn(other)?;
+                    }
+                }
+                if self.takes_a_write(place, SERVES_AGAIN_WITHIN).await.is_ok() {
+                    break;
                 }
             }
-            self.cluster()?
-                .serving(place)
+            let again: Vec<String> = started
+                .iter()
+                .map(|(name, times)| format!("{name} x{times}"))
+                .collect();
+            let again = match again.is_empty() {
+                true => String::new(),
+                false => format!(", starts of members that had ended: {}", again.join(", ")),
+            };
+            self.takes_a_write(place, Duration::ZERO)
                 .await
-                .with_context(|| match ended.is_empty() {
-                    true => "no other member had ended".to_owned(),
-                    false => format!("{} had ended and were started again", ended.join(", ")),
-                })?;
-            Ok::<_, anyhow::Error>(match ended.is_empty() {
-                true => "goes on".to_owned(),
-                false => format!(
-                    "goes on once {}, which had ended too, are started again",
-                    ended.join(" and ")
-                ),
-            })
+                .with_context(|| format!("no write taken{again}"))?;
+            Ok::<_, anyhow::Error>(format!("goes on{again}"))
         };
-        back.await
-            .map_err(|e| format!("{e:#}").chars().take(300).collect())
+        back.await.map_err(|e| e.to_string())
     }
 
     /// Waits for what a started member ends in.
