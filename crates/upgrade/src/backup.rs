@@ -60,7 +60,7 @@ pub(crate) fn verify(path: &Path) -> Result<String, String> {
         "revision {}, {}, sha256 {}",
         database.revision,
         cli::text::size(database.size),
-        cli::text::hex(&digest)
+        inspect::hex(&digest)
     ))
 }
 
@@ -86,10 +86,7 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
         .append(true)
         .open(&part)
         .map_err(failed)?;
-    let raw: Vec<u8> = (0..digest.len() / 2)
-        .filter_map(|i| u8::from_str_radix(&digest[2 * i..2 * i + 2], 16).ok())
-        .collect();
-    file.write_all(&raw)
+    file.write_all(&digest)
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
     drop(file);
@@ -107,7 +104,7 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
     fs::rename(&part, &path).map_err(|e| Failure::io("rename to", &path, &e))?;
     let manifest = json!({
         "file": format!("{name}.db"),
-        "sha256OfDatabase": digest,
+        "sha256OfDatabase": inspect::hex(&digest),
         "size": database.size,
         "revision": database.revision,
         "compactRevision": database.compacted,

@@ -14,7 +14,10 @@ pub(crate) type Command = cli::command::Command<Action>;
 pub(crate) enum Action {
     Check,
     Plan,
+    Rehearse,
     Backup,
+    Run,
+    Rollback,
     Repair,
 }
 
@@ -40,6 +43,7 @@ const ENDPOINTS: Flag = Flag::new(
     "",
     "client URLs of all members, separated by commas",
 );
+const CLUSTER: Flag = Flag::switch("cluster", "ask all members that the first endpoint lists");
 const CACERT: Flag = Flag::new(
     "cacert",
     Kind::Text,
@@ -83,6 +87,7 @@ const SNAPSHOT: Flag = Flag::new("snapshot", Kind::List, "", "snapshot or databa
 const CHECK: &[Flag] = &[
     TARGET,
     ENDPOINTS,
+    CLUSTER,
     CACERT,
     CERT,
     KEY,
@@ -125,6 +130,7 @@ const CHECK: &[Flag] = &[
 const PLAN: &[Flag] = &[
     TARGET,
     ENDPOINTS,
+    CLUSTER,
     CACERT,
     CERT,
     KEY,
@@ -140,6 +146,101 @@ const PLAN: &[Flag] = &[
         Kind::Text,
         "",
         "a static pod manifest of etcd: shows it as it must become",
+    ),
+    Flag::new(
+        "available",
+        Kind::List,
+        "",
+        "releases that may be used on the way (default: the newest known of each minor)",
+    ),
+];
+
+const MEMBERS: Flag = Flag::new(
+    "members",
+    Kind::Text,
+    "",
+    "file that names members, their endpoints, and the commands that stop and start them",
+)
+.required();
+const STATE: Flag = Flag::new(
+    "state",
+    Kind::Text,
+    "pintle-upgrade",
+    "folder of the journal, by which a run goes on or goes back",
+);
+const PATIENCE: Flag = Flag::new(
+    "patience",
+    Kind::Duration,
+    "2m",
+    "limit for a member to come back",
+);
+
+const RUN: &[Flag] = &[
+    TARGET,
+    MEMBERS,
+    STATE,
+    PATIENCE,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+    Flag::new(
+        "scratch",
+        Kind::Text,
+        "",
+        "folder for the databases that members stream (default: the system's temporary folder)",
+    ),
+    Flag::switch("dry-run", "print every action, do none"),
+];
+
+const ROLLBACK: &[Flag] = &[
+    MEMBERS,
+    STATE,
+    PATIENCE,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+];
+
+const REHEARSE: &[Flag] = &[
+    TARGET,
+    Flag::new(
+        "from",
+        Kind::Text,
+        "",
+        "the release that the cluster runs now",
+    )
+    .required(),
+    Flag::new(
+        "backup",
+        Kind::Text,
+        "",
+        "the backup to rebuild the cluster from",
+    )
+    .required(),
+    Flag::new(
+        "binary",
+        Kind::List,
+        "",
+        "binaries as VERSION=PATH, for every release on the way; pintle=PATH for Pintle",
+    )
+    .required(),
+    Flag::new("members-count", Kind::Uint, "3", "members to rebuild"),
+    PATIENCE,
+    Flag::new(
+        "scratch",
+        Kind::Text,
+        "",
+        "folder to rebuild it in (default: the system's temporary folder)",
     ),
 ];
 
@@ -197,6 +298,46 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Takes a backup and shows that it can be restored",
         BACKUP,
         Action::Backup,
+    ),
+    Command::run(
+        "rehearse",
+        "--target VERSION --from VERSION --backup FILE --binary VERSION=PATH",
+        "Walks the plan on a copy of the cluster, on loopback",
+        REHEARSE,
+        Action::Rehearse,
+    )
+    .long(
+        "Verifies the backup, rebuilds the cluster from it in a scratch folder, starts it with the\n\
+         release it runs now, and walks the way to the target with the given binaries, looking after\n\
+         every step. Nothing touches the live cluster.",
+    ),
+    Command::run(
+        "run",
+        "--target VERSION --members FILE",
+        "Carries the plan out, one member at a time",
+        RUN,
+        Action::Run,
+    )
+    .long(
+        "The file of members is YAML or JSON:\n\n\
+         \x20 members:\n\
+         \x20   - name: n1\n\
+         \x20     endpoint: https://10.0.0.1:2379\n\
+         \x20     stop: ssh n1 systemctl stop etcd\n\
+         \x20     start: ssh n1 start-etcd $VERSION $EXTRA_FLAGS\n\
+         \x20 binaries:            # optional: path for each release, given as $BINARY\n\
+         \x20   3.6.14: /opt/etcd-3.6.14/etcd\n\n\
+         Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. The run stops at the first deviation\n\
+         with the cluster still serving. Killed at any point, the same command goes on; `pintle\n\
+         upgrade rollback` goes back.\n\n\
+         Exit code: 0 done, 3 stopped by a deviation, 1 an error.",
+    ),
+    Command::run(
+        "rollback",
+        "--members FILE --state DIR",
+        "Takes a run back: every member to what it ran before, on the same directory",
+        ROLLBACK,
+        Action::Rollback,
     ),
     Command::run(
         "repair",

@@ -14,6 +14,7 @@
 //! - [`report`]: for people, for programs, as a page
 //! - [`plan`]: the way from here to there
 //! - [`repair`]: mends the files of a member that does not run
+//! - `run`: carries a plan out, rehearses it, takes it back
 //! - `command`, `program`: the commands as data, and how they are run
 
 mod backup;
@@ -27,6 +28,7 @@ pub mod predict;
 mod program;
 pub mod repair;
 pub mod report;
+mod run;
 pub mod target;
 
 #[cfg(test)]

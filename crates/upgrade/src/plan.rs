@@ -28,8 +28,11 @@ pub struct Step {
 /// The way.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// Releases, from the present one on.
+    /// Releases, from the present one on, in words.
     pub path: Vec<String>,
+    /// The same as versions.
+    #[serde(skip)]
+    pub versions: Vec<Version>,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// Flags that must change, by release and flag: what instead.
@@ -37,11 +40,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The way from what the members run to `target`.
+    /// The way from what the members run to `target`, by releases of `available` where
+    /// that names any of a minor version.
     ///
     /// # Errors
     /// No source says what they run, or the way leads back.
-    pub fn make(members: &[Facts], target: &Target) -> Result<Plan, String> {
+    pub fn make(members: &[Facts], target: &Target, available: &[Version]) -> Result<Plan, String> {
         let running: BTreeSet<Version> = members
             .iter()
             .filter_map(|facts| facts.live.as_ref()?.version.clone())
@@ -49,6 +53,13 @@ impl Plan {
         let of_files = || members.iter().filter_map(Facts::cluster_version).max();
         let Some(now) = running.first().cloned().or_else(of_files) else {
             return Err("no source says which version the members run".into());
+        };
+        let best = |minor: u64| {
+            let floor = target::floor(minor).unwrap_or(Version::new(3, minor, 0));
+            let fit = available
+                .iter()
+                .filter(|v| v.minor == minor && **v >= floor);
+            fit.max().cloned().unwrap_or_else(|| target::newest(minor))
         };
         let patch_known = !running.is_empty();
         if target.version < now && target.minor() < now.minor {
@@ -62,12 +73,12 @@ impl Plan {
             let here = path.last().cloned().unwrap_or_else(|| now.clone());
             let low = target::floor(minor).is_some_and(|floor| here < floor);
             if low || (!patch_known && here == now) {
-                path.push(target::newest(minor));
+                path.push(best(minor));
             }
             minor += 1;
             path.push(match minor == target.minor() {
                 true => target.version.clone(),
-                false => target::newest(minor),
+                false => best(minor),
             });
         }
         if path.last() != Some(&target.version) {
@@ -76,6 +87,7 @@ impl Plan {
         path.dedup();
         let mut plan = Plan {
             path: path.iter().map(ToString::to_string).collect(),
+            versions: path.clone(),
             steps: Vec::new(),
             flags: Vec::new(),
         };

@@ -143,9 +143,10 @@ fn too_old(facts: &Facts, database: &Database, target: &Target) -> Option<Predic
     })
 }
 
-/// 3.5.0 believes the database.
+/// 3.5.0 believes the database, and writes into it the promotions that it replays.
 fn from_database(log: &Log, database: &Database) -> Prediction {
-    let (zombies, learners) = differences(&log.now, &database.members.members);
+    let (zombies, mut learners) = differences(&log.now, &database.members.members);
+    learners.retain(|id| log.promotions.iter().all(|(_, promoted)| promoted != id));
     Prediction {
         zombies: hex(zombies),
         learners: hex(learners),

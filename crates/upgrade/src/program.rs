@@ -18,6 +18,7 @@ use crate::{
     inspect::{self, Access},
     plan::Plan,
     repair, report,
+    run::{self, Commands, Engine, Journal, Rehearsal, Step, Stop},
     target::Target,
 };
 
@@ -39,6 +40,9 @@ pub(crate) fn run(words: &[String]) -> i32 {
         Some(Action::Check) => check(&line.parsed),
         Some(Action::Plan) => plan(&line.parsed),
         Some(Action::Backup) => take_backup(&line.parsed),
+        Some(Action::Rehearse) => rehearse(&line.parsed),
+        Some(Action::Run) => carry_out(&line.parsed),
+        Some(Action::Rollback) => take_back(&line.parsed),
         Some(Action::Repair) => mend(&line.parsed),
         None => Ok(0),
     };
@@ -177,9 +181,38 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
         };
         let mut access = access(parsed, scratch.as_ref().map(|s| s.0.clone()))?;
         access.pages = pages;
-        block_on(ask(&access, &endpoints, &mut found))?;
+        let all = match parsed.bool("cluster") {
+            true => block_on(listed(&access, &endpoints))?,
+            false => endpoints.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        block_on(ask(&access, &all, &mut found))?;
     }
     Ok(found)
+}
+
+/// The client URLs of all members that the first endpoint to answer lists.
+async fn listed(access: &Access, endpoints: &[&str]) -> Outcome<Vec<String>> {
+    let mut last = Failure::new("no endpoint");
+    for endpoint in endpoints {
+        let quick = Access {
+            scratch: None,
+            ..access.clone()
+        };
+        match inspect::live(&quick, endpoint).await {
+            Ok(facts) => {
+                let members = facts.live.map(|live| live.members).unwrap_or_default();
+                let urls = members.iter().map(|m| m.client_urls.first().cloned());
+                // One that has not published itself has none, and is asked for by its peer URL.
+                let or_peer = urls
+                    .zip(&members)
+                    .map(|(url, m)| url.or(m.peer_urls.first().cloned()));
+                return Ok(or_peer.flatten().collect());
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// Asks every endpoint, one after the other: a loaded cluster should not feel it.
@@ -289,9 +322,6 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
         "" => None,
         path => Some((path.to_owned(), backup::verify(Path::new(path)))),
     };
-    if sources.members.is_empty() && json {
-        // Nobody answered: still a report, which says so.
-    }
     let given = Given {
         silent: sources.silent,
         flags,
@@ -326,11 +356,16 @@ fn width() -> usize {
 fn plan(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let json = as_json(parsed)?;
+    let available = parsed.list("available");
+    let available: Vec<semver::Version> = available
+        .iter()
+        .map(|text| Target::parse(text).map(|t| t.version).map_err(Failure::new))
+        .collect::<Outcome<_>>()?;
     let sources = sources(parsed, &[], false, false)?;
     if let Some((endpoint, why)) = sources.silent.first() {
         return Err(Failure::new(format!("{endpoint}: {why}")));
     }
-    let mut plan = Plan::make(&sources.members, &target).map_err(Failure::new)?;
+    let mut plan = Plan::make(&sources.members, &target, &available).map_err(Failure::new)?;
     let manifest = parsed.text("manifest");
     if !manifest.is_empty() {
         let flags = manifest_flags(Path::new(manifest))?;
@@ -425,4 +460,165 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
         print(&text)?;
     }
     Ok(0)
+}
+
+/// The exit code of a run that a deviation stopped.
+const DEVIATED: i32 = 3;
+
+/// The exit code of a run.
+fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(Stop::Failed(failure)) => Err(failure),
+        Err(Stop::Deviated { step, why }) => {
+            eprintln!("stopped at: {step}\n  {why}\n{advice}");
+            Ok(DEVIATED)
+        }
+    }
+}
+
+fn say(text: &str) {
+    // A closed stdout must not stop a run half way.
+    let _ = print(&format!("{text}\n"));
+}
+
+/// The folder for streamed databases.
+fn scratch_folder(parsed: &Parsed) -> PathBuf {
+    match parsed.text("scratch") {
+        "" => std::env::temp_dir(),
+        folder => folder.into(),
+    }
+}
+
+fn carry_out(parsed: &Parsed) -> Outcome<i32> {
+    let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
+    let mut commands = Commands::read(Path::new(parsed.text("members")))?;
+    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    access.pages = false;
+    let state = PathBuf::from(parsed.text("state"));
+    let dry = parsed.bool("dry-run");
+    let patience = parsed.duration("patience");
+    let advice = format!(
+        "the cluster serves; see to it and run the same command again, or: pintle upgrade rollback --members {} --state {}",
+        parsed.text("members"),
+        state.display()
+    );
+    block_on(async {
+        let journal_dir = match dry {
+            true => scratch.0.clone(),
+            false => state.clone(),
+        };
+        let journal = Journal::open(&journal_dir)?;
+        let known = journal.plan().map(|(steps, _)| steps.to_vec());
+        let mut engine = Engine {
+            driver: &mut commands,
+            access: &access,
+            journal,
+            patience,
+            say: &say,
+        };
+        let steps = match known {
+            Some(steps) => {
+                say("going on with the plan in the journal");
+                steps
+            }
+            None => {
+                let (steps, cluster) = engine.steps(&target).await?;
+                if !dry {
+                    engine.journal.begin(steps.clone(), cluster)?;
+                }
+                steps
+            }
+        };
+        for step in &steps {
+            if let Step::Swap { to, pintle, .. } = step {
+                engine.driver.has_binary(to, *pintle)?;
+            }
+        }
+        if dry {
+            for (at, step) in steps.iter().enumerate() {
+                say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+            }
+            say("nothing was done");
+            return Ok(0);
+        }
+        let outcome = engine.run().await;
+        let done = outcome.is_ok();
+        let code = stopped(outcome, &advice)?;
+        if done {
+            let kept = engine.journal.retire()?;
+            say(&format!("done; journal: {}", kept.display()));
+        }
+        Ok(code)
+    })
+}
+
+fn take_back(parsed: &Parsed) -> Outcome<i32> {
+    let mut commands = Commands::read(Path::new(parsed.text("members")))?;
+    let scratch = backup::Scratch::beside(&std::env::temp_dir())?;
+    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    access.pages = false;
+    let state = PathBuf::from(parsed.text("state"));
+    if !state.is_dir() {
+        return Err(Failure::new(format!(
+            "{}: there is no journal of a run here",
+            state.display()
+        )));
+    }
+    block_on(async {
+        let mut engine = Engine {
+            driver: &mut commands,
+            access: &access,
+            journal: Journal::open(&state)?,
+            patience: parsed.duration("patience"),
+            say: &say,
+        };
+        let outcome = engine.roll_back().await;
+        stopped(outcome, "see to it and run the same command again")
+    })
+}
+
+fn rehearse(parsed: &Parsed) -> Outcome<i32> {
+    let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
+    let from = Target::parse(parsed.text("from")).map_err(Failure::new)?;
+    let backup_path = PathBuf::from(parsed.text("backup"));
+    let found = backup::verify(&backup_path).map_err(Failure::new)?;
+    say(&format!("{}: {found}", backup_path.display()));
+    let mut binaries = std::collections::BTreeMap::new();
+    for pair in parsed.list("binary") {
+        let Some((version, path)) = pair.split_once('=') else {
+            return Err(Failure::new(format!("--binary {pair}: not VERSION=PATH")));
+        };
+        let path = PathBuf::from(path);
+        if !path.is_file() {
+            return Err(Failure::new(format!("{}: no such file", path.display())));
+        }
+        binaries.insert(version.trim_start_matches('v').to_owned(), path);
+    }
+    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
+    let members = usize::try_from(parsed.uint("members-count"))
+        .unwrap_or(3)
+        .clamp(1, 7);
+    let of = Rehearsal {
+        backup: &backup_path,
+        members,
+        scratch: &scratch.0,
+        binaries,
+        from: from.version,
+        target,
+        patience: parsed.duration("patience"),
+    };
+    block_on(async {
+        match run::rehearse(&of, &say).await {
+            Ok(summary) => {
+                say(&summary);
+                Ok(0)
+            }
+            Err(stop) => stopped(
+                Err(stop),
+                "this is what would happen to the live cluster; it was not touched",
+            ),
+        }
+    })
 }

@@ -238,6 +238,10 @@ impl Wal {
         };
         repair::clear(&*tail.file, &tail.path, end.offset, options.segment_bytes)?;
 
+        // A process that died in a cut may have renamed the last segment without
+        // making that durable; from here on it is written and relied upon.
+        disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+
         let state = replay.state.unwrap_or_default();
         let last_index = replay
             .entries

@@ -62,6 +62,7 @@ pub struct Plan {
     flags: Vec<String>,
     snapshots: Option<(u64, u64)>,
     gated: bool,
+    unverified: bool,
     restore: Option<(Vec<OsString>, PathBuf)>,
 }
 
@@ -90,6 +91,13 @@ impl Plan {
     /// Members reach each other through [`links::Links`].
     pub fn gated(mut self) -> Plan {
         self.gated = true;
+        self
+    }
+
+    /// Real etcd runs without `ETCD_VERIFY`, as an operator runs it: its checks of
+    /// itself end processes that would go on in the field.
+    pub fn unverified(mut self) -> Plan {
+        self.unverified = true;
         self
     }
 
@@ -321,7 +329,7 @@ impl Cluster {
             // pre-vote by default.
             launch = launch.flag("--logger=zap").flag("--pre-vote=true");
         }
-        if !member.program.is_pintle {
+        if !member.program.is_pintle && !self.plan.unverified {
             launch = launch.env("ETCD_VERIFY", "all");
         }
         let flags = member.bootstrap.iter().chain(&self.plan.flags);
@@ -494,6 +502,11 @@ impl Cluster {
     /// more, in whatever state it is.
     pub fn drop_process(&mut self, place: usize) {
         self.members[place].server = None;
+    }
+
+    /// Whether a member is part of the cluster's processes, paused or not.
+    pub fn is_running(&self, place: usize) -> bool {
+        self.members[place].server.is_some()
     }
 
     /// Gives a stopped member another program, or flags of its own.

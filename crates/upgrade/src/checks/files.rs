@@ -50,7 +50,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
                     case.target,
                     predict::TOO_MANY_LEARNERS
                 ),
-                "bring every member to the newest 3.5 and restart each one once, or let `pintle upgrade repair --data-dir DIR` mend the directory",
+                "bring every member to the newest 3.5, then restart each one once more, or let `pintle upgrade repair --data-dir DIR` mend the directory",
             );
         }
     }

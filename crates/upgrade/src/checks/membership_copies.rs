@@ -98,7 +98,17 @@ impl Pair<'_> {
     }
 }
 
+/// What a contradiction means for the target: those that believe the database must
+/// not start on it; the others are the way to heal it.
+fn grave(case: &Case<'_>) -> Level {
+    match case.target.reads_database() {
+        true => Level::Block,
+        false => Level::Warn,
+    }
+}
+
 pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
+    let grave = grave(case);
     for pair in pairs(case)? {
         for record in &pair.database.members.members {
             let Some(truth) = pair.of_truth(record.id) else {
@@ -107,7 +117,7 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
             let name = pair.name(record.id);
             if record.is_learner && !truth.is_learner {
                 case.find(
-                    Level::Block,
+                    grave,
                     &pair.facts.label,
                     format!(
                         "the database takes {name} for a learner; by {} it votes",
@@ -115,14 +125,14 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
                     ),
                     "its promotion was never written there (etcd#19557, 3.5.1 to 3.5.19); 3.6 and later believe the database",
                     format!(
-                        "bring every member to 3.5.26 or later and restart {name} once: its own publication rewrites the record on every member. \
+                        "when every member runs 3.5.26 or later, restart {name} once more: its publication rewrites the record at members that already run such a release. \
                          Or, on a stopped member: pintle upgrade repair --data-dir DIR"
                     ),
                 );
             }
             if !record.is_learner && truth.is_learner {
                 case.find(
-                    Level::Block,
+                    grave,
                     &pair.facts.label,
                     format!(
                         "the database takes {name} for a voter; by {} it is a learner",
@@ -138,6 +148,7 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
 }
 
 pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
+    let grave = grave(case);
     for pair in pairs(case)? {
         let listed: BTreeSet<MemberId> =
             pair.database.members.members.iter().map(|m| m.id).collect();
@@ -151,7 +162,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
             };
             let urls = record.peer_urls.join(",");
             case.find(
-                Level::Block,
+                grave,
                 &pair.facts.label,
                 match known {
                     "was removed" => format!(
@@ -171,7 +182,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
         for member in &pair.truth {
             if !listed.contains(&member.id) {
                 case.find(
-                    Level::Block,
+                    grave,
                     &pair.facts.label,
                     format!(
                         "member {} is in {} and not in the database",
@@ -185,7 +196,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
         }
         for record in &pair.database.members.unreadable {
             case.find(
-                Level::Block,
+                grave,
                 &pair.facts.label,
                 format!(
                     "bucket {}, key {:?} cannot be understood: {}",
@@ -240,6 +251,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
 }
 
 pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
+    let grave = grave(case);
     let pairs = pairs(case)?;
     if pairs.iter().all(|pair| !pair.has_records) {
         return Err("a running 3.6 or 3.7 has these records in the database alone".into());
@@ -252,7 +264,7 @@ pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
             let name = pair.name(record.id);
             if record.peer_urls != truth.peer_urls {
                 case.find(
-                    Level::Block,
+                    grave,
                     &pair.facts.label,
                     format!(
                         "{name} has the peer URLs {} in {} and {} in the database",
@@ -282,7 +294,7 @@ pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
                         truth.client_urls.join(",")
                     ),
                     "3.5.1 to 3.5.19 never refreshed these records; 3.6 lists what stands there until the member publishes itself",
-                    format!("restart {name} once on 3.5.20 or later"),
+                    format!("when every member runs 3.5.20 or later, restart {name} once more"),
                 );
             }
         }
@@ -291,11 +303,12 @@ pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
 }
 
 pub(super) fn removed(case: &mut Case<'_>) -> Result<(), String> {
+    let grave = grave(case);
     for pair in pairs(case)? {
         for id in &pair.database.members.removed {
             if pair.of_truth(*id).is_some() {
                 case.find(
-                    Level::Block,
+                    grave,
                     &pair.facts.label,
                     format!("{} counts as removed in the database", pair.name(*id)),
                     "3.6 and later refuse what a removed member says",

@@ -223,9 +223,7 @@ fn configure(state: &mut ConfState, change: &ConfChange, now: &Cluster) {
     };
     match kind {
         Ok(ConfChangeType::ConfChangeRemoveNode) if now.is_removed(MemberId(id)) => drop(state),
-        Ok(ConfChangeType::ConfChangeAddNode)
-            if now.member(id).is_some_and(|m| !m.is_learner) =>
-        {
+        Ok(ConfChangeType::ConfChangeAddNode) if now.member(id).is_some_and(|m| !m.is_learner) => {
             drop(state);
             state.voters.push(id);
         }

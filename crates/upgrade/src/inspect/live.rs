@@ -176,7 +176,7 @@ pub(crate) async fn stream(
     endpoint: &str,
     path: &Path,
     size_max: u64,
-) -> Result<String, Error> {
+) -> Result<[u8; TRAILER], Error> {
     let failed = |why: String| Error::Unreachable {
         endpoint: endpoint.into(),
         why,
@@ -211,7 +211,7 @@ pub(crate) async fn stream(
         ));
     }
     file.sync_all().map_err(io)?;
-    Ok(cli::text::hex(&digest))
+    Ok(digest.into())
 }
 
 /// The hash of all keys up to `revision`.

@@ -7,10 +7,16 @@ mod live;
 
 use std::{io, path::PathBuf};
 
+pub(crate) use crate::facts::Hash as Hashed;
 pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;
 pub use live::{Access, hash, live};
+
+/// Bytes as `sha256sum` shows them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Why something cannot be read at all.
 #[derive(Debug, thiserror::Error)]

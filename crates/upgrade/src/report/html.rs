@@ -90,7 +90,7 @@ pub fn html(report: &Report) -> String {
         out.push_str("</tr>");
     }
     out.push_str("</table>");
-    if let Ok(plan) = crate::plan::Plan::make(&report.members, &report.target) {
+    if let Ok(plan) = crate::plan::Plan::make(&report.members, &report.target, &[]) {
         out.push_str("<h2>The way</h2><ol>");
         for step in &plan.steps {
             let _ = write!(out, "<li>{}", escape(&step.what));

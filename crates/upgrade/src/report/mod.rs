@@ -21,7 +21,12 @@ fn verdict(report: &Report) -> &'static str {
 
 /// The verdict in a sentence.
 fn sentence(report: &Report) -> String {
-    let count = |level| report.findings.iter().filter(|f| f.level == level).count();
+    // The same at several members is one thing to mend.
+    let count = |level| {
+        let of = report.findings.iter().filter(|f| f.level == level);
+        let distinct: std::collections::BTreeSet<_> = of.map(|f| (f.check, &f.seen)).collect();
+        distinct.len()
+    };
     let (blocks, warnings) = (count(Level::Block), count(Level::Warn));
     let unchecked = report
         .checks

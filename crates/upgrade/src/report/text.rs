@@ -29,14 +29,14 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
         paint(verdict(report), hue(report.worst())),
         sentence(report)
     );
-    for finding in &report.findings {
+    for (members, finding) in grouped(report) {
         let word = match finding.level {
             Level::Block => "block",
             Level::Warn => "warn",
         };
-        let member = match finding.member.as_str() {
+        let member = match members.as_str() {
             "" => String::new(),
-            member => format!("{member}: "),
+            members => format!("{members}: "),
         };
         let head = format!("{:<5} {:<4}", word, finding.check);
         let painted = paint(&head, hue(Some(finding.level)));
@@ -120,6 +120,25 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
         let _ = write!(out, "not made\n{unchecked}");
     }
     out
+}
+
+/// What is the same at several members is told once.
+fn grouped(report: &Report) -> Vec<(String, &crate::checks::Finding)> {
+    let mut groups: Vec<(String, &crate::checks::Finding)> = Vec::new();
+    for finding in &report.findings {
+        let same = groups.iter_mut().find(|(_, first)| {
+            (first.check, first.level, &first.seen, &first.fix)
+                == (finding.check, finding.level, &finding.seen, &finding.fix)
+        });
+        match same {
+            Some((members, _)) => {
+                members.push_str(", ");
+                members.push_str(&finding.member);
+            }
+            None => groups.push((finding.member.clone(), finding)),
+        }
+    }
+    groups
 }
 
 fn of(report: &Report, wanted: impl Fn(&State) -> bool) -> Vec<&'static str> {

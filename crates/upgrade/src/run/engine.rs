@@ -1,0 +1,519 @@
+//! The machine that goes through the steps.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use proto::etcdserverpb as api;
+use semver::Version;
+
+use super::{Driver, Journal, Step, driver::Managed, journal::Event, look, steps};
+use crate::{
+    checks::{self, Given, Level},
+    failure::{Failure, Outcome},
+    inspect::{self, Access},
+    plan::Plan,
+    target::Target,
+};
+
+/// Why a run ended before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It could not begin, or its journal could not be written.
+    Failed(Failure),
+    /// A step deviated. The cluster serves; the journal knows where it stands.
+    Deviated {
+        /// The step in words.
+        step: String,
+        /// What was seen.
+        why: String,
+    },
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failed(failure)
+    }
+}
+
+/// A run.
+pub(crate) struct Engine<'a, D> {
+    pub(crate) driver: &'a mut D,
+    pub(crate) access: &'a Access,
+    pub(crate) journal: Journal,
+    /// Limit for a member to come back.
+    pub(crate) patience: Duration,
+    /// Told about every step.
+    pub(crate) say: &'a dyn Fn(&str),
+}
+
+impl<D: Driver> Engine<'_, D> {
+    fn endpoints(&self) -> Vec<(String, String)> {
+        let members = self.driver.members();
+        members.into_iter().map(|m| (m.name, m.endpoint)).collect()
+    }
+
+    fn of(&self, member: &str) -> Outcome<Managed> {
+        let found = self.driver.members().into_iter().find(|m| m.name == member);
+        found.ok_or_else(|| {
+            Failure::new(format!(
+                "member {member} has no place in the file of members"
+            ))
+        })
+    }
+
+    /// The steps from what runs now to `target`, by asking the members.
+    pub(crate) async fn steps(&self, target: &Target) -> Outcome<(Vec<Step>, String)> {
+        let mut facts = Vec::new();
+        let quick = Access {
+            scratch: None,
+            ..self.access.clone()
+        };
+        for (name, endpoint) in self.endpoints() {
+            let mut one = inspect::live(&quick, &endpoint).await?;
+            if one.label != name {
+                return Err(Failure::new(format!(
+                    "the member at {endpoint} is called {:?}, not {name:?}",
+                    one.label
+                )));
+            }
+            one.label = name;
+            facts.push(one);
+        }
+        let listed = facts
+            .iter()
+            .filter_map(|f| f.live.as_ref())
+            .map(|l| l.members.len())
+            .max()
+            .unwrap_or(0);
+        if listed != facts.len() {
+            return Err(Failure::new(format!(
+                "the cluster has {listed} members and {} of them have commands; all are needed",
+                facts.len()
+            )));
+        }
+        let clusters: BTreeSet<String> = facts
+            .iter()
+            .filter_map(|f| f.cluster.map(|c| c.to_string()))
+            .collect();
+        let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new("the endpoints belong to different clusters"));
+        };
+        let plan = Plan::make(&facts, target, &self.driver.available()).map_err(Failure::new)?;
+        let mut path: Vec<Version> = plan.versions.clone();
+        // The same version is asked for: Pintle in the place of etcd, or the other way.
+        if path.len() == 1 {
+            path.push(target.version.clone());
+        }
+        let mut order: Vec<(bool, String)> = facts
+            .iter()
+            .map(|f| {
+                let leads = f
+                    .live
+                    .as_ref()
+                    .is_some_and(|l| f.id.is_some_and(|id| id.0 == l.leader));
+                (leads, f.label.clone())
+            })
+            .collect();
+        order.sort();
+        let names: Vec<String> = order.into_iter().map(|(_, name)| name).collect();
+        Ok((
+            steps::along(&path, &names, target.is_pintle),
+            cluster.clone(),
+        ))
+    }
+
+    /// Goes through all steps that are not done. With `until` it ends after that one.
+    pub(crate) async fn run(&mut self) -> Result<(), Stop> {
+        let Some((steps, _)) = self.journal.plan() else {
+            return Err(Failure::new("the journal has no plan").into());
+        };
+        let steps = steps.to_vec();
+        for (at, step) in steps.iter().enumerate() {
+            if self.journal.is_done(at) {
+                continue;
+            }
+            (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+            self.journal.write(Event::Begin { at })?;
+            match self.step(step).await {
+                Ok(note) => {
+                    (self.say)(&format!("        {note}"));
+                    self.journal.write(Event::Done { at, note })?;
+                }
+                Err(why) => {
+                    self.journal.write(Event::Stopped {
+                        at,
+                        why: why.clone(),
+                    })?;
+                    return Err(Stop::Deviated {
+                        step: step.words(),
+                        why,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<String, String> {
+        match step {
+            Step::Check { to } => self.check(to).await,
+            Step::MoveLeader { member } => self.move_leader(member).await,
+            Step::Swap {
+                member,
+                from,
+                to,
+                pintle,
+            } => self.swap(member, from, to, *pintle).await,
+            Step::Flush { member, version } => {
+                self.restart(member, version, &["--snapshot-count=1"])
+                    .await?;
+                self.write_keys(member).await?;
+                self.restart(member, version, &[]).await
+            }
+            Step::Heal { version } => self.heal(version).await,
+            Step::Settle { to } => self.settle(to).await,
+        }
+    }
+
+    async fn check(&self, to: &Version) -> Result<String, String> {
+        let endpoints = self.endpoints();
+        let before = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        let mut members = Vec::new();
+        for (name, endpoint) in &endpoints {
+            let mut facts = inspect::live(self.access, endpoint)
+                .await
+                .map_err(|e| e.to_string())?;
+            facts.label.clone_from(name);
+            members.push(facts);
+        }
+        let target = Target::parse(&to.to_string())?;
+        let report = checks::run(target, members, &Given::default());
+        let block = report.findings.iter().find(|f| f.level == Level::Block);
+        if let Some(finding) = block {
+            return Err(format!(
+                "{} {} {}; {}",
+                finding.check, finding.member, finding.seen, finding.fix
+            ));
+        }
+        Ok(format!(
+            "nothing blocks; leader {}, reads take {:.1} ms",
+            before.leader,
+            before.latency.as_secs_f64() * 1e3
+        ))
+    }
+
+    async fn move_leader(&self, member: &str) -> Result<String, String> {
+        let endpoints = self.endpoints();
+        let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        if seen.leader != member {
+            return Ok(format!("{} leads already", seen.leader));
+        }
+        let (mut from, mut to) = (String::new(), 0);
+        for (name, endpoint) in &endpoints {
+            if name == member {
+                from.clone_from(endpoint);
+            } else if to == 0 {
+                let client = self
+                    .access
+                    .client(endpoint)
+                    .await
+                    .map_err(|e| e.to_string())?;
+                let status = client
+                    .status(api::StatusRequest {})
+                    .await
+                    .map_err(|e| e.to_string())?;
+                to = status.header.unwrap_or_default().member_id;
+            }
+        }
+        if to == 0 {
+            return Ok("there is nobody else".into());
+        }
+        let client = self.access.client(&from).await.map_err(|e| e.to_string())?;
+        client
+            .move_leader(api::MoveLeaderRequest { target_id: to })
+            .await
+            .map_err(|e| format!("move-leader: {e}"))?;
+        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+            match seen.leader == member {
+                true => Err(format!("{member} still leads")),
+                false => Ok(()),
+            }
+        })
+        .await?;
+        Ok(format!("{} leads", seen.leader))
+    }
+
+    /// Whether the member answers with this version already.
+    async fn runs(&self, endpoint: &str, version: &Version) -> bool {
+        let Ok(client) = self.access.client(endpoint).await else {
+            return false;
+        };
+        let status = client.status(api::StatusRequest {}).await;
+        status.is_ok_and(|s| s.version == version.to_string())
+    }
+
+    async fn swap(
+        &mut self,
+        member: &str,
+        from: &Version,
+        to: &Version,
+        pintle: bool,
+    ) -> Result<String, String> {
+        let managed = self.of(member).map_err(|f| f.0)?;
+        let endpoints = self.endpoints();
+        // A step that was interrupted may be past its end. Pintle and the etcd whose
+        // version it tells cannot be told apart by that.
+        let is_there = !pintle && from != to && self.runs(&managed.endpoint, to).await;
+        let others: Vec<_> = endpoints
+            .iter()
+            .filter(|(name, _)| name != member)
+            .cloned()
+            .collect();
+        let before = match others.is_empty() {
+            true => None,
+            // Those that stay must carry the cluster.
+            false => Some(look::until(self.access, &others, self.patience, |_| Ok(())).await?),
+        };
+        if !is_there {
+            if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
+                // None of the others leads.
+                self.move_leader(member).await?;
+            }
+            self.driver.stop(member).await.map_err(|f| f.0)?;
+            self.driver
+                .start(member, to, pintle, &[])
+                .await
+                .map_err(|f| f.0)?;
+        }
+        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+            let is = seen.versions.iter().find(|(name, _)| name == member);
+            match is {
+                Some((_, version)) if version == to => Ok(()),
+                Some((_, version)) => Err(format!("{member} runs {version}, not {to}")),
+                None => Err(format!("{member} is not there")),
+            }
+        })
+        .await
+        .map_err(|why| format!("after the start of {to}: {why}"))?;
+        if let Some(before) = before
+            && before.members != seen.members
+        {
+            return Err(format!(
+                "the member list was {:?} and is {:?}",
+                before.members, seen.members
+            ));
+        }
+        Ok(format!(
+            "healthy, published, hashes equal; leader {}, reads take {:.1} ms",
+            seen.leader,
+            seen.latency.as_secs_f64() * 1e3
+        ))
+    }
+
+    async fn restart(
+        &mut self,
+        member: &str,
+        version: &Version,
+        flags: &[&str],
+    ) -> Result<String, String> {
+        self.driver.stop(member).await.map_err(|f| f.0)?;
+        self.driver
+            .start(member, version, false, flags)
+            .await
+            .map_err(|f| f.0)?;
+        let endpoints = self.endpoints();
+        let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        Ok(format!("restarted; leader {}", seen.leader))
+    }
+
+    /// Enough entries for a snapshot to become due.
+    async fn write_keys(&self, member: &str) -> Result<(), String> {
+        let managed = self.of(member).map_err(|f| f.0)?;
+        let client = self
+            .access
+            .client(&managed.endpoint)
+            .await
+            .map_err(|e| e.to_string())?;
+        for _ in 0..3 {
+            let key = b"pintle-upgrade".as_slice();
+            let put = api::PutRequest {
+                key: key.into(),
+                value: b"flush".as_slice().into(),
+                ..Default::default()
+            };
+            client.put(put).await.map_err(|e| e.to_string())?;
+        }
+        let delete = api::DeleteRangeRequest {
+            key: b"pintle-upgrade".as_slice().into(),
+            ..Default::default()
+        };
+        client
+            .delete_range(delete)
+            .await
+            .map_err(|e| e.to_string())?;
+        // The snapshot is written beside the requests.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    /// Members whose record is stale in some database, by name.
+    async fn stale(&self) -> Result<BTreeSet<String>, String> {
+        let mut stale = BTreeSet::new();
+        for (_, endpoint) in self.endpoints() {
+            let facts = inspect::live(self.access, &endpoint)
+                .await
+                .map_err(|e| e.to_string())?;
+            let (Some(live), Some(database)) = (&facts.live, &facts.database) else {
+                return Err(facts.unread.join("; "));
+            };
+            for member in &live.members {
+                let records = &database.members.members;
+                if records.iter().find(|r| r.id == member.id) != Some(member) {
+                    stale.insert(member.name.clone());
+                }
+            }
+        }
+        Ok(stale)
+    }
+
+    async fn heal(&mut self, version: &Version) -> Result<String, String> {
+        // One that an interrupted attempt has stopped comes back first.
+        for (member, endpoint) in self.endpoints() {
+            if !self.runs(&endpoint, version).await {
+                self.restart(&member, version, &[]).await?;
+            }
+        }
+        let stale = self.stale().await?;
+        for member in &stale {
+            self.restart(member, version, &[]).await?;
+        }
+        if stale.is_empty() {
+            return Ok("no record is stale".into());
+        }
+        // The publication is applied a moment after the start.
+        let deadline = std::time::Instant::now() + self.patience;
+        loop {
+            let left = self.stale().await?;
+            if left.is_empty() {
+                let names: Vec<String> = stale.into_iter().collect();
+                return Ok(format!(
+                    "the records of {} are current everywhere",
+                    names.join(", ")
+                ));
+            }
+            if std::time::Instant::now() >= deadline {
+                let names: Vec<String> = left.into_iter().collect();
+                return Err(format!(
+                    "the records of {} are still stale",
+                    names.join(", ")
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    async fn settle(&self, to: &Version) -> Result<String, String> {
+        let endpoints = self.endpoints();
+        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+            match &seen.cluster {
+                Some(cluster) if cluster.minor == to.minor => Ok(()),
+                Some(cluster) => Err(format!(
+                    "the cluster version is still {}.{}",
+                    cluster.major, cluster.minor
+                )),
+                // 3.4 does not write it into the database.
+                None => Ok(()),
+            }
+        })
+        .await?;
+        Ok(format!("{} members, hashes equal", seen.members.len()))
+    }
+
+    /// Takes members back to what they ran before, the last one first, as long as
+    /// the cluster version has not followed.
+    pub(crate) async fn roll_back(&mut self) -> Result<(), Stop> {
+        let Some((steps, _)) = self.journal.plan() else {
+            return Err(
+                Failure::new("the journal has no plan; there is nothing to take back").into(),
+            );
+        };
+        let steps = steps.to_vec();
+        for (at, step) in steps.iter().enumerate().rev() {
+            if !self.journal.has_begun(at) {
+                continue;
+            }
+            match step {
+                Step::Settle { to } if self.journal.is_done(at) => {
+                    let earlier = steps[..at].iter().rev().find_map(|s| match s {
+                        Step::Swap { from, .. } => Some(from.minor),
+                        _ => None,
+                    });
+                    if earlier == Some(to.minor) {
+                        self.journal.write(Event::Undone { at })?;
+                        continue;
+                    }
+                    (self.say)(&format!(
+                        "the cluster version is {}.{}: before any binary goes back, a downgrade must be enabled. \
+                         On 3.6 and later: etcdctl downgrade validate 3.{m}, etcdctl downgrade enable 3.{m}, wait until every member shows that storage version, then swap the binaries one by one, the leader last. \
+                         Where that is not possible: restore the backup as a new cluster",
+                        to.major,
+                        to.minor,
+                        m = earlier.unwrap_or(to.minor - 1)
+                    ));
+                    return Ok(());
+                }
+                Step::Swap {
+                    member, from, to, ..
+                } => {
+                    let endpoints = self.endpoints();
+                    let moved = match look::once(self.access, &endpoints).await {
+                        Ok(seen) => seen.cluster.is_some_and(|c| c.minor > from.minor),
+                        Err(_) => false,
+                    };
+                    if moved && from.minor != to.minor {
+                        (self.say)(&format!(
+                            "the cluster version has moved beyond 3.{}: etcdctl downgrade enable 3.{} first, then run this again",
+                            from.minor, from.minor
+                        ));
+                        return Ok(());
+                    }
+                    (self.say)(&format!(
+                        "take {member} back to {from}, on the same directory"
+                    ));
+                    match self.take_back(member, from).await {
+                        Ok(note) => (self.say)(&format!("        {note}")),
+                        Err(why) => {
+                            return Err(Stop::Deviated {
+                                step: format!("take {member} back to {from}"),
+                                why,
+                            });
+                        }
+                    }
+                    self.journal.write(Event::Undone { at })?;
+                }
+                _ => self.journal.write(Event::Undone { at })?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back(&mut self, member: &str, from: &Version) -> Result<String, String> {
+        let managed = self.of(member).map_err(|f| f.0)?;
+        if self.runs(&managed.endpoint, from).await {
+            return Ok(format!("{member} runs {from} already"));
+        }
+        self.driver.stop(member).await.map_err(|f| f.0)?;
+        self.driver
+            .start(member, from, false, &[])
+            .await
+            .map_err(|f| f.0)?;
+        let endpoints = self.endpoints();
+        let only: Vec<_> = endpoints
+            .iter()
+            .filter(|(name, _)| name == member)
+            .cloned()
+            .collect();
+        // Others may be down; this one must come back.
+        let seen = look::until(self.access, &only, self.patience, |_| Ok(())).await?;
+        Ok(format!("healthy; leader {}", seen.leader))
+    }
+}

@@ -1,0 +1,21 @@
+//! Carries a plan out, step by step, with a journal on disk: killed at any point
+//! it goes on where it was, or goes back. Each step can be done twice. Before
+//! and after every one the cluster is looked at, and the first deviation stops
+//! the run with the cluster still serving. It must never put old raft state back
+//! into a live cluster: members go back by their binary, on the same directory.
+
+mod driver;
+mod engine;
+mod journal;
+mod look;
+mod rehearse;
+mod steps;
+
+pub(crate) use driver::{Commands, Driver};
+pub(crate) use engine::{Engine, Stop};
+pub(crate) use journal::Journal;
+pub(crate) use rehearse::{Rehearsal, rehearse};
+pub(crate) use steps::Step;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! A plan as steps that a machine carries out.
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+/// One step. Done twice it does no more than once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub(crate) enum Step {
+    /// All checks for the way to this release; a blocker stops the run.
+    Check {
+        /// Where the hop leads.
+        to: Version,
+    },
+    /// Leadership goes to another member.
+    MoveLeader {
+        /// Away from this one.
+        member: String,
+    },
+    /// A member gets another binary on the same directory.
+    Swap {
+        /// Whose.
+        member: String,
+        /// What it runs before.
+        from: Version,
+        /// What it runs afterwards.
+        to: Version,
+        /// Whether that is Pintle.
+        pintle: bool,
+    },
+    /// A member restarts on the same release and writes a snapshot at once, so
+    /// that its log holds nothing that the next release cannot read.
+    Flush {
+        /// Whose.
+        member: String,
+        /// What it runs.
+        version: Version,
+    },
+    /// Members whose records are stale in any database restart once more on the same
+    /// release: their publication rewrites the record, but only at members that ran
+    /// a release with the fix when they applied it.
+    Heal {
+        /// What all run.
+        version: Version,
+    },
+    /// The cluster version must follow.
+    Settle {
+        /// To this minor version.
+        to: Version,
+    },
+}
+
+impl Step {
+    /// The step in words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Step::Check { to } => format!("check the way to {to}"),
+            Step::MoveLeader { member } => format!("move the leadership away from {member}"),
+            Step::Swap {
+                member,
+                from,
+                to,
+                pintle,
+            } => {
+                let program = if *pintle { "pintle" } else { "etcd" };
+                format!("stop {member} ({from}), start it with {program} {to}")
+            }
+            Step::Flush { member, version } => format!(
+                "restart {member} ({version}) with --snapshot-count=1, write a key, restart it as usual"
+            ),
+            Step::Heal { version } => {
+                format!("restart those whose records are stale once more on {version}")
+            }
+            Step::Settle { to } => format!(
+                "wait for cluster version {}.{}, compare members and hashes",
+                to.major, to.minor
+            ),
+        }
+    }
+}
+
+/// The steps along `path` (the present release first) for `members`, of which the
+/// last one leads. The last release is Pintle if `pintle`.
+pub(crate) fn along(path: &[Version], members: &[String], pintle: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (at, hop) in path.windows(2).enumerate() {
+        let [from, to] = hop else { continue };
+        let is_last = at + 2 == path.len();
+        if from.minor == 6 && to.minor == 7 {
+            for member in members {
+                steps.push(Step::Flush {
+                    member: member.clone(),
+                    version: from.clone(),
+                });
+            }
+        }
+        steps.push(Step::Check { to: to.clone() });
+        for (n, member) in members.iter().enumerate() {
+            if n + 1 == members.len() && members.len() > 1 {
+                steps.push(Step::MoveLeader {
+                    member: member.clone(),
+                });
+            }
+            steps.push(Step::Swap {
+                member: member.clone(),
+                from: from.clone(),
+                to: to.clone(),
+                pintle: pintle && is_last,
+            });
+        }
+        steps.push(Step::Settle { to: to.clone() });
+        // What older patches left in the databases goes only when all run the new one.
+        if from.minor == 5 && to.minor == 5 && !(pintle && is_last) {
+            steps.push(Step::Heal {
+                version: to.clone(),
+            });
+        }
+    }
+    steps
+}

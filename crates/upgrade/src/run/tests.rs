@@ -1,0 +1,57 @@
+//! Steps and journal, without a cluster.
+
+use semver::Version;
+
+use super::{Journal, Step, journal::Event, steps};
+
+fn path() -> Vec<Version> {
+    vec![
+        Version::new(3, 5, 30),
+        Version::new(3, 6, 14),
+        Version::new(3, 7, 1),
+    ]
+}
+
+#[test]
+fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
+    let members: Vec<String> = ["a", "b", "c"].map(str::to_owned).into();
+    let steps = steps::along(&path(), &members, false);
+    let at = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
+    let last_36 =
+        at(&|s| matches!(s, Step::Swap { member, to, .. } if member == "c" && to.minor == 6));
+    let moved = at(&|s| matches!(s, Step::MoveLeader { .. }));
+    assert!(moved < last_36);
+    let flush = at(&|s| matches!(s, Step::Flush { .. }));
+    let first_37 = at(&|s| matches!(s, Step::Swap { to, .. } if to.minor == 7));
+    assert!(last_36 < flush && flush < first_37);
+}
+
+#[test]
+fn a_torn_line_counts_as_not_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    let steps = steps::along(&path(), &["a".into()], false);
+    journal
+        .write(Event::Plan {
+            steps: steps.clone(),
+            cluster: "1".into(),
+        })
+        .expect("written");
+    journal.write(Event::Begin { at: 0 }).expect("written");
+    let path = dir.path().join("journal.jsonl");
+    assert!(Journal::open(dir.path()).is_err(), "two runs at once");
+    drop(journal);
+    let mut text = std::fs::read_to_string(&path).expect("text");
+    text.push_str("{\"event\":\"done\",\"at\":0,\"no");
+    std::fs::write(&path, text).expect("torn");
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    assert_eq!(journal.plan().map(|(s, _)| s.len()), Some(steps.len()));
+    assert!(journal.has_begun(0) && !journal.is_done(0));
+    let note = String::new();
+    journal.write(Event::Done { at: 0, note }).expect("written");
+    drop(journal);
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    assert!(journal.is_done(0));
+    journal.write(Event::Undone { at: 0 }).expect("written");
+    assert!(!journal.is_done(0));
+}

@@ -1,0 +1,34 @@
+//! The workshop of sick data directories. It makes, with real etcd releases,
+//! the histories after which an upgrade fails, starts the next release on the
+//! directory as an operator would, and records what really happens. It must
+//! never call a row tested that did not run: a row that lacks a release is
+//! printed as `SKIP:` with the reason.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`rows`] | the table: one script per row, and what it ends in |
+//! | [`script`] | the words a script is made of |
+//! | [`workshop`] | performs a script on real processes; keeps every directory as it was before a start |
+//! | [`reality`] | what a start ended in, read from exit status, log and member list |
+//! | [`bucket`] | the membership in the database file: read, and made sick by hand |
+//! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
+//! | [`tool`] | `pintle upgrade check` as the one that foretells |
+//! | [`report`] | the table as Markdown |
+
+pub mod bucket;
+pub mod predict;
+pub mod reality;
+pub mod report;
+pub mod rows;
+pub mod script;
+pub mod tool;
+pub mod workshop;
+
+pub use predict::Predict;
+pub use reality::{Ends, Reality};
+pub use rows::{ROWS, Row};
+pub use workshop::{Case, Record};
+
+/// Where the hand-written release table says a directory can come from beside
+/// the harness's own list: built as Go modules by `.ci/peers.sh 3.5.21 3.6.0 3.6.4`.
+pub const EXTRA: [&str; 3] = ["3.5.21", "3.6.0", "3.6.4"];

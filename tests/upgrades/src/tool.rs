@@ -1,0 +1,65 @@
+//! `pintle upgrade check` as the one that foretells.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{predict::Predict, reality::Reality, script::PINTLE};
+
+/// The tool, by the path of its binary.
+pub struct Tool(pub PathBuf);
+
+impl Tool {
+    /// The report on one directory, with its exit code.
+    pub fn check(&self, dir: &std::path::Path, target: &str) -> Result<(i32, Value)> {
+        let answer = Command::new(&self.0)
+            .args([
+                "upgrade",
+                "check",
+                "-w",
+                "json",
+                "--no-pages",
+                "--target",
+                target,
+            ])
+            .arg("--data-dir")
+            .arg(dir)
+            .output()?;
+        let code = answer.status.code().context("ended by a signal")?;
+        if code == 1 {
+            bail!(
+                "{}: {}",
+                dir.display(),
+                String::from_utf8_lossy(&answer.stderr)
+            );
+        }
+        Ok((code, serde_json::from_slice(&answer.stdout)?))
+    }
+}
+
+impl Predict for Tool {
+    fn predict(&self, dirs: &[PathBuf], target: &str) -> Result<Reality> {
+        let target = if target == PINTLE { "pintle" } else { target };
+        let dir = dirs.first().context("no directory")?;
+        let (_, report) = self.check(dir, target)?;
+        let boot = &report["boots"][0];
+        let text = boot["text"].as_str().unwrap_or_default().to_owned();
+        let ids = |name: &str| -> Vec<u64> {
+            let list = boot[name].as_array().map(Vec::as_slice).unwrap_or_default();
+            list.iter()
+                .filter_map(|id| u64::from_str_radix(id.as_str()?, 16).ok())
+                .collect()
+        };
+        Ok(match boot["outcome"].as_str() {
+            Some("starts") => Reality::Boots {
+                healed: ids("healed"),
+                zombies: ids("zombies"),
+                learners_shown: ids("learners"),
+            },
+            Some("refuses") => Reality::Refuses { text },
+            Some("panics") => Reality::Panics { text },
+            _ => bail!("{}: no prediction in {report}", dir.display()),
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! What `pintle upgrade check` says of each directory before a start, against what
+//! the start really ended in. The same choice of rows as the table.
+
+use std::{env, time::Duration};
+
+use peers::{peer, server};
+use upgrades::{
+    ROWS, Reality,
+    predict::{Verdict, compare},
+    script::PINTLE,
+    tool::Tool,
+    workshop,
+};
+
+/// The same with ids in order: releases list them in none.
+fn sorted(mut reality: Reality) -> Reality {
+    if let Reality::Boots {
+        healed,
+        zombies,
+        learners_shown,
+    } = &mut reality
+    {
+        healed.sort_unstable();
+        zombies.sort_unstable();
+        learners_shown.sort_unstable();
+    }
+    reality
+}
+
+#[test]
+fn predictions_come_true() {
+    let wanted = env::var("PINTLE_UPGRADES").unwrap_or_default();
+    let Some(subject) = peer::subject().filter(|p| p.is_pintle) else {
+        peer::say("SKIP: predictions: no pintle binary, set PINTLE_BIN");
+        return;
+    };
+    let tool = Tool(subject.path.clone());
+    let mut wrong = Vec::new();
+    let mut right = 0;
+    for row in ROWS {
+        let chosen = match wanted.as_str() {
+            "" => row.quick,
+            "full" => true,
+            ids => ids
+                .split(',')
+                .any(|w| row.id == w || row.id.starts_with(&format!("{w}/"))),
+        };
+        if !chosen {
+            continue;
+        }
+        let missing = workshop::missing(row);
+        if !missing.is_empty() {
+            peer::say(&format!(
+                "SKIP: prediction {}: {}",
+                row.id,
+                missing.join("; ")
+            ));
+            continue;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a tokio runtime");
+        server::forget_logs();
+        let record = runtime
+            .block_on(async {
+                tokio::time::timeout(Duration::from_secs(240), workshop::run(row)).await
+            })
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("not finished after 240 s")));
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                wrong.push(format!("{}: {error:#}", row.id));
+                continue;
+            }
+        };
+        for case in &record.cases {
+            let Some(real) = &case.real else { continue };
+            let verdict = match upgrades::Predict::predict(&tool, &case.dirs, &case.target) {
+                Ok(predicted) => compare(&sorted(predicted), &sorted(real.clone())),
+                Err(error) => Verdict::Differs(format!("{error:#}")),
+            };
+            if verdict == Verdict::Right {
+                right += 1;
+                peer::say(&format!(
+                    "RAN: prediction {} on {}: {real}",
+                    case.id, case.target
+                ));
+            } else if real.to_string().contains("flag provided but not defined") {
+                // A directory does not tell with which flags it will be started; P12 does.
+                peer::say(&format!(
+                    "RAN: prediction {}: {real}, which is P12's",
+                    case.id
+                ));
+            } else if case.target == PINTLE {
+                // Pintle does not say whom it corrected; that it boots is what counts.
+                peer::say(&format!("RAN: prediction {} on pintle: {real}", case.id));
+            } else {
+                wrong.push(format!("{} on {}: {verdict:?}", case.id, case.target));
+            }
+        }
+    }
+    peer::say(&format!("{right} predictions came true"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
