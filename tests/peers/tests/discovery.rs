@@ -2,6 +2,13 @@
 //! etcd 3.6, through the v2 directory of a real etcd 3.5, and by SRV records.
 //! What real etcd does with the same flags is the measure.
 
+#[path = "tls/certs.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the suite on TLS, which needs all of it"
+)]
+mod certs;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -281,6 +288,71 @@ fn a_registry_may_ask_for_a_password() {
         flags.push("--discovery-password=secret".to_owned());
         let mix = [subject.clone(), etcd, subject];
         let mut cluster = Plan::of(&mix).prepare().await?;
+        cluster.found(&flags).await?;
+        works(cluster).await
+    });
+}
+
+#[test]
+fn a_registry_may_ask_for_a_certificate() {
+    peers::run(120, async {
+        let (Some(subject), Some(etcd), Some(etcdctl)) = (
+            peer::subject(),
+            peer::etcd("3.6.14"),
+            peer::tool("3.6.14", "etcdctl"),
+        ) else {
+            return Ok(());
+        };
+        let dir = tempfile::tempdir()?;
+        let ca = certs::Ca::new(dir.path(), "ca")?;
+        ca.issue("server", "server", 1, 2090)?;
+        ca.issue("client", "client", 2, 2090)?;
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let (client_port, peer_port) = (ports::claim()?, ports::claim()?);
+        let url = format!("https://127.0.0.1:{client_port}");
+        let mut service = Launch::new(&etcd, dir.path())
+            .only_given_flags()
+            .ports(client_port, peer_port)
+            .flag(&format!("--data-dir={}", file("registry")))
+            .flag(&format!("--listen-client-urls={url}"))
+            .flag(&format!("--advertise-client-urls={url}"))
+            .flag(&format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"))
+            .flag(&format!("--cert-file={}", file("server.crt")))
+            .flag(&format!("--key-file={}", file("server.key")))
+            .flag(&format!("--trusted-ca-file={}", file("ca.crt")))
+            .flag("--client-cert-auth")
+            .spawn()?;
+        service
+            .wait_log("ready to serve client requests", ENDED_WITHIN)
+            .await?;
+        let mut words = vec![etcdctl.display().to_string(), format!("--endpoints={url}")];
+        for (flag, name) in [
+            ("cacert", "ca.crt"),
+            ("cert", "client.crt"),
+            ("key", "client.key"),
+        ] {
+            words.push(format!("--{flag}={}", file(name)));
+        }
+        words.extend(["put", "/_etcd/registry/tls/_config/size", "3"].map(str::to_owned));
+        let (code, out, err) = client(&words).await?;
+        ensure!(code == Some(0), "{out}{err}");
+        // Without a scheme, the certificates alone say that it is TLS.
+        let mut flags = vec![
+            "--discovery-token=tls".to_owned(),
+            format!("--discovery-endpoints=127.0.0.1:{client_port}"),
+            format!("--discovery-cacert={}", file("ca.crt")),
+        ];
+        let stranger = tempfile::tempdir()?;
+        let mut refused = alone(&subject, "m", stranger.path(), &flags)?;
+        refused
+            .wait_log("retry connecting to discovery service", ENDED_WITHIN)
+            .await?;
+        drop(refused);
+        flags.push(format!("--discovery-cert={}", file("client.crt")));
+        flags.push(format!("--discovery-key={}", file("client.key")));
+        let mut cluster = Plan::of(&[subject.clone(), etcd, subject])
+            .prepare()
+            .await?;
         cluster.found(&flags).await?;
         works(cluster).await
     });
