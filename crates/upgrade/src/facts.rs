@@ -56,6 +56,10 @@ pub struct Log {
     pub last: u64,
     /// Raw v2 requests behind the snapshot, committed or not.
     pub v2_records: Vec<V2Record>,
+    /// Living members that a replay by 3.5.26 or later takes for zombies: the
+    /// database has them already at an index where the log does not (as 3.4 leaves
+    /// it, which saves its index only with a key).
+    pub expelled: Vec<MemberId>,
     /// Promotions behind the snapshot: index and member.
     pub promotions: Vec<(u64, MemberId)>,
     /// The last segment and where a torn write begins in it, as after a crash.

@@ -22,6 +22,8 @@ pub enum Outcome {
     Refuses,
     /// It panics.
     Panics,
+    /// It runs and does not serve, or makes others end.
+    Stalls,
 }
 
 /// What will happen.
@@ -95,6 +97,7 @@ pub fn boot(facts: &Facts, target: &Target) -> Option<Prediction> {
     Some(match target.minor() {
         4 => Prediction::starts(),
         5 if target.version == Version::new(3, 5, 0) => from_database(log, database),
+        5 if target.version >= Version::new(3, 5, 26) => expelling(log, database),
         5 => Prediction::starts(),
         6 => six(log, database, target),
         _ => seven(log, database),
@@ -165,9 +168,39 @@ fn pintle(log: &Log, database: &Database) -> Prediction {
     }
 }
 
+/// From 3.5.26 on zombies are taken out of the database, and living members whom it
+/// has too early are taken for such.
+fn expelling(log: &Log, database: &Database) -> Prediction {
+    let (zombies, _) = differences(&log.now, &database.members.members);
+    let mut healed: Vec<MemberId> = zombies;
+    healed.extend(&log.expelled);
+    healed.sort();
+    let mut prediction = Prediction {
+        healed: hex(healed),
+        ..Prediction::starts()
+    };
+    if !log.expelled.is_empty() {
+        prediction.unsure.push(format!(
+            "it takes living members for removed ones ({}), and a later 3.6 will tell them so",
+            hex(log.expelled.iter().copied()).join(", ")
+        ));
+    }
+    prediction
+}
+
 fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
     if !log.v2_keys.is_empty() {
         return Prediction::fails(Outcome::Refuses, V2_CONTENT);
+    }
+    let cluster = log
+        .now
+        .version()
+        .or(database.members.cluster_version.as_ref());
+    if cluster.is_some_and(|v| v.minor < 5) {
+        return Prediction::fails(
+            Outcome::Stalls,
+            "the other members, of 3.4, panic on what it writes",
+        );
     }
     let members = &database.members.members;
     let empty = Cluster::default();
@@ -188,6 +221,13 @@ fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
     }
     if log.v2_records.iter().any(|r| !r.is_membership) {
         return Prediction::fails(Outcome::Panics, V2_LOG);
+    }
+    let mut removed = database.members.removed.iter();
+    if removed.any(|id| log.now.member(*id).is_some()) {
+        return Prediction::fails(
+            Outcome::Stalls,
+            "the member has been permanently removed from the cluster",
+        );
     }
     // The replay carries promotions out again, whatever the index.
     let (zombies, learners) = differences(&log.now, members);

@@ -58,6 +58,7 @@ impl Predict for Tool {
                 learners_shown: ids("learners"),
             },
             Some("refuses") => Reality::Refuses { text },
+            Some("stalls") => Reality::Stuck { text },
             Some("panics") => Reality::Panics { text },
             _ => bail!("{}: no prediction in {report}", dir.display()),
         })

@@ -205,17 +205,18 @@ impl Tree {
             })
     }
 
-    /// True if a release from 3.6 on would refuse the directory: users' keys in
-    /// `/1`, or anything but empty directories in `/2`.
+    /// True if a release from 3.6.3 on would refuse the directory: nodes below any
+    /// root directory but the cluster's own, and below the directories of `/2`,
+    /// which stay empty behind users and roles that were removed.
     pub fn has_user_data(&self) -> bool {
-        fn leaves(node: &Node) -> bool {
-            match &node.children {
-                None => true,
-                Some(children) => children.values().any(leaves),
-            }
-        }
-        let users = self.get("/1").and_then(|node| node.children.as_ref());
-        users.is_some_and(|children| !children.is_empty()) || self.get("/2").is_some_and(leaves)
+        let filled = |node: &Node| node.children.as_ref().is_some_and(|c| !c.is_empty());
+        let roots = self.root.children.iter().flatten();
+        roots
+            .filter(|(name, _)| name.as_str() != "0")
+            .any(|(name, node)| match name.as_str() {
+                "2" => node.children.iter().flatten().any(|(_, n)| filled(n)),
+                _ => filled(node),
+            })
     }
 
     /// Gives up what [`Tree::has_user_data`] speaks of.

@@ -310,11 +310,36 @@ pub(super) fn removed(case: &mut Case<'_>) -> Result<(), String> {
                 case.find(
                     grave,
                     &pair.facts.label,
-                    format!("{} counts as removed in the database", pair.name(*id)),
-                    "3.6 and later refuse what a removed member says",
+                    format!("{} lives and counts as removed in the database", pair.name(*id)),
+                    "3.5 does not read that; the first member of 3.6 tells it that it was removed, and it ends",
                     "pintle upgrade repair --data-dir DIR on the stopped member",
                 );
             }
+        }
+    }
+    // 3.5.26 and later, on what 3.4 left.
+    if !case.target.is_pintle
+        && case.target.minor() == 5
+        && case.target.version >= semver::Version::new(3, 5, 26)
+    {
+        for facts in case.members {
+            let Some(log) = facts.log.as_ref().filter(|log| !log.expelled.is_empty()) else {
+                continue;
+            };
+            let ids: Vec<String> = log.expelled.iter().map(ToString::to_string).collect();
+            case.find(
+                Level::Block,
+                &facts.label,
+                format!(
+                    "the database has members {} at an index where the log does not have them yet",
+                    ids.join(", ")
+                ),
+                format!(
+                    "{} takes them for zombies and marks them as removed; the first 3.6 then ends them",
+                    case.target
+                ),
+                "write one key to the cluster on its present release, and check again",
+            );
         }
     }
     Ok(())

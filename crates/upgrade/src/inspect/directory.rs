@@ -21,7 +21,7 @@ use proto::{
 use semver::Version;
 
 use super::{Error, database};
-use crate::facts::{Facts, Log, V2Record};
+use crate::facts::{Database, Facts, Log, V2Record};
 
 /// Reads the member at `dir`, which is its data directory or the `member` folder
 /// in it. With `pages` every page of the database is walked.
@@ -65,8 +65,7 @@ pub fn directory(dir: &Path, wal_dir: Option<&Path>, pages: bool) -> Result<Fact
         Err(error @ Error::InUse(_)) => return Err(error),
         Err(error) => facts.unread.push(error.to_string()),
     }
-    let consistent = facts.database.as_ref().map(|d| d.consistent_index);
-    let (metadata, log) = log(&wal_dir, &snap_dir, consistent)?;
+    let (metadata, log) = log(&wal_dir, &snap_dir, facts.database.as_ref())?;
     facts.id = Some(MemberId(metadata.node_id));
     facts.cluster = Some(ClusterId(metadata.cluster_id));
     if let Some(own) = log.now.member(metadata.node_id)
@@ -78,7 +77,15 @@ pub fn directory(dir: &Path, wal_dir: Option<&Path>, pages: bool) -> Result<Fact
     Ok(facts)
 }
 
-fn log(wal_dir: &Path, snap_dir: &Path, consistent: Option<u64>) -> Result<(Metadata, Log), Error> {
+fn log(
+    wal_dir: &Path,
+    snap_dir: &Path,
+    database: Option<&Database>,
+) -> Result<(Metadata, Log), Error> {
+    let consistent = database.map(|d| d.consistent_index);
+    let listed: Vec<MemberId> = database.map_or_else(Vec::new, |d| {
+        d.members.members.iter().map(|m| m.id).collect()
+    });
     let valid = wal::valid_snapshots(wal_dir)?;
     let mut gaps = Vec::new();
     let (at, snapshot) = newest(snap_dir, &valid, &mut gaps)?;
@@ -124,6 +131,7 @@ fn log(wal_dir: &Path, snap_dir: &Path, consistent: Option<u64>) -> Result<(Meta
         commit,
         last: read.entries.last().map_or(at.index, |entry| entry.index),
         v2_records: Vec::new(),
+        expelled: Vec::new(),
         promotions: Vec::new(),
         torn: read.torn,
         gaps,
@@ -166,6 +174,10 @@ fn log(wal_dir: &Path, snap_dir: &Path, consistent: Option<u64>) -> Result<(Meta
                         found.promotions.push((entry.index, id));
                     }
                     configure(&mut conf_state, &change, &now);
+                    if consistent.is_some_and(|index| entry.index > index) {
+                        let ahead = listed.iter().filter(|id| now.member(**id).is_none());
+                        found.expelled.extend(ahead);
+                    }
                 }
                 Err(error) => found.gaps.push(format!(
                     "entry {} cannot be understood: {error}",
@@ -179,6 +191,9 @@ fn log(wal_dir: &Path, snap_dir: &Path, consistent: Option<u64>) -> Result<(Meta
             mark(entry.index, &now, &mut found);
         }
     }
+    found.expelled.retain(|id| now.member(*id).is_some());
+    found.expelled.sort();
+    found.expelled.dedup();
     found.now = now;
     found.tree = tree;
     found.conf_state = conf_state;
@@ -298,19 +313,16 @@ fn foreign(tree: &Tree) -> Vec<String> {
             Some(children) if !children.is_empty() => {
                 children.values().for_each(|child| collect(child, found));
             }
-            Some(_) if node.path.starts_with("/2") => {}
             _ => found.push(node.path.clone()),
         }
     }
-    if !tree.has_user_data() {
-        return Vec::new();
-    }
     let mut found = Vec::new();
-    for root in ["/1", "/2"] {
-        if let Some(children) = tree.get(root).and_then(|node| node.children.as_ref()) {
-            children
-                .values()
-                .for_each(|child| collect(child, &mut found));
+    if tree.has_user_data() {
+        let roots = tree.get("/").and_then(|node| node.children.as_ref());
+        for (name, node) in roots.into_iter().flatten() {
+            if name != "0" {
+                collect(node, &mut found);
+            }
         }
     }
     found

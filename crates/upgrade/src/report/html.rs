@@ -64,6 +64,7 @@ pub fn html(report: &Report) -> String {
                 Outcome::Starts => "starts".to_owned(),
                 Outcome::Refuses => format!("refuses: {}", what.text),
                 Outcome::Panics => format!("panics: {}", what.text),
+                Outcome::Stalls => format!("does not serve: {}", what.text),
             };
             let _ = write!(
                 out,

@@ -61,6 +61,7 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
             Outcome::Starts => "starts".to_owned(),
             Outcome::Refuses => format!("refuses: {}", what.text),
             Outcome::Panics => format!("panics: {}", what.text),
+            Outcome::Stalls => format!("does not serve: {}", what.text),
         };
         for (name, ids) in [
             ("corrects", &what.healed),
