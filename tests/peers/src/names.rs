@@ -6,10 +6,13 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,8 +39,6 @@ pub const HOST: &str = "here.pintle.example";
 const TYPE_A: u16 = 1;
 const TYPE_SRV: u16 = 33;
 const NO_SUCH_NAME: u16 = 3;
-/// A loopback address that nobody else uses.
-const OWN: Ipv4Addr = Ipv4Addr::new(127, 53, 0, 1);
 /// Between looks at whether the guard is gone.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,7 +52,15 @@ impl NameServer {
     /// `SKIP:` line where this process may not do that, or give a program a
     /// `resolv.conf` of its own.
     pub fn on_port_53(zone: Zone) -> Option<NameServer> {
-        let server = NameServer::at(SocketAddr::new(IpAddr::V4(OWN), 53), zone);
+        // An address of its own: servers of other tests run beside it.
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let own = Ipv4Addr::new(
+            127,
+            53,
+            (std::process::id() % 251) as u8,
+            NEXT.fetch_add(1, Ordering::Relaxed),
+        );
+        let server = NameServer::at(SocketAddr::from((own, 53)), zone);
         let may_mount = Command::new("unshare")
             .args(["-m", "true"])
             .output()

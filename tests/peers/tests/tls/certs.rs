@@ -57,6 +57,7 @@ impl Ca {
         params.serial_number = Some(SerialNumber::from(serial));
         params.subject_alt_names = vec![
             SanType::DnsName("localhost".try_into()?),
+            SanType::DnsName(peers::names::HOST.try_into()?),
             SanType::IpAddress([127, 0, 0, 1].into()),
         ];
         params.not_before = date_time_ymd(2020, 1, 1);
