@@ -133,7 +133,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "U2",
-        true,
+        false,
         "HEALED x2",
         &[
             Start(1, "3.5.16"),
@@ -398,7 +398,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "U10",
-        true,
+        false,
         "OK",
         &[
             Start(1, "3.5.30"),
@@ -451,7 +451,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "U13",
-        true,
+        false,
         "ZOMBIE visible on 3.5.0",
         &[
             Start(3, "3.4.23"),
@@ -957,7 +957,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "U33",
-        true,
+        false,
         "voters shown as learners by 3.5.0",
         &[
             Start(1, "3.5.16"),
