@@ -42,6 +42,8 @@ pub struct Log {
     pub at_snapshot: Option<Cluster>,
     /// Keys of API version 2 in that `.snap`, as far as they stand in the way of 3.6.
     pub v2_keys: Vec<String>,
+    /// Whether anything of v2 auth is left in it, which up to 3.6.2 stands in the way.
+    pub v2_auth: bool,
     /// The membership after everything committed, by the rules of etcd 3.5.
     pub now: Cluster,
     /// The v2 store after everything committed.

@@ -189,7 +189,8 @@ fn expelling(log: &Log, database: &Database) -> Prediction {
 }
 
 fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
-    if !log.v2_keys.is_empty() {
+    let is_old = target.version < Version::new(3, 6, 3);
+    if !log.v2_keys.is_empty() || (is_old && log.v2_auth) {
         return Prediction::fails(Outcome::Refuses, V2_CONTENT);
     }
     let cluster = log

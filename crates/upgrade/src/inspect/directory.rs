@@ -118,12 +118,17 @@ fn log(
         .as_ref()
         .map(|_| foreign(&tree))
         .unwrap_or_default();
+    let v2_auth = tree
+        .get("/2")
+        .and_then(|node| node.children.as_ref())
+        .is_some_and(|children| !children.is_empty());
     let commit = read.state.commit;
     let mut found = Log {
         dir: wal_dir.into(),
         snapshot: (at.term, at.index),
         at_snapshot,
         v2_keys,
+        v2_auth,
         now: Cluster::default(),
         tree: Tree::new(),
         conf_state: ConfState::default(),
