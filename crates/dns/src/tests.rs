@@ -250,9 +250,14 @@ fn name_server(
     records: Vec<Srv>,
     serve: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("udp");
-    let address = udp.local_addr().expect("address");
-    let tcp = TcpListener::bind(address).expect("tcp");
+    // A port that is free for UDP may be taken for TCP.
+    let (udp, address, tcp) = (0..100)
+        .find_map(|_| {
+            let udp = UdpSocket::bind("127.0.0.1:0").ok()?;
+            let address = udp.local_addr().ok()?;
+            Some((udp, address, TcpListener::bind(address).ok()?))
+        })
+        .expect("a port that is free for both");
     let streams = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
