@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::peer::Program;
+use crate::{peer::Program, ports};
 
 /// What a name has: `(port, host)`.
 pub type Zone = BTreeMap<String, Vec<(u16, String)>>;
@@ -45,7 +45,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl NameServer {
     /// Starts one that anybody can be pointed to.
     pub fn start(zone: Zone) -> Result<NameServer> {
-        NameServer::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), zone)
+        // Free for TCP when it was looked at; another test may be as quick.
+        let attempt = || {
+            let port = ports::claim()?;
+            NameServer::at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), zone.clone())
+        };
+        attempt().or_else(|_| attempt()).or_else(|_| attempt())
     }
 
     /// Starts one on port 53, for programs that know no other; `None` after a

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use peers::{
     api::{self, Api},
     peer::{self, Program},
-    server,
+    ports,
 };
 use proto::etcdserverpb::*;
 
@@ -45,9 +45,9 @@ impl Drop for Operated {
 impl Operated {
     fn new(pintle: &Program, releases: &[&str]) -> Result<Operated> {
         let dir = tempfile::tempdir()?;
-        let mut ports = Vec::new();
+        let mut taken = Vec::new();
         for _ in 0..MEMBERS {
-            ports.push(server::free_ports()?);
+            taken.push((ports::claim()?, ports::claim()?));
         }
         let at = dir.path().display();
         let mut start = format!(
@@ -59,7 +59,7 @@ impl Operated {
             start += &format!("{release}) b={};;\n", program.path.display());
         }
         start += "*) echo \"no binary for $r\" >&2; exit 1;;\nesac\ncase $m in\n";
-        for (n, (client, peer)) in ports.iter().enumerate() {
+        for (n, (client, peer)) in taken.iter().enumerate() {
             start += &format!("m{n}) c={client}; p={peer};;\n");
         }
         start += &format!(
@@ -78,7 +78,7 @@ impl Operated {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         }
         let mut members = String::from("members:\n");
-        for (n, (client, _)) in ports.iter().enumerate() {
+        for (n, (client, _)) in taken.iter().enumerate() {
             members += &format!(
                 "  - name: m{n}\n    endpoint: http://127.0.0.1:{client}\n    stop: {at}/stop.sh m{n}\n    start: {at}/start.sh m{n} $VERSION $EXTRA_FLAGS\n"
             );
@@ -92,7 +92,7 @@ impl Operated {
         fs::write(dir.path().join("members.yaml"), members)?;
         Ok(Operated {
             dir,
-            ports,
+            ports: taken,
             pintle: pintle.path.clone(),
         })
     }
