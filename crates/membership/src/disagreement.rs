@@ -67,6 +67,56 @@ pub enum Disagreement {
     Unreadable(Unreadable),
 }
 
+impl Disagreement {
+    /// The copy that differs from the v2 store: `raft` or `database`.
+    pub fn copy(&self) -> &'static str {
+        use Disagreement::*;
+        match self {
+            OnlyInConfState(_) | MissingInConfState(_) | Vote { .. } => "raft",
+            _ => "database",
+        }
+    }
+
+    /// One word for metrics and logs, such as `zombie`.
+    pub fn kind(&self) -> &'static str {
+        use Disagreement::*;
+        match self {
+            OnlyInConfState(_) => "only_in_conf_state",
+            MissingInConfState(_) => "missing_in_conf_state",
+            Vote { .. } => "vote",
+            Zombie(_) => "zombie",
+            OnlyInDatabase(_) => "only_in_database",
+            MissingInDatabase(_) => "missing_in_database",
+            StaleLearner(_) => "stale_learner",
+            StaleVoter(_) => "stale_voter",
+            PeerUrls { .. } => "peer_urls",
+            Attributes(_) => "attributes",
+            RemovalMissing(_) => "removal_missing",
+            RemovalOfMember(_) => "removal_of_member",
+            ClusterVersion { .. } => "cluster_version",
+            StoredConfState => "stored_conf_state",
+            Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// True if no release fails on it or shows anything wrong: 3.4 writes some of
+    /// the records later or never, and a restore leaves the stored configuration
+    /// of the cluster that the backup came from.
+    pub fn is_harmless(&self) -> bool {
+        use Disagreement::*;
+        matches!(
+            self,
+            ClusterVersion { .. } | RemovalMissing(_) | StoredConfState
+        )
+    }
+
+    /// True if writing the database anew from the truth ends it. What raft and the
+    /// v2 store do not agree on is not for one member to decide.
+    pub fn is_healable(&self) -> bool {
+        self.copy() == "database"
+    }
+}
+
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Disagreement::*;

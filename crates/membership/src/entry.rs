@@ -17,6 +17,14 @@ pub enum Payload {
     Internal(InternalRaftRequest),
 }
 
+/// True for the v2 requests that etcd up to 3.5 writes for itself: a member's
+/// attributes, the cluster version. Any other in the log ends etcd 3.6.
+pub fn is_membership(request: &Request) -> bool {
+    let attributes =
+        request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
+    request.method == "PUT" && (attributes || request.path == "/0/version")
+}
+
 /// The methods a v2 request can have.
 const METHODS: [&[u8]; 5] = [b"PUT", b"POST", b"DELETE", b"QGET", b"SYNC"];
 

@@ -6,6 +6,7 @@
 //! | [`conf_change`] | which changes hold, what they change; the first members' entries |
 //! | [`v2store`] | the projection into the v2 tree, which is what `.snap` files hold |
 //! | [`v3store`] | the projection into the buckets of the database |
+//! | [`replay`] | the membership as the log tells it, entry by entry |
 //! | [`disagreement`] | where the copies on disk contradict each other |
 //! | [`urls`] | peer URLs, and `--initial-cluster` |
 //! | [`entry`] | which of its two languages a raft entry speaks |
@@ -21,6 +22,7 @@ pub mod entry;
 #[doc(hidden)]
 pub mod fuzzing;
 mod json;
+pub mod replay;
 mod request_id;
 #[cfg(test)]
 mod tests;
@@ -31,4 +33,5 @@ pub mod v3store;
 pub use cluster::{Cluster, ClusterId, Downgrade, Error, Member, MemberId};
 pub use disagreement::Disagreement;
 pub use entry::{Payload, decode_entry};
+pub use replay::Replay;
 pub use request_id::RequestIds;

@@ -158,10 +158,18 @@ fn each(
 /// Writes the truth into the buckets: every member, every removed id, the
 /// version, a downgrade if there ever was one.
 pub fn project(cluster: &Cluster, batch: &mut Batch) {
-    for member in cluster.members() {
-        batch.put("members", member.id.to_string(), member.to_json());
+    project_change(&Cluster::default(), cluster, batch);
+}
+
+/// Writes what a change of the truth changes in the buckets, and nothing else:
+/// a record that was wrong before stays wrong.
+pub fn project_change(before: &Cluster, after: &Cluster, batch: &mut Batch) {
+    for member in after.members() {
+        if before.member(member.id) != Some(member) {
+            batch.put("members", member.id.to_string(), member.to_json());
+        }
     }
-    for id in cluster.removed() {
+    for id in after.removed().filter(|id| !before.is_removed(*id)) {
         batch.delete("members", id.to_string());
         batch.put(
             "members_removed",
@@ -169,14 +177,19 @@ pub fn project(cluster: &Cluster, batch: &mut Batch) {
             Bytes::from_static(b"removed"),
         );
     }
-    if let Some(version) = cluster.version() {
+    if let Some(version) = after.version()
+        && before.version() != Some(version)
+    {
         batch.put(
             "cluster",
             Bytes::from_static(b"clusterVersion"),
             version.to_string(),
         );
     }
-    let record = match cluster.downgrade_record() {
+    if before.downgrade_record() == after.downgrade_record() {
+        return;
+    }
+    let record = match after.downgrade_record() {
         Downgrade::Never => return,
         Downgrade::Ended => DowngradeRecord {
             target_version: String::new(),
@@ -194,12 +207,18 @@ pub fn project(cluster: &Cluster, batch: &mut Batch) {
     );
 }
 
-/// Removes what a view read earlier has beyond the truth: members that are not
-/// there, and members nobody can read.
-pub fn project_absent(cluster: &Cluster, view: &V3View, batch: &mut Batch) {
+/// Writes the truth over what a view read earlier has: members that are not
+/// there go, with those nobody can read, and nobody who is there counts as removed.
+pub fn project_over(cluster: &Cluster, view: &V3View, batch: &mut Batch) {
+    project(cluster, batch);
     for member in &view.members {
         if cluster.member(member.id).is_none() {
             batch.delete("members", member.id.to_string());
+        }
+    }
+    for id in &view.removed {
+        if cluster.member(*id).is_some() {
+            batch.delete("members_removed", id.to_string());
         }
     }
     for record in view.unreadable.iter().filter(|r| r.bucket == "members") {

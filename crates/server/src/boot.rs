@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use membership::{Cluster, Member, v2store::Tree};
+use membership::{Cluster, Member, Replay, v2store::Tree};
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
@@ -31,14 +31,16 @@ use crate::{
     alarms::Alarms,
     apply::{Seed, placeholder},
     bootstrap,
-    config::{Config, Discovery},
+    config::{Config, Discovery, MembershipCheck},
     core::Core,
     database::{self, Database},
     fatal::Fatal,
+    membership_check::{self, Stored},
     metrics::Metrics,
     node::{Queue, Raft, RaftStatus},
     peers::SnapshotsOut,
     runtime::Inbox,
+    v2_keys,
 };
 
 /// Why a member could not start. One text: what is wrong, where, what to do.
@@ -522,12 +524,54 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
     durable()
 }
 
+/// Who was a member when the newest snapshot was taken.
+fn membership_at_snapshot(config: &Config, log: &Log) -> Result<Replay, Error> {
+    let (index, _) = log.snapshot_position();
+    let (tree, conf_state) = match &log.snapshot {
+        Some(snapshot) => {
+            let json = snapshot.data.clone().unwrap_or_default();
+            let tree = Tree::parse(&json).map_err(|error| {
+                Error(format!(
+                    "the snapshot at index {index} holds an unreadable v2 tree: {error}"
+                ))
+            })?;
+            (tree, snapshot.metadata.conf_state.clone())
+        }
+        None => (Tree::new(), ConfState::default()),
+    };
+    let mut replay = Replay::from_snapshot(log.cluster_id.into(), tree, conf_state)
+        .map_err(|error| Error(format!("the snapshot at index {index}: {error}")))?;
+    replay.cluster.limit_learners(config.max_learners);
+    Ok(replay)
+}
+
 fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
+    let (snapshot_index, snapshot_term) = log.snapshot_position();
+    let mut from = membership_at_snapshot(config, &log)?;
+    let commit = log.hard_state.commit;
+    let verdict = if log.db_existed {
+        Stored::read(db_path)?.and_then(|stored| {
+            membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)
+        })
+    } else {
+        None
+    };
+    if let Some(verdict) = &verdict {
+        verdict.report(config.membership_check, &metrics);
+        if config.membership_check == MembershipCheck::Refuse && verdict.is_serious() {
+            return Err(verdict.refusal(&config.data_dir));
+        }
+    }
+    let v2_keys_dropped = v2_keys::settle(config, &mut from, &log.entries, commit, snapshot_index)?;
     let database = Database::open(config, fatal, &metrics, db_path)?;
+    if let Some(verdict) = &verdict
+        && config.membership_check == MembershipCheck::Heal
+    {
+        database.store.backend().write(verdict.healing());
+    }
     database::defragment(config, database.store.backend(), db_path)?;
     let consistent_index = database.consistent_index;
-    let (snapshot_index, snapshot_term) = log.snapshot_position();
     if log.db_existed && consistent_index != 0 && consistent_index < snapshot_index {
         return Err(Error(format!(
             "{}: holds entries up to {consistent_index}, but the log starts at snapshot {snapshot_index}; restore this member \
@@ -535,21 +579,11 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             db_path.display()
         )));
     }
-
-    let tree = match &log.snapshot {
-        Some(snapshot) => {
-            let json = snapshot.data.clone().unwrap_or_default();
-            Tree::parse(&json).map_err(|error| {
-                Error(format!(
-                    "the snapshot at index {snapshot_index} holds an unreadable v2 tree: {error}"
-                ))
-            })?
-        }
-        None => Tree::new(),
-    };
-    let mut cluster = Cluster::recover(log.cluster_id.into(), &tree)
-        .map_err(|error| Error(format!("the snapshot at index {snapshot_index}: {error}")))?;
-    cluster.limit_learners(config.max_learners);
+    let Replay {
+        mut cluster,
+        tree,
+        conf_state,
+    } = from;
     if cluster.has_too_many_learners() {
         return Err(Error(format!(
             "{}; raise --max-learners",
@@ -565,10 +599,6 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             db_path.display()
         )));
     }
-    let conf_state = log
-        .snapshot
-        .as_ref()
-        .map_or_else(ConfState::default, |s| s.metadata.conf_state.clone());
     let mut node = consensus::Node::new(
         consensus::Config {
             id: log.member_id,
@@ -613,6 +643,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             tree,
             conf_state,
             snapshot_index,
+            is_in_the_way: v2_keys_dropped,
         },
         store: database.store,
         lessor: database.lessor,
@@ -637,8 +668,8 @@ pub fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Res
     {
         if (version.major, version.minor) > (own.major, own.minor) {
             return Err(Error(format!(
-                "the data directory belongs to a cluster of version {version}, which is newer than {own}; downgrade the cluster \
-                 first, or start a newer server"
+                "invalid downgrade; server version is lower than determined cluster version: the data directory belongs to a \
+                 cluster of version {version}, which is newer than {own}; downgrade the cluster first, or start a newer server"
             )));
         }
     }

@@ -29,6 +29,7 @@ pub fn start(rt: &Rc<Runtime>) {
         tokio::task::spawn_local(checkpoint_leases(rt.clone()));
     }
     tokio::task::spawn_local(purge(rt.clone()));
+    tokio::task::spawn_local(clear_the_way(rt.clone()));
     match rt.core.config.auto_compaction {
         AutoCompaction::Off => {}
         AutoCompaction::Periodic(retention) => drop(tokio::task::spawn_local(
@@ -251,6 +252,20 @@ async fn checkpoint_leases(rt: Rc<Runtime>) {
         {
             tracing::warn!(error = %error, "failed to checkpoint leases");
         }
+    }
+}
+
+/// Soon after the start, when everybody has published itself, and from then on
+/// whenever a member that speaks the v2 language has.
+const CLEAR_PERIOD: Duration = Duration::from_secs(5);
+
+/// Keeps what lies on disk fit for releases to come, also where the process is killed.
+async fn clear_the_way(rt: Rc<Runtime>) {
+    let mut rounds = steady(CLEAR_PERIOD);
+    rounds.tick().await;
+    loop {
+        rounds.tick().await;
+        rt.core.raft.apply.push(crate::apply::Command::ClearTheWay);
     }
 }
 

@@ -29,6 +29,7 @@ pub mod discovery;
 pub mod fatal;
 pub mod housekeeping;
 pub mod logging;
+pub mod membership_check;
 pub mod metrics;
 pub mod node;
 pub mod peers;
@@ -37,6 +38,7 @@ pub mod quota;
 pub mod runtime;
 pub mod status;
 pub mod transport;
+pub mod v2_keys;
 pub mod version;
 pub mod versions;
 

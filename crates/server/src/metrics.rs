@@ -63,6 +63,7 @@ pub struct Metrics {
     pub backend_commit_duration_seconds: Histogram,
     /// `etcd_debugging_snap_save_total_duration_seconds`
     pub snap_save_seconds: Histogram,
+    disagreements: IntGaugeVec,
     /// `etcd_server_slow_apply_total`
     pub slow_apply: IntCounter,
     /// `etcd_server_proposals_failed_total`
@@ -298,6 +299,7 @@ impl Metrics {
             wal_fsync_duration_seconds: m.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL.", 0.001, 14),
             backend_commit_duration_seconds: m.histogram("etcd_disk_backend_commit_duration_seconds", "The latency distributions of commit called by backend.", 0.001, 14),
             snap_save_seconds: m.histogram("etcd_debugging_snap_save_total_duration_seconds", "The total latency distributions of save called by snapshot.", 0.001, 14),
+            disagreements: m.gauges("pintle_membership_disagreements", "Disagreements between the copies of the membership, as of the last start or received snapshot.", &["copy", "kind", "action"]),
             slow_apply: m.counter("etcd_server_slow_apply_total", "The total number of slow apply requests (likely overloaded from slow disk)."),
             proposals_failed: m.counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen."),
             health_success: m.counter("etcd_server_health_success", "The total number of successful health checks"),
@@ -347,6 +349,16 @@ impl Metrics {
                 cpu_seconds: m.keep(prometheus::Gauge::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")),
             },
             registry: m.0,
+        }
+    }
+
+    /// What the last look at the copies of the membership found, and what became of it.
+    pub fn count_disagreements(&self, found: &[membership::Disagreement], action: &str) {
+        self.disagreements.reset();
+        for one in found {
+            self.disagreements
+                .with_label_values(&[one.copy(), one.kind(), action])
+                .inc();
         }
     }
 

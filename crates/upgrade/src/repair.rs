@@ -148,15 +148,10 @@ fn buckets(repair: &mut Repair, truth: &Cluster, log: &Log, database: &Database)
     let found: Vec<Disagreement> = disagreement::find(truth, &log.conf_state, &database.members)
         .into_iter()
         .filter(|d| match d {
-            // Of the log alone, which was looked at already.
-            Disagreement::OnlyInConfState(_)
-            | Disagreement::MissingInConfState(_)
-            | Disagreement::Vote { .. } => false,
             // As of another index.
             Disagreement::StoredConfState => is_current,
-            // 3.4 keeps these otherwise, and nobody fails on it.
-            Disagreement::ClusterVersion { .. } | Disagreement::RemovalMissing(_) => false,
-            _ => true,
+            // Raft was looked at already.
+            d => d.is_healable() && !d.is_harmless(),
         })
         .collect();
     if found.is_empty() {
@@ -167,13 +162,7 @@ fn buckets(repair: &mut Repair, truth: &Cluster, log: &Log, database: &Database)
             .changes
             .push(format!("{}: {one}", repair.database.display()));
     }
-    v3store::project(truth, &mut repair.batch);
-    v3store::project_absent(truth, &database.members, &mut repair.batch);
-    for id in &database.members.removed {
-        if truth.member(*id).is_some() {
-            repair.batch.delete("members_removed", id.to_string());
-        }
-    }
+    v3store::project_over(truth, &database.members, &mut repair.batch);
     if is_current && found.contains(&Disagreement::StoredConfState) {
         v3store::project_conf_state(&log.conf_state, &mut repair.batch);
     }

@@ -6,7 +6,10 @@
 use std::sync::atomic::Ordering;
 
 use bolt::Batch;
-use membership::conf_change::{self, Done, Rejection};
+use membership::{
+    Cluster,
+    conf_change::{self, Done, Rejection},
+};
 use mvcc::Writer;
 use prost::Message as _;
 use proto::{
@@ -40,10 +43,11 @@ impl Machine {
             .store(std::sync::Arc::new(self.cluster.clone()));
     }
 
-    fn project(&self, fresh: bool, writer: &mut Writer<'_>) {
+    /// Brings the buckets from what the truth was to what it is.
+    fn project(&self, before: &Cluster, fresh: bool, writer: &mut Writer<'_>) {
         if fresh {
             let mut batch = Batch::default();
-            membership::v3store::project(&self.cluster, &mut batch);
+            membership::v3store::project_change(before, &self.cluster, &mut batch);
             writer.write(batch);
         }
     }
@@ -69,6 +73,7 @@ impl Machine {
             }
         };
         let id = change.id;
+        let before = self.cluster.clone();
         let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change);
         if let Err(rejection) = &result {
             tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
@@ -83,7 +88,7 @@ impl Machine {
             membership::v3store::project_conf_state(&self.conf_state, &mut batch);
             writer.write(batch);
         }
-        self.project(fresh, writer);
+        self.project(&before, fresh, writer);
         self.publish_cluster();
         if let Ok(done) = result {
             self.follow_change(done);
@@ -174,12 +179,15 @@ impl Machine {
     /// A request of the v2 API, which etcd up to 3.5 uses for its own membership.
     pub(super) fn apply_v2(&mut self, request: &Request, fresh: bool, writer: &mut Writer<'_>) {
         self.generation += 1;
-        self.tree.apply(request);
-        let before = self.cluster.version().cloned();
+        self.is_in_the_way = true;
+        if membership::entry::is_membership(request) || !self.core.config.drop_v2_keys {
+            self.tree.apply(request);
+        }
+        let before = self.cluster.clone();
         match self.cluster.apply_v2(request) {
             Ok(true) => {
-                self.follow_version(before.as_ref());
-                self.project(fresh, writer);
+                self.follow_version(before.version());
+                self.project(&before, fresh, writer);
                 self.publish_cluster();
             }
             Ok(false) => {}
@@ -201,10 +209,10 @@ impl Machine {
                 format!("cluster version {version:?}: {error}"),
             )
         })?;
-        let before = self.cluster.version().cloned();
+        let before = self.cluster.clone();
         self.set_version(parsed);
-        self.follow_version(before.as_ref());
-        self.project(fresh, writer);
+        self.follow_version(before.version());
+        self.project(&before, fresh, writer);
         self.publish_cluster();
         Ok(Outcome::Done)
     }
@@ -251,6 +259,7 @@ impl Machine {
     ) -> Result<Outcome, Status> {
         self.generation += 1;
         let attributes = set.member_attributes.clone().unwrap_or_default();
+        let before = self.cluster.clone();
         match self.cluster.set_attributes(
             set.member_id.into(),
             &attributes.name,
@@ -269,7 +278,7 @@ impl Machine {
                 );
             }
         }
-        self.project(fresh, writer);
+        self.project(&before, fresh, writer);
         self.publish_cluster();
         Ok(Outcome::Done)
     }
@@ -280,9 +289,10 @@ impl Machine {
         fresh: bool,
         writer: &mut Writer<'_>,
     ) -> Result<Outcome, Status> {
+        let before = self.cluster.clone();
         self.cluster
             .set_downgrade(set.enabled.then(|| set.ver.clone()));
-        self.project(fresh, writer);
+        self.project(&before, fresh, writer);
         self.publish_cluster();
         Ok(Outcome::Done)
     }

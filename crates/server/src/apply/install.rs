@@ -5,15 +5,16 @@
 
 use std::{fs, path::Path, sync::atomic::Ordering};
 
-use bolt::Batch;
-use membership::{Cluster, v2store::Tree};
+use membership::{Replay, v2store::Tree};
 use proto::raftpb::Snapshot;
 use wal::snap::Snapshotter;
 
 use super::{Machine, snapshot::SnapshotState};
 use crate::{
     boot::{self, At as _, Error},
+    config::MembershipCheck,
     database::Database,
+    membership_check::{self, Stored},
     runtime::Delivery,
 };
 
@@ -54,9 +55,23 @@ impl Machine {
         let json = snapshot.data.clone().unwrap_or_default();
         let tree = Tree::parse(&json)
             .map_err(|error| Error::new(format!("its v2 tree is unreadable: {error}")))?;
-        let mut cluster = Cluster::recover(core.cluster_id.into(), &tree)
-            .map_err(|error| Error::new(error.to_string()))?;
-        cluster.limit_learners(core.config.max_learners);
+        let mut from =
+            Replay::from_snapshot(core.cluster_id.into(), tree, metadata.conf_state.clone())
+                .map_err(|error| Error::new(error.to_string()))?;
+        from.cluster.limit_learners(core.config.max_learners);
+        let check = core.config.membership_check;
+        let verdict = Stored::read(&received)?.and_then(|stored| {
+            membership_check::compare(from.clone(), metadata.index, &[], metadata.index, stored)
+        });
+        if let Some(verdict) = &verdict {
+            verdict.report(check, &core.metrics);
+            if check == MembershipCheck::Refuse && verdict.is_serious() {
+                return Err(verdict.refusal(&received));
+            }
+        }
+        let Replay {
+            mut cluster, tree, ..
+        } = from;
 
         // Nothing may write, or put another file, under the name any more; one
         // of our own snapshots may just be committing.
@@ -77,15 +92,14 @@ impl Machine {
         cluster.recover_downgrade(&database.membership);
         boot::check_version(&cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.
-        let mut batch = Batch::default();
-        membership::v3store::project(&cluster, &mut batch);
-        membership::v3store::project_absent(&cluster, &database.membership, &mut batch);
-        membership::v3store::project_conf_state(&metadata.conf_state, &mut batch);
-        database.store.backend().write(batch);
+        if let Some(verdict) = verdict.filter(|_| check == MembershipCheck::Heal) {
+            database.store.backend().write(verdict.healing());
+        }
 
         self.cluster = cluster;
         self.tree = tree;
         self.generation += 1;
+        self.is_in_the_way = false;
         self.conf_state = metadata.conf_state.clone();
         self.applied = metadata.index;
         self.term = metadata.term;

@@ -50,6 +50,8 @@ pub struct Seed {
     pub conf_state: ConfState,
     /// Index of the newest `.snap`.
     pub snapshot_index: u64,
+    /// That `.snap` would stop a newer release.
+    pub is_in_the_way: bool,
 }
 
 /// The state of the apply thread.
@@ -67,6 +69,8 @@ pub struct Machine {
     /// Counts the changes of what a `.snap` holds.
     pub(super) generation: u64,
     pub(super) snapshot: SnapshotState,
+    /// The newest `.snap`, or the log behind it, would stop a newer release.
+    pub(super) is_in_the_way: bool,
     leads: bool,
     /// An entry of the own term was applied since this member leads.
     leads_since_entry: bool,
@@ -107,6 +111,7 @@ impl ApplyThread {
             compacted: seed.applied.0,
             generation: 0,
             snapshot: SnapshotState::Idle,
+            is_in_the_way: seed.is_in_the_way,
             leads: false,
             leads_since_entry: false,
             waiters: FxHashMap::default(),
@@ -134,14 +139,23 @@ impl ApplyThread {
         self.machine.clone()
     }
 
-    /// Waits for a snapshot under way and lets no other begin. The log writer
-    /// must still run.
+    /// Waits for a snapshot under way, takes a last one if what lies on disk would
+    /// stop another release, and lets no other begin. The log writer must still run.
     pub fn finish_snapshots(&self) {
-        let state = std::mem::replace(&mut self.machine.lock().snapshot, SnapshotState::Over);
-        if let SnapshotState::Running(thread) = state {
-            // A panic of the thread was already reported by the panic hook.
-            let _ = thread.join();
-        }
+        let join = |state| {
+            if let SnapshotState::Running(thread) = state {
+                // A panic of the thread was already reported by the panic hook.
+                let _ = thread.join();
+            }
+        };
+        let state = std::mem::replace(&mut self.machine.lock().snapshot, SnapshotState::Idle);
+        join(state);
+        let mut machine = self.machine.lock();
+        machine.turn();
+        machine.snapshot_for_others();
+        let state = std::mem::replace(&mut machine.snapshot, SnapshotState::Over);
+        drop(machine);
+        join(state);
     }
 
     /// Applies what is queued and ends.
@@ -203,6 +217,7 @@ impl Machine {
                 Command::Role { leads, leader } => self.change_role(leads, leader),
                 Command::Install(snapshot) => self.install(&snapshot),
                 Command::SnapshotSaved { index } => self.snapshot_saved(index),
+                Command::ClearTheWay => self.snapshot_for_others(),
             }
         }
         self.commands = commands;

@@ -44,6 +44,8 @@ pub enum Command {
         /// Its index.
         index: u64,
     },
+    /// Time to take a snapshot if what lies on disk would stop a newer release.
+    ClearTheWay,
 }
 
 /// The result of an applied operation.

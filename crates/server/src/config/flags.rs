@@ -91,6 +91,8 @@ pub const FLAGS: &[Group] = &[
         "auto-compaction-retention" Text "0" "Auto compaction retention length; 0 means disable auto compaction.";
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
         "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.";
+        "membership-check" Text "heal" "What to do where the copies of the membership in the data directory disagree, Pintle's own: heal, report or refuse.";
+        "v2-deprecation" Text "not-yet" "Keys of API version 2: not-yet, write-only and write-only-skip-check keep them as they are; write-only-drop-data takes them out of the snapshots, with a copy beside them.";
     },
     group! { "Discovery";
         "discovery-srv" Text "" "DNS domain whose SRV records name the members that found the cluster.";
@@ -201,7 +203,6 @@ pub const NOT_BUILT: &[&str] = &[
     "raft-read-timeout",
     "raft-write-timeout",
     "unsafe-no-fsync",
-    "v2-deprecation",
     "next-cluster-version-compatible",
     "compact-hash-check-time",
     "corrupt-check-time",

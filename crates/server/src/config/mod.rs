@@ -51,6 +51,17 @@ pub enum AutoCompaction {
     Revision(i64),
 }
 
+/// What to do about copies of the membership that disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipCheck {
+    /// Say so, and write the database anew from the truth.
+    Heal,
+    /// Say so.
+    Report,
+    /// Say so and do not start.
+    Refuse,
+}
+
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOutput {
@@ -113,6 +124,10 @@ pub struct Config {
     pub compact_hash_check_time: Option<Duration>,
     /// `--max-learners`
     pub max_learners: usize,
+    /// `--membership-check`
+    pub membership_check: MembershipCheck,
+    /// `--v2-deprecation=write-only-drop-data`
+    pub drop_v2_keys: bool,
     /// `--strict-reconfig-check`
     pub strict_reconfig_check: bool,
     /// `--max-snapshots`, files kept, 0 = all

@@ -10,7 +10,8 @@ use std::{
 use url::Url;
 
 use super::{
-    AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, LogOutput, discovery,
+    AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, LogOutput, MembershipCheck,
+    discovery,
     parse::{ParseError, Settings, parse_bool, parse_duration},
     security,
 };
@@ -140,6 +141,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
                 boolean(settings, "experimental-compact-hash-check-enabled") && !period.is_zero()
             }),
         max_learners: uint(settings, "max-learners") as usize,
+        membership_check: membership_check(settings)?,
+        drop_v2_keys: drop_v2_keys(settings)?,
         strict_reconfig_check: boolean(settings, "strict-reconfig-check"),
         max_snapshots: uint(settings, "max-snapshots") as usize,
         max_wals: uint(settings, "max-wals") as usize,
@@ -365,6 +368,27 @@ fn auto_compaction(settings: &Settings) -> Result<AutoCompaction, ParseError> {
             ))),
         },
         other => Err(config(format!("unknown auto-compaction-mode \"{other}\""))),
+    }
+}
+
+fn membership_check(settings: &Settings) -> Result<MembershipCheck, ParseError> {
+    match settings.get("membership-check") {
+        "heal" => Ok(MembershipCheck::Heal),
+        "report" => Ok(MembershipCheck::Report),
+        "refuse" => Ok(MembershipCheck::Refuse),
+        other => Err(config(format!(
+            "--membership-check must be heal, report or refuse, not {other:?}"
+        ))),
+    }
+}
+
+fn drop_v2_keys(settings: &Settings) -> Result<bool, ParseError> {
+    match settings.get("v2-deprecation") {
+        "not-yet" | "write-only" | "write-only-skip-check" => Ok(false),
+        "write-only-drop-data" => Ok(true),
+        other => Err(config(format!(
+            "--v2-deprecation must be not-yet, write-only, write-only-skip-check or write-only-drop-data, not {other:?}"
+        ))),
     }
 }
 

@@ -8,17 +8,17 @@ use std::{
 
 use membership::{
     cluster::{Cluster, ClusterId, MemberId},
-    conf_change,
-    entry::{Payload, decode_entry},
+    conf_change::Done,
+    entry::{self, Payload, decode_entry},
+    replay::{Followed, Replay},
     v2store::{Node, Tree},
 };
 use prost::Message as _;
 use proto::{
-    etcdserverpb::{Metadata, Request, internal_raft_request::Op},
-    raftpb::{ConfChange, ConfChangeType, ConfState, EntryType},
+    etcdserverpb::{Metadata, Request},
+    raftpb::{ConfState, EntryType},
     walpb,
 };
-use semver::Version;
 
 use super::{Error, database};
 use crate::facts::{Database, Facts, Log, V2Record};
@@ -94,7 +94,7 @@ fn log(
         path: wal_dir.into(),
         why: format!("the metadata of the log cannot be understood: {error}"),
     })?;
-    let (mut tree, mut conf_state) = match &snapshot {
+    let (tree, conf_state) = match &snapshot {
         Some(snapshot) => {
             let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
             let tree = tree.map_err(|error| Error::NotAMember {
@@ -106,19 +106,18 @@ fn log(
         None => (Tree::new(), ConfState::default()),
     };
     let id = ClusterId(metadata.cluster_id);
-    let recovered = |tree: &Tree| {
-        Cluster::recover(id, tree).map_err(|error| Error::NotAMember {
+    let mut now =
+        Replay::from_snapshot(id, tree, conf_state).map_err(|error| Error::NotAMember {
             path: snap_dir.into(),
             why: format!("the members in the v2 store cannot be understood: {error}"),
-        })
-    };
-    let mut now = recovered(&tree)?;
-    let at_snapshot = snapshot.is_some().then(|| now.clone());
+        })?;
+    let at_snapshot = snapshot.is_some().then(|| now.cluster.clone());
     let v2_keys = snapshot
         .as_ref()
-        .map(|_| foreign(&tree))
+        .map(|_| foreign(&now.tree))
         .unwrap_or_default();
-    let v2_auth = tree
+    let v2_auth = now
+        .tree
         .get("/2")
         .and_then(|node| node.children.as_ref())
         .is_some_and(|children| !children.is_empty());
@@ -143,59 +142,50 @@ fn log(
         leftovers: leftovers(snap_dir),
         at_database: None,
     };
-    let mark = |index: u64, now: &Cluster, found: &mut Log| {
+    let mark = |index: u64, now: &Replay, found: &mut Log| {
         if consistent == Some(index) {
-            found.at_database = Some(now.clone());
+            found.at_database = Some(now.cluster.clone());
         }
     };
     mark(at.index, &now, &mut found);
     for entry in &read.entries {
-        let data = entry.data.clone().unwrap_or_default();
-        let committed = entry.index <= commit;
-        match EntryType::try_from(entry.r#type) {
-            Ok(EntryType::EntryNormal) => match decode_entry(&data) {
-                Ok(Payload::V2(request)) => {
-                    found.v2_records.push(record(entry.index, &request));
-                    if committed {
-                        tree.apply(&request);
-                        // Attributes of a member that is gone change nothing.
-                        let _ = now.apply_v2(&request);
-                    }
-                }
-                Ok(Payload::Internal(request)) if committed => {
-                    follow(request.op, &mut now, &mut tree);
-                }
-                Ok(_) => {}
-                Err(error) => found.gaps.push(format!(
-                    "entry {} cannot be understood: {error}",
-                    entry.index
-                )),
-            },
-            Ok(EntryType::EntryConfChange) if committed => match ConfChange::decode(data) {
-                Ok(change) => {
-                    if let Ok(conf_change::Done::Promoted(id)) =
-                        conf_change::apply(&mut now, &mut tree, &change)
-                    {
-                        found.promotions.push((entry.index, id));
-                    }
-                    configure(&mut conf_state, &change, &now);
-                    if consistent.is_some_and(|index| entry.index > index) {
-                        let ahead = listed.iter().filter(|id| now.member(**id).is_none());
-                        found.expelled.extend(ahead);
-                    }
-                }
-                Err(error) => found.gaps.push(format!(
-                    "entry {} cannot be understood: {error}",
-                    entry.index
-                )),
-            },
-            _ => {}
+        if entry.index > commit {
+            // It may yet be taken back; a v2 request in it is in the way all the same.
+            let data = entry.data.clone().unwrap_or_default();
+            if entry.r#type == EntryType::EntryNormal as i32
+                && let Ok(Payload::V2(request)) = decode_entry(&data)
+            {
+                found.v2_records.push(record(entry.index, &request));
+            }
+            continue;
         }
-        if committed {
-            found.commit_term = entry.term;
-            mark(entry.index, &now, &mut found);
+        match now.follow(entry) {
+            Ok(Followed::V2(request)) => found.v2_records.push(record(entry.index, &request)),
+            Ok(Followed::Changed(done)) => {
+                if let Done::Promoted(id) = done {
+                    found.promotions.push((entry.index, id));
+                }
+                if consistent.is_some_and(|index| entry.index > index) {
+                    let ahead = listed
+                        .iter()
+                        .filter(|id| now.cluster.member(**id).is_none());
+                    found.expelled.extend(ahead);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => found.gaps.push(format!(
+                "entry {} cannot be understood: {error}",
+                entry.index
+            )),
         }
+        found.commit_term = entry.term;
+        mark(entry.index, &now, &mut found);
     }
+    let Replay {
+        cluster: now,
+        tree,
+        conf_state,
+    } = now;
     found.expelled.retain(|id| now.member(*id).is_some());
     found.expelled.sort();
     found.expelled.dedup();
@@ -205,67 +195,13 @@ fn log(
     Ok((metadata, found))
 }
 
-/// What a v3 entry does to the membership.
-fn follow(op: Option<Op>, now: &mut Cluster, tree: &mut Tree) {
-    match op {
-        Some(Op::ClusterMemberAttrSet(set)) => {
-            if let Some(attributes) = set.member_attributes {
-                let id = MemberId(set.member_id);
-                if now
-                    .set_attributes(id, &attributes.name, &attributes.client_urls)
-                    .is_ok()
-                {
-                    tree.set_attributes(id, &attributes.name, &attributes.client_urls);
-                }
-            }
-        }
-        Some(Op::ClusterVersionSet(set)) => {
-            if let Ok(version) = Version::parse(&set.ver) {
-                tree.set_version(&version);
-                now.set_version(Some(version));
-            }
-        }
-        Some(Op::DowngradeInfoSet(set)) => {
-            now.set_downgrade(set.enabled.then_some(set.ver));
-        }
-        _ => {}
-    }
-}
-
-/// Follows a change in raft's configuration: the rejected ones are told apart by
-/// the membership, as etcd does it.
-fn configure(state: &mut ConfState, change: &ConfChange, now: &Cluster) {
-    let id = change.node_id;
-    let kind = ConfChangeType::try_from(change.r#type);
-    let drop = |state: &mut ConfState| {
-        state.voters.retain(|v| *v != id);
-        state.learners.retain(|v| *v != id);
-    };
-    match kind {
-        Ok(ConfChangeType::ConfChangeRemoveNode) if now.is_removed(MemberId(id)) => drop(state),
-        Ok(ConfChangeType::ConfChangeAddNode) if now.member(id).is_some_and(|m| !m.is_learner) => {
-            drop(state);
-            state.voters.push(id);
-        }
-        Ok(ConfChangeType::ConfChangeAddLearnerNode)
-            if now.member(id).is_some_and(|m| m.is_learner) =>
-        {
-            drop(state);
-            state.learners.push(id);
-        }
-        _ => {}
-    }
-}
-
 fn record(index: u64, request: &Request) -> V2Record {
-    let attributes =
-        request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
     V2Record {
         index,
         what: format!("{} {}", request.method, request.path)
             .trim()
             .to_owned(),
-        is_membership: request.method == "PUT" && (attributes || request.path == "/0/version"),
+        is_membership: entry::is_membership(request),
     }
 }
 

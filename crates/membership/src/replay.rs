@@ -1,0 +1,138 @@
+//! The membership as the log tells it: from a snapshot on, entry by entry, by
+//! the rules of etcd 3.5. What runs, what boots and what only looks at files
+//! must come to the same members, so the rules stand here once.
+
+use prost::Message as _;
+use proto::{
+    etcdserverpb::{Request, internal_raft_request::Op},
+    raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType},
+};
+use semver::Version;
+
+use crate::{
+    cluster::{Cluster, ClusterId, Error, MemberId},
+    conf_change::{self, Done},
+    entry::{Payload, decode_entry},
+    v2store::Tree,
+};
+
+/// Everything about the membership as of one index.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The truth.
+    pub cluster: Cluster,
+    /// The v2 tree, which the next `.snap` holds.
+    pub tree: Tree,
+    /// Who counts for raft.
+    pub conf_state: ConfState,
+}
+
+/// What an entry was, as far as the membership goes.
+#[derive(Debug)]
+pub enum Followed {
+    /// Nothing that speaks of members.
+    Other,
+    /// A request of the v2 API.
+    V2(Request),
+    /// A v3 request about attributes, the version or a downgrade.
+    V3,
+    /// A change of the configuration that holds.
+    Changed(Done),
+    /// A change of the configuration that does not hold.
+    Rejected(conf_change::Rejection),
+}
+
+impl Replay {
+    /// As of a snapshot; without one, an empty tree and nobody.
+    ///
+    /// # Errors
+    /// The tree's members cannot be understood.
+    pub fn from_snapshot(
+        id: ClusterId,
+        tree: Tree,
+        conf_state: ConfState,
+    ) -> Result<Replay, Error> {
+        Ok(Replay {
+            cluster: Cluster::recover(id, &tree)?,
+            tree,
+            conf_state,
+        })
+    }
+
+    /// Applies a committed entry.
+    ///
+    /// # Errors
+    /// The entry cannot be decoded.
+    pub fn follow(&mut self, entry: &Entry) -> Result<Followed, prost::DecodeError> {
+        let data = entry.data.clone().unwrap_or_default();
+        match EntryType::try_from(entry.r#type) {
+            Ok(EntryType::EntryNormal) => match decode_entry(&data)? {
+                Payload::V2(request) => {
+                    self.tree.apply(&request);
+                    // Attributes of a member that is gone change nothing.
+                    let _ = self.cluster.apply_v2(&request);
+                    Ok(Followed::V2(request))
+                }
+                Payload::Internal(request) => Ok(self.follow_v3(request.op)),
+                Payload::Empty => Ok(Followed::Other),
+            },
+            Ok(EntryType::EntryConfChange) => {
+                let change = ConfChange::decode(data)?;
+                Ok(
+                    match conf_change::apply(&mut self.cluster, &mut self.tree, &change) {
+                        Ok(done) => {
+                            configure(&mut self.conf_state, &change);
+                            Followed::Changed(done)
+                        }
+                        Err(rejection) => Followed::Rejected(rejection),
+                    },
+                )
+            }
+            _ => Ok(Followed::Other),
+        }
+    }
+
+    fn follow_v3(&mut self, op: Option<Op>) -> Followed {
+        match op {
+            Some(Op::ClusterMemberAttrSet(set)) => {
+                let (id, to) = (
+                    MemberId(set.member_id),
+                    set.member_attributes.unwrap_or_default(),
+                );
+                let known = self.cluster.set_attributes(id, &to.name, &to.client_urls);
+                if known.is_ok() {
+                    self.tree.set_attributes(id, &to.name, &to.client_urls);
+                }
+            }
+            Some(Op::ClusterVersionSet(set)) => {
+                if let Ok(version) = Version::parse(&set.ver) {
+                    self.tree.set_version(&version);
+                    self.cluster.set_version(Some(version));
+                }
+            }
+            Some(Op::DowngradeInfoSet(set)) => {
+                self.cluster.set_downgrade(set.enabled.then_some(set.ver));
+            }
+            _ => return Followed::Other,
+        }
+        Followed::V3
+    }
+}
+
+/// What a change that holds makes of raft's configuration.
+fn configure(state: &mut ConfState, change: &ConfChange) {
+    let id = change.node_id;
+    let Ok(kind) = ConfChangeType::try_from(change.r#type) else {
+        return;
+    };
+    if kind == ConfChangeType::ConfChangeUpdateNode {
+        return;
+    }
+    state.voters.retain(|voter| *voter != id);
+    state.learners.retain(|learner| *learner != id);
+    match kind {
+        ConfChangeType::ConfChangeAddNode => state.voters.push(id),
+        ConfChangeType::ConfChangeAddLearnerNode => state.learners.push(id),
+        _ => {}
+    }
+}

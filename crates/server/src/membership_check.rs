@@ -1,0 +1,168 @@
+//! `--membership-check`: holds the copies of the membership against each other
+//! when a directory is opened and when a snapshot is received, says each
+//! disagreement in one line and as a metric, and writes the database anew from
+//! the truth. The truth is what the log says; one member alone never changes
+//! that, nor what raft counts by.
+
+use std::{fs, path::Path, time::Duration};
+
+use bolt::Batch;
+use membership::{
+    Disagreement, Replay, disagreement,
+    v3store::{self, V3View},
+};
+use proto::raftpb::Entry;
+
+use crate::{
+    boot::{At as _, Error},
+    config::MembershipCheck,
+    metrics::Metrics,
+};
+
+/// The membership that a database holds, and where in the log that belongs.
+pub struct Stored {
+    view: V3View,
+    consistent_index: u64,
+}
+
+impl Stored {
+    /// Reads it from a database file that nobody has open, without writing to
+    /// it. `None` where there is none yet.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Stored>, Error> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.len() > 0 => {}
+            _ => return Ok(None),
+        }
+        let db = bolt::Db::open(
+            path,
+            bolt::Options {
+                read_only: true,
+                lock_timeout: Some(LOCK_WAIT),
+                ..bolt::Options::default()
+            },
+        )
+        .at("cannot open the database", path)?;
+        let tx = db.begin_read();
+        let view = v3store::read(&tx).at("cannot read the membership in", path)?;
+        let (consistent_index, _) =
+            mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
+        Ok(Some(Stored {
+            view,
+            consistent_index,
+        }))
+    }
+}
+
+/// Whoever holds the file is another server, which the log's lock would have found.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What was found, and the truth to heal it with.
+pub struct Verdict {
+    found: Vec<Disagreement>,
+    stored: Stored,
+    /// The truth as of the database.
+    truth: Replay,
+}
+
+/// Compares a database with the log behind a snapshot. A database that has seen
+/// nothing yet, or is behind the snapshot, gives no verdict.
+///
+/// What the next entries bring about is no disagreement: 3.4 writes its index
+/// down with keys only, so that its buckets may be ahead of it.
+pub fn compare(
+    snapshot: Replay,
+    snapshot_index: u64,
+    entries: &[Entry],
+    commit: u64,
+    stored: Stored,
+) -> Option<Verdict> {
+    if stored.consistent_index == 0 || stored.consistent_index < snapshot_index {
+        return None;
+    }
+    let mut truth = snapshot;
+    let mut rest = entries.iter().peekable();
+    while let Some(entry) = rest.next_if(|entry| entry.index <= stored.consistent_index) {
+        // What cannot be decoded ends the server when it is applied.
+        let _ = truth.follow(entry);
+    }
+    truth.cluster.recover_downgrade(&stored.view);
+    let mut found = disagreement::find(&truth.cluster, &truth.conf_state, &stored.view);
+    if !found.is_empty() {
+        let mut later = truth.clone();
+        for entry in rest.take_while(|entry| entry.index <= commit) {
+            let _ = later.follow(entry);
+        }
+        let lasting = disagreement::find(&later.cluster, &later.conf_state, &stored.view);
+        found.retain(|one| lasting.contains(one));
+    }
+    Some(Verdict {
+        found,
+        stored,
+        truth,
+    })
+}
+
+impl Verdict {
+    /// True if something should be changed, or is not for us to change.
+    pub fn is_serious(&self) -> bool {
+        self.found.iter().any(|one| !one.is_harmless())
+    }
+
+    /// One log line and one count for each disagreement.
+    pub fn report(&self, check: MembershipCheck, metrics: &Metrics) {
+        let action = match check {
+            MembershipCheck::Heal if self.is_certain() => "healed",
+            _ => "reported",
+        };
+        metrics.count_disagreements(&self.found, action);
+        for one in &self.found {
+            let (copy, kind) = (one.copy(), one.kind());
+            let detail = one.to_string();
+            if one.is_harmless() {
+                tracing::info!(copy, kind, action, detail, "{MESSAGE}");
+            } else if one.is_healable() {
+                tracing::warn!(copy, kind, action, detail, "{MESSAGE}");
+            } else {
+                tracing::error!(copy, kind, action, detail, "{MESSAGE}");
+            }
+        }
+    }
+
+    /// With `--membership-check=refuse`, why the server does not go on.
+    pub fn refusal(&self, path: &Path) -> Error {
+        let mut text = format!(
+            "{}: the copies of the membership disagree, and --membership-check=refuse says to stop",
+            path.display()
+        );
+        for one in self.found.iter().filter(|one| !one.is_harmless()) {
+            text.push_str("; ");
+            text.push_str(&one.to_string());
+        }
+        text.push_str(
+            ". Nothing was changed. --membership-check=heal mends the database; `pintle upgrade check --data-dir` says more",
+        );
+        Error::new(text)
+    }
+
+    /// False where raft and the v2 store do not have the same members.
+    fn is_certain(&self) -> bool {
+        self.found.iter().all(Disagreement::is_healable)
+    }
+
+    /// Writes the truth over what the database has. Empty if there is nothing to
+    /// heal, also where raft itself disagrees: then the truth is not certain.
+    pub fn healing(&self) -> Batch {
+        let mut batch = Batch::default();
+        if !self.found.is_empty() && self.is_certain() {
+            v3store::project_over(&self.truth.cluster, &self.stored.view, &mut batch);
+            v3store::project_conf_state(&self.truth.conf_state, &mut batch);
+        }
+        batch
+    }
+}
+
+/// Monitoring looks for it.
+const MESSAGE: &str = "the copies of the membership disagree";

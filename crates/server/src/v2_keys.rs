@@ -1,0 +1,59 @@
+//! Keys that users stored by API version 2, which Pintle carries along in its
+//! snapshots but does not serve. etcd 3.6 refuses a directory that holds any, so
+//! they are spoken of at every start, and given up when the operator says so:
+//! never without a copy.
+
+use std::{fs, io::Write as _, path::PathBuf};
+
+use membership::Replay;
+use proto::raftpb::Entry;
+
+use crate::{
+    boot::{At as _, Error},
+    config::Config,
+};
+
+/// Looks for v2 keys as of a snapshot and of the entries behind it. True if they
+/// were taken out of `seed`, so that a new snapshot should follow.
+///
+/// # Errors
+/// The copy could not be written; nothing was given up.
+pub fn settle(
+    config: &Config,
+    seed: &mut Replay,
+    entries: &[Entry],
+    commit: u64,
+    index: u64,
+) -> Result<bool, Error> {
+    if !seed.tree.has_user_data() {
+        return Ok(false);
+    }
+    if !config.drop_v2_keys {
+        tracing::warn!(
+            "snapshot-index" = index,
+            "the snapshot holds keys of API version 2, with which etcd 3.6 does not start; \
+             --v2-deprecation=write-only-drop-data gives them up and keeps a copy"
+        );
+        return Ok(false);
+    }
+    let mut newest = seed.clone();
+    for entry in entries.iter().take_while(|entry| entry.index <= commit) {
+        // What cannot be decoded ends the server when it is applied.
+        let _ = newest.follow(entry);
+    }
+    let path = config
+        .snap_dir()
+        .join(format!("v2-keys-{:016x}.json", commit.max(index)));
+    let partial = PathBuf::from(format!("{}.partial", path.display()));
+    fs::File::create(&partial)
+        .and_then(|mut file| {
+            file.write_all(&newest.tree.to_json())?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&partial, &path))
+        .and_then(|()| fs::File::open(config.snap_dir())?.sync_all())
+        .at("cannot keep a copy of the keys of API version 2 in", &path)?;
+    seed.tree.drop_user_data();
+    tracing::warn!(copy = %path.display(), "gave up the keys of API version 2");
+    Ok(true)
+}
