@@ -106,9 +106,9 @@ pub fn compare(
 }
 
 impl Verdict {
-    /// True if something should be changed, or is not for us to change.
+    /// True if another release would show wrong members, or end.
     pub fn is_serious(&self) -> bool {
-        self.found.iter().any(|one| !one.is_harmless())
+        self.found.iter().any(is_serious)
     }
 
     /// One log line and one count for each disagreement.
@@ -121,7 +121,7 @@ impl Verdict {
         for one in &self.found {
             let (copy, kind) = (one.copy(), one.kind());
             let detail = one.to_string();
-            if one.is_harmless() {
+            if !is_serious(one) {
                 tracing::info!(copy, kind, action, detail, "{MESSAGE}");
             } else if one.is_healable() {
                 tracing::warn!(copy, kind, action, detail, "{MESSAGE}");
@@ -137,7 +137,7 @@ impl Verdict {
             "{}: the copies of the membership disagree, and --membership-check=refuse says to stop",
             path.display()
         );
-        for one in self.found.iter().filter(|one| !one.is_harmless()) {
+        for one in self.found.iter().filter(|one| is_serious(one)) {
             text.push_str("; ");
             text.push_str(&one.to_string());
         }
@@ -162,6 +162,12 @@ impl Verdict {
         }
         batch
     }
+}
+
+/// Every directory of 3.5.1 to 3.5.19 lacks names and client URLs in the
+/// database: the next publication of each member brings them.
+fn is_serious(one: &Disagreement) -> bool {
+    !one.is_harmless() && !matches!(one, Disagreement::Attributes(_))
 }
 
 /// Monitoring looks for it.

@@ -724,11 +724,7 @@ pub const ROWS: &[Row] = &[
         "U20b/pintle",
         false,
         "(ours) what Pintle leaves",
-        &[
-            Start(1, PINTLE),
-            Keys(100),
-            Upgrade("3.7.1", All, &[], OK),
-        ],
+        &[Start(1, PINTLE), Keys(100), Upgrade("3.7.1", All, &[], OK)],
         "As U20b/snapshot: 3.7.1 has no guard.",
     ),
     row(

@@ -414,3 +414,19 @@ fn a_password_is_not_logged() {
         args("--discovery-password *** --name m -discovery-password=*** --discovery-user ***")
     );
 }
+
+#[test]
+fn what_is_done_about_disagreeing_copies_is_one_of_three() {
+    let check = |words: &str| config(words).map(|c| (c.membership_check, c.drop_v2_keys));
+    assert_eq!(check("").ok(), Some((MembershipCheck::Heal, false)));
+    assert_eq!(
+        check("--membership-check=refuse --v2-deprecation=write-only-drop-data").ok(),
+        Some((MembershipCheck::Refuse, true))
+    );
+    assert_eq!(
+        check("--membership-check=report --v2-deprecation=write-only").ok(),
+        Some((MembershipCheck::Report, false))
+    );
+    assert!(check("--membership-check=repair").is_err());
+    assert!(check("--v2-deprecation=gone").is_err());
+}
