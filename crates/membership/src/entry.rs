@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
-use proto::etcdserverpb::{InternalRaftRequest, Request, internal_raft_request::Op};
+use proto::{
+    etcdserverpb::{InternalRaftRequest, Request, internal_raft_request::Op},
+    raftpb::{Entry, EntryType},
+};
 
 /// What an entry asks for.
 #[derive(Debug)]
@@ -23,6 +26,22 @@ pub fn is_membership(request: &Request) -> bool {
     let attributes =
         request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
     request.method == "PUT" && (attributes || request.path == "/0/version")
+}
+
+/// False for entries that say nothing of members and are no request of the v2
+/// API: keys, leases, alarms. What cannot be decoded may say anything.
+pub fn is_of_interest(entry: &Entry) -> bool {
+    if entry.r#type != EntryType::EntryNormal as i32 {
+        return true;
+    }
+    match decode_entry(&entry.data.clone().unwrap_or_default()) {
+        Ok(Payload::Empty) => false,
+        Ok(Payload::Internal(request)) => matches!(
+            request.op,
+            Some(Op::ClusterMemberAttrSet(_) | Op::ClusterVersionSet(_) | Op::DowngradeInfoSet(_))
+        ),
+        Ok(Payload::V2(_)) | Err(_) => true,
+    }
 }
 
 /// The methods a v2 request can have.

@@ -12,7 +12,7 @@
 //! | [`frame`] | one frame: length field, record, padding, running checksum |
 //! | [`name`] | `<seq>-<index>.wal`, and which segments a reader needs |
 //! | [`recovery`] | the truth table: what a faulty place in a segment means |
-//! | [`replay`] | reading segments in order: [`valid_snapshots`], [`read_all`], [`verify`] |
+//! | [`replay`] | reading segments in order: [`valid_snapshots`], [`read_all`], [`read_kept`], [`verify`] |
 //! | [`Wal`] | the log opened for writing |
 //! | [`prepare`] | the thread that zero-fills blocks before the writer gets there |
 //! | [`purge`] | deleting segments and snapshots nobody needs |
@@ -42,5 +42,5 @@ pub mod snap;
 mod writer;
 
 pub use error::Error;
-pub use replay::{ReadOnly, read_all, valid_snapshots, verify};
+pub use replay::{Keep, ReadOnly, read_all, read_kept, valid_snapshots, verify};
 pub use writer::{Opened, Options, Repair, SEGMENT_BYTES, SyncStats, Wal};

@@ -203,7 +203,12 @@ pub(crate) struct Replay {
     pub(crate) entries: Vec<raftpb::Entry>,
     pub(crate) snapshots: Vec<walpb::Snapshot>,
     pub(crate) snapshot_found: bool,
+    /// Entries that it is false for are kept without their data.
+    keep: Option<Keep>,
 }
+
+/// Whether a reader wants the data of an entry.
+pub type Keep = fn(&raftpb::Entry) -> bool;
 
 impl Replay {
     pub(crate) fn from(at: walpb::Snapshot) -> Self {
@@ -241,9 +246,15 @@ impl Replay {
 
     /// A later entry overrides the one of its index and all behind it.
     fn take_entry(&mut self, at: &At<'_>) -> Result<(), Error> {
-        let entry = at.entry()?;
+        let mut entry = at.entry()?;
         if entry.index <= self.at.index {
             return Ok(());
+        }
+        if let Some(keep) = self.keep {
+            let kept = keep(&entry);
+            // A copy of its own does not keep a window in memory.
+            entry.data = entry.data.filter(|_| kept);
+            entry.data = entry.data.map(|data| Bytes::copy_from_slice(&data));
         }
         // Before its record, a snapshot that was received from a leader stands the
         // tail that it took the place of: of an earlier term, and no longer there.
@@ -338,14 +349,33 @@ fn open_all(
 ///
 /// Fails with [`Error::SnapshotNotFound`] if the log has no record of `at`.
 pub fn read_all(dir: &Path, at: walpb::Snapshot) -> Result<ReadOnly, Error> {
-    read_all_on(&OsDisk, dir, at)
+    read(&OsDisk, dir, at, None)
 }
 
 /// [`read_all`] on another disk.
 pub fn read_all_on(disk: &dyn Disk, dir: &Path, at: walpb::Snapshot) -> Result<ReadOnly, Error> {
+    read(disk, dir, at, None)
+}
+
+/// [`read_all`] for those who look for few entries in a long log: the others
+/// come without their data, so that memory follows the number of entries alone.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_kept(dir: &Path, at: walpb::Snapshot, keep: Keep) -> Result<ReadOnly, Error> {
+    read(&OsDisk, dir, at, Some(keep))
+}
+
+fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    at: walpb::Snapshot,
+    keep: Option<Keep>,
+) -> Result<ReadOnly, Error> {
     let files = open_from(disk, dir, at.index)?;
     let index = at.index;
     let mut replay = Replay::from(at);
+    replay.keep = keep;
     let end = walk(&files, Access::Read, &mut |at| replay.take(at))?;
     let metadata = replay.required_metadata(&files[0])?;
     if !replay.snapshot_found {

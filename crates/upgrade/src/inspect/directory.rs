@@ -89,7 +89,7 @@ fn log(
     let valid = wal::valid_snapshots(wal_dir)?;
     let mut gaps = Vec::new();
     let (at, snapshot) = newest(snap_dir, &valid, &mut gaps)?;
-    let read = wal::read_all(wal_dir, at.clone())?;
+    let read = wal::read_kept(wal_dir, at.clone(), entry::is_of_interest)?;
     let metadata = Metadata::decode(read.metadata.clone()).map_err(|error| Error::NotAMember {
         path: wal_dir.into(),
         why: format!("the metadata of the log cannot be understood: {error}"),
