@@ -182,16 +182,24 @@ fn snapshot(
             log.v2_keys.join(", ")
         ));
     }
-    let keys = has_keys && drop_v2;
+    // Releases up to 3.6.2 do not take the empty folders of v2 auth either.
+    let keys = (has_keys || log.v2_auth) && drop_v2;
     let requests = log.v2_records.len();
     if !keys && requests == 0 {
         return Ok(());
     }
     if database.consistent_index != log.commit {
-        return Err(format!(
-            "{} entries are committed and not applied yet; start the member on its present release, stop it with SIGTERM, and try again",
-            log.commit - database.consistent_index
+        let behind = log.commit - database.consistent_index;
+        if keys || log.v2_records.iter().any(|record| !record.is_membership) {
+            return Err(format!(
+                "{behind} entries are committed and not applied yet; start the member on its present release, stop it with SIGTERM, and try again"
+            ));
+        }
+        // 3.4 writes its index down with keys only. 3.5 and 3.6 read such a log.
+        repair.changes.push(format!(
+            "left alone: the log, whose {requests} raw v2 records etcd 3.7 cannot read, since {behind} entries are committed and not applied yet"
         ));
+        return Ok(());
     }
     if log.commit <= log.snapshot.1 && !keys {
         return Ok(());

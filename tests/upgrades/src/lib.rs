@@ -26,7 +26,7 @@ pub mod workshop;
 
 pub use predict::Predict;
 pub use reality::{Ends, Reality};
-pub use rows::{ROWS, Row};
+pub use rows::Row;
 pub use workshop::{Case, Record};
 
 /// Releases that only these rows ask for, beside the harness's own list: built

@@ -2,6 +2,8 @@
 //! a word behind a stroke for a variant. What a row ends in was seen on real
 //! releases; where that is not what the page expects, `note` says so.
 
+mod mended;
+
 use crate::{
     reality::{
         Ends::{self, *},
@@ -1012,7 +1014,12 @@ pub const ABSENT: &[(&str, &str)] = &[
     ),
 ];
 
+/// All rows, those that are mended first at the end.
+pub fn all() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(mended::MENDED)
+}
+
 /// The row of this id.
 pub fn find(id: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|r| r.id == id)
+    all().find(|r| r.id == id)
 }

@@ -51,6 +51,9 @@ pub enum Op {
     PlantZombies(u64),
     /// Stops all, makes everybody but the first a learner in every bucket, starts all again.
     PlantLearners,
+    /// Stops all and runs `pintle upgrade repair --yes` with these flags on every
+    /// directory; a second repair must find nothing. Nobody is started again.
+    Repair(&'static [&'static str]),
     /// `member remove` for every listed member that is not in the cluster; recorded.
     RemoveZombies(Ends),
     /// Enables a downgrade to this minor version and waits for the storage version.
@@ -85,6 +88,7 @@ impl Op {
             | Op::Replaced(v, _)
             | Op::Restore(v)
             | Op::Upgrade(v, ..) => Some(v),
+            Op::Repair(_) => Some(PINTLE),
             _ => None,
         }
     }
@@ -119,6 +123,13 @@ impl Op {
             Op::V2User => "v2 user made and removed".to_owned(),
             Op::PlantZombies(n) => format!("{n} zombies planted"),
             Op::PlantLearners => "learner flags planted".to_owned(),
+            Op::Repair(flags) => {
+                let mut words = "stopped and mended".to_owned();
+                for flag in *flags {
+                    words.push_str(&format!(" `{flag}`"));
+                }
+                words
+            }
             Op::RemoveZombies(_) => "**zombies removed by the API**".to_owned(),
             Op::Downgrade(to) => format!("downgrade enable {to}"),
             Op::CancelDowngrade => "downgrade cancel".to_owned(),

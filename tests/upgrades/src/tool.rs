@@ -36,6 +36,24 @@ impl Tool {
         }
         Ok((code, serde_json::from_slice(&answer.stdout)?))
     }
+
+    /// Carries a repair out; what it said.
+    pub fn repair(&self, dir: &std::path::Path, flags: &[&str]) -> Result<String> {
+        let answer = Command::new(&self.0)
+            .args(["upgrade", "repair", "--yes"])
+            .args(flags)
+            .arg("--data-dir")
+            .arg(dir)
+            .output()?;
+        if !answer.status.success() {
+            bail!(
+                "repair of {}: {}",
+                dir.display(),
+                String::from_utf8_lossy(&answer.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
 }
 
 impl Predict for Tool {

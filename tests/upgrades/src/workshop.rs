@@ -30,6 +30,7 @@ use crate::{
     reality::{self, Ends, Reality},
     rows::Row,
     script::{Op, PINTLE, Who},
+    tool::Tool,
 };
 
 /// Until then a start has served, ended, or is stuck.
@@ -303,6 +304,7 @@ impl Bench {
             Op::PlantLearners => {
                 self.edit(bucket::plant_learners).await?;
             }
+            Op::Repair(flags) => self.repair(flags).await?,
             Op::RemoveZombies(expected) => return self.remove_zombies(expected).await,
             Op::Downgrade(to) => self.downgrade(to).await?,
             Op::CancelDowngrade => {
@@ -481,6 +483,26 @@ impl Bench {
         }
         for place in &alive {
             cluster.serving(*place).await?;
+        }
+        Ok(())
+    }
+
+    /// Mends every directory twice; the second time nothing may change.
+    async fn repair(&mut self, flags: &[&str]) -> Result<()> {
+        let pintle = peer::subject().filter(|p| p.is_pintle);
+        let tool = Tool(pintle.context("no Pintle to mend with")?.path);
+        self.cluster()?.end().await?;
+        for place in self.alive() {
+            let dir = self.cluster()?.members()[place].dir.clone();
+            tool.repair(&dir, flags)?;
+            let mended = dirs::contents(&dir)?;
+            let said = tool.repair(&dir, flags)?;
+            ensure!(said.contains("nothing to mend"), "a second repair: {said}");
+            ensure!(
+                dirs::contents(&dir)? == mended,
+                "a second repair changed {}",
+                dir.display()
+            );
         }
         Ok(())
     }

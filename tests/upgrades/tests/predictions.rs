@@ -5,8 +5,9 @@ use std::{env, time::Duration};
 
 use peers::{peer, server};
 use upgrades::{
-    ROWS, Reality,
+    Reality,
     predict::{Verdict, compare},
+    rows,
     script::PINTLE,
     tool::Tool,
     workshop,
@@ -40,7 +41,7 @@ fn predictions_come_true() {
     let tool = Tool(subject.path.clone());
     let mut wrong = Vec::new();
     let mut right = 0;
-    for row in ROWS {
+    for row in rows::all() {
         let chosen = match wanted.as_str() {
             "" => row.quick,
             "full" => true,

@@ -1,0 +1,237 @@
+//! The sick directories once more, mended by `pintle upgrade repair` before the
+//! target is started on them: every one starts then, and lists who is there.
+
+use super::{Row, SHORT_LOG, row};
+use crate::{
+    reality::{OK, healed},
+    script::{
+        Op::{
+            Keys, Learners, PlantLearners, PlantZombies, Repair, Replace, Restart, Restore, Roll,
+            Start, Upgrade, V2Delete, V2Put, V2User, Voters,
+        },
+        Who::{All, Together},
+    },
+};
+
+const PAGE: &str = "(ours) starts, all voters";
+
+/// Rows that end after a repair.
+pub(super) const MENDED: &[Row] = &[
+    row(
+        "M1",
+        true,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+            Keys(20),
+            Repair(&[]),
+            Upgrade("3.7.1", Together, &[], OK),
+        ],
+        "U1. The second repair clears the log of raw v2 records.",
+    ),
+    row(
+        "M1/3.6.0",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Repair(&[]),
+            Upgrade("3.6.0", Together, &[], OK),
+        ],
+        "U1/3.6.0",
+    ),
+    row(
+        "M1/3.7.1",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Keys(20),
+            Repair(&[]),
+            Upgrade("3.7.1", Together, &[], OK),
+        ],
+        "U1/3.7.1, over a minor: nobody should, and it starts.",
+    ),
+    row(
+        "M1/planted",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.5.16"),
+            PlantLearners,
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U1/planted",
+    ),
+    row(
+        "M6",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.4.23"),
+            Learners(3, "3.4.23"),
+            Upgrade("3.5.30", All, &[], healed(2)),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U6: the living come out of members_removed, before 3.6 ends them.",
+    ),
+    row(
+        "M8",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Roll(1, "3.5.30"),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U8/one",
+    ),
+    row(
+        "M9",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U9/by-snapshot-at-once: nothing is left for 3.6 to heal.",
+    ),
+    row(
+        "M11",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.4.23"),
+            Keys(20),
+            Restore("3.4.23"),
+            Voters(3, "3.4.23"),
+            Upgrade("3.5.16", All, &[], OK),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+            Keys(20),
+            Repair(&[]),
+            Upgrade("3.7.1", Together, &[], OK),
+        ],
+        "U11",
+    ),
+    row(
+        "M13",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.4.23"),
+            Keys(20),
+            Restore("3.4.23"),
+            Repair(&[]),
+            Upgrade("3.5.0", Together, &[], OK),
+        ],
+        "U13: 3.5.0 shows what the buckets have.",
+    ),
+    row(
+        "M15",
+        true,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Restart(&["--enable-v2=true", "--snapshot-count=10"]),
+            V2Put,
+            Keys(50),
+            Repair(&["--drop-v2"]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U15",
+    ),
+    row(
+        "M16",
+        true,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Restart(&["--enable-v2=true"]),
+            V2Put,
+            V2Delete,
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "U16",
+    ),
+    row(
+        "M19",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.30"),
+            Restart(&["--enable-v2=true", "--snapshot-count=10"]),
+            V2User,
+            Keys(50),
+            Repair(&["--drop-v2"]),
+            Upgrade("3.6.0", Together, &[], OK),
+        ],
+        "U19/3.6.0",
+    ),
+    row(
+        "M20",
+        true,
+        PAGE,
+        &[
+            Start(3, "3.5.30"),
+            Keys(20),
+            Upgrade("3.6.14", All, &[], OK),
+            Repair(&[]),
+            Upgrade("3.7.1", Together, &[], OK),
+        ],
+        "U20/three",
+    ),
+    row(
+        "M22",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.5.30"),
+            PlantZombies(2),
+            Repair(&[]),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "Zombies as of U22, found while 3.5 still has the truth.",
+    ),
+    row(
+        "M22/3.6",
+        false,
+        "(ours) refuses, or mends",
+        &[
+            Start(3, "3.6.14"),
+            PlantZombies(1),
+            Repair(&[]),
+            Upgrade("3.7.1", Together, &[], OK),
+        ],
+        "U22",
+    ),
+    row(
+        "M33",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            crate::script::SNAP,
+            Keys(50),
+            Repair(&[]),
+            Upgrade("3.5.0", Together, &[], OK),
+        ],
+        "U33/snapshot",
+    ),
+];
