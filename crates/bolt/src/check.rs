@@ -12,7 +12,7 @@ use crate::error::{Error, show};
 use crate::meta::{self, NO_FREELIST};
 use crate::page::{ELEM_BUCKET, FLAG_FREELIST, Kind, MAX_DEPTH, PageView, Pages, Root, u64_at};
 use crate::read::ReadTx;
-use crate::walk::PageSet;
+use crate::walk::{PageSet, Sparing};
 use crate::{MAX_KEY_SIZE, db::io_error};
 
 /// After so many findings the check ends: the file is beyond reading them all.
@@ -207,11 +207,14 @@ impl<'a> Checker<'a> {
             from: 0,
             top: true,
         });
+        let mut sparing = Sparing::new(pages);
         while let Some(part) = c.todo.pop() {
             if c.full() {
                 return c;
             }
+            let before = c.used_pages;
             c.part(part);
+            sparing.looked_at(c.used_pages - before);
         }
         match unused {
             Some(runs) => c.account(

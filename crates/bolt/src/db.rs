@@ -301,7 +301,7 @@ impl Db {
             let (pages, root) = (shared.pages.clone(), shared.meta.root);
             drop(shared);
             *self.inner.free_read_only.get_or_init(|| {
-                let used = walk::reachable(&pages, root);
+                let used = walk::reachable_sparing(&pages, root);
                 used.map_or(0, |used| used.gaps(hwm).iter().map(|(_, len)| len).sum())
             })
         } else {

@@ -105,11 +105,51 @@ impl PageSet {
     }
 }
 
+/// Keeps a walk over a large file from filling the memory with it: every so many bytes, what is resident of the map is
+/// given back to the system.
+pub(crate) struct Sparing<'a> {
+    pages: &'a Pages,
+    resident: u64,
+}
+
+/// What a sparing walk keeps resident, about.
+const RESIDENT_BYTES: u64 = 32 << 20;
+
+impl<'a> Sparing<'a> {
+    pub(crate) fn new(pages: &'a Pages) -> Sparing<'a> {
+        Sparing { pages, resident: 0 }
+    }
+
+    /// So many pages more have been looked at.
+    pub(crate) fn looked_at(&mut self, pages: u64) {
+        self.resident += pages * u64::from(self.pages.page_size);
+        if self.resident >= RESIDENT_BYTES {
+            self.resident = 0;
+            self.pages.map.advise_cold();
+        }
+    }
+}
+
+/// [`reachable`] for those who only look at a file.
+pub(crate) fn reachable_sparing(pages: &Pages, root: u64) -> Result<PageSet, Error> {
+    let mut sparing = Sparing::new(pages);
+    reachable_by(pages, root, &mut |len| sparing.looked_at(len))
+}
+
 /// The pages in use of the state with root page `root`. Fails when a page is referred to twice: a writer that freed it
 /// once would destroy the other reference.
 pub(crate) fn reachable(pages: &Pages, root: u64) -> Result<PageSet, Error> {
+    reachable_by(pages, root, &mut |_| {})
+}
+
+fn reachable_by(
+    pages: &Pages,
+    root: u64,
+    looked_at: &mut dyn FnMut(u64),
+) -> Result<PageSet, Error> {
     let mut set = PageSet::new(pages.hwm);
     runs(pages, root, &mut |id, len| {
+        looked_at(len);
         for page in id..id + len {
             if !set.insert(page) {
                 return Err(pages.corrupt(page, "the page is referred to more than once"));
