@@ -159,7 +159,7 @@ const MEMBERS: Flag = Flag::new(
     "members",
     Kind::Text,
     "",
-    "file that names members, their endpoints, and the commands that stop and start them",
+    "file that names members, their endpoints, and how they are stopped and started",
 )
 .required();
 const STATE: Flag = Flag::new(
@@ -180,6 +180,12 @@ const RUN: &[Flag] = &[
     MEMBERS,
     STATE,
     PATIENCE,
+    Flag::new(
+        "others",
+        Kind::Duration,
+        "1h",
+        "limit for members of other nodes to follow, where only some are driven from here",
+    ),
     CACERT,
     CERT,
     KEY,
@@ -327,7 +333,20 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20     start: ssh n1 start-etcd $VERSION $EXTRA_FLAGS\n\
          \x20 binaries:            # optional: path for each release, given as $BINARY\n\
          \x20   3.6.14: /opt/etcd-3.6.14/etcd\n\n\
-         Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. The run stops at the first deviation\n\
+         Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. Where the kubelet runs the members\n\
+         (kubeadm), the file names their manifests and the images, each with its digest:\n\n\
+         \x20 driver: static-pod\n\
+         \x20 members:\n\
+         \x20   - name: cp1\n\
+         \x20     endpoint: https://10.0.0.1:2379\n\
+         \x20     manifest: /etc/kubernetes/manifests/etcd.yaml   # only where it is on this node\n\
+         \x20   - name: cp2\n\
+         \x20     endpoint: https://10.0.0.2:2379\n\
+         \x20 images:\n\
+         \x20   3.6.14: registry.example/etcd:3.6.14-0@sha256:...\n\n\
+         The same command is started on every node; each waits for the others in the order of their\n\
+         names. The manifest as it was is kept under --state, and `rollback` puts it back.\n\n\
+         The run stops at the first deviation\n\
          with the cluster still serving. Killed at any point, the same command goes on; `pintle\n\
          upgrade rollback` goes back.\n\n\
          Exit code: 0 done, 3 stopped by a deviation, 1 an error.",

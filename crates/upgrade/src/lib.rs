@@ -23,6 +23,7 @@ mod command;
 pub mod facts;
 mod failure;
 pub mod inspect;
+mod manifest;
 pub mod plan;
 pub mod predict;
 mod program;

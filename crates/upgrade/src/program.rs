@@ -16,9 +16,10 @@ use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
     inspect::{self, Access},
+    manifest::Manifest,
     plan::Plan,
     repair, report,
-    run::{self, Commands, Engine, Journal, Rehearsal, Step, Stop},
+    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop},
     target::Target,
 };
 
@@ -309,7 +310,7 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
     let json = as_json(parsed)?;
     let flags = match parsed.text("manifest") {
         "" => None,
-        path => Some(manifest_flags(Path::new(path))?),
+        path => Some(Manifest::read(Path::new(path))?.settings()),
     };
     let snapshots = parsed.list("snapshot");
     let sources = sources(
@@ -367,9 +368,20 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     }
     let mut plan = Plan::make(&sources.members, &target, &available).map_err(Failure::new)?;
     let manifest = parsed.text("manifest");
+    let mut becomes = String::new();
     if !manifest.is_empty() {
-        let flags = manifest_flags(Path::new(manifest))?;
-        plan.flags = checks::changes(&flags, target.minor());
+        let manifest = Manifest::read(Path::new(manifest))?;
+        plan.flags = checks::changes(&manifest.settings(), target.minor());
+        for (at, to) in plan.versions.iter().enumerate().skip(1) {
+            let pintle = target.is_pintle && at + 1 == plan.versions.len();
+            let image = manifest.image_for(to);
+            let edited = manifest.edited(&image, to, pintle, &[])?;
+            becomes.push_str(&format!(
+                "\nthe manifest for {}:\n{}",
+                plan.path[at],
+                edited.diff()
+            ));
+        }
     }
     if json {
         let value = serde_json::to_string(&plan).map_err(Failure::new)?;
@@ -391,28 +403,9 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     if !plan.flags.is_empty() {
         text.push('\n');
     }
+    text.push_str(&becomes);
     print(&text)?;
     Ok(0)
-}
-
-/// The flags in a static pod manifest: the words of its command.
-fn manifest_flags(path: &Path) -> Outcome<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
-    let words: Vec<String> = text
-        .lines()
-        .map(str::trim)
-        .filter_map(|line| line.strip_prefix("- "))
-        .map(|word| word.trim_matches(['"', '\'']).to_owned())
-        .collect();
-    let is_etcd = words.iter().any(|word| word == "etcd")
-        && words.iter().any(|word| word.starts_with("--data-dir"));
-    if !is_etcd {
-        return Err(Failure::new(format!(
-            "{} is not a manifest of etcd: no command `etcd` with --data-dir in it",
-            path.display()
-        )));
-    }
-    Ok(words.into_iter().filter(|w| w.starts_with("--")).collect())
 }
 
 fn take_backup(parsed: &Parsed) -> Outcome<i32> {
@@ -492,11 +485,11 @@ fn scratch_folder(parsed: &Parsed) -> PathBuf {
 
 fn carry_out(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
-    let mut commands = Commands::read(Path::new(parsed.text("members")))?;
+    let state = PathBuf::from(parsed.text("state"));
+    let mut driver = FromFile::read(Path::new(parsed.text("members")), &state)?;
     let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
     let mut access = access(parsed, Some(scratch.0.clone()))?;
     access.pages = false;
-    let state = PathBuf::from(parsed.text("state"));
     let dry = parsed.bool("dry-run");
     let patience = parsed.duration("patience");
     let advice = format!(
@@ -512,10 +505,12 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         let journal = Journal::open(&journal_dir)?;
         let known = journal.plan().map(|(steps, _)| steps.to_vec());
         let mut engine = Engine {
-            driver: &mut commands,
+            driver: &mut driver,
             access: &access,
             journal,
             patience,
+            others: parsed.duration("others"),
+            baseline: None,
             say: &say,
         };
         let steps = match known {
@@ -532,13 +527,28 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             }
         };
         for step in &steps {
-            if let Step::Swap { to, pintle, .. } = step {
-                engine.driver.has_binary(to, *pintle)?;
+            if let Step::Swap {
+                member, to, pintle, ..
+            } = step
+            {
+                match dry {
+                    // Nothing may be kept, not even a manifest.
+                    true => engine.driver.preview(member, to, *pintle).map(drop)?,
+                    false => engine.driver.ready_for(member, to, *pintle)?,
+                }
             }
         }
         if dry {
             for (at, step) in steps.iter().enumerate() {
                 say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+                if let Step::Swap {
+                    member, to, pintle, ..
+                } = step
+                {
+                    let diff = engine.driver.preview(member, to, *pintle)?;
+                    diff.lines()
+                        .for_each(|line| say(&format!("        {line}")));
+                }
             }
             say("nothing was done");
             return Ok(0);
@@ -555,11 +565,11 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
 }
 
 fn take_back(parsed: &Parsed) -> Outcome<i32> {
-    let mut commands = Commands::read(Path::new(parsed.text("members")))?;
+    let state = PathBuf::from(parsed.text("state"));
+    let mut driver = FromFile::read(Path::new(parsed.text("members")), &state)?;
     let scratch = backup::Scratch::beside(&std::env::temp_dir())?;
     let mut access = access(parsed, Some(scratch.0.clone()))?;
     access.pages = false;
-    let state = PathBuf::from(parsed.text("state"));
     if !state.is_dir() {
         return Err(Failure::new(format!(
             "{}: there is no journal of a run here",
@@ -568,10 +578,12 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
     }
     block_on(async {
         let mut engine = Engine {
-            driver: &mut commands,
+            driver: &mut driver,
             access: &access,
             journal: Journal::open(&state)?,
             patience: parsed.duration("patience"),
+            others: parsed.duration("patience"),
+            baseline: None,
             say: &say,
         };
         let outcome = engine.roll_back().await;

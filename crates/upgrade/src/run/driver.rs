@@ -1,5 +1,5 @@
-//! How members are stopped and started: by commands of the operator's, or as
-//! processes of a rehearsal.
+//! How members are stopped and started: by commands of the operator's, by static
+//! pod manifests, or as processes of a rehearsal.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +12,7 @@ use semver::Version;
 use serde::Deserialize;
 use tokio::process::Command;
 
+use super::static_pod::StaticPods;
 use crate::failure::{Failure, Outcome};
 
 /// One member, as a driver knows it.
@@ -28,6 +29,9 @@ pub(crate) struct Managed {
     /// Starts it and returns; which release is told by variables.
     #[serde(default)]
     pub(crate) start: String,
+    /// Its static pod manifest, if it is on this node.
+    #[serde(default)]
+    pub(crate) manifest: Option<PathBuf>,
 }
 
 /// Stops and starts members.
@@ -36,6 +40,16 @@ pub(crate) trait Driver {
     fn members(&self) -> Vec<Managed>;
     /// Releases that can be started, as far as that is known.
     fn available(&self) -> Vec<Version>;
+    /// Whether it can stop and start this member; others are waited for.
+    fn manages(&self, _member: &str) -> bool {
+        true
+    }
+    /// Fails, before anything is stopped, if a member could not be started with a release.
+    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()>;
+    /// What would be changed for that, in words; empty if nothing is written.
+    fn preview(&self, _member: &str, _to: &Version, _pintle: bool) -> Outcome<String> {
+        Ok(String::new())
+    }
     /// Stops a member; one that does not run is stopped.
     async fn stop(&mut self, member: &str) -> Outcome<()>;
     /// Starts a member with a release, with further flags for this one start.
@@ -48,17 +62,151 @@ pub(crate) trait Driver {
     ) -> Outcome<()>;
 }
 
-/// The members and their commands, from a file.
+/// How members are stopped and started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// By commands of the operator's.
+    #[default]
+    Command,
+    /// By manifests that the kubelet reads.
+    StaticPod,
+}
+
+/// The file of members.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    driver: Kind,
+    members: Vec<Managed>,
+    #[serde(default)]
+    binaries: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    images: BTreeMap<String, String>,
+    #[serde(default)]
+    allow_unpinned: bool,
+    #[serde(default = "patience")]
+    timeout_seconds: u64,
+}
+
+/// The driver that a file of members asks for.
+#[derive(Debug)]
+pub(crate) enum FromFile {
+    /// By commands.
+    Commands(Commands),
+    /// By manifests.
+    StaticPods(StaticPods),
+}
+
+impl FromFile {
+    /// Reads the file: JSON or YAML. `state` is the folder of the journal.
+    pub(crate) fn read(path: &Path, state: &Path) -> Outcome<FromFile> {
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
+        let wrong = |why: &str| Failure::new(format!("{}: {why}", path.display()));
+        let file: File = yaml_serde::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+        if file.members.is_empty() {
+            return Err(wrong("it names no members"));
+        }
+        match file.driver {
+            Kind::Command => {
+                for member in &file.members {
+                    if member.stop.is_empty() || member.start.is_empty() {
+                        return Err(wrong(&format!(
+                            "member {} needs the commands stop and start",
+                            member.name
+                        )));
+                    }
+                }
+                Ok(FromFile::Commands(Commands {
+                    members: file.members,
+                    binaries: file.binaries,
+                    timeout_seconds: file.timeout_seconds,
+                }))
+            }
+            Kind::StaticPod => {
+                if file.members.iter().all(|member| member.manifest.is_none()) {
+                    return Err(wrong(
+                        "no member has a manifest on this node: manifest: /etc/kubernetes/manifests/etcd.yaml",
+                    ));
+                }
+                Ok(FromFile::StaticPods(StaticPods {
+                    members: file.members,
+                    images: file.images,
+                    allow_unpinned: file.allow_unpinned,
+                    kept: state.join("manifests"),
+                    patience: Duration::from_secs(file.timeout_seconds),
+                }))
+            }
+        }
+    }
+}
+
+impl Driver for FromFile {
+    fn members(&self) -> Vec<Managed> {
+        match self {
+            FromFile::Commands(driver) => driver.members(),
+            FromFile::StaticPods(driver) => driver.members(),
+        }
+    }
+
+    fn available(&self) -> Vec<Version> {
+        match self {
+            FromFile::Commands(driver) => driver.available(),
+            FromFile::StaticPods(driver) => driver.available(),
+        }
+    }
+
+    fn manages(&self, member: &str) -> bool {
+        match self {
+            FromFile::Commands(driver) => driver.manages(member),
+            FromFile::StaticPods(driver) => driver.manages(member),
+        }
+    }
+
+    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.ready_for(member, to, pintle),
+            FromFile::StaticPods(driver) => driver.ready_for(member, to, pintle),
+        }
+    }
+
+    fn preview(&self, member: &str, to: &Version, pintle: bool) -> Outcome<String> {
+        match self {
+            FromFile::Commands(driver) => driver.preview(member, to, pintle),
+            FromFile::StaticPods(driver) => driver.preview(member, to, pintle),
+        }
+    }
+
+    async fn stop(&mut self, member: &str) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.stop(member).await,
+            FromFile::StaticPods(driver) => driver.stop(member).await,
+        }
+    }
+
+    async fn start(
+        &mut self,
+        member: &str,
+        version: &Version,
+        pintle: bool,
+        flags: &[&str],
+    ) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.start(member, version, pintle, flags).await,
+            FromFile::StaticPods(driver) => driver.start(member, version, pintle, flags).await,
+        }
+    }
+}
+
+/// Members that commands of the operator's stop and start.
+#[derive(Debug)]
 pub(crate) struct Commands {
     /// All members.
     members: Vec<Managed>,
     /// Path of the binary for each release; `pintle` for Pintle.
-    #[serde(default)]
     binaries: BTreeMap<String, PathBuf>,
     /// Limit for one command, in seconds.
-    #[serde(default = "patience")]
     timeout_seconds: u64,
 }
 
@@ -67,41 +215,6 @@ fn patience() -> u64 {
 }
 
 impl Commands {
-    /// Reads the file: JSON or YAML.
-    pub(crate) fn read(path: &Path) -> Outcome<Commands> {
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
-        let commands: Commands = yaml_serde::from_str(&text)
-            .map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
-        if commands.members.is_empty() {
-            return Err(Failure::new(format!("{} names no members", path.display())));
-        }
-        for member in &commands.members {
-            if member.stop.is_empty() || member.start.is_empty() {
-                return Err(Failure::new(format!(
-                    "{}: member {} needs the commands stop and start",
-                    path.display(),
-                    member.name
-                )));
-            }
-        }
-        Ok(commands)
-    }
-
-    /// Fails before anything is stopped if a binary that a step needs is not there.
-    pub(crate) fn has_binary(&self, version: &Version, pintle: bool) -> Outcome<()> {
-        if self.binaries.is_empty() {
-            return Ok(());
-        }
-        let name = release(version, pintle);
-        match self.binaries.get(&name) {
-            Some(path) if path.is_file() => Ok(()),
-            Some(path) => Err(Failure::new(format!("{}: no such file", path.display()))),
-            None => Err(Failure::new(format!(
-                "no binary is named for {name}, which the plan needs"
-            ))),
-        }
-    }
-
     async fn shell(&self, line: &str, variables: &[(&str, String)]) -> Outcome<()> {
         let mut command = Command::new("/bin/sh");
         command
@@ -148,6 +261,20 @@ impl Driver for Commands {
 
     fn available(&self) -> Vec<Version> {
         versions(&self.binaries)
+    }
+
+    fn ready_for(&self, _member: &str, to: &Version, pintle: bool) -> Outcome<()> {
+        if self.binaries.is_empty() {
+            return Ok(());
+        }
+        let name = release(to, pintle);
+        match self.binaries.get(&name) {
+            Some(path) if path.is_file() => Ok(()),
+            Some(path) => Err(Failure::new(format!("{}: no such file", path.display()))),
+            None => Err(Failure::new(format!(
+                "no binary is named for {name}, which the plan needs"
+            ))),
+        }
     }
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {

@@ -34,6 +34,11 @@ impl From<Failure> for Stop {
     }
 }
 
+/// Reads may become slower by this before that is a deviation, if they also take
+/// longer than [`SLOW`].
+const SLOWER: u32 = 10;
+const SLOW: Duration = Duration::from_millis(50);
+
 /// A run.
 pub(crate) struct Engine<'a, D> {
     pub(crate) driver: &'a mut D,
@@ -41,6 +46,10 @@ pub(crate) struct Engine<'a, D> {
     pub(crate) journal: Journal,
     /// Limit for a member to come back.
     pub(crate) patience: Duration,
+    /// Limit for the members of other nodes to follow.
+    pub(crate) others: Duration,
+    /// What reads took before anything was changed.
+    pub(crate) baseline: Option<Duration>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),
 }
@@ -103,6 +112,7 @@ impl<D: Driver> Engine<'_, D> {
         if path.len() == 1 {
             path.push(target.version.clone());
         }
+        let all_here = facts.iter().all(|f| self.driver.manages(&f.label));
         let mut order: Vec<(bool, String)> = facts
             .iter()
             .map(|f| {
@@ -110,7 +120,9 @@ impl<D: Driver> Engine<'_, D> {
                     .live
                     .as_ref()
                     .is_some_and(|l| f.id.is_some_and(|id| id.0 == l.leader));
-                (leads, f.label.clone())
+                // The runs on several nodes must come to the same order, whoever leads
+                // when each of them begins.
+                (leads && all_here, f.label.clone())
             })
             .collect();
         order.sort();
@@ -163,6 +175,9 @@ impl<D: Driver> Engine<'_, D> {
                 to,
                 pintle,
             } => self.swap(member, from, to, *pintle).await,
+            Step::Flush { member, .. } if !self.driver.manages(member) => {
+                Ok(format!("left to the run on the node of {member}"))
+            }
             Step::Flush { member, version } => {
                 self.restart(member, version, &["--snapshot-count=1"])
                     .await?;
@@ -174,9 +189,22 @@ impl<D: Driver> Engine<'_, D> {
         }
     }
 
-    async fn check(&self, to: &Version) -> Result<String, String> {
+    /// Slower reads than before anything was changed are a deviation.
+    fn as_fast_as_before(&self, now: Duration) -> Result<(), String> {
+        match self.baseline {
+            Some(before) if now > SLOW && now > before * SLOWER => Err(format!(
+                "reads take {:.1} ms and took {:.1} ms before",
+                now.as_secs_f64() * 1e3,
+                before.as_secs_f64() * 1e3
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&mut self, to: &Version) -> Result<String, String> {
         let endpoints = self.endpoints();
         let before = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        self.baseline.get_or_insert(before.latency);
         let mut members = Vec::new();
         for (name, endpoint) in &endpoints {
             let mut facts = inspect::live(self.access, endpoint)
@@ -273,6 +301,9 @@ impl<D: Driver> Engine<'_, D> {
             // Those that stay must carry the cluster.
             false => Some(look::until(self.access, &others, self.patience, |_| Ok(())).await?),
         };
+        if !is_there && !self.driver.manages(member) {
+            return self.follow(member, to).await;
+        }
         if !is_there {
             if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
                 // None of the others leads.
@@ -287,7 +318,7 @@ impl<D: Driver> Engine<'_, D> {
         let seen = look::until(self.access, &endpoints, self.patience, |seen| {
             let is = seen.versions.iter().find(|(name, _)| name == member);
             match is {
-                Some((_, version)) if version == to => Ok(()),
+                Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
                 Some((_, version)) => Err(format!("{member} runs {version}, not {to}")),
                 None => Err(format!("{member} is not there")),
             }
@@ -307,6 +338,27 @@ impl<D: Driver> Engine<'_, D> {
             seen.leader,
             seen.latency.as_secs_f64() * 1e3
         ))
+    }
+
+    /// Waits for a member of another node, which the run there takes forward.
+    async fn follow(&self, member: &str, to: &Version) -> Result<String, String> {
+        (self.say)(&format!(
+            "        waiting for {member} on its own node, up to {:?}: start the same command there",
+            self.others
+        ));
+        let endpoints = self.endpoints();
+        let seen = look::until(self.access, &endpoints, self.others, |seen| {
+            let is = seen.versions.iter().find(|(name, _)| name == member);
+            match is {
+                Some((_, version)) if version >= to => Ok(()),
+                Some((_, version)) => Err(format!(
+                    "{member} still runs {version}; start the same command on its node, and here again"
+                )),
+                None => Err(format!("{member} is not there")),
+            }
+        })
+        .await?;
+        Ok(format!("{member} has followed; leader {}", seen.leader))
     }
 
     async fn restart(
@@ -378,19 +430,30 @@ impl<D: Driver> Engine<'_, D> {
     async fn heal(&mut self, version: &Version) -> Result<String, String> {
         // One that an interrupted attempt has stopped comes back first.
         for (member, endpoint) in self.endpoints() {
-            if !self.runs(&endpoint, version).await {
+            if self.driver.manages(&member) && !self.runs(&endpoint, version).await {
                 self.restart(&member, version, &[]).await?;
             }
         }
         let stale = self.stale().await?;
-        for member in &stale {
-            self.restart(member, version, &[]).await?;
+        for member in stale
+            .iter()
+            .filter(|m| self.driver.manages(m))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            self.restart(&member, version, &[]).await?;
         }
         if stale.is_empty() {
             return Ok("no record is stale".into());
         }
         // The publication is applied a moment after the start.
-        let deadline = std::time::Instant::now() + self.patience;
+        let elsewhere = stale.iter().any(|member| !self.driver.manages(member));
+        let limit = if elsewhere {
+            self.others
+        } else {
+            self.patience
+        };
+        let deadline = std::time::Instant::now() + limit;
         loop {
             let left = self.stale().await?;
             if left.is_empty() {
@@ -413,7 +476,13 @@ impl<D: Driver> Engine<'_, D> {
 
     async fn settle(&self, to: &Version) -> Result<String, String> {
         let endpoints = self.endpoints();
-        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+        let elsewhere = endpoints.iter().any(|(name, _)| !self.driver.manages(name));
+        let limit = if elsewhere {
+            self.others
+        } else {
+            self.patience
+        };
+        let seen = look::until(self.access, &endpoints, limit, |seen| {
             match &seen.cluster {
                 Some(cluster) if cluster.minor == to.minor => Ok(()),
                 Some(cluster) => Err(format!(
@@ -460,6 +529,12 @@ impl<D: Driver> Engine<'_, D> {
                         m = earlier.unwrap_or(to.minor - 1)
                     ));
                     return Ok(());
+                }
+                Step::Swap { member, .. } if !self.driver.manages(member) => {
+                    (self.say)(&format!(
+                        "{member} is taken back by a rollback on its own node"
+                    ));
+                    self.journal.write(Event::Undone { at })?;
                 }
                 Step::Swap {
                     member, from, to, ..

@@ -9,9 +9,10 @@ mod engine;
 mod journal;
 mod look;
 mod rehearse;
+mod static_pod;
 mod steps;
 
-pub(crate) use driver::{Commands, Driver};
+pub(crate) use driver::{Driver, FromFile};
 pub(crate) use engine::{Engine, Stop};
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};

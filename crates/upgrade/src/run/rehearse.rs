@@ -66,6 +66,31 @@ impl Local<'_> {
         self.of.scratch.join(member)
     }
 
+    /// Memory of all members and what reads take, in words.
+    async fn state(&self, access: &Access) -> String {
+        let resident = |child: &Child| -> Option<u64> {
+            let text = std::fs::read_to_string(format!("/proc/{}/status", child.id()?)).ok()?;
+            let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        let kib: Vec<u64> = self.running.values().filter_map(resident).collect();
+        let memory = kib.iter().sum::<u64>() * 1024;
+        let endpoints: Vec<(String, String)> = self
+            .members
+            .iter()
+            .map(|(m, _, _)| (m.name.clone(), m.endpoint.clone()))
+            .collect();
+        let reads = match super::look::once(access, &endpoints).await {
+            Ok(seen) => format!("reads take {:.1} ms", seen.latency.as_secs_f64() * 1e3),
+            Err(why) => why,
+        };
+        format!(
+            "{} members hold {} of memory, {reads}",
+            kib.len(),
+            cli::text::size(memory)
+        )
+    }
+
     fn initial_cluster(&self) -> String {
         let parts: Vec<String> = self
             .members
@@ -83,6 +108,16 @@ impl Driver for Local<'_> {
 
     fn available(&self) -> Vec<Version> {
         versions(&self.of.binaries)
+    }
+
+    fn ready_for(&self, _member: &str, to: &Version, pintle: bool) -> Outcome<()> {
+        let name = release(to, pintle);
+        match self.of.binaries.contains_key(&name) {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "no binary for {name}; give --binary {name}=PATH"
+            ))),
+        }
     }
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {
@@ -167,6 +202,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
                 endpoint: format!("http://127.0.0.1:{client}"),
                 stop: String::new(),
                 start: String::new(),
+                manifest: None,
             },
             client,
             peer,
@@ -214,12 +250,14 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
     let walked = Instant::now();
     let outcome = walk(&mut local, &access, of, say).await;
     let took = walked.elapsed();
+    let after = local.state(&access).await;
     for name in &names {
         local.stop(name).await?;
     }
-    outcome?;
+    let before = outcome?;
     Ok(format!(
-        "the way to {} was walked in {:.1} s, one member at a time, with no deviation",
+        "the way to {} was walked in {:.1} s, one member at a time, with no deviation\n\
+         before: {before}\nafter:  {after}",
         of.target,
         took.as_secs_f64()
     ))
@@ -230,7 +268,7 @@ async fn walk(
     access: &Access,
     of: &Rehearsal<'_>,
     say: &dyn Fn(&str),
-) -> Result<(), Stop> {
+) -> Result<String, Stop> {
     let journal = Journal::open(of.scratch)?;
     let endpoints: Vec<(String, String)> = local
         .members()
@@ -242,14 +280,18 @@ async fn walk(
         step: format!("start the rebuilt cluster on {}", of.from),
         why,
     })?;
+    let before = local.state(access).await;
     let mut engine = Engine {
         driver: local,
         access,
         journal,
         patience: of.patience,
+        others: of.patience,
+        baseline: None,
         say,
     };
     let (steps, cluster) = engine.steps(&of.target).await?;
     engine.journal.begin(steps, cluster)?;
-    engine.run().await
+    engine.run().await?;
+    Ok(before)
 }

@@ -1,0 +1,526 @@
+//! A static pod manifest of etcd, as kubeadm writes it: read as YAML, edited as
+//! text. An edit touches the lines of the image, of the flags that a release
+//! knows no more, and of probes that it does not answer; comments, order and
+//! everything else stay as they are, and the result is read again to show it.
+
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use yaml_serde::Value;
+
+use crate::{
+    checks,
+    failure::{Failure, Outcome},
+};
+
+/// The manifest of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    path: PathBuf,
+    text: String,
+    pod: Value,
+    container: usize,
+    image: String,
+    words: Vec<String>,
+}
+
+/// What a manifest becomes.
+#[derive(Clone, Debug)]
+pub(crate) struct Edited {
+    /// The whole text.
+    pub(crate) text: String,
+    /// The lines that differ: the old one, and the new one.
+    pub(crate) lines: Vec<(Option<String>, Option<String>)>,
+}
+
+impl Edited {
+    /// The lines that differ, as a reader of diffs expects them.
+    pub(crate) fn diff(&self) -> String {
+        let mut out = String::new();
+        for (old, new) in &self.lines {
+            for (sign, line) in [('-', old), ('+', new)] {
+                if let Some(line) = line {
+                    out.push_str(&format!("{sign}{line}\n"));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// First release that answers `/livez` and `/readyz`.
+const LIVEZ_SINCE: Version = Version::new(3, 5, 11);
+
+impl Manifest {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not the manifest of an etcd.
+    pub(crate) fn read(path: &Path) -> Outcome<Manifest> {
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
+        Manifest::parse(path, text)
+    }
+
+    /// Reads a text that lies, or will lie, at `path`.
+    ///
+    /// # Errors
+    /// It is not the manifest of an etcd.
+    pub(crate) fn parse(path: &Path, text: String) -> Outcome<Manifest> {
+        let not = |why: &str| {
+            Failure::new(format!(
+                "{} is not a manifest of etcd: {why}",
+                path.display()
+            ))
+        };
+        let pod: Value = yaml_serde::from_str(&text).map_err(|e| not(&e.to_string()))?;
+        if pod.get("kind").and_then(Value::as_str) != Some("Pod") {
+            return Err(not("its kind is not Pod"));
+        }
+        let containers = pod.get("spec").and_then(|spec| spec.get("containers"));
+        let containers = containers
+            .and_then(Value::as_sequence)
+            .ok_or_else(|| not("it has no containers"))?;
+        let words = |container: &Value| -> Vec<String> {
+            ["command", "args"]
+                .iter()
+                .filter_map(|name| container.get(*name)?.as_sequence())
+                .flatten()
+                .filter_map(|word| Some(word.as_str()?.to_owned()))
+                .collect()
+        };
+        let runs_etcd = |container: &Value| {
+            let words = words(container);
+            let program = words.first().map(String::as_str).unwrap_or_default();
+            program.rsplit('/').next() == Some("etcd")
+                && words.iter().any(|word| word.starts_with("--data-dir"))
+        };
+        let found = containers.iter().position(runs_etcd);
+        let container =
+            found.ok_or_else(|| not("no container has the command `etcd` with --data-dir"))?;
+        let image = containers[container].get("image").and_then(Value::as_str);
+        let image = image
+            .ok_or_else(|| not("the container of etcd has no image"))?
+            .to_owned();
+        let words = words(&containers[container]);
+        Ok(Manifest {
+            path: path.to_owned(),
+            text,
+            pod,
+            container,
+            image,
+            words,
+        })
+    }
+
+    /// The text as it was read.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The image of the member.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// The flags of the member.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let flags = self.words.iter().filter(|word| word.starts_with("--"));
+        flags.cloned().collect()
+    }
+
+    /// The flags, and the `ETCD_*` variables as the flags that they stand for.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let mut all = self.flags();
+        all.extend(self.variables().into_iter().map(|(_, flag)| flag));
+        all
+    }
+
+    /// The `ETCD_*` variables of the container: name, and the flag it stands for.
+    fn variables(&self) -> Vec<(String, String)> {
+        let container = self
+            .pod
+            .get("spec")
+            .and_then(|spec| spec.get("containers")?.get(self.container));
+        let env = container
+            .and_then(|container| container.get("env")?.as_sequence())
+            .into_iter()
+            .flatten();
+        env.filter_map(|one| {
+            let name = one.get("name")?.as_str()?;
+            let flag = name.strip_prefix("ETCD_")?;
+            let flag = flag.to_ascii_lowercase().replace('_', "-");
+            let value = one.get("value").and_then(Value::as_str).unwrap_or_default();
+            Some((name.to_owned(), format!("--{flag}={value}")))
+        })
+        .collect()
+    }
+
+    /// The image with the tag of another release, its digest yet to be filled in.
+    pub(crate) fn image_for(&self, to: &Version) -> String {
+        let name = self.image.split('@').next().unwrap_or_default();
+        match self.version() {
+            Some(now) => name.replace(&now.to_string(), &to.to_string()),
+            None => format!("{name}:{to}-0"),
+        }
+    }
+
+    /// The release that the tag of the image names, as in `etcd:3.5.16-0`.
+    pub(crate) fn version(&self) -> Option<Version> {
+        tagged_version(&self.image)
+    }
+
+    /// The manifest for another image of release `to`, with `extra` flags for one start.
+    ///
+    /// # Errors
+    /// What must change does not stand on lines of its own.
+    pub(crate) fn edited(
+        &self,
+        image: &str,
+        to: &Version,
+        pintle: bool,
+        extra: &[&str],
+    ) -> Outcome<Edited> {
+        let mut lines: Vec<String> = self.text.split('\n').map(str::to_owned).collect();
+        let mut edit = Edited {
+            text: String::new(),
+            lines: Vec::new(),
+        };
+        let mut words = self.words.clone();
+        let at = self.only_line(&lines, |line| {
+            field(line, "image").is_some_and(|value| unquoted(value) == self.image)
+        });
+        let at = at.ok_or_else(|| self.hidden("its image"))?;
+        change(&mut lines, &mut edit, at, &self.image, image);
+
+        // Pintle knows the flags of 3.5, by their old names.
+        let changed = match pintle {
+            true => Vec::new(),
+            false => checks::changes(&self.words, to.minor),
+        };
+        for (variable, flag) in self.variables() {
+            let gone = checks::changes(&[flag], to.minor);
+            if let Some((since, _, instead)) = gone.first().filter(|_| !pintle) {
+                return Err(Failure::new(format!(
+                    "{}: the variable {variable} stands for a flag that is gone in {since}; instead: {instead}. Change it by hand",
+                    self.path.display()
+                )));
+            }
+        }
+        for (_, name, instead) in changed {
+            let word = self.words.iter().find(|w| flag_name(w) == Some(&name));
+            let Some(word) = word else { continue };
+            let at = self.only_line(&lines, |line| item(line) == Some(word.as_str()));
+            let at = at.ok_or_else(|| self.hidden(word))?;
+            let new = renamed(word, &name, &instead);
+            words.retain(|w| w != word || new.is_some());
+            match new {
+                Some(new) => {
+                    for one in words.iter_mut().filter(|w| *w == word) {
+                        one.clone_from(&new);
+                    }
+                    change(&mut lines, &mut edit, at, word, &new);
+                }
+                None => {
+                    let gone = lines.remove(at);
+                    edit.lines.push((Some(gone), None));
+                }
+            }
+        }
+        let last = words.iter().rev().find(|word| word.starts_with("--"));
+        if let (Some(last), false) = (last.cloned(), extra.is_empty()) {
+            for flag in extra {
+                let name = flag_name(flag).unwrap_or(flag);
+                let known = words.iter().find(|w| flag_name(w) == Some(name)).cloned();
+                let wanted = known.as_ref().unwrap_or(&last);
+                let at = self.only_line(&lines, |line| item(line) == Some(wanted.as_str()));
+                let at = at.ok_or_else(|| self.hidden(wanted))?;
+                match known {
+                    Some(known) => {
+                        change(&mut lines, &mut edit, at, &known, flag);
+                        for one in words.iter_mut().filter(|w| **w == known) {
+                            *one = (*flag).to_owned();
+                        }
+                    }
+                    None => {
+                        let new = lines[at].replacen(wanted.as_str(), flag, 1);
+                        edit.lines.push((None, Some(new.clone())));
+                        lines.insert(at + 1, new);
+                        let place = words.iter().position(|w| w == wanted).unwrap_or(0);
+                        words.insert(place + 1, (*flag).to_owned());
+                    }
+                }
+            }
+        }
+        if !pintle && *to < LIVEZ_SINCE {
+            for at in 0..lines.len() {
+                let path = field(&lines[at], "path").map(unquoted).unwrap_or_default();
+                let new = match path {
+                    "/livez" => "/health?exclude=NOSPACE&serializable=true",
+                    "/readyz" => "/health?serializable=false",
+                    _ => continue,
+                };
+                let old = path.to_owned();
+                change(&mut lines, &mut edit, at, &old, new);
+            }
+        }
+        edit.text = lines.join("\n");
+        self.verify(&edit.text, image, &words)?;
+        Ok(edit)
+    }
+
+    /// Reads an edited text again: only what was meant may differ.
+    fn verify(&self, text: &str, image: &str, words: &[String]) -> Outcome<()> {
+        let new = Manifest::parse(&self.path, text.to_owned())?;
+        let same = new.image == image
+            && new.words == words
+            && new.container == self.container
+            && without_edits(&new.pod, new.container) == without_edits(&self.pod, self.container);
+        match same {
+            true => Ok(()),
+            false => Err(self.hidden("something that is not on a line of its own")),
+        }
+    }
+
+    fn only_line(&self, lines: &[String], is: impl Fn(&str) -> bool) -> Option<usize> {
+        let mut found = (0..lines.len()).filter(|at| is(&lines[*at]));
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
+    fn hidden(&self, what: &str) -> Failure {
+        Failure::new(format!(
+            "{}: cannot change {what}: it does not stand on one line by itself, as kubeadm writes it; change this manifest by hand",
+            self.path.display()
+        ))
+    }
+}
+
+/// The release in an image's tag.
+pub(crate) fn tagged_version(image: &str) -> Option<Version> {
+    let name = image.split('@').next()?;
+    let tag = name.rsplit('/').next()?.split_once(':')?.1;
+    let number = tag.trim_start_matches('v').split('-').next()?;
+    Version::parse(number).ok()
+}
+
+/// A pod without what an edit may change.
+fn without_edits(pod: &Value, container: usize) -> Value {
+    let mut pod = pod.clone();
+    let container = pod
+        .get_mut("spec")
+        .and_then(|spec| spec.get_mut("containers"))
+        .and_then(|all| all.get_mut(container));
+    if let Some(container) = container {
+        for name in ["image", "command", "args"] {
+            if let Some(value) = container.get_mut(name) {
+                *value = Value::Null;
+            }
+        }
+        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            let path = container
+                .get_mut(probe)
+                .and_then(|probe| probe.get_mut("httpGet"))
+                .and_then(|get| get.get_mut("path"));
+            if let Some(path) = path {
+                *path = Value::Null;
+            }
+        }
+    }
+    pod
+}
+
+/// The value of `name: value` on a line, also at the head of a list item.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("- ").unwrap_or(line).trim_start();
+    let value = line.strip_prefix(name)?.strip_prefix(':')?;
+    Some(value.trim())
+}
+
+/// The word of a list item.
+fn item(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("- ").map(unquoted)
+}
+
+fn unquoted(value: &str) -> &str {
+    value.trim().trim_matches(['"', '\''])
+}
+
+fn flag_name(word: &str) -> Option<&str> {
+    let name = word.strip_prefix("--")?;
+    Some(name.split('=').next().unwrap_or(name))
+}
+
+/// A flag by its new name. What stands instead is `leave it out`, a name, or a name
+/// with a value.
+fn renamed(word: &str, name: &str, instead: &str) -> Option<String> {
+    let new = instead.split(' ').next().filter(|w| w.starts_with("--"))?;
+    // A feature gate carries the value of the flag behind its own name.
+    let value = word.strip_prefix("--")?.strip_prefix(name)?;
+    match new.strip_suffix("=true") {
+        Some(gate) => Some(format!(
+            "{gate}{}",
+            if value.is_empty() { "=true" } else { value }
+        )),
+        None => Some(format!("{new}{value}")),
+    }
+}
+
+fn change(lines: &mut [String], edit: &mut Edited, at: usize, old: &str, new: &str) {
+    if old == new {
+        return;
+    }
+    let line = lines[at].replacen(old, new, 1);
+    let before = std::mem::replace(&mut lines[at], line.clone());
+    edit.lines.push((Some(before), Some(line)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBEADM: &str = r#"# kept as it is
+apiVersion: v1
+kind: Pod
+metadata:
+  annotations:
+    kubeadm.kubernetes.io/etcd.advertise-client-urls: https://10.0.0.1:2379
+  name: etcd
+  namespace: kube-system
+spec:
+  containers:
+  - command:
+    - etcd
+    - --advertise-client-urls=https://10.0.0.1:2379
+    - --data-dir=/var/lib/etcd   # the disk
+    - --experimental-initial-corrupt-check=true
+    - --experimental-watch-progress-notify-interval=5s
+    - "--snapshot-count=10000"
+    image: registry.example/etcd:3.5.16-0
+    imagePullPolicy: IfNotPresent
+    livenessProbe:
+      httpGet:
+        host: 127.0.0.1
+        path: /livez
+        port: 2381
+    name: etcd
+  hostNetwork: true
+status: {}
+"#;
+
+    fn kubeadm() -> Manifest {
+        Manifest::parse(Path::new("etcd.yaml"), KUBEADM.to_owned()).expect("a manifest")
+    }
+
+    fn edited(to: &str, extra: &[&str]) -> Edited {
+        let version = Version::parse(to).expect("version");
+        let image = format!("registry.example/etcd:{to}-0@sha256:00");
+        kubeadm()
+            .edited(&image, &version, false, extra)
+            .expect("editable")
+    }
+
+    #[test]
+    fn a_hop_changes_the_image_and_the_flags_that_are_gone() {
+        let hop = edited("3.5.30", &[]);
+        assert_eq!(
+            hop.diff(),
+            "-    image: registry.example/etcd:3.5.16-0\n+    image: registry.example/etcd:3.5.30-0@sha256:00\n"
+        );
+        let hop = edited("3.7.1", &[]);
+        assert_eq!(
+            hop.text,
+            KUBEADM
+                .replace(":3.5.16-0", ":3.7.1-0@sha256:00")
+                .replace(
+                    "--experimental-initial-corrupt-check=true",
+                    "--feature-gates=InitialCorruptCheck=true"
+                )
+                .replace("--experimental-watch", "--watch")
+        );
+        assert_eq!(kubeadm().version(), Some(Version::new(3, 5, 16)));
+    }
+
+    #[test]
+    fn a_flag_for_one_start_replaces_its_like_or_stands_behind_the_last() {
+        let hop = edited("3.5.16", &["--snapshot-count=1"]);
+        assert!(
+            hop.text.contains("- \"--snapshot-count=1\"\n"),
+            "{}",
+            hop.text
+        );
+        let hop = edited("3.5.16", &["--max-wals=3"]);
+        assert!(
+            hop.text
+                .contains("    - \"--snapshot-count=10000\"\n    - \"--max-wals=3\"\n"),
+            "{}",
+            hop.text
+        );
+    }
+
+    #[test]
+    fn edited_twice_is_edited_once() {
+        let once = edited("3.7.1", &[]);
+        let again = Manifest::parse(Path::new("etcd.yaml"), once.text.clone()).expect("manifest");
+        let twice = again
+            .edited(
+                "registry.example/etcd:3.7.1-0@sha256:00",
+                &Version::new(3, 7, 1),
+                false,
+                &[],
+            )
+            .expect("editable");
+        assert_eq!((twice.text, twice.lines.len()), (once.text, 0));
+    }
+
+    #[test]
+    fn an_old_release_is_probed_by_health() {
+        let hop = edited("3.5.6", &[]);
+        assert!(
+            hop.text
+                .contains("path: /health?exclude=NOSPACE&serializable=true")
+        );
+    }
+
+    #[test]
+    fn what_is_no_manifest_of_etcd_is_refused() {
+        let refused = |text: &str| {
+            let error = Manifest::parse(Path::new("x.yaml"), text.to_owned()).expect_err("refused");
+            error.to_string()
+        };
+        assert!(refused("{").contains("x.yaml is not a manifest of etcd"));
+        assert!(refused("kind: Service\n").contains("kind is not Pod"));
+        assert!(refused("kind: Pod\n").contains("no containers"));
+        let other = KUBEADM.replace("- etcd\n", "- kube-apiserver\n");
+        assert!(refused(&other).contains("no container has the command"));
+    }
+
+    #[test]
+    fn a_command_on_one_line_is_not_guessed_at() {
+        let text = "kind: Pod\nspec:\n  containers:\n  - image: e/etcd:3.5.16-0\n    command: [etcd, --data-dir=/d, --experimental-x=1]\n";
+        let manifest = Manifest::parse(Path::new("e.yaml"), text.to_owned()).expect("manifest");
+        let error = manifest
+            .edited("e/etcd:3.7.1-0", &Version::new(3, 7, 1), false, &[])
+            .expect_err("hidden");
+        assert!(error.to_string().contains("change this manifest by hand"));
+    }
+
+    mod any_text {
+        use proptest::prelude::*;
+
+        proptest::proptest! {
+            #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+            #[test]
+            fn never_panics(cut in 0usize..super::KUBEADM.len(), with in "\\PC{0,12}") {
+                prop_assume!(super::KUBEADM.is_char_boundary(cut));
+                let (head, tail) = super::KUBEADM.split_at(cut);
+                for text in [format!("{head}{with}{tail}"), format!("{head}{with}")] {
+                    if let Ok(manifest) = super::Manifest::parse(std::path::Path::new("e"), text) {
+                        let _ = manifest.edited("e/etcd:3.7.1-0", &super::Version::new(3, 7, 1), false, &["--x=1"]);
+                    }
+                }
+            }
+        }
+    }
+}
