@@ -13,9 +13,11 @@
 //! | [`bucket`] | the membership in the database file: read, and made sick by hand |
 //! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
 //! | [`tool`] | `pintle upgrade check` as the one that foretells |
+//! | [`operated`] | runs of `pintle upgrade run`, killed in every step, and writers beside them |
 //! | [`report`] | the table as Markdown |
 
 pub mod bucket;
+pub mod operated;
 pub mod predict;
 pub mod reality;
 pub mod report;

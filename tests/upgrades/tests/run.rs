@@ -3,16 +3,10 @@
 //! acknowledged write is lost. Then a run that cannot go on is taken back.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    path::PathBuf,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,10 +16,9 @@ use peers::{
     ports,
 };
 use proto::etcdserverpb::*;
+use upgrades::operated::{Writers, begun, block_on, run, subject, until};
 
 const MEMBERS: usize = 3;
-/// A whole run, however often it is killed.
-const RUN_WITHIN: Duration = Duration::from_secs(200);
 
 /// A cluster whose members are scripts, as an operator would have them.
 struct Operated {
@@ -172,123 +165,6 @@ impl Operated {
     }
 }
 
-/// Repeats until it is so; the last error is told after a while.
-async fn until<T>(mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
-}
-
-fn begun(journal: &Path) -> usize {
-    let text = fs::read_to_string(journal).unwrap_or_default();
-    text.lines().filter(|l| l.contains("\"begin\"")).count()
-}
-
-/// Runs to the end; with `kill` each step is killed once, a moment after it began.
-fn run(cluster: &Operated, target: &str, kill: bool) -> Result<usize> {
-    let deadline = Instant::now() + RUN_WITHIN;
-    let mut kills = 0;
-    let mut steps: BTreeMap<usize, ()> = BTreeMap::new();
-    'again: loop {
-        let log = fs::File::create(cluster.dir.path().join("run.log"))?;
-        let mut child: Child = cluster
-            .tool("run", target)
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                let said = fs::read_to_string(cluster.dir.path().join("run.log"))?;
-                ensure!(status.success(), "{status}\n{said}");
-                return Ok(kills);
-            }
-            ensure!(Instant::now() < deadline, "not finished in {RUN_WITHIN:?}");
-            let step = last_begun(&cluster.journal());
-            if kill
-                && let Some(step) = step
-                && steps.insert(step, ()).is_none()
-            {
-                // In the middle of it, at another moment each time.
-                std::thread::sleep(Duration::from_millis((step as u64 * 137) % 900));
-                if child.try_wait()?.is_none() {
-                    child.kill()?;
-                    child.wait()?;
-                    kills += 1;
-                    continue 'again;
-                }
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// The step that the journal's last `begin` names.
-fn last_begun(journal: &Path) -> Option<usize> {
-    let text = fs::read_to_string(journal).ok()?;
-    let line = text.lines().rfind(|l| l.contains("\"begin\""))?;
-    let event: serde_json::Value = serde_json::from_str(line).ok()?;
-    usize::try_from(event["at"].as_u64()?).ok()
-}
-
-/// Writes as the API server does, one key after the other, anywhere.
-async fn write(
-    apis: Vec<Api>,
-    number: usize,
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<String>>>,
-) {
-    let mut at = number;
-    for turn in 0u64.. {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let key = format!("/registry/{number}/{turn}");
-        let txn = TxnRequest {
-            compare: vec![Compare {
-                key: key.clone().into(),
-                target: compare::CompareTarget::Mod.into(),
-                result: compare::CompareResult::Equal.into(),
-                target_union: Some(compare::TargetUnion::ModRevision(0)),
-                ..Default::default()
-            }],
-            success: vec![api::op_put(api::put(key.clone(), "v".repeat(300)))],
-            failure: vec![api::op_range(api::get(key.clone()))],
-        };
-        match tokio::time::timeout(Duration::from_secs(8), apis[at % apis.len()].txn(txn)).await {
-            Ok(Ok(answer)) if answer.succeeded => {
-                acknowledged.lock().expect("no panic").push(key);
-            }
-            Ok(Ok(_)) => {}
-            _ => at += 1,
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-fn subject() -> Option<Program> {
-    let subject = peer::subject().filter(|p| p.is_pintle);
-    if subject.is_none() {
-        peer::say("SKIP: upgrade run: no pintle binary, set PINTLE_BIN");
-    }
-    subject
-}
-
-fn block_on(work: impl Future<Output = Result<()>>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a tokio runtime");
-    if let Err(error) = runtime.block_on(work) {
-        panic!("{error:#}");
-    }
-}
-
 #[test]
 fn a_run_that_is_killed_in_every_step_loses_nothing() {
     let Some(pintle) = subject() else { return };
@@ -303,47 +179,19 @@ fn a_run_that_is_killed_in_every_step_loses_nothing() {
     block_on(async {
         let cluster = Operated::new(&pintle, &["3.5.16", "3.5.30", "3.6.14"])?;
         cluster.grow("3.5.16").await?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(Mutex::new(Vec::new()));
-        let writers: Vec<_> = (0..4)
-            .map(|n| {
-                let apis = (0..MEMBERS).map(|m| cluster.api(m)).collect();
-                tokio::spawn(write(apis, n, stop.clone(), acknowledged.clone()))
-            })
-            .collect();
+        let apis: Vec<Api> = (0..MEMBERS).map(|m| cluster.api(m)).collect();
+        let writers = Writers::start(&apis);
         let mut kills = 0;
         for target in ["3.5.30", "pintle", "3.6.14"] {
-            kills += tokio::task::block_in_place(|| run(&cluster, target, true))
+            let command = || cluster.tool("run", target);
+            kills += tokio::task::block_in_place(|| run(command, cluster.dir.path(), true))
                 .with_context(|| format!("to {target}"))?;
         }
-        stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            writer.await?;
-        }
-        let acknowledged = std::mem::take(&mut *acknowledged.lock().expect("no panic"));
-        ensure!(
-            acknowledged.len() > 500,
-            "only {} writes",
-            acknowledged.len()
-        );
-        for member in 0..MEMBERS {
-            let api = cluster.api(member);
-            let status = api.status(StatusRequest {}).await?;
-            ensure!(
-                status.version == "3.6.14",
-                "m{member} runs {}",
-                status.version
-            );
-            let all = api.everything(0).await?;
-            let keys: std::collections::BTreeSet<_> =
-                all.kvs.iter().map(|kv| kv.key.to_vec()).collect();
-            let lost = acknowledged.iter().filter(|k| !keys.contains(k.as_bytes()));
-            let lost: Vec<_> = lost.collect();
-            ensure!(lost.is_empty(), "m{member} lost {lost:?}");
-        }
+        let acknowledged = writers.end(&apis, "3.6.14").await?;
+        ensure!(acknowledged > 500, "only {acknowledged} writes");
         peer::say(&format!(
             "RAN: upgrade run 3.5.16 -> 3.5.30 -> pintle -> 3.6.14, killed {kills} times: {} acknowledged writes, none lost",
-            acknowledged.len()
+            acknowledged
         ));
         Ok(())
     });

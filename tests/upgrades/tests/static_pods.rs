@@ -1,0 +1,530 @@
+//! `pintle upgrade run` where the kubelet runs the members: real etcd, started by
+//! a stand-in of the kubelet from the manifests of three nodes, as far as etcd
+//! can tell: what lies in a folder runs, what leaves it is stopped, what changes
+//! is restarted, what dies is started again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use peers::{
+    api::{self, Api},
+    peer::{self, Program},
+    ports,
+};
+use proto::etcdserverpb::*;
+use upgrades::operated::{Writers, begun, block_on, run, subject, until};
+
+const NODES: usize = 3;
+const POLL: Duration = Duration::from_millis(50);
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// A release that nobody can pull.
+const NO_SUCH: &str = "3.6.99";
+
+/// Runs what lies in one folder.
+struct Kubelet {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Kubelet {
+    fn start(folder: PathBuf, log: PathBuf, pintle: PathBuf) -> Kubelet {
+        let stop = Arc::new(AtomicBool::new(false));
+        let over = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut pods: BTreeMap<PathBuf, (String, Child)> = BTreeMap::new();
+            while !over.load(Ordering::Relaxed) {
+                let wanted = manifests(&folder);
+                let gone: Vec<PathBuf> = pods
+                    .iter_mut()
+                    .filter_map(|(path, (text, child))| {
+                        let as_wanted = wanted.get(path) == Some(text);
+                        let runs = matches!(child.try_wait(), Ok(None));
+                        (!as_wanted || !runs).then(|| path.clone())
+                    })
+                    .collect();
+                for path in gone {
+                    if let Some((_, child)) = pods.remove(&path) {
+                        end(child);
+                    }
+                }
+                for (path, text) in wanted {
+                    if pods.contains_key(&path) {
+                        continue;
+                    }
+                    // An image that cannot be pulled is tried again and again.
+                    if let Some(child) = launch(&text, &log, &pintle) {
+                        pods.insert(path, (text, child));
+                    }
+                }
+                std::thread::sleep(POLL);
+            }
+            pods.into_values().for_each(|(_, child)| end(child));
+        });
+        Kubelet {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Every file that does not begin with a dot.
+fn manifests(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path()).filter(|path| {
+        !path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+    });
+    paths
+        .filter_map(|path| Some((path.clone(), fs::read_to_string(&path).ok()?)))
+        .collect()
+}
+
+fn launch(text: &str, log: &Path, pintle: &Path) -> Option<Child> {
+    let image = text
+        .lines()
+        .find_map(|l| l.trim().strip_prefix("image: "))?;
+    let tag = image.split('@').next()?.rsplit(':').next()?;
+    let version = tag.split('-').next().filter(|v| *v != NO_SUCH)?;
+    let program = match image.contains("/pintle:") {
+        true => pintle.to_owned(),
+        false => peer::etcd(version)?.path,
+    };
+    let words = text.lines().filter_map(|l| l.trim().strip_prefix("- "));
+    let words: Vec<&str> = words.filter(|w| w.starts_with("--")).collect();
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .ok()?;
+    let mut command = Command::new(program);
+    if image.contains("/pintle:") {
+        command.arg("server");
+    }
+    command
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().ok()?)
+        .stderr(log)
+        .process_group(0);
+    peers::server::spawn_bound(command).ok()
+}
+
+fn end(mut child: Child) {
+    if let Some(pid) = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    for _ in 0..300 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(POLL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Three nodes.
+struct Nodes {
+    dir: tempfile::TempDir,
+    ports: Vec<(u16, u16)>,
+    pintle: PathBuf,
+    _kubelets: Vec<Kubelet>,
+}
+
+impl Nodes {
+    fn new(pintle: &Program) -> Result<Nodes> {
+        let dir = tempfile::tempdir()?;
+        let mut taken = Vec::new();
+        for _ in 0..NODES {
+            taken.push((ports::claim()?, ports::claim()?));
+        }
+        let mut kubelets = Vec::new();
+        for n in 0..NODES {
+            let folder = dir.path().join(format!("cp{n}/manifests"));
+            fs::create_dir_all(&folder)?;
+            let log = dir.path().join(format!("cp{n}/etcd.log"));
+            kubelets.push(Kubelet::start(folder, log, pintle.path.clone()));
+        }
+        Ok(Nodes {
+            dir,
+            ports: taken,
+            pintle: pintle.path.clone(),
+            _kubelets: kubelets,
+        })
+    }
+
+    fn manifest(&self, n: usize) -> PathBuf {
+        self.dir.path().join(format!("cp{n}/manifests/etcd.yaml"))
+    }
+
+    fn apis(&self) -> Vec<Api> {
+        self.ports
+            .iter()
+            .map(|(client, _)| Api::new(*client))
+            .collect()
+    }
+
+    fn peer(&self, n: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[n].1)
+    }
+
+    /// The manifest that kubeadm would write.
+    fn write_manifest(&self, n: usize, release: &str, cluster: &str, state: &str) -> Result<()> {
+        let client = format!("http://127.0.0.1:{}", self.ports[n].0);
+        let text = format!(
+            "# written by the test, in kubeadm's shape\napiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    \
+             kubeadm.kubernetes.io/etcd.advertise-client-urls: {client}\n  labels:\n    component: etcd\n    \
+             tier: control-plane\n  name: etcd\n  namespace: kube-system\nspec:\n  containers:\n  - command:\n    - etcd\n    \
+             - --advertise-client-urls={client}\n    - --data-dir={data}\n    - --experimental-initial-corrupt-check=true\n    \
+             - --experimental-watch-progress-notify-interval=5s\n    - --initial-advertise-peer-urls={peer}\n    \
+             - --initial-cluster={cluster}\n    - --initial-cluster-state={state}\n    - --listen-client-urls={client}\n    \
+             - --listen-peer-urls={peer}\n    - --name=cp{n}\n    - --snapshot-count=10000\n    \
+             image: registry.example/etcd:{release}-0\n    imagePullPolicy: IfNotPresent\n    livenessProbe:\n      \
+             failureThreshold: 8\n      httpGet:\n        host: 127.0.0.1\n        path: /livez\n        port: 2381\n    \
+             name: etcd\n  hostNetwork: true\n  priorityClassName: system-node-critical\nstatus: {{}}\n",
+            data = self.dir.path().join(format!("cp{n}/data")).display(),
+            peer = self.peer(n),
+        );
+        fs::write(self.dir.path().join(format!("cp{n}/new.yaml")), text)?;
+        Ok(fs::rename(
+            self.dir.path().join(format!("cp{n}/new.yaml")),
+            self.manifest(n),
+        )?)
+    }
+
+    /// One node, then the others as learners that are promoted: how kubeadm joins.
+    async fn grow(&self, release: &str) -> Result<()> {
+        let mut cluster = format!("cp0={}", self.peer(0));
+        self.write_manifest(0, release, &cluster, "new")?;
+        let first = &self.apis()[0];
+        for n in 1..NODES {
+            let added = until(async || {
+                let request = MemberAddRequest {
+                    peer_ur_ls: vec![self.peer(n)],
+                    is_learner: true,
+                };
+                Ok(first.member_add(request).await?)
+            })
+            .await?;
+            let id = added.member.context("no member")?.id;
+            cluster += &format!(",cp{n}={}", self.peer(n));
+            self.write_manifest(n, release, &cluster, "existing")?;
+            until(async || Ok(first.member_promote(MemberPromoteRequest { id }).await?)).await?;
+        }
+        until(async || {
+            for api in self.apis() {
+                api.range(api::get("x")).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The file of members with the manifests of these nodes.
+    fn members(&self, local: &[usize], images: &[(&str, String)]) -> Result<PathBuf> {
+        let mut text = "driver: static-pod\ntimeout_seconds: 30\nmembers:\n".to_owned();
+        for (n, (client, _)) in self.ports.iter().enumerate() {
+            text += &format!("  - name: cp{n}\n    endpoint: http://127.0.0.1:{client}\n");
+            if local.contains(&n) {
+                text += &format!("    manifest: {}\n", self.manifest(n).display());
+            }
+        }
+        text += "images:\n";
+        for (release, image) in images {
+            text += &format!("  {release}: {image}\n");
+        }
+        let nodes: Vec<String> = local.iter().map(ToString::to_string).collect();
+        let path = self
+            .dir
+            .path()
+            .join(format!("members-{}.yaml", nodes.join("-")));
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn tool(&self, command: &str, members: &Path, state: &Path) -> Command {
+        let mut line = Command::new(&self.pintle);
+        line.args(["upgrade", command, "--patience=60s", "--members"])
+            .arg(members)
+            .arg("--state")
+            .arg(state)
+            .stdin(Stdio::null());
+        line
+    }
+}
+
+fn etcd(release: &str) -> (&str, String) {
+    (
+        release,
+        format!("registry.example/etcd:{release}-0@{DIGEST}"),
+    )
+}
+
+fn releases_are_here(releases: &[&str]) -> bool {
+    let missing = releases.iter().find(|r| peer::etcd(r).is_none());
+    if let Some(release) = missing {
+        peer::say(&format!(
+            "SKIP: static pods: etcd {release} is not installed"
+        ));
+    }
+    missing.is_none()
+}
+
+#[test]
+fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle)?;
+        nodes.grow("3.5.16").await?;
+        let apis = nodes.apis();
+        let pintle_image = ("pintle", format!("registry.example/pintle:0.1.0@{DIGEST}"));
+        let images = [etcd("3.5.30"), pintle_image, etcd("3.6.14")];
+        let members = nodes.members(&[0, 1, 2], &images)?;
+        let state = nodes.dir.path().join("state");
+        let before: Vec<String> = (0..NODES)
+            .map(|n| Ok(fs::read_to_string(nodes.manifest(n))?))
+            .collect::<Result<_>>()?;
+        // What would be done is shown, and nothing of it is done.
+        let dry = nodes
+            .tool("run", &members, &state)
+            .args(["--target=3.6.14", "--dry-run"])
+            .output()?;
+        let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+        ensure!(
+            dry.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&dry.stderr)
+        );
+        ensure!(
+            said.contains("-    image: registry.example/etcd:3.5.16-0")
+                && said.contains(&format!(
+                    "+    image: registry.example/etcd:3.6.14-0@{DIGEST}"
+                ))
+                && said.contains("nothing was done"),
+            "{said}"
+        );
+        ensure!(!state.exists(), "a dry run left {}", state.display());
+        let writers = Writers::start(&apis);
+        let mut kills = 0;
+        for target in ["3.5.30", "pintle", "3.6.14"] {
+            let command = || {
+                let mut line = nodes.tool("run", &members, &state);
+                line.args(["--target", target]);
+                line
+            };
+            kills += tokio::task::block_in_place(|| run(command, nodes.dir.path(), true))
+                .with_context(|| format!("to {target}"))?;
+        }
+        let acknowledged = writers.end(&apis, "3.6.14").await?;
+        ensure!(acknowledged > 300, "only {acknowledged} writes");
+        for (n, before) in before.iter().enumerate() {
+            let now = fs::read_to_string(nodes.manifest(n))?;
+            let expected = before.replace(
+                "registry.example/etcd:3.5.16-0",
+                &format!("registry.example/etcd:3.6.14-0@{DIGEST}"),
+            );
+            ensure!(now == expected, "{now}");
+            let left: Vec<_> = fs::read_dir(nodes.manifest(n).parent().context("folder")?)?
+                .flatten()
+                .map(|e| e.file_name())
+                .collect();
+            ensure!(left.len() == 1, "{left:?} lie in the folder");
+            let kept = fs::read_to_string(state.join(format!("manifests/cp{n}.before.yaml")))?;
+            ensure!(kept == *before, "the manifest as it was is not kept");
+        }
+        peer::say(&format!(
+            "RAN: static pods 3.5.16 -> 3.5.30 -> pintle -> 3.6.14, killed {kills} times: {acknowledged} acknowledged writes, none lost"
+        ));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_run_on_each_node_waits_for_the_others() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle)?;
+        nodes.grow("3.5.30").await?;
+        let apis = nodes.apis();
+        let writers = Writers::start(&apis);
+        let mut runs = Vec::new();
+        for n in 0..NODES {
+            let members = nodes.members(&[n], &[etcd("3.6.14")])?;
+            let state = nodes.dir.path().join(format!("cp{n}/state"));
+            let log = fs::File::create(nodes.dir.path().join(format!("cp{n}/run.log")))?;
+            let child = nodes
+                .tool("run", &members, &state)
+                .args(["--target=3.6.14", "--others=120s"])
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()?;
+            runs.push(child);
+        }
+        for (n, mut child) in runs.into_iter().enumerate() {
+            let status = tokio::task::block_in_place(|| child.wait())?;
+            let said = fs::read_to_string(nodes.dir.path().join(format!("cp{n}/run.log")))?;
+            ensure!(status.success(), "cp{n}: {status}\n{said}");
+            let waits = said.matches("on its own node").count();
+            ensure!(waits == 2 || n > 0, "cp{n} did not wait: {said}");
+        }
+        let acknowledged = writers.end(&apis, "3.6.14").await?;
+        peer::say(&format!(
+            "RAN: static pods, a run on each node to 3.6.14: {acknowledged} acknowledged writes, none lost"
+        ));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_image_that_does_not_start_is_taken_back_byte_for_byte() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle)?;
+        nodes.grow("3.5.30").await?;
+        let before: Vec<String> = (0..NODES)
+            .map(|n| Ok(fs::read_to_string(nodes.manifest(n))?))
+            .collect::<Result<_>>()?;
+        // Nobody can pull this one.
+        let members = nodes.members(&[0, 1, 2], &[etcd(NO_SUCH)])?;
+        let state = nodes.dir.path().join("state");
+        let answer = nodes
+            .tool("run", &members, &state)
+            .args(["--target", NO_SUCH, "--patience=8s"])
+            .output()?;
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(answer.status.code() == Some(3), "{}: {said}", answer.status);
+        ensure!(begun(&state.join("journal.jsonl")) == 2, "{said}");
+        // Two of three serve all the same.
+        let apis = nodes.apis();
+        let mut written = 0;
+        for api in &apis {
+            written += usize::from(api.put(api::put("still", "here")).await.is_ok());
+        }
+        ensure!(written == 2, "{written} of three take a write");
+        let answer = nodes.tool("rollback", &members, &state).output()?;
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(answer.status.success(), "{}: {said}", answer.status);
+        until(async || {
+            for api in &apis {
+                let status = api.status(StatusRequest {}).await?;
+                ensure!(status.version == "3.5.30", "{}", status.version);
+            }
+            Ok(())
+        })
+        .await?;
+        for (n, before) in before.iter().enumerate() {
+            ensure!(
+                fs::read_to_string(nodes.manifest(n))? == *before,
+                "cp{n} differs"
+            );
+        }
+        peer::say("RAN: static pods, rollback of an image that does not start");
+        Ok(())
+    });
+}
+
+#[test]
+fn traps_of_the_folder_are_named_before_anything_stops() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle)?;
+        nodes.grow("3.5.30").await?;
+        let members = nodes.members(&[0, 1, 2], &[etcd("3.6.14")])?;
+        let state = nodes.dir.path().join("state");
+        let refused = |members: &Path, state: &Path| -> Result<String> {
+            let answer = nodes
+                .tool("run", members, state)
+                .arg("--target=3.6.14")
+                .output()?;
+            let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+            ensure!(answer.status.code() == Some(1), "{}: {said}", answer.status);
+            Ok(said)
+        };
+        let manifest = nodes.manifest(1);
+        let text = fs::read_to_string(&manifest)?;
+
+        // A copy beside it, which the kubelet would start if it could pull the image.
+        let copy = manifest.with_extension("yaml.bak");
+        let no_start = text.replace(
+            "registry.example/etcd:3.5.30-0",
+            &format!("registry.example/etcd:{NO_SUCH}-0"),
+        );
+        fs::write(&copy, no_start)?;
+        let said = refused(&members, &state)?;
+        ensure!(
+            said.contains("the kubelet reads every file of the folder"),
+            "{said}"
+        );
+        fs::remove_file(&copy)?;
+
+        let inside = manifest.parent().context("folder")?.join("state");
+        let said = refused(&members, &inside)?;
+        ensure!(
+            said.contains("lies in the folder of the manifests"),
+            "{said}"
+        );
+        fs::remove_dir_all(&inside).ok();
+
+        let unpinned = [("3.6.14", "registry.example/etcd:3.6.14-0".to_owned())];
+        let said = refused(
+            &nodes.members(&[0, 1, 2], &unpinned)?,
+            &nodes.dir.path().join("s2"),
+        )?;
+        ensure!(said.contains("has no digest"), "{said}");
+        let other = [("3.6.14", format!("registry.example/etcd:3.6.4-0@{DIGEST}"))];
+        let said = refused(
+            &nodes.members(&[0, 1, 2], &other)?,
+            &nodes.dir.path().join("s3"),
+        )?;
+        ensure!(said.contains("has the tag of 3.6.4"), "{said}");
+
+        for (n, api) in nodes.apis().iter().enumerate() {
+            let status = api.status(StatusRequest {}).await?;
+            ensure!(status.version == "3.5.30", "cp{n} runs {}", status.version);
+        }
+        ensure!(
+            fs::read_to_string(&manifest)? == text,
+            "the manifest was changed"
+        );
+        peer::say("RAN: static pods, traps of the folder");
+        Ok(())
+    });
+}
