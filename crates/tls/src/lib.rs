@@ -30,6 +30,7 @@ pub use acceptor::{Accepted, Acceptor};
 pub use connector::Connector;
 pub use error::Error;
 pub use leaf::Leaf;
+pub use load::leaves;
 pub use options::{Allowed, ClientOptions, Identity, Options};
 pub use protocol::{Protocol, Version};
 pub use refused::Refused;

@@ -58,6 +58,15 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(found)
 }
 
+/// What is in the certificates of a PEM file, in their order.
+///
+/// # Errors
+/// It cannot be read, or holds no certificate.
+pub fn leaves(path: &Path) -> Result<Vec<Leaf>, Error> {
+    let found = certificates("certificate", path)?;
+    Ok(found.iter().filter_map(|der| Leaf::parse(der)).collect())
+}
+
 /// Certificate and key, proven to belong together.
 pub(crate) fn identity(
     identity: &Identity,

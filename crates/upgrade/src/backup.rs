@@ -169,13 +169,30 @@ fn check(path: &Path, dir: &Path) -> Outcome<(crate::facts::Database, u32)> {
     Ok((database, here))
 }
 
+const PREFIX: &str = ".pintle-upgrade-";
+
+/// Removes what processes that were killed have left.
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
+            && Path::new("/proc/self").exists()
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder that goes when this does.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
     /// A new folder in `dir`.
     pub(crate) fn beside(dir: &Path) -> Outcome<Scratch> {
-        let path = dir.join(format!(".pintle-upgrade-{}", std::process::id()));
+        sweep(dir);
+        let path = dir.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|e| Failure::io("create", &path, &e))?;
         Ok(Scratch(path))
     }

@@ -6,11 +6,12 @@ mod cluster;
 mod files;
 mod membership_copies;
 mod settings;
+mod surroundings;
 
 use serde::Serialize;
 
 use crate::{
-    facts::Facts,
+    facts::{Certificate, Facts},
     predict::{self, Prediction},
     target::Target,
 };
@@ -89,6 +90,33 @@ pub struct Given {
     pub hashes: Option<Result<Vec<(String, u32)>, String>>,
     /// Learners that the target allows.
     pub learners_max: usize,
+    /// Whether what goes with the backup says how to restore it for caches.
+    pub restore_is_planned: bool,
+    /// Certificate files: of the client, and those that a manifest names.
+    pub certificates: Vec<Certificate>,
+    /// The time, in seconds since 1970.
+    pub now: i64,
+    /// API servers, from their manifests.
+    pub api_servers: Vec<ApiServer>,
+    /// An image and how its verification came out.
+    pub image: Option<(String, Result<String, String>)>,
+}
+
+/// The time, in seconds since 1970.
+pub fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// What the manifest of an API server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiServer {
+    /// Where it lies.
+    pub path: String,
+    /// The Kubernetes minor version in the tag of its image.
+    pub minor: Option<u64>,
+    /// `--etcd-servers`.
+    pub etcd_servers: Vec<String>,
 }
 
 /// The result of all checks.
@@ -228,16 +256,20 @@ const ALL: [(&str, &str, Run); 25] = [
     (
         "P19",
         "certificates that outlast the upgrade",
-        settings::certificates,
+        surroundings::certificates,
     ),
-    ("P20", "a baseline to compare with", settings::baseline),
-    ("P21", "other clients of this cluster", settings::clients),
+    ("P20", "a baseline to compare with", surroundings::baseline),
+    (
+        "P21",
+        "other clients of this cluster",
+        surroundings::clients,
+    ),
     (
         "P22",
         "the API servers fit the target",
-        settings::api_servers,
+        surroundings::api_servers,
     ),
-    ("P23", "the image is the pinned one", settings::image),
+    ("P23", "the image is the pinned one", surroundings::image),
     ("P24", "the log and its snapshots are whole", files::log),
     (
         "P25",

@@ -114,6 +114,24 @@ const CHECK: &[Flag] = &[
         "a static pod manifest of etcd, whose flags are checked",
     ),
     Flag::new(
+        "kube-manifest",
+        Kind::List,
+        "",
+        "static pod manifests of API servers",
+    ),
+    Flag::new(
+        "image",
+        Kind::Text,
+        "",
+        "the image to be deployed: an archive or an OCI layout, held against --digest",
+    ),
+    Flag::new(
+        "digest",
+        Kind::Text,
+        "",
+        "the pinned digest of --image, as sha256:...",
+    ),
+    Flag::new(
         "backup",
         Kind::Text,
         "",

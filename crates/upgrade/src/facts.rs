@@ -110,6 +110,8 @@ pub struct Database {
     pub revision: i64,
     /// Revision of the last compaction, 0 for none.
     pub compacted: i64,
+    /// Records among the newest, by the first part of their key.
+    pub writers: BTreeMap<String, u64>,
     /// What contradicts the format.
     pub damage: Vec<String>,
     /// Whether its pages were walked for that.
@@ -155,8 +157,47 @@ pub struct Live {
     pub hash: Option<Hash>,
     /// Its command line, where it tells.
     pub command_line: Option<Vec<String>>,
-    /// Measures of its `/metrics`: name and value.
+    /// Measures: of its `/metrics`, and what reads took.
     pub metrics: BTreeMap<String, f64>,
+    /// The certificates that it shows to clients and members.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate, as far as an upgrade is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Who shows it, or the file it is in.
+    pub what: String,
+    /// Names and addresses that it is for.
+    pub names: Vec<String>,
+    /// When it ends, in seconds since 1970.
+    pub not_after: Option<i64>,
+    /// Whether it is for the host that it was asked of.
+    pub covers: Option<bool>,
+}
+
+impl Certificate {
+    /// What is of interest in a certificate; `host` is where it was seen.
+    pub fn of(what: String, leaf: &tls::Leaf, host: Option<&str>) -> Certificate {
+        let addresses = leaf.ip_addresses.iter().map(ToString::to_string);
+        let names: Vec<String> = leaf.dns_names.iter().cloned().chain(addresses).collect();
+        let fits = |host: &str| {
+            names.iter().any(|name| {
+                let wild = name.strip_prefix('*').filter(|rest| rest.starts_with('.'));
+                name.eq_ignore_ascii_case(host)
+                    || wild.is_some_and(|rest| {
+                        host.split_once('.')
+                            .is_some_and(|(_, tail)| tail == &rest[1..])
+                    })
+            })
+        };
+        Certificate {
+            covers: host.map(fits),
+            not_after: leaf.not_after.map(|end| end.unix_timestamp()),
+            what,
+            names,
+        }
+    }
 }
 
 /// What `HashKV` answers.

@@ -128,6 +128,13 @@ impl Manifest {
         flags.cloned().collect()
     }
 
+    /// The value of a flag.
+    pub(crate) fn value(&self, flag: &str) -> Option<String> {
+        let words = self.settings();
+        let found = words.iter().find(|w| flag_name(w) == Some(flag))?;
+        Some(found.split_once('=')?.1.to_owned())
+    }
+
     /// The flags, and the `ETCD_*` variables as the flags that they stand for.
     pub(crate) fn settings(&self) -> Vec<String> {
         let mut all = self.flags();

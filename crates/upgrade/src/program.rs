@@ -11,9 +11,9 @@ use client::Credentials;
 
 use crate::{
     backup,
-    checks::{self, Given},
+    checks::{self, ApiServer, Given},
     command::{self, Action},
-    facts::Facts,
+    facts::{Certificate, Facts},
     failure::{Failure, Outcome},
     inspect::{self, Access},
     manifest::Manifest,
@@ -79,9 +79,12 @@ fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         .build()
         .map_err(|e| Failure::new(format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
         tokio::select! {
             outcome = work => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted; nothing was changed")),
+            _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted")),
+            _ = terminate.recv() => Err(Failure::new("terminated")),
         }
     })
 }
@@ -108,12 +111,16 @@ fn access(parsed: &Parsed, scratch: Option<PathBuf>) -> Outcome<Access> {
         ..tls::ClientOptions::default()
     };
     let secure = !cert.is_empty() || !cacert.is_empty() || skip_verify;
-    let connector = match secure {
-        true => Some(Arc::new(
-            tls::Connector::new(options).map_err(Failure::new)?,
-        )),
-        false => None,
+    let mut probe = options.clone();
+    probe.skip_verify = true;
+    probe.alpn = vec![b"http/1.1".to_vec()];
+    let connect = |options| match secure {
+        true => tls::Connector::new(options)
+            .map(|connector| Some(Arc::new(connector)))
+            .map_err(Failure::new),
+        false => Ok(None),
     };
+    let (connector, probe) = (connect(options)?, connect(probe)?);
     let user = parsed.text("user");
     let (name, password) = user
         .split_once(':')
@@ -121,6 +128,7 @@ fn access(parsed: &Parsed, scratch: Option<PathBuf>) -> Outcome<Access> {
     Ok(Access {
         tls: connector,
         tls_by_default: !cert.is_empty() || !cacert.is_empty(),
+        probe,
         credentials: (!name.is_empty()).then(|| Credentials {
             name: name.to_owned(),
             password: password.to_owned(),
@@ -305,12 +313,84 @@ fn hash_files(members: &[Facts]) -> Result<Vec<(String, u32)>, String> {
         .collect()
 }
 
+/// Certificates in files that can be read here: the client's own, and those that
+/// the manifest of a member names.
+fn certificate_files(own: &str, manifest: Option<&Manifest>) -> Vec<Certificate> {
+    let flags = [
+        "cert-file",
+        "peer-cert-file",
+        "trusted-ca-file",
+        "peer-trusted-ca-file",
+    ];
+    let named = flags.iter().filter_map(|flag| manifest?.value(flag));
+    let mut paths: Vec<String> = Some(own.to_owned())
+        .filter(|p| !p.is_empty())
+        .into_iter()
+        .collect();
+    paths.extend(named);
+    paths.sort();
+    paths.dedup();
+    let mut found = Vec::new();
+    for path in paths {
+        // What cannot be read here is seen on the connection.
+        for leaf in tls::leaves(Path::new(&path)).unwrap_or_default() {
+            found.push(Certificate::of(path.clone(), &leaf, None));
+        }
+    }
+    found
+}
+
+/// What the manifest of an API server says of etcd.
+fn api_server(path: &Path) -> Outcome<ApiServer> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
+    let words = || {
+        text.lines().map(|line| {
+            line.trim()
+                .trim_start_matches("- ")
+                .trim_matches(['"', '\''])
+        })
+    };
+    let servers = words().find_map(|word| word.strip_prefix("--etcd-servers="));
+    let servers = servers.ok_or_else(|| {
+        Failure::new(format!(
+            "{} is not the manifest of an API server: no --etcd-servers in it",
+            path.display()
+        ))
+    })?;
+    let image = words().find_map(|word| word.strip_prefix("image:"));
+    let tag = image.and_then(|image| image.split('@').next()?.rsplit_once(":v1."));
+    Ok(ApiServer {
+        path: path.display().to_string(),
+        minor: tag.and_then(|(_, rest)| rest.split('.').next()?.parse().ok()),
+        etcd_servers: servers
+            .split(',')
+            .map(|url| url.trim().to_owned())
+            .collect(),
+    })
+}
+
+/// What an image is, if it is the one of the digest.
+fn verified(_path: &str, _digest: &str) -> Result<String, String> {
+    Err("images cannot be verified yet".into())
+}
+
 fn check(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let json = as_json(parsed)?;
-    let flags = match parsed.text("manifest") {
+    let manifest = match parsed.text("manifest") {
         "" => None,
-        path => Some(Manifest::read(Path::new(path))?.settings()),
+        path => Some(Manifest::read(Path::new(path))?),
+    };
+    let mut api_servers = Vec::new();
+    for path in parsed.list("kube-manifest") {
+        api_servers.push(api_server(Path::new(path))?);
+    }
+    let image = match (parsed.text("image"), parsed.text("digest")) {
+        ("", "") => None,
+        (path, digest) if !path.is_empty() && !digest.is_empty() => {
+            Some((path.to_owned(), verified(path, digest)))
+        }
+        _ => return Err(Failure::new("--image and --digest go together")),
     };
     let snapshots = parsed.list("snapshot");
     let sources = sources(
@@ -325,10 +405,17 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
     };
     let given = Given {
         silent: sources.silent,
-        flags,
+        flags: manifest.as_ref().map(Manifest::settings),
+        restore_is_planned: parsed.text("backup").ends_with(".db")
+            && std::fs::read_to_string(Path::new(parsed.text("backup")).with_extension("json"))
+                .is_ok_and(|text| text.contains("--bump-revision")),
         backup,
         hashes: sources.hashes,
         learners_max: 1,
+        certificates: certificate_files(parsed.text("cert"), manifest.as_ref()),
+        now: checks::now(),
+        api_servers,
+        image,
     };
     let report = checks::run(target, sources.members, &given);
     let page = parsed.text("html");

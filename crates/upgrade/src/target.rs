@@ -32,6 +32,12 @@ const KUBERNETES: [(u64, &str, &str); 10] = [
     (37, "3.7.0", "3.7.1"),
 ];
 
+/// The newest etcd that is known to go with a Kubernetes minor version.
+pub fn kubernetes_deploys(minor: u64) -> Option<Version> {
+    let row = KUBERNETES.iter().find(|(known, _, _)| *known == minor)?;
+    Version::parse(row.2).ok()
+}
+
 /// The etcd whose files and protocol Pintle speaks.
 pub const PINTLE_SPEAKS: Version = Version::new(3, 5, 30);
 

@@ -1,5 +1,4 @@
-//! How the members are run: flags, auth, room, backups. Some of these are looked
-//! at by other commands, or by nobody yet; they say so.
+//! How the members are run: flags, auth, room, backups.
 
 use super::{Case, Level};
 
@@ -212,28 +211,17 @@ pub(super) fn backup(case: &mut Case<'_>) -> Result<(), String> {
 }
 
 pub(super) fn restore(case: &mut Case<'_>) -> Result<(), String> {
-    match case.given.backup {
-        None => Err("no backup was shown".into()),
-        Some(_) => Ok(()),
+    if case.given.backup.is_none() {
+        return Err("no backup was shown".into());
     }
-}
-
-pub(super) fn certificates(_: &mut Case<'_>) -> Result<(), String> {
-    Err("certificates are not looked at yet".into())
-}
-
-pub(super) fn baseline(_: &mut Case<'_>) -> Result<(), String> {
-    Err("latencies are not recorded yet; `pintle bench` measures them".into())
-}
-
-pub(super) fn clients(_: &mut Case<'_>) -> Result<(), String> {
-    Err("other clients are not looked for yet".into())
-}
-
-pub(super) fn api_servers(_: &mut Case<'_>) -> Result<(), String> {
-    Err("manifests of API servers are not read yet".into())
-}
-
-pub(super) fn image(_: &mut Case<'_>) -> Result<(), String> {
-    Err("see `pintle upgrade image verify`".into())
+    if !case.given.restore_is_planned {
+        case.find(
+            Level::Warn,
+            "",
+            "no plan for a restore lies beside the backup",
+            "a restore as it is takes revisions back: the caches of API servers and controllers see the past and do not notice",
+            "restore with --bump-revision 1000000000 --mark-compacted, as the manifest of `pintle upgrade backup` says, and restart the API servers",
+        );
+    }
+    Ok(())
 }

@@ -126,8 +126,43 @@ fn read(tx: &ReadTx) -> Result<Database, bolt::Error> {
             .last()?
             .and_then(|(key, _)| main_revision(key));
         found.revision = newest.unwrap_or(1).max(found.compacted).max(1);
+        let mut cursor = keys.cursor();
+        let mut item = cursor.last()?;
+        for _ in 0..NEWEST {
+            let Some((_, value)) = item else { break };
+            if let Some(key) = stored_key(value)
+                && (found.writers.len() < WRITERS_MAX
+                    || found.writers.contains_key(first_part(&key)))
+            {
+                *found
+                    .writers
+                    .entry(first_part(&key).to_owned())
+                    .or_insert(0) += 1;
+            }
+            item = cursor.prev()?;
+        }
+        tx.advise_cold();
     }
     Ok(found)
+}
+
+/// Records that are looked at for who writes here.
+const NEWEST: usize = 20_000;
+/// Different prefixes that are told apart.
+const WRITERS_MAX: usize = 12;
+
+/// The key in a stored record, readable.
+fn stored_key(value: &[u8]) -> Option<String> {
+    let record = proto::mvccpb::KeyValue::decode(bytes::Bytes::copy_from_slice(value)).ok()?;
+    Some(String::from_utf8_lossy(&record.key).into_owned())
+}
+
+/// `/registry` of `/registry/pods/...`, and a key without slashes as it is.
+fn first_part(key: &str) -> &str {
+    let rest = key.strip_prefix('/').unwrap_or(key);
+    let len = rest.find('/').unwrap_or(rest.len());
+    let short = key.char_indices().nth(40).map_or(key.len(), |(at, _)| at);
+    &key[..(key.len() - rest.len() + len).min(short)]
 }
 
 /// etcd's name of an alarm.

@@ -32,6 +32,8 @@ pub struct Access {
     pub dial_timeout: Duration,
     /// Limit for one question.
     pub command_timeout: Duration,
+    /// The same without verification, for HTTP/1.1: to look at certificates and pages.
+    pub probe: Option<Arc<tls::Connector>>,
     /// Where databases are streamed to; `None` asks for none.
     pub scratch: Option<PathBuf>,
     /// Walk the pages of those databases.
@@ -142,6 +144,11 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
         .await
         .ok()
         .map(|answer| answer.enabled);
+    if access.scratch.is_some() {
+        let own = live.members.iter().find(|m| m.id.0 == header.member_id);
+        let peer_urls = own.map(|m| m.peer_urls.clone()).unwrap_or_default();
+        super::pages::fill(access, endpoint, &peer_urls, &mut live).await;
+    }
     facts.live = Some(live);
     if let Some(scratch) = &access.scratch {
         let path = scratch.join(format!("{:x}.db", header.member_id));

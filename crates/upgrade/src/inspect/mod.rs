@@ -4,6 +4,7 @@
 mod database;
 mod directory;
 mod live;
+mod pages;
 
 use std::{io, path::PathBuf};
 

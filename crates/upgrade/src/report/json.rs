@@ -80,6 +80,9 @@ fn member(facts: &Facts) -> Value {
             "appliedIndex": live.applied,
             "dbSize": live.db_size,
             "isLearner": live.is_learner,
+            "commandLine": live.command_line,
+            "metrics": live.metrics,
+            "certificates": live.certificates.iter().map(|c| json!({"what": c.what, "names": c.names, "notAfter": c.not_after})).collect::<Vec<_>>(),
             "hash": live.hash.map(|h| json!({"revision": h.revision, "hash": h.hash})),
         });
     }

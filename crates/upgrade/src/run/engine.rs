@@ -214,7 +214,14 @@ impl<D: Driver> Engine<'_, D> {
             members.push(facts);
         }
         let target = Target::parse(&to.to_string())?;
-        let report = checks::run(target, members, &Given::default());
+        let report = checks::run(
+            target,
+            members,
+            &Given {
+                now: checks::now(),
+                ..Given::default()
+            },
+        );
         let block = report.findings.iter().find(|f| f.level == Level::Block);
         if let Some(finding) = block {
             return Err(format!(

@@ -241,6 +241,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
     let access = Access {
         tls: None,
         tls_by_default: false,
+        probe: None,
         credentials: None,
         dial_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(10),
