@@ -7,6 +7,8 @@ mod files;
 mod membership_copies;
 mod settings;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
