@@ -159,7 +159,17 @@ pub(super) fn log(case: &mut Case<'_>) -> Result<(), String> {
 pub(super) fn consistent_index(case: &mut Case<'_>) -> Result<(), String> {
     for (facts, log) in with_log(case.members)? {
         let Some(database) = &facts.database else {
-            return Err(format!("the database of {} could not be read", facts.label));
+            case.find(
+                Level::Block,
+                &facts.label,
+                match facts.unread.is_empty() {
+                    true => "has no database".to_owned(),
+                    false => facts.unread.join("; "),
+                },
+                "a member does not start from a database that cannot be read, and nothing about its copy of the membership is known",
+                "start the member on its present release; if it refuses too, remove it and add it again empty, or restore a backup",
+            );
+            continue;
         };
         for damage in &database.damage {
             case.find(

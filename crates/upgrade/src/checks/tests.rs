@@ -180,7 +180,16 @@ impl Input {
 type Spoil = fn(&mut Input);
 
 /// What is spoiled, how bad that is, and a word of what is said.
-const SICK: [(&str, Level, Spoil, &str); 40] = [
+const SICK: [(&str, Level, Spoil, &str); 41] = [
+    (
+        "P25",
+        Level::Block,
+        |i| {
+            i.members[0].database = None;
+            i.members[0].unread.push("member/snap/db: truncated".into());
+        },
+        "truncated",
+    ),
     (
         "P1",
         Level::Block,

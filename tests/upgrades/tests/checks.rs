@@ -1,0 +1,404 @@
+//! `pintle upgrade check` on what operators really point it at: real members with
+//! flags, certificates and neighbours, and everything that is no member at all.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use peers::{
+    api, dirs,
+    peer::{self, Program},
+    ports,
+    server::Launch,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use serde_json::Value;
+use tempfile::TempDir;
+use upgrades::operated::{block_on, subject};
+
+fn etcd(version: &str) -> Option<Program> {
+    let found = peer::etcd(version);
+    if found.is_none() {
+        peer::say(&format!("SKIP: checks: etcd {version} is not installed"));
+    }
+    found
+}
+
+/// Exit code, report and what was said on stderr.
+fn check(pintle: &Program, words: &[&str]) -> Result<(i32, Value, String)> {
+    let answer = Command::new(&pintle.path)
+        .args(["upgrade", "check", "-w", "json"])
+        .args(words)
+        .output()?;
+    let code = answer.status.code().context("ended by a signal")?;
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    ensure!(!said.contains("panicked"), "{said}");
+    let report = match code {
+        1 => Value::Null,
+        _ => serde_json::from_slice(&answer.stdout)?,
+    };
+    Ok((code, report, said))
+}
+
+fn state<'a>(report: &'a Value, id: &str) -> &'a str {
+    let checks = report["checks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let found = checks.iter().find(|check| check["id"] == id);
+    found
+        .and_then(|check| check["state"].as_str())
+        .unwrap_or("?")
+}
+
+/// What a check found, in one text.
+fn seen(report: &Value, id: &str) -> String {
+    let all = report["findings"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let found = all.iter().filter(|f| f["check"] == id);
+    let texts = found.filter_map(|f| f["seen"].as_str());
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn a_running_member_tells_its_flags_its_measures_and_its_neighbours() {
+    let (Some(pintle), Some(etcd)) = (subject(), etcd("3.5.30")) else {
+        return;
+    };
+    block_on(async move {
+        let temp = TempDir::new()?;
+        let server = Launch::new(&etcd, &temp.path().join("data"))
+            .flag("--experimental-compaction-batch-limit=500")
+            .advertise_real()
+            .start()
+            .await?;
+        for i in 0..20 {
+            let key = format!("/registry/pods/{i}");
+            server.api().put(api::put(key, b"v".to_vec())).await?;
+        }
+        let endpoint = format!("http://127.0.0.1:{}", server.port());
+        let (_, sound, said) = check(&pintle, &["--target=3.6.14", "--endpoints", &endpoint])?;
+        for id in [
+            "P1", "P4", "P5", "P6", "P7", "P12", "P14", "P19", "P20", "P21",
+        ] {
+            ensure!(state(&sound, id) == "passed", "{id}: {sound} {said}");
+        }
+        let measures = &sound["members"][0]["live"]["metrics"];
+        for name in [
+            "wal_fsync_p99_seconds",
+            "backend_commit_p99_seconds",
+            "read_p50_seconds",
+        ] {
+            ensure!(
+                measures[name].as_f64().is_some_and(|v| v > 0.0),
+                "{name}: {measures}"
+            );
+        }
+        // 3.7 does not know the flag, and somebody else keeps keys here.
+        let key = "/calico/ipam/v2".to_owned();
+        server.api().put(api::put(key, b"v".to_vec())).await?;
+        let (code, sick, _) = check(&pintle, &["--target=3.7.1", "--endpoints", &endpoint])?;
+        ensure!(code == 3, "exit {code}");
+        ensure!(
+            seen(&sick, "P12").contains("--experimental-compaction-batch-limit is set"),
+            "{sick}"
+        );
+        ensure!(
+            seen(&sick, "P21").contains("/calico"),
+            "{}",
+            seen(&sick, "P21")
+        );
+        // An API server that asks somebody else.
+        let manifest = temp.path().join("kube-apiserver.yaml");
+        let write = |servers: &str| {
+            fs::write(
+                &manifest,
+                format!(
+                    "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --etcd-servers={servers}\n    image: registry.example/kube-apiserver:v1.34.1\n"
+                ),
+            )
+        };
+        let shown = manifest.display().to_string();
+        let words = [
+            "--target=3.6.14",
+            "--endpoints",
+            &endpoint,
+            "--kube-manifest",
+            &shown,
+        ];
+        write(&endpoint)?;
+        ensure!(state(&check(&pintle, &words)?.1, "P22") == "passed");
+        write("https://10.9.9.9:2379")?;
+        ensure!(seen(&check(&pintle, &words)?.1, "P22").contains("no member advertises"));
+        server.terminate().await?;
+        peer::say("RAN: checks: flags, measures, neighbours, API servers of a running member");
+        Ok(())
+    });
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+/// A CA and a server's certificate for the loopback address that ends in `days`.
+fn certificates(dir: &Path, days: i64) -> Result<()> {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate()?;
+    let cert = ca.self_signed(&ca_key)?;
+    fs::write(dir.join("ca.crt"), pem("CERTIFICATE", cert.der()))?;
+    let issuer = Issuer::new(ca, ca_key);
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+    params.not_before = time::OffsetDateTime::now_utc() - time::Duration::days(400);
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+    let key = KeyPair::generate()?;
+    let cert = params.signed_by(&key, &issuer)?;
+    fs::write(dir.join("server.crt"), pem("CERTIFICATE", cert.der()))?;
+    fs::write(
+        dir.join("server.key"),
+        pem("PRIVATE KEY", key.serialized_der()),
+    )?;
+    Ok(())
+}
+
+#[test]
+fn certificates_are_seen_on_the_connection() {
+    let (Some(pintle), Some(etcd)) = (subject(), etcd("3.5.30")) else {
+        return;
+    };
+    block_on(async move {
+        for (days, expected) in [(365, ""), (10, "expires in")] {
+            let temp = TempDir::new()?;
+            certificates(temp.path(), days)?;
+            let at = |name: &str| temp.path().join(name).display().to_string();
+            let (client, peer_port) = (ports::claim()?, ports::claim()?);
+            let url = format!("https://127.0.0.1:{client}");
+            let mut server = Command::new(&etcd.path);
+            server
+                .args(["--name=m", &format!("--data-dir={}", at("data"))])
+                .args([
+                    format!("--listen-client-urls={url}"),
+                    format!("--advertise-client-urls={url}"),
+                ])
+                .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"))
+                .arg(format!(
+                    "--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}"
+                ))
+                .arg(format!("--initial-cluster=m=http://127.0.0.1:{peer_port}"))
+                .args([
+                    format!("--cert-file={}", at("server.crt")),
+                    format!("--key-file={}", at("server.key")),
+                ])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null());
+            let mut server = peers::server::spawn_bound(server)?;
+            let ca = at("ca.crt");
+            let words = ["--target=3.6.14", "--cacert", &ca, "--endpoints", &url];
+            let outcome = upgrades::operated::until(async || {
+                let (_, report, said) = check(&pintle, &words)?;
+                ensure!(state(&report, "P1") == "passed", "{report} {said}");
+                Ok(report)
+            })
+            .await;
+            // Without the CA nobody is believed: an error, and nobody is asked.
+            let distrusted = check(&pintle, &["--target=3.6.14", "--endpoints", &url]);
+            server.kill()?;
+            server.wait()?;
+            let (_, distrusted, _) = distrusted?;
+            ensure!(
+                seen(&distrusted, "P1").contains("does not answer"),
+                "{distrusted}"
+            );
+            let found = seen(&outcome?, "P19");
+            match expected {
+                "" => ensure!(found.is_empty(), "{found}"),
+                text => ensure!(found.contains(text), "{found}"),
+            }
+        }
+        peer::say("RAN: checks: certificates on the connection");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_no_sound_member_is_named_and_left_as_it_is() {
+    let (Some(pintle), Some(etcd)) = (subject(), etcd("3.5.30")) else {
+        return;
+    };
+    block_on(async move {
+        let temp = TempDir::new()?;
+        let at = |name: &str| temp.path().join(name);
+        let launch = Launch::new(&etcd, &at("good")).flag("--snapshot-count=10");
+        let server = launch.start().await?;
+        for i in 0..40 {
+            server
+                .api()
+                .put(api::put(format!("k{i}"), b"v".to_vec()))
+                .await?;
+        }
+        // In use.
+        let good = at("good").display().to_string();
+        let (code, _, said) = check(&pintle, &["--target=3.6.14", "--data-dir", &good])?;
+        ensure!(
+            code == 1 && said.contains("is in use by a running member"),
+            "{code}: {said}"
+        );
+        // Over HTTP it is a member of another cluster than the directory's copy claims.
+        server.terminate().await?;
+
+        type Spoil = fn(&Path) -> Result<()>;
+        let spoiled: [(&str, i32, &str, Spoil); 6] = [
+            ("a database that is cut", 3, "P25", |dir| {
+                let db = fs::File::options()
+                    .write(true)
+                    .open(dir.join("member/snap/db"))?;
+                Ok(db.set_len(12_000)?)
+            }),
+            ("a database of other bytes", 3, "P25", |dir| {
+                Ok(fs::write(dir.join("member/snap/db"), vec![7; 40_000])?)
+            }),
+            ("no database", 3, "P25", |dir| {
+                Ok(fs::remove_file(dir.join("member/snap/db"))?)
+            }),
+            ("a damaged .snap", 3, "P24", |dir| {
+                let snap = dirs::snapshots(dir)?.pop().context("no .snap")?;
+                dirs::flip_bit(&snap, 60)
+            }),
+            ("a log without its segments", 1, "no log segment", |dir| {
+                for segment in dirs::segments(dir)? {
+                    fs::remove_file(segment)?;
+                }
+                Ok(())
+            }),
+            ("a log with a flipped bit", 1, "damaged", |dir| {
+                let segment = dirs::segments(dir)?.pop().context("no segment")?;
+                dirs::flip_bit(&segment, 300)
+            }),
+        ];
+        for (what, code, word, spoil) in spoiled {
+            let dir = at("spoiled");
+            dirs::copy(&at("good"), &dir)?;
+            spoil(&dir)?;
+            let before = dirs::contents(&dir)?;
+            let shown = dir.display().to_string();
+            let (got, report, said) = check(&pintle, &["--target=3.6.14", "--data-dir", &shown])?;
+            ensure!(got == code, "{what}: exit {got}: {said}{report}");
+            match code {
+                3 => ensure!(!seen(&report, word).is_empty(), "{what}: {report}"),
+                _ => ensure!(
+                    said.contains(word) && said.starts_with("Error: "),
+                    "{what}: {said}"
+                ),
+            }
+            ensure!(
+                dirs::contents(&dir)? == before,
+                "{what}: the check changed a file"
+            );
+            fs::remove_dir_all(&dir)?;
+        }
+
+        // Files and words that are something else.
+        fs::write(at("text"), "kind: Pod\n")?;
+        let cut = at("cut.db");
+        fs::copy(at("good/member/snap/db"), &cut)?;
+        fs::File::options().write(true).open(&cut)?.set_len(9000)?;
+        fs::create_dir(at("empty"))?;
+        let text = at("text").display().to_string();
+        let (cut, empty) = (cut.display().to_string(), at("empty").display().to_string());
+        let wrong: [(&[&str], &str); 10] = [
+            (&["--target=latest", "--data-dir", &good], "is no target"),
+            (&["--target=3.6.14"], "nothing to look at"),
+            (
+                &["--target=3.6.14", "--data-dir", "nowhere"],
+                "No such file",
+            ),
+            (
+                &["--target=3.6.14", "--data-dir", &empty],
+                "no member of etcd has been here",
+            ),
+            (&["--target=3.6.14", "--data-dir", &text], "not a directory"),
+            (
+                &["--target=3.6.14", "--snapshot", &text],
+                "not a usable bbolt database",
+            ),
+            (&["--target=3.6.14", "--snapshot", &cut], "truncated"),
+            (
+                &["--target=3.6.14", "--data-dir", &good, "--manifest", &text],
+                "not a manifest of etcd",
+            ),
+            (
+                &[
+                    "--target=3.6.14",
+                    "--data-dir",
+                    &good,
+                    "--kube-manifest",
+                    &text,
+                ],
+                "not the manifest of an API server",
+            ),
+            (
+                &[
+                    "--target=3.6.14",
+                    "--data-dir",
+                    &good,
+                    "--cacert",
+                    &text,
+                    "--endpoints=https://127.0.0.1:1",
+                ],
+                "no certificate",
+            ),
+        ];
+        for (words, text) in wrong {
+            let (code, _, said) = check(&pintle, words)?;
+            ensure!(
+                code == 1 && said.contains(text),
+                "{words:?}: exit {code}: {said}"
+            );
+        }
+
+        // Endpoints that are nobody, or not etcd.
+        let web = TcpListener::bind("127.0.0.1:0")?;
+        let port = web.local_addr()?.port();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = web.accept() {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+            }
+        });
+        for endpoint in [format!("127.0.0.1:{port}"), "127.0.0.1:1".to_owned()] {
+            let (code, report, _) = check(&pintle, &["--target=3.6.14", "--endpoints", &endpoint])?;
+            ensure!(
+                code == 3 && seen(&report, "P1").contains("does not answer"),
+                "{report}"
+            );
+        }
+        // Members of two clusters.
+        let one = Launch::new(&etcd, &at("one")).start().await?;
+        let two = Launch::new(&etcd, &at("two"))
+            .flag("--initial-cluster-token=two")
+            .start()
+            .await?;
+        let both = format!("127.0.0.1:{},127.0.0.1:{}", one.port(), two.port());
+        let (code, report, _) = check(&pintle, &["--target=3.6.14", "--endpoints", &both])?;
+        ensure!(
+            code == 3 && seen(&report, "P1").contains("different clusters"),
+            "{report}"
+        );
+        one.terminate().await?;
+        two.terminate().await?;
+        peer::say(
+            "RAN: checks: 6 spoiled directories, 10 wrong inputs, endpoints that are no etcd",
+        );
+        Ok(())
+    });
+}
