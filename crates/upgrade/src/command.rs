@@ -290,6 +290,22 @@ const BACKUP: &[Flag] = &[
 const REPAIR: &[Flag] = &[
     DATA_DIR,
     WAL_DIR,
+    ENDPOINTS,
+    CLUSTER,
+    CACERT,
+    CERT,
+    KEY,
+    SKIP_VERIFY,
+    USER,
+    PASSWORD,
+    DIAL,
+    COMMAND,
+    Flag::new(
+        "scratch",
+        Kind::Text,
+        "",
+        "folder for the databases that members stream (default: the system's temporary folder)",
+    ),
     Flag::switch("yes", "carry the changes out, instead of only showing them"),
     Flag::switch("drop-v2", "give up users' keys of API version 2"),
 ];
@@ -378,8 +394,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     Command::run(
         "repair",
-        "--data-dir DIR [--yes]",
-        "Mends the membership in the files of a member that does not run",
+        "(--data-dir DIR | --endpoints ...) [--yes]",
+        "Mends the membership in the files of stopped members, or in running ones",
         REPAIR,
         Action::Repair,
     )
@@ -387,7 +403,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Writes the copies of the membership in the database anew from the v2 store and the log, and\n\
          clears the log of what 3.6 and 3.7 cannot read. Shows the changes first; --yes carries them\n\
          out and keeps a copy of every file it changes. Refuses when the truth is not certain. A\n\
-         second run finds nothing to do.",
+         second run finds nothing to do.\n\n\
+         With --endpoints of all members of a cluster of 3.5.26 or a later 3.5, the records in their\n\
+         databases are written anew while they run: each member that is stale is announced with the\n\
+         peer URLs that it has already.",
     ),
 ];
 

@@ -507,12 +507,59 @@ fn take_backup(parsed: &Parsed) -> Outcome<i32> {
     Ok(0)
 }
 
+/// Mends the databases of running members.
+fn mend_online(parsed: &Parsed, json: bool) -> Outcome<i32> {
+    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    access.pages = false;
+    let endpoints = parsed.list("endpoints");
+    block_on(async {
+        let endpoints = match parsed.bool("cluster") {
+            true => listed(&access, &endpoints).await?,
+            false => endpoints.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        let plan = repair::online::plan(&access, &endpoints).await?;
+        let mut lines = plan.wrong.clone();
+        if lines.is_empty() {
+            lines.push("nothing to mend".into());
+        } else {
+            lines.extend(plan.actions());
+            lines.push(match parsed.bool("yes") {
+                true => {
+                    plan.carry_out(&access, &endpoints).await?;
+                    "mended: every database has the members that the cluster lists".into()
+                }
+                false => "nothing was changed; --yes carries this out".into(),
+            });
+        }
+        print(&match json {
+            true => format!(
+                "{}\n",
+                serde_json::json!({"endpoints": endpoints, "said": lines})
+            ),
+            false => lines.iter().map(|line| format!("{line}\n")).collect(),
+        })?;
+        Ok(0)
+    })
+}
+
 fn mend(parsed: &Parsed) -> Outcome<i32> {
     let dirs = parsed.list("data-dir");
-    if dirs.is_empty() {
-        return Err(Failure::new("--data-dir names no directory"));
-    }
     let json = as_json(parsed)?;
+    match (dirs.is_empty(), parsed.list("endpoints").is_empty()) {
+        (true, true) => {
+            return Err(Failure::new(
+                "nothing to mend: give --data-dir of a stopped member, or --endpoints of all running ones",
+            ));
+        }
+        (false, false) => {
+            return Err(Failure::new(
+                "--data-dir mends stopped members and --endpoints running ones; give one of them",
+            ));
+        }
+        (true, false) => return mend_online(parsed, json),
+        (false, true) => {}
+    }
     let wal_dir = Some(Path::new(parsed.text("wal-dir"))).filter(|d| !d.as_os_str().is_empty());
     for dir in dirs {
         let failed = |e: repair::Error| Failure::new(e);

@@ -4,6 +4,8 @@
 //! is not certain, never change a file of which it keeps no copy, and find
 //! nothing to do the second time.
 
+pub(crate) mod online;
+
 use std::{
     collections::BTreeSet,
     fs,

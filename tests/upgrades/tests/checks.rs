@@ -12,7 +12,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use peers::{
-    api, dirs,
+    api,
+    cluster::{Plan, Role},
+    dirs,
     peer::{self, Program},
     ports,
     server::Launch,
@@ -399,6 +401,63 @@ fn what_is_no_sound_member_is_named_and_left_as_it_is() {
         peer::say(
             "RAN: checks: 6 spoiled directories, 10 wrong inputs, endpoints that are no etcd",
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn running_members_are_mended_without_a_restart() {
+    let (Some(pintle), Some(old), Some(new)) = (subject(), etcd("3.5.16"), etcd("3.5.30")) else {
+        return;
+    };
+    block_on(async move {
+        let mut cluster = Plan::of(std::slice::from_ref(&old)).start().await?;
+        for _ in 0..2 {
+            let place = cluster.add(&old, Role::Learner, 0).await?;
+            cluster.promote(place, 0).await?;
+        }
+        cluster.settled().await?;
+        let endpoints: Vec<String> = cluster
+            .members()
+            .iter()
+            .map(|m| format!("http://127.0.0.1:{}", m.client_port))
+            .collect();
+        let endpoints = endpoints.join(",");
+        let repair = |words: &[&str]| -> Result<(i32, String)> {
+            let answer = Command::new(&pintle.path)
+                .args(["upgrade", "repair", "--endpoints", &endpoints])
+                .args(words)
+                .output()?;
+            let said = [answer.stdout, answer.stderr].concat();
+            let code = answer.status.code().context("ended by a signal")?;
+            Ok((code, String::from_utf8_lossy(&said).into_owned()))
+        };
+        let (code, said) = repair(&["--yes"])?;
+        ensure!(code == 1 && said.contains("runs 3.5.16"), "{code}: {said}");
+        for place in cluster.places() {
+            cluster.swap(place, &new).await?;
+        }
+        cluster.settled().await?;
+        let words = ["--target=3.6.14", "--endpoints", &endpoints];
+        let (code, sick, _) = check(&pintle, &words)?;
+        ensure!(
+            code == 3 && seen(&sick, "P4").contains("for a learner"),
+            "{sick}"
+        );
+        let (code, said) = repair(&[])?;
+        ensure!(
+            code == 0 && said.contains("nothing was changed"),
+            "{code}: {said}"
+        );
+        ensure!(check(&pintle, &words)?.0 == 3, "it was only asked to show");
+        let (code, said) = repair(&["--yes"])?;
+        ensure!(code == 0 && said.contains("mended: "), "{code}: {said}");
+        let (code, report, _) = check(&pintle, &words)?;
+        ensure!(code == 0, "exit {code}: {report}");
+        let (code, said) = repair(&["--yes"])?;
+        ensure!(code == 0 && said == "nothing to mend\n", "{code}: {said}");
+        cluster.finish().await?;
+        peer::say("RAN: checks: a running cluster is mended");
         Ok(())
     });
 }
