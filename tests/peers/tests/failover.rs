@@ -52,7 +52,7 @@ fn writes_come_back_after_the_leader_was_killed() {
         .ok()
         .and_then(|n| n.parse().ok());
     let count: usize = count.unwrap_or(1);
-    let Some((etcd, pintle)) = peer::pair() else {
+    let Some((pintle, etcd)) = peer::pair() else {
         return;
     };
     let limit = 60 + 30 * count as u64;
