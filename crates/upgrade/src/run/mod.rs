@@ -8,6 +8,7 @@ mod driver;
 mod engine;
 mod journal;
 mod look;
+mod place;
 mod rehearse;
 mod static_pod;
 mod steps;
