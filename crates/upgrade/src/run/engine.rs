@@ -380,6 +380,7 @@ impl<D: Driver> Engine<'_, D> {
             return self.follow(member, to).await;
         }
         if !is_there {
+            self.take_turn(member).await?;
             if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
                 // None of the others leads.
                 self.move_leader(member).await?;
@@ -408,6 +409,7 @@ impl<D: Driver> Engine<'_, D> {
                 before.members, seen.members
             ));
         }
+        self.give_turn_back(member).await;
         Ok(format!(
             "healthy, published, hashes equal; leader {}, reads take {:.1} ms",
             seen.leader,
@@ -448,6 +450,7 @@ impl<D: Driver> Engine<'_, D> {
             // Those that stay must carry the cluster.
             look::until(self.access, &others, self.patience, |_| Ok(())).await?;
         }
+        self.take_turn(member).await?;
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
             .start(member, version, false, flags)
@@ -455,6 +458,7 @@ impl<D: Driver> Engine<'_, D> {
             .map_err(|f| f.0)?;
         let endpoints = self.endpoints();
         let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        self.give_turn_back(member).await;
         Ok(format!("restarted; leader {}", seen.leader))
     }
 
@@ -655,6 +659,12 @@ impl<D: Driver> Engine<'_, D> {
         if self.runs(&managed.endpoint, from).await {
             return Ok(format!("{member} runs {from} already"));
         }
+        let others: Vec<_> = self.endpoints();
+        let others: Vec<_> = others.into_iter().filter(|(n, _)| n != member).collect();
+        // A cluster that does not answer has no turns to take.
+        if look::once(self.access, &others).await.is_ok() {
+            self.take_turn(member).await?;
+        }
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
             .start(member, from, false, &[])
@@ -668,6 +678,7 @@ impl<D: Driver> Engine<'_, D> {
             .collect();
         // Others may be down; this one must come back.
         let seen = look::until(self.access, &only, self.patience, |_| Ok(())).await?;
+        self.give_turn_back(member).await;
         Ok(format!("healthy; leader {}", seen.leader))
     }
 }

@@ -12,6 +12,7 @@ mod place;
 mod rehearse;
 mod static_pod;
 mod steps;
+mod turn;
 
 pub(crate) use driver::{Driver, FromFile};
 pub(crate) use engine::{Engine, Stop};
