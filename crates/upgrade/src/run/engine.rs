@@ -677,8 +677,12 @@ impl<D: Driver> Engine<'_, D> {
             .cloned()
             .collect();
         // Others may be down; this one must come back.
-        let seen = look::until(self.access, &only, self.patience, |_| Ok(())).await?;
+        look::until(self.access, &only, self.patience, |_| Ok(())).await?;
         self.give_turn_back(member).await;
-        Ok(format!("healthy; leader {}", seen.leader))
+        let all = look::once(self.access, &endpoints).await;
+        Ok(match all {
+            Ok(seen) => format!("healthy; leader {}", seen.leader),
+            Err(why) => format!("healthy; of the cluster: {why}"),
+        })
     }
 }
