@@ -193,11 +193,18 @@ const PATIENCE: Flag = Flag::new(
     "limit for a member to come back",
 );
 
+/// Leaves members of other nodes to runs there.
+pub(crate) const ONLY_HERE: Flag = Flag::switch(
+    "only-this-node",
+    "change manifests of this node only, and stop where another node is next",
+);
+
 const RUN: &[Flag] = &[
     TARGET,
     MEMBERS,
     STATE,
     PATIENCE,
+    ONLY_HERE,
     Flag::new(
         "others",
         Kind::Duration,
@@ -225,6 +232,7 @@ const ROLLBACK: &[Flag] = &[
     MEMBERS,
     STATE,
     PATIENCE,
+    ONLY_HERE,
     CACERT,
     CERT,
     KEY,
@@ -373,17 +381,21 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20 members:\n\
          \x20   - name: cp1\n\
          \x20     endpoint: https://10.0.0.1:2379\n\
-         \x20     manifest: /etc/kubernetes/manifests/etcd.yaml   # only where it is on this node\n\
+         \x20     manifest: /etc/kubernetes/manifests/etcd.yaml   # on this node\n\
          \x20   - name: cp2\n\
          \x20     endpoint: https://10.0.0.2:2379\n\
+         \x20     manifest: /etc/kubernetes/manifests/etcd.yaml   # where `reach` leads\n\
+         \x20     reach: ssh cp2 --                               # runs `sh -s` there\n\
          \x20 images:\n\
          \x20   3.6.14: registry.example/etcd:3.6.14-0@sha256:...\n\n\
-         The same command is started on every node; each waits for the others in the order of their\n\
-         names. The manifest as it was is kept under --state, and `rollback` puts it back.\n\n\
-         The run stops at the first deviation\n\
-         with the cluster still serving. Killed at any point, the same command goes on; `pintle\n\
-         upgrade rollback` goes back.\n\n\
-         Exit code: 0 done, 3 stopped by a deviation, 1 an error.",
+         A member without a manifest is left to its own node: the same command is started on every\n\
+         node, in a journal of its own, and each waits for the others in the order of their names.\n\
+         With --only-this-node it does not wait: it ends where another node is next, says which, and\n\
+         goes on when it is started again. The manifest as it was is kept under --state with its\n\
+         SHA-256, and `rollback` puts it back, byte for byte.\n\n\
+         The run stops at the first deviation with the cluster still serving. Killed at any point,\n\
+         the same command goes on; `pintle upgrade rollback` goes back.\n\n\
+         Exit code: 0 done, 3 stopped by a deviation, 4 another node is next, 1 an error.",
     ),
     Command::run(
         "rollback",

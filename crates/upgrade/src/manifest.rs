@@ -24,32 +24,80 @@ pub(crate) struct Manifest {
     words: Vec<String>,
 }
 
+/// More lines than that in a change are shown whole, the old ones first.
+const DIFF_LINES_MAX: usize = 1000;
+
+/// The lines that differ between two texts, as a reader of diffs expects them.
+pub(crate) fn diff(before: &str, after: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) =
+        (before.split('\n').collect(), after.split('\n').collect());
+    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[head..], &new[head..]);
+    let tail = old.iter().rev().zip(new.iter().rev());
+    let tail = tail.take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[..old.len() - tail], &new[..new.len() - tail]);
+    let (mut minus, mut plus, mut out) = (String::new(), String::new(), String::new());
+    let (mut i, mut j) = (0, 0);
+    let small = old.len().max(new.len()) <= DIFF_LINES_MAX;
+    let common = if small { common(old, new) } else { Vec::new() };
+    for (a, b) in common.into_iter().chain([(old.len(), new.len())]) {
+        old[i..a]
+            .iter()
+            .for_each(|line| minus.push_str(&format!("-{line}\n")));
+        new[j..b]
+            .iter()
+            .for_each(|line| plus.push_str(&format!("+{line}\n")));
+        out.push_str(&std::mem::take(&mut minus));
+        out.push_str(&std::mem::take(&mut plus));
+        (i, j) = (a + 1, b + 1);
+    }
+    out
+}
+
+/// Places of the longest run of lines, gaps allowed, that both have.
+fn common(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
+    let wide = new.len() + 1;
+    // Length of the longest one from here on.
+    let mut best = vec![0u32; (old.len() + 1) * wide];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            best[i * wide + j] = match old[i] == new[j] {
+                true => best[(i + 1) * wide + j + 1] + 1,
+                false => best[(i + 1) * wide + j].max(best[i * wide + j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut found) = (0, 0, Vec::new());
+    while i < old.len() && j < new.len() {
+        if old[i] == new[j] {
+            found.push((i, j));
+            (i, j) = (i + 1, j + 1);
+        } else if best[(i + 1) * wide + j] >= best[i * wide + j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    found
+}
+
 /// What a manifest becomes.
 #[derive(Clone, Debug)]
 pub(crate) struct Edited {
     /// The whole text.
     pub(crate) text: String,
-    /// The lines that differ: the old one, and the new one.
-    pub(crate) lines: Vec<(Option<String>, Option<String>)>,
-}
-
-impl Edited {
-    /// The lines that differ, as a reader of diffs expects them.
-    pub(crate) fn diff(&self) -> String {
-        let mut out = String::new();
-        for (old, new) in &self.lines {
-            for (sign, line) in [('-', old), ('+', new)] {
-                if let Some(line) = line {
-                    out.push_str(&format!("{sign}{line}\n"));
-                }
-            }
-        }
-        out
-    }
+    /// The lines that differ.
+    pub(crate) diff: String,
 }
 
 /// First release that answers `/livez` and `/readyz`.
 const LIVEZ_SINCE: Version = Version::new(3, 5, 11);
+
+/// What kubeadm asks for up to Kubernetes 1.30, and what it asks for since.
+const PROBES: [(&str, &str); 2] = [
+    ("/health?exclude=NOSPACE&serializable=true", "/livez"),
+    ("/health?serializable=false", "/readyz"),
+];
 
 impl Manifest {
     /// Reads the file at `path`.
@@ -122,6 +170,11 @@ impl Manifest {
         &self.image
     }
 
+    /// The name of the member, if a flag tells it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.words.iter().find_map(|w| w.strip_prefix("--name="))
+    }
+
     /// The flags of the member.
     pub(crate) fn flags(&self) -> Vec<String> {
         let flags = self.words.iter().filter(|word| word.starts_with("--"));
@@ -188,16 +241,12 @@ impl Manifest {
         extra: &[&str],
     ) -> Outcome<Edited> {
         let mut lines: Vec<String> = self.text.split('\n').map(str::to_owned).collect();
-        let mut edit = Edited {
-            text: String::new(),
-            lines: Vec::new(),
-        };
         let mut words = self.words.clone();
         let at = self.only_line(&lines, |line| {
-            field(line, "image").is_some_and(|value| unquoted(value) == self.image)
+            field(line, "image") == Some(self.image.as_str())
         });
         let at = at.ok_or_else(|| self.hidden("its image"))?;
-        change(&mut lines, &mut edit, at, &self.image, image);
+        change(&mut lines, at, &self.image, image);
 
         // Pintle knows the flags of 3.5, by their old names.
         let changed = match pintle {
@@ -218,19 +267,26 @@ impl Manifest {
             let Some(word) = word else { continue };
             let at = self.only_line(&lines, |line| item(line) == Some(word.as_str()));
             let at = at.ok_or_else(|| self.hidden(word))?;
-            let new = renamed(word, &name, &instead);
+            let by_hand = || {
+                Failure::new(format!(
+                    "{}: {word} is gone in this release and its value means something else in its successor; instead: {instead}. Change it by hand",
+                    self.path.display()
+                ))
+            };
+            let new = renamed(word, &name, &instead).ok_or_else(by_hand)?;
+            let behind = self.words.iter().skip_while(|w| *w != word).nth(1);
+            if new.is_none() && !word.contains('=') && behind.is_some_and(|w| !w.starts_with('-')) {
+                return Err(by_hand());
+            }
             words.retain(|w| w != word || new.is_some());
             match new {
                 Some(new) => {
                     for one in words.iter_mut().filter(|w| *w == word) {
                         one.clone_from(&new);
                     }
-                    change(&mut lines, &mut edit, at, word, &new);
+                    change(&mut lines, at, word, &new);
                 }
-                None => {
-                    let gone = lines.remove(at);
-                    edit.lines.push((Some(gone), None));
-                }
+                None => drop(lines.remove(at)),
             }
         }
         let last = words.iter().rev().find(|word| word.starts_with("--"));
@@ -243,14 +299,13 @@ impl Manifest {
                 let at = at.ok_or_else(|| self.hidden(wanted))?;
                 match known {
                     Some(known) => {
-                        change(&mut lines, &mut edit, at, &known, flag);
+                        change(&mut lines, at, &known, flag);
                         for one in words.iter_mut().filter(|w| **w == known) {
                             *one = (*flag).to_owned();
                         }
                     }
                     None => {
                         let new = lines[at].replacen(wanted.as_str(), flag, 1);
-                        edit.lines.push((None, Some(new.clone())));
                         lines.insert(at + 1, new);
                         let place = words.iter().position(|w| w == wanted).unwrap_or(0);
                         words.insert(place + 1, (*flag).to_owned());
@@ -258,19 +313,23 @@ impl Manifest {
                 }
             }
         }
-        if !pintle && *to < LIVEZ_SINCE {
-            for at in 0..lines.len() {
-                let path = field(&lines[at], "path").map(unquoted).unwrap_or_default();
-                let new = match path {
-                    "/livez" => "/health?exclude=NOSPACE&serializable=true",
-                    "/readyz" => "/health?serializable=false",
-                    _ => continue,
-                };
-                let old = path.to_owned();
-                change(&mut lines, &mut edit, at, &old, new);
+        for line in lines.iter_mut().filter(|_| !pintle) {
+            let Some(path) = field(line, "path") else {
+                continue;
+            };
+            let changed = PROBES.iter().find_map(|(health, livez)| {
+                let up = to.minor >= 6 && path == *health;
+                let down = *to < LIVEZ_SINCE && path == *livez;
+                up.then_some(*livez).or(down.then_some(*health))
+            });
+            if let Some(new) = changed {
+                *line = line.replacen(path, new, 1);
             }
         }
-        edit.text = lines.join("\n");
+        let edit = Edited {
+            text: lines.join("\n"),
+            diff: diff(&self.text, &lines.join("\n")),
+        };
         self.verify(&edit.text, image, &words)?;
         Ok(edit)
     }
@@ -341,16 +400,23 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let line = line.trim_start();
     let line = line.strip_prefix("- ").unwrap_or(line).trim_start();
     let value = line.strip_prefix(name)?.strip_prefix(':')?;
-    Some(value.trim())
+    Some(scalar(value))
 }
 
 /// The word of a list item.
 fn item(line: &str) -> Option<&str> {
-    line.trim().strip_prefix("- ").map(unquoted)
+    line.trim().strip_prefix("- ").map(scalar)
 }
 
-fn unquoted(value: &str) -> &str {
-    value.trim().trim_matches(['"', '\''])
+/// A value without its quotes and without a comment behind it.
+fn scalar(value: &str) -> &str {
+    let value = value.trim();
+    let quote = value.chars().next().filter(|c| ['"', '\''].contains(c));
+    let inner = quote.and_then(|quote| Some(value.strip_prefix(quote)?.split_once(quote)?.0));
+    match inner {
+        Some(inner) => inner,
+        None => value.split(" #").next().unwrap_or(value).trim_end(),
+    }
 }
 
 fn flag_name(word: &str) -> Option<&str> {
@@ -358,28 +424,33 @@ fn flag_name(word: &str) -> Option<&str> {
     Some(name.split('=').next().unwrap_or(name))
 }
 
-/// A flag by its new name. What stands instead is `leave it out`, a name, or a name
-/// with a value.
-fn renamed(word: &str, name: &str, instead: &str) -> Option<String> {
-    let new = instead.split(' ').next().filter(|w| w.starts_with("--"))?;
-    // A feature gate carries the value of the flag behind its own name.
+/// What becomes of a flag: its new form, or nothing if it is left out. `None` is a
+/// flag whose value cannot be carried over. What stands instead is `leave it out`, a
+/// name, a name with a value for a switch, or something in words.
+fn renamed(word: &str, name: &str, instead: &str) -> Option<Option<String>> {
+    if instead == "leave it out" {
+        return Some(None);
+    }
     let value = word.strip_prefix("--")?.strip_prefix(name)?;
-    match new.strip_suffix("=true") {
-        Some(gate) => Some(format!(
-            "{gate}{}",
-            if value.is_empty() { "=true" } else { value }
-        )),
-        None => Some(format!("{new}{value}")),
+    // Levels by package are not one level.
+    if !instead.starts_with("--") || instead.contains(' ') || name == "log-package-levels" {
+        return None;
+    }
+    // A feature gate carries the value of the flag behind its own name.
+    if let Some(gate) = instead.strip_suffix("=true") {
+        let value = if value.is_empty() { "=true" } else { value };
+        return Some(Some(format!("{gate}{value}")));
+    }
+    match (instead.contains('='), value) {
+        (false, _) => Some(Some(format!("{instead}{value}"))),
+        (true, "" | "=true") => Some(Some(instead.to_owned())),
+        (true, "=false") => Some(None),
+        (true, _) => None,
     }
 }
 
-fn change(lines: &mut [String], edit: &mut Edited, at: usize, old: &str, new: &str) {
-    if old == new {
-        return;
-    }
-    let line = lines[at].replacen(old, new, 1);
-    let before = std::mem::replace(&mut lines[at], line.clone());
-    edit.lines.push((Some(before), Some(line)));
+fn change(lines: &mut [String], at: usize, old: &str, new: &str) {
+    lines[at] = lines[at].replacen(old, new, 1);
 }
 
 #[cfg(test)]
@@ -431,7 +502,7 @@ status: {}
     fn a_hop_changes_the_image_and_the_flags_that_are_gone() {
         let hop = edited("3.5.30", &[]);
         assert_eq!(
-            hop.diff(),
+            hop.diff,
             "-    image: registry.example/etcd:3.5.16-0\n+    image: registry.example/etcd:3.5.30-0@sha256:00\n"
         );
         let hop = edited("3.7.1", &[]);
@@ -477,16 +548,83 @@ status: {}
                 &[],
             )
             .expect("editable");
-        assert_eq!((twice.text, twice.lines.len()), (once.text, 0));
+        assert_eq!((twice.text, twice.diff.as_str()), (once.text, ""));
     }
 
     #[test]
-    fn an_old_release_is_probed_by_health() {
-        let hop = edited("3.5.6", &[]);
-        assert!(
-            hop.text
-                .contains("path: /health?exclude=NOSPACE&serializable=true")
+    fn a_release_is_probed_by_what_it_answers() {
+        let old = edited("3.5.6", &[]).text;
+        assert!(old.contains("path: /health?exclude=NOSPACE&serializable=true\n"));
+        let old = Manifest::parse(Path::new("etcd.yaml"), old).expect("a manifest");
+        let to = |version: Version| {
+            let image = format!("e/etcd:{version}-0");
+            old.edited(&image, &version, false, &[])
+                .expect("editable")
+                .text
+        };
+        assert!(to(Version::new(3, 5, 30)).contains("path: /health?exclude"));
+        assert!(to(Version::new(3, 6, 14)).contains("path: /livez\n"));
+    }
+
+    #[test]
+    fn comments_and_quotes_around_what_changes_stay() {
+        let text = KUBEADM
+            .replace("3.5.16-0\n", "3.5.16-0  # pinned by hand\n")
+            .replace(
+                "- --experimental-initial-corrupt-check=true",
+                "- '--experimental-initial-corrupt-check=true' # slow",
+            )
+            .replace("path: /livez", "path: \"/livez\" # probe");
+        let manifest = Manifest::parse(Path::new("etcd.yaml"), text.clone()).expect("a manifest");
+        let hop = manifest
+            .edited("e/etcd:3.7.1-0", &Version::new(3, 7, 1), false, &[])
+            .expect("editable");
+        let expected = text
+            .replace("registry.example/etcd:3.5.16-0", "e/etcd:3.7.1-0")
+            .replace(
+                "--experimental-initial-corrupt-check",
+                "--feature-gates=InitialCorruptCheck",
+            )
+            .replace("--experimental-watch", "--watch");
+        assert_eq!(hop.text, expected);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_carried_over_is_left_to_a_person() {
+        let with = |flag: &str, to: Version| {
+            let text = KUBEADM.replace(
+                "    - --data-dir",
+                &format!("    - {flag}\n    - --data-dir"),
+            );
+            let manifest = Manifest::parse(Path::new("etcd.yaml"), text).expect("a manifest");
+            manifest.edited("e/etcd:x", &to, false, &[])
+        };
+        let v35 = Version::new(3, 5, 30);
+        for flag in ["--log-package-levels=raft=DEBUG", "--debug=maybe"] {
+            let error = with(flag, v35.clone()).expect_err("by hand").to_string();
+            assert!(error.contains(flag) && error.contains("by hand"), "{error}");
+        }
+        let error = with("--discovery=http://x", Version::new(3, 7, 1)).expect_err("by hand");
+        assert!(error.to_string().contains("--discovery-token with"));
+        let error = with("--proxy\n    - 'off'", Version::new(3, 6, 14)).expect_err("by hand");
+        assert!(error.to_string().contains("leave it out"), "{error}");
+        let debug = with("--debug=true", v35.clone()).expect("a level").text;
+        assert!(debug.contains("    - --log-level=debug\n"), "{debug}");
+        let quiet = with("--debug=false", v35).expect("left out").text;
+        assert!(!quiet.contains("debug"), "{quiet}");
+        let gate = with(
+            "--experimental-compact-hash-check-enabled=false",
+            Version::new(3, 7, 1),
         );
+        let gate = gate.expect("a gate").text;
+        assert!(gate.contains("- --feature-gates=CompactHashCheck=false\n"));
+    }
+
+    #[test]
+    fn a_diff_shows_lines_that_went_came_and_changed() {
+        assert_eq!(diff("a\nb\nc\nd\n", "a\nB\nc\nd\ne\n"), "-b\n+B\n+e\n");
+        assert_eq!(diff("a\nb\nc", "a\nc"), "-b\n");
+        assert_eq!(diff("a", "a"), "");
     }
 
     #[test]

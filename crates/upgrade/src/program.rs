@@ -457,7 +457,8 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     let manifest = parsed.text("manifest");
     let mut becomes = String::new();
     if !manifest.is_empty() {
-        let manifest = Manifest::read(Path::new(manifest))?;
+        let path = Path::new(manifest);
+        let mut manifest = Manifest::read(path)?;
         plan.flags = checks::changes(&manifest.settings(), target.minor());
         for (at, to) in plan.versions.iter().enumerate().skip(1) {
             let pintle = target.is_pintle && at + 1 == plan.versions.len();
@@ -465,9 +466,9 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
             let edited = manifest.edited(&image, to, pintle, &[])?;
             becomes.push_str(&format!(
                 "\nthe manifest for {}:\n{}",
-                plan.path[at],
-                edited.diff()
+                plan.path[at], edited.diff
             ));
+            manifest = Manifest::parse(path, edited.text)?;
         }
     }
     if json {
@@ -592,11 +593,18 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
 /// The exit code of a run that a deviation stopped.
 const DEVIATED: i32 = 3;
 
+/// The exit code of a run that goes on when other nodes have followed.
+const OTHERS: i32 = 4;
+
 /// The exit code of a run.
 fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
     match outcome {
         Ok(()) => Ok(0),
         Err(Stop::Failed(failure)) => Err(failure),
+        Err(Stop::Others(text)) => {
+            say(&text);
+            Ok(OTHERS)
+        }
         Err(Stop::Deviated { step, why }) => {
             eprintln!("stopped at: {step}\n  {why}\n{advice}");
             Ok(DEVIATED)
@@ -620,7 +628,11 @@ fn scratch_folder(parsed: &Parsed) -> PathBuf {
 fn carry_out(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let state = PathBuf::from(parsed.text("state"));
-    let mut driver = FromFile::read(Path::new(parsed.text("members")), &state)?;
+    let mut driver = FromFile::read(
+        Path::new(parsed.text("members")),
+        &state,
+        parsed.bool(command::ONLY_HERE.name),
+    )?;
     let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
     let mut access = access(parsed, Some(scratch.0.clone()))?;
     access.pages = false;
@@ -644,6 +656,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             journal,
             patience,
             others: parsed.duration("others"),
+            only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
             say: &say,
         };
@@ -665,21 +678,20 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
                 member, to, pintle, ..
             } = step
             {
-                match dry {
-                    // Nothing may be kept, not even a manifest.
-                    true => engine.driver.preview(member, to, *pintle).map(drop)?,
-                    false => engine.driver.ready_for(member, to, *pintle)?,
-                }
+                engine.driver.ready_for(member, to, *pintle)?;
             }
         }
         if dry {
             for (at, step) in steps.iter().enumerate() {
                 say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
                 if let Step::Swap {
-                    member, to, pintle, ..
+                    member,
+                    from,
+                    to,
+                    pintle,
                 } = step
                 {
-                    let diff = engine.driver.preview(member, to, *pintle)?;
+                    let diff = engine.driver.preview(member, from, to, *pintle)?;
                     diff.lines()
                         .for_each(|line| say(&format!("        {line}")));
                 }
@@ -700,7 +712,11 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
 
 fn take_back(parsed: &Parsed) -> Outcome<i32> {
     let state = PathBuf::from(parsed.text("state"));
-    let mut driver = FromFile::read(Path::new(parsed.text("members")), &state)?;
+    let mut driver = FromFile::read(
+        Path::new(parsed.text("members")),
+        &state,
+        parsed.bool(command::ONLY_HERE.name),
+    )?;
     let scratch = backup::Scratch::beside(&std::env::temp_dir())?;
     let mut access = access(parsed, Some(scratch.0.clone()))?;
     access.pages = false;
@@ -717,6 +733,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             journal: Journal::open(&state)?,
             patience: parsed.duration("patience"),
             others: parsed.duration("patience"),
+            only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
             say: &say,
         };

@@ -30,6 +30,9 @@ const NODES: usize = 3;
 const POLL: Duration = Duration::from_millis(50);
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
+/// The node whose manifest a command reaches, where one run drives all.
+const REACHED: usize = 2;
+
 /// A release that nobody can pull.
 const NO_SUCH: &str = "3.6.99";
 
@@ -254,6 +257,10 @@ impl Nodes {
             if local.contains(&n) {
                 text += &format!("    manifest: {}\n", self.manifest(n).display());
             }
+            // As `ssh cp2 --` would: it runs what stands behind it.
+            if local.contains(&n) && local.len() == NODES && n == REACHED {
+                text += "    reach: env REACHED=1\n";
+            }
         }
         text += "images:\n";
         for (release, image) in images {
@@ -297,9 +304,9 @@ fn releases_are_here(releases: &[&str]) -> bool {
 }
 
 #[test]
-fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
+fn manifests_lead_a_sick_cluster_to_3_7_and_a_killed_run_goes_on() {
     let Some(pintle) = subject() else { return };
-    if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14"]) {
+    if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14", "3.7.1"]) {
         return;
     }
     block_on(async {
@@ -307,7 +314,7 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
         nodes.grow("3.5.16").await?;
         let apis = nodes.apis();
         let pintle_image = ("pintle", format!("registry.example/pintle:0.1.0@{DIGEST}"));
-        let images = [etcd("3.5.30"), pintle_image, etcd("3.6.14")];
+        let images = [etcd("3.5.30"), pintle_image, etcd("3.6.14"), etcd("3.7.1")];
         let members = nodes.members(&[0, 1, 2], &images)?;
         let state = nodes.dir.path().join("state");
         let before: Vec<String> = (0..NODES)
@@ -327,6 +334,9 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
         ensure!(
             said.contains("-    image: registry.example/etcd:3.5.16-0")
                 && said.contains(&format!(
+                    "-    image: registry.example/etcd:3.5.30-0@{DIGEST}"
+                ))
+                && said.contains(&format!(
                     "+    image: registry.example/etcd:3.6.14-0@{DIGEST}"
                 ))
                 && said.contains("nothing was done"),
@@ -335,7 +345,7 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
         ensure!(!state.exists(), "a dry run left {}", state.display());
         let writers = Writers::start(&apis);
         let mut kills = 0;
-        for target in ["3.5.30", "pintle", "3.6.14"] {
+        for target in ["3.5.30", "pintle", "3.6.14", "3.7.1"] {
             let command = || {
                 let mut line = nodes.tool("run", &members, &state);
                 line.args(["--target", target]);
@@ -344,14 +354,20 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
             kills += tokio::task::block_in_place(|| run(command, nodes.dir.path(), true))
                 .with_context(|| format!("to {target}"))?;
         }
-        let acknowledged = writers.end(&apis, "3.6.14").await?;
+        let acknowledged = writers.end(&apis, "3.7.1").await?;
         ensure!(acknowledged > 300, "only {acknowledged} writes");
         for (n, before) in before.iter().enumerate() {
             let now = fs::read_to_string(nodes.manifest(n))?;
-            let expected = before.replace(
-                "registry.example/etcd:3.5.16-0",
-                &format!("registry.example/etcd:3.6.14-0@{DIGEST}"),
-            );
+            let expected = before
+                .replace(
+                    "registry.example/etcd:3.5.16-0",
+                    &format!("registry.example/etcd:3.7.1-0@{DIGEST}"),
+                )
+                .replace(
+                    "--experimental-initial-corrupt-check=",
+                    "--feature-gates=InitialCorruptCheck=",
+                )
+                .replace("--experimental-watch", "--watch");
             ensure!(now == expected, "{now}");
             let left: Vec<_> = fs::read_dir(nodes.manifest(n).parent().context("folder")?)?
                 .flatten()
@@ -362,7 +378,7 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
             ensure!(kept == *before, "the manifest as it was is not kept");
         }
         peer::say(&format!(
-            "RAN: static pods 3.5.16 -> 3.5.30 -> pintle -> 3.6.14, killed {kills} times: {acknowledged} acknowledged writes, none lost"
+            "RAN: static pods 3.5.16 -> 3.5.30 -> pintle -> 3.6.14 -> 3.7.1, killed {kills} times: {acknowledged} acknowledged writes, none lost"
         ));
         Ok(())
     });
@@ -371,17 +387,17 @@ fn manifests_lead_a_sick_cluster_to_3_6_and_a_killed_run_goes_on() {
 #[test]
 fn a_run_on_each_node_waits_for_the_others() {
     let Some(pintle) = subject() else { return };
-    if !releases_are_here(&["3.5.30", "3.6.14"]) {
+    if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14"]) {
         return;
     }
     block_on(async {
         let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.30").await?;
+        nodes.grow("3.5.16").await?;
         let apis = nodes.apis();
         let writers = Writers::start(&apis);
         let mut runs = Vec::new();
         for n in 0..NODES {
-            let members = nodes.members(&[n], &[etcd("3.6.14")])?;
+            let members = nodes.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
             let state = nodes.dir.path().join(format!("cp{n}/state"));
             let log = fs::File::create(nodes.dir.path().join(format!("cp{n}/run.log")))?;
             let child = nodes
@@ -396,12 +412,73 @@ fn a_run_on_each_node_waits_for_the_others() {
             let status = tokio::task::block_in_place(|| child.wait())?;
             let said = fs::read_to_string(nodes.dir.path().join(format!("cp{n}/run.log")))?;
             ensure!(status.success(), "cp{n}: {status}\n{said}");
-            let waits = said.matches("on its own node").count();
-            ensure!(waits == 2 || n > 0, "cp{n} did not wait: {said}");
+            ensure!(
+                said.contains("on its own node"),
+                "cp{n} did not wait: {said}"
+            );
+        }
+        let turn = apis[0].range(api::get("pintle-upgrade/turn")).await?;
+        ensure!(turn.kvs.is_empty(), "a turn was not given back: {turn:?}");
+        let acknowledged = writers.end(&apis, "3.6.14").await?;
+        peer::say(&format!(
+            "RAN: static pods, a run on each node 3.5.16 -> 3.5.30 -> 3.6.14: {acknowledged} acknowledged writes, none lost"
+        ));
+        Ok(())
+    });
+}
+
+#[test]
+fn only_this_node_ends_where_another_is_next_and_goes_on() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle)?;
+        nodes.grow("3.5.16").await?;
+        let apis = nodes.apis();
+        let writers = Writers::start(&apis);
+        let run_on = |n: usize| -> Result<(Option<i32>, String)> {
+            let members = nodes.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
+            let state = nodes.dir.path().join(format!("cp{n}/state"));
+            let answer = tokio::task::block_in_place(|| {
+                nodes
+                    .tool("run", &members, &state)
+                    .args(["--target=3.6.14", "--only-this-node"])
+                    .output()
+            })?;
+            let said = String::from_utf8_lossy(&answer.stdout).into_owned()
+                + &String::from_utf8_lossy(&answer.stderr);
+            Ok((answer.status.code(), said))
+        };
+        // Out of turn: told who is next, and nothing happens.
+        let text = fs::read_to_string(nodes.manifest(1))?;
+        let (code, said) = run_on(1)?;
+        ensure!(code == Some(4), "{code:?}: {said}");
+        ensure!(
+            said.contains("in this order: cp0, cp1 (this node), cp2;"),
+            "{said}"
+        );
+        ensure!(fs::read_to_string(nodes.manifest(1))? == text);
+        let (code, said) = run_on(0)?;
+        ensure!(code == Some(4), "{code:?}: {said}");
+        ensure!(said.contains("in this order: cp1, cp2;"), "{said}");
+        let (mut done, mut runs) = ([false; NODES], 2);
+        while done.contains(&false) {
+            for (n, done) in done.iter_mut().enumerate() {
+                if *done {
+                    continue;
+                }
+                let (code, said) = run_on(n)?;
+                ensure!(matches!(code, Some(0 | 4)), "cp{n}: {code:?}: {said}");
+                *done = code == Some(0);
+                runs += 1;
+                ensure!(runs < 20, "no end: {said}");
+            }
         }
         let acknowledged = writers.end(&apis, "3.6.14").await?;
         peer::say(&format!(
-            "RAN: static pods, a run on each node to 3.6.14: {acknowledged} acknowledged writes, none lost"
+            "RAN: static pods, one node at a time 3.5.16 -> 3.5.30 -> 3.6.14 in {runs} runs: {acknowledged} acknowledged writes, none lost"
         ));
         Ok(())
     });
@@ -502,6 +579,38 @@ fn traps_of_the_folder_are_named_before_anything_stops() {
             "{said}"
         );
         fs::remove_dir_all(&inside).ok();
+
+        // A link, and the manifest of another member.
+        let elsewhere = nodes.dir.path().join("elsewhere.yaml");
+        fs::write(&elsewhere, &text)?;
+        let file = fs::read_to_string(nodes.members(&[1], &[etcd("3.6.14")])?)?;
+        let link = nodes.dir.path().join("link.yaml");
+        std::os::unix::fs::symlink(&manifest, &link)?;
+        let wrong = |path: &Path, state: &str| -> Result<String> {
+            let members = nodes.dir.path().join("wrong.yaml");
+            fs::write(
+                &members,
+                file.replace(&manifest.display().to_string(), &path.display().to_string()),
+            )?;
+            refused(&members, &nodes.dir.path().join(state))
+        };
+        let said = wrong(&link, "s4")?;
+        ensure!(said.contains("is a link"), "{said}");
+        let said = wrong(&nodes.manifest(0), "s5")?;
+        ensure!(said.contains("is the manifest of member cp0"), "{said}");
+        let said = wrong(&nodes.dir.path().join("none/etcd.yaml"), "s6")?;
+        ensure!(said.contains("none"), "{said}");
+
+        // A kept manifest that is not the one that was found.
+        let kept = nodes.dir.path().join("s7/manifests");
+        fs::create_dir_all(&kept)?;
+        fs::write(kept.join("cp1.before.yaml"), &text)?;
+        fs::write(kept.join("cp1.before.sha256"), "00  cp1.before.yaml\n")?;
+        let said = refused(&members, &nodes.dir.path().join("s7"))?;
+        ensure!(
+            said.contains("is not the manifest that was found"),
+            "{said}"
+        );
 
         let unpinned = [("3.6.14", "registry.example/etcd:3.6.14-0".to_owned())];
         let said = refused(

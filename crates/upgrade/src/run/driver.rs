@@ -29,9 +29,13 @@ pub(crate) struct Managed {
     /// Starts it and returns; which release is told by variables.
     #[serde(default)]
     pub(crate) start: String,
-    /// Its static pod manifest, if it is on this node.
+    /// Its static pod manifest, if it can be reached from this node.
     #[serde(default)]
     pub(crate) manifest: Option<PathBuf>,
+    /// What stands before a command for it to run on the node of the manifest, as
+    /// `ssh cp2 --`; without it the manifest is on this node.
+    #[serde(default)]
+    pub(crate) reach: Option<String>,
 }
 
 /// Stops and starts members.
@@ -47,7 +51,13 @@ pub(crate) trait Driver {
     /// Fails, before anything is stopped, if a member could not be started with a release.
     fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()>;
     /// What would be changed for that, in words; empty if nothing is written.
-    fn preview(&self, _member: &str, _to: &Version, _pintle: bool) -> Outcome<String> {
+    fn preview(
+        &self,
+        _member: &str,
+        _from: &Version,
+        _to: &Version,
+        _pintle: bool,
+    ) -> Outcome<String> {
         Ok(String::new())
     }
     /// Stops a member; one that does not run is stopped.
@@ -100,15 +110,24 @@ pub(crate) enum FromFile {
 }
 
 impl FromFile {
-    /// Reads the file: JSON or YAML. `state` is the folder of the journal.
-    pub(crate) fn read(path: &Path, state: &Path) -> Outcome<FromFile> {
+    /// Reads the file: JSON or YAML. `state` is the folder of the journal. With
+    /// `only_here` members that a command reaches are left to their own nodes.
+    pub(crate) fn read(path: &Path, state: &Path, only_here: bool) -> Outcome<FromFile> {
         let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
         let wrong = |why: &str| Failure::new(format!("{}: {why}", path.display()));
-        let file: File = yaml_serde::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+        let mut file: File = yaml_serde::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
         if file.members.is_empty() {
             return Err(wrong("it names no members"));
         }
+        if only_here {
+            for member in &mut file.members {
+                member.manifest.take_if(|_| member.reach.is_some());
+            }
+        }
         match file.driver {
+            Kind::Command if only_here => Err(wrong(
+                "--only-this-node is for the driver static-pod; commands reach every node",
+            )),
             Kind::Command => {
                 for member in &file.members {
                     if member.stop.is_empty() || member.start.is_empty() {
@@ -171,10 +190,10 @@ impl Driver for FromFile {
         }
     }
 
-    fn preview(&self, member: &str, to: &Version, pintle: bool) -> Outcome<String> {
+    fn preview(&self, member: &str, from: &Version, to: &Version, pintle: bool) -> Outcome<String> {
         match self {
-            FromFile::Commands(driver) => driver.preview(member, to, pintle),
-            FromFile::StaticPods(driver) => driver.preview(member, to, pintle),
+            FromFile::Commands(driver) => driver.preview(member, from, to, pintle),
+            FromFile::StaticPods(driver) => driver.preview(member, from, to, pintle),
         }
     }
 

@@ -26,11 +26,27 @@ pub(crate) enum Stop {
         /// What was seen.
         why: String,
     },
+    /// Another node is next; in words.
+    Others(String),
 }
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Stop {
         Stop::Failed(failure)
+    }
+}
+
+/// Why a step is not done.
+enum Pause {
+    /// Another node is next; in words.
+    Others(String),
+    /// What was seen.
+    Deviated(String),
+}
+
+impl From<String> for Pause {
+    fn from(why: String) -> Pause {
+        Pause::Deviated(why)
     }
 }
 
@@ -48,6 +64,8 @@ pub(crate) struct Engine<'a, D> {
     pub(crate) patience: Duration,
     /// Limit for the members of other nodes to follow.
     pub(crate) others: Duration,
+    /// Whether it ends where it would wait for the members of other nodes.
+    pub(crate) only_here: bool,
     /// What reads took before anything was changed.
     pub(crate) baseline: Option<Duration>,
     /// Told about every step.
@@ -144,13 +162,17 @@ impl<D: Driver> Engine<'_, D> {
                 continue;
             }
             (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+            if let Some(text) = self.turn_of_others(&steps, at).await {
+                return Err(Stop::Others(text));
+            }
             self.journal.write(Event::Begin { at })?;
             match self.step(step).await {
                 Ok(note) => {
                     (self.say)(&format!("        {note}"));
                     self.journal.write(Event::Done { at, note })?;
                 }
-                Err(why) => {
+                Err(Pause::Others(text)) => return Err(Stop::Others(text)),
+                Err(Pause::Deviated(why)) => {
                     self.journal.write(Event::Stopped {
                         at,
                         why: why.clone(),
@@ -165,8 +187,51 @@ impl<D: Driver> Engine<'_, D> {
         Ok(())
     }
 
-    async fn step(&mut self, step: &Step) -> Result<String, String> {
-        match step {
+    /// Which nodes are next and in what order, where this one may not go on.
+    async fn turn_of_others(&self, steps: &[Step], at: usize) -> Option<String> {
+        if !self.only_here {
+            return None;
+        }
+        let Step::Swap {
+            member, to: hop, ..
+        } = &steps[at]
+        else {
+            return None;
+        };
+        let managed = self.of(member).ok()?;
+        if self.driver.manages(member) || self.runs_at_least(&managed.endpoint, hop).await {
+            return None;
+        }
+        let mut order = Vec::new();
+        for step in &steps[at..] {
+            let Step::Swap { member, to, .. } = step else {
+                continue;
+            };
+            if to == hop {
+                order.push(match self.driver.manages(member) {
+                    true => format!("{member} (this node)"),
+                    false => member.clone(),
+                });
+            }
+        }
+        let rest = steps[at..].iter().any(|step| match step {
+            Step::Swap { to, .. } => to != hop,
+            _ => false,
+        });
+        let then = if rest {
+            "; then here again, for the next release"
+        } else {
+            "; then here again, for the last look"
+        };
+        Some(format!(
+            "{member} is next on the way to {hop}. Start the same command on each node in this order: {}{then}. The journal knows what is done",
+            order.join(", ")
+        ))
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<String, Pause> {
+        let note = match step {
+            Step::Heal { version } => return self.heal(version).await,
             Step::Check { to } => self.check(to).await,
             Step::MoveLeader { member } => self.move_leader(member).await,
             Step::Swap {
@@ -184,9 +249,9 @@ impl<D: Driver> Engine<'_, D> {
                 self.write_keys(member).await?;
                 self.restart(member, version, &[]).await
             }
-            Step::Heal { version } => self.heal(version).await,
             Step::Settle { to } => self.settle(to).await,
-        }
+        };
+        note.map_err(Pause::from)
     }
 
     /// Slower reads than before anything was changed are a deviation.
@@ -286,6 +351,16 @@ impl<D: Driver> Engine<'_, D> {
         status.is_ok_and(|s| s.version == version.to_string())
     }
 
+    /// Whether the member answers with this version or a later one.
+    async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
+        let Ok(client) = self.access.client(endpoint).await else {
+            return false;
+        };
+        let status = client.status(api::StatusRequest {}).await;
+        let now = status.ok().and_then(|s| Version::parse(&s.version).ok());
+        now.is_some_and(|now| now >= *version)
+    }
+
     async fn swap(
         &mut self,
         member: &str,
@@ -312,6 +387,7 @@ impl<D: Driver> Engine<'_, D> {
             return self.follow(member, to).await;
         }
         if !is_there {
+            self.take_turn(member).await?;
             if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
                 // None of the others leads.
                 self.move_leader(member).await?;
@@ -340,6 +416,7 @@ impl<D: Driver> Engine<'_, D> {
                 before.members, seen.members
             ));
         }
+        self.give_turn_back(member).await;
         Ok(format!(
             "healthy, published, hashes equal; leader {}, reads take {:.1} ms",
             seen.leader,
@@ -374,6 +451,13 @@ impl<D: Driver> Engine<'_, D> {
         version: &Version,
         flags: &[&str],
     ) -> Result<String, String> {
+        let mut others = self.endpoints();
+        others.retain(|(name, _)| name != member);
+        if !others.is_empty() {
+            // Those that stay must carry the cluster.
+            look::until(self.access, &others, self.patience, |_| Ok(())).await?;
+        }
+        self.take_turn(member).await?;
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
             .start(member, version, false, flags)
@@ -381,6 +465,7 @@ impl<D: Driver> Engine<'_, D> {
             .map_err(|f| f.0)?;
         let endpoints = self.endpoints();
         let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        self.give_turn_back(member).await;
         Ok(format!("restarted; leader {}", seen.leader))
     }
 
@@ -434,7 +519,7 @@ impl<D: Driver> Engine<'_, D> {
         Ok(stale)
     }
 
-    async fn heal(&mut self, version: &Version) -> Result<String, String> {
+    async fn heal(&mut self, version: &Version) -> Result<String, Pause> {
         // One that an interrupted attempt has stopped comes back first.
         for (member, endpoint) in self.endpoints() {
             if self.driver.manages(&member) && !self.runs(&endpoint, version).await {
@@ -442,43 +527,41 @@ impl<D: Driver> Engine<'_, D> {
             }
         }
         let stale = self.stale().await?;
-        for member in stale
-            .iter()
-            .filter(|m| self.driver.manages(m))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            self.restart(&member, version, &[]).await?;
+        // One after the other, also where runs on several nodes do it.
+        for member in &stale {
+            let here = self.driver.manages(member);
+            if here {
+                self.restart(member, version, &[]).await?;
+            } else if self.only_here {
+                return Err(Pause::Others(format!(
+                    "the record of {member} is stale in some database: start the same command on its node, and then here again"
+                )));
+            } else {
+                (self.say)(&format!(
+                    "        waiting for {member}, which restarts on its own node, up to {:?}",
+                    self.others
+                ));
+            }
+            let limit = if here { self.patience } else { self.others };
+            // The publication is applied a moment after the start.
+            let deadline = std::time::Instant::now() + limit;
+            while self.stale().await?.contains(member) {
+                if std::time::Instant::now() >= deadline {
+                    return Err(Pause::Deviated(format!(
+                        "the record of {member} is still stale"
+                    )));
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
         }
         if stale.is_empty() {
             return Ok("no record is stale".into());
         }
-        // The publication is applied a moment after the start.
-        let elsewhere = stale.iter().any(|member| !self.driver.manages(member));
-        let limit = if elsewhere {
-            self.others
-        } else {
-            self.patience
-        };
-        let deadline = std::time::Instant::now() + limit;
-        loop {
-            let left = self.stale().await?;
-            if left.is_empty() {
-                let names: Vec<String> = stale.into_iter().collect();
-                return Ok(format!(
-                    "the records of {} are current everywhere",
-                    names.join(", ")
-                ));
-            }
-            if std::time::Instant::now() >= deadline {
-                let names: Vec<String> = left.into_iter().collect();
-                return Err(format!(
-                    "the records of {} are still stale",
-                    names.join(", ")
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
+        let names: Vec<String> = stale.into_iter().collect();
+        Ok(format!(
+            "the records of {} are current everywhere",
+            names.join(", ")
+        ))
     }
 
     async fn settle(&self, to: &Version) -> Result<String, String> {
@@ -583,6 +666,12 @@ impl<D: Driver> Engine<'_, D> {
         if self.runs(&managed.endpoint, from).await {
             return Ok(format!("{member} runs {from} already"));
         }
+        let others: Vec<_> = self.endpoints();
+        let others: Vec<_> = others.into_iter().filter(|(n, _)| n != member).collect();
+        // A cluster that does not answer has no turns to take.
+        if look::once(self.access, &others).await.is_ok() {
+            self.take_turn(member).await?;
+        }
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
             .start(member, from, false, &[])
@@ -595,7 +684,12 @@ impl<D: Driver> Engine<'_, D> {
             .cloned()
             .collect();
         // Others may be down; this one must come back.
-        let seen = look::until(self.access, &only, self.patience, |_| Ok(())).await?;
-        Ok(format!("healthy; leader {}", seen.leader))
+        look::until(self.access, &only, self.patience, |_| Ok(())).await?;
+        self.give_turn_back(member).await;
+        let all = look::once(self.access, &endpoints).await;
+        Ok(match all {
+            Ok(seen) => format!("healthy; leader {}", seen.leader),
+            Err(why) => format!("healthy; of the cluster: {why}"),
+        })
     }
 }

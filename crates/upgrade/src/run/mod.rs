@@ -8,9 +8,11 @@ mod driver;
 mod engine;
 mod journal;
 mod look;
+mod place;
 mod rehearse;
 mod static_pod;
 mod steps;
+mod turn;
 
 pub(crate) use driver::{Driver, FromFile};
 pub(crate) use engine::{Engine, Stop};

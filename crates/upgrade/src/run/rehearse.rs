@@ -203,6 +203,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
                 stop: String::new(),
                 start: String::new(),
                 manifest: None,
+                reach: None,
             },
             client,
             peer,
@@ -288,6 +289,7 @@ async fn walk(
         journal,
         patience: of.patience,
         others: of.patience,
+        only_here: false,
         baseline: None,
         say,
     };

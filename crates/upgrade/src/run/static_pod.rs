@@ -1,28 +1,31 @@
 //! Members that the kubelet runs from static pod manifests. A member stops when
 //! its manifest leaves the folder and starts when one comes into it. The manifest
-//! as it was found is kept beside the journal, never in the folder: the kubelet
-//! would start it too. Whatever is written comes into place whole, by a rename.
+//! as it was found is kept beside the journal with its digest, never in the
+//! folder: the kubelet would start it too.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use semver::Version;
+use sha2::{Digest as _, Sha256};
 
-use super::driver::{Managed, release};
+use super::{
+    driver::{Managed, release},
+    place::{Folder, Place, folder_of, put_here},
+};
 use crate::{
     failure::{Failure, Outcome},
-    manifest::{Manifest, tagged_version},
+    manifest::{Manifest, diff, tagged_version},
 };
 
 /// The driver `static-pod`.
 #[derive(Debug)]
 pub(crate) struct StaticPods {
-    /// All members; those with a manifest are on this node.
+    /// All members; those with a manifest can be driven from here.
     pub(crate) members: Vec<Managed>,
     /// Image with pinned digest for each release; `pintle` for Pintle.
     pub(crate) images: BTreeMap<String, String>,
@@ -38,13 +41,17 @@ pub(crate) struct StaticPods {
 const POLL: Duration = Duration::from_millis(200);
 
 impl StaticPods {
-    /// The manifest's place, if the member is on this node.
-    fn place(&self, member: &str) -> Option<&Path> {
+    /// The manifest's place, if the member can be driven from here.
+    fn place(&self, member: &str) -> Option<Place> {
         let found = self.members.iter().find(|m| m.name == member)?;
-        found.manifest.as_deref()
+        Some(Place {
+            path: found.manifest.clone()?,
+            reach: found.reach.clone(),
+            patience: self.patience,
+        })
     }
 
-    fn local(&self, member: &str) -> Outcome<&Path> {
+    fn known_place(&self, member: &str) -> Outcome<Place> {
         self.place(member).ok_or_else(|| {
             Failure::new(format!(
                 "the manifest of member {member} is not on this node"
@@ -60,21 +67,62 @@ impl StaticPods {
         self.kept.join(format!("{member}.written.yaml"))
     }
 
-    /// The manifest as this run found it, kept now if it was not before.
-    fn original(&self, member: &str) -> Outcome<Manifest> {
+    /// The manifest that is kept, if its bytes are those that were found.
+    fn kept(&self, member: &str) -> Outcome<Option<Manifest>> {
         let kept = self.before(member);
-        if kept.exists() {
-            return Manifest::read(&kept);
+        if !kept.exists() {
+            return Ok(None);
         }
-        let found = Manifest::read(self.local(member)?)?;
-        fs::create_dir_all(&self.kept).map_err(|e| Failure::io("create", &self.kept, &e))?;
-        put_in_place(&kept, found.text())?;
+        let manifest = Manifest::read(&kept)?;
+        let sum = kept.with_extension("sha256");
+        let noted = fs::read_to_string(&sum).map_err(|e| Failure::io("read", &sum, &e))?;
+        match noted.split_whitespace().next() == Some(&digest(manifest.text())) {
+            true => Ok(Some(manifest)),
+            false => Err(Failure::new(format!(
+                "{} is not the manifest that was found: its SHA-256 is not the one in {}; put the right one there before anything else",
+                kept.display(),
+                sum.display()
+            ))),
+        }
+    }
+
+    /// The manifest as this run found it.
+    fn original(&self, member: &str) -> Outcome<Manifest> {
+        if let Some(kept) = self.kept(member)? {
+            return Ok(kept);
+        }
+        let place = self.known_place(member)?;
+        let text = place.look()?.text.ok_or_else(|| {
+            Failure::new(format!(
+                "{}: no such file; it should be the manifest of {member}",
+                place.words()
+            ))
+        })?;
+        Manifest::parse(&place.path, text)
+    }
+
+    /// Keeps the manifest as it was found, with its digest.
+    fn keep(&self, member: &str) -> Outcome<Manifest> {
+        let found = self.original(member)?;
+        let kept = self.before(member);
+        if !kept.exists() {
+            fs::create_dir_all(&self.kept).map_err(|e| Failure::io("create", &self.kept, &e))?;
+            let name = kept.file_name().unwrap_or_default().to_string_lossy();
+            let line = format!("{}  {name}\n", digest(found.text()));
+            put_here(&kept.with_extension("sha256"), &line)?;
+            put_here(&kept, found.text())?;
+        }
         Ok(found)
     }
 
     /// The text with which a member runs a release.
-    fn text(&self, member: &str, to: &Version, pintle: bool, flags: &[&str]) -> Outcome<String> {
-        let original = self.original(member)?;
+    fn text(
+        &self,
+        original: &Manifest,
+        to: &Version,
+        pintle: bool,
+        flags: &[&str],
+    ) -> Outcome<String> {
         // The way back is the file itself, byte for byte.
         if !pintle && flags.is_empty() && original.version().as_ref() == Some(to) {
             return Ok(original.text().to_owned());
@@ -111,47 +159,66 @@ impl StaticPods {
     }
 
     /// What would go wrong with the folder of a manifest.
-    fn check_folder(&self, manifest: &Path) -> Outcome<()> {
-        let folder = folder_of(manifest);
-        let failed = |e: std::io::Error| Failure::io("read", manifest, &e);
-        if fs::symlink_metadata(manifest)
-            .map_err(failed)?
-            .file_type()
-            .is_symlink()
-        {
-            return Err(Failure::new(format!(
+    fn check_folder(&self, member: &str, place: &Place, folder: &Folder) -> Outcome<()> {
+        let refused = |why: String| Err(Failure::new(why));
+        if folder.is_link {
+            return refused(format!(
                 "{} is a link: name the file that it leads to, and see that the kubelet reads that folder",
-                manifest.display()
-            )));
+                place.words()
+            ));
         }
-        let real = fs::canonicalize(folder).map_err(|e| Failure::io("read", folder, &e))?;
-        fs::create_dir_all(&self.kept).map_err(|e| Failure::io("create", &self.kept, &e))?;
-        let kept = fs::canonicalize(&self.kept).map_err(|e| Failure::io("read", &self.kept, &e))?;
-        if kept.starts_with(&real) {
-            return Err(Failure::new(format!(
-                "--state {} lies in the folder of the manifests: the kubelet would start what is kept there",
-                self.kept.display()
-            )));
+        if !folder.writable {
+            return refused(format!(
+                "{}: nothing can be written into its folder; run this as root, on a file system that is not read-only",
+                place.words()
+            ));
         }
-        for entry in fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))? {
-            let path = entry.map_err(|e| Failure::io("read", folder, &e))?.path();
-            let hidden = path
-                .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with('.'));
-            if hidden || path.file_name() == manifest.file_name() || !path.is_file() {
-                continue;
+        if place.reach.is_none() {
+            let at = folder_of(&place.path);
+            let real = fs::canonicalize(at).map_err(|e| Failure::io("read", at, &e))?;
+            let kept =
+                std::path::absolute(&self.kept).map_err(|e| Failure::io("read", &self.kept, &e))?;
+            // What does not exist yet lies where its first parent that does exist lies.
+            let kept = kept.ancestors().find_map(|a| fs::canonicalize(a).ok());
+            if kept.is_some_and(|kept| kept.starts_with(&real)) {
+                return refused(format!(
+                    "--state {} lies in the folder of the manifests: the kubelet would start what is kept there",
+                    self.kept.display()
+                ));
             }
-            if Manifest::read(&path).is_ok() {
-                return Err(Failure::new(format!(
+        }
+        for (name, text) in &folder.others {
+            let path = folder_of(&place.path).join(name);
+            if Manifest::parse(&path, text.clone()).is_ok() {
+                return refused(format!(
                     "{} runs an etcd too: the kubelet reads every file of the folder, whatever its name; move it out",
                     path.display()
-                )));
+                ));
             }
         }
-        let probe = hidden_name(manifest);
-        fs::write(&probe, "")
-            .and_then(|()| fs::remove_file(&probe))
-            .map_err(|e| Failure::io("write", folder, &e))
+        let Some(text) = &folder.text else {
+            return Ok(());
+        };
+        let now = Manifest::parse(&place.path, text.clone())?;
+        if let Some(name) = now.name()
+            && name != member
+        {
+            return refused(format!(
+                "{} is the manifest of member {name}, not of {member}",
+                place.words()
+            ));
+        }
+        let written = fs::read_to_string(self.written(member)).ok();
+        let original = self.original(member)?;
+        if text != original.text() && Some(text) != written.as_ref() {
+            return refused(format!(
+                "{} was changed since this run began, and not by it; put {} or {} back, or begin anew with another --state",
+                place.words(),
+                self.before(member).display(),
+                self.written(member).display()
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -174,39 +241,34 @@ impl super::Driver for StaticPods {
             return Ok(());
         };
         self.image(to, pintle)?;
-        if place.exists() {
-            self.check_folder(place)?;
-        }
-        self.text(member, to, pintle, &[]).map(drop)
+        self.check_folder(member, &place, &place.look()?)?;
+        self.text(&self.original(member)?, to, pintle, &[])
+            .map(drop)
     }
 
-    fn preview(&self, member: &str, to: &Version, pintle: bool) -> Outcome<String> {
+    fn preview(&self, member: &str, from: &Version, to: &Version, pintle: bool) -> Outcome<String> {
         let Some(place) = self.place(member) else {
             return Ok(String::new());
         };
-        let kept = self.before(member);
-        let original = Manifest::read(if kept.exists() { &kept } else { place })?;
-        let image = self.image(to, pintle)?;
-        Ok(original.edited(&image, to, pintle, &[])?.diff())
+        self.image(to, pintle)?;
+        self.check_folder(member, &place, &place.look()?)?;
+        let original = self.original(member)?;
+        // Against the release before; where that has no image here, against what was found.
+        let before = self
+            .text(&original, from, false, &[])
+            .unwrap_or_else(|_| original.text().to_owned());
+        let after = self.text(&original, to, pintle, &[])?;
+        let lines = diff(&before, &after);
+        Ok(format!("{}\n{lines}", place.words()))
     }
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {
-        let place = self.local(member)?.to_owned();
-        if place.exists() {
-            self.check_folder(&place)?;
-            let now = Manifest::read(&place)?;
-            let original = self.original(member)?;
-            let written = fs::read_to_string(self.written(member)).ok();
-            if now.text() != original.text() && Some(now.text()) != written.as_deref() {
-                return Err(Failure::new(format!(
-                    "{} was changed since this run began, and not by it; put {} or {} back, or begin anew with another --state",
-                    place.display(),
-                    self.before(member).display(),
-                    self.written(member).display()
-                )));
-            }
-            fs::remove_file(&place).map_err(|e| Failure::io("remove", &place, &e))?;
-            sync_folder(&place)?;
+        let place = self.known_place(member)?;
+        let folder = place.look()?;
+        self.check_folder(member, &place, &folder)?;
+        if folder.text.is_some() {
+            self.keep(member)?;
+            place.take_out()?;
         }
         let endpoint = self.members.iter().find(|m| m.name == member);
         let endpoint = endpoint.map_or(String::new(), |m| m.endpoint.clone());
@@ -222,7 +284,7 @@ impl super::Driver for StaticPods {
                     return Err(Failure::new(format!(
                         "{member} still listens on {address} {:?} after its manifest was taken out; is the kubelet running, and does it read {}?",
                         self.patience,
-                        folder_of(&place).display()
+                        folder_of(&place.path).display()
                     )));
                 }
             }
@@ -236,52 +298,16 @@ impl super::Driver for StaticPods {
         pintle: bool,
         flags: &[&str],
     ) -> Outcome<()> {
-        let text = self.text(member, version, pintle, flags)?;
-        let place = self.local(member)?.to_owned();
-        put_in_place(&self.written(member), &text)?;
-        put_in_place(&place, &text)
+        let original = self.keep(member)?;
+        let text = self.text(&original, version, pintle, flags)?;
+        put_here(&self.written(member), &text)?;
+        self.known_place(member)?.put(&text)
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// A name in the same folder that the kubelet passes over.
-fn hidden_name(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    folder_of(path).join(format!(".{name}.pintle"))
-}
-
-/// Writes a file whole: beside its place, durable, then renamed.
-fn put_in_place(path: &Path, text: &str) -> Outcome<()> {
-    let beside = hidden_name(path);
-    let failed = |e: std::io::Error| Failure::io("write", path, &e);
-    let mut file = {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?
-    };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(failed)?;
-    sync_folder(path)
-}
-
-fn sync_folder(path: &Path) -> Outcome<()> {
-    let folder = folder_of(path);
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Failure::io("sync", folder, &e))
+fn digest(text: &str) -> String {
+    let sum = Sha256::digest(text.as_bytes());
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Host and port of a URL.

@@ -86,16 +86,15 @@ pub(crate) fn along(path: &[Version], members: &[String], pintle: bool) -> Vec<S
     for (at, hop) in path.windows(2).enumerate() {
         let [from, to] = hop else { continue };
         let is_last = at + 2 == path.len();
-        if from.minor == 6 && to.minor == 7 {
-            for member in members {
+        steps.push(Step::Check { to: to.clone() });
+        for (n, member) in members.iter().enumerate() {
+            // Beside its own swap: runs on several nodes wait for each other there.
+            if from.minor == 6 && to.minor == 7 {
                 steps.push(Step::Flush {
                     member: member.clone(),
                     version: from.clone(),
                 });
             }
-        }
-        steps.push(Step::Check { to: to.clone() });
-        for (n, member) in members.iter().enumerate() {
             if n + 1 == members.len() && members.len() > 1 {
                 steps.push(Step::MoveLeader {
                     member: member.clone(),

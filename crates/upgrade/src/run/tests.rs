@@ -21,9 +21,12 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
         at(&|s| matches!(s, Step::Swap { member, to, .. } if member == "c" && to.minor == 6));
     let moved = at(&|s| matches!(s, Step::MoveLeader { .. }));
     assert!(moved < last_36);
-    let flush = at(&|s| matches!(s, Step::Flush { .. }));
-    let first_37 = at(&|s| matches!(s, Step::Swap { to, .. } if to.minor == 7));
-    assert!(last_36 < flush && flush < first_37);
+    for name in &members {
+        let flush = at(&|s| matches!(s, Step::Flush { member, .. } if member == name));
+        let to_37 =
+            at(&|s| matches!(s, Step::Swap { member, to, .. } if to.minor == 7 && member == name));
+        assert!(last_36 < flush && flush < to_37 && flush.is_some());
+    }
 }
 
 #[test]
