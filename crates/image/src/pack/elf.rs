@@ -27,8 +27,16 @@ pub(super) fn read(path: &Path) -> io::Result<(&'static str, bool)> {
 }
 
 fn headers(head: &[u8]) -> Option<(&'static str, bool)> {
-    let u16_at = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    let u16_at = |at: usize| {
+        Some(u16::from_le_bytes(
+            head.get(at..)?.get(..2)?.try_into().ok()?,
+        ))
+    };
+    let u32_at = |at: usize| {
+        Some(u32::from_le_bytes(
+            head.get(at..)?.get(..4)?.try_into().ok()?,
+        ))
+    };
     // 64 bits, little end first.
     if head.get(..6)? != b"\x7fELF\x02\x01" {
         return None;

@@ -47,6 +47,12 @@ impl<W: Write> Writer<W> {
         self.header(name, b'1', mode, 0, to)
     }
 
+    /// A link by name.
+    #[cfg(test)]
+    pub(crate) fn symlink(&mut self, name: &str, to: &str) -> io::Result<()> {
+        self.header(name, b'2', 0o777, 0, to)
+    }
+
     /// The end mark; gives back what was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.inner.write_all(&[0; 2 * BLOCK])?;
