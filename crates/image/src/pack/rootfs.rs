@@ -17,6 +17,10 @@ const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 /// Without it the C library asks DNS before `/etc/hosts`.
 const NSSWITCH: &str = "hosts: files dns\n";
 
+/// Kubelet and container engines lay their own over it; where nobody does, `localhost`
+/// would have no address.
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+
 /// What goes into the layer.
 enum Entry {
     Folder(u32),
@@ -31,6 +35,7 @@ pub(super) fn write(archive: &mut Writer<impl Write>, binary: &Path) -> io::Resu
     let mut entries = vec![
         ("etc".to_owned(), Entry::Folder(0o755)),
         ("etc/group".to_owned(), Entry::Text(GROUP)),
+        ("etc/hosts".to_owned(), Entry::Text(HOSTS)),
         ("etc/nsswitch.conf".to_owned(), Entry::Text(NSSWITCH)),
         ("etc/passwd".to_owned(), Entry::Text(PASSWD)),
         ("tmp".to_owned(), Entry::Folder(0o1777)),
