@@ -21,7 +21,7 @@ struct Place {
     version: String,
     file: String,
     /// Part of a line, `{}` where the version stands, `{, }` where its numbers stand
-    /// separated by commas.
+    /// separated by commas. Behind a `^` it is the beginning of a line.
     line: String,
     between: Option<String>,
 }
@@ -133,16 +133,23 @@ impl Versions {
     fn hold(&self, place: &Place, text: &str, found: &mut Vec<String>) {
         let values = self.list(&place.version);
         let between = place.between.as_deref().unwrap_or(BETWEEN);
-        let (before, after, value) = match place.line.split_once("{, }") {
+        let (begins, line) = match place.line.strip_prefix('^') {
+            Some(line) => (true, line),
+            None => (false, place.line.as_str()),
+        };
+        let (before, after, value) = match line.split_once("{, }") {
             Some((before, after)) => (before, after, values.join(between).replace('.', ", ")),
             None => {
-                let (before, after) = place.line.split_once("{}").unwrap_or_default();
+                let (before, after) = line.split_once("{}").unwrap_or_default();
                 (before, after, values.join(between))
             }
         };
         let mut agree = 0;
         for (number, line) in text.lines().enumerate() {
-            for (at, _) in line.match_indices(before) {
+            for (at, _) in line
+                .match_indices(before)
+                .filter(|(at, _)| *at == 0 || !begins)
+            {
                 let rest = &line[at + before.len()..];
                 match rest.strip_prefix(&value) {
                     Some(rest) if rest.starts_with(after) && !goes_on(rest) => agree += 1,
@@ -235,12 +242,14 @@ line = 'const V: &str = "{}";'
     fn places_are_held_against_their_version() {
         assert!(told("etcd {}", "etcd", "this is etcd 3.5.30.").is_empty());
         assert!(told("new({, })", "etcd", "new(3, 5, 30)").is_empty());
+        assert!(told("^v {}", "etcd", "v 3.5.30\nnot v 3.5.31").is_empty());
         assert!(told("in {};", "peers", "for x in 3.4.23 3.5.30; do").is_empty());
         for (line, version, text) in [
             ("etcd {}", "etcd", "this is etcd 3.5.31."),
             ("etcd {}", "etcd", "this is etcd 3.5.301."),
             ("etcd {}", "etcd", "etcd 3.5.30\nand etcd 3.5.29"),
             ("etcd {}", "etcd", "nothing of it"),
+            ("^v {}", "etcd", "not v 3.5.30"),
             ("new({, })", "etcd", "new(3, 5, 31)"),
             ("in {};", "peers", "for x in 3.4.23 3.5.31; do"),
             ("in {};", "peers", "for x in 3.4.23; do"),

@@ -42,7 +42,7 @@ const FLAGS: &[Flag] = &[
     Flag::new(
         "repository",
         Kind::Text,
-        "pintle/etcd",
+        "localhost/pintle/etcd",
         "the image's name without a tag",
     ),
     Flag::switch(

@@ -33,7 +33,7 @@ pub struct Recipe<'a> {
     pub binary: &'a Path,
     /// A folder, which must be empty or be missing.
     pub out: &'a Path,
-    /// Name without a tag, `pintle/etcd`.
+    /// Name without a tag, with a host: `localhost/pintle/etcd`. No digest depends on it.
     pub repository: &'a str,
     /// The tag, `3.5.30-0`.
     pub tag: &'a str,

@@ -45,7 +45,7 @@ fn packed(dir: &Path, time: u64) -> Packed {
     pack(&Recipe {
         binary: &binary,
         out: &dir.join("out"),
-        repository: "pintle/etcd",
+        repository: "localhost/pintle/etcd",
         tag: "3.5.30-0",
         etcd: "3.5.30",
         pintle: "0.1.0",
@@ -219,7 +219,7 @@ fn a_program_that_needs_libraries_is_not_packed() {
     let recipe = Recipe {
         binary: &own,
         out: &dir.path().join("out"),
-        repository: "pintle/etcd",
+        repository: "localhost/pintle/etcd",
         tag: "3.5.30-0",
         etcd: "3.5.30",
         pintle: "0.1.0",
