@@ -23,6 +23,12 @@ fn program(dir: &Path) -> PathBuf {
     path
 }
 
+const BOUNDS: Bounds = Bounds {
+    bytes: 1 << 20,
+    entries: 100,
+    total: None,
+};
+
 const METADATA: &[u8] = br#"{"packages": [
     {"id": "path+file:///somewhere/pintle", "name": "pintle", "version": "0.1.0", "license": "Apache-2.0", "source": null},
     {"id": "a", "name": "a", "version": "1.0.0+x", "license": "MIT/Apache-2.0", "source": "registry"},
@@ -84,6 +90,15 @@ fn two_folders_get_the_same_bytes_and_another_time_gets_others() {
             "{name}"
         );
     }
+    assert!(first.sums.is_sorted());
+    let mut reader = Reader::new(fs::File::open(&first.archive).unwrap(), BOUNDS);
+    let mut names = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        names.push(entry.name);
+    }
+    let last = names.pop();
+    assert_eq!(last.as_deref(), Some("manifest.json"));
+    assert!(names.is_sorted(), "{names:?}");
     assert_eq!(
         first.sums.len(),
         9,
@@ -143,12 +158,7 @@ fn the_layer_belongs_to_root_and_has_one_time() {
         "gzip: no name, no time, slowest"
     );
     std::io::copy(&mut flate2::read::GzDecoder::new(&stored[..]), &mut layer).unwrap();
-    let bounds = Bounds {
-        bytes: 1 << 20,
-        entries: 100,
-        total: None,
-    };
-    let mut reader = Reader::new(&layer[..], bounds);
+    let mut reader = Reader::new(&layer[..], BOUNDS);
     let mut names = Vec::new();
     loop {
         let at = usize::try_from(reader.at()).unwrap().next_multiple_of(512);

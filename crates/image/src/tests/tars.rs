@@ -103,12 +103,18 @@ fn pax_sizes_count_and_broken_records_do_not() {
         Reader::new(&sparse[..], BOUNDS).next(),
         Err(Fault::Unsupported(_))
     ));
-    let large = entry(b'L', "name", &vec![b'a'; 1 << 16]);
-    let large = [large, entry(b'0', "a", b"")].concat();
-    assert!(matches!(
-        Reader::new(&large[..], BOUNDS).next(),
-        Err(Fault::TooLarge(_))
-    ));
+    // One that is longer than any path, and one that is not even read.
+    for size in [1 << 16, (1 << 20) + 1] {
+        let large = entry(b'L', "name", &vec![b'a'; size]);
+        let large = [large, entry(b'0', "a", b"")].concat();
+        let bounds = Bounds {
+            bytes: 4 << 20,
+            ..BOUNDS
+        };
+        let mut reader = Reader::new(&large[..], bounds);
+        assert!(matches!(reader.next(), Err(Fault::TooLarge(_))));
+        assert_eq!(reader.at() > 512, size == 1 << 16, "{size}");
+    }
 }
 
 #[test]
