@@ -12,6 +12,9 @@
 mod digest;
 mod documents;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 pub mod pack;
 mod program;
