@@ -318,6 +318,9 @@ const REPAIR: &[Flag] = &[
     Flag::switch("drop-v2", "give up users' keys of API version 2"),
 ];
 
+/// The name of the commands on images, which `crates/image` reads, and what they do.
+pub(crate) const IMAGE: (&str, &str) = ("image", "Holds an image against a pinned digest");
+
 /// All commands.
 pub(crate) const COMMANDS: &[Command] = &[
     Command::run(
@@ -480,6 +483,7 @@ fn page(command: Option<&Command>) -> String {
             for command in COMMANDS {
                 let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
             }
+            let _ = writeln!(out, "  {:<8} {}", IMAGE.0, IMAGE.1);
             out.push_str("\n  pintle upgrade <COMMAND> --help tells more.\n");
         }
         Some(command) => {

@@ -27,6 +27,13 @@ use crate::{
 const ERROR: i32 = 1;
 
 pub(crate) fn run(words: &[String]) -> i32 {
+    // A program of its own, with commands and exit codes of its own.
+    if let Some((_, words)) = words
+        .split_first()
+        .filter(|(first, _)| *first == command::IMAGE.0)
+    {
+        return image::main(words);
+    }
     let line = match command::read(words) {
         Ok(line) => line,
         Err(message) => {
