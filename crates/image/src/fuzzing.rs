@@ -7,7 +7,7 @@ use crate::{Error, layer, rootfs::RootFs};
 /// # Errors
 /// What is wrong with them.
 pub fn layer(bytes: &[u8]) -> Result<u64, Error> {
-    let texts = [memchr::memmem::Finder::new("3.5.30")];
+    let texts = [memchr::memmem::Finder::new("etcd")];
     let mut rootfs = RootFs::default();
     let seen = layer::read(bytes, "the layer", 64 << 20, &texts, &mut rootfs)?;
     Ok(seen.unpacked)
