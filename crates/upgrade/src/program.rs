@@ -377,8 +377,9 @@ fn api_server(path: &Path) -> Outcome<ApiServer> {
 }
 
 /// What an image is, if it is the one of the digest.
-fn verified(_path: &str, _digest: &str) -> Result<String, String> {
-    Err("images cannot be verified yet".into())
+fn verified(path: &str, digest: &str) -> Result<String, String> {
+    let found = image::verify(Path::new(path), digest).map_err(|e| e.to_string())?;
+    Ok(format!("{} for {}", found.digest, found.platform))
 }
 
 fn check(parsed: &Parsed) -> Outcome<i32> {
@@ -737,7 +738,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         let mut engine = Engine {
             driver: &mut driver,
             access: &access,
-            journal: Journal::open(&state)?,
+            journal: Journal::reopen(&state)?,
             patience: parsed.duration("patience"),
             others: parsed.duration("patience"),
             only_here: parsed.bool(command::ONLY_HERE.name),
@@ -745,7 +746,13 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             say: &say,
         };
         let outcome = engine.roll_back().await;
-        stopped(outcome, "see to it and run the same command again")
+        let code = stopped(outcome, "see to it and run the same command again")?;
+        let steps = engine.journal.plan().map_or(0, |(steps, _)| steps.len());
+        if code == 0 && !(0..steps).any(|at| engine.journal.has_begun(at)) {
+            engine.journal.retire()?;
+            say("taken back");
+        }
+        Ok(code)
     })
 }
 

@@ -245,6 +245,48 @@ fn a_run_that_cannot_go_on_is_taken_back() {
     });
 }
 
+#[test]
+fn a_finished_run_is_taken_back_by_a_downgrade() {
+    let Some(pintle) = subject() else { return };
+    for release in ["3.5.30", "3.6.14"] {
+        if peer::etcd(release).is_none() {
+            peer::say(&format!("SKIP: downgrade: etcd {release} is not installed"));
+            return;
+        }
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let before = versions(&cluster).await?;
+        let forth = |kill| run(|| cluster.tool("run", "3.6.14"), cluster.dir.path(), kill);
+        tokio::task::block_in_place(|| forth(false))?;
+        cluster.api(0).put(api::put("on 3.6", "here")).await?;
+        // Killed in the middle, it goes on when it is asked again.
+        let mut first = cluster.tool("rollback", "").spawn()?;
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        first.kill()?;
+        first.wait()?;
+        let answer = cluster.tool("rollback", "").output()?;
+        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+        ensure!(answer.status.success(), "{}: {said}", answer.status);
+        ensure!(said.contains("taken back"), "{said}");
+        let after = until(async || {
+            let now = versions(&cluster).await?;
+            ensure!(now == before, "{now:?}");
+            Ok(now)
+        })
+        .await?;
+        let kept = cluster.api(1).range(api::get("on 3.6")).await?;
+        ensure!(kept.kvs.len() == 1, "a write of 3.6 is lost");
+        // And forth again.
+        tokio::task::block_in_place(|| forth(false))?;
+        peer::say(&format!(
+            "RAN: upgrade rollback by a downgrade to {after:?}, and forth again"
+        ));
+        Ok(())
+    });
+}
+
 async fn versions(cluster: &Operated) -> Result<Vec<String>> {
     let mut versions = Vec::new();
     for n in 0..MEMBERS {

@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use membership::cluster::Downgrade;
 use proto::etcdserverpb as api;
 
-use crate::inspect::Access;
+use crate::inspect::{self, Access};
 
 /// The first minor version that can be left downwards.
 pub(super) const FROM: u64 = 6;
@@ -38,12 +39,15 @@ pub(super) async fn enable(
         match client.downgrade(request).await {
             Ok(_) => Ok(()),
             // An attempt that was interrupted has asked already.
-            Err(error) if error.to_string().contains("ongoing downgrade job") => Ok(()),
+            Err(error) if error.to_string().contains("downgrade job in progress") => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     };
     let deadline = Instant::now() + limit;
-    if !arrived(access, endpoints, minor).await.is_ok_and(|there| there) {
+    if !arrived(access, endpoints, minor)
+        .await
+        .is_ok_and(|there| there)
+    {
         ask(api::downgrade_request::DowngradeAction::Validate)
             .await
             .map_err(|why| format!("downgrade validate {version}: {why}"))?;
@@ -67,6 +71,36 @@ pub(super) async fn enable(
                 });
             }
             _ => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Waits until the cluster itself has seen that it is down: until then it refuses
+/// members of the higher version, and the next upgrade.
+///
+/// # Errors
+/// A member does not answer, or the cluster still takes itself for on its way.
+pub(super) async fn finished(
+    access: &Access,
+    endpoints: &[(String, String)],
+    limit: Duration,
+) -> Result<(), String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let mut under_way = None;
+        for (name, endpoint) in endpoints {
+            let facts = inspect::live(access, endpoint).await;
+            let facts = facts.map_err(|e| format!("{name}: {e}"))?;
+            if let Some(Downgrade::To(to)) = facts.database.map(|d| d.members.downgrade) {
+                under_way = Some(format!(
+                    "{name}: a downgrade to {to} is still under way after {limit:?}; `downgrade cancel` ends it"
+                ));
+            }
+        }
+        match under_way {
+            None => return Ok(()),
+            Some(why) if Instant::now() >= deadline => return Err(why),
+            Some(_) => tokio::time::sleep(POLL).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use proto::etcdserverpb as api;
 use semver::Version;
 
-use super::{Driver, Journal, Step, driver::Managed, journal::Event, look, steps};
+use super::{Driver, Journal, Step, downgrade, driver::Managed, journal::Event, look, steps};
 use crate::{
     checks::{self, Given, Level},
     failure::{Failure, Outcome},
@@ -610,13 +610,33 @@ impl<D: Driver> Engine<'_, D> {
                         self.journal.write(Event::Undone { at })?;
                         continue;
                     }
+                    if let Some(minor) = earlier
+                        && to.minor >= downgrade::FROM
+                        && minor + 1 == to.minor
+                    {
+                        (self.say)(&format!(
+                            "the cluster version is {}.{}: take it down to 3.{minor} first",
+                            to.major, to.minor
+                        ));
+                        let endpoints = self.endpoints();
+                        let limit = self.patience;
+                        let done = downgrade::enable(self.access, &endpoints, minor, limit).await;
+                        match done {
+                            Ok(note) => (self.say)(&format!("        {note}")),
+                            Err(why) => {
+                                return Err(Stop::Deviated {
+                                    step: format!("take the cluster version down to 3.{minor}"),
+                                    why,
+                                });
+                            }
+                        }
+                        self.journal.write(Event::Undone { at })?;
+                        continue;
+                    }
                     (self.say)(&format!(
                         "the cluster version is {}.{}: before any binary goes back, a downgrade must be enabled. \
-                         On 3.6 and later: etcdctl downgrade validate 3.{m}, etcdctl downgrade enable 3.{m}, wait until every member shows that storage version, then swap the binaries one by one, the leader last. \
-                         Where that is not possible: restore the backup as a new cluster",
-                        to.major,
-                        to.minor,
-                        m = earlier.unwrap_or(to.minor - 1)
+                         Down from 3.6 and later that is done here; from {}.{} it is not possible: restore the backup as a new cluster",
+                        to.major, to.minor, to.major, to.minor
                     ));
                     return Ok(());
                 }
@@ -658,7 +678,12 @@ impl<D: Driver> Engine<'_, D> {
                 _ => self.journal.write(Event::Undone { at })?,
             }
         }
-        Ok(())
+        let endpoints = self.endpoints();
+        let over = downgrade::finished(self.access, &endpoints, self.patience).await;
+        over.map_err(|why| Stop::Deviated {
+            step: "see the cluster at rest".into(),
+            why,
+        })
     }
 
     async fn take_back(&mut self, member: &str, from: &Version) -> Result<String, String> {

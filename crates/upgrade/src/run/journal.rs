@@ -139,6 +139,22 @@ impl Journal {
         })
     }
 
+    /// Opens the journal in `dir`, or, where no run is under way, that of the last
+    /// one that finished, which becomes the present one again.
+    pub(crate) fn reopen(dir: &Path) -> Outcome<Journal> {
+        let now = Journal::open(dir)?;
+        if now.plan().is_some() {
+            return Ok(now);
+        }
+        let last = (1..)
+            .map(|n| now.path.with_extension(format!("{n}.jsonl")))
+            .take_while(|path| path.exists())
+            .last();
+        let Some(last) = last else { return Ok(now) };
+        fs::rename(&last, &now.path).map_err(|e| Failure::io("rename", &last, &e))?;
+        Journal::open(dir)
+    }
+
     /// Puts a finished journal aside, so that the next run begins anew.
     pub(crate) fn retire(&self) -> Outcome<PathBuf> {
         let aside = (1..)

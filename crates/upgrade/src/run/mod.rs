@@ -4,6 +4,7 @@
 //! the run with the cluster still serving. It must never put old raft state back
 //! into a live cluster: members go back by their binary, on the same directory.
 
+mod downgrade;
 mod driver;
 mod engine;
 mod journal;
