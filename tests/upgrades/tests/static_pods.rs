@@ -438,13 +438,18 @@ fn only_this_node_ends_where_another_is_next_and_goes_on() {
         nodes.grow("3.5.16").await?;
         let apis = nodes.apis();
         let writers = Writers::start(&apis);
-        let run_on = |n: usize| -> Result<(Option<i32>, String)> {
+        let run_on = |n: usize, patience: &str| -> Result<(Option<i32>, String)> {
             let members = nodes.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
             let state = nodes.dir.path().join(format!("cp{n}/state"));
             let answer = tokio::task::block_in_place(|| {
                 nodes
                     .tool("run", &members, &state)
-                    .args(["--target=3.6.14", "--only-this-node"])
+                    .args([
+                        "--target=3.6.14",
+                        "--only-this-node",
+                        "--patience",
+                        patience,
+                    ])
                     .output()
             })?;
             let said = String::from_utf8_lossy(&answer.stdout).into_owned()
@@ -453,23 +458,37 @@ fn only_this_node_ends_where_another_is_next_and_goes_on() {
         };
         // Out of turn: told who is next, and nothing happens.
         let text = fs::read_to_string(nodes.manifest(1))?;
-        let (code, said) = run_on(1)?;
+        let (code, said) = run_on(1, "60s")?;
         ensure!(code == Some(4), "{code:?}: {said}");
         ensure!(
             said.contains("in this order: cp0, cp1 (this node), cp2;"),
             "{said}"
         );
         ensure!(fs::read_to_string(nodes.manifest(1))? == text);
-        let (code, said) = run_on(0)?;
+        // Another node has a member in hand.
+        let turn = "pintle-upgrade/turn";
+        apis[0].put(api::put(turn, "cp2")).await?;
+        let text = fs::read_to_string(nodes.manifest(0))?;
+        let (code, said) = run_on(0, "3s")?;
+        ensure!(code == Some(3), "{code:?}: {said}");
+        ensure!(said.contains("it is the turn of cp2"), "{said}");
+        ensure!(fs::read_to_string(nodes.manifest(0))? == text);
+        // A turn that a killed run left is its own.
+        apis[0].put(api::put(turn, "cp0")).await?;
+        let (code, said) = run_on(0, "60s")?;
         ensure!(code == Some(4), "{code:?}: {said}");
         ensure!(said.contains("in this order: cp1, cp2;"), "{said}");
+        ensure!(
+            apis[0].range(api::get(turn)).await?.kvs.is_empty(),
+            "not given back"
+        );
         let (mut done, mut runs) = ([false; NODES], 2);
         while done.contains(&false) {
             for (n, done) in done.iter_mut().enumerate() {
                 if *done {
                     continue;
                 }
-                let (code, said) = run_on(n)?;
+                let (code, said) = run_on(n, "60s")?;
                 ensure!(matches!(code, Some(0 | 4)), "cp{n}: {code:?}: {said}");
                 *done = code == Some(0);
                 runs += 1;
@@ -513,6 +532,18 @@ fn an_image_that_does_not_start_is_taken_back_byte_for_byte() {
             written += usize::from(api.put(api::put("still", "here")).await.is_ok());
         }
         ensure!(written == 2, "{written} of three take a write");
+        // What somebody else wrote meanwhile is not taken out.
+        let failed = (0..NODES)
+            .map(|n| nodes.manifest(n))
+            .find(|path| fs::read_to_string(path).is_ok_and(|t| t.contains(NO_SUCH)))
+            .context("no manifest with the image")?;
+        let written = fs::read_to_string(&failed)?;
+        fs::write(&failed, format!("{written}# by hand\n"))?;
+        let answer = nodes.tool("rollback", &members, &state).output()?;
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(answer.status.code() == Some(3), "{}: {said}", answer.status);
+        ensure!(said.contains("was changed since this run began"), "{said}");
+        fs::write(&failed, written)?;
         let answer = nodes.tool("rollback", &members, &state).output()?;
         let said = String::from_utf8_lossy(&answer.stderr).into_owned();
         ensure!(answer.status.success(), "{}: {said}", answer.status);

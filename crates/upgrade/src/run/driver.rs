@@ -119,6 +119,16 @@ impl FromFile {
         if file.members.is_empty() {
             return Err(wrong("it names no members"));
         }
+        if let Some(lost) = file
+            .members
+            .iter()
+            .find(|m| m.reach.is_some() && m.manifest.is_none())
+        {
+            return Err(wrong(&format!(
+                "member {} has `reach` and no manifest that it leads to",
+                lost.name
+            )));
+        }
         if only_here {
             for member in &mut file.members {
                 member.manifest.take_if(|_| member.reach.is_some());

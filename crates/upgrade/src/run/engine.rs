@@ -233,16 +233,18 @@ impl<D: Driver> Engine<'_, D> {
         let note = match step {
             Step::Heal { version } => return self.heal(version).await,
             Step::Check { to } => self.check(to).await,
-            Step::MoveLeader { member } => self.move_leader(member).await,
             Step::Swap {
                 member,
                 from,
                 to,
                 pintle,
             } => self.swap(member, from, to, *pintle).await,
-            Step::Flush { member, .. } if !self.driver.manages(member) => {
+            Step::MoveLeader { member } | Step::Flush { member, .. }
+                if !self.driver.manages(member) =>
+            {
                 Ok(format!("left to the run on the node of {member}"))
             }
+            Step::MoveLeader { member } => self.move_leader(member).await,
             Step::Flush { member, version } => {
                 self.restart(member, version, &["--snapshot-count=1"])
                     .await?;
@@ -272,9 +274,17 @@ impl<D: Driver> Engine<'_, D> {
         self.baseline.get_or_insert(before.latency);
         let mut members = Vec::new();
         for (name, endpoint) in &endpoints {
-            let mut facts = inspect::live(self.access, endpoint)
-                .await
-                .map_err(|e| e.to_string())?;
+            // Another node may be restarting its member just now.
+            let deadline = std::time::Instant::now() + self.patience;
+            let mut facts = loop {
+                match inspect::live(self.access, endpoint).await {
+                    Ok(facts) => break facts,
+                    Err(_) if std::time::Instant::now() < deadline => {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                    }
+                    Err(e) => return Err(e.to_string()),
+                }
+            };
             facts.label.clone_from(name);
             members.push(facts);
         }
@@ -499,8 +509,21 @@ impl<D: Driver> Engine<'_, D> {
         Ok(())
     }
 
-    /// Members whose record is stale in some database, by name.
+    /// Members whose record is stale in some database, by name. Another node may be
+    /// restarting its member just now: one that does not answer is asked again.
     async fn stale(&self) -> Result<BTreeSet<String>, String> {
+        let deadline = std::time::Instant::now() + self.patience;
+        loop {
+            match self.stale_now().await {
+                Err(_) if std::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn stale_now(&self) -> Result<BTreeSet<String>, String> {
         let mut stale = BTreeSet::new();
         for (_, endpoint) in self.endpoints() {
             let facts = inspect::live(self.access, &endpoint)

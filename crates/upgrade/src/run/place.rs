@@ -350,6 +350,20 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_can_be_written_beside_the_folder_it_is_written_under_a_dot() {
+        let dir = tempfile::tempdir().expect("folder");
+        let folder = dir.path().join("manifests");
+        // In the way of the name beside the folder.
+        fs::create_dir_all(dir.path().join(".etcd.yaml.pintle/x")).expect("folder");
+        fs::create_dir(&folder).expect("folder");
+        let [here, _] = places(&folder.join("etcd.yaml"));
+        here.put("a").expect("put");
+        here.put("b").expect("put again");
+        assert_eq!(here.look().expect("looked").text.as_deref(), Some("b"));
+        assert_eq!(fs::read_dir(&folder).expect("read").count(), 1);
+    }
+
+    #[test]
     fn a_link_and_a_folder_that_is_not_there_are_seen() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("etcd.yaml");

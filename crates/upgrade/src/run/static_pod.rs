@@ -278,8 +278,14 @@ impl super::Driver for StaticPods {
         loop {
             let open = tokio::net::TcpStream::connect(address.as_str());
             match tokio::time::timeout(Duration::from_secs(1), open).await {
-                Ok(Err(_)) => return Ok(()),
+                // Nothing else says that nobody listens: a name that is not resolved does not.
+                Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(()),
                 _ if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+                Ok(Err(e)) => {
+                    return Err(Failure::new(format!(
+                        "{address}: {e}; so it cannot be seen whether {member} has stopped"
+                    )));
+                }
                 _ => {
                     return Err(Failure::new(format!(
                         "{member} still listens on {address} {:?} after its manifest was taken out; is the kubelet running, and does it read {}?",

@@ -58,3 +58,32 @@ fn a_torn_line_counts_as_not_there() {
     journal.write(Event::Undone { at: 0 }).expect("written");
     assert!(!journal.is_done(0));
 }
+
+#[test]
+fn a_file_of_members_that_makes_no_sense_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("members.yaml");
+    let read = |text: &str, only_here: bool| {
+        std::fs::write(&path, text).expect("written");
+        super::FromFile::read(&path, dir.path(), only_here)
+    };
+    let refused = |text: &str, only_here: bool| {
+        let error = read(text, only_here).expect_err("refused").to_string();
+        assert!(error.contains("members.yaml"), "{error}");
+        error
+    };
+    let pods = "driver: static-pod\nmembers:\n  - {name: a, endpoint: 'x:1'";
+    let error = refused(&format!("{pods}}}\n"), false);
+    assert!(error.contains("no member has a manifest"), "{error}");
+    let error = refused(&format!("{pods}, reach: ssh a}}\n"), false);
+    assert!(error.contains("member a has `reach`"), "{error}");
+    let there = format!("{pods}, manifest: /m/etcd.yaml, reach: ssh a}}\n");
+    assert!(read(&there, false).is_ok());
+    let error = refused(&there, true);
+    assert!(error.contains("no member has a manifest"), "{error}");
+    let commands = "members:\n  - {name: a, endpoint: 'x:1', stop: s, start: s}\n";
+    assert!(read(commands, false).is_ok());
+    assert!(refused(commands, true).contains("--only-this-node is for"));
+    assert!(refused("members: []\n", false).contains("names no members"));
+    assert!(refused("driver: docker\nmembers: []\n", false).contains("unknown variant"));
+}
