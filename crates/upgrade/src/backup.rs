@@ -80,7 +80,7 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
     let part = dir.join(format!(".{id}.part"));
     let client = access.client(endpoint).await?;
     let limit = (live.db_size.max(1 << 20) as u64).saturating_mul(5) / 4;
-    let digest = inspect::stream(&client, endpoint, &part, limit).await?;
+    let digest = inspect::stream(&client, endpoint, &part, limit, access.stream_rate).await?;
     let failed = |e: std::io::Error| Failure::io("write", &part, &e);
     let mut file = fs::OpenOptions::new()
         .append(true)

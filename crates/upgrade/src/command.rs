@@ -70,6 +70,12 @@ const COMMAND: Flag = Flag::new(
     "5s",
     "limit for one question to a member, streams excluded",
 );
+const STREAM_RATE: Flag = Flag::new(
+    "stream-rate",
+    Kind::Uint,
+    "16",
+    "MiB per second at which databases are streamed from members (0: as fast as they come)",
+);
 const DATA_DIR: Flag = Flag::new(
     "data-dir",
     Kind::List,
@@ -96,6 +102,7 @@ const CHECK: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
     DATA_DIR,
     WAL_DIR,
     SNAPSHOT,
@@ -157,6 +164,7 @@ const PLAN: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
     DATA_DIR,
     WAL_DIR,
     Flag::new(
@@ -219,6 +227,7 @@ const RUN: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
     Flag::new(
         "scratch",
         Kind::Text,
@@ -241,6 +250,7 @@ const ROLLBACK: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
 ];
 
 const REHEARSE: &[Flag] = &[
@@ -286,6 +296,7 @@ const BACKUP: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
     Flag::new(
         "out",
         Kind::Text,
@@ -308,6 +319,7 @@ const REPAIR: &[Flag] = &[
     PASSWORD,
     DIAL,
     COMMAND,
+    STREAM_RATE,
     Flag::new(
         "scratch",
         Kind::Text,

@@ -144,6 +144,7 @@ fn access(parsed: &Parsed, scratch: Option<PathBuf>) -> Outcome<Access> {
         command_timeout: parsed.duration("command-timeout"),
         scratch,
         pages: true,
+        stream_rate: parsed.uint("stream-rate") << 20,
     })
 }
 
@@ -191,6 +192,8 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
             "" => std::env::temp_dir(),
             folder => folder.into(),
         };
+        // Whatever else runs on this machine goes first.
+        let _ = rustix::process::nice(10);
         let scratch = match databases {
             true => Some(backup::Scratch::beside(&folder)?),
             false => None,
@@ -247,6 +250,7 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
             }
         }
     }
+    inspect::moments(access, &mut found.members).await;
     if !quiet {
         eprint!("\r\x1b[K");
     }

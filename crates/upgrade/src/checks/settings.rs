@@ -3,7 +3,12 @@
 use super::{Case, Level};
 
 /// Flags that are gone from a minor version on, with what to do.
-const GONE: [(u64, &str, &str); 18] = [
+const GONE: [(u64, &str, &str); 19] = [
+    (
+        7,
+        "experimental-enable-lease-checkpoint-persist",
+        "--feature-gates=LeaseCheckpointPersist=true",
+    ),
     (6, "enable-v2", "leave it out"),
     (6, "experimental-enable-v2v3", "leave it out"),
     (6, "proxy", "leave it out"),

@@ -38,6 +38,8 @@ pub struct Access {
     pub scratch: Option<PathBuf>,
     /// Walk the pages of those databases.
     pub pages: bool,
+    /// Bytes per second at which databases are streamed, 0 for as fast as they come.
+    pub stream_rate: u64,
 }
 
 /// The checksum at the end of a streamed snapshot.
@@ -153,7 +155,7 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
     if let Some(scratch) = &access.scratch {
         let path = scratch.join(format!("{:x}.db", header.member_id));
         let wanted = (status.db_size.max(1 << 20) as f64 * GROWTH) as u64;
-        let outcome = match stream(&client, endpoint, &path, wanted).await {
+        let outcome = match stream(&client, endpoint, &path, wanted, access.stream_rate).await {
             Ok(_) => database(&path, access.pages),
             Err(error) => Err(error),
         };
@@ -173,6 +175,30 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
     Ok(facts)
 }
 
+/// Asks for the status of all members once more, one right after the other: the
+/// databases between the first answers took their time, in which a loaded cluster
+/// has moved on. Who does not answer now is told by its old answer.
+pub async fn moments(access: &Access, members: &mut [Facts]) {
+    let mut clients = Vec::new();
+    for facts in members.iter() {
+        clients.push(match &facts.live {
+            Some(live) => access.client(&live.endpoint).await.ok(),
+            None => None,
+        });
+    }
+    for (facts, client) in members.iter_mut().zip(clients) {
+        let (Some(live), Some(client)) = (&mut facts.live, client) else {
+            continue;
+        };
+        if let Ok(status) = client.status(api::StatusRequest {}).await {
+            live.leader = status.leader;
+            live.term = status.raft_term;
+            live.raft_index = status.raft_index;
+            live.applied = status.raft_applied_index;
+        }
+    }
+}
+
 /// Streams the database of a member into `path`, at most `size_max` bytes, checks
 /// its SHA-256 and returns that. The file ends without the checksum.
 ///
@@ -183,6 +209,7 @@ pub(crate) async fn stream(
     endpoint: &str,
     path: &Path,
     size_max: u64,
+    rate: u64,
 ) -> Result<[u8; TRAILER], Error> {
     let failed = |why: String| Error::Unreachable {
         endpoint: endpoint.into(),
@@ -198,6 +225,7 @@ pub(crate) async fn stream(
     // The last bytes seen may be the checksum.
     let mut tail: Vec<u8> = Vec::new();
     let mut written = 0u64;
+    let began = std::time::Instant::now();
     while let Some(answer) = stream.message().await.map_err(|e| failed(e.to_string()))? {
         tail.extend_from_slice(&answer.blob);
         let ready = tail.len().saturating_sub(TRAILER);
@@ -210,6 +238,14 @@ pub(crate) async fn stream(
         hash.update(&tail[..ready]);
         file.write_all(&tail[..ready]).map_err(io)?;
         tail.drain(..ready);
+        // A cluster under load should not feel that it is looked at.
+        if rate > 0 {
+            let due = Duration::from_secs_f64(written as f64 / rate as f64);
+            let early = due.saturating_sub(began.elapsed());
+            if !early.is_zero() {
+                tokio::time::sleep(early).await;
+            }
+        }
     }
     let digest = hash.finalize();
     if tail.len() != TRAILER || tail[..] != digest[..] {

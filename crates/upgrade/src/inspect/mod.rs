@@ -12,7 +12,8 @@ pub(crate) use crate::facts::Hash as Hashed;
 pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;
-pub use live::{Access, hash, live};
+pub use live::{Access, hash, live, moments};
+pub(crate) use pages::cluster_version;
 
 /// Bytes as `sha256sum` shows them.
 pub(crate) fn hex(bytes: &[u8]) -> String {

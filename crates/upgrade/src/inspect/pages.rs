@@ -76,6 +76,15 @@ pub(super) async fn fill(access: &Access, endpoint: &str, peer_urls: &[String], 
     }
 }
 
+/// The cluster version that `/version` of a member tells.
+pub(crate) async fn cluster_version(access: &Access, endpoint: &str) -> Option<semver::Version> {
+    let (address, secure) = parts(endpoint)?;
+    let secure = secure || (access.tls_by_default && !endpoint.contains("://"));
+    let text = page(access, &address, secure, "/version", access.command_timeout).await?;
+    let page: serde_json::Value = serde_json::from_str(&text).ok()?;
+    semver::Version::parse(page.get("etcdcluster")?.as_str()?).ok()
+}
+
 async fn page(
     access: &Access,
     address: &str,

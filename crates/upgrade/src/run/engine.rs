@@ -288,6 +288,7 @@ impl<D: Driver> Engine<'_, D> {
             facts.label.clone_from(name);
             members.push(facts);
         }
+        inspect::moments(self.access, &mut members).await;
         let target = Target::parse(&to.to_string())?;
         let report = checks::run(
             target,

@@ -131,9 +131,12 @@ pub(crate) async fn once(access: &Access, endpoints: &[(String, String)]) -> Res
     Ok(seen)
 }
 
-/// The cluster version, read from the databases: nothing else tells it on a gRPC port.
+/// The cluster version: from a page where there is one, else out of a database.
 async fn cluster_version(access: &Access, endpoints: &[(String, String)]) -> Option<Version> {
     let (_, endpoint) = endpoints.first()?;
+    if let Some(version) = inspect::cluster_version(access, endpoint).await {
+        return Some(version);
+    }
     let facts = inspect::live(access, endpoint).await.ok()?;
     facts.database?.members.cluster_version
 }

@@ -248,6 +248,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
         command_timeout: Duration::from_secs(10),
         scratch: Some(of.scratch.to_path_buf()),
         pages: false,
+        stream_rate: 0,
     };
     let walked = Instant::now();
     let outcome = walk(&mut local, &access, of, say).await;
