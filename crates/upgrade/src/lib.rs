@@ -27,6 +27,7 @@ mod manifest;
 pub mod plan;
 pub mod predict;
 mod program;
+mod progress;
 pub mod repair;
 pub mod report;
 mod run;

@@ -8,7 +8,7 @@ use prost::Message as _;
 use proto::etcdserverpb::{AlarmMember, AlarmType};
 
 use super::Error;
-use crate::facts::Database;
+use crate::{facts::Database, progress};
 
 /// A running member holds its lock all the time; nobody waits for that.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
@@ -40,10 +40,12 @@ fn open(path: &Path) -> Result<Db, Error> {
 pub fn database(path: &Path, pages: bool) -> Result<Database, Error> {
     let mut found = metadata(path)?;
     if pages {
+        let bar = progress::busy(&format!("walking the pages of {}", path.display()));
         let report = bolt::check::check_file(path).map_err(|source| Error::Database {
             path: path.into(),
             source,
         })?;
+        bar.finish_and_clear();
         found.damage = report
             .problems
             .iter()

@@ -21,7 +21,10 @@ use proto::{
 };
 
 use super::{Error, database};
-use crate::facts::{Database, Facts, Log, V2Record};
+use crate::{
+    facts::{Database, Facts, Log, V2Record},
+    progress,
+};
 
 /// Reads the member at `dir`, which is its data directory or the `member` folder
 /// in it. With `pages` every page of the database is walked.
@@ -86,10 +89,12 @@ fn log(
     let listed: Vec<MemberId> = database.map_or_else(Vec::new, |d| {
         d.members.members.iter().map(|m| m.id).collect()
     });
+    let bar = progress::busy(&format!("reading the log in {}", wal_dir.display()));
     let valid = wal::valid_snapshots(wal_dir)?;
     let mut gaps = Vec::new();
     let (at, snapshot) = newest(snap_dir, &valid, &mut gaps)?;
     let read = wal::read_kept(wal_dir, at.clone(), entry::is_of_interest)?;
+    bar.finish_and_clear();
     let metadata = Metadata::decode(read.metadata.clone()).map_err(|error| Error::NotAMember {
         path: wal_dir.into(),
         why: format!("the metadata of the log cannot be understood: {error}"),

@@ -17,7 +17,10 @@ use semver::Version;
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, database, database::alarm_name};
-use crate::facts::{Facts, Hash, Live};
+use crate::{
+    facts::{Facts, Hash, Live},
+    progress,
+};
 
 /// How members are reached.
 #[derive(Clone, Debug)]
@@ -225,6 +228,8 @@ pub(crate) async fn stream(
     // The last bytes seen may be the checksum.
     let mut tail: Vec<u8> = Vec::new();
     let mut written = 0u64;
+    let expected = (size_max as f64 / GROWTH) as u64;
+    let bar = progress::bytes(&format!("database of {endpoint}"), expected);
     let began = std::time::Instant::now();
     while let Some(answer) = stream.message().await.map_err(|e| failed(e.to_string()))? {
         tail.extend_from_slice(&answer.blob);
@@ -238,6 +243,7 @@ pub(crate) async fn stream(
         hash.update(&tail[..ready]);
         file.write_all(&tail[..ready]).map_err(io)?;
         tail.drain(..ready);
+        bar.set_position(written);
         // A cluster under load should not feel that it is looked at.
         if rate > 0 {
             let due = Duration::from_secs_f64(written as f64 / rate as f64);
@@ -247,6 +253,7 @@ pub(crate) async fn stream(
             }
         }
     }
+    bar.finish_and_clear();
     let digest = hash.finalize();
     if tail.len() != TRAILER || tail[..] != digest[..] {
         return Err(failed(
