@@ -264,7 +264,12 @@ fn seven(log: &Log, database: &Database) -> Prediction {
     if !log.v2_records.is_empty() {
         return Prediction::fails(Outcome::Panics, NOT_V3);
     }
-    let (zombies, learners) = differences(&log.now, &database.members.members);
+    // It counts them as 3.6 does, and corrects none from a snapshot.
+    let members = &database.members.members;
+    if members.iter().filter(|m| m.is_learner).count() > LEARNERS_MAX {
+        return Prediction::fails(Outcome::Refuses, TOO_MANY_LEARNERS);
+    }
+    let (zombies, learners) = differences(&log.now, members);
     let mut prediction = Prediction {
         zombies: hex(zombies.iter().copied()),
         learners: hex(learners),

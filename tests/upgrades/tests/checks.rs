@@ -32,10 +32,14 @@ fn etcd(version: &str) -> Option<Program> {
     found
 }
 
+/// A loaded machine may take its time.
+const PATIENT: [&str; 2] = ["--dial-timeout=8s", "--command-timeout=20s"];
+
 /// Exit code, report and what was said on stderr.
 fn check(pintle: &Program, words: &[&str]) -> Result<(i32, Value, String)> {
     let answer = Command::new(&pintle.path)
         .args(["upgrade", "check", "-w", "json"])
+        .args(PATIENT)
         .args(words)
         .output()?;
     let code = answer.status.code().context("ended by a signal")?;
@@ -426,6 +430,7 @@ fn running_members_are_mended_without_a_restart() {
         let repair = |words: &[&str]| -> Result<(i32, String)> {
             let answer = Command::new(&pintle.path)
                 .args(["upgrade", "repair", "--endpoints", &endpoints])
+                .args(PATIENT)
                 .args(words)
                 .output()?;
             let said = [answer.stdout, answer.stderr].concat();

@@ -36,6 +36,8 @@ fn alarms(report: &Value) -> Vec<String> {
 fn check(pintle: &Program, source: [&str; 2], target: &str) -> Result<()> {
     let answer = Command::new(&pintle.path)
         .args(["upgrade", "check", "-w", "json", "--target", target])
+        // A loaded machine may take its time.
+        .args(["--dial-timeout=8s", "--command-timeout=20s"])
         .args(source)
         .output()?;
     let said = String::from_utf8_lossy(&answer.stderr).into_owned();

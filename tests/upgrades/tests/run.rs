@@ -148,7 +148,7 @@ impl Operated {
 
     fn tool(&self, command: &str, target: &str) -> Command {
         let mut line = Command::new(&self.pintle);
-        line.args(["upgrade", command, "--patience=60s"])
+        line.args(["upgrade", command, "--patience=60s", "--dial-timeout=8s"])
             .arg("--members")
             .arg(self.dir.path().join("members.yaml"))
             .arg("--state")

@@ -277,11 +277,17 @@ impl Nodes {
 
     fn tool(&self, command: &str, members: &Path, state: &Path) -> Command {
         let mut line = Command::new(&self.pintle);
-        line.args(["upgrade", command, "--patience=60s", "--members"])
-            .arg(members)
-            .arg("--state")
-            .arg(state)
-            .stdin(Stdio::null());
+        line.args([
+            "upgrade",
+            command,
+            "--patience=60s",
+            "--dial-timeout=8s",
+            "--members",
+        ])
+        .arg(members)
+        .arg("--state")
+        .arg(state)
+        .stdin(Stdio::null());
         line
     }
 }

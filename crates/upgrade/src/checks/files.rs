@@ -30,9 +30,13 @@ fn gate(case: &Case<'_>, minors: std::ops::RangeInclusive<u64>) -> bool {
 }
 
 pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
-    if !gate(case, 6..=6) {
+    if !gate(case, 6..=7) {
         return Ok(());
     }
+    let heals = match case.target.minor() {
+        6 => ", and the promotions are not in the newest .snap",
+        _ => "",
+    };
     for (facts, _) in with_log(case.members)? {
         let Some(prediction) = predict::boot(facts, case.target) else {
             return Err(format!("the database of {} could not be read", facts.label));
@@ -43,7 +47,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
                 Level::Block,
                 &facts.label,
                 format!(
-                    "the database takes more than one voter for a learner, and the promotions are not in the newest .snap (index {snapshot})"
+                    "the database takes more than one voter for a learner{heals} (index {snapshot})"
                 ),
                 format!(
                     "{} will end with `{}`",
