@@ -48,6 +48,10 @@ pub(crate) trait Driver {
     fn manages(&self, _member: &str) -> bool {
         true
     }
+    /// Whether it changes the flags of a member to those that a release knows.
+    fn edits_flags(&self) -> bool {
+        false
+    }
     /// Fails, before anything is stopped, if a member could not be started with a release.
     fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()>;
     /// What would be changed for that, in words; empty if nothing is written.
@@ -184,6 +188,10 @@ impl Driver for FromFile {
             FromFile::Commands(driver) => driver.available(),
             FromFile::StaticPods(driver) => driver.available(),
         }
+    }
+
+    fn edits_flags(&self) -> bool {
+        matches!(self, FromFile::StaticPods(_))
     }
 
     fn manages(&self, member: &str) -> bool {

@@ -298,7 +298,22 @@ impl<D: Driver> Engine<'_, D> {
                 ..Given::default()
             },
         );
-        let block = report.findings.iter().find(|f| f.level == Level::Block);
+        // The flags of now are not those of the next start: a manifest is edited, and
+        // commands are told the release.
+        let (flags, others): (Vec<_>, Vec<_>) = report
+            .findings
+            .iter()
+            .filter(|f| f.level == Level::Block)
+            .partition(|f| f.check == "P12");
+        if !self.driver.edits_flags() {
+            for finding in flags {
+                (self.say)(&format!(
+                    "        see that the start command gives other flags: {} {}; {}",
+                    finding.member, finding.seen, finding.fix
+                ));
+            }
+        }
+        let block = others.first();
         if let Some(finding) = block {
             return Err(format!(
                 "{} {} {}; {}",
