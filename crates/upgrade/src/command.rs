@@ -76,6 +76,25 @@ const STREAM_RATE: Flag = Flag::new(
     "16",
     "MiB per second at which databases are streamed from members (0: as fast as they come)",
 );
+const SCRATCH: Flag = Flag::new(
+    "scratch",
+    Kind::Text,
+    "",
+    "folder for the databases that members stream (default: the system's temporary folder)",
+);
+
+/// The flags of a command that asks members: its own before and after the `;`, and
+/// between them how members are reached.
+macro_rules! asking {
+    [$($before:expr),*; $($after:expr),* $(,)?] => {
+        &[
+            $($before,)*
+            CACERT, CERT, KEY, SKIP_VERIFY, USER, PASSWORD, DIAL, COMMAND, STREAM_RATE,
+            $($after,)*
+        ]
+    };
+}
+
 const DATA_DIR: Flag = Flag::new(
     "data-dir",
     Kind::List,
@@ -90,28 +109,14 @@ const WAL_DIR: Flag = Flag::new(
 );
 const SNAPSHOT: Flag = Flag::new("snapshot", Kind::List, "", "snapshot or database files");
 
-const CHECK: &[Flag] = &[
+const CHECK: &[Flag] = asking![
     TARGET,
     ENDPOINTS,
-    CLUSTER,
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
+    CLUSTER;
     DATA_DIR,
     WAL_DIR,
     SNAPSHOT,
-    Flag::new(
-        "scratch",
-        Kind::Text,
-        "",
-        "folder for the databases that members stream (default: the system's temporary folder)",
-    ),
+    SCRATCH,
     Flag::switch("no-databases", "do not stream databases from members"),
     Flag::switch("no-pages", "do not walk the pages of databases"),
     Flag::new(
@@ -152,19 +157,10 @@ const CHECK: &[Flag] = &[
     ),
 ];
 
-const PLAN: &[Flag] = &[
+const PLAN: &[Flag] = asking![
     TARGET,
     ENDPOINTS,
-    CLUSTER,
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
+    CLUSTER;
     DATA_DIR,
     WAL_DIR,
     Flag::new(
@@ -207,7 +203,7 @@ pub(crate) const ONLY_HERE: Flag = Flag::switch(
     "change manifests of this node only, and stop where another node is next",
 );
 
-const RUN: &[Flag] = &[
+const RUN: &[Flag] = asking![
     TARGET,
     MEMBERS,
     STATE,
@@ -218,40 +214,12 @@ const RUN: &[Flag] = &[
         Kind::Duration,
         "1h",
         "limit for members of other nodes to follow, where only some are driven from here",
-    ),
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
-    Flag::new(
-        "scratch",
-        Kind::Text,
-        "",
-        "folder for the databases that members stream (default: the system's temporary folder)",
-    ),
+    );
+    SCRATCH,
     Flag::switch("dry-run", "print every action, do none"),
 ];
 
-const ROLLBACK: &[Flag] = &[
-    MEMBERS,
-    STATE,
-    PATIENCE,
-    ONLY_HERE,
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
-];
+const ROLLBACK: &[Flag] = asking![MEMBERS, STATE, PATIENCE, ONLY_HERE;];
 
 const REHEARSE: &[Flag] = &[
     TARGET,
@@ -286,17 +254,8 @@ const REHEARSE: &[Flag] = &[
     ),
 ];
 
-const BACKUP: &[Flag] = &[
-    ENDPOINTS,
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
+const BACKUP: &[Flag] = asking![
+    ENDPOINTS;
     Flag::new(
         "out",
         Kind::Text,
@@ -306,26 +265,12 @@ const BACKUP: &[Flag] = &[
     .required(),
 ];
 
-const REPAIR: &[Flag] = &[
+const REPAIR: &[Flag] = asking![
     DATA_DIR,
     WAL_DIR,
     ENDPOINTS,
-    CLUSTER,
-    CACERT,
-    CERT,
-    KEY,
-    SKIP_VERIFY,
-    USER,
-    PASSWORD,
-    DIAL,
-    COMMAND,
-    STREAM_RATE,
-    Flag::new(
-        "scratch",
-        Kind::Text,
-        "",
-        "folder for the databases that members stream (default: the system's temporary folder)",
-    ),
+    CLUSTER;
+    SCRATCH,
     Flag::switch("yes", "carry the changes out, instead of only showing them"),
     Flag::switch("drop-v2", "give up users' keys of API version 2"),
 ];
@@ -433,7 +378,8 @@ pub(crate) const COMMANDS: &[Command] = &[
          second run finds nothing to do.\n\n\
          With --endpoints of all members of a cluster of 3.5.26 or a later 3.5, the records in their\n\
          databases are written anew while they run: each member that is stale is announced with the\n\
-         peer URLs that it has already.",
+         peer URLs that it has already. Not for members started with ETCD_VERIFY=all: those end\n\
+         themselves at any change of the membership while two of their records are stale.",
     ),
 ];
 

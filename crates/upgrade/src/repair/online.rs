@@ -2,6 +2,10 @@
 //! peer URLs that a member has already is a change of the configuration that
 //! changes nothing, but makes every member of 3.5.26 and later write that
 //! member's record anew and take out whoever was removed. No process restarts.
+//!
+//! A member that was started with `ETCD_VERIFY=all`, a variable for etcd's own tests,
+//! compares all records after each change and ends itself while a second one is stale.
+//! Nobody can be asked from outside whether it was; help and docs say so.
 
 use std::{
     collections::BTreeSet,
