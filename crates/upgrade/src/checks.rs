@@ -11,6 +11,7 @@ mod surroundings;
 mod tests;
 
 use serde::Serialize;
+pub(crate) use settings::flag_name;
 
 use crate::{
     facts::{Certificate, Facts},
@@ -323,7 +324,7 @@ pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
 /// Flags among `words` that are gone by minor version `minor`: the first release
 /// without them, the flag, and what to set instead.
 pub fn changes(words: &[String], minor: u64) -> Vec<(String, String, String)> {
-    let names = words.iter().filter_map(|word| settings::flag_name(word));
+    let names = words.iter().filter_map(|word| flag_name(word));
     names
         .filter_map(|name| {
             let (at, instead) =

@@ -9,7 +9,7 @@ use semver::Version;
 use yaml_serde::Value;
 
 use crate::{
-    checks,
+    checks::{self, flag_name},
     failure::{Failure, Outcome},
 };
 
@@ -177,7 +177,7 @@ impl Manifest {
 
     /// The flags of the member.
     pub(crate) fn flags(&self) -> Vec<String> {
-        let flags = self.words.iter().filter(|word| word.starts_with("--"));
+        let flags = self.words.iter().filter(|word| flag_name(word).is_some());
         flags.cloned().collect()
     }
 
@@ -417,11 +417,6 @@ fn scalar(value: &str) -> &str {
         Some(inner) => inner,
         None => value.split(" #").next().unwrap_or(value).trim_end(),
     }
-}
-
-fn flag_name(word: &str) -> Option<&str> {
-    let name = word.strip_prefix("--")?;
-    Some(name.split('=').next().unwrap_or(name))
 }
 
 /// What becomes of a flag: its new form, or nothing if it is left out. `None` is a

@@ -188,14 +188,10 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
         found.hashes = Some(hash_files(&found.members));
     }
     if !endpoints.is_empty() {
-        let folder = match parsed.text("scratch") {
-            "" => std::env::temp_dir(),
-            folder => folder.into(),
-        };
         // Whatever else runs on this machine goes first.
         let _ = rustix::process::nice(10);
         let scratch = match databases {
-            true => Some(backup::Scratch::beside(&folder)?),
+            true => Some(backup::Scratch::beside(&scratch_folder(parsed))?),
             false => None,
         };
         let mut access = access(parsed, scratch.as_ref().map(|s| s.0.clone()))?;
@@ -276,11 +272,8 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
 async fn hash_live(access: &Access, endpoints: &[&str]) -> Result<Vec<(String, u32)>, String> {
     let mut revision = i64::MAX;
     for endpoint in endpoints {
-        let client = access.client(endpoint).await.map_err(|e| e.to_string())?;
-        let status = client
-            .status(proto::etcdserverpb::StatusRequest {})
-            .await
-            .map_err(|e| format!("{endpoint}: {e}"))?;
+        let asked = access.greet(endpoint).await;
+        let (_, status) = asked.map_err(|e| e.to_string())?;
         revision = revision.min(status.header.map_or(1, |h| h.revision));
     }
     let mut hashes = Vec::new();

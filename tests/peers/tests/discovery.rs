@@ -88,6 +88,24 @@ fn both_say(logs: &[String], text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The subject, etcd 3.5.30, and the names that both of them resolve by.
+fn both_with_names() -> Result<Option<(Program, Program, NameServer)>> {
+    let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd("3.5.30")) else {
+        return Ok(None);
+    };
+    let Some(names) = NameServer::on_port_53(Zone::new()) else {
+        return Ok(None);
+    };
+    let (subject, etcd) = (names.for_program(&subject)?, names.for_program(&etcd)?);
+    Ok(Some((subject, etcd, names)))
+}
+
+/// The programs of a cluster, as failures name them.
+fn label(mix: &[Program]) -> String {
+    let programs: Vec<String> = mix.iter().map(Program::to_string).collect();
+    programs.join(" + ")
+}
+
 /// Every mix of three of the subject and another program, the other alone last.
 fn mixes(subject: &Program, other: &Program) -> Vec<Vec<Program>> {
     vec![
@@ -120,11 +138,7 @@ fn members_find_each_other_through_a_registry() {
         let dir = tempfile::tempdir()?;
         let service = Launch::new(&etcd, dir.path()).start().await?;
         for (number, mix) in mixes(&subject, &etcd).into_iter().enumerate() {
-            let label = mix
-                .iter()
-                .map(Program::to_string)
-                .collect::<Vec<_>>()
-                .join(" + ");
+            let label = label(&mix);
             let token = format!("cluster-{number}");
             set_size(&service, &token, "3").await?;
             let mut cluster = Plan::of(&mix).prepare().await?;
@@ -428,20 +442,12 @@ fn members_find_each_other_by_srv_records() {
 #[test]
 fn members_and_etcd_find_each_other_by_srv_records() {
     peers::run(280, async {
-        let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd("3.5.30")) else {
+        let Some((subject, etcd, names)) = both_with_names()? else {
             return Ok(());
         };
-        let Some(names) = NameServer::on_port_53(Zone::new()) else {
-            return Ok(());
-        };
-        let (subject, etcd) = (names.for_program(&subject)?, names.for_program(&etcd)?);
         let flags = [format!("--discovery-srv={DOMAIN}")];
         for mix in mixes(&subject, &etcd) {
-            let label = mix
-                .iter()
-                .map(Program::to_string)
-                .collect::<Vec<_>>()
-                .join(" + ");
+            let label = label(&mix);
             let mut cluster = Plan::of(&mix).prepare().await?;
             list(&names, "etcd-server", HOST, &cluster);
             cluster.found(&flags).await.with_context(|| label.clone())?;
@@ -480,17 +486,13 @@ fn members_and_etcd_find_each_other_by_srv_records() {
 #[test]
 fn members_with_tls_find_each_other_by_srv_records() {
     peers::run(120, async {
-        let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd("3.5.30")) else {
-            return Ok(());
-        };
-        let Some(names) = NameServer::on_port_53(Zone::new()) else {
+        let Some((subject, etcd, names)) = both_with_names()? else {
             return Ok(());
         };
         let dir = tempfile::tempdir()?;
         let ca = certs::Ca::new(dir.path(), "ca")?;
         ca.issue("peer", "peer", 1, 2090)?;
         let file = |name: &str| dir.path().join(name).display().to_string();
-        let (subject, etcd) = (names.for_program(&subject)?, names.for_program(&etcd)?);
         let mix = [subject.clone(), etcd, subject];
         let mut cluster = Plan::of(&mix).prepare().await?;
         let mut records = Vec::new();
@@ -642,11 +644,7 @@ fn members_find_each_other_through_a_v2_directory() {
             ]
         };
         for (number, mix) in mixes(&subject, &etcd).into_iter().enumerate() {
-            let label = mix
-                .iter()
-                .map(Program::to_string)
-                .collect::<Vec<_>>()
-                .join(" + ");
+            let label = label(&mix);
             let token = format!("cluster-{number}");
             http::send(service.port(), "PUT", &size(&token), "").await?;
             let mut cluster = Plan::of(&mix).prepare().await?;

@@ -1019,6 +1019,19 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
     ROWS.iter().chain(mended::MENDED)
 }
 
+/// The rows that `PINTLE_UPGRADES` chooses: the quick ones where it is not set, all of
+/// them for `full`, else those whose id is in its list or begins so, up to a stroke.
+pub fn chosen() -> impl Iterator<Item = &'static Row> {
+    let wanted = std::env::var("PINTLE_UPGRADES").unwrap_or_default();
+    all().filter(move |row| match wanted.as_str() {
+        "" => row.quick,
+        "full" => true,
+        ids => ids
+            .split(',')
+            .any(|w| row.id == w || row.id.starts_with(&format!("{w}/"))),
+    })
+}
+
 /// The row of this id.
 pub fn find(id: &str) -> Option<&'static Row> {
     all().find(|r| r.id == id)

@@ -1,9 +1,7 @@
 //! What `pintle upgrade check` says of each directory before a start, against what
 //! the start really ended in. The same choice of rows as the table.
 
-use std::{env, time::Duration};
-
-use peers::{peer, server};
+use peers::peer;
 use upgrades::{
     Reality,
     predict::{Verdict, compare},
@@ -33,7 +31,6 @@ fn sorted(mut reality: Reality) -> Reality {
 
 #[test]
 fn predictions_come_true() {
-    let wanted = env::var("PINTLE_UPGRADES").unwrap_or_default();
     let Some(subject) = peer::subject().filter(|p| p.is_pintle) else {
         peer::say("SKIP: predictions: no pintle binary, set PINTLE_BIN");
         return;
@@ -41,17 +38,7 @@ fn predictions_come_true() {
     let tool = Tool(subject.path.clone());
     let mut wrong = Vec::new();
     let mut right = 0;
-    for row in rows::all() {
-        let chosen = match wanted.as_str() {
-            "" => row.quick,
-            "full" => true,
-            ids => ids
-                .split(',')
-                .any(|w| row.id == w || row.id.starts_with(&format!("{w}/"))),
-        };
-        if !chosen {
-            continue;
-        }
+    for row in rows::chosen() {
         let missing = workshop::missing(row);
         if !missing.is_empty() {
             peer::say(&format!(
@@ -61,17 +48,7 @@ fn predictions_come_true() {
             ));
             continue;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a tokio runtime");
-        server::forget_logs();
-        let record = runtime
-            .block_on(async {
-                tokio::time::timeout(Duration::from_secs(240), workshop::run(row)).await
-            })
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("not finished after 240 s")));
-        let record = match record {
+        let record = match workshop::run_alone(row) {
             Ok(record) => record,
             Err(error) => {
                 wrong.push(format!("{}: {error:#}", row.id));

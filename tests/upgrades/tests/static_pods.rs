@@ -161,6 +161,13 @@ struct Nodes {
 }
 
 impl Nodes {
+    /// A cluster of `release` on nodes whose kubelets run.
+    async fn grown(pintle: &Program, release: &str) -> Result<Nodes> {
+        let nodes = Nodes::new(pintle)?;
+        nodes.grow(release).await?;
+        Ok(nodes)
+    }
+
     fn new(pintle: &Program) -> Result<Nodes> {
         let dir = tempfile::tempdir()?;
         let mut taken = Vec::new();
@@ -249,6 +256,12 @@ impl Nodes {
         .await
     }
 
+    /// The file of members and the journal of a run on node `n` alone, on the way to 3.6.14.
+    fn alone(&self, n: usize) -> Result<(PathBuf, PathBuf)> {
+        let members = self.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
+        Ok((members, self.dir.path().join(format!("cp{n}/state"))))
+    }
+
     /// The file of members with the manifests of these nodes.
     fn members(&self, local: &[usize], images: &[(&str, String)]) -> Result<PathBuf> {
         let mut text = "driver: static-pod\ntimeout_seconds: 30\nmembers:\n".to_owned();
@@ -316,8 +329,7 @@ fn manifests_lead_a_sick_cluster_to_3_7_and_a_killed_run_goes_on() {
         return;
     }
     block_on(async {
-        let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.16").await?;
+        let nodes = Nodes::grown(&pintle, "3.5.16").await?;
         let apis = nodes.apis();
         let pintle_image = ("pintle", format!("registry.example/pintle:0.1.0@{DIGEST}"));
         let images = [etcd("3.5.30"), pintle_image, etcd("3.6.14"), etcd("3.7.1")];
@@ -397,14 +409,12 @@ fn a_run_on_each_node_waits_for_the_others() {
         return;
     }
     block_on(async {
-        let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.16").await?;
+        let nodes = Nodes::grown(&pintle, "3.5.16").await?;
         let apis = nodes.apis();
         let writers = Writers::start(&apis);
         let mut runs = Vec::new();
         for n in 0..NODES {
-            let members = nodes.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
-            let state = nodes.dir.path().join(format!("cp{n}/state"));
+            let (members, state) = nodes.alone(n)?;
             let log = fs::File::create(nodes.dir.path().join(format!("cp{n}/run.log")))?;
             let child = nodes
                 .tool("run", &members, &state)
@@ -440,13 +450,11 @@ fn only_this_node_ends_where_another_is_next_and_goes_on() {
         return;
     }
     block_on(async {
-        let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.16").await?;
+        let nodes = Nodes::grown(&pintle, "3.5.16").await?;
         let apis = nodes.apis();
         let writers = Writers::start(&apis);
         let run_on = |n: usize, patience: &str| -> Result<(Option<i32>, String)> {
-            let members = nodes.members(&[n], &[etcd("3.5.30"), etcd("3.6.14")])?;
-            let state = nodes.dir.path().join(format!("cp{n}/state"));
+            let (members, state) = nodes.alone(n)?;
             let answer = tokio::task::block_in_place(|| {
                 nodes
                     .tool("run", &members, &state)
@@ -516,8 +524,7 @@ fn an_image_that_does_not_start_is_taken_back_byte_for_byte() {
         return;
     }
     block_on(async {
-        let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.30").await?;
+        let nodes = Nodes::grown(&pintle, "3.5.30").await?;
         let before: Vec<String> = (0..NODES)
             .map(|n| Ok(fs::read_to_string(nodes.manifest(n))?))
             .collect::<Result<_>>()?;
@@ -579,8 +586,7 @@ fn traps_of_the_folder_are_named_before_anything_stops() {
         return;
     }
     block_on(async {
-        let nodes = Nodes::new(&pintle)?;
-        nodes.grow("3.5.30").await?;
+        let nodes = Nodes::grown(&pintle, "3.5.30").await?;
         let members = nodes.members(&[0, 1, 2], &[etcd("3.6.14")])?;
         let state = nodes.dir.path().join("state");
         let refused = |members: &Path, state: &Path| -> Result<String> {

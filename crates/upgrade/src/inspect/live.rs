@@ -56,11 +56,7 @@ impl Access {
     /// # Errors
     /// The endpoint cannot be understood, or the login failed.
     pub async fn client(&self, endpoint: &str) -> Result<Client, Error> {
-        let failed = |why: String| Error::Unreachable {
-            endpoint: endpoint.into(),
-            why,
-        };
-        let parsed = Endpoint::parse(endpoint).map_err(|e| failed(e.to_string()))?;
+        let parsed = Endpoint::parse(endpoint).map_err(|e| unreachable(endpoint, &e.into()))?;
         let mut config = Config::new(vec![parsed]);
         config.dial_timeout = self.dial_timeout;
         config.command_timeout = Some(self.command_timeout);
@@ -69,7 +65,35 @@ impl Access {
         config.tls_by_default = self.tls_by_default;
         Client::connect(config)
             .await
-            .map_err(|e| failed(e.to_string()))
+            .map_err(|e| unreachable(endpoint, &e))
+    }
+
+    /// A client on one member, and its status.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn greet(&self, endpoint: &str) -> Result<(Client, api::StatusResponse), Error> {
+        let client = self.client(endpoint).await?;
+        let status = client
+            .status(api::StatusRequest {})
+            .await
+            .map_err(|e| unreachable(endpoint, &e))?;
+        Ok((client, status))
+    }
+}
+
+/// Why `endpoint` did not answer; where no connection came about, also why not.
+fn unreachable(endpoint: &str, error: &client::Error) -> Error {
+    let why = match error {
+        client::Error::Deadline { last: Some(last) } => {
+            let last = last.strip_prefix(&format!("{endpoint}: ")).unwrap_or(last);
+            format!("{error}: {last}")
+        }
+        _ => error.to_string(),
+    };
+    Error::Unreachable {
+        endpoint: endpoint.into(),
+        why,
     }
 }
 
@@ -78,15 +102,7 @@ impl Access {
 /// # Errors
 /// It does not answer.
 pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
-    let failed = |why: String| Error::Unreachable {
-        endpoint: endpoint.into(),
-        why,
-    };
-    let client = access.client(endpoint).await?;
-    let status = client
-        .status(api::StatusRequest {})
-        .await
-        .map_err(|e| failed(e.to_string()))?;
+    let (client, status) = access.greet(endpoint).await?;
     let header = status.header.unwrap_or_default();
     let mut facts = Facts {
         label: endpoint.to_owned(),
@@ -222,7 +238,10 @@ pub(crate) async fn stream(
         path: path.into(),
         source,
     };
-    let mut stream = client.snapshot().await.map_err(|e| failed(e.to_string()))?;
+    let mut stream = client
+        .snapshot()
+        .await
+        .map_err(|e| unreachable(endpoint, &e))?;
     let mut file = File::create(path).map_err(io)?;
     let mut hash = Sha256::new();
     // The last bytes seen may be the checksum.
@@ -273,10 +292,7 @@ pub async fn hash(access: &Access, endpoint: &str, revision: i64) -> Result<Hash
     let answer = client
         .hash_kv(api::HashKvRequest { revision })
         .await
-        .map_err(|error| Error::Unreachable {
-            endpoint: endpoint.into(),
-            why: error.to_string(),
-        })?;
+        .map_err(|e| unreachable(endpoint, &e))?;
     Ok(Hash {
         revision,
         hash: answer.hash,

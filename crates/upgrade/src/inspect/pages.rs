@@ -19,7 +19,7 @@ const PAGE_MAX: u64 = 8 << 20;
 const READS: u32 = 20;
 
 /// Host and port of a URL, and whether it is secure.
-fn parts(endpoint: &str) -> Option<(String, bool)> {
+pub(crate) fn parts(endpoint: &str) -> Option<(String, bool)> {
     let (scheme, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
     let address = rest.split('/').next()?;
     let (host, port) = address.rsplit_once(':')?;

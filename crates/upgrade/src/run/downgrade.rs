@@ -113,15 +113,8 @@ async fn arrived(
 ) -> Result<bool, String> {
     let head = format!("3.{minor}.");
     for (name, endpoint) in endpoints {
-        let said = |why: String| format!("{name}: {why}");
-        let client = access
-            .client(endpoint)
-            .await
-            .map_err(|e| said(e.to_string()))?;
-        let status = client
-            .status(api::StatusRequest {})
-            .await
-            .map_err(|e| said(e.to_string()))?;
+        let asked = access.greet(endpoint).await;
+        let (_, status) = asked.map_err(|e| format!("{name}: {e}"))?;
         if !status.version.starts_with(&head) && !status.storage_version.starts_with(&head) {
             return Ok(false);
         }

@@ -38,12 +38,8 @@ pub(crate) async fn once(access: &Access, endpoints: &[(String, String)]) -> Res
     let mut ids = Vec::new();
     for (name, endpoint) in endpoints {
         let said = |why: String| format!("{name}: {why}");
-        let client = access
-            .client(endpoint)
-            .await
-            .map_err(|e| said(e.to_string()))?;
-        let status = client
-            .status(api::StatusRequest {})
+        let (client, status) = access
+            .greet(endpoint)
             .await
             .map_err(|e| said(e.to_string()))?;
         let header = status.header.unwrap_or_default();

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Outcome},
+    inspect,
     manifest::{Manifest, diff, tagged_version},
 };
 
@@ -272,7 +273,7 @@ impl super::Driver for StaticPods {
         }
         let endpoint = self.members.iter().find(|m| m.name == member);
         let endpoint = endpoint.map_or(String::new(), |m| m.endpoint.clone());
-        let address = address_of(&endpoint)
+        let (address, _) = inspect::parts(&endpoint)
             .ok_or_else(|| Failure::new(format!("{endpoint:?} is not the URL of a member")))?;
         let deadline = Instant::now() + self.patience;
         loop {
@@ -312,16 +313,5 @@ impl super::Driver for StaticPods {
 }
 
 fn digest(text: &str) -> String {
-    let sum = Sha256::digest(text.as_bytes());
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Host and port of a URL.
-fn address_of(endpoint: &str) -> Option<String> {
-    let rest = endpoint
-        .split_once("://")
-        .map_or(endpoint, |(_, rest)| rest);
-    let address = rest.split('/').next()?;
-    let (host, port) = address.rsplit_once(':')?;
-    (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| address.to_owned())
+    inspect::hex(&Sha256::digest(text.as_bytes()))
 }
