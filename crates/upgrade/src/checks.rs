@@ -11,7 +11,7 @@ mod surroundings;
 mod tests;
 
 use serde::Serialize;
-pub(crate) use settings::flag_name;
+pub(crate) use settings::{flag_name, not_yet};
 
 use crate::{
     facts::{Certificate, Facts},

@@ -197,6 +197,8 @@ const PATIENCE: Flag = Flag::new(
     "limit for a member to come back",
 );
 
+const DRY_RUN: Flag = Flag::switch("dry-run", "print every action, do none");
+
 /// Leaves members of other nodes to runs there.
 pub(crate) const ONLY_HERE: Flag = Flag::switch(
     "only-this-node",
@@ -216,10 +218,22 @@ const RUN: &[Flag] = asking![
         "limit for members of other nodes to follow, where only some are driven from here",
     );
     SCRATCH,
-    Flag::switch("dry-run", "print every action, do none"),
+    DRY_RUN,
 ];
 
-const ROLLBACK: &[Flag] = asking![MEMBERS, STATE, PATIENCE, ONLY_HERE;];
+const ROLLBACK: &[Flag] = asking![
+    MEMBERS,
+    STATE,
+    PATIENCE,
+    ONLY_HERE,
+    Flag::new(
+        "to",
+        Kind::Text,
+        "",
+        "the release that all members ran before, where there is no journal of a run",
+    );
+    DRY_RUN,
+];
 
 const REHEARSE: &[Flag] = &[
     TARGET,
@@ -359,10 +373,21 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     Command::run(
         "rollback",
-        "--members FILE --state DIR",
-        "Takes a run back: every member to what it ran before, on the same directory",
+        "--members FILE (--state DIR | --to VERSION)",
+        "Takes an upgrade back: every member to what it ran before, on the same directory",
         ROLLBACK,
         Action::Rollback,
+    )
+    .long(
+        "The journal under --state tells what each member ran. Where there is none, because somebody\n\
+         else did the upgrade, --to names the release, and what the members answer decides:\n\n\
+         \x20 a new binary does not start, or old and new are mixed    binaries back, one by one\n\
+         \x20 all new, the cluster version has followed, 3.6 or 3.7    a downgrade, then the same\n\
+         \x20 the same, 3.5 or two minor versions down                 stops: the backup, or in steps\n\
+         \x20 a corrupt member, an unknown member, no leader           stops: what to do instead\n\n\
+         Old raft state is never put back: a directory that was copied before the upgrade does not\n\
+         belong into a cluster that went on. Killed at any point, the same command goes on.\n\n\
+         Exit code: 0 taken back, 3 stopped, 1 an error.",
     ),
     Command::run(
         "repair",

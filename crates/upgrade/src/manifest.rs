@@ -247,7 +247,13 @@ impl Manifest {
         });
         let at = at.ok_or_else(|| self.hidden("its image"))?;
         change(&mut lines, at, &self.image, image);
-
+        if let Some(flag) = checks::not_yet(&self.words, to.minor).filter(|_| !pintle) {
+            return Err(Failure::new(format!(
+                "{}: --{flag} is not known to 3.{} yet: put the manifest as it was before the upgrade there, or change it by hand",
+                self.path.display(),
+                to.minor
+            )));
+        }
         // Pintle knows the flags of 3.5, by their old names.
         let changed = match pintle {
             true => Vec::new(),

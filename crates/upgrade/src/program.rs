@@ -19,7 +19,7 @@ use crate::{
     manifest::Manifest,
     plan::Plan,
     repair, report,
-    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop},
+    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop, Way},
     target::Target,
 };
 
@@ -722,30 +722,104 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         &state,
         parsed.bool(command::ONLY_HERE.name),
     )?;
+    let to = match parsed.text("to") {
+        "" => None,
+        text => Some(Target::parse(text).map_err(Failure::new)?.version),
+    };
+    let nothing = || {
+        Failure::new(format!(
+            "{}: there is no journal of a run here; name with --to the release that all members ran before, and what they answer decides",
+            state.display()
+        ))
+    };
+    if to.is_none() && !state.is_dir() {
+        return Err(nothing());
+    }
     let scratch = backup::Scratch::beside(&std::env::temp_dir())?;
     let mut access = access(parsed, Some(scratch.0.clone()))?;
     access.pages = false;
-    if !state.is_dir() {
-        return Err(Failure::new(format!(
-            "{}: there is no journal of a run here",
-            state.display()
-        )));
-    }
+    let dry = parsed.bool("dry-run");
     block_on(async {
+        let journal = match &to {
+            None => Journal::reopen(&state)?,
+            Some(_) if dry && !state.is_dir() => Journal::open(&scratch.0)?,
+            // What finished runs have left tells nothing of what came after them.
+            Some(_) => Journal::open(&state)?,
+        };
         let mut engine = Engine {
             driver: &mut driver,
             access: &access,
-            journal: Journal::reopen(&state)?,
+            journal,
             patience: parsed.duration("patience"),
             others: parsed.duration("patience"),
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
             say: &say,
         };
+        let known = engine.journal.plan().map(|(steps, _)| steps.to_vec());
+        let steps = match (known, to) {
+            (None, None) => return Err(nothing()),
+            (Some(steps), to) => {
+                let before = steps.iter().find_map(|step| match step {
+                    Step::Swap { from, .. } => Some(from),
+                    _ => None,
+                });
+                if to.as_ref().is_some_and(|to| before != Some(to)) {
+                    return Err(Failure::new(format!(
+                        "{}: the journal of a run is here, and tells what the members ran before; leave --to out, or name another --state",
+                        state.display()
+                    )));
+                }
+                steps
+            }
+            (None, Some(to)) => match engine.find(&to).await? {
+                Way::Nothing => {
+                    say(&format!(
+                        "every member runs {to} already (Pintle and the etcd whose version it tells are not told apart by that: `pintle upgrade run --target {to}` puts etcd in its place)"
+                    ));
+                    return Ok(0);
+                }
+                Way::Otherwise { found, instead } => {
+                    eprintln!("{found}\n  {instead}\nnothing was done");
+                    return Ok(DEVIATED);
+                }
+                Way::Steps {
+                    found,
+                    steps,
+                    cluster,
+                } => {
+                    say(&format!("found: {found}"));
+                    if !dry {
+                        engine.adopt(steps.clone(), cluster)?;
+                    }
+                    steps
+                }
+            },
+        };
+        if dry {
+            let found = engine.journal.plan().is_none();
+            for (at, step) in steps.iter().enumerate().rev() {
+                if !found && !engine.journal.has_begun(at) {
+                    continue;
+                }
+                match step {
+                    Step::Swap { member, from, .. } => say(&format!(
+                        "take {member} back to {from}, on the same directory"
+                    )),
+                    Step::Settle { to } if found || engine.journal.is_done(at) => say(&format!(
+                        "take the cluster version down from {}.{}, if it was moved by this",
+                        to.major, to.minor
+                    )),
+                    _ => {}
+                }
+            }
+            say("nothing was done");
+            return Ok(0);
+        }
         let outcome = engine.roll_back().await;
         let code = stopped(outcome, "see to it and run the same command again")?;
-        let steps = engine.journal.plan().map_or(0, |(steps, _)| steps.len());
-        if code == 0 && !(0..steps).any(|at| engine.journal.has_begun(at)) {
+        let begun = (0..steps.len()).any(|at| engine.journal.has_begun(at));
+        if code == 0 && !begun {
             engine.journal.retire()?;
             say("taken back");
         }

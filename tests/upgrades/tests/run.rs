@@ -287,6 +287,131 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
     });
 }
 
+/// Somebody else did the upgrade, and no journal tells what.
+#[test]
+fn without_a_journal_what_is_found_decides() {
+    let Some(pintle) = subject() else { return };
+    for release in ["3.5.30", "3.6.14"] {
+        if peer::etcd(release).is_none() {
+            peer::say(&format!(
+                "SKIP: rollback without a journal: etcd {release} is not installed"
+            ));
+            return;
+        }
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let before = versions(&cluster).await?;
+        let state = cluster.dir.path().join("state");
+        let back = |words: &[&str]| -> Result<(Option<i32>, String)> {
+            let answer =
+                tokio::task::block_in_place(|| cluster.tool("rollback", "").args(words).output())?;
+            let said = [answer.stdout, answer.stderr].concat();
+            Ok((
+                answer.status.code(),
+                String::from_utf8_lossy(&said).into_owned(),
+            ))
+        };
+        let swap = |member: usize, release: &str| -> Result<()> {
+            cluster.script("stop.sh", member, "")?;
+            cluster.script("start.sh", member, release)
+        };
+        let at_home = async || {
+            until(async || {
+                let now = versions(&cluster).await?;
+                ensure!(now == before, "{now:?}");
+                Ok(())
+            })
+            .await
+        };
+        // One runs the new release, one does not start with it.
+        swap(1, "3.6.14")?;
+        cluster.script("stop.sh", 2, "")?;
+        until(async || Ok(cluster.api(1).range(api::get("x")).await?)).await?;
+        let (code, said) = back(&[])?;
+        ensure!(
+            code == Some(1) && said.contains("--to the release"),
+            "{code:?}: {said}"
+        );
+        let (code, said) = back(&["--to=3.5.30", "--dry-run"])?;
+        let (first, then) = (said.find("take m2 back"), said.find("take m1 back"));
+        ensure!(
+            code == Some(0) && first.is_some() && first < then,
+            "{code:?}: {said}"
+        );
+        ensure!(!state.exists(), "a dry run left {}", state.display());
+        let (code, said) = back(&["--to=3.5.30"])?;
+        ensure!(
+            code == Some(0) && said.contains("taken back"),
+            "{code:?}: {said}"
+        );
+        at_home().await?;
+        let (code, said) = back(&["--to=3.5.30"])?;
+        ensure!(
+            code == Some(0) && said.contains("runs 3.5.30 already"),
+            "{code:?}: {said}"
+        );
+        // All run the new one, and the cluster version has followed.
+        for member in 0..MEMBERS {
+            swap(member, "3.6.14")?;
+            until(async || Ok(cluster.api(member).range(api::get("x")).await?)).await?;
+        }
+        until(async || {
+            let page = peers::http::send(cluster.ports[0].0, "GET", "/version", "").await?;
+            ensure!(
+                page.text().contains("\"etcdcluster\":\"3.6.0\""),
+                "{}",
+                page.text()
+            );
+            Ok(())
+        })
+        .await?;
+        cluster.api(0).put(api::put("on 3.6", "here")).await?;
+        let (code, said) = back(&["--to=3.4.23"])?;
+        ensure!(
+            code == Some(3) && said.contains("--to a release of 3.5"),
+            "{code:?}: {said}"
+        );
+        // Killed in the middle, it goes on when it is asked again.
+        let mut first = cluster.tool("rollback", "").arg("--to=3.5.30").spawn()?;
+        until(async || {
+            ensure!(begun(&cluster.journal()) > 0, "it has not begun");
+            Ok(())
+        })
+        .await?;
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        first.kill()?;
+        first.wait()?;
+        let (code, said) = back(&["--to=3.6.14"])?;
+        ensure!(
+            code == Some(1) && said.contains("leave --to out"),
+            "{code:?}: {said}"
+        );
+        let (code, said) = back(&["--to=3.5.30"])?;
+        ensure!(
+            code == Some(0) && said.contains("taken back"),
+            "{code:?}: {said}"
+        );
+        at_home().await?;
+        let kept = cluster.api(1).range(api::get("on 3.6")).await?;
+        ensure!(kept.kvs.len() == 1, "a write of 3.6 is lost");
+        // What no binary mends is left alone.
+        for member in [1, 2] {
+            cluster.script("stop.sh", member, "")?;
+        }
+        let (code, said) = back(&["--to=3.5.16"])?;
+        ensure!(
+            code == Some(3) && said.contains("1 of 3 members answer, and none knows a leader"),
+            "{code:?}: {said}"
+        );
+        peer::say(
+            "RAN: upgrade rollback without a journal: mixed, by a downgrade killed half way, refused",
+        );
+        Ok(())
+    });
+}
+
 async fn versions(cluster: &Operated) -> Result<Vec<String>> {
     let mut versions = Vec::new();
     for n in 0..MEMBERS {

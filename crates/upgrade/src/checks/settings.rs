@@ -53,6 +53,95 @@ const GONE: [(u64, &str, &str); 19] = [
     ),
 ];
 
+/// Flags that begin with a minor version: those that the release before ends at
+/// with "flag provided but not defined". 3.7 has none that 3.6 does not know.
+const BEGIN: [(u64, &[&str]); 2] = [
+    (
+        5,
+        &[
+            "backend-bbolt-freelist-type",
+            "client-cert-file",
+            "client-key-file",
+            "enable-log-rotation",
+            "experimental-bootstrap-defrag-threshold-megabytes",
+            "experimental-compact-hash-check-enabled",
+            "experimental-compact-hash-check-time",
+            "experimental-compaction-sleep-interval",
+            "experimental-distributed-tracing-address",
+            "experimental-distributed-tracing-instance-id",
+            "experimental-distributed-tracing-sampling-rate",
+            "experimental-distributed-tracing-service-name",
+            "experimental-downgrade-check-time",
+            "experimental-enable-distributed-tracing",
+            "experimental-max-learners",
+            "experimental-memory-mlock",
+            "experimental-stop-grpc-service-on-defrag",
+            "experimental-txn-mode-write-with-shared-buffer",
+            "listen-client-http-urls",
+            "log-rotation-config-json",
+            "peer-client-cert-file",
+            "peer-client-key-file",
+            "raft-read-timeout",
+            "raft-write-timeout",
+            "self-signed-cert-validity",
+            "socket-reuse-address",
+            "socket-reuse-port",
+            "tls-max-version",
+            "tls-min-version",
+            "v2-deprecation",
+        ],
+    ),
+    (
+        6,
+        &[
+            "bootstrap-defrag-threshold-megabytes",
+            "compact-hash-check-time",
+            "compaction-batch-limit",
+            "compaction-sleep-interval",
+            "corrupt-check-time",
+            "discovery-cacert",
+            "discovery-cert",
+            "discovery-dial-timeout",
+            "discovery-endpoints",
+            "discovery-insecure-skip-tls-verify",
+            "discovery-insecure-transport",
+            "discovery-keepalive-time",
+            "discovery-keepalive-timeout",
+            "discovery-key",
+            "discovery-password",
+            "discovery-request-timeout",
+            "discovery-token",
+            "discovery-user",
+            "distributed-tracing-address",
+            "distributed-tracing-instance-id",
+            "distributed-tracing-sampling-rate",
+            "distributed-tracing-service-name",
+            "downgrade-check-time",
+            "enable-distributed-tracing",
+            "feature-gates",
+            "log-format",
+            "max-learners",
+            "memory-mlock",
+            "peer-skip-client-san-verification",
+            "snapshot-catchup-entries",
+            "warning-apply-duration",
+            "warning-unary-request-duration",
+            "watch-progress-notify-interval",
+        ],
+    ),
+];
+
+/// The first of the flags in `words` that a minor version does not know yet.
+pub(crate) fn not_yet(words: &[String], minor: u64) -> Option<&str> {
+    words
+        .iter()
+        .filter_map(|word| flag_name(word))
+        .find(|name| {
+            let mut later = BEGIN.iter().filter(|(since, _)| *since > minor);
+            later.any(|(_, names)| names.contains(name))
+        })
+}
+
 /// What must become of a flag for a minor version, if it is gone there.
 pub(crate) fn replacement(flag: &str, minor: u64) -> Option<String> {
     let known = GONE

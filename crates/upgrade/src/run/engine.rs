@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use proto::etcdserverpb as api;
 use semver::Version;
 
-use super::{Driver, Journal, Step, downgrade, driver::Managed, journal::Event, look, steps};
+use super::{Driver, Journal, Step, driver::Managed, journal::Event, look, steps};
 use crate::{
     checks::{self, Given, Level},
     failure::{Failure, Outcome},
@@ -73,12 +73,12 @@ pub(crate) struct Engine<'a, D> {
 }
 
 impl<D: Driver> Engine<'_, D> {
-    fn endpoints(&self) -> Vec<(String, String)> {
+    pub(super) fn endpoints(&self) -> Vec<(String, String)> {
         let members = self.driver.members();
         members.into_iter().map(|m| (m.name, m.endpoint)).collect()
     }
 
-    fn of(&self, member: &str) -> Outcome<Managed> {
+    pub(super) fn of(&self, member: &str) -> Outcome<Managed> {
         let found = self.driver.members().into_iter().find(|m| m.name == member);
         found.ok_or_else(|| {
             Failure::new(format!(
@@ -369,7 +369,7 @@ impl<D: Driver> Engine<'_, D> {
     }
 
     /// Whether the member answers with this version already.
-    async fn runs(&self, endpoint: &str, version: &Version) -> bool {
+    pub(super) async fn runs(&self, endpoint: &str, version: &Version) -> bool {
         let Ok(client) = self.access.client(endpoint).await else {
             return false;
         };
@@ -624,136 +624,5 @@ impl<D: Driver> Engine<'_, D> {
         })
         .await?;
         Ok(format!("{} members, hashes equal", seen.members.len()))
-    }
-
-    /// Takes members back to what they ran before, the last one first, as long as
-    /// the cluster version has not followed.
-    pub(crate) async fn roll_back(&mut self) -> Result<(), Stop> {
-        let Some((steps, _)) = self.journal.plan() else {
-            return Err(
-                Failure::new("the journal has no plan; there is nothing to take back").into(),
-            );
-        };
-        let steps = steps.to_vec();
-        for (at, step) in steps.iter().enumerate().rev() {
-            if !self.journal.has_begun(at) {
-                continue;
-            }
-            match step {
-                Step::Settle { to } if self.journal.is_done(at) => {
-                    let earlier = steps[..at].iter().rev().find_map(|s| match s {
-                        Step::Swap { from, .. } => Some(from.minor),
-                        _ => None,
-                    });
-                    if earlier == Some(to.minor) {
-                        self.journal.write(Event::Undone { at })?;
-                        continue;
-                    }
-                    if let Some(minor) = earlier
-                        && to.minor >= downgrade::FROM
-                        && minor + 1 == to.minor
-                    {
-                        (self.say)(&format!(
-                            "the cluster version is {}.{}: take it down to 3.{minor} first",
-                            to.major, to.minor
-                        ));
-                        let endpoints = self.endpoints();
-                        let limit = self.patience;
-                        let done = downgrade::enable(self.access, &endpoints, minor, limit).await;
-                        match done {
-                            Ok(note) => (self.say)(&format!("        {note}")),
-                            Err(why) => {
-                                return Err(Stop::Deviated {
-                                    step: format!("take the cluster version down to 3.{minor}"),
-                                    why,
-                                });
-                            }
-                        }
-                        self.journal.write(Event::Undone { at })?;
-                        continue;
-                    }
-                    (self.say)(&format!(
-                        "the cluster version is {}.{}: before any binary goes back, a downgrade must be enabled. \
-                         Down from 3.6 and later that is done here; from {}.{} it is not possible: restore the backup as a new cluster",
-                        to.major, to.minor, to.major, to.minor
-                    ));
-                    return Ok(());
-                }
-                Step::Swap { member, .. } if !self.driver.manages(member) => {
-                    (self.say)(&format!(
-                        "{member} is taken back by a rollback on its own node"
-                    ));
-                    self.journal.write(Event::Undone { at })?;
-                }
-                Step::Swap {
-                    member, from, to, ..
-                } => {
-                    let endpoints = self.endpoints();
-                    let moved = match look::once(self.access, &endpoints).await {
-                        Ok(seen) => seen.cluster.is_some_and(|c| c.minor > from.minor),
-                        Err(_) => false,
-                    };
-                    if moved && from.minor != to.minor {
-                        (self.say)(&format!(
-                            "the cluster version has moved beyond 3.{}: etcdctl downgrade enable 3.{} first, then run this again",
-                            from.minor, from.minor
-                        ));
-                        return Ok(());
-                    }
-                    (self.say)(&format!(
-                        "take {member} back to {from}, on the same directory"
-                    ));
-                    match self.take_back(member, from).await {
-                        Ok(note) => (self.say)(&format!("        {note}")),
-                        Err(why) => {
-                            return Err(Stop::Deviated {
-                                step: format!("take {member} back to {from}"),
-                                why,
-                            });
-                        }
-                    }
-                    self.journal.write(Event::Undone { at })?;
-                }
-                _ => self.journal.write(Event::Undone { at })?,
-            }
-        }
-        let endpoints = self.endpoints();
-        let over = downgrade::finished(self.access, &endpoints, self.patience).await;
-        over.map_err(|why| Stop::Deviated {
-            step: "see the cluster at rest".into(),
-            why,
-        })
-    }
-
-    async fn take_back(&mut self, member: &str, from: &Version) -> Result<String, String> {
-        let managed = self.of(member).map_err(|f| f.0)?;
-        if self.runs(&managed.endpoint, from).await {
-            return Ok(format!("{member} runs {from} already"));
-        }
-        let others: Vec<_> = self.endpoints();
-        let others: Vec<_> = others.into_iter().filter(|(n, _)| n != member).collect();
-        // A cluster that does not answer has no turns to take.
-        if look::once(self.access, &others).await.is_ok() {
-            self.take_turn(member).await?;
-        }
-        self.driver.stop(member).await.map_err(|f| f.0)?;
-        self.driver
-            .start(member, from, false, &[])
-            .await
-            .map_err(|f| f.0)?;
-        let endpoints = self.endpoints();
-        let only: Vec<_> = endpoints
-            .iter()
-            .filter(|(name, _)| name == member)
-            .cloned()
-            .collect();
-        // Others may be down; this one must come back.
-        look::until(self.access, &only, self.patience, |_| Ok(())).await?;
-        self.give_turn_back(member).await;
-        let all = look::once(self.access, &endpoints).await;
-        Ok(match all {
-            Ok(seen) => format!("healthy; leader {}", seen.leader),
-            Err(why) => format!("healthy; of the cluster: {why}"),
-        })
     }
 }

@@ -4,9 +4,11 @@
 //! the run with the cluster still serving. It must never put old raft state back
 //! into a live cluster: members go back by their binary, on the same directory.
 
+mod back;
 mod downgrade;
 mod driver;
 mod engine;
+mod found;
 mod journal;
 mod look;
 mod place;
@@ -17,6 +19,7 @@ mod turn;
 
 pub(crate) use driver::{Driver, FromFile};
 pub(crate) use engine::{Engine, Stop};
+pub(crate) use found::Way;
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};
 pub(crate) use steps::Step;

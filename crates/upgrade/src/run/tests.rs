@@ -1,8 +1,10 @@
-//! Steps and journal, without a cluster.
+//! Steps, journal and what is found without one, without a cluster.
 
+use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
-use super::{Journal, Step, journal::Event, steps};
+use super::{Journal, Step, Way, found, journal::Event, steps};
+use crate::facts::{Facts, Hash, Live};
 
 fn path() -> Vec<Version> {
     vec![
@@ -86,4 +88,161 @@ fn a_file_of_members_that_makes_no_sense_is_refused_by_name() {
     assert!(refused(commands, true).contains("--only-this-node is for"));
     assert!(refused("members: []\n", false).contains("names no members"));
     assert!(refused("driver: docker\nmembers: []\n", false).contains("unknown variant"));
+}
+
+/// A member of three (`a` leads) that answers.
+fn answers(
+    name: &str,
+    version: (u64, u64, u64),
+    cluster: u64,
+    storage: &str,
+) -> (String, Option<Facts>) {
+    let id = |name: &str| MemberId(u64::from(name.as_bytes()[0]));
+    let members = ["a", "b", "c"].map(|name| Member {
+        id: id(name),
+        name: name.into(),
+        ..Member::default()
+    });
+    let live = Live {
+        version: Some(Version::new(version.0, version.1, version.2)),
+        cluster_version: Some(Version::new(3, cluster, 0)),
+        leader: id("a").0,
+        storage_version: storage.into(),
+        members: members.into(),
+        ..Live::default()
+    };
+    let facts = Facts {
+        label: name.into(),
+        id: Some(id(name)),
+        cluster: Some(ClusterId(7)),
+        live: Some(live),
+        ..Facts::default()
+    };
+    (name.into(), Some(facts))
+}
+
+const OLD: Version = Version::new(3, 5, 30);
+
+/// The members in the order in which they go back, `v` for the cluster version.
+fn order(way: Way) -> Vec<String> {
+    let Way::Steps { steps, .. } = way else {
+        return vec![format!("{way:?}")];
+    };
+    steps
+        .iter()
+        .rev()
+        .map(|step| match step {
+            Step::Swap { member, from, .. } if *from == OLD => member.clone(),
+            Step::Settle { to } => format!("v{}", to.minor),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+fn judged(members: &[(String, Option<Facts>)], to: Version) -> Way {
+    found::judge(members, &[], &to).expect("one cluster")
+}
+
+fn refused(way: Way) -> String {
+    match way {
+        Way::Otherwise { found, instead } => format!("{found}: {instead}"),
+        way => panic!("{way:?}"),
+    }
+}
+
+#[test]
+fn mixed_members_go_back_by_their_binaries_the_leader_last() {
+    let mixed = [
+        answers("a", (3, 6, 14), 5, ""),
+        answers("b", (3, 6, 14), 5, ""),
+        answers("c", (3, 5, 30), 5, ""),
+    ];
+    assert_eq!(order(judged(&mixed, OLD)), ["b", "a"]);
+    // One that does not start with the new binary is the first.
+    let silent = [
+        answers("a", (3, 6, 14), 5, ""),
+        ("b".into(), None),
+        answers("c", (3, 5, 30), 5, ""),
+    ];
+    assert_eq!(order(judged(&silent, OLD)), ["b", "a"]);
+    let at_home = ["a", "b", "c"].map(|name| answers(name, (3, 5, 30), 5, ""));
+    assert_eq!(judged(&at_home, OLD), Way::Nothing);
+}
+
+#[test]
+fn a_cluster_version_that_has_followed_goes_down_first() {
+    let moved = ["a", "b", "c"].map(|name| answers(name, (3, 6, 14), 6, "3.6.0"));
+    assert_eq!(order(judged(&moved, OLD)), ["v6", "c", "b", "a"]);
+    // A downgrade that was begun: the version is down, the storage of one is not.
+    let begun = [
+        answers("a", (3, 6, 14), 5, "3.5.0"),
+        answers("b", (3, 6, 14), 5, "3.6.0"),
+        answers("c", (3, 6, 14), 5, "3.5.0"),
+    ];
+    assert_eq!(order(judged(&begun, OLD)), ["v6", "c", "b", "a"]);
+    let [first, second, _] = moved;
+    assert!(
+        refused(judged(&[first, second, ("c".into(), None)], OLD))
+            .contains("the storage of every member must go down")
+    );
+    let two_up = ["a", "b", "c"].map(|name| answers(name, (3, 7, 1), 7, "3.7.0"));
+    assert!(refused(judged(&two_up, OLD)).contains("--to a release of 3.6"));
+    let from_3_5 = ["a", "b", "c"].map(|name| answers(name, (3, 5, 30), 5, ""));
+    assert!(
+        refused(judged(&from_3_5, Version::new(3, 4, 23))).contains("restore it as a new cluster")
+    );
+}
+
+#[test]
+fn what_no_rollback_mends_is_told_so() {
+    let all = || ["a", "b", "c"].map(|name| answers(name, (3, 6, 14), 6, "3.6.0"));
+    let live =
+        |members: &mut [(String, Option<Facts>); 3], at: usize, change: &dyn Fn(&mut Live)| {
+            change(
+                members[at]
+                    .1
+                    .as_mut()
+                    .and_then(|f| f.live.as_mut())
+                    .expect("live"),
+            );
+        };
+    let mut lost = all();
+    for at in 0..3 {
+        live(&mut lost, at, &|live| live.leader = 0);
+    }
+    assert!(refused(judged(&lost, OLD)).contains("none knows a leader"));
+    let mut zombie = all();
+    live(&mut zombie, 1, &|live| {
+        live.members.push(Member {
+            id: MemberId(0xdead),
+            name: "old".into(),
+            ..Member::default()
+        });
+    });
+    assert!(
+        refused(judged(&zombie, OLD)).contains("dead old, which the file of members does not name")
+    );
+    let mut corrupt = all();
+    live(&mut corrupt, 2, &|live| {
+        live.alarms
+            .push((MemberId(u64::from(b'b')), "CORRUPT".into()))
+    });
+    assert!(refused(judged(&corrupt, OLD)).contains("b (62) has the alarm CORRUPT"));
+    let hash = |hash| Hash {
+        revision: 9,
+        hash,
+        compacted: 1,
+    };
+    let hashes = [
+        ("a".to_owned(), hash(1)),
+        ("b".into(), hash(1)),
+        ("c".into(), hash(2)),
+    ];
+    let way = found::judge(&all(), &hashes, &OLD).expect("one cluster");
+    assert!(refused(way).contains("b and c have different keys"));
+    let older = ["a", "b", "c"].map(|name| answers(name, (3, 5, 16), 5, ""));
+    assert!(refused(judged(&older, OLD)).contains("older than 3.5.30"));
+    let mut foreign = all();
+    foreign[2].1.as_mut().expect("facts").cluster = Some(ClusterId(8));
+    assert!(found::judge(&foreign, &[], &OLD).is_err());
 }
