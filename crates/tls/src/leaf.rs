@@ -21,7 +21,25 @@ pub struct Leaf {
     pub ip_addresses: Vec<IpAddr>,
     /// When it ends to be valid, if that could be read.
     pub not_after: Option<OffsetDateTime>,
+    /// The digest of its signature where that is one that is refused nowadays.
+    pub weak_digest: Option<&'static str>,
 }
+
+/// Signature algorithms that Go since 1.18 and rustls take from nobody: MD5 and SHA-1
+/// with RSA (1.2.840.113549.1.1.4 and .5), SHA-1 with ECDSA (1.2.840.10045.4.1) and
+/// with DSA (1.2.840.10040.4.3).
+const WEAK: [(&[u8], &str); 4] = [
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04],
+        "MD5",
+    ),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],
+        "SHA-1",
+    ),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x03], "SHA-1"),
+];
 
 /// id-at-commonName, 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
@@ -35,7 +53,8 @@ impl Leaf {
         let mut tbs = certificate.enter(tag::SEQUENCE)?;
         tbs.take(tag::VERSION);
         let serial = magnitude(tbs.take(tag::INTEGER)?).to_vec();
-        tbs.take(tag::SEQUENCE)?; // signature algorithm
+        let algorithm = tbs.enter(tag::SEQUENCE)?.take(tag::OID)?;
+        let weak = WEAK.iter().find(|(oid, _)| *oid == algorithm);
         tbs.take(tag::SEQUENCE)?; // issuer
         let mut validity = tbs.enter(tag::SEQUENCE)?;
         validity.next()?;
@@ -44,6 +63,7 @@ impl Leaf {
             serial,
             common_name: common_name(tbs.enter(tag::SEQUENCE)?)?,
             not_after,
+            weak_digest: weak.map(|(_, name)| *name),
             ..Leaf::default()
         };
         tbs.take(tag::SEQUENCE)?; // public key

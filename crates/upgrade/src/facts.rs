@@ -174,6 +174,8 @@ pub struct Certificate {
     pub not_after: Option<i64>,
     /// Whether it is for the host that it was asked of.
     pub covers: Option<bool>,
+    /// The digest of its signature where that is refused nowadays.
+    pub weak_digest: Option<&'static str>,
 }
 
 impl Certificate {
@@ -194,6 +196,7 @@ impl Certificate {
         Certificate {
             covers: host.map(fits),
             not_after: leaf.not_after.map(|end| end.unix_timestamp()),
+            weak_digest: leaf.weak_digest,
             what,
             names,
         }

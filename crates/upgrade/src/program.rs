@@ -88,12 +88,32 @@ fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
+        let mut hangup = match ignores_hangups() {
+            true => None,
+            false => Some(signal(SignalKind::hangup()).map_err(Failure::new)?),
+        };
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             outcome = work => outcome,
             _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted")),
             _ = terminate.recv() => Err(Failure::new("terminated")),
+            _ = hung_up => Err(Failure::new("the terminal hung up")),
         }
     })
+}
+
+/// Whether this process was started to outlive its terminal, as by `nohup`: who
+/// listens for a signal is no longer deaf to it.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is 1, the lowest bit.
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|m| m & 1 == 1))
 }
 
 /// How members are reached, by the flags of etcdctl.

@@ -1,5 +1,7 @@
 //! etcd's own rules: allowed names, revoked serials, where a peer comes from.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::{
     certs::{Ca, Leaf},
     handshakes::{between, refusal},
@@ -178,4 +180,25 @@ proptest::proptest! {
         let _ = crate::Leaf::parse(&cert);
         let _ = revoked_serials(&crl);
     }
+}
+
+/// Made by `openssl req -x509 -sha1`: nothing here signs so any more.
+const SIGNED_WITH_SHA_1: &str = "MIIBhTCCAS6gAwIBAgIUd4e1UxI5EUb9ksUMZt8vGJYkiZMwCQYHKoZIzj0EATAOMQwwCgYDVQQDDANvbGQwHhcNMjYxMTIzMTQ1ODM1WhcN\
+MzYxMTIwMTQ1ODM1WjAOMQwwCgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARUUaetjGBXUfOKZx2Flz2rZasUabZ/FOK7v/rT3pTLJA95cScDkZzaJgU4\
+RvTuNZvoR/2gQz8TbjowpFSrnyApo2swaTAdBgNVHQ4EFgQUaRaNn6QtlNNKGb2j6kbCAKyA2s0wHwYDVR0jBBgwFoAUaRaNn6QtlNNKGb2j6kbCAKyA2s0wDwYDVR0TAQH/\
+BAUwAwEB/zAWBgNVHREEDzANggtvbGQuZXhhbXBsZTAJBgcqhkjOPQQBA0YAMEMCIG+K01Ab0OOyjPKhinF/nviv62YS95frBxfs8fPEbsmfAh8cJDMwpaZ/N/YNdPo89tP8\
+Dps+pHC4HtxhGds80IiE";
+
+#[test]
+fn a_digest_that_is_refused_nowadays_is_told() {
+    let der = STANDARD.decode(SIGNED_WITH_SHA_1).expect("base64");
+    let old = crate::Leaf::parse(&der).expect("a certificate");
+    assert_eq!(
+        (old.weak_digest, &old.common_name[..]),
+        (Some("SHA-1"), "old")
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    let now = Ca::new(dir.path(), "ca").issue("now", &Leaf::default());
+    let now = crate::leaves(&now.cert).expect("certificates");
+    assert_eq!(now[0].weak_digest, None);
 }

@@ -57,6 +57,15 @@ pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), String> {
                 fix,
             );
         }
+        if let Some(digest) = one.weak_digest {
+            case.find(
+                Level::Warn,
+                &member,
+                format!("{}: its certificate is signed with {digest}", one.what),
+                "releases built with Go 1.18 or later, and Pintle, take such signatures from no CA",
+                "issue it anew, signed with SHA-256",
+            );
+        }
         if one.covers == Some(false) {
             case.find(
                 Level::Warn,

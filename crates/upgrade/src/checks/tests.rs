@@ -121,6 +121,7 @@ fn certificate(days: i64) -> Certificate {
         names: vec!["h1".into()],
         not_after: Some(NOW + days * 24 * 3600),
         covers: Some(true),
+        weak_digest: None,
     }
 }
 
@@ -180,7 +181,7 @@ impl Input {
 type Spoil = fn(&mut Input);
 
 /// What is spoiled, how bad that is, and a word of what is said.
-const SICK: [(&str, Level, Spoil, &str); 41] = [
+const SICK: [(&str, Level, Spoil, &str); 42] = [
     (
         "P25",
         Level::Block,
@@ -404,6 +405,12 @@ const SICK: [(&str, Level, Spoil, &str); 41] = [
         Level::Warn,
         |i| i.live().certificates[0].covers = Some(false),
         "is for h1",
+    ),
+    (
+        "P19",
+        Level::Warn,
+        |i| i.live().certificates[0].weak_digest = Some("SHA-1"),
+        "is signed with SHA-1",
     ),
     (
         "P21",
