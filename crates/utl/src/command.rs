@@ -27,6 +27,7 @@ pub(crate) enum Action {
     Completion(&'static str),
     Defrag,
     HashKv,
+    Migrate,
     SnapshotStatus,
     SnapshotRestore,
     Version,
@@ -95,6 +96,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         )],
         body: Body::Run(Action::HashKv),
     },
+    Command::run(
+        "migrate",
+        "",
+        "Migrates schema of etcd data dir files to make them compatible with different etcd version",
+        MIGRATE,
+        Action::Migrate,
+    ),
     Command {
         name: "snapshot",
         args: "",
@@ -144,6 +152,21 @@ const V2_STORE: &[Flag] = &[
         "",
         "Optional. A dedicated WAL directory.",
     ),
+];
+
+const MIGRATE: &[Flag] = &[
+    Flag::new("data-dir", Kind::Text, "", "Path to the etcd data dir").required(),
+    Flag::switch(
+        "force",
+        "Ignore migration failure and forcefully override storage version. Not recommended.",
+    ),
+    Flag::new(
+        "target-version",
+        Kind::Text,
+        "",
+        "Target etcd version to migrate contents of data dir. Minimal value 3.5. Format \"X.Y\" for example 3.6.",
+    )
+    .required(),
 ];
 
 const RESTORE: &[Flag] = &[

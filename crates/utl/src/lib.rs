@@ -7,7 +7,9 @@
 //! - `command`: the commands and their flags, as data, and how they are read
 //! - `help`: how they are shown
 //! - `snapshot`: `snapshot status`, `snapshot restore`
+//! - `migrate`: `migrate`, between the storage of etcd 3.5, 3.6 and 3.7
 //! - `defrag`, `hashkv`, `check`, `v2store`: the other commands
+//! - `newest`: the snapshot that a member would start from
 //! - `cluster_flags`: what `--initial-cluster` and its relatives must look like
 //! - `output`, `log`, `progress`: formats, log lines, the bar of a long read
 
@@ -19,6 +21,8 @@ mod failure;
 mod hashkv;
 mod help;
 mod log;
+mod migrate;
+mod newest;
 mod output;
 mod program;
 mod progress;

@@ -9,7 +9,7 @@ use crate::{
     command::{Action, COMMANDS, GLOBAL, Line},
     defrag,
     failure::{Failure, Outcome},
-    hashkv, help, snapshot, v2store,
+    hashkv, help, migrate, snapshot, v2store,
 };
 
 /// The etcd whose etcdutl this is.
@@ -72,6 +72,7 @@ fn act(action: Action, line: &Line) -> Outcome<String> {
         }
         Action::Defrag => defrag::run(line),
         Action::HashKv => hashkv::run(line),
+        Action::Migrate => migrate::run(line),
         Action::SnapshotStatus => snapshot::status::run(line),
         Action::SnapshotRestore => snapshot::restore::run(line),
         Action::Version => Ok(format!(

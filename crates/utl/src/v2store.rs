@@ -10,6 +10,7 @@ use membership::v2store::Tree;
 use crate::{
     command::Line,
     failure::{Failure, Outcome},
+    newest,
 };
 
 /// `etcdutl check v2store`.
@@ -31,31 +32,19 @@ pub(crate) fn check(line: &Line) -> Outcome<String> {
 /// The store of the newest snapshot that is whole and known to the log.
 fn newest(snap_dir: &Path, wal_dir: &Path) -> Outcome<Option<Tree>> {
     fs::metadata(wal_dir).map_err(|e| Failure::io("open", wal_dir, &e))?;
-    let valid = match wal::valid_snapshots(wal_dir) {
+    let found = match newest::snapshot(snap_dir, wal_dir) {
         // A log without segments has nothing to say.
-        Err(wal::Error::NotFound { .. }) => return Ok(None),
-        valid => valid?,
+        Err(wal::Error::NotFound { .. }) => None,
+        found => found?,
     };
-    for at in valid.iter().rev() {
-        let path = snap_dir.join(wal::snap::file_name(at.term, at.index));
-        match wal::snap::read_file(&path) {
-            Ok(snapshot) => {
-                let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
-                return tree.map(Some).map_err(|e| {
-                    let path = path.display();
-                    Failure::error(format_args!(
-                        "failed to recover v2store from snapshot: {path}: {e}"
-                    ))
-                });
-            }
-            Err(error @ wal::Error::Corrupt { .. }) => {
-                eprintln!("{error}; looking at the snapshot before it");
-            }
-            // The log knows of more snapshots than are kept.
-            Err(wal::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
+    let Some((path, snapshot)) = found else {
+        return Ok(None);
+    };
+    let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
+    tree.map(Some).map_err(|e| {
+        let path = path.display();
+        Failure::error(format_args!(
+            "failed to recover v2store from snapshot: {path}: {e}"
+        ))
+    })
 }
