@@ -249,6 +249,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
         scratch: Some(of.scratch.to_path_buf()),
         pages: false,
         stream_rate: 0,
+        hash_at: 0,
     };
     let walked = Instant::now();
     let outcome = walk(&mut local, &access, of, say).await;
