@@ -45,8 +45,8 @@ pub struct Change {
     pub place: usize,
     /// Whether the leader goes.
     pub leader: bool,
-    /// Whether the member answers what it has taken before it goes, as etcd does
-    /// from 3.5 on when it is told to stop: then nobody's request fails with it.
+    /// Whether the member answers what it has taken before it goes: then nobody's
+    /// request fails with it ([`Program::drains`]).
     pub drains: bool,
     /// In words.
     pub step: Arc<str>,
@@ -224,7 +224,7 @@ impl Load {
 
     /// Announces that a member is stopped as an operator stops it.
     pub fn stopping(&self, place: usize, leader: bool, program: &Program, step: &str) {
-        self.announce(place, leader, program.minor() >= (3, 5), step);
+        self.announce(place, leader, program.drains(), step);
     }
 
     fn announce(&self, place: usize, leader: bool, drains: bool, step: &str) {
