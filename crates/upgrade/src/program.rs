@@ -754,6 +754,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
                     from,
                     to,
                     pintle,
+                    ..
                 } = step
                 {
                     let diff = engine.driver.preview(member, from, to, *pintle)?;
@@ -784,7 +785,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
     )?;
     let to = match parsed.text("to") {
         "" => None,
-        text => Some(Target::parse(text).map_err(Failure::new)?.version),
+        text => Some(Target::parse(text).map_err(Failure::new)?),
     };
     let nothing = || {
         Failure::new(format!(
@@ -821,10 +822,13 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             (None, None) => return Err(nothing()),
             (Some(steps), to) => {
                 let before = steps.iter().find_map(|step| match step {
-                    Step::Swap { from, .. } => Some(from),
+                    Step::Swap {
+                        from, from_pintle, ..
+                    } => Some((from, *from_pintle)),
                     _ => None,
                 });
-                if to.as_ref().is_some_and(|to| before != Some(to)) {
+                let asked = to.as_ref().map(|to| (&to.version, to.is_pintle));
+                if asked.is_some() && asked != before {
                     return Err(Failure::new(format!(
                         "{}: the journal of a run is here, and tells what the members ran before; leave --to out, or name another --state",
                         state.display()
@@ -834,9 +838,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             }
             (None, Some(to)) => match engine.find(&to).await? {
                 Way::Nothing => {
-                    say(&format!(
-                        "every member runs {to} already (Pintle and the etcd whose version it tells are not told apart by that: `pintle upgrade run --target {to}` puts etcd in its place)"
-                    ));
+                    say(&format!("every member runs {to} already"));
                     return Ok(0);
                 }
                 Way::Otherwise { found, instead } => {
@@ -863,9 +865,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
                     continue;
                 }
                 match step {
-                    Step::Swap { member, from, .. } => say(&format!(
-                        "take {member} back to {from}, on the same directory"
-                    )),
+                    Step::Swap { .. } => say(&step.back_in_words()),
                     Step::Settle { to } if found || engine.journal.is_done(at) => say(&format!(
                         "take the cluster version down from {}.{}, if it was moved by this",
                         to.major, to.minor

@@ -287,6 +287,70 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
     });
 }
 
+/// Pintle tells the version of the etcd that it stands for, and is another program.
+#[test]
+fn pintle_is_put_in_and_taken_out() {
+    let Some(pintle) = subject() else { return };
+    for release in ["3.5.30", "3.6.14"] {
+        if peer::etcd(release).is_none() {
+            peer::say(&format!(
+                "SKIP: pintle in and out: etcd {release} is not installed"
+            ));
+            return;
+        }
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let forth = |target| {
+            tokio::task::block_in_place(|| {
+                run(|| cluster.tool("run", target), cluster.dir.path(), false)
+            })
+        };
+        let back = || -> Result<String> {
+            let answer = tokio::task::block_in_place(|| cluster.tool("rollback", "").output())?;
+            let said =
+                String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+            ensure!(answer.status.success(), "{}: {said}", answer.status);
+            ensure!(said.contains("taken back"), "{said}");
+            Ok(said)
+        };
+        let all_are = async |ours: bool| {
+            until(async || {
+                ensure!(versions(&cluster).await? == ["3.5.30"; MEMBERS]);
+                for (client, _) in &cluster.ports {
+                    let page = peers::http::send(*client, "GET", "/metrics", "").await?;
+                    ensure!(page.text().contains("\npintle_version") == ours, "{client}");
+                }
+                Ok(())
+            })
+            .await
+        };
+        forth("pintle")?;
+        all_are(true).await?;
+        back()?;
+        all_are(false).await?;
+        forth("pintle")?;
+        forth("3.6.14")?;
+        cluster.api(0).put(api::put("on 3.6", "here")).await?;
+        let said = back()?;
+        ensure!(said.contains("back to pintle 3.5.30"), "{said}");
+        all_are(true).await?;
+        let kept = cluster.api(1).range(api::get("on 3.6")).await?;
+        ensure!(kept.kvs.len() == 1, "a write of 3.6 is lost");
+        let answer = cluster.tool("rollback", "").arg("--to=pintle").output()?;
+        let said = String::from_utf8_lossy(&answer.stdout).into_owned();
+        ensure!(
+            said.contains("every member runs pintle (etcd 3.5.30) already"),
+            "{said}"
+        );
+        peer::say(
+            "RAN: upgrade run to pintle and rollback to 3.5.30; on to 3.6.14 and rollback to pintle",
+        );
+        Ok(())
+    });
+}
+
 /// Somebody else did the upgrade, and no journal tells what.
 #[test]
 fn without_a_journal_what_is_found_decides() {
@@ -349,7 +413,7 @@ fn without_a_journal_what_is_found_decides() {
         at_home().await?;
         let (code, said) = back(&["--to=3.5.30"])?;
         ensure!(
-            code == Some(0) && said.contains("runs 3.5.30 already"),
+            code == Some(0) && said.contains("runs etcd 3.5.30 already"),
             "{code:?}: {said}"
         );
         // All run the new one, and the cluster version has followed.

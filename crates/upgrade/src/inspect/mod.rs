@@ -13,7 +13,7 @@ pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;
 pub use live::{Access, hash, live, moments};
-pub(crate) use pages::{cluster_version, parts};
+pub(crate) use pages::{cluster_version, is_pintle, parts};
 
 /// Bytes as `sha256sum` shows them.
 pub(crate) fn hex(bytes: &[u8]) -> String {

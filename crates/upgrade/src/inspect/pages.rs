@@ -85,6 +85,14 @@ pub(crate) async fn cluster_version(access: &Access, endpoint: &str) -> Option<s
     semver::Version::parse(page.get("etcdcluster")?.as_str()?).ok()
 }
 
+/// Whether the member at `endpoint` is Pintle, by its measures; `None` where it shows none.
+pub(crate) async fn is_pintle(access: &Access, endpoint: &str) -> Option<bool> {
+    let (address, secure) = parts(endpoint)?;
+    let secure = secure || (access.tls_by_default && !endpoint.contains("://"));
+    let text = page(access, &address, secure, "/metrics", access.command_timeout).await?;
+    Some(text.contains("\npintle_version"))
+}
+
 async fn page(
     access: &Access,
     address: &str,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     failure::{Failure, Outcome},
     inspect,
+    target::Target,
 };
 
 impl<D: Driver> Engine<'_, D> {
@@ -19,7 +20,7 @@ impl<D: Driver> Engine<'_, D> {
     ///
     /// # Errors
     /// The endpoints are not those of the members that the file names.
-    pub(crate) async fn find(&self, to: &Version) -> Outcome<Way> {
+    pub(crate) async fn find(&self, to: &Target) -> Outcome<Way> {
         let mut members = Vec::new();
         for (name, endpoint) in self.endpoints() {
             let facts = inspect::live(self.access, &endpoint).await.ok();
@@ -33,11 +34,16 @@ impl<D: Driver> Engine<'_, D> {
                     facts.label
                 )));
             }
-            members.push((name, facts));
+            let pintle = inspect::is_pintle(self.access, &endpoint).await;
+            members.push(found::Member {
+                name,
+                facts,
+                pintle,
+            });
         }
         let databases = members
             .iter()
-            .filter_map(|(_, f)| f.as_ref()?.database.as_ref());
+            .filter_map(|m| m.facts.as_ref()?.database.as_ref());
         let revision = databases.map(|d| d.revision).min().unwrap_or(1);
         let mut hashes = Vec::new();
         for (name, endpoint) in self.endpoints() {
@@ -55,8 +61,14 @@ impl<D: Driver> Engine<'_, D> {
     /// A member could not be started with its release, or the journal cannot be written.
     pub(crate) fn adopt(&mut self, steps: Vec<Step>, cluster: String) -> Outcome<()> {
         for step in &steps {
-            if let Step::Swap { member, from, .. } = step {
-                self.driver.ready_for(member, from, false)?;
+            if let Step::Swap {
+                member,
+                from,
+                from_pintle,
+                ..
+            } = step
+            {
+                self.driver.ready_for(member, from, *from_pintle)?;
             }
         }
         let count = steps.len();
@@ -133,7 +145,11 @@ impl<D: Driver> Engine<'_, D> {
                     self.journal.write(Event::Undone { at })?;
                 }
                 Step::Swap {
-                    member, from, to, ..
+                    member,
+                    from,
+                    from_pintle,
+                    to,
+                    ..
                 } => {
                     let endpoints = self.endpoints();
                     let moved = match look::once(self.access, &endpoints).await {
@@ -149,10 +165,8 @@ impl<D: Driver> Engine<'_, D> {
                             ),
                         });
                     }
-                    (self.say)(&format!(
-                        "take {member} back to {from}, on the same directory"
-                    ));
-                    match self.take_back(member, from).await {
+                    (self.say)(&step.back_in_words());
+                    match self.take_back(member, from, *from_pintle).await {
                         Ok(note) => (self.say)(&format!("        {note}")),
                         Err(why) => {
                             return Err(Stop::Deviated {
@@ -174,9 +188,14 @@ impl<D: Driver> Engine<'_, D> {
         })
     }
 
-    async fn take_back(&mut self, member: &str, from: &Version) -> Result<String, String> {
+    async fn take_back(
+        &mut self,
+        member: &str,
+        from: &Version,
+        pintle: bool,
+    ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
-        if self.runs(&managed.endpoint, from).await {
+        if self.runs(&managed.endpoint, from, pintle).await {
             return Ok(format!("{member} runs {from} already"));
         }
         let others: Vec<_> = self.endpoints();
@@ -187,7 +206,7 @@ impl<D: Driver> Engine<'_, D> {
         }
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
-            .start(member, from, false, &[])
+            .start(member, from, pintle, &[])
             .await
             .map_err(|f| f.0)?;
         let endpoints = self.endpoints();

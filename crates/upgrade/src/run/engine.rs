@@ -11,7 +11,7 @@ use crate::{
     failure::{Failure, Outcome},
     inspect::{self, Access},
     plan::Plan,
-    target::Target,
+    target::{PINTLE_SPEAKS, Target},
 };
 
 /// Why a run ended before its end.
@@ -145,8 +145,14 @@ impl<D: Driver> Engine<'_, D> {
             .collect();
         order.sort();
         let names: Vec<String> = order.into_iter().map(|(_, name)| name).collect();
+        let mut pintles = BTreeSet::new();
+        for (name, endpoint) in self.endpoints() {
+            if inspect::is_pintle(self.access, &endpoint).await == Some(true) {
+                pintles.insert(name);
+            }
+        }
         Ok((
-            steps::along(&path, &names, target.is_pintle),
+            steps::along(&path, &names, &pintles, target.is_pintle),
             cluster.clone(),
         ))
     }
@@ -234,11 +240,8 @@ impl<D: Driver> Engine<'_, D> {
             Step::Heal { version } => return self.heal(version).await,
             Step::Check { to } => self.check(to).await,
             Step::Swap {
-                member,
-                from,
-                to,
-                pintle,
-            } => self.swap(member, from, to, *pintle).await,
+                member, to, pintle, ..
+            } => self.swap(member, to, *pintle).await,
             Step::MoveLeader { member } | Step::Flush { member, .. }
                 if !self.driver.manages(member) =>
             {
@@ -338,15 +341,8 @@ impl<D: Driver> Engine<'_, D> {
             if name == member {
                 from.clone_from(endpoint);
             } else if to == 0 {
-                let client = self
-                    .access
-                    .client(endpoint)
-                    .await
-                    .map_err(|e| e.to_string())?;
-                let status = client
-                    .status(api::StatusRequest {})
-                    .await
-                    .map_err(|e| e.to_string())?;
+                let asked = self.access.greet(endpoint).await;
+                let (_, status) = asked.map_err(|e| e.to_string())?;
                 to = status.header.unwrap_or_default().member_id;
             }
         }
@@ -368,37 +364,31 @@ impl<D: Driver> Engine<'_, D> {
         Ok(format!("{} leads", seen.leader))
     }
 
-    /// Whether the member answers with this version already.
-    pub(super) async fn runs(&self, endpoint: &str, version: &Version) -> bool {
-        let Ok(client) = self.access.client(endpoint).await else {
+    /// Whether the member answers with this version already, and is Pintle or not.
+    pub(super) async fn runs(&self, endpoint: &str, version: &Version, pintle: bool) -> bool {
+        let asked = self.access.greet(endpoint).await;
+        if !asked.is_ok_and(|(_, status)| status.version == version.to_string()) {
             return false;
-        };
-        let status = client.status(api::StatusRequest {}).await;
-        status.is_ok_and(|s| s.version == version.to_string())
+        }
+        match inspect::is_pintle(self.access, endpoint).await {
+            Some(is) => is == pintle,
+            // Without a look at its measures that one version may be either.
+            None => *version != PINTLE_SPEAKS,
+        }
     }
 
     /// Whether the member answers with this version or a later one.
     async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
-        let Ok(client) = self.access.client(endpoint).await else {
-            return false;
-        };
-        let status = client.status(api::StatusRequest {}).await;
-        let now = status.ok().and_then(|s| Version::parse(&s.version).ok());
+        let asked = self.access.greet(endpoint).await.ok();
+        let now = asked.and_then(|(_, status)| Version::parse(&status.version).ok());
         now.is_some_and(|now| now >= *version)
     }
 
-    async fn swap(
-        &mut self,
-        member: &str,
-        from: &Version,
-        to: &Version,
-        pintle: bool,
-    ) -> Result<String, String> {
+    async fn swap(&mut self, member: &str, to: &Version, pintle: bool) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
         let endpoints = self.endpoints();
-        // A step that was interrupted may be past its end. Pintle and the etcd whose
-        // version it tells cannot be told apart by that.
-        let is_there = !pintle && from != to && self.runs(&managed.endpoint, to).await;
+        // A step that was interrupted may be past its end.
+        let is_there = self.runs(&managed.endpoint, to, pintle).await;
         let others: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| name != member)
@@ -561,7 +551,7 @@ impl<D: Driver> Engine<'_, D> {
     async fn heal(&mut self, version: &Version) -> Result<String, Pause> {
         // One that an interrupted attempt has stopped comes back first.
         for (member, endpoint) in self.endpoints() {
-            if self.driver.manages(&member) && !self.runs(&endpoint, version).await {
+            if self.driver.manages(&member) && !self.runs(&endpoint, version, false).await {
                 self.restart(&member, version, &[]).await?;
             }
         }

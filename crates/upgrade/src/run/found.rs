@@ -9,6 +9,7 @@ use super::{Step, downgrade};
 use crate::{
     facts::{Facts, Hash, Live},
     failure::{Failure, Outcome},
+    target::{PINTLE_SPEAKS, Target},
 };
 
 /// The way back from what was found.
@@ -42,26 +43,36 @@ const CORRUPT: &str = "never take a cluster back for that: remove this member, c
 const NO_WAY_DOWN: &str =
     "from there nothing leads down but the backup: restore it as a new cluster";
 
-/// Judges how `members` (by the names in the file; silent ones without facts) come to
-/// run `to` again. `hashes` are of one revision.
+/// A member as it was found.
+pub(super) struct Member {
+    /// Its name in the file of members.
+    pub(super) name: String,
+    /// What it answers, if it does.
+    pub(super) facts: Option<Facts>,
+    /// Whether it is Pintle, if it tells.
+    pub(super) pintle: Option<bool>,
+}
+
+/// Judges how `members` come to run `target` again. `hashes` are of one revision.
 ///
 /// # Errors
 /// The members are not of one cluster.
 pub(super) fn judge(
-    members: &[(String, Option<Facts>)],
+    members: &[Member],
     hashes: &[(String, Hash)],
-    to: &Version,
+    target: &Target,
 ) -> Outcome<Way> {
+    let to = &target.version;
     let answers: Vec<(&str, &Facts, &Live)> = members
         .iter()
-        .filter_map(|(name, facts)| {
-            let facts = facts.as_ref()?;
-            Some((name.as_str(), facts, facts.live.as_ref()?))
+        .filter_map(|member| {
+            let facts = member.facts.as_ref()?;
+            Some((member.name.as_str(), facts, facts.live.as_ref()?))
         })
         .collect();
     let silent: Vec<&str> = members
         .iter()
-        .map(|(name, _)| name.as_str())
+        .map(|member| member.name.as_str())
         .filter(|name| !answers.iter().any(|(n, _, _)| n == name))
         .collect();
     let otherwise = |found: String, instead: &str| {
@@ -91,7 +102,7 @@ pub(super) fn judge(
         let stranger = live
             .members
             .iter()
-            .find(|listed| !members.iter().any(|(name, _)| *name == listed.name));
+            .find(|listed| !members.iter().any(|m| m.name == listed.name));
         if let Some(stranger) = stranger {
             return otherwise(
                 format!(
@@ -157,15 +168,21 @@ pub(super) fn judge(
         .iter()
         .filter_map(|(_, _, live)| minor_of(&live.storage_version));
     let height = storage.max().unwrap_or(0).max(cluster_version.minor);
+    // Who does not tell whether it is Pintle may be either where the versions are the same.
+    let is = |name: &str| members.iter().find(|m| m.name == name)?.pintle;
+    let is_there = |name: &str, version: &Version| {
+        version == to && (is(name) == Some(target.is_pintle) || *version != PINTLE_SPEAKS)
+    };
     let mut steps: Vec<Step> = running
         .iter()
-        .filter(|(_, _, version)| *version != to)
+        .filter(|(_, name, version)| !is_there(name, version))
         .map(|(_, name, version)| (*name, *version))
         // They have failed to start, most likely: first back, before any that serves.
         .chain(silent.iter().map(|name| (*name, newest)))
         .map(|(member, version)| Step::Swap {
             member: member.to_owned(),
             from: to.clone(),
+            from_pintle: target.is_pintle,
             to: version.clone(),
             pintle: false,
         })
@@ -175,7 +192,10 @@ pub(super) fn judge(
     }
     let mut found: Vec<String> = running
         .iter()
-        .map(|(_, name, version)| format!("{name} runs {version}"))
+        .map(|(_, name, version)| match is(name) {
+            Some(true) => format!("{name} runs pintle {version}"),
+            _ => format!("{name} runs {version}"),
+        })
         .collect();
     found.extend(silent.iter().map(|name| format!("{name} does not answer")));
     found.sort();

@@ -1,5 +1,7 @@
 //! A plan as steps that a machine carries out.
 
+use std::collections::BTreeSet;
+
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,9 @@ pub(crate) enum Step {
         member: String,
         /// What it runs before.
         from: Version,
+        /// Whether that is Pintle.
+        #[serde(default)]
+        from_pintle: bool,
         /// What it runs afterwards.
         to: Version,
         /// Whether that is Pintle.
@@ -59,11 +64,13 @@ impl Step {
             Step::Swap {
                 member,
                 from,
+                from_pintle,
                 to,
                 pintle,
             } => {
+                let before = if *from_pintle { "pintle " } else { "" };
                 let program = if *pintle { "pintle" } else { "etcd" };
-                format!("stop {member} ({from}), start it with {program} {to}")
+                format!("stop {member} ({before}{from}), start it with {program} {to}")
             }
             Step::Flush { member, version } => format!(
                 "restart {member} ({version}) with --snapshot-count=1, write a key, restart it as usual"
@@ -77,11 +84,32 @@ impl Step {
             ),
         }
     }
+
+    /// What taking it back does to a member, in words; empty for what changes none.
+    pub(crate) fn back_in_words(&self) -> String {
+        match self {
+            Step::Swap {
+                member,
+                from,
+                from_pintle,
+                ..
+            } => {
+                let program = if *from_pintle { "pintle " } else { "" };
+                format!("take {member} back to {program}{from}, on the same directory")
+            }
+            _ => String::new(),
+        }
+    }
 }
 
 /// The steps along `path` (the present release first) for `members`, of which the
-/// last one leads. The last release is Pintle if `pintle`.
-pub(crate) fn along(path: &[Version], members: &[String], pintle: bool) -> Vec<Step> {
+/// last one leads. Those of `pintles` are Pintle now; the last release is if `pintle`.
+pub(crate) fn along(
+    path: &[Version],
+    members: &[String],
+    pintles: &BTreeSet<String>,
+    pintle: bool,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     for (at, hop) in path.windows(2).enumerate() {
         let [from, to] = hop else { continue };
@@ -103,6 +131,7 @@ pub(crate) fn along(path: &[Version], members: &[String], pintle: bool) -> Vec<S
             steps.push(Step::Swap {
                 member: member.clone(),
                 from: from.clone(),
+                from_pintle: at == 0 && pintles.contains(member),
                 to: to.clone(),
                 pintle: pintle && is_last,
             });

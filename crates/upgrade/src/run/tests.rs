@@ -1,10 +1,15 @@
 //! Steps, journal and what is found without one, without a cluster.
 
+use std::collections::BTreeSet;
+
 use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
 use super::{Journal, Step, Way, found, journal::Event, steps};
-use crate::facts::{Facts, Hash, Live};
+use crate::{
+    facts::{Facts, Hash, Live},
+    target::Target,
+};
 
 fn path() -> Vec<Version> {
     vec![
@@ -17,7 +22,7 @@ fn path() -> Vec<Version> {
 #[test]
 fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
     let members: Vec<String> = ["a", "b", "c"].map(str::to_owned).into();
-    let steps = steps::along(&path(), &members, false);
+    let steps = steps::along(&path(), &members, &BTreeSet::new(), false);
     let at = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
     let last_36 =
         at(&|s| matches!(s, Step::Swap { member, to, .. } if member == "c" && to.minor == 6));
@@ -35,7 +40,7 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
 fn a_torn_line_counts_as_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
-    let steps = steps::along(&path(), &["a".into()], false);
+    let steps = steps::along(&path(), &["a".into()], &BTreeSet::new(), false);
     journal
         .write(Event::Plan {
             steps: steps.clone(),
@@ -91,12 +96,7 @@ fn a_file_of_members_that_makes_no_sense_is_refused_by_name() {
 }
 
 /// A member of three (`a` leads) that answers.
-fn answers(
-    name: &str,
-    version: (u64, u64, u64),
-    cluster: u64,
-    storage: &str,
-) -> (String, Option<Facts>) {
+fn answers(name: &str, version: (u64, u64, u64), cluster: u64, storage: &str) -> found::Member {
     let id = |name: &str| MemberId(u64::from(name.as_bytes()[0]));
     let members = ["a", "b", "c"].map(|name| Member {
         id: id(name),
@@ -118,7 +118,11 @@ fn answers(
         live: Some(live),
         ..Facts::default()
     };
-    (name.into(), Some(facts))
+    found::Member {
+        name: name.into(),
+        facts: Some(facts),
+        pintle: Some(false),
+    }
 }
 
 const OLD: Version = Version::new(3, 5, 30);
@@ -139,8 +143,21 @@ fn order(way: Way) -> Vec<String> {
         .collect()
 }
 
-fn judged(members: &[(String, Option<Facts>)], to: Version) -> Way {
-    found::judge(members, &[], &to).expect("one cluster")
+/// One that does not answer.
+fn silent(name: &str) -> found::Member {
+    found::Member {
+        name: name.into(),
+        facts: None,
+        pintle: None,
+    }
+}
+
+fn target(text: &str) -> Target {
+    Target::parse(text).expect("a target")
+}
+
+fn judged(members: &[found::Member], to: Version) -> Way {
+    found::judge(members, &[], &target(&to.to_string())).expect("one cluster")
 }
 
 fn refused(way: Way) -> String {
@@ -161,12 +178,19 @@ fn mixed_members_go_back_by_their_binaries_the_leader_last() {
     // One that does not start with the new binary is the first.
     let silent = [
         answers("a", (3, 6, 14), 5, ""),
-        ("b".into(), None),
+        silent("b"),
         answers("c", (3, 5, 30), 5, ""),
     ];
     assert_eq!(order(judged(&silent, OLD)), ["b", "a"]);
     let at_home = ["a", "b", "c"].map(|name| answers(name, (3, 5, 30), 5, ""));
     assert_eq!(judged(&at_home, OLD), Way::Nothing);
+    // Pintle tells the same version, and is another program; who tells nothing may be.
+    let mut ours = at_home;
+    ours[1].pintle = Some(true);
+    ours[2].pintle = None;
+    assert_eq!(order(judged(&ours, OLD)), ["c", "b"]);
+    let way = found::judge(&ours, &[], &target("pintle")).expect("one cluster");
+    assert_eq!(order(way), ["c", "a"]);
 }
 
 #[test]
@@ -182,7 +206,7 @@ fn a_cluster_version_that_has_followed_goes_down_first() {
     assert_eq!(order(judged(&begun, OLD)), ["v6", "c", "b", "a"]);
     let [first, second, _] = moved;
     assert!(
-        refused(judged(&[first, second, ("c".into(), None)], OLD))
+        refused(judged(&[first, second, silent("c")], OLD))
             .contains("the storage of every member must go down")
     );
     let two_up = ["a", "b", "c"].map(|name| answers(name, (3, 7, 1), 7, "3.7.0"));
@@ -196,16 +220,15 @@ fn a_cluster_version_that_has_followed_goes_down_first() {
 #[test]
 fn what_no_rollback_mends_is_told_so() {
     let all = || ["a", "b", "c"].map(|name| answers(name, (3, 6, 14), 6, "3.6.0"));
-    let live =
-        |members: &mut [(String, Option<Facts>); 3], at: usize, change: &dyn Fn(&mut Live)| {
-            change(
-                members[at]
-                    .1
-                    .as_mut()
-                    .and_then(|f| f.live.as_mut())
-                    .expect("live"),
-            );
-        };
+    let live = |members: &mut [found::Member; 3], at: usize, change: &dyn Fn(&mut Live)| {
+        change(
+            members[at]
+                .facts
+                .as_mut()
+                .and_then(|f| f.live.as_mut())
+                .expect("live"),
+        );
+    };
     let mut lost = all();
     for at in 0..3 {
         live(&mut lost, at, &|live| live.leader = 0);
@@ -238,11 +261,11 @@ fn what_no_rollback_mends_is_told_so() {
         ("b".into(), hash(1)),
         ("c".into(), hash(2)),
     ];
-    let way = found::judge(&all(), &hashes, &OLD).expect("one cluster");
+    let way = found::judge(&all(), &hashes, &target("3.5.30")).expect("one cluster");
     assert!(refused(way).contains("b and c have different keys"));
     let older = ["a", "b", "c"].map(|name| answers(name, (3, 5, 16), 5, ""));
     assert!(refused(judged(&older, OLD)).contains("older than 3.5.30"));
     let mut foreign = all();
-    foreign[2].1.as_mut().expect("facts").cluster = Some(ClusterId(8));
-    assert!(found::judge(&foreign, &[], &OLD).is_err());
+    foreign[2].facts.as_mut().expect("facts").cluster = Some(ClusterId(8));
+    assert!(found::judge(&foreign, &[], &target("3.5.30")).is_err());
 }
