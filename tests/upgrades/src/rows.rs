@@ -3,6 +3,7 @@
 //! releases; where that is not what the page expects, `note` says so.
 
 mod mended;
+mod pintle;
 
 use crate::{
     reality::{
@@ -1014,9 +1015,9 @@ pub const ABSENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// All rows, those that are mended first at the end.
+/// All rows; behind those of the page, more with Pintle, and those that are mended first.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(mended::MENDED)
+    ROWS.iter().chain(pintle::WITH_PINTLE).chain(mended::MENDED)
 }
 
 /// The rows that `PINTLE_UPGRADES` chooses: the quick ones where it is not set, all of
