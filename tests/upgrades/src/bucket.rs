@@ -55,6 +55,24 @@ fn open(dir: &Path, read_only: bool) -> Result<Db> {
     Db::open(&path, options).with_context(|| path.display().to_string())
 }
 
+/// Every record of the database: bucket, key, value.
+pub fn records(dir: &Path) -> Result<Vec<[Vec<u8>; 3]>> {
+    let db = open(dir, true)?;
+    let view = db.begin_read();
+    let mut records = Vec::new();
+    for name in view.buckets() {
+        let name = name?;
+        let bucket = view.bucket(name)?.context("a bucket that is listed")?;
+        let mut cursor = bucket.cursor();
+        let mut pair = cursor.first()?;
+        while let Some((key, value)) = pair {
+            records.push([name.to_vec(), key.to_vec(), value.to_vec()]);
+            pair = cursor.next()?;
+        }
+    }
+    Ok(records)
+}
+
 /// The membership buckets of a data directory.
 pub fn read(dir: &Path) -> Result<V3View> {
     Ok(v3store::read(&open(dir, true)?.begin_read())?)

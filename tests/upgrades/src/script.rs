@@ -67,6 +67,9 @@ pub enum Op {
     AddWhileOneIsDown(Ends),
     /// Starts this release on the members as they are, with these flags; recorded.
     Upgrade(&'static str, Who, &'static [&'static str], Ends),
+    /// Starts this release on the first member, which must end and change nothing,
+    /// and then the one from before, which must go on; recorded.
+    Refused(&'static str, Ends),
     /// Stops the last member; recorded: do the others still take a write?
     LoseOne(Ends),
 }
@@ -87,6 +90,7 @@ impl Op {
             | Op::Replace(v)
             | Op::Replaced(v, _)
             | Op::Restore(v)
+            | Op::Refused(v, _)
             | Op::Upgrade(v, ..) => Some(v),
             Op::Repair(_) => Some(PINTLE),
             _ => None,
@@ -100,6 +104,7 @@ impl Op {
             | Op::LoseOne(ends)
             | Op::RemoveZombies(ends)
             | Op::Replaced(_, ends)
+            | Op::Refused(_, ends)
             | Op::AddWhileOneIsDown(ends) => Some(*ends),
             _ => None,
         }
@@ -147,6 +152,7 @@ impl Op {
                 }
                 words
             }
+            Op::Refused(v, _) => format!("**first tried on {v}**"),
             Op::LoseOne(_) => "**one stopped**".to_owned(),
         }
     }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -347,6 +347,9 @@ impl Bench {
             Op::Upgrade(version, who, flags, expected) => {
                 return self.upgrade(step, version, who, flags, expected).await;
             }
+            Op::Refused(version, expected) => {
+                return self.refused(step, version, expected).await;
+            }
             Op::LoseOne(expected) => {
                 let last = *self.alive().last().context("no member")?;
                 self.cluster()?.stop(last).await?;
@@ -482,7 +485,7 @@ impl Bench {
     }
 
     /// Edits the databases of all members, stopped; their ids without the first come along.
-    async fn edit(&mut self, edit: impl Fn(&std::path::Path, &[u64]) -> Result<()>) -> Result<()> {
+    async fn edit(&mut self, edit: impl Fn(&Path, &[u64]) -> Result<()>) -> Result<()> {
         let alive = self.alive();
         let cluster = self.cluster()?;
         cluster.end().await?;
@@ -741,6 +744,48 @@ impl Bench {
         Ok(goes_on)
     }
 
+    /// A start that must fail and leave no trace: log and snapshots byte for byte, the
+    /// database record for record (an empty transaction changes nothing that counts),
+    /// and the release from before serves it again.
+    async fn refused(&mut self, step: usize, version: &str, expected: Ends) -> Result<bool> {
+        let target = need(version)?;
+        let place = *self.alive().first().context("no member")?;
+        let source = self.cluster()?.members()[place].program.clone();
+        self.cluster()?.stop(place).await?;
+        self.keep(step, place, version)?;
+        let dir = self.cluster()?.members()[place].dir.clone();
+        let files = |dir: &Path| -> Result<Vec<(PathBuf, Vec<u8>)>> {
+            let mut files = dirs::contents(dir)?;
+            files.retain(|(path, _)| !path.ends_with("snap/db"));
+            Ok(files)
+        };
+        let (left, records) = (files(&dir)?, bucket::records(&dir)?);
+        self.cluster()?.refit(place, &target, &[]);
+        self.cluster()?.spawn(place)?;
+        let real = self.observe(place).await?;
+        if let Some(case) = self.cases.last_mut() {
+            case.real = Some(real.clone());
+        }
+        let words = Op::Refused("", expected).words();
+        let words = words.replace("**", "") + version;
+        if matches!(real, Reality::Boots { .. }) {
+            self.record(words, expected, real, String::new(), None);
+            return Ok(false);
+        }
+        ensure!(
+            files(&dir)? == left && bucket::records(&dir)? == records,
+            "{version} changed {}, which it refused",
+            dir.display()
+        );
+        let back = self.roll_back(place, &source).await;
+        let failed = back.as_ref().err().cloned();
+        self.record(words, expected, real, String::new(), Some(back));
+        match failed {
+            Some(why) => bail!("{} after a refusal: {why}", source.version),
+            None => Ok(true),
+        }
+    }
+
     /// Which other members ended by themselves.
     fn others_ended(&mut self, place: usize) -> Result<Vec<String>> {
         let mut ended = Vec::new();
@@ -833,6 +878,15 @@ impl Bench {
         .await
     }
 
+    /// Whom to ask for the members: a learner does not answer that.
+    fn asked(&mut self, place: usize) -> Result<Api> {
+        let member = &self.cluster()?.members()[place];
+        match member.is_learner {
+            true => self.api(),
+            false => Ok(member.api().clone()),
+        }
+    }
+
     /// What the member list of one member, and its log, say.
     async fn listed(&mut self, place: usize) -> Result<Reality> {
         let truth = self.truth()?;
@@ -840,11 +894,11 @@ impl Bench {
             Ok(server) => reality::healed_ids(&server.log_text()),
             Err(_) => Vec::new(),
         };
-        let member = &self.cluster()?.members()[place];
+        let list = self.asked(place)?;
         let request = MemberListRequest {
             linearizable: false,
         };
-        let list = member.api().member_list(request).await?.members;
+        let list = list.member_list(request).await?.members;
         let mut zombies = Vec::new();
         let mut learners_shown = Vec::new();
         for listed in list {
@@ -859,6 +913,24 @@ impl Bench {
             zombies,
             learners_shown,
         })
+    }
+
+    /// Nobody is lost: a member lists all that are in the cluster.
+    async fn lists_everybody(&mut self, place: usize) -> Result<()> {
+        let truth = self.truth()?;
+        let api = self.asked(place)?;
+        let label = self.cluster()?.members()[place].label();
+        until("the member list", ANSWER_WITHIN, async || {
+            let request = MemberListRequest {
+                linearizable: false,
+            };
+            let list = api.member_list(request).await?.members;
+            for id in truth.keys() {
+                ensure!(list.iter().any(|m| m.id == *id), "{label} has lost {id:x}");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// When all members have started: the cluster version moves to theirs. What
@@ -897,6 +969,7 @@ impl Bench {
             if server.poll_exit()?.is_some() {
                 return Ok(reality::of_end(&server.log_text()));
             }
+            self.lists_everybody(*place).await?;
             if let Reality::Boots {
                 healed: h,
                 zombies: z,

@@ -1,14 +1,18 @@
 //! Pintle in the histories of the page: real etcd makes them, Pintle is started on
-//! what they leave, and the next release on what Pintle leaves.
+//! what they leave, and the next release on what Pintle leaves. Pintle stands for
+//! 3.5.30: a directory of 3.6 or 3.7 it refuses, and leaves as it is.
 
 use super::{KUBEADM, Row, SHORT_LOG, V2_CONTENT, row};
 use crate::{
-    reality::{Ends::Refuses, OK},
+    reality::{
+        Ends::{self, Refuses},
+        OK, healed,
+    },
     script::{
         Op::{
-            AddWhileOneIsDown, Downgrade, Keys, Learner, Learners, LoseOne, PlantZombies, Replace,
-            Replaced, Restart, Restore, Roll, Start, UpdateLearner, Upgrade, V2Delete, V2Put,
-            V2User, Voters,
+            AddWhileOneIsDown, Downgrade, Keys, Learner, Learners, LoseOne, PlantZombies, Refused,
+            Replace, Replaced, Restart, Restore, Roll, Start, UpdateLearner, Upgrade, V2Delete,
+            V2Put, V2User, Voters,
         },
         PINTLE, SNAP,
         Who::{All, First, Together},
@@ -16,6 +20,8 @@ use crate::{
 };
 
 const PAGE: &str = "(ours) boots, and so does what comes after it";
+const REFUSED: &str = "(ours) FAIL invalid downgrade, and nothing touched";
+const TOO_NEW: Ends = Refuses("invalid downgrade; server version is lower");
 
 /// More rows with Pintle as target and as source.
 pub(super) const WITH_PINTLE: &[Row] = &[
@@ -88,6 +94,21 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "",
     ),
     row(
+        "U7/pintle-last",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Upgrade("3.5.30", All, &[], OK),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+            Keys(20),
+            Upgrade("3.7.1", All, &[], OK),
+        ],
+        "Behind the release that heals.",
+    ),
+    row(
         "U8/pintle",
         false,
         PAGE,
@@ -98,6 +119,20 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Upgrade("3.6.14", First, &[], OK),
         ],
         "Each mends its own database, whatever the others run.",
+    ),
+    row(
+        "U8/pintle-one",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Roll(1, PINTLE),
+            Upgrade("3.6.14", First, &[], OK),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "3.5.30 on the first alone is not enough (U8/one).",
     ),
     row(
         "U9/pintle",
@@ -142,12 +177,72 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "And what Pintle sends on is sound, where 3.5.21 sends voters as learners.",
     ),
     row(
+        "U9/pintle-behind-3.5.21",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Upgrade(PINTLE, Together, &[], OK),
+            Upgrade("3.6.14", Together, &[], OK),
+        ],
+        "The databases of U9/by-snapshot-at-once: nothing is left for 3.6 to heal.",
+    ),
+    row(
+        "U9/pintle-replaced-thrice",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
+            Restart(SHORT_LOG),
+            Keys(50),
+            Replace("3.5.21"),
+            Keys(20),
+            Replace(PINTLE),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "What the newcomers of Pintle are sent is sick.",
+    ),
+    row(
         "U10/pintle",
         true,
         PAGE,
         &[
             Start(1, PINTLE),
             Learners(3, PINTLE),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "",
+    ),
+    row(
+        "U10/pintle-there-and-back",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.30"),
+            Learners(3, "3.5.30"),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.5.30", All, &[], OK),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+            Keys(20),
+            Upgrade("3.7.1", All, &[], OK),
+        ],
+        "3.5.30 in between writes raw v2 records, and 3.7.1 starts.",
+    ),
+    row(
+        "U10/pintle-born",
+        false,
+        PAGE,
+        &[
+            Start(1, PINTLE),
+            Learners(3, PINTLE),
+            Upgrade("3.5.30", All, &[], OK),
+            Upgrade(PINTLE, All, &[], OK),
             Upgrade("3.6.14", All, &[], OK),
         ],
         "",
@@ -167,6 +262,36 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "",
     ),
     row(
+        "U12/pintle-back",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.4.23"),
+            Keys(20),
+            Restore("3.4.23"),
+            Voters(3, "3.4.23"),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.5.30", All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "Nothing is left for 3.5.30 to heal.",
+    ),
+    row(
+        "U12/pintle-second",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.4.23"),
+            Keys(20),
+            Restore("3.4.23"),
+            Voters(3, "3.4.23"),
+            Upgrade("3.5.30", All, &[], healed(3)),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "",
+    ),
+    row(
         "U13/pintle",
         false,
         "(ours) boots, 3.5.0 shows no zombie after it",
@@ -179,6 +304,22 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Upgrade("3.5.0", First, &[], OK),
         ],
         "",
+    ),
+    row(
+        "U14/pintle",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.5.16"),
+            Keys(20),
+            PlantZombies(2),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+            Keys(20),
+            Upgrade("3.7.1", All, &[], OK),
+            LoseOne(OK),
+        ],
+        "The zombies are put there by hand, as in U22.",
     ),
     row(
         "U17/pintle",
@@ -241,7 +382,7 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Upgrade(PINTLE, All, &[], OK),
             Upgrade("3.6.0", All, &[], V2_CONTENT),
         ],
-        "Pintle keeps what is left of v2 auth, and says so.",
+        "Pintle keeps what is left of v2 auth, and says nothing of it.",
     ),
     row(
         "U21/pintle",
@@ -256,6 +397,36 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Upgrade("3.6.14", Together, &[], OK),
         ],
         "The history of U21 is one of 3.6, which Pintle refuses: here it is one of Pintle.",
+    ),
+    row(
+        "U21/pintle-refuses",
+        false,
+        REFUSED,
+        &[
+            Start(1, "3.6.0"),
+            Keys(5),
+            Restore("3.6.0"),
+            Learners(3, "3.6.0"),
+            Replace("3.6.0"),
+            Refused(PINTLE, TOO_NEW),
+            Upgrade("3.6.0", Together, &[], OK),
+        ],
+        "",
+    ),
+    row(
+        "U21/pintle-3.6.0",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.30"),
+            Keys(5),
+            Restore(PINTLE),
+            Learners(3, PINTLE),
+            Replace(PINTLE),
+            Upgrade(PINTLE, Together, &[], OK),
+            Upgrade("3.6.0", Together, &[], OK),
+        ],
+        "Restored and gone through by Pintle, for the release with etcd#20340.",
     ),
     row(
         "U22/pintle",
@@ -296,6 +467,23 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "The cluster version is 3.6.",
     ),
     row(
+        "U27/pintle-refuses",
+        false,
+        REFUSED,
+        &[
+            Start(3, "3.7.1"),
+            Keys(20),
+            Refused(PINTLE, TOO_NEW),
+            Downgrade("3.6"),
+            Upgrade("3.6.14", All, &[], OK),
+            Refused(PINTLE, TOO_NEW),
+            Downgrade("3.5"),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "Down both minors and up again. The cluster version stays at 3.5 on the way up, with 3.5.30 in the place of Pintle too.",
+    ),
+    row(
         "U29/pintle",
         false,
         PAGE,
@@ -309,6 +497,20 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Upgrade("3.7.1", All, &[], OK),
         ],
         "",
+    ),
+    row(
+        "U29/pintle-no-snapshot",
+        false,
+        PAGE,
+        &[
+            Start(3, "3.4.23"),
+            Keys(20),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+            Keys(20),
+            Upgrade("3.7.1", All, &[], OK),
+        ],
+        "Without a snapshot on 3.6, which U29 needs.",
     ),
     row(
         "U30/pintle",
@@ -329,6 +531,31 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "",
     ),
     row(
+        "U30/pintle-3.5.16",
+        false,
+        "(ours) accepted",
+        &[
+            Start(5, "3.5.16"),
+            Keys(5),
+            Upgrade(PINTLE, All, &[], OK),
+            AddWhileOneIsDown(OK),
+        ],
+        "",
+    ),
+    row(
+        "U30/pintle-3.6.14",
+        false,
+        "(ours) accepted",
+        &[
+            Start(5, "3.5.16"),
+            Keys(5),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+            AddWhileOneIsDown(OK),
+        ],
+        "",
+    ),
+    row(
         "U31/pintle",
         false,
         PAGE,
@@ -341,6 +568,19 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "",
     ),
     row(
+        "U31/pintle-3.5.30",
+        false,
+        "(ours) the learner stays one",
+        &[
+            Start(1, "3.5.30"),
+            Learner("3.5.30"),
+            UpdateLearner,
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.6.14", All, &[], OK),
+        ],
+        "",
+    ),
+    row(
         "U33/pintle",
         false,
         "(ours) 3.5.0 shows voters as voters",
@@ -349,6 +589,18 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Learners(3, "3.5.16"),
             SNAP,
             Keys(50),
+            Upgrade(PINTLE, All, &[], OK),
+            Upgrade("3.5.0", First, &[], OK),
+        ],
+        "",
+    ),
+    row(
+        "U33/pintle-log",
+        false,
+        PAGE,
+        &[
+            Start(1, "3.5.16"),
+            Learners(3, "3.5.16"),
             Upgrade(PINTLE, All, &[], OK),
             Upgrade("3.5.0", First, &[], OK),
         ],
