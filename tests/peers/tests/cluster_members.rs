@@ -29,13 +29,19 @@ impl fmt::Display for Pair {
     }
 }
 
-/// Nobody comes to a cluster of a minor version that it does not know yet: see "too old".
 fn cases(few: &[&str]) -> Vec<Pair> {
     mixes::pairs(few)
         .into_iter()
-        .filter(|[there, comes]| comes.minor() >= there.minor())
         .map(|[there, comes]| Pair { there, comes })
         .collect()
+}
+
+/// Those who can come: nobody comes to a cluster of a minor version that it does not
+/// know yet (see "too old").
+fn newcomers(few: &[&str]) -> Vec<Pair> {
+    let mut pairs = cases(few);
+    pairs.retain(|pair| pair.comes.minor() >= pair.there.minor());
+    pairs
 }
 
 async fn learner(pair: Pair) -> Result<String> {
@@ -84,8 +90,7 @@ async fn learner(pair: Pair) -> Result<String> {
         false => Code::Unavailable,
     };
     ensure!(
-        put.code() == code
-            && put.message() == "etcdserver: rpc not supported for learner",
+        put.code() == code && put.message() == "etcdserver: rpc not supported for learner",
         "a put at a learner: {put:?}"
     );
     let read = RangeRequest {
@@ -277,7 +282,7 @@ async fn stranger(pair: Pair) -> Result<String> {
 
 #[test]
 fn learners_come_vote_and_go() {
-    mixes::each("learner", 150, cases(&["3.5.30"]), learner);
+    mixes::each("learner", 150, newcomers(&["3.5.30"]), learner);
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn a_learner_that_never_voted_is_removed() {
     mixes::each(
         "unpromoted learner",
         120,
-        cases(&["3.5.30"]),
+        newcomers(&["3.5.30"]),
         unpromoted_learner,
     );
 }
