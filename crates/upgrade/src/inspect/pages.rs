@@ -31,21 +31,20 @@ pub(crate) fn parts(endpoint: &str) -> Option<(String, bool)> {
 /// URL and of `peer_urls`.
 pub(super) async fn fill(access: &Access, endpoint: &str, peer_urls: &[String], live: &mut Live) {
     let limit = access.command_timeout;
-    if let Some((address, secure)) = parts(endpoint) {
-        let secure = secure || (access.tls_by_default && !endpoint.contains("://"));
-        if let Some(text) = page(access, &address, secure, "/debug/vars", limit).await {
-            live.command_line = command_line(&text);
-        }
-        if let Some(text) = page(access, &address, secure, "/metrics", limit).await {
-            live.metrics = measures(&text);
-        }
-        if secure && let Some(found) = shown(access, &address, limit).await {
-            live.certificates.push(named(
-                format!("the client URL {endpoint}"),
-                &address,
-                &found,
-            ));
-        }
+    if let Some(text) = page(access, endpoint, "/debug/vars").await {
+        live.command_line = command_line(&text);
+    }
+    if let Some(text) = page(access, endpoint, "/metrics").await {
+        live.metrics = measures(&text);
+    }
+    if let Some((address, true)) = reached(access, endpoint)
+        && let Some(found) = shown(access, &address, limit).await
+    {
+        live.certificates.push(named(
+            format!("the client URL {endpoint}"),
+            &address,
+            &found,
+        ));
     }
     for url in peer_urls {
         if let Some((address, true)) = parts(url)
@@ -78,40 +77,40 @@ pub(super) async fn fill(access: &Access, endpoint: &str, peer_urls: &[String], 
 
 /// The cluster version that `/version` of a member tells.
 pub(crate) async fn cluster_version(access: &Access, endpoint: &str) -> Option<semver::Version> {
-    let (address, secure) = parts(endpoint)?;
-    let secure = secure || (access.tls_by_default && !endpoint.contains("://"));
-    let text = page(access, &address, secure, "/version", access.command_timeout).await?;
+    let text = page(access, endpoint, "/version").await?;
     let page: serde_json::Value = serde_json::from_str(&text).ok()?;
     semver::Version::parse(page.get("etcdcluster")?.as_str()?).ok()
 }
 
 /// Whether the member at `endpoint` is Pintle, by its measures; `None` where it shows none.
 pub(crate) async fn is_pintle(access: &Access, endpoint: &str) -> Option<bool> {
-    let (address, secure) = parts(endpoint)?;
-    let secure = secure || (access.tls_by_default && !endpoint.contains("://"));
-    let text = page(access, &address, secure, "/metrics", access.command_timeout).await?;
+    let text = page(access, endpoint, "/metrics").await?;
     Some(text.contains("\npintle_version"))
 }
 
-async fn page(
-    access: &Access,
-    address: &str,
-    secure: bool,
-    path: &str,
-    limit: Duration,
-) -> Option<String> {
+/// Host and port of a client URL, and whether it is reached by TLS: one without a
+/// scheme is as the flags say.
+fn reached(access: &Access, endpoint: &str) -> Option<(String, bool)> {
+    let (address, secure) = parts(endpoint)?;
+    let by_default = access.tls_by_default && !endpoint.contains("://");
+    Some((address, secure || by_default))
+}
+
+/// The page at `path` of the client URL `endpoint`.
+async fn page(access: &Access, endpoint: &str, path: &str) -> Option<String> {
+    let (address, secure) = reached(access, endpoint)?;
     let ask = async {
-        let plain = TcpStream::connect(address).await.ok()?;
+        let plain = TcpStream::connect(&address).await.ok()?;
         match (secure, &access.probe) {
-            (false, _) => get(plain, address, path).await,
+            (false, _) => get(plain, &address, path).await,
             (true, Some(connector)) => {
                 let host = address.rsplit_once(':')?.0;
-                get(connector.secure(host, plain).await.ok()?, address, path).await
+                get(connector.secure(host, plain).await.ok()?, &address, path).await
             }
             (true, None) => None,
         }
     };
-    timeout(limit, ask).await.ok()?
+    timeout(access.command_timeout, ask).await.ok()?
 }
 
 /// One GET; `None` unless the answer is 200 and whole.

@@ -118,11 +118,11 @@ pub(super) fn judge(
             return otherwise(format!("{name} ({id}) has the alarm {kind}"), CORRUPT);
         }
     }
-    let apart = hashes.windows(2).find_map(|pair| {
-        let [(a, one), (b, other)] = pair else {
-            return None;
-        };
-        (one.compacted == other.compacted && one.hash != other.hash).then_some((a, b))
+    // Compacted at different revisions, they cannot be compared.
+    let apart = hashes.iter().enumerate().find_map(|(at, (a, one))| {
+        let mut others = hashes[..at].iter();
+        let differs = |h: &Hash| h.compacted == one.compacted && h.hash != one.hash;
+        others.find(|(_, h)| differs(h)).map(|(b, _)| (b, a))
     });
     if let Some((a, b)) = apart {
         return otherwise(
