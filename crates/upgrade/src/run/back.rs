@@ -166,7 +166,10 @@ impl<D: Driver> Engine<'_, D> {
                         });
                     }
                     (self.say)(&step.back_in_words());
-                    match self.take_back(member, from, *from_pintle).await {
+                    match self
+                        .take_back(member, from, *from_pintle, step.shows())
+                        .await
+                    {
                         Ok(note) => (self.say)(&format!("        {note}")),
                         Err(why) => {
                             return Err(Stop::Deviated {
@@ -193,9 +196,10 @@ impl<D: Driver> Engine<'_, D> {
         member: &str,
         from: &Version,
         pintle: bool,
+        shows: bool,
     ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
-        if self.runs(&managed.endpoint, from, pintle).await {
+        if shows && self.runs(&managed.endpoint, from, pintle).await {
             return Ok(format!("{member} runs {from} already"));
         }
         let others: Vec<_> = self.endpoints();

@@ -241,7 +241,7 @@ impl<D: Driver> Engine<'_, D> {
             Step::Check { to } => self.check(to).await,
             Step::Swap {
                 member, to, pintle, ..
-            } => self.swap(member, to, *pintle).await,
+            } => self.swap(member, to, *pintle, step.shows()).await,
             Step::MoveLeader { member } | Step::Flush { member, .. }
                 if !self.driver.manages(member) =>
             {
@@ -384,11 +384,17 @@ impl<D: Driver> Engine<'_, D> {
         now.is_some_and(|now| now >= *version)
     }
 
-    async fn swap(&mut self, member: &str, to: &Version, pintle: bool) -> Result<String, String> {
+    async fn swap(
+        &mut self,
+        member: &str,
+        to: &Version,
+        pintle: bool,
+        shows: bool,
+    ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
         let endpoints = self.endpoints();
         // A step that was interrupted may be past its end.
-        let is_there = self.runs(&managed.endpoint, to, pintle).await;
+        let is_there = shows && self.runs(&managed.endpoint, to, pintle).await;
         let others: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| name != member)

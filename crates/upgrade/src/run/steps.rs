@@ -85,6 +85,21 @@ impl Step {
         }
     }
 
+    /// Whether a member's answers can tell that it is done: not where the same release
+    /// of the same program is put in anew.
+    pub(crate) fn shows(&self) -> bool {
+        match self {
+            Step::Swap {
+                from,
+                from_pintle,
+                to,
+                pintle,
+                ..
+            } => from != to || from_pintle != pintle,
+            _ => false,
+        }
+    }
+
     /// What taking it back does to a member, in words; empty for what changes none.
     pub(crate) fn back_in_words(&self) -> String {
         match self {

@@ -37,6 +37,19 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
 }
 
 #[test]
+fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
+    let pintles = BTreeSet::from(["a".to_owned()]);
+    let same = [OLD, OLD];
+    let swaps = |pintle| {
+        let mut steps = steps::along(&same, &["a".into(), "b".into()], &pintles, pintle);
+        steps.retain(|step| matches!(step, Step::Swap { .. }));
+        steps.iter().map(Step::shows).collect::<Vec<_>>()
+    };
+    assert_eq!(swaps(true), [false, true]);
+    assert_eq!(swaps(false), [true, false]);
+}
+
+#[test]
 fn a_torn_line_counts_as_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
