@@ -403,6 +403,50 @@ fn manifests_lead_a_sick_cluster_to_3_7_and_a_killed_run_goes_on() {
 }
 
 #[test]
+fn a_new_build_of_pintle_is_put_in_and_taken_out() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::grown(&pintle, "3.5.30").await?;
+        let run = |command: &str, build: &str, words: &[&str]| -> Result<()> {
+            let image = (
+                "pintle",
+                format!("registry.example/pintle:{build}@{DIGEST}"),
+            );
+            let members = nodes.members(&[0, 1, 2], &[image])?;
+            let state = nodes.dir.path().join(build);
+            let answer = tokio::task::block_in_place(|| {
+                nodes.tool(command, &members, &state).args(words).output()
+            })?;
+            let said =
+                String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+            ensure!(answer.status.success(), "{}: {said}", answer.status);
+            Ok(())
+        };
+        let texts = || -> Result<Vec<String>> {
+            let read = |n| Ok(fs::read_to_string(nodes.manifest(n))?);
+            (0..NODES).map(read).collect()
+        };
+        let all_have = |build: &str| -> Result<Vec<String>> {
+            let texts = texts()?;
+            let image = format!("pintle:{build}@");
+            ensure!(texts.iter().all(|text| text.contains(&image)), "{texts:?}");
+            Ok(texts)
+        };
+        run("run", "0.1.0", &["--target=pintle"])?;
+        let before = all_have("0.1.0")?;
+        run("run", "0.2.0", &["--target=pintle"])?;
+        all_have("0.2.0")?;
+        run("rollback", "0.2.0", &[])?;
+        ensure!(texts()? == before, "the manifests are not those of before");
+        peer::say("RAN: static pods, a new build of Pintle put in and taken out");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_run_on_each_node_waits_for_the_others() {
     let Some(pintle) = subject() else { return };
     if !releases_are_here(&["3.5.16", "3.5.30", "3.6.14"]) {

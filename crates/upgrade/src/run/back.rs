@@ -210,7 +210,7 @@ impl<D: Driver> Engine<'_, D> {
         }
         self.driver.stop(member).await.map_err(|f| f.0)?;
         self.driver
-            .start(member, from, pintle, &[])
+            .put_back(member, from, pintle)
             .await
             .map_err(|f| f.0)?;
         let endpoints = self.endpoints();

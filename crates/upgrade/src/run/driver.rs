@@ -74,6 +74,10 @@ pub(crate) trait Driver {
         pintle: bool,
         flags: &[&str],
     ) -> Outcome<()>;
+    /// Starts a member with what it ran before a run.
+    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
+        self.start(member, version, pintle, &[]).await
+    }
 }
 
 /// How members are stopped and started.
@@ -232,6 +236,13 @@ impl Driver for FromFile {
         match self {
             FromFile::Commands(driver) => driver.start(member, version, pintle, flags).await,
             FromFile::StaticPods(driver) => driver.start(member, version, pintle, flags).await,
+        }
+    }
+
+    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.put_back(member, version, pintle).await,
+            FromFile::StaticPods(driver) => driver.put_back(member, version, pintle).await,
         }
     }
 }
