@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use membership::{Cluster, Member, Replay, v2store::Tree};
+use membership::{Cluster, Member, Replay, v2store::Tree, v3store::V3View};
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
@@ -545,18 +545,53 @@ fn membership_at_snapshot(config: &Config, log: &Log) -> Result<Replay, Error> {
     Ok(replay)
 }
 
+/// Refuses a directory that this release must not be started on: before anything in it
+/// is written, so that the release it belongs to goes on with it as it was.
+fn refuse_foreign(
+    cluster: &Cluster,
+    log: &Log,
+    stored: Option<&Stored>,
+    db_path: &Path,
+) -> Result<(), Error> {
+    let (snapshot_index, _) = log.snapshot_position();
+    let held = stored.map_or(0, Stored::consistent_index);
+    if held != 0 && held < snapshot_index {
+        return Err(Error(format!(
+            "{}: holds entries up to {held}, but the log starts at snapshot {snapshot_index}; restore this member \
+             from a backup, or remove it from the cluster and add it anew",
+            db_path.display()
+        )));
+    }
+    if cluster.has_too_many_learners() {
+        return Err(Error(format!(
+            "{}; raise --max-learners",
+            membership::conf_change::Rejection::TooManyLearners
+        )));
+    }
+    let none = V3View::default();
+    check_version(cluster, stored.map_or(&none, Stored::view))?;
+    if cluster.version().is_some() && !log.db_existed {
+        return Err(Error(format!(
+            "database file ({}) of the backend is missing; restore this member from a backup",
+            db_path.display()
+        )));
+    }
+    Ok(())
+}
+
 fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     let mut from = membership_at_snapshot(config, &log)?;
     let commit = log.hard_state.commit;
-    let verdict = if log.db_existed {
-        Stored::read(db_path)?.and_then(|stored| {
-            membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)
-        })
-    } else {
-        None
+    let stored = match log.db_existed {
+        true => Stored::read(db_path)?,
+        false => None,
     };
+    refuse_foreign(&from.cluster, &log, stored.as_ref(), db_path)?;
+    let verdict = stored.and_then(|stored| {
+        membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)
+    });
     if let Some(verdict) = &verdict {
         verdict.report(config.membership_check, &metrics);
         if config.membership_check == MembershipCheck::Refuse && verdict.is_serious() {
@@ -572,33 +607,13 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
     }
     database::defragment(config, database.store.backend(), db_path)?;
     let consistent_index = database.consistent_index;
-    if log.db_existed && consistent_index != 0 && consistent_index < snapshot_index {
-        return Err(Error(format!(
-            "{}: holds entries up to {consistent_index}, but the log starts at snapshot {snapshot_index}; restore this member \
-             from a backup, or remove it from the cluster and add it anew",
-            db_path.display()
-        )));
-    }
     let Replay {
         mut cluster,
         tree,
         conf_state,
     } = from;
-    if cluster.has_too_many_learners() {
-        return Err(Error(format!(
-            "{}; raise --max-learners",
-            membership::conf_change::Rejection::TooManyLearners
-        )));
-    }
     // Only the database knows of a downgrade.
     cluster.recover_downgrade(&database.membership);
-    check_version(&cluster, &database.membership)?;
-    if cluster.version().is_some() && !log.db_existed {
-        return Err(Error(format!(
-            "database file ({}) of the backend is missing; restore this member from a backup",
-            db_path.display()
-        )));
-    }
     let mut node = consensus::Node::new(
         consensus::Config {
             id: log.member_id,
@@ -659,7 +674,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
 ///
 /// # Errors
 /// The text says what to do.
-pub fn check_version(cluster: &Cluster, v3: &membership::v3store::V3View) -> Result<(), Error> {
+pub fn check_version(cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
     let own = crate::version::own();
     for version in cluster
         .version()

@@ -54,6 +54,16 @@ impl Stored {
             consistent_index,
         }))
     }
+
+    /// What its buckets tell.
+    pub fn view(&self) -> &V3View {
+        &self.view
+    }
+
+    /// Index of the last entry whose effects the database holds.
+    pub fn consistent_index(&self) -> u64 {
+        self.consistent_index
+    }
 }
 
 /// Whoever holds the file is another server, which the log's lock would have found.

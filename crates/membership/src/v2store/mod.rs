@@ -219,7 +219,14 @@ impl Tree {
             })
     }
 
-    /// Gives up what [`Tree::has_user_data`] speaks of.
+    /// True if anything of v2 auth is left, be it empty folders: releases up to 3.6.2
+    /// refuse those as well.
+    pub fn has_auth(&self) -> bool {
+        let auth = self.get("/2").and_then(|node| node.children.as_ref());
+        auth.is_some_and(|children| !children.is_empty())
+    }
+
+    /// Gives up what [`Tree::has_user_data`] and [`Tree::has_auth`] speak of.
     pub fn drop_user_data(&mut self) {
         if let Some(children) = &mut self.root.children {
             children.remove("2");

@@ -121,11 +121,7 @@ fn log(
         .as_ref()
         .map(|_| foreign(&now.tree))
         .unwrap_or_default();
-    let v2_auth = now
-        .tree
-        .get("/2")
-        .and_then(|node| node.children.as_ref())
-        .is_some_and(|children| !children.is_empty());
+    let v2_auth = now.tree.has_auth();
     let commit = read.state.commit;
     let mut found = Log {
         dir: wal_dir.into(),

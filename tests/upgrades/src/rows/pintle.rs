@@ -5,8 +5,8 @@
 use super::{KUBEADM, Row, SHORT_LOG, V2_CONTENT, row};
 use crate::{
     reality::{
-        Ends::{self, Refuses},
-        OK, healed,
+        Ends::{self, Refuses, Stuck},
+        OK, healed, zombies,
     },
     script::{
         Op::{
@@ -385,6 +385,20 @@ pub(super) const WITH_PINTLE: &[Row] = &[
         "Pintle keeps what is left of v2 auth, and says nothing of it.",
     ),
     row(
+        "U19/pintle-drop",
+        false,
+        "(ours) gives it up when told to",
+        &[
+            Start(1, "3.5.30"),
+            Restart(&["--enable-v2=true", "--snapshot-count=10"]),
+            V2User,
+            Keys(50),
+            Upgrade(PINTLE, All, &["--v2-deprecation=write-only-drop-data"], OK),
+            Upgrade("3.6.0", All, &[], OK),
+        ],
+        "Empty folders of v2 auth go with the keys.",
+    ),
+    row(
         "U21/pintle",
         false,
         PAGE,
@@ -441,6 +455,19 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             LoseOne(OK),
         ],
         "It takes the zombies out at its start.",
+    ),
+    row(
+        "U22/pintle-refuses",
+        false,
+        REFUSED,
+        &[
+            Start(3, "3.6.14"),
+            PlantZombies(1),
+            Refused(PINTLE, TOO_NEW),
+            Upgrade("3.7.1", All, &[], zombies(1)),
+            LoseOne(Stuck),
+        ],
+        "Sick as it is: what it must not start on it must not mend.",
     ),
     row(
         "U23/pintle",
