@@ -154,7 +154,7 @@ impl Client {
         match tokio::time::timeout(limit, work).await {
             Ok(Err(Error::Deadline { .. })) | Err(_) => Err(self.unreachable()),
             // The server keeps the same deadline, and its clock may be first.
-            Ok(Err(error)) if error.is_cancelled_call() && begin.elapsed() + EARLY >= limit => {
+            Ok(Err(error)) if error.ends_a_deadline() && begin.elapsed() + EARLY >= limit => {
                 Err(self.unreachable())
             }
             Ok(result) => result,

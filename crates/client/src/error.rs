@@ -62,11 +62,13 @@ impl Error {
         }
     }
 
-    /// True when the other side gave the call up without a status: an HTTP/2
-    /// reset with the code CANCEL, in the words of h2.
-    pub(crate) fn is_cancelled_call(&self) -> bool {
-        self.as_status()
-            .is_some_and(|(_, text)| text.ends_with("stream no longer needed"))
+    /// True when the other side gave the call up as it does at a deadline: without a
+    /// status, by an HTTP/2 reset with the code CANCEL (in the words of h2), or because
+    /// what was proposed had not come back by then.
+    pub(crate) fn ends_a_deadline(&self) -> bool {
+        self.as_status().is_some_and(|(_, text)| {
+            text.ends_with("stream no longer needed") || text == "etcdserver: request timed out"
+        })
     }
 
     /// True when the server said exactly `description`.
