@@ -71,14 +71,7 @@ impl<D: Driver> Engine<'_, D> {
                 self.driver.ready_for(member, from, *from_pintle)?;
             }
         }
-        let count = steps.len();
-        self.journal.begin(steps, cluster)?;
-        for at in 0..count {
-            self.journal.write(Event::Begin { at })?;
-            let note = "found".into();
-            self.journal.write(Event::Done { at, note })?;
-        }
-        Ok(())
+        self.journal.write(Event::Found { steps, cluster })
     }
 
     /// Takes members back to what they ran before, the last one first. Where the

@@ -23,6 +23,14 @@ pub(crate) enum Event {
         /// The id of the cluster they are for.
         cluster: String,
     },
+    /// In the place of a plan: steps that were found done where no journal told of them.
+    /// One line, so that no kill leaves some of them looking as if they had not begun.
+    Found {
+        /// All steps.
+        steps: Vec<Step>,
+        /// The id of the cluster they are for.
+        cluster: String,
+    },
     /// A step begins.
     Begin {
         /// Its place in the plan.
@@ -116,7 +124,9 @@ impl Journal {
     /// The plan, if there is one, and the cluster it is for.
     pub(crate) fn plan(&self) -> Option<(&[Step], &str)> {
         self.events.iter().find_map(|event| match event {
-            Event::Plan { steps, cluster } => Some((&steps[..], cluster.as_str())),
+            Event::Plan { steps, cluster } | Event::Found { steps, cluster } => {
+                Some((&steps[..], cluster.as_str()))
+            }
             _ => None,
         })
     }
@@ -124,6 +134,7 @@ impl Journal {
     /// Whether a step is done, and was not undone after that.
     pub(crate) fn is_done(&self, step: usize) -> bool {
         self.events.iter().fold(false, |done, event| match event {
+            Event::Found { .. } => true,
             Event::Done { at, .. } if *at == step => true,
             Event::Undone { at } if *at == step => false,
             _ => done,
@@ -133,6 +144,7 @@ impl Journal {
     /// Whether a step has begun, and was not undone after that.
     pub(crate) fn has_begun(&self, step: usize) -> bool {
         self.events.iter().fold(false, |begun, event| match event {
+            Event::Found { .. } => true,
             Event::Begin { at } if *at == step => true,
             Event::Undone { at } if *at == step => false,
             _ => begun,

@@ -37,6 +37,28 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
 }
 
 #[test]
+fn steps_that_were_found_have_begun_and_are_done_until_undone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    let steps = steps::along(&path(), &["a".into()], &BTreeSet::new(), false);
+    let cluster = "1".into();
+    let found = Event::Found { steps, cluster };
+    journal.write(found).expect("written");
+    journal.write(Event::Undone { at: 1 }).expect("written");
+    drop(journal);
+    let journal = Journal::open(dir.path()).expect("a journal");
+    let count = journal.plan().map_or(0, |(steps, _)| steps.len());
+    assert!(count > 2);
+    for at in 0..count {
+        let stands = at != 1;
+        assert_eq!(
+            (journal.has_begun(at), journal.is_done(at)),
+            (stands, stands)
+        );
+    }
+}
+
+#[test]
 fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
     let pintles = BTreeSet::from(["a".to_owned()]);
     let same = [OLD, OLD];
