@@ -23,7 +23,7 @@ pub const RAFT_TO: HeaderName = HeaderName::from_static("x-raft-to");
 const MIN_CLUSTER: &str = "3.0.0";
 
 /// A hexadecimal id.
-pub(crate) fn hex(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
+pub fn hex(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     u64::from_str_radix(headers.get(name)?.to_str().ok()?, 16).ok()
 }
 

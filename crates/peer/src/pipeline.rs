@@ -21,15 +21,27 @@ use crate::{
     transport::Shared,
 };
 
-/// Requests under way at once.
+/// Requests under way at once, each on a connection of its own: to a member, and to a stranger,
+/// who is given less because anyone on the peer port can become one.
 const WORKERS: usize = 4;
+const WORKERS_FOR_STRANGER: usize = 1;
 /// A request without answer is given up after this long.
 const TIMEOUT: Duration = crate::STALL;
 
-/// Starts the workers of a member.
-pub(crate) fn start(shared: &Arc<Shared>, channel: &Arc<Channel>, queue: mpsc::Receiver<Message>) {
+/// Starts the workers of a member, or of a stranger.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    channel: &Arc<Channel>,
+    queue: mpsc::Receiver<Message>,
+    is_member: bool,
+) {
     let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..WORKERS {
+    let workers = if is_member {
+        WORKERS
+    } else {
+        WORKERS_FOR_STRANGER
+    };
+    for _ in 0..workers {
         tokio::task::spawn_local(work(shared.clone(), channel.clone(), queue.clone()));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use proto::raftpb::{Message, MessageType};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
 };
 
@@ -23,8 +23,11 @@ use crate::{
 };
 
 /// Strangers that are answered. Whoever has the cluster's id can become one by
-/// asking, so there is an end to it.
-const REMOTES_MAX: usize = 64;
+/// asking, so there is an end to it: each may cost a connection that the process has to have a
+/// file descriptor for.
+const REMOTES_MAX: usize = 16;
+/// A leader sends one snapshot at a time; more than two senders are leaders of the past.
+const RECEIVED_AT_ONCE: usize = 4;
 /// Between two looks for streams that have come to a halt.
 const STALL_CHECK: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     /// stream is opened to them.
     peers: RwLock<BTreeMap<u64, Arc<Channel>>>,
     remotes: RwLock<BTreeMap<u64, Arc<Channel>>>,
+    /// Snapshots that may be received at once: each has a file open and a thread that writes it.
+    pub(crate) receiving: Semaphore,
     jobs: mpsc::UnboundedSender<Job>,
     jobs_end: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
     stop: watch::Sender<bool>,
@@ -197,6 +202,7 @@ impl Transport {
                 host,
                 peers: RwLock::default(),
                 remotes: RwLock::default(),
+                receiving: Semaphore::new(RECEIVED_AT_ONCE),
                 jobs,
                 jobs_end: Mutex::new(Some(jobs_end)),
                 stop: watch::Sender::new(false),
@@ -243,7 +249,7 @@ impl Transport {
             "remote-peer-id" = id,
             "started HTTP pipelining with remote peer"
         );
-        pipeline::start(&self.shared, channel, ends.pipeline);
+        pipeline::start(&self.shared, channel, ends.pipeline, streams);
         let snapshots = snapshot::send_all(self.shared.clone(), channel.clone(), ends.snapshots);
         tokio::task::spawn_local(snapshots);
         if streams {

@@ -40,6 +40,7 @@ use crate::{
     node::{Queue, Raft, RaftStatus},
     peers::SnapshotsOut,
     runtime::Inbox,
+    transport::Admission,
     v2_keys,
 };
 
@@ -116,7 +117,13 @@ impl Booted {
     }
 
     /// Puts the parts together for `runtimes` serving threads.
-    pub fn into_core(self, config: Config, runtimes: usize, fatal: Fatal) -> Parts {
+    pub fn into_core(
+        self,
+        config: Config,
+        runtimes: usize,
+        admission: Admission,
+        fatal: Fatal,
+    ) -> Parts {
         let raft = Raft::new(
             self.node,
             Arc::new(Queue::default()),
@@ -140,7 +147,7 @@ impl Booted {
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),
             slow_watchers: AtomicI64::new(0),
-            connections: AtomicI64::new(0),
+            admission,
             nonce: ids.next(),
             ids,
             snapshots_out: SnapshotsOut::default(),

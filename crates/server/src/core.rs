@@ -31,7 +31,7 @@ use crate::{
     peers::SnapshotsOut,
     runtime::{Inbox, Runtime},
     status::{Status, errors},
-    transport::Surface,
+    transport::{Admission, Surface},
 };
 
 /// The state shared by every thread.
@@ -70,8 +70,8 @@ pub struct Core {
     pub watch_streams: AtomicI64,
     /// Watchers that read history, on all runtimes.
     pub slow_watchers: AtomicI64,
-    /// Open connections.
-    pub connections: AtomicI64,
+    /// Who may hold a connection, and how many do.
+    pub admission: Admission,
     /// Request ids.
     pub ids: membership::RequestIds,
     /// Series of `/metrics`.

@@ -5,6 +5,7 @@
 //! | [`config`] | flags, variables, YAML file; one table |
 //! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
 //! | [`boot`] | from a data directory to a running member's parts |
+//! | [`descriptors`] | how the file descriptors of the process are shared |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply machine: committed entries into state |
 //! | [`core`] | what all threads share |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod core;
 pub mod corruption;
 pub mod database;
+pub mod descriptors;
 pub mod discovery;
 pub mod fatal;
 pub mod housekeeping;

@@ -130,6 +130,9 @@ struct Mirrors {
     max_fds: IntGauge,
     os_fd_used: IntGauge,
     os_fd_limit: IntGauge,
+    connections: IntGaugeVec,
+    connections_limit: IntGaugeVec,
+    connections_sent_away: IntCounterVec,
     cpu_seconds: prometheus::Gauge,
 }
 
@@ -346,6 +349,9 @@ impl Metrics {
                 max_fds: m.gauge("process_max_fds", "Maximum number of open file descriptors."),
                 os_fd_used: m.gauge("os_fd_used", "The number of used file descriptors."),
                 os_fd_limit: m.gauge("os_fd_limit", "The file descriptor limit."),
+                connections: m.gauges("pintle_connections", "Open connections.", &["of"]),
+                connections_limit: m.gauges("pintle_connections_limit", "Connections that may be open, as the file descriptor limit allows.", &["of"]),
+                connections_sent_away: m.counters("pintle_connections_sent_away_total", "Connections without a request that had to make room for others.", &["of"]),
                 cpu_seconds: m.keep(prometheus::Gauge::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")),
             },
             registry: m.0,
@@ -479,6 +485,23 @@ impl Metrics {
             .unwrap_or(0) as i64;
         m.max_fds.set(limit);
         m.os_fd_limit.set(limit);
+        let admission = &core.admission;
+        for (of, seats) in [
+            ("clients", &admission.clients),
+            ("members", &admission.members),
+        ] {
+            let gauge = |gauges: &IntGaugeVec, value: usize| {
+                gauges
+                    .with_label_values(&[of])
+                    .set(i64::try_from(value).unwrap_or(i64::MAX));
+            };
+            gauge(&m.connections, seats.taken());
+            gauge(&m.connections_limit, seats.limit());
+            follow(
+                &m.connections_sent_away.with_label_values(&[of]),
+                seats.sent_away(),
+            );
+        }
     }
 }
 

@@ -16,12 +16,13 @@ use crate::{
     config::{self, Config, ParseError, Parsed},
     core::Core,
     corruption,
+    descriptors::Descriptors,
     fatal::Fatal,
     housekeeping, logging,
     node::LogWriter,
     peers::Host,
     runtime::Runtime,
-    transport::{Listeners, Security, Surface},
+    transport::{Admission, Listeners, Security, Surface},
     version, versions,
 };
 
@@ -115,6 +116,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
             .min(8),
         n => n.min(64),
     };
+    let descriptors = Descriptors::raise(runtimes)?;
     let urls = |list: &[config::ListenUrl]| {
         list.iter()
             .map(|u| u.url.as_str())
@@ -150,7 +152,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     if config.initial_corrupt_check {
         bootstrap::compare_hashes(&config, &booted)?;
     }
-    let parts = booted.into_core(config, runtimes, fatal.clone());
+    let parts = booted.into_core(config, runtimes, Admission::new(descriptors), fatal.clone());
     let core = parts.core;
     let apply = ApplyThread::start(core.clone(), parts.seed)?;
     let transport = reach(&core, apply.machine(), &parts.peers);
@@ -334,15 +336,11 @@ fn start_peer_side(
 /// timeout, as in etcd.
 async fn drain(rt: &Rc<Runtime>) {
     let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout() + SWEEP;
-    let open = || {
-        rt.core
-            .connections
-            .load(std::sync::atomic::Ordering::Acquire)
-    };
+    let open = || rt.core.admission.clients.taken();
     loop {
         // Before the first look: the acceptors take in whom the kernel has kept for them.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        if open() <= 0 || tokio::time::Instant::now() >= deadline {
+        if open() == 0 || tokio::time::Instant::now() >= deadline {
             return;
         }
     }
@@ -379,6 +377,10 @@ fn start_runtime(core: Arc<Core>, id: u32) -> std::io::Result<JoinHandle<()>> {
         })
 }
 
+/// Threads that one runtime may start for work that waits. Callers decide how much of it there is
+/// (hashes, look-ups of names): what does not fit waits its turn.
+const BLOCKING_THREADS: usize = 16;
+
 fn on_runtime<T, F>(
     core: Arc<Core>,
     id: u32,
@@ -389,6 +391,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let local = LocalSet::new();
     let result = local.block_on(&runtime, async {

@@ -58,6 +58,12 @@ pub(crate) async fn receive(shared: &Shared, mut body: Incoming) -> Result<Messa
         return Err(ReceiveError::Type);
     }
     shared.admit(&message).map_err(ReceiveError::Rejected)?;
+    let _receiving = shared.receiving.try_acquire().map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "other snapshots are being received",
+        )
+    })?;
 
     let index = message.snapshot.as_ref().map_or(0, |s| s.metadata.index);
     let local = format!("{:x}", shared.config.member_id);

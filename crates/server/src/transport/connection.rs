@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,11 +17,13 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Body, gateway,
+    Body,
+    admission::Seat,
+    gateway,
     gather::{TurnEnd, gather},
     grpc, pages,
 };
-use crate::{core::Core, runtime::Runtime};
+use crate::runtime::Runtime;
 
 /// Which of the server's faces a listener shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,17 @@ const YOUTH: Duration = Duration::from_millis(100);
 
 /// Serves a connection until either side ends it or the server stops. `secure`
 /// says that it has come through TLS.
-pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, surface: Surface, secure: bool, open: Open)
-where
+pub(super) async fn serve<S>(
+    rt: Rc<Runtime>,
+    stream: S,
+    surface: Surface,
+    secure: bool,
+    seat: Rc<Seat>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if surface == Surface::Peer {
-        return super::peer::serve(rt, stream).await;
+        return super::peer::serve(rt, stream, seat).await;
     }
     let mut builder = auto::Builder::new(LocalExec);
     builder
@@ -82,8 +88,10 @@ where
         .max_concurrent_streams(rt.core.config.max_concurrent_streams)
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
+    let since = seat.since;
     let service_rt = rt.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        seat.keep();
         answer(service_rt.clone(), request, surface, secure)
     });
     let (stream, end) = gather(stream);
@@ -94,10 +102,7 @@ where
         _ = stop.wait_for(|stop| *stop) => {}
     }
     let young = poll_fn(|cx| turn(connection.as_mut(), &end, cx));
-    if tokio::time::timeout_at(open.since + YOUTH, young)
-        .await
-        .is_ok()
-    {
+    if tokio::time::timeout_at(since + YOUTH, young).await.is_ok() {
         return;
     }
     connection.as_mut().graceful_shutdown();
@@ -116,37 +121,6 @@ fn turn<S: AsyncWrite + Unpin>(
     match end.poll(cx) {
         Poll::Ready(Ok(())) | Poll::Pending if !over => Poll::Pending,
         _ => Poll::Ready(()),
-    }
-}
-
-/// Counts a client's connection from its accept to its end: a server that stops
-/// waits for those that are open.
-pub(super) struct Open {
-    core: Arc<Core>,
-    since: tokio::time::Instant,
-    counted: bool,
-}
-
-impl Open {
-    /// Counts one more, unless other members are at its end.
-    pub(super) fn count(core: &Arc<Core>, surface: Surface) -> Open {
-        let counted = surface != Surface::Peer;
-        if counted {
-            core.connections.fetch_add(1, Ordering::AcqRel);
-        }
-        Open {
-            core: core.clone(),
-            since: tokio::time::Instant::now(),
-            counted,
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.counted {
-            self.core.connections.fetch_sub(1, Ordering::AcqRel);
-        }
     }
 }
 

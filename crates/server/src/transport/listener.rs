@@ -16,8 +16,9 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    Surface, connection,
-    connection::Open,
+    Surface,
+    admission::Seat,
+    connection,
     secure::{self, Security},
 };
 use crate::{
@@ -206,7 +207,6 @@ async fn accept_tcp(
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        let open = Open::count(&core, surface);
         let stream = match accepted.and_then(|(stream, _)| {
             match surface {
                 // A reader that has vanished must be noticed: streams end here.
@@ -222,12 +222,13 @@ async fn accept_tcp(
                 continue;
             }
         };
+        let Some(seat) = seat(&core, surface, &mut stop).await else {
+            return;
+        };
         let tls = tls.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => drop(tokio::task::spawn_local(serve_tcp(
-                    rt, stream, surface, tls, open,
-                ))),
+                Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, surface, tls, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
@@ -249,7 +250,6 @@ async fn accept_unix(
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let open = Open::count(&core, surface);
         let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => stream,
             Err(error) => {
@@ -258,18 +258,48 @@ async fn accept_unix(
                 continue;
             }
         };
+        let Some(seat) = seat(&core, surface, &mut stop).await else {
+            break;
+        };
         let tls = tls.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
-                Ok(stream) => drop(tokio::task::spawn_local(serve_unix(
-                    rt, stream, surface, tls, open,
-                ))),
+                Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, surface, tls, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
     }
     // Gone already is as good.
     let _ = std::fs::remove_file(path);
+}
+
+/// A seat for a connection that has been accepted; `None` if the server stops before one is free.
+async fn seat(
+    core: &Arc<Core>,
+    surface: Surface,
+    stop: &mut tokio::sync::watch::Receiver<bool>,
+) -> Option<Seat> {
+    let seats = core.admission.of(surface);
+    tokio::select! {
+        biased;
+        seat = seats.take() => Some(seat),
+        _ = stop.wait_for(|stop| *stop) => None,
+    }
+}
+
+/// Serves a connection until its end, or until it has to make room.
+fn seated<F>(mut seat: Seat, serve: impl FnOnce(Rc<Seat>) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let must_leave = seat.must_leave();
+    let serving = serve(Rc::new(seat));
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = serving => {}
+            () = must_leave => {}
+        }
+    });
 }
 
 /// A connection of its own from the first byte: a handshake that takes its time
@@ -279,13 +309,13 @@ async fn serve_tcp(
     stream: tokio::net::TcpStream,
     surface: Surface,
     tls: Option<Arc<tls::Acceptor>>,
-    open: Open,
+    seat: Rc<Seat>,
 ) {
     match tls {
-        None => connection::serve(rt, stream, surface, false, open).await,
+        None => connection::serve(rt, stream, surface, false, seat).await,
         Some(acceptor) => {
             if let Some(stream) = secure::tcp(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true, open).await;
+                connection::serve(rt, stream, surface, true, seat).await;
             }
         }
     }
@@ -296,13 +326,13 @@ async fn serve_unix(
     stream: tokio::net::UnixStream,
     surface: Surface,
     tls: Option<Arc<tls::Acceptor>>,
-    open: Open,
+    seat: Rc<Seat>,
 ) {
     match tls {
-        None => connection::serve(rt, stream, surface, false, open).await,
+        None => connection::serve(rt, stream, surface, false, seat).await,
         Some(acceptor) => {
             if let Some(stream) = secure::unix(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true, open).await;
+                connection::serve(rt, stream, surface, true, seat).await;
             }
         }
     }

@@ -2,6 +2,7 @@
 //! gRPC framing, the plain HTTP pages and the JSON gateway. Below this module
 //! nobody sees a type of hyper.
 
+mod admission;
 mod body;
 mod connection;
 mod gateway;
@@ -13,6 +14,7 @@ mod pages;
 mod peer;
 mod secure;
 
+pub use admission::{Admission, Seats};
 pub use body::{Body, Source, append_message, frame_message};
 pub use connection::Surface;
 pub use grpc::MessageStream;

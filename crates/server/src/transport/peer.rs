@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Body,
+    admission::Seat,
     connection::plain,
     pages::{json, not_allowed, not_found, unsniffed, version_page},
 };
@@ -60,14 +61,14 @@ impl http_body::Body for Answer {
 }
 
 /// Serves a connection of another member until either side ends it.
-pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S)
+pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, seat: Rc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service_rt = rt.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let rt = service_rt.clone();
-        async move { Ok::<_, Infallible>(answer(&rt, request).await) }
+        let (rt, seat) = (service_rt.clone(), seat.clone());
+        async move { Ok::<_, Infallible>(answer(&rt, request, &seat).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
@@ -80,7 +81,12 @@ where
     }
 }
 
-async fn answer(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Answer> {
+async fn answer(rt: &Rc<Runtime>, request: Request<Incoming>, seat: &Seat) -> Response<Answer> {
+    // Anyone can connect and ask for a page; a member knows which cluster it belongs to.
+    if peer::headers::hex(request.headers(), peer::headers::CLUSTER_ID) == Some(rt.core.cluster_id)
+    {
+        seat.keep();
+    }
     let request = match rt.core.raft.peers() {
         Some(transport) => match transport.answer(request).await {
             Ok(response) => return response.map(Answer::Raft),
