@@ -11,6 +11,7 @@
 //! | [`server`] | one running server: flags, ready, stop, kill, logs |
 //! | [`api`] | gRPC calls as tests want them |
 //! | [`http`] | one HTTP/1.1 exchange |
+//! | [`frames`] | HTTP/2 frame by frame |
 //! | [`dirs`] | copies of data directories, and what lies in them |
 //! | [`fingerprint`] | everything a client can learn of a store, for comparison |
 //! | [`workload`] | what fills a directory |
@@ -30,6 +31,7 @@ pub mod cluster;
 pub mod ctl;
 pub mod dirs;
 pub mod fingerprint;
+pub mod frames;
 pub mod http;
 pub mod ledger;
 pub mod load;

@@ -57,6 +57,13 @@ where
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// Streams that a client may cancel, or end by a mistake, before the connection gets its next turn:
+/// as many control frames as Go's HTTP/2 server queues. A stall of the machine makes a legal client
+/// cancel all calls that it has open, and the end of the connection would take its watches with
+/// it. An attacker gains little: what is cancelled is dropped in the turn in which it is read, so
+/// the number bounds the memory of one turn, and clients of other connections take turns with it.
+const CANCELLED_MAX: usize = 10_000;
+
 /// A connection that is younger than this when the server stops may still be
 /// about to send its first request: many clients do not wait for a word from the
 /// server before they do.
@@ -86,6 +93,8 @@ pub(super) async fn serve<S>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(1 << 20)
         .max_concurrent_streams(rt.core.config.max_concurrent_streams)
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
+        .max_local_error_reset_streams(CANCELLED_MAX)
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let since = seat.since;
