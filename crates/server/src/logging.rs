@@ -1,11 +1,11 @@
 //! Log lines: JSON with etcd's field names, which other programs match on, or
-//! text for a person at a terminal. Values are written as they come; a line is
+//! text for a person who asks for it. Values are written as they come; a line is
 //! one write.
 
 use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
 };
 
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-use crate::config::{Config, LogOutput};
+use crate::config::{LogOutput, Logs};
 
 const STAMP: &[BorrowedFormatItem<'_>] = format_description!(
     "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6][offset_hour sign:mandatory][offset_minute]"
@@ -35,9 +35,9 @@ struct Lines {
 }
 
 /// Starts logging as the configuration says. Once per process.
-pub fn start(config: &Config) -> io::Result<()> {
+pub fn start(logs: &Logs) -> io::Result<()> {
     let mut sinks = Vec::new();
-    for output in &config.log_outputs {
+    for output in &logs.outputs {
         sinks.push(Mutex::new(match output {
             LogOutput::Stderr => Sink::Stderr,
             LogOutput::Stdout => Sink::Stdout,
@@ -55,13 +55,10 @@ pub fn start(config: &Config) -> io::Result<()> {
             ),
         }));
     }
-    let json = config
-        .log_json
-        .unwrap_or_else(|| !io::stderr().is_terminal());
     let lines = Lines {
         sinks,
-        json,
-        level: config.log_level,
+        json: logs.json,
+        level: logs.level,
     };
     tracing_subscriber::registry()
         .with(lines)

@@ -13,7 +13,7 @@ use wal::snap::Snapshotter;
 use crate::{
     apply::{ApplyThread, SharedMachine},
     boot, bootstrap,
-    config::{self, Config, ParseError, Parsed},
+    config::{self, Config, Logs, Note, ParseError, Parsed},
     core::Core,
     corruption,
     descriptors::Descriptors,
@@ -38,23 +38,28 @@ pub fn main(args: &[String]) -> i32 {
             return print(&version_text());
         }
         Ok(Parsed::Serve(settings)) => settings,
-        Err(error) => return refuse(&error),
+        Err(error) => {
+            if error.exit_code != USAGE && logging::start(&Logs::default()).is_ok() {
+                log_refusal(&error, args);
+            }
+            return refuse(&error);
+        }
     };
-    let config = match config::resolve(&settings) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error),
-    };
-    if let Err(error) = logging::start(&config) {
+    // Before anything else, so that what is wrong is logged where logs are read.
+    let logs = Logs::resolve(&settings);
+    if let Err(error) = logging::start(logs.as_ref().unwrap_or(&Logs::default())) {
         eprintln!("pintle server: {error}");
         return 1;
     }
-    for (message, name, value) in &settings.notes {
-        tracing::info!(
-            "variable-name" = name.as_str(),
-            "variable-value" = value.as_str(),
-            "{message}"
-        );
-    }
+    settings.notes.iter().for_each(Note::log);
+    let config = match config::resolve(&settings) {
+        Ok(config) => config,
+        Err(error) => {
+            log_refusal(&error, args);
+            logging::flush();
+            return refuse(&error);
+        }
+    };
     match serve(config, args) {
         Ok(stopped_by) => stopped_by,
         Err(error) => {
@@ -65,6 +70,9 @@ pub fn main(args: &[String]) -> i32 {
     }
 }
 
+/// The exit code of a command line that cannot be read.
+const USAGE: i32 = 2;
+
 /// Writes to standard output; a reader that has seen enough is no failure.
 fn print(text: &str) -> i32 {
     use std::io::Write as _;
@@ -74,9 +82,30 @@ fn print(text: &str) -> i32 {
     }
 }
 
+/// The log lines of etcd for settings that it does not start with.
+fn log_refusal(error: &ParseError, args: &[String]) {
+    if let Some(variable) = &error.conflict {
+        tracing::error!(
+            level_name = "fatal",
+            "environment-variable" = variable.as_str(),
+            "conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag))"
+        );
+        return;
+    }
+    log_arguments(args);
+    tracing::warn!(error = error.message.as_str(), "failed to verify flags");
+}
+
+fn log_arguments(args: &[String]) {
+    tracing::info!(
+        args = serde_json::Value::from(config::without_secrets(args)).to_string(),
+        "Running: "
+    );
+}
+
 fn refuse(error: &ParseError) -> i32 {
     eprintln!("pintle server: {}", error.message);
-    if error.exit_code == 2 {
+    if error.exit_code == USAGE {
         eprintln!("Try 'pintle server --help'.");
     }
     error.exit_code
@@ -106,10 +135,7 @@ fn version_text() -> String {
 }
 
 fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
-    tracing::info!(
-        args = serde_json::Value::from(config::without_secrets(args)).to_string(),
-        "Running: "
-    );
+    log_arguments(args);
     let runtimes = match config.runtimes {
         0 => std::thread::available_parallelism()
             .map_or(1, |n| n.get())

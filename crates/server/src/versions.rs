@@ -40,7 +40,11 @@ async fn watch(rt: Rc<Runtime>) {
     loop {
         sleep(POLL).await;
         let term = core.raft.status.term.load(Ordering::Acquire);
-        let due = asked.is_none_or(|(t, at)| t != term || at.elapsed() >= PERIOD);
+        let period = match core.cluster.load().downgrade() {
+            Some(_) => core.config.downgrade_check_time,
+            None => PERIOD,
+        };
+        let due = asked.is_none_or(|(t, at)| t != term || at.elapsed() >= period);
         if !due || !core.lessor.read().is_primary() {
             continue;
         }

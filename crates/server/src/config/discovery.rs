@@ -4,8 +4,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    parse::{ParseError, Settings},
+    parse::ParseError,
     resolve::{boolean, config, duration, list},
+    settings::Settings,
 };
 
 /// Where the founding members are named.
@@ -120,19 +121,6 @@ pub(super) fn resolve(settings: &Settings) -> Result<Discovery, ParseError> {
         return Err(config(
             "both --discovery-token and --discovery-endpoints must be set",
         ));
-    }
-    match settings.get("discovery-fallback") {
-        "exit" => {}
-        "proxy" => {
-            return Err(config(
-                "--discovery-fallback=proxy is etcd's, but the v2 proxy is not built into Pintle; use \"exit\"",
-            ));
-        }
-        other => {
-            return Err(ParseError::usage(format!(
-                "invalid value \"{other}\" for flag -discovery-fallback: it must be exit"
-            )));
-        }
     }
     let text = |name| settings.get(name).to_owned();
     Ok(if given("discovery") {

@@ -1,6 +1,11 @@
 //! The table of flags. One row feeds the parser, `--help`, the environment
 //! variable (`ETCD_` and the name in capitals) and the key of the YAML file.
 
+use super::{
+    settings::{parse_bool, parse_duration},
+    unbuilt::{UNBUILT, Unbuilt},
+};
+
 /// What a flag's value must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -20,6 +25,25 @@ pub enum Kind {
     Urls,
     /// `new` or `existing`.
     State,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+impl Kind {
+    /// True if an empty value in the file is as good as none, as in etcd.
+    pub(super) fn empty_is_missing(self) -> bool {
+        matches!(self, Kind::State | Kind::Urls | Kind::OneOf(_))
+    }
+
+    /// True if `a` and `b` are two spellings of the same value.
+    pub(super) fn same(self, a: &str, b: &str) -> bool {
+        match self {
+            Kind::Bool => parse_bool(a) == parse_bool(b),
+            Kind::Int | Kind::Uint | Kind::Millis => a.parse::<i128>().ok() == b.parse().ok(),
+            Kind::Duration => parse_duration(a) == parse_duration(b),
+            Kind::Text | Kind::Urls | Kind::State | Kind::OneOf(_) => a == b,
+        }
+    }
 }
 
 /// One flag.
@@ -44,10 +68,10 @@ pub struct Group {
 }
 
 macro_rules! group {
-    ($title:literal; $($name:literal $kind:ident $default:literal $help:literal;)*) => {
+    ($title:literal; $($name:literal $kind:ident $(($words:expr))? $default:literal $help:literal;)*) => {
         Group {
             title: $title,
-            flags: &[$(Flag { name: $name, kind: Kind::$kind, default: $default, help: $help },)*],
+            flags: &[$(Flag { name: $name, kind: Kind::$kind $(($words))?, default: $default, help: $help },)*],
         }
     };
 }
@@ -92,6 +116,7 @@ pub const FLAGS: &[Group] = &[
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
         "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.";
         "membership-check" Text "heal" "What to do where the copies of the membership in the data directory disagree, Pintle's own: heal, report or refuse.";
+        "feature-gates" Text "" "Features of etcd 3.6 and 3.7 that are switched on or off, as in InitialCorruptCheck=true,CompactHashCheck=true.";
         "v2-deprecation" Text "not-yet" "Keys of API version 2: not-yet, write-only and write-only-skip-check keep them as they are; write-only-drop-data takes them out of the snapshots, with a copy beside them.";
     },
     group! { "Discovery";
@@ -112,7 +137,7 @@ pub const FLAGS: &[Group] = &[
         "discovery-password" Text "" "V3 discovery: password for authentication; --discovery-user then holds the name alone.";
         "discovery" Text "" "V2 discovery: URL of the cluster to be founded, its token last.";
         "discovery-proxy" Text "" "V2 discovery: HTTP proxy to use for traffic to the discovery service.";
-        "discovery-fallback" Text "exit" "V2 discovery: what to do when the cluster is full; only exit, Pintle is no v2 proxy.";
+        "discovery-fallback" OneOf(&["proxy", "exit"]) "exit" "V2 discovery: what to do when the cluster is full, exit or proxy; both exit, Pintle is no v2 proxy.";
     },
     group! { "Serving";
         "enable-grpc-gateway" Bool "true" "Enable the JSON gateway.";
@@ -152,7 +177,7 @@ pub const FLAGS: &[Group] = &[
         "logger" Text "zap" "Accepted for compatibility: zap.";
         "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, or file paths.";
         "log-level" Text "info" "Log level: debug, info, warn, error, panic, or fatal.";
-        "log-format" Text "" "Log format: json or console (default: console on a terminal, json elsewhere).";
+        "log-format" Text "json" "Log format: json or console.";
     },
     group! { "Experimental";
         "experimental-compaction-batch-limit" Int "0" "Maximum revisions deleted in one compaction batch (0 means 1000).";
@@ -167,62 +192,105 @@ pub const FLAGS: &[Group] = &[
         "experimental-corrupt-check-time" Duration "0s" "Duration of time between cluster corruption check passes (0 to disable).";
         "experimental-compact-hash-check-enabled" Bool "false" "Enable leader to periodically check followers compaction hashes.";
         "experimental-compact-hash-check-time" Duration "1m0s" "Duration of time between leader checks followers compaction hashes.";
+        "experimental-downgrade-check-time" Duration "5s" "Duration of time between two downgrade status checks.";
     },
 ];
 
-/// etcd's flags that this version does not have. Naming one is an error: a
-/// setting that is quietly ignored is a surprise at the worst moment.
-pub const NOT_BUILT: &[&str] = &[
-    "auth-token",
-    "auth-token-ttl",
-    "bcrypt-cost",
-    "enable-log-rotation",
-    "enable-pprof",
-    "enable-v2",
-    "experimental-distributed-tracing-address",
-    "experimental-distributed-tracing-instance-id",
-    "experimental-distributed-tracing-sampling-rate",
-    "experimental-distributed-tracing-service-name",
-    "experimental-downgrade-check-time",
-    "experimental-enable-distributed-tracing",
-    "experimental-enable-v2v3",
-    "experimental-memory-mlock",
-    "experimental-stop-grpc-service-on-defrag",
-    "experimental-txn-mode-write-with-shared-buffer",
-    "feature-gates",
-    "grpc-keepalive-min-time",
-    "log-rotation-config-json",
-    "memory-mlock",
-    "peer-skip-client-san-verification",
-    "proxy",
-    "proxy-dial-timeout",
-    "proxy-failure-wait",
-    "proxy-read-timeout",
-    "proxy-refresh-interval",
-    "proxy-write-timeout",
-    "raft-read-timeout",
-    "raft-write-timeout",
-    "unsafe-no-fsync",
-    "next-cluster-version-compatible",
-    "compact-hash-check-time",
-    "corrupt-check-time",
-    "downgrade-check-time",
-    "snapshot-catchup-entries",
-    "warning-apply-duration",
-    "warning-unary-request-duration",
-    "watch-progress-notify-interval",
-    "compaction-batch-limit",
-    "compaction-sleep-interval",
-    "bootstrap-defrag-threshold-megabytes",
-    "enable-distributed-tracing",
-    "distributed-tracing-address",
-    "distributed-tracing-service-name",
-    "distributed-tracing-instance-id",
-    "distributed-tracing-sampling-rate",
-    "experimental-warning-unary-request-duration",
+/// Names that etcd 3.6 and 3.7 have for flags of the table above and of
+/// [`UNBUILT`](super::unbuilt::UNBUILT): theirs, and the one here.
+const SYNONYMS: &[(&str, &str)] = &[
+    (
+        "bootstrap-defrag-threshold-megabytes",
+        "experimental-bootstrap-defrag-threshold-megabytes",
+    ),
+    (
+        "compact-hash-check-time",
+        "experimental-compact-hash-check-time",
+    ),
+    (
+        "compaction-batch-limit",
+        "experimental-compaction-batch-limit",
+    ),
+    (
+        "compaction-sleep-interval",
+        "experimental-compaction-sleep-interval",
+    ),
+    ("corrupt-check-time", "experimental-corrupt-check-time"),
+    (
+        "distributed-tracing-address",
+        "experimental-distributed-tracing-address",
+    ),
+    (
+        "distributed-tracing-instance-id",
+        "experimental-distributed-tracing-instance-id",
+    ),
+    (
+        "distributed-tracing-sampling-rate",
+        "experimental-distributed-tracing-sampling-rate",
+    ),
+    (
+        "distributed-tracing-service-name",
+        "experimental-distributed-tracing-service-name",
+    ),
+    ("downgrade-check-time", "experimental-downgrade-check-time"),
+    (
+        "enable-distributed-tracing",
+        "experimental-enable-distributed-tracing",
+    ),
+    ("memory-mlock", "experimental-memory-mlock"),
+    (
+        "peer-skip-client-san-verification",
+        "experimental-peer-skip-client-san-verification",
+    ),
+    (
+        "snapshot-catchup-entries",
+        "experimental-snapshot-catchup-entries",
+    ),
+    (
+        "warning-apply-duration",
+        "experimental-warning-apply-duration",
+    ),
+    (
+        "warning-unary-request-duration",
+        "experimental-warning-unary-request-duration",
+    ),
+    (
+        "watch-progress-notify-interval",
+        "experimental-watch-progress-notify-interval",
+    ),
 ];
 
-/// Finds a flag by name.
+/// The flag of a name, and the name under which it was asked for.
+pub(super) struct Found {
+    pub(super) flag: &'static Flag,
+    pub(super) name: &'static str,
+    /// Set if this version does not have what the flag is for.
+    pub(super) unbuilt: Option<&'static Unbuilt>,
+}
+
+/// Finds a flag of etcd by any of its names, built or not.
+pub(super) fn lookup(name: &str) -> Option<Found> {
+    let synonym = SYNONYMS.iter().find(|(newer, _)| *newer == name);
+    let own = synonym.map_or(name, |(_, own)| own);
+    let unbuilt = UNBUILT.iter().find(|unbuilt| unbuilt.flag.name == own);
+    let flag = unbuilt.map(|unbuilt| &unbuilt.flag).or_else(|| find(own))?;
+    Some(Found {
+        flag,
+        name: synonym.map_or(flag.name, |(newer, _)| newer),
+        unbuilt,
+    })
+}
+
+/// Every name of a flag of etcd, built or not.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let built = FLAGS.iter().flat_map(|group| group.flags);
+    built
+        .map(|flag| flag.name)
+        .chain(UNBUILT.iter().map(|unbuilt| unbuilt.flag.name))
+        .chain(SYNONYMS.iter().map(|(newer, _)| *newer))
+}
+
+/// Finds a flag of the table by its name there.
 pub(crate) fn find(name: &str) -> Option<&'static Flag> {
     FLAGS
         .iter()

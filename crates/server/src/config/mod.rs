@@ -3,22 +3,29 @@
 //! it opens no file but the configuration file itself.
 
 mod discovery;
+mod file;
 mod flags;
+mod gates;
 mod help;
+mod logs;
 mod parse;
 mod resolve;
 mod security;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod unbuilt;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use discovery::{Discovery, Registry};
-pub use flags::{FLAGS, Flag, NOT_BUILT};
+pub use flags::{FLAGS, Flag};
 pub use help::usage;
+pub use logs::{LogOutput, Logs};
 pub use parse::{ParseError, Parsed, parse, without_secrets};
 pub use resolve::{check_url, resolve};
 pub use security::Security;
+pub use settings::{Note, Settings};
 
 /// A URL this server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +67,6 @@ pub enum MembershipCheck {
     Report,
     /// Say so and do not start.
     Refuse,
-}
-
-/// Where log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogOutput {
-    /// Standard error.
-    Stderr,
-    /// Standard output.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// Everything the server needs to know before it starts.
@@ -122,6 +118,8 @@ pub struct Config {
     pub corrupt_check_time: Option<Duration>,
     /// `--experimental-compact-hash-check-time`, if that check is enabled
     pub compact_hash_check_time: Option<Duration>,
+    /// `--experimental-downgrade-check-time`
+    pub downgrade_check_time: Duration,
     /// `--max-learners`
     pub max_learners: usize,
     /// `--membership-check`
@@ -180,12 +178,8 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// `--metrics` is `extensive`
     pub extensive_metrics: bool,
-    /// `--log-level`
-    pub log_level: tracing::Level,
-    /// `--log-outputs`
-    pub log_outputs: Vec<LogOutput>,
-    /// `--log-format`: JSON lines, or text; `None` = text on a terminal, else JSON
-    pub log_json: Option<bool>,
+    /// Where and how log lines are written
+    pub logs: Logs,
     /// Serving runtimes; 0 = one per core (`--runtimes`, Pintle's own)
     pub runtimes: usize,
 }

@@ -10,14 +10,18 @@ use std::{
 use url::Url;
 
 use super::{
-    AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, LogOutput, MembershipCheck,
-    discovery,
-    parse::{ParseError, Settings, parse_bool, parse_duration},
+    AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, Logs, MembershipCheck, discovery,
+    gates::Gates,
+    parse::ParseError,
     security,
+    settings::{Settings, parse_bool, parse_duration},
 };
 
 /// Checks and resolves.
 pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
+    let logs = Logs::resolve(settings)?;
+    let gates = Gates::resolve(settings)?;
+    refuse_unbuilt(settings)?;
     let listen = |name| listen_urls(name, settings.get(name));
     let listen_peer = listen("listen-peer-urls")?;
     let listen_client = listen("listen-client-urls")?;
@@ -77,10 +81,10 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         ));
     }
     let auto_compaction = auto_compaction(settings)?;
-    let lease_checkpoint = boolean(settings, "experimental-enable-lease-checkpoint");
+    let lease_checkpoint = gates.on(settings, "experimental-enable-lease-checkpoint");
     let lease_checkpoint_persist =
-        boolean(settings, "experimental-enable-lease-checkpoint-persist");
-    let compact_check = boolean(settings, "experimental-compact-hash-check-enabled");
+        gates.on(settings, "experimental-enable-lease-checkpoint-persist");
+    let compact_check = gates.on(settings, "experimental-compact-hash-check-enabled");
     if compact_check && duration(settings, "experimental-compact-hash-check-time").is_zero() {
         return Err(config(
             "--experimental-compact-hash-check-time must be >0 (set to 0s)",
@@ -133,13 +137,12 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         initial_cluster_token: settings.get("initial-cluster-token").to_owned(),
         join_existing,
         force_new_cluster: boolean(settings, "force-new-cluster"),
-        initial_corrupt_check: boolean(settings, "experimental-initial-corrupt-check"),
+        initial_corrupt_check: gates.on(settings, "experimental-initial-corrupt-check"),
         corrupt_check_time: Some(duration(settings, "experimental-corrupt-check-time"))
             .filter(|period| !period.is_zero()),
         compact_hash_check_time: Some(duration(settings, "experimental-compact-hash-check-time"))
-            .filter(|period| {
-                boolean(settings, "experimental-compact-hash-check-enabled") && !period.is_zero()
-            }),
+            .filter(|period| compact_check && !period.is_zero()),
+        downgrade_check_time: duration(settings, "experimental-downgrade-check-time"),
         max_learners: uint(settings, "max-learners") as usize,
         membership_check: membership_check(settings)?,
         drop_v2_keys: drop_v2_keys(settings)?,
@@ -203,30 +206,31 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
                 )));
             }
         },
-        log_level: match settings.get("log-level") {
-            "debug" => tracing::Level::DEBUG,
-            "info" => tracing::Level::INFO,
-            "warn" => tracing::Level::WARN,
-            "error" | "dpanic" | "panic" | "fatal" => tracing::Level::ERROR,
-            other => {
-                return Err(ParseError::usage(format!(
-                    "unrecognized level: {other:?}, for flag -log-level"
-                )));
-            }
-        },
-        log_outputs: log_outputs(settings.get("log-outputs"))?,
-        log_json: match settings.get("log-format") {
-            "" => None,
-            "json" => Some(true),
-            "console" => Some(false),
-            other => {
-                return Err(config(format!(
-                    "unknown log format: {other:?}, supported values are json and console"
-                )));
-            }
-        },
+        logs,
         runtimes: uint(settings, "runtimes") as usize,
     })
+}
+
+/// What a setting of an unbuilt subject asks for, where its syntax alone does
+/// not tell.
+fn refuse_unbuilt(settings: &Settings) -> Result<(), ParseError> {
+    let kind = settings.get("auth-token").split(',').next();
+    match kind.unwrap_or_default() {
+        "" | "simple" => {}
+        "jwt" => {
+            return Err(config(
+                "--auth-token=jwt: etcd has this, but it is not built into this version of Pintle; start without it, or stay with etcd",
+            ));
+        }
+        _ => return Err(config("auth: invalid auth options")),
+    }
+    let deprecation = settings.get("v2-deprecation");
+    if boolean(settings, "enable-v2") && deprecation != "not-yet" {
+        return Err(config(format!(
+            "--enable-v2 and --v2-deprecation={deprecation} are mutually exclusive"
+        )));
+    }
+    Ok(())
 }
 
 pub(super) fn config(message: impl Into<String>) -> ParseError {
@@ -390,21 +394,4 @@ fn drop_v2_keys(settings: &Settings) -> Result<bool, ParseError> {
             "--v2-deprecation must be not-yet, write-only, write-only-skip-check or write-only-drop-data, not {other:?}"
         ))),
     }
-}
-
-fn log_outputs(value: &str) -> Result<Vec<LogOutput>, ParseError> {
-    let outputs = list(value);
-    if outputs.len() > 1 && outputs.iter().any(|o| o == "default") {
-        return Err(config(
-            "multi logoutput for \"default\" is not supported yet",
-        ));
-    }
-    Ok(outputs
-        .iter()
-        .map(|output| match output.as_str() {
-            "default" | "stderr" => LogOutput::Stderr,
-            "stdout" => LogOutput::Stdout,
-            path => LogOutput::File(PathBuf::from(path)),
-        })
-        .collect())
 }

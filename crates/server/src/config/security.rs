@@ -7,8 +7,9 @@ use tls::{Allowed, Connector, Identity, Options, Protocol};
 
 use super::{
     ListenUrl,
-    parse::{ParseError, Settings},
+    parse::ParseError,
     resolve::{boolean, config, list, uint},
+    settings::Settings,
 };
 
 /// The key of `client-transport-security.allowed-cn`, which has no flag.

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{parse::parse_duration, *};
+use super::{
+    settings::parse_duration,
+    unbuilt::{Other, UNBUILT},
+    *,
+};
 
 fn args(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -13,6 +17,24 @@ fn config(line: &str) -> Result<Config, ParseError> {
         Parsed::Serve(settings) => resolve(&settings),
         other => panic!("{other:?}"),
     }
+}
+
+fn settings_of(line: &str, env: &[(&str, &str)]) -> Settings {
+    let env: Vec<_> = env
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    match parse(&args(line), &env) {
+        Ok(Parsed::Serve(settings)) => settings,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn config_of_file(text: &str) -> Result<Config, ParseError> {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    std::fs::write(&path, text).expect("write");
+    config(&format!("--config-file {}", path.display()))
 }
 
 #[test]
@@ -47,7 +69,8 @@ fn a_boolean_needs_no_value_and_takes_one_only_after_equals() {
         error,
         ParseError {
             message: "'false' is not a valid flag".into(),
-            exit_code: 1
+            exit_code: 1,
+            conflict: None
         }
     );
 }
@@ -67,12 +90,288 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
 }
 
 #[test]
-fn no_flag_is_both_built_and_not_built() {
-    for group in FLAGS {
-        for flag in group.flags {
-            assert!(!NOT_BUILT.contains(&flag.name), "{}", flag.name);
-        }
+fn a_name_is_a_flag_here_or_in_etcd_alone_and_never_twice() {
+    let mut names: Vec<&str> = flags::names()
+        .chain(unbuilt::DROPPED.iter().copied())
+        .collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    for name in flags::names() {
+        assert!(flags::lookup(name).is_some(), "{name}");
     }
+}
+
+#[test]
+fn a_value_that_asks_for_nothing_is_accepted_for_what_is_not_built() {
+    for unbuilt in UNBUILT {
+        let (name, default) = (unbuilt.flag.name, unbuilt.flag.default);
+        let settings = settings_of(&format!("--{name}={default}"), &[]);
+        assert_eq!(settings.notes, [], "--{name}={default}");
+        resolve(&settings).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    // In every spelling, as flag, as variable and in the file.
+    for line in [
+        "--enable-pprof=0",
+        "--proxy off",
+        "--grpc-keepalive-min-time=5000ms",
+    ] {
+        assert_eq!(settings_of(line, &[]).notes, [], "{line}");
+    }
+    let settings = settings_of("", &[("ETCD_PROXY", "off"), ("ETCD_ENABLE_V2", "F")]);
+    assert!(
+        settings
+            .notes
+            .iter()
+            .all(|note| matches!(note, Note::Variable { .. }))
+    );
+    config_of_file(
+        "proxy: 'off'\nproxy-read-timeout: 0\nenable-v2: false\ndiscovery-fallback: proxy\n",
+    )
+    .expect("a file of defaults");
+}
+
+#[test]
+fn a_value_that_an_operator_relies_on_is_refused_by_name() {
+    for line in [
+        "--proxy=on",
+        "--enable-log-rotation",
+        "--experimental-enable-distributed-tracing=true",
+        "--enable-distributed-tracing=true",
+        "--experimental-enable-v2v3=/v2",
+        "--memory-mlock",
+        "--auth-token=jwt,pub-key=k,sign-method=RS256",
+        "--feature-gates=SetMemberLocalAddr=true",
+    ] {
+        let error = config(line).expect_err(line);
+        assert!(error.message.contains("not built"), "{}", error.message);
+        let name = line.trim_start_matches('-').split('=').next();
+        assert!(
+            error.message.contains(name.unwrap_or_default()),
+            "{}",
+            error.message
+        );
+    }
+    for (line, text) in [
+        (
+            "--proxy=odd",
+            "invalid value \"odd\" for flag -proxy: invalid value",
+        ),
+        (
+            "--enable-v2=odd",
+            "invalid boolean value \"odd\" for -enable-v2: parse error",
+        ),
+        ("--auth-token=odd", "auth: invalid auth options"),
+        (
+            "--enable-v2 --v2-deprecation=write-only",
+            "--enable-v2 and --v2-deprecation=write-only are mutually exclusive",
+        ),
+    ] {
+        assert_eq!(config(line).expect_err(line).message, text);
+    }
+}
+
+#[test]
+fn a_value_that_changes_little_is_accepted_with_one_warning() {
+    for unbuilt in UNBUILT {
+        let Other::Warned(effect) = unbuilt.other else {
+            continue;
+        };
+        let name = unbuilt.flag.name;
+        let value = match unbuilt.flag.kind {
+            flags::Kind::Bool if unbuilt.flag.default == "false" => "true",
+            flags::Kind::Bool => "false",
+            flags::Kind::Duration => "7s",
+            flags::Kind::Text => "simple",
+            _ => "7",
+        };
+        let settings = settings_of(&format!("--{name}={value}"), &[]);
+        let value = value.to_owned();
+        assert_eq!(
+            settings.notes,
+            [Note::Unbuilt {
+                name,
+                value,
+                effect
+            }]
+        );
+        resolve(&settings).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+}
+
+#[test]
+fn the_names_of_etcd_3_6_mean_the_flags_of_3_5_everywhere() {
+    for (newer, older, value, in_file) in [
+        (
+            "watch-progress-notify-interval",
+            "experimental-watch-progress-notify-interval",
+            "5s",
+            "5000000000",
+        ),
+        (
+            "corrupt-check-time",
+            "experimental-corrupt-check-time",
+            "3m",
+            "180000000000",
+        ),
+        (
+            "compaction-batch-limit",
+            "experimental-compaction-batch-limit",
+            "77",
+            "77",
+        ),
+        (
+            "compaction-sleep-interval",
+            "experimental-compaction-sleep-interval",
+            "2ms",
+            "2000000",
+        ),
+        (
+            "warning-apply-duration",
+            "experimental-warning-apply-duration",
+            "2s",
+            "2000000000",
+        ),
+        (
+            "snapshot-catchup-entries",
+            "experimental-snapshot-catchup-entries",
+            "9",
+            "9",
+        ),
+        (
+            "bootstrap-defrag-threshold-megabytes",
+            "experimental-bootstrap-defrag-threshold-megabytes",
+            "3",
+            "3",
+        ),
+        (
+            "compact-hash-check-time",
+            "experimental-compact-hash-check-time",
+            "9s",
+            "9000000000",
+        ),
+        (
+            "downgrade-check-time",
+            "experimental-downgrade-check-time",
+            "1s",
+            "1000000000",
+        ),
+        (
+            "peer-skip-client-san-verification",
+            "experimental-peer-skip-client-san-verification",
+            "true",
+            "true",
+        ),
+    ] {
+        let same = |config: Config, how: &str| {
+            let by_flag = self::config(&format!("--{older}={value}")).expect(older);
+            assert_eq!(
+                format!("{config:?}"),
+                format!("{by_flag:?}"),
+                "{newer} as {how}"
+            );
+            let default = self::config("").expect("defaults");
+            // The time of that check counts with the check alone.
+            if newer != "compact-hash-check-time" {
+                assert_ne!(format!("{config:?}"), format!("{default:?}"), "{newer}");
+            }
+        };
+        same(config(&format!("--{newer}={value}")).expect(newer), "flag");
+        let variable = flags::env_name(newer);
+        let settings = settings_of("", &[(variable.as_str(), value)]);
+        same(resolve(&settings).expect(newer), "variable");
+        same(
+            config_of_file(&format!("{newer}: {in_file}\n")).expect(newer),
+            "key",
+        );
+        let error = config(&format!("--{older}={value} --{newer}={value}")).expect_err("both");
+        assert!(
+            error.message.ends_with(&format!(
+                "cannot set --{older} and --{newer} at the same time, please use --{newer} only"
+            )),
+            "{}",
+            error.message
+        );
+    }
+}
+
+#[test]
+fn feature_gates_switch_what_the_experimental_flags_switch() {
+    let gates = "InitialCorruptCheck=true,CompactHashCheck=true, LeaseCheckpoint=1,LeaseCheckpointPersist=T,\
+                 TxnModeWriteWithSharedBuffer=true,FastLeaseKeepAlive=true,PriorityRequest=false";
+    let by_gates = [
+        resolve(&settings_of("", &[("ETCD_FEATURE_GATES", gates)])),
+        config_of_file(&format!("feature-gates: {gates}\n")),
+        config(&format!("--feature-gates={}", gates.replace(' ', ""))),
+    ];
+    for config in by_gates {
+        let config = config.expect("gates");
+        assert!(config.initial_corrupt_check && config.lease_checkpoint);
+        assert!(config.lease_checkpoint_persist);
+        assert_eq!(
+            config.compact_hash_check_time,
+            Some(Duration::from_secs(60))
+        );
+    }
+    let one = config("--feature-gates=AllAlpha=false,InitialCorruptCheck=true").expect("a group");
+    assert!(one.initial_corrupt_check && !one.lease_checkpoint);
+    for (gates, text) in [
+        ("Odd=true", "unrecognized feature gate: Odd"),
+        (
+            "InitialCorruptCheck",
+            "missing bool value for InitialCorruptCheck",
+        ),
+        (
+            "InitialCorruptCheck=odd",
+            "invalid value of InitialCorruptCheck=odd, err: strconv.ParseBool: parsing \"odd\": invalid syntax",
+        ),
+        (
+            "InitialCorruptCheck=true --experimental-initial-corrupt-check=false",
+            "cannot specify both flags: --experimental-initial-corrupt-check=false and --feature-gates=InitialCorruptCheck=true \
+             at the same time, please just use --feature-gates=InitialCorruptCheck=true",
+        ),
+    ] {
+        let error = config(&format!("--feature-gates={gates}")).expect_err(gates);
+        assert_eq!(error.message, text);
+    }
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let variables: Vec<String> = flags::names().map(flags::env_name).collect();
+    let empty: Vec<(&str, &str)> = variables.iter().map(|key| (key.as_str(), "")).collect();
+    let settings = settings_of("", &empty);
+    assert_eq!(settings, Settings::default());
+    // etcd's rule for a flag and its variable looks at the name alone.
+    let env = [("ETCD_NAME".to_owned(), String::new())];
+    let error = parse(&args("--name m1"), &env).expect_err("both");
+    assert_eq!(error.conflict.as_deref(), Some("ETCD_NAME"));
+}
+
+#[test]
+fn levels_are_read_in_any_case_and_lines_are_json_unless_asked_otherwise() {
+    for (text, level) in [
+        ("WARN", tracing::Level::WARN),
+        ("Debug", tracing::Level::DEBUG),
+        ("DPANIC", tracing::Level::ERROR),
+    ] {
+        let settings = settings_of("", &[("ETCD_LOG_LEVEL", text)]);
+        assert_eq!(resolve(&settings).expect(text).logs.level, level);
+    }
+    assert!(config("").expect("default").logs.json);
+    assert!(!config("--log-format=console").expect("text").logs.json);
+}
+
+#[test]
+fn flags_that_etcd_dropped_are_ignored_with_a_warning() {
+    let settings = settings_of("--snapshot --peer-election-timeout=5 --name m", &[]);
+    let notes = [
+        Note::Dropped("snapshot"),
+        Note::Dropped("peer-election-timeout"),
+    ];
+    assert_eq!(settings.notes, notes);
+    assert_eq!(settings.get("name"), "m");
 }
 
 #[test]
@@ -352,10 +651,6 @@ fn discovery_flags_that_contradict_each_other_are_refused_in_etcds_words() {
         (
             format!("{v3} --discovery-cert c"),
             "KeyFile and CertFile must both be present[key: , cert: c] (--discovery-key, --discovery-cert)",
-        ),
-        (
-            "--discovery-fallback proxy".to_owned(),
-            "--discovery-fallback=proxy is etcd's, but the v2 proxy is not built into Pintle; use \"exit\"",
         ),
     ] {
         let error = config(&line).expect_err(&line);
