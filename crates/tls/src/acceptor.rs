@@ -18,6 +18,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
     Allowed, Error, Leaf, Options, Refused,
+    ca_leaf::CaLeaves,
     follow::{Followed, Look},
     load::{self, Revoked},
     protocol::unusable,
@@ -397,9 +398,11 @@ fn chain(
     store: Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    WebPkiClientVerifier::builder_with_provider(store, provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(store.clone(), provider.clone())
         .build()
-        .map_err(|error| Error::Options(format!("the trusted CA cannot be used: {error}")))
+        .map_err(|error| Error::Options(format!("the trusted CA cannot be used: {error}")))?;
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(Arc::new(CaLeaves::new(store, algorithms, verifier)))
 }
 
 /// Reads what already came, so that closing sends an end and not a reset.

@@ -15,6 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     ClientOptions, Error,
+    ca_leaf::CaLeaves,
     follow::{Followed, Look},
     load,
     protocol::unusable,
@@ -153,9 +154,15 @@ impl Connector {
     ) -> Result<Arc<ClientConfig>, rustls::Error> {
         let chain: Arc<dyn ServerCertVerifier> = match roots {
             Some(roots) => {
-                WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
+                let verifier: Arc<dyn ServerCertVerifier> =
+                    WebPkiServerVerifier::builder_with_provider(
+                        roots.clone(),
+                        self.provider.clone(),
+                    )
                     .build()
-                    .map_err(|error| rustls::Error::General(error.to_string()))?
+                    .map_err(|error| rustls::Error::General(error.to_string()))?;
+                let algorithms = self.provider.signature_verification_algorithms;
+                Arc::new(CaLeaves::new(roots, algorithms, verifier))
             }
             None => Arc::new(Anyone(self.provider.clone())),
         };

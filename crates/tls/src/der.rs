@@ -3,7 +3,9 @@
 
 /// Tags of the elements that are read here (X.690, RFC 5280).
 pub(crate) mod tag {
+    pub(crate) const BOOLEAN: u8 = 0x01;
     pub(crate) const INTEGER: u8 = 0x02;
+    pub(crate) const BITS: u8 = 0x03;
     pub(crate) const OCTETS: u8 = 0x04;
     pub(crate) const OID: u8 = 0x06;
     pub(crate) const UTC_TIME: u8 = 0x17;
@@ -66,6 +68,13 @@ impl<'a> Reader<'a> {
             *self = ahead;
             content
         })
+    }
+
+    /// As [`Reader::take`], and before the content the whole element, its head included.
+    pub(crate) fn take_whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+        let before = self.0;
+        let content = self.take(tag)?;
+        Some((&before[..before.len() - self.0.len()], content))
     }
 
     /// As [`Reader::take`], as a reader of its own.

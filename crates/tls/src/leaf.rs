@@ -131,7 +131,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ`, as RFC 5280
 /// demands them.
-fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
+pub(crate) fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;

@@ -13,6 +13,7 @@
 //! - [`Error`]: files and options that cannot be used
 
 mod acceptor;
+mod ca_leaf;
 mod connector;
 mod der;
 mod error;

@@ -153,7 +153,8 @@ fn certificate_text(error: &CertificateError) -> String {
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "x509: certificate specifies an incompatible key usage".to_owned()
         }
-        E::ApplicationVerificationFailure => "client certificate authentication failed".to_owned(),
+        // Of etcd's rule about allowed names; a wrong host name comes with its context.
+        E::NotValidForName => "client certificate authentication failed".to_owned(),
         other => format!("x509: {other}"),
     }
 }

@@ -150,7 +150,8 @@ impl ServerCertVerifier for Host {
         if self.allowed.admits(end_entity) {
             Ok(verified)
         } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
+            // Go ends the handshake with the alert "bad certificate"; so does this one.
+            Err(CertificateError::NotValidForName.into())
         }
     }
 
