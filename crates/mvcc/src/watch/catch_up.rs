@@ -49,7 +49,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             if slots.is_empty() {
                 continue;
             }
-            match self.read(&slots, source, piece) {
+            let outcome = match self.choose_whole(&slots) {
+                Some(_) => self.read_whole(source, piece),
+                None => self.read(&slots, source, piece),
+            };
+            match outcome {
                 Ok(0) => stalls += 1,
                 Ok(bytes) => read += bytes,
                 // Compaction came between: the next round ends who was hit.
@@ -167,7 +171,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                 stopped.push((*slot, events[numbers[0] as usize].0));
                 continue;
             }
-            match self.give(*slot, numbers, &events, source) {
+            match self.give(*slot, numbers, &events, source, self.options.response_bytes) {
                 Ok(bytes) => written += bytes,
                 Err(stop) => {
                     stopped.push((*slot, stop.at));
@@ -188,7 +192,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     }
 
     /// Makes those of `slots` synced that have read everything.
-    fn settle(&mut self, slots: &[u32]) {
+    pub(super) fn settle(&mut self, slots: &[u32]) {
         let mut streams = Vec::new();
         for slot in slots {
             let watcher = &mut self.watchers[*slot as usize];
@@ -207,15 +211,16 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
     }
 
-    /// Puts out the events that a watcher hit, several revisions to a response,
-    /// as far as its stream has room and the versions before can be read. Gives
-    /// the number of bytes.
-    fn give(
+    /// Puts out the events that a watcher hit, several revisions to a response of
+    /// about `response_bytes`, as far as its stream has room and the versions
+    /// before can be read. Gives the number of bytes.
+    pub(super) fn give(
         &mut self,
         slot: u32,
         numbers: &[u32],
         events: &[(i64, Event)],
         source: &impl Source,
+        response_bytes: usize,
     ) -> Result<usize, Stop> {
         let header = self.header(self.revision);
         let watcher = self.watchers[slot as usize];
@@ -224,7 +229,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         for number in numbers {
             let (revision, event) = &events[*number as usize];
             if *revision != last {
-                if size >= self.options.response_bytes {
+                if size >= response_bytes {
                     self.send(slot, &header, self.revision, &response);
                     response.clear();
                     size = 0;
@@ -259,9 +264,9 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
 }
 
 /// Where a watcher had to stop.
-struct Stop {
+pub(super) struct Stop {
     /// The first revision that was not put out.
-    at: i64,
+    pub(super) at: i64,
     /// Why, if not for want of room.
-    error: Option<HistoryError>,
+    pub(super) error: Option<HistoryError>,
 }

@@ -15,6 +15,7 @@ use super::{
     range::Range,
     reason,
     stream::Stream,
+    whole::Whole,
 };
 use crate::events::EventKind;
 
@@ -34,9 +35,12 @@ pub struct Options {
     /// A stream with this much untaken output is full: its watchers that have
     /// events coming fall behind. A stream holds this much and one response.
     pub stream_bytes: usize,
-    /// A response with history is closed at the next revision once it has this
-    /// much: so that frames cost nothing, and any client's limit is kept.
+    /// A response with history for one of many watchers is closed at the next
+    /// revision once it has this much.
     pub response_bytes: usize,
+    /// The same for a watcher that is read for alone: etcd sends a history whole,
+    /// however large, but memory has to end somewhere.
+    pub whole_bytes: usize,
     /// Idle time after which a watch with `progress_notify` hears of progress; up
     /// to a tenth is added per stream and round.
     pub progress_interval_ms: u64,
@@ -53,6 +57,7 @@ impl Default for Options {
             fragment_bytes: 1_572_864 + 512 * 1024,
             stream_bytes: 1 << 20,
             response_bytes: 256 * 1024,
+            whole_bytes: 32 << 20,
             progress_interval_ms: 600_000,
             seed: 1,
         }
@@ -99,6 +104,8 @@ pub struct WatcherGroup<S> {
     free_streams: Vec<u32>,
     pub(super) ready: Vec<u32>,
     pub(super) lagging: VecDeque<u32>,
+    /// The history that is being read for one watcher alone.
+    pub(super) whole: Option<Whole>,
     /// Streams with `asked` set, perhaps some without.
     pub(super) asking: Vec<u32>,
     pub(super) scratch: Scratch,
@@ -164,6 +171,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             free_streams: Vec::new(),
             ready: Vec::new(),
             lagging: VecDeque::new(),
+            whole: None,
             asking: Vec::new(),
             scratch: Scratch::default(),
             random: options.seed | 1,
@@ -457,6 +465,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     /// Gives a watcher's slot free; its stream no longer lists it.
     pub(super) fn unseat(&mut self, slot: u32) {
         let Watcher { place, stream, .. } = self.watchers[slot as usize];
+        self.whole.take_if(|whole| whole.is_of(slot));
         if let Some(range) = self.ranges[slot as usize].take()
             && let Some(moved) = self.index.remove(&range, place)
         {

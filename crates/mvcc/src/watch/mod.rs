@@ -26,6 +26,7 @@
 //! | `group.rs` | creation, cancellation, output |
 //! | `deliver.rs` | a batch, to the watchers that are synced |
 //! | `catch_up.rs` | reading history for watchers that are behind |
+//! | `whole.rs` | the history of one watcher in one response |
 //! | `progress.rs` | progress, asked for and periodic |
 //! | `stream.rs` | one stream: its ids, its output, what it waits for |
 //! | `index.rs` | from a key to its watchers |
@@ -50,6 +51,7 @@ mod spans;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use group::{Options, Stats, WatcherGroup};
 pub use source::{HistoryError, Past, Source};

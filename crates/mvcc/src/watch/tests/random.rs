@@ -322,6 +322,7 @@ fn run(
     let options = Options {
         stream_bytes,
         response_bytes,
+        whole_bytes: 4 * response_bytes,
         fragment_bytes: 90,
         progress_interval_ms: 20,
         seed,

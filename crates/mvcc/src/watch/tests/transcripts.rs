@@ -771,3 +771,71 @@ fn watchers_behind_share_one_reading_of_history() {
         assert_eq!(responses.len(), 10, "five made, five told all at once");
     }
 }
+
+fn history_of(revisions: usize, options: Options) -> (WatcherGroup<u32>, Log) {
+    let mut group = WatcherGroup::new(options, 1);
+    let mut log = Log::new();
+    for _ in 0..revisions {
+        let batch = log.write(&[("a", Some("1")), ("b", Some("1"))]);
+        group.notify(&batch.expect("changed"), &log);
+    }
+    (group, log)
+}
+
+#[test]
+fn a_history_comes_in_responses_of_a_thousand_revisions() {
+    let (mut group, log) = history_of(2_500, defaults());
+    group.create(1, &create(&["key=a", "rev=2"]), log.revision, 0);
+    // Pieces far smaller than a response.
+    while group.catch_up(&log, 500) == Ok(true) {}
+    let responses = drain(&mut group, 1);
+    let events: Vec<usize> = responses.iter().map(|r| r.events.len()).collect();
+    assert_eq!(events, [0, 1000, 1000, 500]);
+}
+
+#[test]
+fn a_history_is_read_for_few_watchers_one_after_another() {
+    let (mut group, log) = history_of(300, defaults());
+    for stream in 0..3 {
+        group.create(
+            stream,
+            &create(&["key=a", "end=c", "rev=2"]),
+            log.revision,
+            0,
+        );
+    }
+    while group.catch_up(&log, 500) == Ok(true) {}
+    for stream in 0..3 {
+        let responses = drain(&mut group, stream);
+        let events: Vec<usize> = responses.iter().map(|r| r.events.len()).collect();
+        assert_eq!(events, [0, 600], "stream {stream}");
+    }
+}
+
+#[test]
+fn what_was_read_for_a_watcher_that_leaves_is_dropped() {
+    let (mut group, log) = history_of(300, defaults());
+    group.create(1, &create(&["key=a", "rev=2"]), log.revision, 0);
+    assert_eq!(group.catch_up(&log, 500), Ok(true));
+    assert!(group.whole.is_some());
+    group.cancel(1, 0, log.revision);
+    assert!(group.whole.is_none());
+    assert_eq!(group.catch_up(&log, 500), Ok(false));
+}
+
+#[test]
+fn untaken_output_ends_whole_histories() {
+    let options = Options {
+        whole_bytes: 400,
+        stream_bytes: 4_000,
+        response_bytes: 60,
+        ..defaults()
+    };
+    let (mut group, log) = history_of(200, options);
+    for stream in 0..20 {
+        group.create(stream, &create(&["key=a", "rev=2"]), log.revision, 0);
+    }
+    while group.catch_up(&log, 500) == Ok(true) {}
+    let stats = group.stats();
+    assert!(stats.output_bytes < 20 * (4_000 + 400), "{stats:?}");
+}
