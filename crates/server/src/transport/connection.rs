@@ -21,7 +21,7 @@ use super::{
     admission::Seat,
     gateway,
     gather::{TurnEnd, gather},
-    grpc, pages,
+    grpc, head, pages,
 };
 use crate::runtime::Runtime;
 
@@ -139,14 +139,14 @@ async fn answer(
     surface: Surface,
     secure: bool,
 ) -> Result<Response<Body>, Infallible> {
-    let is_grpc = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc
-        && request.version() == http::Version::HTTP_2
-        && matches!(surface, Surface::Client | Surface::ClientGrpc)
-    {
+    let is_http2 = request.version() == http::Version::HTTP_2;
+    let speaks_grpc = match surface {
+        Surface::Client => head::is_grpc(request.headers()),
+        // Where nothing else is served, gRPC has the word for what is none.
+        Surface::ClientGrpc => true,
+        _ => false,
+    };
+    if is_http2 && speaks_grpc {
         return Ok(grpc::call(&rt, request).await);
     }
     Ok(match surface {

@@ -15,7 +15,7 @@ use prost::Message;
 use proto::{etcdserverpb::*, v3electionpb::*, v3lockpb::*};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Body, MessageStream, Source, Surface, connection::plain, pages};
+use super::{Body, MessageStream, Source, Surface, connection::plain, json::Finder, pages};
 use crate::{
     api::{self, Answer, Call, Method},
     runtime::Runtime,
@@ -25,14 +25,14 @@ use crate::{
 /// How one path is served.
 struct Route {
     method: Method,
-    /// JSON object to serialized request.
-    request: fn(serde_json::Value) -> Result<Bytes, Status>,
+    /// JSON text to serialized request.
+    request: fn(&[u8]) -> Result<Bytes, Status>,
     /// Serialized answer to JSON text.
     answer: fn(Bytes) -> Result<String, Status>,
 }
 
-fn to_request<M: Message + DeserializeOwned>(value: serde_json::Value) -> Result<Bytes, Status> {
-    let message: M = serde_json::from_value(value)
+fn to_request<M: Message + DeserializeOwned>(text: &[u8]) -> Result<Bytes, Status> {
+    let message: M = serde_json::from_slice(text)
         .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
     Ok(message.encode_to_vec().into())
 }
@@ -208,7 +208,7 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
     } else {
         match read(body, limit)
             .await
-            .and_then(|value| (route.request)(value))
+            .and_then(|text| (route.request)(&text))
         {
             Ok(message) => api::unary(rt, route.method, &call, message).await,
             Err(status) => Err(status),
@@ -264,7 +264,7 @@ fn mark(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Result<serde_json::Value, Status> {
+async fn read(mut body: Incoming, limit: usize) -> Result<BytesMut, Status> {
     let mut text = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
@@ -281,11 +281,17 @@ async fn read(mut body: Incoming, limit: usize) -> Result<serde_json::Value, Sta
             ));
         }
     }
-    if text.iter().all(u8::is_ascii_whitespace) {
-        return Ok(serde_json::Value::Object(serde_json::Map::new()));
+    // Go's decoder takes the first value and leaves the rest; nothing at all is an empty message.
+    let mut finder = Finder::new();
+    let end = match finder.find(&text) {
+        Ok(None) => finder.end(),
+        found => found,
+    };
+    match end {
+        Ok(Some(end)) => Ok(text.split_to(end)),
+        Ok(None) => Ok(BytesMut::from("{}")),
+        Err(error) => Err(Status::new(Code::InvalidArgument, error.to_string())),
     }
-    serde_json::from_slice(&text)
-        .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))
 }
 
 fn error_page(status: &Status) -> Response<Body> {

@@ -4,12 +4,16 @@
 
 mod admission;
 mod body;
+mod compression;
 mod connection;
 mod gateway;
 mod gather;
 mod grpc;
+mod head;
 mod health;
+mod json;
 mod listener;
+mod messages;
 mod pages;
 mod peer;
 mod secure;
@@ -17,6 +21,6 @@ mod secure;
 pub use admission::{Admission, Seats};
 pub use body::{Body, Source, append_message, frame_message};
 pub use connection::Surface;
-pub use grpc::MessageStream;
 pub use listener::{Endpoint, Listeners};
+pub use messages::MessageStream;
 pub use secure::{PeerTls, Security};

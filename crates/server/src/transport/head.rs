@@ -1,0 +1,187 @@
+//! The head of a gRPC request: what it says about the call, and which heads are refused before
+//! the call is looked at. Order, statuses and texts are those of grpc-go.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::{
+    body::{Body, put_status},
+    compression::Encoding,
+};
+use crate::{
+    api::Call,
+    status::{Code, Status},
+};
+
+const BASE: &str = "application/grpc";
+static GRPC: HeaderValue = HeaderValue::from_static(BASE);
+
+/// What the head of a request says, apart from its path.
+pub(super) struct Head<'a> {
+    /// For the methods.
+    pub(super) call: Call<'a>,
+    /// How compressed messages of the request are to be read, and how those of the answer are
+    /// written; the error for an encoding that is not known.
+    pub(super) encoding: Result<Encoding, Status>,
+}
+
+/// A request that is not a call.
+pub(super) struct NoCall {
+    http: StatusCode,
+    status: Status,
+}
+
+impl NoCall {
+    fn new(http: StatusCode, code: Code, message: String) -> NoCall {
+        NoCall {
+            http,
+            status: Status::new(code, message),
+        }
+    }
+
+    /// The answer: a head alone.
+    pub(super) fn response(&self, content_type: HeaderValue) -> Response<Body> {
+        let mut response = answer(content_type);
+        *response.status_mut() = self.http;
+        put_status(&self.status, response.headers_mut());
+        response
+    }
+}
+
+/// An answer without a body so far.
+pub(super) fn answer(content_type: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Done);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// True if the content type is gRPC's, whatever kind of message it names.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(BASE.as_bytes()))
+}
+
+/// The kind of message that a content type names; `None` if it is not gRPC's.
+fn subtype(content_type: &[u8]) -> Option<&[u8]> {
+    match content_type.strip_prefix(BASE.as_bytes())? {
+        [] => Some(&[]),
+        [b'+' | b';', subtype @ ..] => Some(subtype),
+        _ => None,
+    }
+}
+
+/// The content type of the answer: it repeats the kind of message that the request names.
+pub(super) fn content_type(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match asked.and_then(subtype) {
+        Some(kind) if !kind.is_empty() => {
+            let value = [BASE.as_bytes(), b"+", kind].concat();
+            HeaderValue::from_bytes(&value).unwrap_or_else(|_| GRPC.clone())
+        }
+        _ => GRPC.clone(),
+    }
+}
+
+/// Reads the head of a request that arrived at `arrived`.
+pub(super) fn read(parts: &Parts, arrived: Instant) -> Result<Head<'_>, NoCall> {
+    let headers = &parts.headers;
+    let value = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    let kind = headers.get(header::CONTENT_TYPE);
+    if kind.and_then(|kind| subtype(kind.as_bytes())).is_none() {
+        let kind = kind.map_or_else(String::new, |kind| quoted(kind.as_bytes()));
+        return Err(NoCall::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::InvalidArgument,
+            format!("invalid gRPC request content-type \"{kind}\""),
+        ));
+    }
+    let timeout = match headers.get("grpc-timeout") {
+        None => None,
+        Some(value) => Some(parse_timeout(value.as_bytes()).map_err(|why| {
+            NoCall::new(
+                StatusCode::BAD_REQUEST,
+                Code::Internal,
+                format!("malformed grpc-timeout: {why}"),
+            )
+        })?),
+    };
+    if parts.method != Method::POST {
+        return Err(NoCall::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Code::Internal,
+            format!(
+                "Received a HEADERS frame with :method \"{}\" which should be POST",
+                parts.method
+            ),
+        ));
+    }
+    if timeout.is_some_and(|timeout| arrived.elapsed() >= timeout) {
+        return Err(NoCall::new(
+            StatusCode::OK,
+            Code::DeadlineExceeded,
+            "context deadline exceeded".to_owned(),
+        ));
+    }
+    Ok(Head {
+        call: Call {
+            has_leader: headers
+                .get("hasleader")
+                .is_some_and(|v| v.as_bytes() == b"true"),
+            client_api_version: value("client-api-version"),
+            timeout,
+        },
+        encoding: Encoding::of(headers.get_all("grpc-encoding").iter().next_back()),
+    })
+}
+
+/// Bytes of a header as Go quotes a string.
+fn quoted(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+fn parse_timeout(value: &[u8]) -> Result<Duration, String> {
+    let text = quoted(value);
+    let Some((unit, digits)) = value.split_last().filter(|(_, digits)| !digits.is_empty()) else {
+        return Err(format!(
+            "transport: timeout string is too short: \"{text}\""
+        ));
+    };
+    if digits.len() > 8 {
+        return Err(format!("transport: timeout string is too long: \"{text}\""));
+    }
+    let of_units: fn(u64) -> Duration = match unit {
+        b'H' => |n| Duration::from_secs(n * 3600),
+        b'M' => |n| Duration::from_secs(n * 60),
+        b'S' => Duration::from_secs,
+        b'm' => Duration::from_millis,
+        b'u' => Duration::from_micros,
+        b'n' => Duration::from_nanos,
+        _ => {
+            return Err(format!(
+                "transport: timeout unit is not recognized: \"{text}\""
+            ));
+        }
+    };
+    // Eight digits fit, so the only thing wrong with a number is that it is none.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        let number = quoted(digits);
+        return Err(format!(
+            "strconv.ParseUint: parsing \"{number}\": invalid syntax"
+        ));
+    }
+    let number = digits
+        .iter()
+        .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+    Ok(of_units(number))
+}
