@@ -210,7 +210,8 @@ impl Client {
                 // The server stops working on what nobody waits for.
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
-            let status = match call(connection.channel.clone(), request).await {
+            let answer = call(connection.channel.clone(), request);
+            let status = match self.before(deadline, &connection, answer).await? {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
@@ -237,10 +238,30 @@ impl Client {
         }
     }
 
-    /// Leaves an endpoint that failed; says whether the call may be repeated.
+    /// Waits for an answer. An endpoint that owes one at the deadline is left: the
+    /// next call is another's.
+    pub(crate) async fn before<T>(
+        &self,
+        deadline: Option<Instant>,
+        connection: &Connection,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let Some(deadline) = deadline else {
+            return Ok(answer.await);
+        };
+        tokio::time::timeout_at(deadline, answer)
+            .await
+            .map_err(|_| {
+                self.inner.pool.failed(connection);
+                self.unreachable()
+            })
+    }
+
+    /// Leaves a connection that failed; says whether the call may be repeated.
     fn note(&self, connection: &Connection, status: &Status, policy: Policy) -> bool {
         let reach = reach(status);
-        if reach != Reach::Answered || status.code() == Code::Unavailable {
+        // An endpoint that answered is another's turn next time all the same.
+        if reach != Reach::Answered {
             self.inner.pool.failed(connection);
         }
         match (policy, reach) {

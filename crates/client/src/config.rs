@@ -16,9 +16,9 @@ pub struct Credentials {
 /// Everything a client needs to know. `Config::new` gives etcd's defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Tried in this order; the first that answers is kept until it fails.
+    /// All are dialled at once; calls take turns among those that answer.
     pub endpoints: Vec<Endpoint>,
-    /// Limit for opening one connection.
+    /// Limit for opening one connection, until the server has spoken; 0 is 20 s.
     pub dial_timeout: Duration,
     /// Limit for a unary call with all its retries; `None` waits for ever.
     /// Streams are not limited by it.

@@ -1,5 +1,5 @@
 //! One address of a member, from text. The text is kept as given, because
-//! commands print it back; only [`Endpoint::uri`] is for dialling.
+//! commands print it back; only its target is for dialling.
 
 use std::fmt;
 
@@ -72,8 +72,7 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     text: String,
-    uri: String,
-    /// What is dialled when this side makes the connection itself.
+    /// What is dialled.
     pub(crate) target: Target,
     pub(crate) security: Security,
 }
@@ -105,16 +104,13 @@ impl Endpoint {
             "https" | "unixs" => Security::Tls,
             _ => Security::Open,
         };
-        let (uri, target) = match scheme {
+        let target = match scheme {
             "" | "http" | "https" => {
                 let authority = rest.split('/').next().unwrap_or_default();
                 check_authority(trimmed, authority)?;
-                let dialled = without_final_dot(authority);
-                (format!("http://{dialled}"), Target::Tcp(dialled))
+                Target::Tcp(without_final_dot(authority))
             }
-            "unix" | "unixs" if !rest.is_empty() => {
-                (format!("unix:{rest}"), Target::Unix(rest.to_owned()))
-            }
+            "unix" | "unixs" if !rest.is_empty() => Target::Unix(rest.to_owned()),
             "unix" | "unixs" => return Err(EndpointError::Malformed(trimmed.to_owned())),
             other => {
                 return Err(EndpointError::Scheme {
@@ -125,7 +121,6 @@ impl Endpoint {
         };
         Ok(Self {
             text: trimmed.to_owned(),
-            uri,
             target,
             security,
         })
@@ -135,11 +130,6 @@ impl Endpoint {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-
-    /// What the transport dials.
-    pub(crate) fn uri(&self) -> &str {
-        &self.uri
     }
 }
 

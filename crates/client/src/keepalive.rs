@@ -118,7 +118,11 @@ async fn keep(
     loop {
         let attempt = async {
             let connection = client.connection().await;
-            let result = client.renew(&connection, id).await;
+            // Half of the time that is left: the other half is for another endpoint.
+            let half = Instant::now() + expires.saturating_duration_since(Instant::now()) / 2;
+            let renewal = client.renew(&connection, id);
+            let result = client.before(Some(half), &connection, renewal).await;
+            let result = result.unwrap_or(Err(Error::StreamEnded("keep-alive")));
             if result.as_ref().is_err_and(transient) {
                 client.stream_failed(&connection);
             }

@@ -1,6 +1,5 @@
-//! A client of the etcd API. It holds one connection to one of several
-//! endpoints, moves to the next when that one fails, retries what may be
-//! retried, logs in and renews its token, resumes watches where they stopped
+//! A client of the etcd API. It holds a connection to each of several endpoints,
+//! takes turns among those that answer, retries what may be retried, logs in and renews its token, resumes watches where they stopped
 //! and keeps leases alive. It must never send a write twice unless it knows
 //! that the first copy was not sent.
 //!
@@ -13,11 +12,11 @@
 
 mod client;
 mod config;
+mod dial;
 mod endpoint;
 mod error;
 mod keepalive;
 mod pool;
-mod secure;
 mod snapshot;
 mod unary;
 mod watch;

@@ -1,148 +1,265 @@
-//! The endpoints and their connections. One endpoint is current; a failure
-//! moves on to the next. A connection is opened before a request is handed to
-//! it, so that "could not connect" and "the request may have been sent" stay
-//! two different things.
+//! The endpoints and their connections. All endpoints are dialled at once, and
+//! calls take turns among those that are open, as with etcd's Go client. A
+//! connection is opened, and the server has spoken on it, before a request is
+//! handed to it, so that "could not connect" and "the request may have been sent"
+//! stay two different things, and a member that hangs costs nothing.
 
 use std::{
     error::Error as StdError,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 use tonic::transport::Channel;
 
-use crate::{Config, Endpoint, endpoint::Security, secure::Dialler};
+use crate::{
+    Config, EndpointError,
+    dial::{Dialler, Opened},
+    endpoint::{Endpoint, Security},
+};
 
-/// Pause after a round in which no endpoint could be reached; doubles up to
-/// [`PAUSE_MAX`].
+/// Pause after an endpoint could not be reached; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The shortest ping interval servers tolerate with a margin (grpc-go's floor).
 const KEEPALIVE_TIME_MIN: Duration = Duration::from_secs(10);
+/// How long dialling may take where nothing was said: as long as grpc-go lets it.
+const DIAL_DEFAULT: Duration = Duration::from_secs(20);
 
 /// A connection and the endpoint it leads to.
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
     slot: usize,
+    serial: u64,
 }
 
 pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    /// Where the next call looks first.
+    turn: AtomicUsize,
+}
+
+/// What the tasks that dial see of the pool.
+struct Shared {
     slots: Vec<Slot>,
-    current: AtomicUsize,
+    dial_timeout: Duration,
+    /// Woken by the end of each attempt to open a connection.
+    attempted: Notify,
     /// What the last failed connection attempt said.
     last_error: Mutex<Option<String>>,
 }
 
 struct Slot {
     endpoint: Endpoint,
-    dial: tonic::transport::Endpoint,
-    /// Makes the connection when it is to be secure.
-    tls: Option<Dialler>,
-    channel: Mutex<Option<Channel>>,
+    transport: tonic::transport::Endpoint,
+    dialler: Dialler,
+    state: Mutex<State>,
+}
+
+struct State {
+    opened: Option<Opened>,
+    /// Number of connections that were opened: tells one from the next.
+    serial: u64,
+    dialling: bool,
+    /// When it may be dialled again, and how much later after the next failure.
+    due: Instant,
+    pause: Duration,
+}
+
+impl Slot {
+    fn new(
+        endpoint: &Endpoint,
+        config: &Config,
+        connector: &mut Option<Arc<tls::Connector>>,
+    ) -> Result<Self, EndpointError> {
+        let secure = match endpoint.security {
+            Security::Plain => false,
+            Security::Tls => true,
+            Security::Open => config.tls_by_default,
+        };
+        let tls = match secure {
+            true => Some(connector_of(endpoint, connector)?),
+            false => None,
+        };
+        let dialler = Dialler::new(endpoint, tls);
+        let transport = dialler
+            .transport(endpoint)?
+            .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))
+            .keep_alive_timeout(config.keepalive_timeout);
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            transport,
+            dialler,
+            state: Mutex::new(State {
+                opened: None,
+                serial: 0,
+                dialling: false,
+                due: Instant::now(),
+                pause: PAUSE_MIN,
+            }),
+        })
+    }
+}
+
+/// `connector`, or one put there that trusts the CAs of this machine.
+fn connector_of(
+    endpoint: &Endpoint,
+    connector: &mut Option<Arc<tls::Connector>>,
+) -> Result<Arc<tls::Connector>, EndpointError> {
+    if let Some(connector) = connector {
+        return Ok(connector.clone());
+    }
+    let options = tls::ClientOptions {
+        alpn: vec![b"h2".to_vec()],
+        ..tls::ClientOptions::default()
+    };
+    let made = tls::Connector::new(options).map_err(|error| EndpointError::Tls {
+        endpoint: endpoint.as_str().to_owned(),
+        why: error.to_string(),
+    })?;
+    Ok(connector.insert(Arc::new(made)).clone())
 }
 
 impl Pool {
     /// `config.endpoints` is not empty; `Client` has checked that.
-    pub(crate) fn new(config: &Config) -> Result<Self, crate::EndpointError> {
-        let mut slots = Vec::with_capacity(config.endpoints.len());
+    pub(crate) fn new(config: &Config) -> Result<Self, EndpointError> {
         let mut connector = config.tls.clone();
-        for endpoint in &config.endpoints {
-            let secure = match endpoint.security {
-                Security::Plain => false,
-                Security::Tls => true,
-                Security::Open => config.tls_by_default,
-            };
-            let tls = match secure {
-                true => Some(Dialler::new(endpoint, &mut connector, config.dial_timeout)?),
-                false => None,
-            };
-            let uri = tls.as_ref().map_or(endpoint.uri(), Dialler::uri);
-            let dial = tonic::transport::Endpoint::from_shared(uri.to_owned())
-                .map_err(|_| crate::EndpointError::Malformed(endpoint.as_str().to_owned()))?
-                .connect_timeout(config.dial_timeout)
-                .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))
-                .keep_alive_timeout(config.keepalive_timeout);
-            let dial = match tls.as_ref().and_then(Dialler::origin) {
-                Some(origin) => dial.origin(origin),
-                None => dial,
-            };
-            slots.push(Slot {
-                endpoint: endpoint.clone(),
-                dial,
-                tls,
-                channel: Mutex::new(None),
-            });
-        }
+        let slots = config
+            .endpoints
+            .iter()
+            .map(|endpoint| Slot::new(endpoint, config, &mut connector))
+            .collect::<Result<_, _>>()?;
+        let dial_timeout = match config.dial_timeout {
+            Duration::ZERO => DIAL_DEFAULT,
+            limit => limit,
+        };
         Ok(Self {
-            slots,
-            current: AtomicUsize::new(0),
-            last_error: Mutex::new(None),
+            shared: Arc::new(Shared {
+                slots,
+                dial_timeout,
+                attempted: Notify::new(),
+                last_error: Mutex::new(None),
+            }),
+            turn: AtomicUsize::new(0),
         })
     }
 
     /// Number of endpoints.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.shared.slots.len()
     }
 
-    /// A connection to the current endpoint or the next that can be reached.
-    /// Tries for ever: the caller holds the deadline.
+    /// A connection to the next endpoint that is open. Waits for ever while none
+    /// is: the caller holds the deadline.
     pub(crate) async fn connect(&self) -> Connection {
-        let mut pause = PAUSE_MIN;
         loop {
-            let first = self.current.load(Ordering::Relaxed);
-            for step in 0..self.slots.len() {
-                let slot = (first + step) % self.slots.len();
-                if let Some(channel) = self.dial(slot).await {
-                    self.current.store(slot, Ordering::Relaxed);
-                    return Connection { channel, slot };
-                }
+            let attempted = self.shared.attempted.notified();
+            tokio::pin!(attempted);
+            // From here on no end of an attempt is missed.
+            attempted.as_mut().enable();
+            let due = self.dial_due();
+            if let Some(connection) = self.pick() {
+                return connection;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    async fn dial(&self, at: usize) -> Option<Channel> {
-        let slot = &self.slots[at];
-        if let Some(channel) = lock(&slot.channel).clone() {
-            return Some(channel);
-        }
-        let connected = match &slot.tls {
-            Some(dialler) => slot.dial.connect_with_connector(dialler.clone()).await,
-            None => slot.dial.connect().await,
-        };
-        match connected {
-            Ok(channel) => {
-                *lock(&slot.channel) = Some(channel.clone());
-                Some(channel)
-            }
-            Err(error) => {
-                *lock(&self.last_error) = Some(format!("{}: {}", slot.endpoint, root(&error)));
-                None
+            match due {
+                Some(due) => tokio::select! {
+                    () = attempted => {}
+                    () = sleep_until(due) => {}
+                },
+                None => attempted.await,
             }
         }
     }
 
-    /// Gives up `connection` and makes the endpoint after it current.
+    /// The next open connection, in turn.
+    fn pick(&self) -> Option<Connection> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        (0..self.len()).find_map(|step| {
+            let slot = first.wrapping_add(step) % self.len();
+            let state = lock(&self.shared.slots[slot].state);
+            let opened = state.opened.as_ref()?;
+            opened.is_alive().then(|| Connection {
+                channel: opened.channel.clone(),
+                slot,
+                serial: state.serial,
+            })
+        })
+    }
+
+    /// Dials every endpoint without a connection whose time has come; returns
+    /// when the next one's comes.
+    fn dial_due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for (at, slot) in self.shared.slots.iter().enumerate() {
+            let mut state = lock(&slot.state);
+            if state.dialling || state.opened.as_ref().is_some_and(Opened::is_alive) {
+                continue;
+            }
+            if state.due > now {
+                next = Some(next.map_or(state.due, |next| next.min(state.due)));
+                continue;
+            }
+            state.dialling = true;
+            state.opened = None;
+            tokio::spawn(dial(Arc::clone(&self.shared), at));
+        }
+        next
+    }
+
+    /// Gives up `connection`; the endpoint is dialled again in time.
     pub(crate) fn failed(&self, connection: &Connection) {
-        *lock(&self.slots[connection.slot].channel) = None;
-        let next = (connection.slot + 1) % self.slots.len();
-        // Another call may have moved on already; then its choice stands.
-        let _ = self.current.compare_exchange(
-            connection.slot,
-            next,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let mut state = lock(&self.shared.slots[connection.slot].state);
+        // Another call may have given it up already; then the new one stays.
+        if state.serial == connection.serial {
+            state.opened = None;
+        }
     }
 
     /// What the last failed connection attempt said.
     pub(crate) fn last_error(&self) -> Option<String> {
-        lock(&self.last_error).clone()
+        lock(&self.shared.last_error).clone()
+    }
+}
+
+/// One attempt to open a connection; takes no longer than the dial timeout.
+async fn dial(shared: Arc<Shared>, at: usize) {
+    let slot = &shared.slots[at];
+    let result = slot
+        .dialler
+        .open(&slot.transport, shared.dial_timeout)
+        .await;
+    {
+        let mut state = lock(&slot.state);
+        state.dialling = false;
+        match result {
+            Ok(opened) => {
+                state.opened = Some(opened);
+                state.serial += 1;
+                state.pause = PAUSE_MIN;
+                // One that ends at once is not dialled again at once.
+                state.due = Instant::now() + PAUSE_MIN;
+            }
+            Err(why) => {
+                *lock(&shared.last_error) = Some(format!("{}: {why}", slot.endpoint));
+                state.due = Instant::now() + state.pause;
+                state.pause = (state.pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+    shared.attempted.notify_waiters();
+}
+
+impl Opened {
+    fn is_alive(&self) -> bool {
+        self.life.has_changed().is_ok()
     }
 }
 

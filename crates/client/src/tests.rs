@@ -2,21 +2,25 @@
 
 use proptest::prelude::*;
 
-use crate::{Code, Endpoint, EndpointError, Error, prefix_end};
+use crate::{Code, Endpoint, EndpointError, Error, endpoint::Target, prefix_end};
 
 #[test]
 fn endpoints_are_read_as_etcd_reads_them() {
-    for (text, uri) in [
-        ("127.0.0.1:2379", "http://127.0.0.1:2379"),
-        ("http://localhost:1", "http://localhost:1"),
-        ("http://[::1]:2379/", "http://[::1]:2379"),
-        ("http://h:1/ignored/path", "http://h:1"),
-        ("unix:///run/etcd.sock", "unix:/run/etcd.sock"),
-        ("https://h:1/ignored", "http://h:1"),
-        ("unixs:///run/etcd.sock", "unix:/run/etcd.sock"),
+    for (text, authority) in [
+        ("127.0.0.1:2379", "127.0.0.1:2379"),
+        ("http://localhost:1", "localhost:1"),
+        ("http://[::1]:2379/", "[::1]:2379"),
+        ("http://h:1/ignored/path", "h:1"),
+        ("https://h:1/ignored", "h:1"),
     ] {
         let endpoint = Endpoint::parse(text).expect(text);
-        assert_eq!((endpoint.as_str(), endpoint.uri()), (text, uri));
+        let target = Target::Tcp(authority.to_owned());
+        assert_eq!((endpoint.as_str(), &endpoint.target), (text, &target));
+    }
+    for text in ["unix:///run/etcd.sock", "unixs:///run/etcd.sock"] {
+        let endpoint = Endpoint::parse(text).expect(text);
+        let target = Target::Unix("/run/etcd.sock".to_owned());
+        assert_eq!((endpoint.as_str(), &endpoint.target), (text, &target));
     }
 }
 
@@ -77,5 +81,5 @@ proptest! {
 fn a_host_is_dialled_without_its_final_dot_and_shown_with_it() {
     let endpoint = Endpoint::parse("http://localhost.:2379").expect("a host");
     assert_eq!(endpoint.to_string(), "http://localhost.:2379");
-    assert_eq!(endpoint.uri(), "http://localhost:2379");
+    assert_eq!(endpoint.target, Target::Tcp("localhost:2379".to_owned()));
 }

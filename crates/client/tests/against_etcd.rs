@@ -245,6 +245,106 @@ async fn calls_move_to_the_endpoint_that_answers() {
     assert_eq!(put(&client, "2").await, 3);
 }
 
+/// An address where the kernel accepts and no program ever answers.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    (listener, address)
+}
+
+/// An address whose queue of connections is full: what is sent there is dropped.
+async fn full() -> (TcpListener, Vec<tokio::net::TcpStream>, String) {
+    let (listener, address) = silent();
+    let mut held = Vec::new();
+    loop {
+        let connecting = tokio::net::TcpStream::connect(&address);
+        match timeout(Duration::from_millis(200), connecting).await {
+            Ok(stream) => held.push(stream.expect("a connection")),
+            Err(_) => return (listener, held, address),
+        }
+    }
+}
+
+/// Uses everything that the client has through `endpoints`, of which some hang.
+async fn use_all_through(endpoints: &[&str]) {
+    let client = client(endpoints).await;
+    put(&client, "1").await;
+    let mut watch = client.watcher().watch(watch_k(2)).await;
+    assert_eq!(values(&mut watch, 1).await, ["1"]);
+    let request = api::LeaseGrantRequest { ttl: 30, id: 0 };
+    let lease = client.lease_grant(request).await.expect("a lease").id;
+    client.keep_alive_once(lease).await.expect("a renewal");
+    let mut renewals = client.keep_alive(lease);
+    let renewal = timeout(DEADLINE, renewals.message()).await;
+    assert!(renewal.expect("in time").expect("no refusal").is_some());
+    let mut snapshot = client.snapshot().await.expect("a stream");
+    assert!(snapshot.message().await.expect("no refusal").is_some());
+    let range = client.range(api::RangeRequest {
+        key: "k".into(),
+        ..Default::default()
+    });
+    assert_eq!(range.await.expect("a read").kvs.len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_accepts_and_never_answers_costs_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let (_listener, hanging) = silent();
+    use_all_through(&[&hanging, &server.endpoint()]).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_drops_what_it_is_sent_costs_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let (_listener, _held, hanging) = full().await;
+    use_all_through(&[&hanging, &server.endpoint()]).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_owes_an_answer_at_the_deadline_is_left() {
+    let (Some(server), Some(stopped)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    let endpoints = [server.endpoint(), stopped.endpoint()];
+    let endpoints = endpoints.iter().map(|e| Endpoint::parse(e).expect("valid"));
+    let mut config = Config::new(endpoints.collect());
+    config.command_timeout = Some(Duration::from_secs(2));
+    let client = Client::connect(config).await.expect("no login, no failure");
+    let request = || api::RangeRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
+    for _ in 0..ROUNDS {
+        client.range(request()).await.expect("both serve");
+    }
+    let signal = |name: &str| {
+        let id = stopped.process.as_ref().expect("it runs").id();
+        let sent = Command::new("kill").args([name, &id.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    signal("-STOP");
+    let mut late = 0;
+    for _ in 0..ROUNDS {
+        match client.range(request()).await {
+            Ok(_) => {}
+            Err(Error::Deadline { .. }) => late += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    signal("-CONT");
+    assert!(
+        late <= 1,
+        "{late} of {ROUNDS} calls went to the one that hangs"
+    );
+}
+
+/// Calls, enough for every endpoint to have its turn more than once.
+const ROUNDS: usize = 6;
+
 #[tokio::test]
 async fn a_put_waits_for_a_server_that_is_restarting_and_is_applied_once() {
     let Some(mut server) = Server::start() else {

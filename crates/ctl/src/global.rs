@@ -103,7 +103,13 @@ impl Global {
         &self,
         endpoints: impl Iterator<Item = &'a str>,
     ) -> Result<Client, client::Error> {
+        let endpoints: Vec<&str> = endpoints.collect();
+        // A trailing comma names an endpoint that is never reached, as long as there is another.
+        let named = |endpoint: &&str| !endpoint.trim().is_empty();
+        let some = endpoints.iter().any(named);
         let endpoints = endpoints
+            .into_iter()
+            .filter(|endpoint| !some || named(endpoint))
             .map(Endpoint::parse)
             .collect::<Result<Vec<_>, _>>()?;
         let mut config = Config::new(endpoints);

@@ -98,6 +98,8 @@ pub(crate) struct Server {
     /// Removed at the end.
     root: PathBuf,
     pub(crate) endpoint: String,
+    /// Accepts, because the kernel does, and never answers.
+    silent: TcpListener,
 }
 
 impl Server {
@@ -133,6 +135,7 @@ impl Server {
             process,
             root,
             endpoint: format!("127.0.0.1:{client}"),
+            silent: TcpListener::bind("127.0.0.1:0").expect("a free port"),
         };
         // This line comes after the member knows its cluster's version, so
         // nothing of its own is proposed later.
@@ -179,8 +182,10 @@ pub(crate) struct Outcome {
 
 pub(crate) fn run(case: &Case, etcdctl: &Path, server: &Server, lease: &str) -> Outcome {
     let directory = server.directory();
+    let silent = server.silent.local_addr().expect("bound").to_string();
     let fill = |word: &str| {
         word.replace("$EP", &server.endpoint)
+            .replace("$SILENT", &silent)
             .replace("$L", lease)
             .replace("$DIR", &directory.to_string_lossy())
     };
