@@ -111,6 +111,8 @@ pub struct Cluster {
     removed: BTreeSet<MemberId>,
     version: Option<Version>,
     downgrade: Downgrade,
+    /// Members whose vote the releases disagree about, see [`Cluster::is_disputed`].
+    disputed: BTreeSet<MemberId>,
     /// A setting of this server, not part of the truth: no copy on disk has it.
     learners_max: usize,
 }
@@ -126,6 +128,7 @@ impl Default for Cluster {
             removed: BTreeSet::new(),
             version: None,
             downgrade: Downgrade::default(),
+            disputed: BTreeSet::new(),
             learners_max: LEARNERS_MAX,
         }
     }
@@ -236,9 +239,32 @@ impl Cluster {
         self.members().filter(|member| member.is_learner).count()
     }
 
-    /// True if one more learner may come.
-    pub(crate) fn has_room_for_learner(&self) -> bool {
-        self.learners() < self.learners_max
+    /// Learners there may be.
+    pub(crate) fn learners_max(&self) -> usize {
+        self.learners_max
+    }
+
+    /// True if the last update of the member named another vote than it has. etcd up to 3.5.30
+    /// takes that over, so that `member update` of a learner makes it a voter in its lists and
+    /// keeps it a learner for raft; later releases keep what was. Until another update names
+    /// the vote it has, they judge its promotion, and the next learner, differently.
+    pub fn is_disputed(&self, id: impl Into<MemberId>) -> bool {
+        self.disputed.contains(&id.into())
+    }
+
+    /// Members that the releases disagree about, in the order of their ids.
+    pub fn disputed(&self) -> impl Iterator<Item = &Member> {
+        self.disputed.iter().filter_map(|id| self.members.get(id))
+    }
+
+    /// An update said whether the member is a learner.
+    pub(crate) fn dispute(&mut self, id: MemberId, said_learner: bool) {
+        let is_learner = self.members.get(&id).is_some_and(|m| m.is_learner);
+        if said_learner == is_learner {
+            self.disputed.remove(&id);
+        } else {
+            self.disputed.insert(id);
+        }
     }
 
     /// The cluster's id.
@@ -348,8 +374,17 @@ impl Cluster {
         self.members.get_mut(&id)
     }
 
+    /// Gives a learner its vote, and ends every dispute about that.
+    pub(crate) fn promote(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.is_learner = false;
+        }
+        self.disputed.remove(&id);
+    }
+
     pub(crate) fn remove(&mut self, id: MemberId) {
         self.members.remove(&id);
+        self.disputed.remove(&id);
         self.removed.insert(id);
     }
 }

@@ -3,7 +3,7 @@
 //! first members enter.
 
 use prost::Message as _;
-use proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
+use proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType};
 use serde::Deserialize;
 
 use crate::{
@@ -59,6 +59,57 @@ struct Context {
     promote: bool,
 }
 
+/// By whose rules a change is judged where the releases differ: about members that are
+/// disputed ([`Cluster::is_disputed`]).
+#[derive(Clone, Copy, Debug)]
+pub enum Rules<'a> {
+    /// etcd up to 3.5.30: an update decides who is a learner.
+    Older,
+    /// etcd from 3.5.31 on: an update changes URLs only.
+    Newer,
+    /// The change was judged before; this configuration came of it.
+    Outcome(&'a ConfState),
+}
+
+impl Rules<'_> {
+    /// Whether a disputed member is a learner in the eyes of those who judge.
+    fn takes_for_learner(self, member: &Member) -> bool {
+        match self {
+            Rules::Older => !member.is_learner,
+            Rules::Newer => member.is_learner,
+            // One that is a learner to this day was not promoted.
+            Rules::Outcome(state) => !state.learners.contains(&member.id.0),
+        }
+    }
+
+    /// Whether one more learner, `id`, may come.
+    fn has_room(self, cluster: &Cluster, id: MemberId) -> bool {
+        let has_room = |rules: Rules<'_>| {
+            let learners = cluster
+                .members()
+                .filter(|member| is_learner(cluster, member, rules));
+            learners.count() < cluster.learners_max()
+        };
+        let (older, newer) = (has_room(Rules::Older), has_room(Rules::Newer));
+        match self {
+            Rules::Older => older,
+            Rules::Newer => newer,
+            Rules::Outcome(state) if older != newer => {
+                state.learners.contains(&id.0) || state.voters.contains(&id.0)
+            }
+            Rules::Outcome(_) => newer,
+        }
+    }
+}
+
+fn is_learner(cluster: &Cluster, member: &Member, rules: Rules<'_>) -> bool {
+    if cluster.is_disputed(member.id) {
+        rules.takes_for_learner(member)
+    } else {
+        member.is_learner
+    }
+}
+
 /// A change that holds against the members it was checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Valid {
@@ -66,14 +117,21 @@ pub enum Valid {
     Add(Member),
     /// A vote for a learner.
     Promote(MemberId),
-    /// Other peer URLs, sorted.
-    Update(MemberId, Vec<String>),
+    /// Other peer URLs, sorted, and whether the update calls the member a learner.
+    Update(MemberId, Vec<String>, bool),
     /// One member less.
     Remove(MemberId),
 }
 
 /// Checks a change against the members.
-pub fn validate(cluster: &Cluster, change: &ConfChange) -> Result<Valid, Rejection> {
+///
+/// # Errors
+/// It does not hold.
+pub fn validate(
+    cluster: &Cluster,
+    change: &ConfChange,
+    rules: Rules<'_>,
+) -> Result<Valid, Rejection> {
     let id = MemberId(change.node_id);
     let malformed = |why: &str| Rejection::Malformed(why.to_owned());
     let kind = ConfChangeType::try_from(change.r#type).map_err(|_| malformed("unknown kind"))?;
@@ -104,18 +162,18 @@ pub fn validate(cluster: &Cluster, change: &ConfChange) -> Result<Valid, Rejecti
         ConfChangeType::ConfChangeUpdateNode => match known {
             None => Err(Rejection::NotFound),
             Some(_) if url_taken() => Err(Rejection::PeerUrlExists),
-            Some(_) => Ok(Valid::Update(id, member.peer_urls)),
+            Some(_) => Ok(Valid::Update(id, member.peer_urls, member.is_learner)),
         },
         _ if context.promote => match known {
             None => Err(Rejection::NotFound),
-            Some(member) if !member.is_learner => Err(Rejection::NotLearner),
+            Some(member) if !is_learner(cluster, member, rules) => Err(Rejection::NotLearner),
             Some(_) => Ok(Valid::Promote(id)),
         },
         _ if known.is_some() => Err(Rejection::Exists),
         _ if url_taken() => Err(Rejection::PeerUrlExists),
         kind => {
             member.is_learner = kind == ConfChangeType::ConfChangeAddLearnerNode;
-            if member.is_learner && !cluster.has_room_for_learner() {
+            if member.is_learner && !rules.has_room(cluster, id) {
                 return Err(Rejection::TooManyLearners);
             }
             Ok(Valid::Add(member))
@@ -124,12 +182,16 @@ pub fn validate(cluster: &Cluster, change: &ConfChange) -> Result<Valid, Rejecti
 }
 
 /// Checks a committed change against the members and carries it out in both.
+///
+/// # Errors
+/// It does not hold, and nothing was changed.
 pub fn apply(
     cluster: &mut Cluster,
     tree: &mut Tree,
     change: &ConfChange,
+    rules: Rules<'_>,
 ) -> Result<Done, Rejection> {
-    match validate(cluster, change)? {
+    match validate(cluster, change, rules)? {
         Valid::Add(member) => {
             let id = member.id;
             tree.add_member(&member);
@@ -137,17 +199,18 @@ pub fn apply(
             Ok(Done::Added(id))
         }
         Valid::Promote(id) => {
-            if let Some(member) = cluster.member_mut(id) {
-                member.is_learner = false;
+            cluster.promote(id);
+            if let Some(member) = cluster.member(id) {
                 tree.set_raft_attributes(member);
             }
             Ok(Done::Promoted(id))
         }
-        Valid::Update(id, peer_urls) => {
+        Valid::Update(id, peer_urls, said_learner) => {
             if let Some(member) = cluster.member_mut(id) {
                 member.peer_urls = peer_urls;
                 tree.set_raft_attributes(member);
             }
+            cluster.dispute(id, said_learner);
             Ok(Done::Updated(id))
         }
         Valid::Remove(id) => {
@@ -194,11 +257,13 @@ pub fn promote(request_id: u64, id: MemberId) -> ConfChange {
     )
 }
 
-/// The change of a member's peer URLs.
-pub fn update(request_id: u64, id: MemberId, peer_urls: &[String]) -> ConfChange {
+/// The change of a member's peer URLs. Unlike etcd's own it says whether the member is a
+/// learner: releases that take that over then keep what the others keep.
+pub fn update(request_id: u64, id: MemberId, peer_urls: &[String], is_learner: bool) -> ConfChange {
     let member = Member {
         id,
         peer_urls: peer_urls.to_vec(),
+        is_learner,
         ..Member::default()
     };
     change(

@@ -11,7 +11,7 @@ use semver::Version;
 
 use crate::{
     cluster::{Cluster, ClusterId, Error, MemberId},
-    conf_change::{self, Done},
+    conf_change::{self, Done, Rules},
     entry::{Payload, decode_entry},
     v2store::Tree,
 };
@@ -25,6 +25,9 @@ pub struct Replay {
     pub tree: Tree,
     /// Who counts for raft.
     pub conf_state: ConfState,
+    /// The configuration as of a later index, which shows how changes were judged where
+    /// the releases differ.
+    pub outcome: Option<ConfState>,
 }
 
 /// What an entry was, as far as the membership goes.
@@ -56,6 +59,7 @@ impl Replay {
             cluster: Cluster::recover(id, &tree)?,
             tree,
             conf_state,
+            outcome: None,
         })
     }
 
@@ -78,15 +82,15 @@ impl Replay {
             },
             Ok(EntryType::EntryConfChange) => {
                 let change = ConfChange::decode(data)?;
-                Ok(
-                    match conf_change::apply(&mut self.cluster, &mut self.tree, &change) {
-                        Ok(done) => {
-                            configure(&mut self.conf_state, &change);
-                            Followed::Changed(done)
-                        }
-                        Err(rejection) => Followed::Rejected(rejection),
-                    },
-                )
+                let rules = self.outcome.as_ref().map_or(Rules::Newer, Rules::Outcome);
+                let (cluster, tree) = (&mut self.cluster, &mut self.tree);
+                Ok(match conf_change::apply(cluster, tree, &change, rules) {
+                    Ok(done) => {
+                        configure(&mut self.conf_state, &change);
+                        Followed::Changed(done)
+                    }
+                    Err(rejection) => Followed::Rejected(rejection),
+                })
             }
             _ => Ok(Followed::Other),
         }

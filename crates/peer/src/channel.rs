@@ -11,6 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use proto::raftpb::{Message, MessageType};
+use semver::Version;
 use tokio::sync::{mpsc, watch};
 
 use crate::{codec::Kind, outlet::Queue, probe::RoundTrips};
@@ -47,6 +48,8 @@ pub(crate) struct Channel {
     active_since: Mutex<Option<Instant>>,
     /// Raft is about to be told, and need not be told twice.
     unreachable: AtomicBool,
+    /// What it said that it runs, last.
+    version: Mutex<Option<Version>>,
     pub(crate) counters: Counters,
     pub(crate) round_trips: Mutex<RoundTrips>,
 }
@@ -85,6 +88,7 @@ impl Channel {
             stop: watch::Sender::new(false),
             active_since: Mutex::new(None),
             unreachable: AtomicBool::new(false),
+            version: Mutex::default(),
             counters: Counters::default(),
             round_trips: Mutex::default(),
         };
@@ -187,6 +191,18 @@ impl Channel {
             if let Some(queue) = stream.lock().take() {
                 queue.close();
             }
+        }
+    }
+
+    /// What the member runs, as far as it has said so.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.version.lock().clone()
+    }
+
+    /// The member has said what it runs.
+    pub(crate) fn runs(&self, version: Option<Version>) {
+        if version.is_some() {
+            *self.version.lock() = version;
         }
     }
 

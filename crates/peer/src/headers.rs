@@ -48,6 +48,11 @@ fn version(headers: &HeaderMap, name: HeaderName) -> Option<Version> {
     }
 }
 
+/// What the sender, or the answering member, says that it runs.
+pub(crate) fn server_version(headers: &HeaderMap) -> Option<Version> {
+    Version::parse(headers.get(SERVER_VERSION)?.to_str().ok()?).ok()
+}
+
 /// May the sender be talked to?
 pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     let incompatible = || {

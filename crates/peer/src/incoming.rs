@@ -101,6 +101,10 @@ impl Transport {
         }
         headers::check(request.headers(), &self.shared.config)
             .map_err(|(status, words): Refusal| text(status, words))?;
+        let from = headers::hex(request.headers(), headers::SERVER_FROM);
+        if let Some(channel) = from.and_then(|id| self.shared.peer(id)) {
+            channel.runs(headers::server_version(request.headers()));
+        }
         Ok(())
     }
 

@@ -119,6 +119,7 @@ async fn open(
             "the member's version is unknown, or too old for streams",
         )),
         StatusCode::OK => {
+            channel.runs(headers::server_version(response.headers()));
             // Its connection stays as long as the body is read.
             Ok(Some(response.into_body()))
         }

@@ -8,6 +8,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use proto::raftpb::{Message, MessageType};
+use semver::Version;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
@@ -69,6 +70,8 @@ pub struct PeerStatus {
     pub id: u64,
     /// Where it is reached.
     pub urls: Vec<String>,
+    /// What it runs, once it has said so.
+    pub version: Option<Version>,
     /// Since when messages have gone through, if they do.
     pub active_since: Option<Instant>,
     /// Bytes of messages sent to it, databases excepted.
@@ -395,6 +398,7 @@ impl Transport {
             .map(|channel| PeerStatus {
                 id: channel.id,
                 urls: channel.urls(),
+                version: channel.version(),
                 active_since: channel.active_since(),
                 sent_bytes: load(&channel.counters.sent_bytes),
                 received_bytes: load(&channel.counters.received_bytes),

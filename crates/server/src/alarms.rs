@@ -17,9 +17,9 @@ pub struct Alarms {
     restriction: Restriction,
 }
 
-/// What alarms forbid. As in etcd it follows the last change of an alarm, not
-/// the set: clearing one of two lifts the restriction of both until the next
-/// start. Members must agree on it, since they apply the same log.
+/// What alarms forbid. As in etcd 3.5 it follows the first alarm of a kind and the end of the
+/// last one, not the set: with both kinds active the later one counts, and the end of either
+/// lifts both until the next start. Members must agree on it, since they apply the same log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restriction {
     /// Nothing.
@@ -70,11 +70,12 @@ impl Alarms {
 
     /// Raises an alarm; false if it was active already.
     pub fn activate(&mut self, member_id: u64, alarm: i32, batch: &mut bolt::Batch) -> bool {
+        let is_first = self.is_clear_of(alarm);
         let fresh = self.active.insert((alarm, member_id));
         if fresh {
             batch.put(BUCKET, key(member_id, alarm), Bytes::new());
         }
-        if let Some(restriction) = Restriction::of(alarm) {
+        if is_first && let Some(restriction) = Restriction::of(alarm) {
             self.restriction = restriction;
         }
         fresh
@@ -85,7 +86,7 @@ impl Alarms {
         let known = self.active.remove(&(alarm, member_id));
         if known {
             batch.delete(BUCKET, key(member_id, alarm));
-            if Restriction::of(alarm).is_some() {
+            if self.is_clear_of(alarm) && Restriction::of(alarm).is_some() {
                 self.restriction = Restriction::None;
             }
         }
@@ -115,13 +116,46 @@ impl Alarms {
 
     /// True while some member raised this alarm.
     pub fn is_active(&self, kind: AlarmType) -> bool {
-        self.active
-            .range((kind as i32, 0)..=(kind as i32, u64::MAX))
-            .next()
-            .is_some()
+        !self.is_clear_of(kind as i32)
+    }
+
+    fn is_clear_of(&self, kind: i32) -> bool {
+        let mut raised = self.active.range((kind, 0)..=(kind, u64::MAX));
+        raised.next().is_none()
     }
 }
 
 fn key(member_id: u64, alarm: i32) -> Bytes {
     AlarmMember { member_id, alarm }.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: i32 = AlarmType::Nospace as i32;
+    const CORRUPT: i32 = AlarmType::Corrupt as i32;
+
+    #[test]
+    fn a_restriction_lasts_until_the_last_alarm_of_its_kind_is_cleared() {
+        let (mut alarms, mut batch) = (Alarms::default(), bolt::Batch::default());
+        alarms.activate(1, FULL, &mut batch);
+        alarms.activate(2, FULL, &mut batch);
+        assert!(alarms.deactivate(1, FULL, &mut batch));
+        assert_eq!(alarms.restriction(), Restriction::Growth);
+        assert!(!alarms.deactivate(1, FULL, &mut batch));
+        assert!(alarms.deactivate(2, FULL, &mut batch));
+        assert_eq!(alarms.restriction(), Restriction::None);
+    }
+
+    #[test]
+    fn the_first_alarm_of_a_kind_takes_the_place_of_the_other_kind() {
+        let (mut alarms, mut batch) = (Alarms::default(), bolt::Batch::default());
+        alarms.activate(1, FULL, &mut batch);
+        alarms.activate(1, CORRUPT, &mut batch);
+        assert!(alarms.activate(2, FULL, &mut batch));
+        assert_eq!(alarms.restriction(), Restriction::All, "not the first");
+        alarms.deactivate(1, CORRUPT, &mut batch);
+        assert_eq!(alarms.restriction(), Restriction::None, "as in etcd 3.5");
+    }
 }

@@ -618,6 +618,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         mut cluster,
         tree,
         conf_state,
+        ..
     } = from;
     // Only the database knows of a downgrade.
     cluster.recover_downgrade(&database.membership);
@@ -664,6 +665,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
             cluster,
             tree,
             conf_state,
+            judged: database.membership.conf_state,
             snapshot_index,
             is_in_the_way: v2_keys_dropped,
         },

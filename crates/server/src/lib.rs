@@ -28,6 +28,7 @@ pub mod corruption;
 pub mod database;
 pub mod descriptors;
 pub mod discovery;
+pub mod disputes;
 pub mod fatal;
 pub mod housekeeping;
 pub mod logging;

@@ -93,6 +93,7 @@ pub fn compare(
         return None;
     }
     let mut truth = snapshot;
+    truth.outcome = stored.view.conf_state.clone();
     let mut rest = entries.iter().peekable();
     while let Some(entry) = rest.next_if(|entry| entry.index <= stored.consistent_index) {
         // What cannot be decoded ends the server when it is applied.

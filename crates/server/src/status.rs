@@ -156,6 +156,7 @@ pub mod errors {
         // As with too many requests: the code is lost in etcd's own table.
         NOT_ENOUGH_STARTED = Unknown "etcdserver: re-configuration failed due to not enough started members";
         NOT_A_LEARNER = FailedPrecondition "etcdserver: can only promote a learner member";
+        VOTE_DISPUTED = FailedPrecondition "etcdserver: the members do not agree about which of them are learners; try again, or remove the learner and add it anew";
         BAD_TRANSFEREE = FailedPrecondition "etcdserver: bad leader transferee";
         MEMBER_EXISTS = FailedPrecondition "etcdserver: member ID already exist";
         TOO_MANY_LEARNERS = FailedPrecondition "etcdserver: too many learner members in cluster";

@@ -504,6 +504,12 @@ impl Cluster {
         self.members[place].server = None;
     }
 
+    /// Gives up the last place, whose member was announced and never started.
+    pub fn forget(&mut self, place: usize) {
+        assert_eq!(place + 1, self.members.len(), "only the last place can go");
+        self.members.pop();
+    }
+
     /// Whether a member is part of the cluster's processes, paused or not.
     pub fn is_running(&self, place: usize) -> bool {
         self.members[place].server.is_some()

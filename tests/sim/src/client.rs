@@ -194,7 +194,7 @@ pub fn operate(
         5..7 if voters > voters_min => conf_change::remove(request, some.into()),
         7 => {
             let urls = vec![format!("http://10.1.0.{}:2380", random.below(200))];
-            conf_change::update(request, some.into(), &urls)
+            conf_change::update(request, some.into(), &urls, false)
         }
         // One that does not hold: who votes cannot be promoted.
         8 => conf_change::promote(request, some.into()),

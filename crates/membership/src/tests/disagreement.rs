@@ -2,7 +2,14 @@
 
 use proto::raftpb::ConfState;
 
-use crate::{Disagreement::*, conf_change, disagreement::find, v2store::Tree, v3store::V3View, *};
+use crate::{
+    Disagreement::*,
+    conf_change::{self, Rules},
+    disagreement::find,
+    v2store::Tree,
+    v3store::V3View,
+    *,
+};
 
 /// Members 1 and 2, a learner 3, member 9 removed, and copies that agree.
 fn agreed() -> (Cluster, ConfState, V3View) {
@@ -14,12 +21,19 @@ fn agreed() -> (Cluster, ConfState, V3View) {
             is_learner: id == 3,
             ..Member::default()
         };
-        conf_change::apply(&mut cluster, &mut tree, &conf_change::add(0, &member)).expect("holds");
+        conf_change::apply(
+            &mut cluster,
+            &mut tree,
+            &conf_change::add(0, &member),
+            Rules::Newer,
+        )
+        .expect("holds");
     }
     conf_change::apply(
         &mut cluster,
         &mut tree,
         &conf_change::remove(0, MemberId(9)),
+        Rules::Newer,
     )
     .expect("holds");
     cluster.set_version(Some(semver::Version::new(3, 5, 0)));

@@ -10,7 +10,7 @@ use prost::Message as _;
 use proto::raftpb::{ConfChange, ConfState};
 
 use crate::{
-    conf_change::{self, Done},
+    conf_change::{self, Done, Rules},
     disagreement::{self, Disagreement},
     v2store::Tree,
     v3store::V3View,
@@ -61,7 +61,7 @@ fn replay(version: &str, up_to: u64) -> (Cluster, Tree) {
     for entry in entries(version).into_iter().filter(|e| e.index <= up_to) {
         if entry.is_change {
             let change = ConfChange::decode(entry.data).expect("conf change");
-            conf_change::apply(&mut cluster, &mut tree, &change).expect("holds");
+            conf_change::apply(&mut cluster, &mut tree, &change, Rules::Newer).expect("holds");
             continue;
         }
         match decode_entry(&entry.data).expect("decodes") {
@@ -137,7 +137,7 @@ proptest! {
             damage(&mut data);
             fuzzing::entry(&data);
             let change = ConfChange { node_id: 5, context: Some(data.into()), ..ConfChange::default() };
-            let _ = conf_change::validate(&Cluster::default(), &change);
+            let _ = conf_change::validate(&Cluster::default(), &change, Rules::Newer);
         }
     }
 }
@@ -156,12 +156,15 @@ fn changes_are_made_with_the_bytes_of_etcd() {
         let mut seen = Vec::new();
         for entry in entries(version).into_iter().filter(|e| e.is_change) {
             let change = ConfChange::decode(entry.data.clone()).expect("conf change");
-            let done = conf_change::apply(&mut cluster, &mut Tree::new(), &change).expect("holds");
+            let done = conf_change::apply(&mut cluster, &mut Tree::new(), &change, Rules::Newer)
+                .expect("holds");
             let member = |id| cluster.member(id).expect("member");
             let ours = match done {
                 Done::Added(id) => conf_change::add(change.id, member(id)),
                 Done::Promoted(id) => conf_change::promote(change.id, id),
-                Done::Updated(id) => conf_change::update(change.id, id, &member(id).peer_urls),
+                Done::Updated(id) => {
+                    conf_change::update(change.id, id, &member(id).peer_urls, false)
+                }
                 Done::Removed(id) => conf_change::remove(change.id, id),
             };
             assert_eq!(ours.encode_to_vec(), entry.data, "{version} {done:?}");

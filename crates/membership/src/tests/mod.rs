@@ -1,6 +1,7 @@
 //! Rules checked against what real etcd printed and wrote.
 
 mod disagreement;
+mod disputes;
 mod golden;
 mod v2store;
 
@@ -8,7 +9,12 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::{etcdserverpb::Request, raftpb};
 
-use crate::{cluster::member_id_at, conf_change::Rejection, v2store::Tree, *};
+use crate::{
+    cluster::member_id_at,
+    conf_change::{Rejection, Rules},
+    v2store::Tree,
+    *,
+};
 
 fn cluster() -> Cluster {
     Cluster::from_initial("tkn", "m1=http://127.0.0.1:1,m2=http://127.0.0.1:2").expect("cluster")
@@ -46,7 +52,7 @@ fn applying_the_first_entries_makes_truth_and_tree_agree() {
     for entry in conf_change::bootstrap_entries(&from_flags) {
         let change =
             raftpb::ConfChange::decode(entry.data.unwrap_or_default()).expect("conf change");
-        conf_change::apply(&mut truth, &mut tree, &change).expect("holds");
+        conf_change::apply(&mut truth, &mut tree, &change, Rules::Newer).expect("holds");
     }
     let ids = |c: &Cluster| {
         c.members()
@@ -76,7 +82,7 @@ fn changes_that_do_not_hold_are_rejected_and_change_nothing() {
             node_id,
             context: Some(Bytes::copy_from_slice(context.as_bytes())),
         };
-        conf_change::apply(&mut truth, &mut tree, &change).map(drop)
+        conf_change::apply(&mut truth, &mut tree, &change, Rules::Newer).map(drop)
     };
     use raftpb::ConfChangeType::*;
     let member = |id: u64, url: &str| format!("{{\"id\":{id},\"peerURLs\":[\"{url}\"]}}");
@@ -361,7 +367,13 @@ fn as_many_learners_may_come_as_the_limit_says() {
             is_learner: true,
             ..Member::default()
         };
-        conf_change::apply(&mut truth, &mut tree, &conf_change::add(id, &learner)).map(drop)
+        conf_change::apply(
+            &mut truth,
+            &mut tree,
+            &conf_change::add(id, &learner),
+            Rules::Newer,
+        )
+        .map(drop)
     };
     assert_eq!(add(6), Ok(()));
     assert_eq!(add(7), Ok(()));

@@ -117,7 +117,7 @@ fn attributes_of_a_member_that_is_not_there_leave_no_trace() {
         .value;
     assert_eq!(value, r#"{"name":"n"}"#, "written anew, as etcd does");
     let gone = conf_change::remove(1, ids[1]);
-    conf_change::apply(&mut truth, &mut tree, &gone).expect("holds");
+    conf_change::apply(&mut truth, &mut tree, &gone, conf_change::Rules::Newer).expect("holds");
     let before = tree.clone();
     for id in [ids[1], MemberId(77)] {
         tree.apply(&publish(id));

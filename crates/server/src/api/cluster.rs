@@ -20,6 +20,7 @@ use proto::etcdserverpb::{
 use crate::{
     ask, config,
     core::Core,
+    disputes,
     runtime::Runtime,
     status::{Status, errors},
     transport::frame_message,
@@ -116,6 +117,9 @@ pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<B
     let core = &rt.core;
     let cluster = core.cluster.load_full();
     check_add(core, &cluster, request.is_learner)?;
+    if request.is_learner {
+        disputes::settled(rt).await?;
+    }
     if cluster
         .members()
         .any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
@@ -222,7 +226,8 @@ pub async fn member_update(
     if urls.is_empty() || urls.iter().any(|url| config::check_url(url).is_err()) {
         return Err(errors::BAD_MEMBER_URLS);
     }
-    let change = conf_change::update(core.next_request_id(), member.id, &urls);
+    let request_id = core.next_request_id();
+    let change = conf_change::update(request_id, member.id, &urls, member.is_learner);
     let members = core.submit_conf_change(rt, &change).await?;
     Ok(frame_message(&MemberUpdateResponse {
         header: Some(core.header(0)),
@@ -274,6 +279,7 @@ pub async fn promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
 
 async fn promote_as_leader(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
     let core = &rt.core;
+    disputes::settled(rt).await?;
     let cluster = core.cluster.load_full();
     let member = cluster.member(id).ok_or(errors::MEMBER_NOT_FOUND)?;
     if !member.is_learner {
@@ -287,6 +293,7 @@ async fn promote_as_leader(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Sta
         return Err(errors::LEARNER_NOT_READY);
     }
     check_promote(core, &cluster)?;
+    disputes::all_take_for_learner(rt, &cluster, member.id).await?;
     let change = conf_change::promote(core.next_request_id(), id.into());
     core.submit_conf_change(rt, &change).await
 }
@@ -314,6 +321,9 @@ async fn ask_to_promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status
         StatusCode::NOT_FOUND => Err(errors::MEMBER_NOT_FOUND),
         StatusCode::PRECONDITION_FAILED if text().contains("in sync") => {
             Err(errors::LEARNER_NOT_READY)
+        }
+        StatusCode::PRECONDITION_FAILED if text() == *errors::VOTE_DISPUTED.message => {
+            Err(errors::VOTE_DISPUTED)
         }
         StatusCode::PRECONDITION_FAILED => Err(errors::NOT_A_LEARNER),
         _ => Err(Status::new(crate::status::Code::Unknown, text())),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bolt::Batch;
 use membership::{
     Cluster,
-    conf_change::{self, Done, Rejection},
+    conf_change::{self, Done, Rejection, Rules},
 };
 use mvcc::Writer;
 use prost::Message as _;
@@ -19,7 +19,11 @@ use proto::{
 };
 
 use super::{Machine, Outcome};
-use crate::status::{Code, Status, errors};
+use crate::{
+    disputes,
+    runtime::Delivery,
+    status::{Code, Status, errors},
+};
 
 /// What the caller of a change that does not hold is told.
 fn rejected(rejection: &Rejection) -> Status {
@@ -74,7 +78,11 @@ impl Machine {
         };
         let id = change.id;
         let before = self.cluster.clone();
-        let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change);
+        let rules = match &self.judged {
+            Some(outcome) if !fresh => Rules::Outcome(outcome),
+            _ => disputes::rules(&self.core),
+        };
+        let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change, rules);
         if let Err(rejection) = &result {
             tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
             change.node_id = 0;
@@ -92,6 +100,7 @@ impl Machine {
         self.publish_cluster();
         if let Ok(done) = result {
             self.follow_change(done);
+            self.follow_dispute(done);
         }
         let members = self.cluster.members().cloned().collect();
         self.answer(
@@ -100,6 +109,20 @@ impl Machine {
                 .map(|_| Outcome::Members(members))
                 .map_err(|rejection| rejected(&rejection)),
         );
+    }
+
+    /// Has a dispute about a vote ended that an update began, where it is known which side
+    /// raft is on: where it is not, as in directories that were in dispute before, nothing
+    /// would end it everywhere.
+    fn follow_dispute(&mut self, done: Done) {
+        let Done::Updated(id) = done else { return };
+        let raft_has_learner = self.conf_state.learners.contains(&id.0);
+        let is_learner = self.cluster.member(id).is_some_and(|m| m.is_learner);
+        if self.cluster.is_disputed(id) && is_learner == raft_has_learner {
+            self.deliveries[0].push(Delivery::Spawn(Box::new(move |rt| {
+                tokio::task::spawn_local(disputes::settle(rt.clone(), id));
+            })));
+        }
     }
 
     /// Tells the way to the other members, and the log, what changed.

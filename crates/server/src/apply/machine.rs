@@ -48,6 +48,8 @@ pub struct Seed {
     pub tree: membership::v2store::Tree,
     /// Voters and learners as of `applied`.
     pub conf_state: ConfState,
+    /// Voters and learners as of `consistent_index`, which shows how changes were judged.
+    pub judged: Option<ConfState>,
     /// Index of the newest `.snap`.
     pub snapshot_index: u64,
     /// That `.snap` would stop a newer release.
@@ -60,6 +62,7 @@ pub struct Machine {
     pub(super) cluster: membership::Cluster,
     pub(super) tree: membership::v2store::Tree,
     pub(super) conf_state: ConfState,
+    pub(super) judged: Option<ConfState>,
     pub(super) applied: u64,
     pub(super) term: u64,
     pub(super) consistent_index: u64,
@@ -104,6 +107,7 @@ impl ApplyThread {
             cluster: seed.cluster,
             tree: seed.tree,
             conf_state: seed.conf_state,
+            judged: seed.judged,
             applied: seed.applied.0,
             term: seed.applied.1,
             consistent_index: seed.consistent_index,

@@ -210,7 +210,7 @@ async fn promote_member(rt: &Rc<Runtime>, id: &str) -> Response<Body> {
             StatusCode::PRECONDITION_FAILED,
             "membership: can only promote a learner member",
         ),
-        Err(error) if error == errors::LEARNER_NOT_READY => {
+        Err(error) if error == errors::LEARNER_NOT_READY || error == errors::VOTE_DISPUTED => {
             refused(StatusCode::PRECONDITION_FAILED, error)
         }
         Err(error) => {

@@ -30,8 +30,13 @@ fn member(id: u64) -> Member {
 fn cluster() -> Cluster {
     let (mut cluster, mut tree) = (Cluster::default(), Tree::new());
     for id in 1..=3 {
-        conf_change::apply(&mut cluster, &mut tree, &conf_change::add(0, &member(id)))
-            .expect("holds");
+        conf_change::apply(
+            &mut cluster,
+            &mut tree,
+            &conf_change::add(0, &member(id)),
+            conf_change::Rules::Newer,
+        )
+        .expect("holds");
         let own = member(id);
         cluster
             .set_attributes(own.id, &own.name, &own.client_urls)
@@ -300,8 +305,13 @@ const SICK: [(&str, Level, Spoil, &str); 42] = [
             // The promotions are behind the snapshot.
             let mut old = Cluster::default();
             let mut tree = Tree::new();
-            conf_change::apply(&mut old, &mut tree, &conf_change::add(0, &member(1)))
-                .expect("holds");
+            conf_change::apply(
+                &mut old,
+                &mut tree,
+                &conf_change::add(0, &member(1)),
+                conf_change::Rules::Newer,
+            )
+            .expect("holds");
             i.log().at_snapshot = Some(old);
         },
         "not in the newest .snap",

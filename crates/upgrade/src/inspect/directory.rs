@@ -186,6 +186,7 @@ fn log(
         cluster: now,
         tree,
         conf_state,
+        ..
     } = now;
     found.expelled.retain(|id| now.member(*id).is_some());
     found.expelled.sort();

@@ -3,7 +3,11 @@
 use bolt::Batch;
 use bytes::Bytes;
 use lease::LeaseId;
-use membership::{Payload, conf_change, v3store};
+use membership::{
+    Payload,
+    conf_change::{self, Rules},
+    v3store,
+};
 use mvcc::{Leases, Writer};
 use prost::Message as _;
 use proto::{
@@ -315,7 +319,7 @@ impl Member {
                 return Reply::Done;
             }
         };
-        let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change);
+        let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change, Rules::Newer);
         let reply = match &result {
             Ok(_) => Reply::Done,
             Err(rejection) => Reply::Refused(rejection.to_string()),
