@@ -239,14 +239,46 @@ impl Core {
         }
     }
 
-    /// Puts serialized bytes through the log as they are.
-    pub async fn submit_raw(
+    /// Puts a request of this member itself through the log, as [`Core::insist`] does.
+    ///
+    /// # Errors
+    /// It was refused, or not applied within the time of a request.
+    pub async fn submit_again(&self, rt: &Rc<Runtime>, op: Op) -> Result<Outcome, Status> {
+        let encode = |id| {
+            let request = InternalRaftRequest {
+                id: 0,
+                header: Some(RequestHeader {
+                    id,
+                    ..RequestHeader::default()
+                }),
+                op: Some(op.clone()),
+            };
+            request.encode_to_vec().into()
+        };
+        self.insist(rt, encode).await
+    }
+
+    /// Proposes what `encode` makes for a request id until a proposal is applied here: one that
+    /// was on its way to another member when a connection or the leader was lost is lost with
+    /// it, and nobody says so. For requests that may be applied more than once.
+    ///
+    /// # Errors
+    /// It was refused, or not applied within the time of a request.
+    pub async fn insist(
         &self,
         rt: &Rc<Runtime>,
-        id: u64,
-        data: Bytes,
+        encode: impl Fn(u64) -> Bytes,
     ) -> Result<Outcome, Status> {
-        rt.propose(id, data, self.config.request_timeout()).await
+        let deadline = Instant::now() + self.config.request_timeout();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let id = self.next_request_id();
+            let attempt = rt.propose(id, encode(id), left.min(self.config.election));
+            match attempt.await {
+                Err(error) if error == errors::TIMEOUT && Instant::now() < deadline => {}
+                result => return result,
+            }
+        }
     }
 
     /// Waits for the parts of a compaction its caller asked to wait for.

@@ -10,9 +10,7 @@ use membership::{Cluster, Member};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{Request, internal_raft_request::Op},
-    membershippb::{
-        Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
-    },
+    membershippb::{Attributes, DowngradeInfoSetRequest},
 };
 use semver::Version;
 use tokio::time::sleep;
@@ -86,12 +84,12 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
     match (cluster.version(), lowest) {
         // An undecided cluster that cannot be asked starts from the beginning.
         (None, lowest) => match lowest.or(floor) {
-            Some(version) => set(rt, &cluster, &version).await,
+            Some(version) => set(rt, &version).await,
             None => Ok(()),
         },
         (Some(current), Some(lowest)) if *current < lowest => {
             tracing::info!("cluster-version" = %lowest, from = %current, "updating cluster version");
-            set(rt, &cluster, &lowest).await
+            set(rt, &lowest).await
         }
         _ => Ok(()),
     }
@@ -109,7 +107,7 @@ async fn finish_downgrade(
         return Ok(());
     };
     if cluster.version().is_some_and(|current| *current > target) {
-        return set(rt, cluster, &target).await;
+        return set(rt, &target).await;
     }
     let arrived = versions.iter().all(|(_, version)| {
         version
@@ -121,36 +119,22 @@ async fn finish_downgrade(
             enabled: false,
             ver: String::new(),
         };
-        rt.core.submit(rt, Op::DowngradeInfoSet(request)).await?;
+        rt.core
+            .submit_again(rt, Op::DowngradeInfoSet(request))
+            .await?;
         tracing::info!("cluster-version" = %target, "the cluster has been downgraded");
     }
     Ok(())
 }
 
-/// True if every member knows the requests that came with 3.5.
-fn speaks_v3(cluster: &Cluster) -> bool {
-    cluster
-        .version()
-        .is_some_and(|version| *version >= Version::new(3, 5, 0))
-}
-
-async fn set(rt: &Rc<Runtime>, cluster: &Cluster, version: &Version) -> Result<(), Status> {
+/// Sets the cluster version.
+async fn set(rt: &Rc<Runtime>, version: &Version) -> Result<(), Status> {
     let text = version.to_string();
-    if speaks_v3(cluster) {
-        tracing::info!(
-            "cluster-version" = text,
-            "setting up cluster version using v3 API"
-        );
-        let request = ClusterVersionSetRequest { ver: text };
-        rt.core.submit(rt, Op::ClusterVersionSet(request)).await?;
-    } else {
-        tracing::info!(
-            "cluster-version" = text,
-            "setting up initial cluster version using v2 API"
-        );
-        put(rt, "/0/version".to_owned(), text).await?;
-    }
-    Ok(())
+    tracing::info!(
+        "cluster-version" = text,
+        "setting up cluster version using v2 API"
+    );
+    put(rt, "/0/version".to_owned(), text).await
 }
 
 /// Makes a member's name and client URLs known.
@@ -158,36 +142,25 @@ async fn set(rt: &Rc<Runtime>, cluster: &Cluster, version: &Version) -> Result<(
 /// # Errors
 /// No leader, or no time left.
 pub async fn publish(rt: &Rc<Runtime>, attributes: &Attributes) -> Result<(), Status> {
-    let core = &rt.core;
-    if speaks_v3(&core.cluster.load()) {
-        let request = ClusterMemberAttrSetRequest {
-            member_id: core.member_id,
-            member_attributes: Some(attributes.clone()),
-        };
-        core.submit(rt, Op::ClusterMemberAttrSet(request)).await?;
-        return Ok(());
-    }
     let value = membership::v2store::attributes_json(&attributes.name, &attributes.client_urls);
-    put(
-        rt,
-        format!("/0/members/{:x}/attributes", core.member_id),
-        value,
-    )
-    .await
+    let path = format!("/0/members/{:x}/attributes", rt.core.member_id);
+    put(rt, path, value).await
 }
 
-/// A request of the v2 API, which stands in the log by itself.
+/// A request of the v2 API, which stands in the log by itself. Every release up to 3.5 speaks
+/// of its membership in these words; the later ones for it end 3.4, which may read this log as
+/// a member today, or as what is started on this directory tomorrow, whatever the cluster
+/// version is now. For 3.7, which cannot read these, a snapshot soon follows.
 async fn put(rt: &Rc<Runtime>, path: String, val: String) -> Result<(), Status> {
-    let id = rt.core.next_request_id();
-    let request = Request {
-        id,
-        method: "PUT".to_owned(),
-        path,
-        val,
-        ..Request::default()
+    let encode = |id| {
+        let request = Request {
+            id,
+            method: "PUT".to_owned(),
+            path: path.clone(),
+            val: val.clone(),
+            ..Request::default()
+        };
+        request.encode_to_vec().into()
     };
-    rt.core
-        .submit_raw(rt, id, request.encode_to_vec().into())
-        .await
-        .map(drop)
+    rt.core.insist(rt, encode).await.map(drop)
 }

@@ -19,6 +19,9 @@ use crate::{
     transport::frame_message,
 };
 
+/// The first cluster version whose members all know of downgrades.
+const FIRST_TO_DOWNGRADE: Version = Version::new(3, 5, 0);
+
 /// Validates, begins or gives up a downgrade.
 ///
 /// # Errors
@@ -32,8 +35,12 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
         }
         Ok(DowngradeAction::Cancel) => {
             rt.linearizable().await?;
-            if rt.core.cluster.load().downgrade().is_none() {
+            let cluster = rt.core.cluster.load_full();
+            if cluster.downgrade().is_none() {
                 return Err(errors::NO_INFLIGHT_DOWNGRADE);
+            }
+            if cluster.version().is_some_and(|v| *v < FIRST_TO_DOWNGRADE) {
+                return Err(errors::INVALID_DOWNGRADE_TARGET);
             }
             set(rt, false, String::new()).await?
         }
@@ -65,6 +72,10 @@ async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Sta
         .ok_or(errors::CLUSTER_VERSION_UNAVAILABLE)?;
     let allowed = Version::new(current.major, current.minor.saturating_sub(1), 0);
     if target != allowed {
+        return Err(errors::INVALID_DOWNGRADE_TARGET);
+    }
+    // etcd 3.4 ends where it finds the beginning of a downgrade in its log.
+    if *current < FIRST_TO_DOWNGRADE {
         return Err(errors::INVALID_DOWNGRADE_TARGET);
     }
     if cluster.downgrade().is_some() {

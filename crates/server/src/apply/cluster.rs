@@ -186,15 +186,25 @@ impl Machine {
         }
     }
 
-    /// Tells the way to the other members who they are, as after a snapshot.
+    /// Tells the way to the other members who they are, as after a snapshot. What is on its
+    /// way to those who stay is not lost.
     pub(super) fn meet_everybody(&self) {
         let Some(peers) = self.core.raft.peers() else {
             return;
         };
-        peers.remove_all();
+        let known = peers.peers();
+        for peer in &known {
+            if self.cluster.member(peer.id).is_none() {
+                peers.remove_peer(peer.id);
+            }
+        }
         for member in self.cluster.members() {
-            if member.id.0 != self.core.member_id {
-                peers.add_peer(member.id.0, &member.peer_urls);
+            let id = member.id.0;
+            match known.iter().find(|peer| peer.id == id) {
+                Some(peer) if peer.urls == member.peer_urls => {}
+                Some(_) => peers.update_peer(id, &member.peer_urls),
+                None if id == self.core.member_id => {}
+                None => peers.add_peer(id, &member.peer_urls),
             }
         }
     }

@@ -451,6 +451,13 @@ impl Machine {
             return Err(Status::fixed(Code::Unknown, "etcdserver: unknown method"));
         };
         // Membership follows the log from the last `.snap` on, whatever the database holds.
+        if matches!(
+            op,
+            Op::ClusterVersionSet(_) | Op::ClusterMemberAttrSet(_) | Op::DowngradeInfoSet(_)
+        ) {
+            // etcd 3.4 ends where it finds one of these in its log.
+            self.is_in_the_way = true;
+        }
         match op {
             Op::ClusterVersionSet(set) => return self.set_cluster_version(&set.ver, fresh, writer),
             Op::ClusterMemberAttrSet(set) => return self.set_attributes(&set, fresh, writer),
