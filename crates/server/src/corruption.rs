@@ -35,10 +35,11 @@ pub fn start(rt: &Rc<Runtime>) {
     if let Some(period) = rt.core.config.compact_hash_check_time {
         let rt = rt.clone();
         tokio::task::spawn_local(async move {
+            let mut checked = 0;
             loop {
                 tokio::time::sleep(period).await;
                 if leads(&rt) {
-                    compactions(&rt).await;
+                    checked = compactions(&rt, checked).await;
                 }
             }
         });
@@ -114,7 +115,8 @@ async fn peers(rt: &Rc<Runtime>, cluster: &Cluster, revision: i64) -> Vec<(Membe
         .collect()
 }
 
-/// All members at one revision.
+/// All members at one revision. However many differ there is one alarm: which of them is
+/// right cannot be told from here.
 async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
     let cluster = rt.core.cluster.load_full();
     let before = api::maintenance::hash_of(rt, 0).await?;
@@ -123,95 +125,148 @@ async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
     let after = api::maintenance::hash_of(rt, 0).await?;
     let same_place =
         after.revision == before.revision && after.compact_revision == before.compact_revision;
-    if same_place && after.hash != before.hash {
-        tracing::warn!("found hash mismatch");
-        alarm(rt, rt.core.member_id).await?;
+    let mut is_corrupt = same_place && after.hash != before.hash;
+    if is_corrupt {
+        tracing::warn!(
+            "revision-1" = before.revision,
+            "compact-revision-1" = before.compact_revision,
+            "hash-1" = before.hash,
+            "revision-2" = after.revision,
+            "compact-revision-2" = after.compact_revision,
+            "hash-2" = after.hash,
+            "found hash mismatch"
+        );
     }
     for (member, hash) in &others {
-        let ahead = hash.revision > after.revision;
-        let further = hash.compact_revision > after.compact_revision;
-        let differs = hash.compact_revision == before.compact_revision && hash.hash != before.hash;
-        if ahead || further || differs {
-            tracing::warn!(
-                "follower-peer-id" = %member.id,
-                "leader-revision" = before.revision,
-                "leader-compact-revision" = before.compact_revision,
-                "leader-hash" = before.hash,
-                "follower-revision" = hash.revision,
-                "follower-compact-revision" = hash.compact_revision,
-                "follower-hash" = hash.hash,
-                "same compact revision then hashes must match"
-            );
-            alarm(rt, member.id.0).await?;
-        }
+        is_corrupt |= contradicts(&before, &after, member, hash);
     }
+    if is_corrupt {
+        alarm(rt).await?;
+    }
+    tracing::info!(
+        "number-of-peers-checked" = others.len(),
+        "finished peer corruption check"
+    );
     Ok(())
 }
 
-/// The newest compaction that every member has hashed as well.
-async fn compactions(rt: &Rc<Runtime>) {
+/// True if what another member says cannot be, with this one hashed before and after it.
+fn contradicts(before: &HashKv, after: &HashKv, member: &Member, theirs: &PeerHash) -> bool {
+    let is_ahead = theirs.revision > after.revision;
+    if is_ahead {
+        tracing::warn!(
+            "leader-revision" = after.revision,
+            "follower-revision" = theirs.revision,
+            "follower-peer-id" = %member.id,
+            "revision from follower must be less than or equal to leader's"
+        );
+    }
+    let is_further = theirs.compact_revision > after.compact_revision;
+    if is_further {
+        tracing::warn!(
+            "leader-compact-revision" = after.compact_revision,
+            "follower-compact-revision" = theirs.compact_revision,
+            "follower-peer-id" = %member.id,
+            "compact revision from follower must be less than or equal to leader's"
+        );
+    }
+    let differs = theirs.compact_revision == before.compact_revision && theirs.hash != before.hash;
+    if differs {
+        tracing::warn!(
+            "leader-compact-revision" = after.compact_revision,
+            "leader-hash" = before.hash,
+            "follower-compact-revision" = theirs.compact_revision,
+            "follower-hash" = theirs.hash,
+            "follower-peer-id" = %member.id,
+            "same compact revision then hashes must match"
+        );
+    }
+    is_ahead || is_further || differs
+}
+
+/// Compares what compactions hashed, from the newest on, down to one that every member has
+/// hashed as well. Returns the newest revision that all agreed on, `checked` before.
+async fn compactions(rt: &Rc<Runtime>, checked: i64) -> i64 {
+    tracing::info!(
+        "local-member-id" = format!("{:x}", rt.core.member_id),
+        "starting compact hash check"
+    );
     let cluster = rt.core.cluster.load_full();
-    let hashes = rt.core.store().compaction_hashes();
-    let mut checked = 0;
-    for own in &hashes {
+    let others_count = cluster.members().count().saturating_sub(1);
+    let mut hashes = rt.core.store().compaction_hashes();
+    hashes.retain(|hash| hash.revision > checked);
+    hashes.sort_by_key(|hash| std::cmp::Reverse(hash.revision));
+    for (at, own) in hashes.iter().enumerate() {
+        if others_count == 0 {
+            continue;
+        }
         let others = peers(rt, &cluster, own.revision).await;
-        let comparable: Vec<_> = others
+        let others: Vec<_> = others
             .iter()
-            .filter(|(_, h)| h.compact_revision == own.compact_revision)
+            .filter(|(_, theirs)| theirs.compact_revision == own.compact_revision)
             .collect();
-        for (member, _) in suspects(rt, own, &comparable) {
-            if let Err(error) = alarm(rt, member).await {
+        if let Some((member, theirs)) = others.iter().find(|(_, h)| h.hash != own.hash) {
+            tracing::error!(
+                revision = own.revision,
+                "leader-compact-revision" = own.compact_revision,
+                "leader-hash" = own.hash,
+                "follower-compact-revision" = theirs.compact_revision,
+                "follower-hash" = theirs.hash,
+                "follower-peer-id" = %member.id,
+                "failed compaction hash check"
+            );
+            if let Err(error) = alarm(rt).await {
                 tracing::warn!(error = %error, "failed to raise the alarm");
             }
+            return checked;
         }
-        checked += 1;
-        if comparable.len() + 1 >= cluster.members().count() {
-            break;
+        if others.len() == others_count {
+            tracing::info!(
+                "number-of-peers-checked" = others.len(),
+                revision = own.revision,
+                "successfully checked hash on whole cluster"
+            );
+            finished(at + 1);
+            return own.revision;
         }
+        tracing::warn!(
+            "number-of-peers-checked" = others.len(),
+            "number-of-peers" = others_count,
+            revision = own.revision,
+            "skipped revision in compaction hash check; was not able to check all peers"
+        );
     }
+    finished(hashes.len());
+    checked
+}
+
+fn finished(checked: usize) {
     tracing::info!(
         "number-of-hashes-checked" = checked,
-        "number-of-hashes" = hashes.len(),
         "finished compaction hash check"
     );
 }
 
-/// Who differs: those apart from a clear majority, or nobody in particular (0)
-/// where there is none.
-fn suspects(rt: &Rc<Runtime>, own: &HashKv, others: &[&(Member, PeerHash)]) -> Vec<(u64, u32)> {
-    let mut all: Vec<(u64, u32)> = others.iter().map(|(m, h)| (m.id.0, h.hash)).collect();
-    all.push((rt.core.member_id, own.hash));
-    let count = |hash: u32| all.iter().filter(|(_, h)| *h == hash).count();
-    if count(own.hash) == all.len() {
-        return Vec::new();
-    }
-    let total = rt.core.cluster.load().members().count();
-    let majority = all.iter().map(|(_, h)| *h).find(|h| count(*h) > total / 2);
-    tracing::error!(revision = own.revision, "detected compaction hash mismatch");
-    match majority {
-        Some(hash) => all.into_iter().filter(|(_, h)| *h != hash).collect(),
-        None => vec![(0, 0)],
-    }
-}
-
-async fn alarm(rt: &Rc<Runtime>, member_id: u64) -> Result<(), Status> {
-    let raised = rt
-        .core
-        .alarms
-        .read()
-        .all()
-        .iter()
-        .any(|a| a.member_id == member_id && a.alarm == AlarmType::Corrupt as i32);
-    if raised {
-        return Ok(());
-    }
+/// Raises the alarm for nobody in particular: as in etcd 3.5, a hash that differs does not say
+/// whose data is wrong, and the leader's may be.
+async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
     let request = AlarmRequest {
         action: AlarmAction::Activate as i32,
-        member_id,
+        member_id: NOBODY,
         alarm: AlarmType::Corrupt as i32,
     };
-    rt.core.submit(rt, Op::Alarm(request)).await.map(drop)
+    let raised = rt.core.alarms.read().all();
+    if raised
+        .iter()
+        .any(|a| a.member_id == NOBODY && a.alarm == request.alarm)
+    {
+        return Ok(());
+    }
+    rt.core.submit_again(rt, Op::Alarm(request)).await.map(drop)
 }
+
+/// The member id of an alarm that accuses no member.
+const NOBODY: u64 = 0;
 
 /// How long another member may take to hash its data.
 pub const HASH_TIMEOUT: Duration = Duration::from_secs(10);
