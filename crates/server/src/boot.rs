@@ -86,6 +86,7 @@ pub struct Booted {
     hard_state: HardState,
     metrics: Arc<Metrics>,
     peers: Vec<Member>,
+    was_member: bool,
 }
 
 /// What the threads are started with.
@@ -101,19 +102,9 @@ pub struct Parts {
 }
 
 impl Booted {
-    /// This member.
-    pub fn member_id(&self) -> u64 {
-        self.member_id
-    }
-
-    /// Its keys.
-    pub fn store(&self) -> &mvcc::Store {
-        &self.store
-    }
-
-    /// The other members, as far as they are known.
-    pub fn peers(&self) -> &[Member] {
-        &self.peers
+    /// True if the directory had a log before this start.
+    pub fn was_member(&self) -> bool {
+        self.was_member
     }
 
     /// Puts the parts together for `runtimes` serving threads.
@@ -151,6 +142,7 @@ impl Booted {
             nonce: ids.next(),
             ids,
             snapshots_out: SnapshotsOut::default(),
+            joined: tokio::sync::watch::Sender::new(false),
             removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,
             stop: tokio::sync::watch::Sender::new(false),
@@ -258,12 +250,16 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
         .remove_leftovers()
         .at("cannot tidy", &snap_dir)?;
     let db_path = snap_dir.join("db");
-    let log = if wal::Wal::exists(&wal_dir) {
+    let was_member = wal::Wal::exists(&wal_dir);
+    let log = if was_member {
         open_log(config, &wal_dir, &snapshotter, &db_path)?
     } else {
         create_log(config, &wal_dir, &db_path)?
     };
-    assemble(config, fatal, log, &db_path)
+    Ok(Booted {
+        was_member,
+        ..assemble(config, fatal, log, &db_path)?
+    })
 }
 
 /// What the log and the newest snapshot say.
@@ -656,6 +652,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         .cloned()
         .collect();
     Ok(Booted {
+        was_member: false,
         wal: log.wal,
         node,
         peers,

@@ -14,8 +14,9 @@ use membership::{Cluster, ClusterId, Member, MemberId};
 use proto::raftpb::{Entry, HardState};
 
 use crate::{
-    boot::{Booted, Error},
+    boot::Error,
     config::{Config, Discovery},
+    core::Core,
     corruption, discovery, version,
 };
 
@@ -246,45 +247,56 @@ fn check_versions(others: &[&Member], asked: &Asked) -> Result<(), Error> {
     }
 }
 
-/// Compares this member's data with that of the others before it serves.
-/// Members that do not answer, or hold another revision, say nothing.
+/// `--experimental-initial-corrupt-check`: compares the keys with those of every other member
+/// in `peers`, all asked at once. One that does not answer, or has not come as far, says nothing.
 ///
 /// # Errors
-/// Another member holds something else at the same revision.
-pub fn compare_hashes(config: &Config, booted: &Booted) -> Result<(), Error> {
-    let own = format!("{:x}", booted.member_id());
-    tracing::info!("local-member-id" = own, "starting initial corruption check");
-    let store = booted.store();
-    let mine = store
+/// A member has other keys.
+pub fn compare_hashes(core: &Core, peers: &[Member]) -> Result<(), Error> {
+    let own = format!("{:x}", core.member_id);
+    let timeout = core.config.request_timeout();
+    tracing::info!("local-member-id" = own, timeout = ?timeout, "starting initial corruption check");
+    let mine = core
+        .store()
         .hash_kv(0)
         .map_err(|error| Error(format!("cannot hash the keys: {error}")))?;
-    let asked = Asked::new(config)?;
-    let mut differ = 0;
-    for member in booted.peers() {
-        let answers = member.peer_urls.iter();
-        let body = corruption::question(mine.revision);
-        let Some(reply) = answers
-            .filter_map(|url| {
-                asked.ask(
-                    url,
-                    "/members/hashkv",
-                    body.clone(),
-                    corruption::HASH_TIMEOUT,
-                )
-            })
-            .next()
-        else {
-            continue;
-        };
-        let Some(theirs) = corruption::PeerHash::parse(&reply.body) else {
-            continue;
-        };
-        if theirs.compact_revision != mine.compact_revision {
-            tracing::warn!("remote-peer-id" = %member.id, "found different compact revision values from remote peer");
-        } else if theirs.hash != mine.hash {
-            tracing::warn!("remote-peer-id" = %member.id, "found different hash values from remote peer");
-            differ += 1;
+    let asked = Asked::new(&core.config)?;
+    let body = corruption::question(mine.revision);
+    let questions = peers.iter().map(|member| {
+        let (asked, body) = (&asked, body.clone());
+        async move {
+            for url in &member.peer_urls {
+                let reply = asked.question(url, "/members/hashkv", body.clone(), timeout);
+                if let Some(reply) = reply.await {
+                    return Some((member, corruption::PeerHash::parse(&reply.body)?));
+                }
+            }
+            None
         }
+    });
+    let answers = futures_util::future::join_all(questions);
+    let mut differ = 0;
+    for (member, theirs) in asked.runtime.block_on(answers).into_iter().flatten() {
+        if theirs.hash == mine.hash {
+            continue;
+        }
+        let said = if theirs.compact_revision == mine.compact_revision {
+            differ += 1;
+            "found different hash values from remote peer"
+        } else {
+            "found different compact revision values from remote peer"
+        };
+        tracing::warn!(
+            "local-member-id" = own,
+            "local-member-revision" = mine.revision,
+            "local-member-compact-revision" = mine.compact_revision,
+            "local-member-hash" = mine.hash,
+            "remote-peer-id" = %member.id,
+            "remote-peer-revision" = theirs.revision,
+            "remote-peer-compact-revision" = theirs.compact_revision,
+            "remote-peer-hash" = theirs.hash,
+            "{said}"
+        );
     }
     if differ > 0 {
         return Err(Error(format!("{own} found data inconsistency with peers")));
@@ -325,9 +337,19 @@ impl Asked {
         body: Bytes,
         timeout: Duration,
     ) -> Option<peer::ask::Reply> {
+        self.runtime
+            .block_on(self.question(url, path, body, timeout))
+    }
+
+    async fn question(
+        &self,
+        url: &str,
+        path: &'static str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Option<peer::ask::Reply> {
         let request = http::Request::get(path).body(body).ok()?;
-        let call = peer::ask::call(&self.connect, url, request, timeout);
-        match self.runtime.block_on(call) {
+        match peer::ask::call(&self.connect, url, request, timeout).await {
             Ok(reply) if reply.status == http::StatusCode::OK => Some(reply),
             Ok(reply) => {
                 tracing::warn!(address = url, path, status = %reply.status, "a member refused to answer");

@@ -80,6 +80,9 @@ pub struct Core {
     pub snapshots_out: SnapshotsOut,
     /// Tells this process's read requests from those of the one before it.
     pub nonce: u64,
+    /// Becomes true when this member takes part in the cluster. Until then it answers
+    /// questions of other members, and nothing of raft's.
+    pub joined: watch::Sender<bool>,
     /// Becomes true when this member was removed from the cluster.
     pub removed: watch::Sender<bool>,
     /// Becomes true when the server is to stop: clients are sent away, and what

@@ -3,7 +3,7 @@
 //! compactions hashed in passing. A difference raises the CORRUPT alarm, which
 //! stops writes: nothing here ever repairs.
 
-use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -267,6 +267,3 @@ async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
 
 /// The member id of an alarm that accuses no member.
 const NOBODY: u64 = 0;
-
-/// How long another member may take to hash its data.
-pub const HASH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -175,13 +175,24 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     );
     let fatal = Fatal::default();
     let booted = boot::boot(&config, &fatal)?;
-    if config.initial_corrupt_check {
-        bootstrap::compare_hashes(&config, &booted)?;
-    }
+    // What has only just become a member has nothing to compare.
+    let check_hashes = config.initial_corrupt_check && booted.was_member();
     let parts = booted.into_core(config, runtimes, Admission::new(descriptors), fatal.clone());
     let core = parts.core;
     let apply = ApplyThread::start(core.clone(), parts.seed)?;
     let transport = reach(&core, apply.machine(), &parts.peers);
+    let members_side = listeners.split_off(|surface| surface == Surface::Peer);
+    let mut threads = vec![start_peer_side(
+        core.clone(),
+        runtimes as u32,
+        members_side,
+        transport.clone(),
+    )?];
+    if check_hashes {
+        // The others may be making the same check, and ask this member.
+        bootstrap::compare_hashes(&core, &parts.peers)?;
+    }
+    core.joined.send_replace(true);
     let log_writer = LogWriter::start(
         parts.wal,
         Snapshotter::new(&core.config.snap_dir()),
@@ -191,17 +202,9 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
         fatal,
     )?;
 
-    let mut threads = Vec::new();
     for id in 1..runtimes {
         threads.push(start_runtime(core.clone(), id as u32)?);
     }
-    let members_side = listeners.split_off(|surface| surface == Surface::Peer);
-    threads.push(start_peer_side(
-        core.clone(),
-        runtimes as u32,
-        members_side,
-        transport.clone(),
-    )?);
     let ending = on_runtime(core.clone(), 0, |rt| async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -347,6 +350,9 @@ fn start_peer_side(
             let result = on_runtime(core, id, |rt| async move {
                 tracing::info!("serving peer traffic");
                 listeners.serve(&rt, |_| true)?;
+                let mut joined = rt.core.joined.subscribe();
+                // The sender lives as long as the core.
+                let _ = joined.wait_for(|joined| *joined).await;
                 versions::start(&rt);
                 corruption::start(&rt);
                 transport.run().await;

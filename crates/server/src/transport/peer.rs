@@ -87,6 +87,12 @@ async fn answer(rt: &Rc<Runtime>, request: Request<Incoming>, seat: &Seat) -> Re
     {
         seat.keep();
     }
+    let path = request.uri().path();
+    let is_of_raft = path.starts_with("/raft") && path != "/raft/probing";
+    if is_of_raft && !*rt.core.joined.borrow() {
+        let response = refused(StatusCode::SERVICE_UNAVAILABLE, "member is starting");
+        return response.map(Answer::Page);
+    }
     let request = match rt.core.raft.peers() {
         Some(transport) => match transport.answer(request).await {
             Ok(response) => return response.map(Answer::Raft),
