@@ -7,6 +7,8 @@ mod rows;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -226,6 +228,7 @@ impl Live {
         };
         let directory = tempfile::Builder::new()
             .prefix("bench-")
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&flags.data_root)
             .with_context(|| {
                 format!(

@@ -2,8 +2,9 @@
 //! ports. It must never outlive its guard, and a start that fails shows the
 //! end of the server's own log.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +27,16 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// How much of a failed server's log is shown, in octets.
 const LOG_SHOWN: usize = 2000;
+
+/// A log for its owner alone.
+fn private(log: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(log)
+}
 
 /// A running server process; killed when dropped.
 #[derive(Debug)]
@@ -65,8 +76,7 @@ impl Server {
                 "something already listens on {endpoint}; end it first, or its answers would be taken for the new server's"
             );
         }
-        let output =
-            File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = private(log).with_context(|| format!("cannot write {}", log.display()))?;
         let begin = Instant::now();
         let child = Command::new(program)
             .args(arguments)

@@ -8,10 +8,14 @@
 //! - [`text`]: Go's forms of numbers, strings, durations and sizes
 //! - [`table`]: the box of `--write-out=table`
 //! - [`completion`]: completion scripts for shells, from the tables
+//! - [`private`]: files and folders for their owner alone
+//! - [`interrupt`]: signals that ask a command to end
 
 pub mod command;
 pub mod completion;
 pub mod flags;
+pub mod interrupt;
+pub mod private;
 pub mod table;
 pub mod text;
 

@@ -1,15 +1,13 @@
 //! `snapshot save`: a member's backend into a file. The file appears under its
 //! name only when it is whole, its checksum is right and it is on disk; until
-//! then it is `<name>.part`, and after a failure that is removed.
+//! then it is `<name>.<random>.part`, which is removed on every exit.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use cli::flags::Parsed;
+use cli::{flags::Parsed, private::Part};
 use client::SnapshotStream;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
@@ -44,13 +42,14 @@ pub(crate) async fn save(parsed: &mut Parsed) -> Outcome {
         )));
     }
     let client = global.client().await?;
-    let part = Part::create(&path)?;
+    cli::interrupt::listen();
+    let part = create(&path)?;
     let work = async {
         let stream = client
             .snapshot()
             .await
             .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?;
-        part.fill(stream).await
+        fill(&part, stream).await
     };
     let finished = if global.timeout_given {
         tokio::time::timeout(global.command_timeout(), work)
@@ -59,7 +58,8 @@ pub(crate) async fn save(parsed: &mut Parsed) -> Outcome {
     } else {
         work.await
     };
-    part.finish(finished, &path)?;
+    finished?;
+    finish(part, &path)?;
     print_all(format!("Snapshot saved at {}\n", path.display()).as_bytes())
 }
 
@@ -67,78 +67,48 @@ fn interrupted(message: impl Into<String>) -> Failure {
     Failure::new(EXIT_INTERRUPTED, message)
 }
 
-/// The file while it is not complete.
-struct Part {
-    path: PathBuf,
-    file: File,
+/// Begins the file.
+fn create(target: &Path) -> Outcome<Part> {
+    Part::of(target).map_err(|error| {
+        let (path, error) = (target.display(), go_text(&error));
+        interrupted(format!(
+            "could not open {path}.part (open {path}.part: {error})"
+        ))
+    })
 }
 
-impl Part {
-    fn create(target: &Path) -> Outcome<Self> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(".part");
-        let path = PathBuf::from(name);
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path);
-        match opened {
-            Ok(file) => Ok(Self { path, file }),
-            Err(error) => {
-                let (path, error) = (path.display(), go_text(&error));
-                Err(interrupted(format!(
-                    "could not open {path} (open {path}: {error})"
-                )))
-            }
-        }
+/// Receives the stream, checks it and writes it.
+async fn fill(part: &Part, mut stream: SnapshotStream) -> Outcome {
+    let failed =
+        |error: io::Error| interrupted(format!("writing {}: {error}", part.path().display()));
+    let mut progress = None;
+    let mut checksum = Checksum::default();
+    while let Some(response) = stream
+        .message()
+        .await
+        .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?
+    {
+        part.file().write_all(&response.blob).map_err(failed)?;
+        checksum.update(&response.blob);
+        progress
+            .get_or_insert_with(|| bar(checksum.size + response.remaining_bytes))
+            .set_position(checksum.size);
     }
+    if let Some(progress) = progress {
+        progress.finish_and_clear();
+    }
+    checksum.verify()
+}
 
-    /// Receives the stream, checks it and brings it to disk.
-    async fn fill(&self, mut stream: SnapshotStream) -> Outcome {
-        let failed =
-            |error: io::Error| interrupted(format!("writing {}: {error}", self.path.display()));
-        let mut progress = None;
-        let mut checksum = Checksum::default();
-        while let Some(response) = stream
-            .message()
-            .await
-            .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?
-        {
-            (&self.file).write_all(&response.blob).map_err(failed)?;
-            checksum.update(&response.blob);
-            progress
-                .get_or_insert_with(|| bar(checksum.size + response.remaining_bytes))
-                .set_position(checksum.size);
-        }
-        if let Some(progress) = progress {
-            progress.finish_and_clear();
-        }
-        checksum.verify()?;
-        self.file.sync_all().map_err(failed)
-    }
-
-    /// Gives the file its name if `result` is good, removes it if not.
-    fn finish(self, result: Outcome, target: &Path) -> Outcome {
-        let renamed = result.and_then(|()| {
-            fs::rename(&self.path, target)
-                .and_then(|()| {
-                    // The new name is on disk only once its directory is.
-                    let parent = target.parent().filter(|path| !path.as_os_str().is_empty());
-                    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-                })
-                .map_err(|error| {
-                    let (from, to) = (self.path.display(), target.display());
-                    interrupted(format!("could not rename {from} to {to} ({error})"))
-                })
-        });
-        if renamed.is_err() {
-            // The failure itself is what the person needs to hear.
-            let _ = fs::remove_file(&self.path);
-        }
-        renamed
-    }
+/// Gives the file its name.
+fn finish(part: Part, target: &Path) -> Outcome {
+    let from = part.path().display().to_string();
+    part.complete().map_err(|error| {
+        interrupted(format!(
+            "could not rename {from} to {} ({error})",
+            target.display()
+        ))
+    })
 }
 
 /// A bar for people; nothing when nobody is watching.

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool, atomic::AtomicI64, atomic::AtomicU64},
     time::Instant,
@@ -202,7 +202,12 @@ fn ensure_dir(dir: &Path) -> Result<(), Error> {
         );
     }
     let probe = dir.join(".touch");
-    fs::File::create(&probe)
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&probe)
         .and_then(|mut file| file.write_all(b""))
         .and_then(|()| fs::remove_file(&probe))
         .map_err(|error| {

@@ -6,6 +6,7 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
 };
 
 use parking_lot::Mutex;
@@ -45,6 +46,7 @@ pub fn start(logs: &Logs) -> io::Result<()> {
                 OpenOptions::new()
                     .create(true)
                     .append(true)
+                    .mode(0o600)
                     .open(path)
                     .map_err(|error| {
                         io::Error::new(

@@ -3,7 +3,7 @@
 //! they are spoken of at every start, and given up when the operator says so:
 //! never without a copy.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use membership::Replay;
 use proto::raftpb::Entry;
@@ -48,7 +48,12 @@ pub fn settle(
         .snap_dir()
         .join(format!("v2-keys-{:016x}.json", commit.max(index)));
     let partial = PathBuf::from(format!("{}.partial", path.display()));
-    fs::File::create(&partial)
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
         .and_then(|mut file| {
             file.write_all(&newest.tree.to_json())?;
             file.sync_all()

@@ -93,15 +93,15 @@ pub fn self_signed(dir: &Path, hosts: &[String], years: u64) -> Result<Identity,
     }
     let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).map_err(impossible)?;
     let cert = params.self_signed(&key).map_err(impossible)?;
-    put(&identity.cert, 0o644, "CERTIFICATE", cert.der()).map_err(write(&identity.cert))?;
+    put(&identity.cert, "CERTIFICATE", cert.der()).map_err(write(&identity.cert))?;
     tracing::info!(path = %identity.cert.display(), "created cert file");
-    put(&identity.key, 0o600, "PRIVATE KEY", key.serialized_der()).map_err(write(&identity.key))?;
+    put(&identity.key, "PRIVATE KEY", key.serialized_der()).map_err(write(&identity.key))?;
     tracing::info!(path = %identity.key.display(), "created key file");
     Ok(identity)
 }
 
 /// Writes one PEM block, 64 characters a line (RFC 7468).
-fn put(path: &Path, mode: u32, label: &str, der: &[u8]) -> std::io::Result<()> {
+fn put(path: &Path, label: &str, der: &[u8]) -> std::io::Result<()> {
     let text = STANDARD.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
     let mut rest = text.as_str();
@@ -116,7 +116,7 @@ fn put(path: &Path, mode: u32, label: &str, der: &[u8]) -> std::io::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(mode)
+        .mode(0o600)
         .open(path)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bolt::{Db, Options};
-use cli::text::size;
+use cli::{
+    private::{self, Unfinished},
+    text::size,
+};
 
 use crate::{
     command::Line,
@@ -91,6 +94,9 @@ fn open(path: &Path) -> Outcome<Db> {
 /// old file stays open, and so locked, until the new one is in place.
 fn replace(db: &Db, path: &Path) -> Outcome<(u64, u64)> {
     let copy = unfinished(path);
+    let failed = |e| Failure::io("create", &copy, &e);
+    private::create(&copy).map_err(failed)?;
+    let _unfinished = Unfinished::at(&copy);
     let sizes = bolt::compact(&db.begin_read(), &copy, Options::default())
         .map(|db| (db.size(), db.size_in_use()));
     let renamed = sizes.map_err(Failure::from).and_then(|sizes| {
@@ -109,5 +115,5 @@ fn replace(db: &Db, path: &Path) -> Outcome<(u64, u64)> {
 
 /// A name that every etcd deletes at its next start.
 fn unfinished(path: &Path) -> PathBuf {
-    path.with_file_name(format!("db.tmp.{}", std::process::id()))
+    path.with_file_name(format!("db.tmp.{}", private::random()))
 }

@@ -78,10 +78,9 @@ impl Snapshotter {
         let path = self.dir.join(&name);
         let building = self.dir.join(format!("tmp.{name}"));
         let write = |e| Error::io("write", &building, e);
-        // 0666 less the umask, as etcd has it.
         let file = self
             .disk
-            .open(&building, Mode::Create(0o666))
+            .open(&building, Mode::Create(0o600))
             .map_err(write)?;
         file.write_at(&encode(snapshot), 0)
             .and_then(|()| file.sync())

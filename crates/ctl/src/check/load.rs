@@ -58,7 +58,8 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Runs a load to its end, or until interrupted.
+/// Runs a load to its end. One that was interrupted has no result: what it measured is
+/// not what was asked for.
 pub(super) async fn run(global: &Global, load: Load) -> Outcome<Done> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(load.clients).max(1);
@@ -80,12 +81,16 @@ pub(super) async fn run(global: &Global, load: Load) -> Outcome<Done> {
     let bar = bar(load.amount);
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let mut interrupts = crate::session::Interrupts::catch()?;
+    let mut interrupted = false;
     let all = futures_util::future::join_all(parts);
     tokio::pin!(all);
     let parts = loop {
         tokio::select! {
             parts = &mut all => break parts,
-            () = interrupts.received() => shared.stop.store(true, Ordering::Relaxed),
+            () = interrupts.received() => {
+                interrupted = true;
+                shared.stop.store(true, Ordering::Relaxed);
+            }
             _ = ticks.tick() => bar.set_position(match load.amount {
                 Amount::Paced { .. } => begin.elapsed().as_secs(),
                 Amount::Counted(_) => shared.written.load(Ordering::Relaxed),
@@ -93,6 +98,9 @@ pub(super) async fn run(global: &Global, load: Load) -> Outcome<Done> {
         }
     };
     bar.finish_and_clear();
+    if interrupted {
+        return Err(crate::session::canceled());
+    }
     let took = begin.elapsed();
     let mut measure = Measure::default();
     for part in parts {

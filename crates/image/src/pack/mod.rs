@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cli::private;
 use serde::Serialize;
 
 use crate::{
@@ -85,13 +86,13 @@ pub fn pack(recipe: &Recipe<'_>) -> io::Result<Packed> {
         )));
     }
     let out = recipe.out;
-    fs::create_dir_all(out)?;
+    private::folder(out)?;
     if fs::read_dir(out)?.next().is_some() {
         return Err(io::Error::other(format!("{}: not empty", out.display())));
     }
     let layout = out.join("oci");
     let blobs = layout.join(BLOBS);
-    fs::create_dir_all(&blobs)?;
+    private::folder(&blobs)?;
 
     let time = time::OffsetDateTime::from_unix_timestamp(recipe.time.cast_signed())
         .ok()
@@ -135,10 +136,10 @@ pub fn pack(recipe: &Recipe<'_>) -> io::Result<Packed> {
         media_type: documents::INDEX.to_owned(),
         manifests: vec![index],
     };
-    fs::write(layout.join("index.json"), line(&top)?)?;
-    fs::write(
-        layout.join("oci-layout"),
-        "{\"imageLayoutVersion\":\"1.0.0\"}\n",
+    private::write(&layout.join("index.json"), &line(&top)?)?;
+    private::write(
+        &layout.join("oci-layout"),
+        b"{\"imageLayoutVersion\":\"1.0.0\"}\n",
     )?;
 
     let place =
@@ -154,15 +155,18 @@ pub fn pack(recipe: &Recipe<'_>) -> io::Result<Packed> {
 
     if let Some((metadata, lock)) = recipe.sources {
         let sbom = sbom::spdx(metadata, lock, recipe, &time, digest)?;
-        fs::write(out.join("sbom.spdx.json"), line(&sbom)?)?;
+        private::write(&out.join("sbom.spdx.json"), &line(&sbom)?)?;
     }
-    fs::write(out.join("images.yaml"), promoter(digest, recipe.tag))?;
+    private::write(
+        &out.join("images.yaml"),
+        promoter(digest, recipe.tag).as_bytes(),
+    )?;
     let sums = sums(out)?;
     let text: String = sums
         .iter()
         .map(|(name, digest)| format!("{}  {name}\n", digest.digits()))
         .collect();
-    fs::write(out.join("SHA256SUMS"), text)?;
+    private::write(&out.join("SHA256SUMS"), text.as_bytes())?;
     Ok(Packed {
         digest,
         archive,
@@ -186,7 +190,7 @@ fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
 fn put(blobs: &Path, media_type: &str, value: &impl Serialize) -> io::Result<Descriptor> {
     let bytes = serde_json::to_vec(value)?;
     let digest = Digest::of(&bytes);
-    fs::write(blobs.join(digest.digits()), &bytes)?;
+    private::write(&blobs.join(digest.digits()), &bytes)?;
     Ok(Descriptor {
         media_type: media_type.to_owned(),
         digest: digest.to_string(),
@@ -199,7 +203,7 @@ fn put(blobs: &Path, media_type: &str, value: &impl Serialize) -> io::Result<Des
 /// Writes the layer as a blob; gives its descriptor and the digest of what is in it.
 fn layer(recipe: &Recipe<'_>, blobs: &Path) -> io::Result<(Descriptor, Digest)> {
     let new = blobs.join("new");
-    let stored = Hashing::new(BufWriter::new(File::create(&new)?));
+    let stored = Hashing::new(BufWriter::new(private::create(&new)?));
     // No name and no time in the header of gzip: both are zero by default.
     let packed = flate2::GzBuilder::new()
         .mtime(0)
@@ -269,7 +273,7 @@ fn config(recipe: &Recipe<'_>, platform: &Platform, time: &str, diff_id: Digest)
 
 /// The layout as an archive, with what older container engines read beside it.
 fn archive_of(layout: &Path, docker: &[u8], time: u64, to: &Path) -> io::Result<()> {
-    let mut archive = tar::Writer::new(BufWriter::new(File::create(to)?), time);
+    let mut archive = tar::Writer::new(BufWriter::new(private::create(to)?), time);
     let mut names = vec!["index.json".to_owned(), "oci-layout".to_owned()];
     for entry in fs::read_dir(layout.join(BLOBS))? {
         names.push(format!("{BLOBS}{}", entry?.file_name().to_string_lossy()));

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -176,7 +177,11 @@ fn write(dir: PathBuf, index: u64, mut queue: mpsc::Receiver<Piece>) -> io::Resu
     // Whatever begins so is removed at the next start, should this one end before.
     let tmp = dir.join(format!("tmp{:x}-{number:x}", std::process::id()));
     let result = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&tmp)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&tmp)?;
         loop {
             match queue.blocking_recv() {
                 Some(Piece::Data(data)) => file.write_all(&data)?,

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bolt::{Batch, Db};
+use cli::private::{self, Unfinished};
 use membership::{conf_change::bootstrap_entries, v2store::Tree, v3store};
 use prost::Message;
 use proto::{etcdserverpb::Metadata, raftpb, walpb};
@@ -76,6 +77,7 @@ pub(crate) fn run(line: &Line) -> Outcome<String> {
         skip_hash_check: line.parsed.bool("skip-hash-check"),
         bump: (bump > 0).then_some(bump),
     };
+    private::sweep_one(&restore.building);
     must_be_empty("data-dir", data_dir)?;
     must_be_empty("wal-dir", &restore.wal_dir)?;
     let fields = [
@@ -117,7 +119,15 @@ impl Restore<'_> {
         // Before any directory appears.
         let source = File::open(self.file).map_err(|e| Failure::io("open", self.file, &e))?;
         let existed = [self.data_dir, &self.wal_dir].map(Path::exists);
+        cli::interrupt::listen();
+        let ours = [
+            Some(&*self.building),
+            (!existed[0]).then_some(self.data_dir),
+            (!self.wal_inside).then_some(&*self.wal_dir),
+        ];
+        let unfinished: Vec<_> = ours.into_iter().flatten().map(Unfinished::at).collect();
         let built = self.build(source);
+        drop(unfinished);
         if built.is_err() {
             let _ = fs::remove_dir_all(&self.building);
             if !self.wal_inside {
@@ -137,6 +147,10 @@ impl Restore<'_> {
     fn build(&self, source: File) -> Outcome<()> {
         let snap_dir = self.building.join("snap");
         make_dir(&snap_dir)?;
+        // Locked while it is built: an unlocked one was left by a process that is gone.
+        let building =
+            File::open(&self.building).map_err(|e| Failure::io("open", &self.building, &e))?;
+        let _ = building.try_lock();
         let db = snap_dir.join("db");
         self.copy(source, &db)?;
         let entries = bootstrap_entries(&self.initial.cluster);
