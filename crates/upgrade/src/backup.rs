@@ -5,9 +5,10 @@
 use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use cli::private::{self, Scratch};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -66,7 +67,7 @@ pub(crate) fn verify(path: &Path) -> Result<String, String> {
 
 /// Takes a backup of one member into `dir` and shows that it can be restored.
 pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome<String> {
-    fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
+    private::folder(dir).map_err(|e| Failure::io("create", dir, &e))?;
     let quick = Access {
         scratch: None,
         ..access.clone()
@@ -77,7 +78,8 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
         .as_ref()
         .ok_or_else(|| Failure::new("no answer"))?;
     let id = facts.id.unwrap_or_default();
-    let part = dir.join(format!(".{id}.part"));
+    let scratch = scratch(dir)?;
+    let part = scratch.path().join("part.db");
     let client = access.client(endpoint).await?;
     let limit = (live.db_size.max(1 << 20) as u64).saturating_mul(5) / 4;
     let digest = inspect::stream(&client, endpoint, &part, limit, access.stream_rate).await?;
@@ -90,14 +92,7 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
     drop(file);
-    let outcome = check(&part, dir);
-    let (database, hash) = match outcome {
-        Ok(found) => found,
-        Err(failure) => {
-            let _ = fs::remove_file(&part);
-            return Err(failure);
-        }
-    };
+    let (database, hash) = check(&part, scratch.path())?;
     let cluster = facts.cluster.unwrap_or_default();
     let name = format!("{cluster}-{id}-rev{}", database.revision);
     let path = dir.join(format!("{name}.db"));
@@ -121,7 +116,7 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
         "restoreWith": format!("pintle utl snapshot restore {name}.db --data-dir DIR --bump-revision 1000000000 --mark-compacted"),
     });
     let manifest_path = dir.join(format!("{name}.json"));
-    fs::write(&manifest_path, format!("{manifest:#}\n"))
+    private::write(&manifest_path, format!("{manifest:#}\n").as_bytes())
         .map_err(|e| Failure::io("write", &manifest_path, &e))?;
     fs::File::open(dir)
         .and_then(|d| d.sync_all())
@@ -135,12 +130,11 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
     ))
 }
 
-/// Walks the pages, restores the file into a folder of its own, and compares.
-fn check(path: &Path, dir: &Path) -> Outcome<(crate::facts::Database, u32)> {
+/// Walks the pages, restores the file into a folder of `scratch`, and compares.
+fn check(path: &Path, scratch: &Path) -> Outcome<(crate::facts::Database, u32)> {
     verify(path).map_err(Failure::new)?;
     let database = inspect::metadata(path)?;
-    let scratch = Scratch::beside(dir)?;
-    let target = scratch.0.join("restored");
+    let target = scratch.join("restored");
     let words = [
         "etcdutl".to_owned(),
         "snapshot".into(),
@@ -169,37 +163,10 @@ fn check(path: &Path, dir: &Path) -> Outcome<(crate::facts::Database, u32)> {
     Ok((database, here))
 }
 
+/// Databases and rebuilt members are in folders whose names begin so.
 const PREFIX: &str = ".pintle-upgrade-";
 
-/// Removes what processes that were killed have left.
-fn sweep(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
-            && Path::new("/proc/self").exists()
-            && !Path::new(&format!("/proc/{pid}")).exists()
-        {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A folder that goes when this does.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    /// A new folder in `dir`.
-    pub(crate) fn beside(dir: &Path) -> Outcome<Scratch> {
-        sweep(dir);
-        let path = dir.join(format!("{PREFIX}{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|e| Failure::io("create", &path, &e))?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder in `folder` that goes when this does.
+pub(crate) fn scratch(folder: &Path) -> Outcome<Scratch> {
+    Scratch::within(folder, PREFIX).map_err(|e| Failure::io("make a folder in", folder, &e))
 }

@@ -3,6 +3,7 @@
 //! lacks its source never counts as passed.
 
 mod cluster;
+mod deciding;
 mod files;
 mod membership_copies;
 mod settings;
@@ -14,6 +15,7 @@ use serde::Serialize;
 pub(crate) use settings::{flag_name, not_yet};
 
 use crate::{
+    exit,
     facts::{Certificate, Facts},
     predict::{self, Prediction},
     target::Target,
@@ -135,6 +137,32 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What the target does at boot, for members whose files were read.
     pub boots: Vec<Boot>,
+    /// What was not made of that which decides how a start of the target ends.
+    pub missing: Vec<Missing>,
+}
+
+/// A check that decides and was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Which.
+    pub check: &'static str,
+    /// What it looks for.
+    pub title: &'static str,
+    /// What it lacks, and so how it is made.
+    pub lacks: String,
+}
+
+/// What all of it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that decides was looked at, and nothing was found.
+    Safe,
+    /// The same, with warnings.
+    Warnings,
+    /// Nothing blocks as far as was looked, which was not far enough.
+    Incomplete,
+    /// The upgrade must not begin.
+    Blocked,
 }
 
 impl Report {
@@ -143,12 +171,23 @@ impl Report {
         self.findings.iter().map(|finding| finding.level).max()
     }
 
-    /// 0 safe, 3 blocked, 4 warnings only.
-    pub fn exit_code(&self) -> i32 {
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
         match self.worst() {
-            Some(Level::Block) => 3,
-            Some(Level::Warn) => 4,
-            None => 0,
+            Some(Level::Block) => Verdict::Blocked,
+            _ if !self.missing.is_empty() => Verdict::Incomplete,
+            Some(Level::Warn) => Verdict::Warnings,
+            None => Verdict::Safe,
+        }
+    }
+
+    /// The verdict as an exit code.
+    pub fn exit_code(&self) -> i32 {
+        match self.verdict() {
+            Verdict::Safe => exit::OK,
+            Verdict::Blocked => exit::STOPPED,
+            Verdict::Warnings => exit::RESERVED,
+            Verdict::Incomplete => exit::INCOMPLETE,
         }
     }
 }
@@ -283,12 +322,33 @@ const ALL: [(&str, &str, Run); 25] = [
 
 /// Makes all checks.
 pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
+    let seen = look(&target, &members, given);
+    Report {
+        target,
+        members,
+        checks: seen.checks,
+        findings: seen.findings,
+        boots: seen.boots,
+        missing: seen.missing,
+    }
+}
+
+/// What the checks say of members.
+pub(crate) struct Seen {
+    checks: Vec<Check>,
+    pub(crate) findings: Vec<Finding>,
+    boots: Vec<Boot>,
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// Makes all checks, of members that are of further use.
+pub(crate) fn look(target: &Target, members: &[Facts], given: &Given) -> Seen {
     let mut checks = Vec::new();
     let mut findings = Vec::new();
     for (id, title, run) in ALL {
         let mut case = Case {
-            members: &members,
-            target: &target,
+            members,
+            target,
             given,
             id,
             findings: Vec::new(),
@@ -302,22 +362,41 @@ pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
         findings.append(&mut case.findings);
         checks.push(Check { id, title, state });
     }
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let boots = members
+    let boots: Vec<Boot> = members
         .iter()
         .filter_map(|facts| {
             Some(Boot {
                 member: facts.label.clone(),
-                prediction: predict::boot(facts, &target)?,
+                prediction: predict::boot(facts, target)?,
             })
         })
         .collect();
-    Report {
-        target,
-        members,
+    unexplained(&boots, target, &mut findings);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let missing = deciding::missing(&checks, members, target);
+    Seen {
         checks,
         findings,
         boots,
+        missing,
+    }
+}
+
+/// A start that fails blocks, also where no check says why.
+fn unexplained(boots: &[Boot], target: &Target, findings: &mut Vec<Finding>) {
+    for boot in boots {
+        let fails = boot.prediction.outcome != predict::Outcome::Starts;
+        let blocks = |f: &Finding| f.level == Level::Block;
+        if fails && !findings.iter().any(|f| blocks(f)) {
+            findings.push(Finding {
+                check: "P8",
+                level: Level::Block,
+                member: boot.member.clone(),
+                seen: format!("{target} does not start on this directory"),
+                why: boot.prediction.text.clone(),
+                fix: "do not start it there; `pintle upgrade repair --data-dir DIR` shows what can be mended".into(),
+            });
+        }
     }
 }
 

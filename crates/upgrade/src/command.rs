@@ -7,6 +7,8 @@ use cli::{
     flags::{self, Flag, HELP, Kind, Parsed},
 };
 
+use crate::exit;
+
 pub(crate) type Command = cli::command::Command<Action>;
 
 /// What a command does.
@@ -107,6 +109,7 @@ const WAL_DIR: Flag = Flag::new(
     "",
     "a WAL directory outside the data directory",
 );
+const NO_DATABASES: Flag = Flag::switch("no-databases", "do not stream databases from members");
 const SNAPSHOT: Flag = Flag::new("snapshot", Kind::List, "", "snapshot or database files");
 
 const CHECK: &[Flag] = asking![
@@ -117,7 +120,7 @@ const CHECK: &[Flag] = asking![
     WAL_DIR,
     SNAPSHOT,
     SCRATCH,
-    Flag::switch("no-databases", "do not stream databases from members"),
+    NO_DATABASES,
     Flag::switch("no-pages", "do not walk the pages of databases"),
     Flag::new(
         "manifest",
@@ -163,6 +166,8 @@ const PLAN: &[Flag] = asking![
     CLUSTER;
     DATA_DIR,
     WAL_DIR,
+    SCRATCH,
+    NO_DATABASES,
     Flag::new(
         "manifest",
         Kind::Text,
@@ -305,14 +310,21 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Looks at every copy of the membership and at everything else that has stranded clusters, and\n\
          predicts what the target does at boot. Online each member streams its own database into a\n\
          temporary file; offline the log is replayed on paper. Nothing is changed.\n\n\
-         Exit code: 0 safe, 3 blocked, 4 warnings only, 1 an error.",
+         SAFE needs every check that decides how a start of the target ends. Where one lacks its\n\
+         source the verdict is INCOMPLETE, and the report says how the check is made: of a running\n\
+         member the log is read too where --data-dir names its directory next to --endpoints.",
     ),
     Command::run(
         "plan",
         "--target VERSION (--endpoints ... | --data-dir ...)",
-        "Shows the shortest safe way of versions, step by step",
+        "Shows the shortest safe path of versions, step by step",
         PLAN,
         Action::Plan,
+    )
+    .long(
+        "Prints the steps that `run` would carry out. First the checks for the next release are made:\n\
+         where one blocks that no step of the plan resolves, there is no plan. Made again after any\n\
+         step, or in a cluster where an upgrade was left half done, it shows what is still to do.",
     ),
     Command::run(
         "backup",
@@ -368,8 +380,8 @@ pub(crate) const COMMANDS: &[Command] = &[
          goes on when it is started again. The manifest as it was is kept under --state with its\n\
          SHA-256, and `rollback` puts it back, byte for byte.\n\n\
          The run stops at the first deviation with the cluster still serving. Killed at any point,\n\
-         the same command goes on; `pintle upgrade rollback` goes back.\n\n\
-         Exit code: 0 done, 3 stopped by a deviation, 4 another node is next, 1 an error.",
+         the same command goes on; `pintle upgrade rollback` goes back. A signal ends it where every\n\
+         member runs; a second one at once, and then it says which member is stopped.",
     ),
     Command::run(
         "rollback",
@@ -386,8 +398,7 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20 the same, 3.5 or two minor versions down                 stops: the backup, or in steps\n\
          \x20 a corrupt member, an unknown member, no leader           stops: what to do instead\n\n\
          Old raft state is never put back: a directory that was copied before the upgrade does not\n\
-         belong into a cluster that went on. Killed at any point, the same command goes on.\n\n\
-         Exit code: 0 taken back, 3 stopped, 1 an error.",
+         belong into a cluster that went on. Killed at any point, the same command goes on.",
     ),
     Command::run(
         "repair",
@@ -467,7 +478,8 @@ fn page(command: Option<&Command>) -> String {
                 let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
             }
             let _ = writeln!(out, "  {:<8} {}", IMAGE.0, IMAGE.1);
-            out.push_str("\n  pintle upgrade <COMMAND> --help tells more.\n");
+            out.push_str("\n  pintle upgrade <COMMAND> --help tells more.\n\n");
+            out.push_str(&exit::page());
         }
         Some(command) => {
             let _ = write!(
@@ -502,6 +514,7 @@ fn page(command: Option<&Command>) -> String {
                 };
                 let _ = writeln!(out, "{left:width$}  {}{default}", flag.help);
             }
+            let _ = write!(out, "\n{}", exit::page());
         }
     }
     out

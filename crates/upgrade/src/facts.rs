@@ -26,6 +26,8 @@ pub struct Facts {
     pub database: Option<Database>,
     /// What the running member answers.
     pub live: Option<Live>,
+    /// Whether a running member holds the database, so that only its log was read.
+    pub in_use: bool,
     /// Sources that should have been there and could not be read, in words.
     pub unread: Vec<String>,
 }

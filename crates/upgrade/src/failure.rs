@@ -3,9 +3,11 @@
 
 use std::{fmt, io, path::Path};
 
-/// A message for a person. The exit code is 1.
+use crate::exit;
+
+/// A message for a person, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) struct Failure(pub(crate) String, i32);
 
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
@@ -17,16 +19,29 @@ impl fmt::Display for Failure {
 
 impl Failure {
     pub(crate) fn new(message: impl fmt::Display) -> Failure {
-        Failure(message.to_string())
+        Failure(message.to_string(), exit::ERROR)
+    }
+
+    /// A signal ended the work at a point where nothing is half done.
+    pub(crate) fn interrupted(why: &str) -> Failure {
+        Failure(
+            format!("{why}; nothing was left half done"),
+            exit::INTERRUPTED,
+        )
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.1
     }
 
     pub(crate) fn io(op: &str, path: &Path, error: &io::Error) -> Failure {
-        Failure(format!("{op} {}: {error}", path.display()))
+        Failure::new(format!("{op} {}: {error}", path.display()))
     }
 }
 
 impl From<crate::inspect::Error> for Failure {
     fn from(error: crate::inspect::Error) -> Failure {
-        Failure(error.to_string())
+        Failure::new(error)
     }
 }

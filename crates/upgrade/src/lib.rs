@@ -20,6 +20,7 @@
 mod backup;
 pub mod checks;
 mod command;
+mod exit;
 pub mod facts;
 mod failure;
 pub mod inspect;
@@ -36,8 +37,8 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
-/// Runs `pintle upgrade`; `words` is what stands behind it. Returns the exit
-/// code: 0 safe, 3 blocked, 4 warnings only, 1 an error.
+/// Runs `pintle upgrade`; `words` is what follows it. Returns the exit code, which
+/// `pintle upgrade --help` explains.
 #[must_use]
 pub fn main(words: &[String]) -> i32 {
     program::run(words)

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use semver::Version;
+use serde::Deserialize as _;
 use yaml_serde::Value;
 
 use crate::{
@@ -128,19 +129,12 @@ impl Manifest {
         let containers = containers
             .and_then(Value::as_sequence)
             .ok_or_else(|| not("it has no containers"))?;
-        let words = |container: &Value| -> Vec<String> {
-            ["command", "args"]
-                .iter()
-                .filter_map(|name| container.get(*name)?.as_sequence())
-                .flatten()
-                .filter_map(|word| Some(word.as_str()?.to_owned()))
-                .collect()
-        };
         let runs_etcd = |container: &Value| {
             let words = words(container);
             let program = words.first().map(String::as_str).unwrap_or_default();
             program.rsplit('/').next() == Some("etcd")
-                && words.iter().any(|word| word.starts_with("--data-dir"))
+                && (words.iter().any(|word| word.starts_with("--data-dir"))
+                    || has_variable(container, "ETCD_DATA_DIR"))
         };
         let found = containers.iter().position(runs_etcd);
         let container =
@@ -242,10 +236,9 @@ impl Manifest {
     ) -> Outcome<Edited> {
         let mut lines: Vec<String> = self.text.split('\n').map(str::to_owned).collect();
         let mut words = self.words.clone();
-        let at = self.only_line(&lines, |line| {
+        let at = self.only_line(&lines, "its image", |line| {
             field(line, "image") == Some(self.image.as_str())
-        });
-        let at = at.ok_or_else(|| self.hidden("its image"))?;
+        })?;
         change(&mut lines, at, &self.image, image);
         if let Some(flag) = checks::not_yet(&self.words, to.minor).filter(|_| !pintle) {
             return Err(Failure::new(format!(
@@ -271,8 +264,7 @@ impl Manifest {
         for (_, name, instead) in changed {
             let word = self.words.iter().find(|w| flag_name(w) == Some(&name));
             let Some(word) = word else { continue };
-            let at = self.only_line(&lines, |line| item(line) == Some(word.as_str()));
-            let at = at.ok_or_else(|| self.hidden(word))?;
+            let at = self.only_line(&lines, word, |line| item(line) == Some(word.as_str()))?;
             let by_hand = || {
                 Failure::new(format!(
                     "{}: {word} is gone in this release and its value means something else in its successor; instead: {instead}. Change it by hand",
@@ -301,8 +293,8 @@ impl Manifest {
                 let name = flag_name(flag).unwrap_or(flag);
                 let known = words.iter().find(|w| flag_name(w) == Some(name)).cloned();
                 let wanted = known.as_ref().unwrap_or(&last);
-                let at = self.only_line(&lines, |line| item(line) == Some(wanted.as_str()));
-                let at = at.ok_or_else(|| self.hidden(wanted))?;
+                let is = |line: &str| item(line) == Some(wanted.as_str());
+                let at = self.only_line(&lines, wanted, is)?;
                 match known {
                     Some(known) => {
                         change(&mut lines, at, &known, flag);
@@ -353,10 +345,19 @@ impl Manifest {
         }
     }
 
-    fn only_line(&self, lines: &[String], is: impl Fn(&str) -> bool) -> Option<usize> {
-        let mut found = (0..lines.len()).filter(|at| is(&lines[*at]));
-        let first = found.next()?;
-        found.next().is_none().then_some(first)
+    /// The one line that holds `what`.
+    fn only_line(&self, lines: &[String], what: &str, is: impl Fn(&str) -> bool) -> Outcome<usize> {
+        let found: Vec<usize> = (0..lines.len()).filter(|at| is(&lines[*at])).collect();
+        match found[..] {
+            [] => Err(self.hidden(what)),
+            [at] => Ok(at),
+            [first, second, ..] => Err(Failure::new(format!(
+                "{}: cannot change {what}: it is on line {} and again on line {}, and which of them is meant is not guessed; take one out, or change this manifest by hand",
+                self.path.display(),
+                first + 1,
+                second + 1
+            ))),
+        }
     }
 
     fn hidden(&self, what: &str) -> Failure {
@@ -365,6 +366,82 @@ impl Manifest {
             self.path.display()
         ))
     }
+}
+
+/// The words that a container runs.
+fn words(container: &Value) -> Vec<String> {
+    ["command", "args"]
+        .iter()
+        .filter_map(|name| container.get(*name)?.as_sequence())
+        .flatten()
+        .filter_map(|word| Some(word.as_str()?.to_owned()))
+        .collect()
+}
+
+fn has_variable(container: &Value, name: &str) -> bool {
+    let variables = container.get("env").and_then(Value::as_sequence);
+    variables
+        .into_iter()
+        .flatten()
+        .any(|one| one.get("name").and_then(Value::as_str) == Some(name))
+}
+
+/// Whether the kubelet would start an etcd from this text, in whatever form: another
+/// document of the file, a shell that starts it, an image that needs no command.
+pub(crate) fn runs_etcd(text: &str) -> bool {
+    yaml_serde::Deserializer::from_str(text)
+        .map_while(|document| Value::deserialize(document).ok())
+        .any(|document| pod_runs_etcd(&document))
+}
+
+fn pod_runs_etcd(document: &Value) -> bool {
+    let items = document.get("items").and_then(Value::as_sequence);
+    if items.is_some_and(|items| items.iter().any(pod_runs_etcd)) {
+        return true;
+    }
+    let spec = document.get("spec");
+    ["containers", "initContainers"]
+        .iter()
+        .filter_map(|name| spec?.get(*name)?.as_sequence())
+        .flatten()
+        .any(|container| {
+            let words = words(container);
+            match words.is_empty() {
+                true => container
+                    .get("image")
+                    .and_then(Value::as_str)
+                    .is_some_and(|image| is_etcd(image.split(['@', ':']).next().unwrap_or(image))),
+                false => is_etcd(&words[0]) || words.iter().any(|word| shell_starts_etcd(word)),
+            }
+        })
+}
+
+/// The program, by its name without a folder.
+fn is_etcd(path: &str) -> bool {
+    path.rsplit('/').next() == Some("etcd")
+}
+
+/// Words that a shell line has before the program that it starts.
+const BEFORE_PROGRAMS: [&str; 10] = [
+    "exec", "env", "nice", "ionice", "nohup", "setsid", "command", "sudo", "time", "then",
+];
+
+/// Whether a line for a shell starts etcd. One that only names it, as a path that is
+/// copied, does not.
+fn shell_starts_etcd(line: &str) -> bool {
+    line.split([';', '&', '|', '\n', '(', '{', '`'])
+        .any(|part| {
+            let mut words = part
+                .split_whitespace()
+                .map(|word| word.trim_matches(['"', '\'']))
+                .skip_while(|word| {
+                    BEFORE_PROGRAMS.contains(word)
+                        || word.starts_with('-')
+                        || (word.contains('=') && !word.starts_with('/'))
+                        || word.parse::<i32>().is_ok()
+                });
+            words.next().is_some_and(is_etcd)
+        })
 }
 
 /// The release in an image's tag.
@@ -619,6 +696,47 @@ status: {}
         );
         let gate = gate.expect("a gate").text;
         assert!(gate.contains("- --feature-gates=CompactHashCheck=false\n"));
+    }
+
+    #[test]
+    fn a_line_that_occurs_twice_is_named_twice() {
+        let text = KUBEADM.replace(
+            "    name: etcd\n  host",
+            "    name: etcd\n  - image: registry.example/etcd:3.5.16-0\n    command: [sleep]\n  host",
+        );
+        let manifest = Manifest::parse(Path::new("e.yaml"), text).expect("a manifest");
+        let error = manifest
+            .edited("e/etcd:3.7.1-0", &Version::new(3, 7, 1), false, &[])
+            .expect_err("two images")
+            .to_string();
+        assert!(error.contains("on line 18 and again on line 26"), "{error}");
+    }
+
+    #[test]
+    fn a_second_etcd_is_seen_in_every_form() {
+        let pod = |container: &str| {
+            format!("kind: Pod\nspec:\n  containers:\n  - image: a/b:1\n    {container}\n")
+        };
+        for text in [
+            KUBEADM.to_owned(),
+            pod("command: [etcd, --name=x]\n    env: [{name: ETCD_DATA_DIR, value: /d}]"),
+            pod("command: [sh, -c, 'exec etcd --data-dir=/d']"),
+            pod("command: [/bin/sh, -c]\n    args: ['cd /d && A=b nice -n 5 /usr/bin/etcd']"),
+            format!("kind: Pod\nmetadata: {{name: first}}\n---\n{KUBEADM}"),
+            "kind: Pod\nspec:\n  containers:\n  - image: registry.k8s.io/etcd:3.6.5-0\n".to_owned(),
+            "kind: PodList\nitems:\n- spec:\n    containers:\n    - command: [etcd]\n".to_owned(),
+        ] {
+            assert!(runs_etcd(&text), "{text}");
+        }
+        for text in [
+            pod("command: [kube-apiserver, --etcd-servers=http://h:2379]"),
+            pod("command: [sh, -c, 'tar c /var/lib/etcd; etcdctl snapshot save /b/etcd']"),
+            "kind: Pod\nspec:\n  containers:\n  - image: registry/kube-proxy:1\n".to_owned(),
+            "{".to_owned(),
+            String::new(),
+        ] {
+            assert!(!runs_etcd(&text), "{text}");
+        }
     }
 
     #[test]

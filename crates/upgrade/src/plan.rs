@@ -1,6 +1,7 @@
-//! The shortest way of versions that is safe from here: no minor skipped, each
+//! The shortest path of versions that is safe from here: no minor skipped, each
 //! entered from a patch that may lead there, one member at a time, the leader
-//! last, and a snapshot on disk before 3.7.
+//! last, and a snapshot on disk before 3.7. The steps are those that `run` carries
+//! out; here they are also written for people who carry them out by hand.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +9,18 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::{
+    checks::{self, Finding, Given, Level, Seen},
     facts::Facts,
+    run::{Member, Step as Machine, along},
     target::{self, Target},
 };
 
 /// One thing to do.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
+    /// What kind of step: `backup`, `start-all`, `check`, `restart`, `move-leader`, `soak`,
+    /// `swap`, `flush`, `settle`.
+    pub action: &'static str,
     /// The release that this step leads to.
     pub version: String,
     /// The member that restarts, empty for the cluster.
@@ -25,7 +31,7 @@ pub struct Step {
     pub why: String,
 }
 
-/// The way.
+/// The path and its steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// Releases, from the present one on, in words.
@@ -35,17 +41,41 @@ pub struct Plan {
     pub versions: Vec<Version>,
     /// What to do, in order.
     pub steps: Vec<Step>,
+    /// The same as a machine does it.
+    #[serde(skip)]
+    pub(crate) machine: Vec<Machine>,
     /// Flags that must change, by release and flag: what instead.
     pub flags: Vec<(String, String, String)>,
+    /// What blocks the next release and no step of this plan resolves. With any of it
+    /// there are no steps.
+    pub blocked: Vec<Finding>,
+    #[serde(skip)]
+    target: Target,
+}
+
+/// What a plan is made for, apart from the target.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes<'a> {
+    /// Releases that may be used; the newest known ones where it names none of a minor.
+    pub(crate) available: &'a [Version],
+    /// Members that are Pintle now.
+    pub(crate) pintles: BTreeSet<String>,
+    /// Whether the order of members is that of their names, whoever leads.
+    pub(crate) by_name: bool,
+    /// Whether the same release is put in once more where all run it: a new build.
+    pub(crate) anew: bool,
 }
 
 impl Plan {
-    /// The way from what the members run to `target`, by releases of `available` where
-    /// that names any of a minor version.
+    /// The path from what the members run to `target`.
     ///
     /// # Errors
-    /// No source says what they run, or the way leads back.
-    pub fn make(members: &[Facts], target: &Target, available: &[Version]) -> Result<Plan, String> {
+    /// No source says what they run, or the path leads back.
+    pub(crate) fn make(
+        members: &[Facts],
+        target: &Target,
+        wishes: &Wishes<'_>,
+    ) -> Result<Plan, String> {
         let running: BTreeSet<Version> = members
             .iter()
             .filter_map(|facts| facts.live.as_ref()?.version.clone())
@@ -54,132 +84,329 @@ impl Plan {
         let Some(now) = running.first().cloned().or_else(of_files) else {
             return Err("no source says which version the members run".into());
         };
-        let best = |minor: u64| {
-            let floor = target::floor(minor).unwrap_or(Version::new(3, minor, 0));
-            let fit = available
-                .iter()
-                .filter(|v| v.minor == minor && **v >= floor);
-            fit.max().cloned().unwrap_or_else(|| target::newest(minor))
-        };
-        let patch_known = !running.is_empty();
-        if target.version < now && target.minor() < now.minor {
+        if let Some(ahead) = running.last().filter(|v| v.minor > target.minor()) {
             return Err(format!(
-                "{target} is older than {now}: that is a way back, see `pintle upgrade rollback`"
+                "{target} is older than {ahead}: that is a way back, see `pintle upgrade rollback`"
             ));
         }
-        let mut path = vec![now.clone()];
-        let mut minor = now.minor;
-        while minor < target.minor() {
-            let here = path.last().cloned().unwrap_or_else(|| now.clone());
-            let low = target::floor(minor).is_some_and(|floor| here < floor);
-            if low || (!patch_known && here == now) {
-                path.push(best(minor));
-            }
-            minor += 1;
-            path.push(match minor == target.minor() {
-                true => target.version.clone(),
-                false => best(minor),
-            });
+        let order = order(members, &now, wishes);
+        let patch_known = !running.is_empty();
+        let mut versions = path(&now, patch_known, target, wishes.available);
+        let is_other = |m: &Member| m.runs != target.version || m.pintle != target.is_pintle;
+        if versions.len() == 1 && (wishes.anew || order.iter().any(is_other)) {
+            versions.push(target.version.clone());
         }
-        if path.last() != Some(&target.version) {
-            path.push(target.version.clone());
+        let stale = stale(members);
+        let machine = along(&versions, &order, target.is_pintle, !stale.is_empty());
+        let mut path: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        if !patch_known && let Some(first) = path.first_mut() {
+            *first = format!("{}.{}.x", now.major, now.minor);
         }
-        path.dedup();
-        let mut plan = Plan {
-            path: path.iter().map(ToString::to_string).collect(),
-            versions: path.clone(),
-            steps: Vec::new(),
-            flags: Vec::new(),
-        };
-        if let Some(last) = plan.path.last_mut()
-            && target.is_pintle
+        if target.is_pintle
+            && path.len() > 1
+            && let Some(last) = path.last_mut()
         {
             *last = target.to_string();
         }
-        plan.fill(members, &path, target);
-        Ok(plan)
+        let steps = match machine.is_empty() {
+            true => Vec::new(),
+            false => Words::new(members, &order, stale).all(&machine, patch_known, &path),
+        };
+        Ok(Plan {
+            path,
+            versions,
+            steps,
+            machine,
+            flags: Vec::new(),
+            blocked: Vec::new(),
+            target: target.clone(),
+        })
     }
 
-    fn fill(&mut self, members: &[Facts], path: &[Version], target: &Target) {
-        let order = order(members);
+    /// The release that the first hop leads to, if there is one.
+    fn next(&self) -> Option<Target> {
+        let next = self.versions.get(1)?;
+        match self.versions.len() {
+            2 => Some(self.target.clone()),
+            _ => Target::parse(&next.to_string()).ok(),
+        }
+    }
+
+    /// Makes the checks for the next release. Where something blocks that no step of the
+    /// plan resolves, the plan has no steps any more.
+    pub(crate) fn check(&mut self, members: &[Facts], given: &Given) -> Option<Seen> {
+        let seen = checks::look(&self.next()?, members, given);
+        let blocks = seen.findings.iter().filter(|f| f.level == Level::Block);
+        self.blocked = blocks.filter(|f| !self.resolves(f)).cloned().collect();
+        if !self.blocked.is_empty() {
+            self.steps.clear();
+            self.machine.clear();
+        }
+        Some(seen)
+    }
+
+    /// Whether a step of this plan does away with what was found.
+    fn resolves(&self, finding: &Finding) -> bool {
+        let heals = matches!(self.machine.first(), Some(Machine::Heal { .. }));
+        let flushes = self
+            .machine
+            .iter()
+            .any(|s| matches!(s, Machine::Flush { .. }));
+        match finding.check {
+            "P4" | "P5" | "P8" => heals,
+            "P11" => flushes,
+            // Of the flags the plan speaks itself.
+            "P12" => true,
+            _ => false,
+        }
+    }
+}
+
+/// The releases from `now` to the target.
+fn path(now: &Version, patch_known: bool, target: &Target, available: &[Version]) -> Vec<Version> {
+    let best = |minor: u64| {
+        let floor = target::floor(minor).unwrap_or(Version::new(3, minor, 0));
+        let fit = available
+            .iter()
+            .filter(|v| v.minor == minor && **v >= floor);
+        fit.max().cloned().unwrap_or_else(|| target::newest(minor))
+    };
+    let mut path = vec![now.clone()];
+    let mut minor = now.minor;
+    while minor < target.minor() {
+        let here = path.last().cloned().unwrap_or_else(|| now.clone());
+        let low = target::floor(minor).is_some_and(|floor| here < floor);
+        if low || (!patch_known && here == *now) {
+            path.push(best(minor));
+        }
+        minor += 1;
+        path.push(match minor == target.minor() {
+            true => target.version.clone(),
+            false => best(minor),
+        });
+    }
+    if path.last() != Some(&target.version) {
+        path.push(target.version.clone());
+    }
+    path.dedup();
+    path
+}
+
+/// Members in the order of their restarts.
+fn order(members: &[Facts], now: &Version, wishes: &Wishes<'_>) -> Vec<Member> {
+    let mut order: Vec<(bool, Member)> = members
+        .iter()
+        .map(|facts| {
+            let version = facts.live.as_ref().and_then(|live| live.version.clone());
+            let member = Member {
+                name: facts.label.clone(),
+                runs: version.unwrap_or_else(|| now.clone()),
+                pintle: wishes.pintles.contains(&facts.label),
+            };
+            (leads(facts) && !wishes.by_name, member)
+        })
+        .collect();
+    order.sort_by(|(a, m), (b, n)| (a, &m.name).cmp(&(b, &n.name)));
+    order.into_iter().map(|(_, member)| member).collect()
+}
+
+fn leads(facts: &Facts) -> bool {
+    let leader = facts.live.as_ref().map(|live| live.leader);
+    facts.id.is_some_and(|id| Some(id.0) == leader)
+}
+
+/// Members whose record some database has otherwise than the truth, by name, and those
+/// that keep a record of someone who is gone: a restart corrects it.
+pub(crate) fn stale(members: &[Facts]) -> BTreeSet<String> {
+    let mut stale = BTreeSet::new();
+    for facts in members {
+        let (Some(database), Some((truth, _))) = (&facts.database, facts.truth()) else {
+            continue;
+        };
+        // From 3.6 on the member list is the database.
+        if facts
+            .live
+            .as_ref()
+            .and_then(|l| l.version.as_ref())
+            .is_some_and(|v| v.minor > 5)
+        {
+            continue;
+        }
+        let records = &database.members.members;
+        for member in &truth {
+            if records.iter().find(|r| r.id == member.id) != Some(member) {
+                stale.insert(member.name.clone());
+            }
+        }
+        if records.iter().any(|r| truth.iter().all(|m| m.id != r.id)) {
+            stale.insert(facts.label.clone());
+        }
+    }
+    stale
+}
+
+/// Steps written for people.
+struct Words {
+    /// Members in the order of their restarts.
+    order: Vec<String>,
+    /// Whose records are stale now.
+    stale: BTreeSet<String>,
+    /// Whether that is known.
+    databases: bool,
+    steps: Vec<Step>,
+}
+
+impl Words {
+    fn new(members: &[Facts], order: &[Member], stale: BTreeSet<String>) -> Words {
+        Words {
+            order: order.iter().map(|m| m.name.clone()).collect(),
+            stale,
+            databases: members.iter().all(|facts| facts.database.is_some()),
+            steps: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, action: &'static str, version: &str, member: &str, what: String, why: &str) {
+        self.steps.push(Step {
+            action,
+            version: version.to_owned(),
+            member: member.to_owned(),
+            what,
+            why: why.to_owned(),
+        });
+    }
+
+    fn all(mut self, machine: &[Machine], running: bool, path: &[String]) -> Vec<Step> {
         self.push(
+            "backup",
             "",
             "",
-            "take a backup and verify it: pintle upgrade backup",
+            "take a backup and verify it: pintle upgrade backup".into(),
             "the way back from the last step",
         );
-        for hop in path.windows(2) {
-            let [from, to] = hop else { continue };
-            let name = match to == &target.version && target.is_pintle {
-                true => target.to_string(),
-                false => format!("etcd {to}"),
-            };
-            let version = to.to_string();
-            if from.minor == 6 && to.minor == 7 {
-                self.push(
-                    &version,
-                    "",
-                    "on each member: restart once with --snapshot-count=1, write a key, restart as usual",
-                    "3.7 panics on raw v2 records behind the newest snapshot, which 3.5 left in the log",
-                );
-            }
-            let anchor = from.minor != to.minor && order.len() > 2;
-            for (at, (member, leads)) in order.iter().enumerate() {
-                let last = at + 1 == order.len();
-                if last && *leads && order.len() > 1 {
+        if !running {
+            let first = path.first().map_or("", String::as_str);
+            self.push(
+                "start-all",
+                first,
+                "",
+                format!("start every member on the release that it ran last ({first})"),
+                "what follows is done one member at a time, in a cluster that serves",
+            );
+        }
+        for (at, step) in machine.iter().enumerate() {
+            self.step(step, &machine[..at], running);
+        }
+        self.steps
+    }
+
+    fn step(&mut self, step: &Machine, before: &[Machine], running: bool) {
+        match step {
+            Machine::Check { to } => self.push(
+                "check",
+                &to.to_string(),
+                "",
+                format!("pintle upgrade check --target {to}: stop here if it exits with 3"),
+                "before the next step",
+            ),
+            Machine::MoveLeader { member } => self.push(
+                "move-leader",
+                "",
+                member,
+                format!("if {member} leads: etcdctl move-leader to a member that was upgraded"),
+                "the leader restarts last, and not as leader",
+            ),
+            Machine::Flush { member, version } => self.push(
+                "flush",
+                &version.to_string(),
+                member,
+                format!(
+                    "restart {member} (etcd {version}) with --snapshot-count=1, write a key, wait for a new .snap, restart it as usual"
+                ),
+                "3.7 panics on raw v2 records after the newest snapshot, which 3.5 left in the log",
+            ),
+            Machine::Swap {
+                member,
+                from,
+                from_pintle,
+                to,
+                pintle,
+            } => {
+                let name = |version: &Version, pintle: bool| match pintle {
+                    true => format!("pintle (etcd {version})"),
+                    false => format!("etcd {version}"),
+                };
+                let (new, old) = (name(to, *pintle), match running {
+                    true => name(from, *from_pintle),
+                    false => format!("3.{}", from.minor),
+                });
+                let is_last = self.order.last() == Some(member);
+                if is_last && from.minor != to.minor && self.order.len() > 2 {
                     self.push(
-                        &version,
+                        "soak",
+                        &to.to_string(),
                         member,
-                        "move-leader to a member that was upgraded",
-                        "the leader restarts last, and not as leader",
-                    );
-                }
-                if last && anchor {
-                    self.push(
-                        &version,
-                        member,
-                        &format!("let the others soak on {name} while {member} stays on {from}: as long as it does, the cluster version stays and every binary may be put back"),
+                        format!(
+                            "let the others soak on {new} while {member} stays on {old}: as long as it does, the cluster version stays and every binary may be put back"
+                        ),
                         "the rollback anchor",
                     );
                 }
                 self.push(
-                    &version,
+                    "swap",
+                    &to.to_string(),
                     member,
-                    &format!("stop {member}, start {name} on the same data directory, wait until it is healthy and published"),
-                    if last { "last, because it leads or anchors" } else { "one at a time" },
+                    format!(
+                        "stop {member} ({old}), start {new} on the same data directory, wait until it is healthy and published"
+                    ),
+                    if is_last { "last, because it leads or anchors" } else { "one at a time" },
                 );
             }
-            self.push(
-                &version,
+            Machine::Settle { to } => self.push(
+                "settle",
+                &to.to_string(),
                 "",
-                &format!("pintle upgrade check --target {to}: members, copies and hashes again"),
-                "before the next step",
-            );
+                format!(
+                    "wait until every member reports cluster version {}.{} (/version), then compare members and hashes",
+                    to.major, to.minor
+                ),
+                "the hop is over",
+            ),
+            Machine::Heal { version } => self.heal(version, before),
         }
     }
 
-    fn push(&mut self, version: &str, member: &str, what: &str, why: &str) {
-        self.steps.push(Step {
-            version: version.to_owned(),
-            member: member.to_owned(),
-            what: what.to_owned(),
-            why: why.to_owned(),
-        });
+    /// Those restart once more whose publication was not applied by a release that
+    /// corrects records: all that were not the last to move.
+    fn heal(&mut self, version: &Version, before: &[Machine]) {
+        let moved: Vec<&String> = before
+            .iter()
+            .filter_map(|step| match step {
+                Machine::Swap { member, .. } => Some(member),
+                _ => None,
+            })
+            .collect();
+        let last = moved.last().map(|m| (*m).clone());
+        let again: Vec<String> = match &last {
+            _ if self.databases && self.stale.is_empty() => Vec::new(),
+            None => self
+                .order
+                .iter()
+                .filter(|m| self.stale.contains(*m))
+                .cloned()
+                .collect(),
+            Some(last) => self.order.iter().filter(|m| *m != last).cloned().collect(),
+        };
+        for member in again {
+            self.push(
+                "restart",
+                &version.to_string(),
+                &member,
+                format!(
+                    "restart {member} once more on etcd {version}, wait until it is healthy and published"
+                ),
+                "its record is stale in some database; its publication is written there only by members that run such a release",
+            );
+        }
     }
-}
-
-/// Members in the order of their restarts, the leader last, with whether they lead.
-fn order(members: &[Facts]) -> Vec<(String, bool)> {
-    let mut order: Vec<(String, bool)> = members
-        .iter()
-        .map(|facts| {
-            let leads = facts
-                .live
-                .as_ref()
-                .is_some_and(|live| facts.id.is_some_and(|id| id.0 == live.leader));
-            (facts.label.clone(), leads)
-        })
-        .collect();
-    order.sort_by_key(|(_, leads)| *leads);
-    order
 }

@@ -1,30 +1,30 @@
 //! From a command line to an exit code.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use cli::flags::Parsed;
+use cli::{flags::Parsed, interrupt, private::Part};
 use client::Credentials;
 
 use crate::{
     backup,
     checks::{self, ApiServer, Given},
     command::{self, Action},
+    exit,
     facts::{Certificate, Facts},
     failure::{Failure, Outcome},
     inspect::{self, Access},
     manifest::Manifest,
-    plan::Plan,
+    plan::{Plan, Wishes},
     repair, report,
-    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop, Way},
-    target::Target,
+    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop, Watched, Way},
+    target::{self, Target},
 };
-
-/// The exit code of an error.
-const ERROR: i32 = 1;
 
 pub(crate) fn run(words: &[String]) -> i32 {
     // A program of its own, with commands and exit codes of its own.
@@ -37,13 +37,17 @@ pub(crate) fn run(words: &[String]) -> i32 {
     let line = match command::read(words) {
         Ok(line) => line,
         Err(message) => {
-            eprintln!("Error: {message}\nRun 'pintle upgrade --help' for usage.");
-            return ERROR;
+            warn(&format!(
+                "Error: {message}\nRun 'pintle upgrade --help' for usage."
+            ));
+            return exit::ERROR;
         }
     };
     if let Some(page) = line.page {
         return print(&page).map_or_else(fail, |()| 0);
     }
+    interrupt::exit_with(exit::INTERRUPTED);
+    interrupt::listen();
     let outcome = match line.action {
         Some(Action::Check) => check(&line.parsed),
         Some(Action::Plan) => plan(&line.parsed),
@@ -58,8 +62,13 @@ pub(crate) fn run(words: &[String]) -> i32 {
 }
 
 fn fail(failure: Failure) -> i32 {
-    eprintln!("Error: {failure}");
-    ERROR
+    warn(&format!("Error: {failure}"));
+    failure.code()
+}
+
+/// A line for people. A terminal that is gone must not end what is under way.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn print(text: &str) -> Outcome<()> {
@@ -80,40 +89,24 @@ fn as_json(parsed: &Parsed) -> Outcome<bool> {
     }
 }
 
+/// Runs work that a signal may cut off anywhere.
 fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(format!("cannot start the runtime: {e}")))?;
-    runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
-        let mut hangup = match ignores_hangups() {
-            true => None,
-            false => Some(signal(SignalKind::hangup()).map_err(Failure::new)?),
-        };
-        let hung_up = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
+    let _attended = interrupt::attend(1);
+    to_its_end(async {
         tokio::select! {
             outcome = work => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted")),
-            _ = terminate.recv() => Err(Failure::new("terminated")),
-            _ = hung_up => Err(Failure::new("the terminal hung up")),
+            why = interrupt::asked(1) => Err(Failure::interrupted(why)),
         }
     })
 }
 
-/// Whether this process was started to outlive its terminal, as by `nohup`: who
-/// listens for a signal is no longer deaf to it.
-fn ignores_hangups() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // SIGHUP is 1, the lowest bit.
-    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|m| m & 1 == 1))
+/// Runs work that sees to signals itself where they matter.
+fn to_its_end<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(work)
 }
 
 /// How members are reached, by the flags of etcdctl.
@@ -194,9 +187,9 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
     };
     for dir in &dirs {
         let wal_dir = Some(Path::new(wal_dir)).filter(|d| !d.as_os_str().is_empty());
-        found
-            .members
-            .push(inspect::directory(Path::new(dir), wal_dir, pages)?);
+        let running = !endpoints.is_empty();
+        let read = inspect::directory(Path::new(dir), wal_dir, pages, running)?;
+        found.members.push(read);
     }
     for path in snapshots {
         found.members.push(Facts {
@@ -205,17 +198,23 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
             ..Facts::default()
         });
     }
-    if found.members.len() > 1 {
+    if found
+        .members
+        .iter()
+        .filter(|f| f.database.is_some())
+        .count()
+        > 1
+    {
         found.hashes = Some(hash_files(&found.members));
     }
     if !endpoints.is_empty() {
         // Whatever else runs on this machine goes first.
         let _ = rustix::process::nice(10);
         let scratch = match databases {
-            true => Some(backup::Scratch::beside(&scratch_folder(parsed))?),
+            true => Some(backup::scratch(&scratch_folder(parsed))?),
             false => None,
         };
-        let mut access = access(parsed, scratch.as_ref().map(|s| s.0.clone()))?;
+        let mut access = access(parsed, scratch.as_ref().map(|s| s.path().to_owned()))?;
         access.pages = pages;
         let all = match parsed.bool("cluster") {
             true => block_on(listed(&access, &endpoints))?,
@@ -223,8 +222,46 @@ fn sources(parsed: &Parsed, snapshots: &[&str], pages: bool, databases: bool) ->
         };
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         block_on(ask(&access, &all, &mut found))?;
+        join(&mut found.members);
     }
     Ok(found)
+}
+
+/// Puts the log of a running member, read from its directory, to what the member told;
+/// and gives members that cannot tell it the name that the others know.
+fn join(members: &mut Vec<Facts>) {
+    let mut logs = Vec::new();
+    members.retain_mut(|facts| match facts.in_use {
+        true => {
+            logs.push(std::mem::take(facts));
+            false
+        }
+        false => true,
+    });
+    for mut read in logs {
+        let same = |facts: &&mut Facts| facts.live.is_some() && facts.id == read.id;
+        match members.iter_mut().find(same) {
+            Some(facts) => facts.log = read.log.take(),
+            None => members.push(read),
+        }
+    }
+    let names: Vec<_> = members
+        .iter()
+        .filter_map(|facts| facts.live.as_ref())
+        .flat_map(|live| live.members.iter().map(|m| (m.id, m.name.clone())))
+        .collect();
+    for facts in members.iter_mut() {
+        let unnamed = facts
+            .live
+            .as_ref()
+            .is_some_and(|l| l.endpoint == facts.label);
+        let name = names
+            .iter()
+            .find(|(id, name)| Some(*id) == facts.id && !name.is_empty());
+        if let (true, Some((_, name))) = (unnamed, name) {
+            facts.label.clone_from(name);
+        }
+    }
 }
 
 /// The client URLs of all members that the first endpoint to answer lists.
@@ -269,6 +306,8 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
         }
         match inspect::live(access, endpoint).await {
             Ok(facts) => found.members.push(facts),
+            // Of the member nothing is known; "bring it back" would be wrong advice.
+            Err(error @ inspect::Error::Refused { .. }) => return Err(error.into()),
             Err(error) => {
                 let text = error.to_string();
                 let why = text.strip_prefix(&format!("{endpoint}: ")).unwrap_or(&text);
@@ -284,6 +323,7 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
         .iter()
         .copied()
         .filter(|e| !found.silent.iter().any(|(s, _)| s == e))
+        .filter(|e| !found.members.iter().any(|f| is_learner_at(f, e)))
         .collect();
     if asked.len() > 1 {
         let mut hashes = hash_streamed(&found.members).ok_or_else(String::new);
@@ -296,6 +336,12 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
         found.hashes = Some(hashes);
     }
     Ok(())
+}
+
+/// A learner is asked for no hash: it answers none.
+fn is_learner_at(facts: &Facts, endpoint: &str) -> bool {
+    let live = facts.live.as_ref();
+    live.is_some_and(|live| live.is_learner && live.endpoint == endpoint)
 }
 
 /// The newest revision that all members that answer have, 0 if none does.
@@ -457,6 +503,11 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
         }
         _ => return Err(Failure::new("--image and --digest go together")),
     };
+    // A page that cannot be written is better known before the work.
+    let page = match parsed.text("html") {
+        "" => None,
+        path => Some(Page::begin(Path::new(path))?),
+    };
     let snapshots = parsed.list("snapshot");
     let sources = sources(
         parsed,
@@ -483,10 +534,8 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
         image,
     };
     let report = checks::run(target, sources.members, &given);
-    let page = parsed.text("html");
-    if !page.is_empty() {
-        std::fs::write(page, report::html(&report))
-            .map_err(|e| Failure::io("write", Path::new(page), &e))?;
+    if let Some(page) = page {
+        page.complete(&report::html(&report))?;
     }
     let text = match json {
         true => format!("{}\n", report::json(&report)),
@@ -498,6 +547,30 @@ fn check(parsed: &Parsed) -> Outcome<i32> {
     };
     print(&text)?;
     Ok(report.exit_code())
+}
+
+/// The report as a page, which gets its name when it is complete.
+struct Page {
+    path: PathBuf,
+    part: Part,
+}
+
+impl Page {
+    fn begin(path: &Path) -> Outcome<Page> {
+        let part = Part::of(path).map_err(|e| Failure::io("write", path, &e))?;
+        Ok(Page {
+            path: path.to_owned(),
+            part,
+        })
+    }
+
+    fn complete(self, text: &str) -> Outcome<()> {
+        let write = || {
+            self.part.file().write_all(text.as_bytes())?;
+            self.part.complete()
+        };
+        write().map_err(|e| Failure::io("write", &self.path, &e))
+    }
 }
 
 /// Columns of the terminal.
@@ -514,14 +587,48 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
         .iter()
         .map(|text| Target::parse(text).map(|t| t.version).map_err(Failure::new))
         .collect::<Outcome<_>>()?;
-    let sources = sources(parsed, &[], false, false)?;
-    if let Some((endpoint, why)) = sources.silent.first() {
-        return Err(Failure::new(format!("{endpoint}: {why}")));
-    }
-    let mut plan = Plan::make(&sources.members, &target, &available).map_err(Failure::new)?;
+    let sources = sources(parsed, &[], false, !parsed.bool("no-databases"))?;
+    let wishes = Wishes {
+        available: &available,
+        pintles: pintles(parsed, &sources.members)?,
+        ..Wishes::default()
+    };
+    let plan = Plan::make(&sources.members, &target, &wishes);
+    let mut plan = plan.map_err(|why| match sources.silent.first() {
+        Some((endpoint, silent)) => Failure::new(format!("{endpoint}: {silent}")),
+        None => Failure::new(why),
+    })?;
     let manifest = parsed.text("manifest");
     let mut becomes = String::new();
-    if !manifest.is_empty() {
+    let given = Given {
+        silent: sources.silent,
+        hashes: sources.hashes,
+        learners_max: 1,
+        now: checks::now(),
+        ..Given::default()
+    };
+    let seen = plan.check(&sources.members, &given);
+    let lacking = seen.map(|seen| seen.missing).unwrap_or_default();
+    // Without databases no one knows whose records a restart corrects, or what blocks.
+    let blind = lacking.iter().any(|missing| missing.check == "P4");
+    let code = match (plan.blocked.is_empty(), blind) {
+        (false, _) => exit::STOPPED,
+        (true, true) => exit::INCOMPLETE,
+        (true, false) => exit::OK,
+    };
+    if manifest.is_empty() {
+        let lines = sources
+            .members
+            .iter()
+            .filter_map(|facts| facts.live.as_ref());
+        let words: Vec<String> = lines
+            .filter_map(|live| live.command_line.clone())
+            .flatten()
+            .collect();
+        plan.flags = checks::changes(&words, target.minor());
+        plan.flags.sort();
+        plan.flags.dedup();
+    } else {
         let path = Path::new(manifest);
         let mut manifest = Manifest::read(path)?;
         plan.flags = checks::changes(&manifest.settings(), target.minor());
@@ -539,7 +646,11 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     if json {
         let value = serde_json::to_string(&plan).map_err(Failure::new)?;
         print(&format!("{value}\n"))?;
-        return Ok(0);
+        return Ok(code);
+    }
+    if !plan.blocked.is_empty() {
+        print(&blocked(&plan))?;
+        return Ok(code);
     }
     let mut text = format!("{}\n\n", plan.path.join(" -> "));
     for (at, step) in plan.steps.iter().enumerate() {
@@ -556,9 +667,48 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     if !plan.flags.is_empty() {
         text.push('\n');
     }
+    if plan.steps.is_empty() {
+        text.push_str("nothing to do: every member runs it\n");
+    }
+    for missing in &lacking {
+        text.push_str(&format!(
+            "\nnot looked at: {} {}: {}\n",
+            missing.check, missing.title, missing.lacks
+        ));
+    }
     text.push_str(&becomes);
     print(&text)?;
-    Ok(0)
+    Ok(code)
+}
+
+/// Why there is no plan.
+fn blocked(plan: &Plan) -> String {
+    let mut text = format!(
+        "BLOCKED: the next step, to {}, must not begin\n",
+        plan.path.get(1).map_or("the target", String::as_str)
+    );
+    for finding in &plan.blocked {
+        text.push_str(&format!(
+            "\n{} {}: {}\n     why: {}\n     fix: {}\n",
+            finding.check, finding.member, finding.seen, finding.why, finding.fix
+        ));
+    }
+    text
+}
+
+/// The members that are Pintle, by name.
+fn pintles(parsed: &Parsed, members: &[Facts]) -> Outcome<BTreeSet<String>> {
+    let access = access(parsed, None)?;
+    block_on(async {
+        let mut pintles = BTreeSet::new();
+        for facts in members {
+            let Some(live) = &facts.live else { continue };
+            if inspect::is_pintle(&access, &live.endpoint).await == Some(true) {
+                pintles.insert(facts.label.clone());
+            }
+        }
+        Ok(pintles)
+    })
 }
 
 fn take_backup(parsed: &Parsed) -> Outcome<i32> {
@@ -575,8 +725,8 @@ fn take_backup(parsed: &Parsed) -> Outcome<i32> {
 
 /// Mends the databases of running members.
 fn mend_online(parsed: &Parsed, json: bool) -> Outcome<i32> {
-    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
-    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    let scratch = backup::scratch(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
     access.pages = false;
     let endpoints = parsed.list("endpoints");
     block_on(async {
@@ -586,6 +736,7 @@ fn mend_online(parsed: &Parsed, json: bool) -> Outcome<i32> {
         };
         let plan = repair::online::plan(&access, &endpoints).await?;
         let mut lines = plan.wrong.clone();
+        let unchanged = !lines.is_empty() && !parsed.bool("yes");
         if lines.is_empty() {
             lines.push("nothing to mend".into());
         } else {
@@ -605,7 +756,7 @@ fn mend_online(parsed: &Parsed, json: bool) -> Outcome<i32> {
             ),
             false => lines.iter().map(|line| format!("{line}\n")).collect(),
         })?;
-        Ok(0)
+        Ok(if unchanged { exit::UNCHANGED } else { exit::OK })
     })
 }
 
@@ -627,6 +778,7 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
         (false, true) => {}
     }
     let wal_dir = Some(Path::new(parsed.text("wal-dir"))).filter(|d| !d.as_os_str().is_empty());
+    let mut code = exit::OK;
     for dir in dirs {
         let failed = |e: repair::Error| Failure::new(e);
         let repair =
@@ -639,6 +791,7 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
             text.push_str(&format!("{dir}: nothing to mend\n"));
         } else if !parsed.bool("yes") {
             text.push_str("nothing was changed; --yes carries this out\n");
+            code = exit::UNCHANGED;
         } else {
             let kept = repair.carry_out().map_err(failed)?;
             text.push_str(&format!(
@@ -652,14 +805,8 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
         }
         print(&text)?;
     }
-    Ok(0)
+    Ok(code)
 }
-
-/// The exit code of a run that a deviation stopped.
-const DEVIATED: i32 = 3;
-
-/// The exit code of a run that goes on when other nodes have followed.
-const OTHERS: i32 = 4;
 
 /// The exit code of a run.
 fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
@@ -668,12 +815,65 @@ fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
         Err(Stop::Failed(failure)) => Err(failure),
         Err(Stop::Others(text)) => {
             say(&text);
-            Ok(OTHERS)
+            Ok(exit::RESERVED)
+        }
+        Err(Stop::Asked(signal)) => {
+            warn(&format!(
+                "{signal}; every step that was begun is done, and every member runs. To go on: {}",
+                same_command()
+            ));
+            Ok(exit::INTERRUPTED)
         }
         Err(Stop::Deviated { step, why }) => {
-            eprintln!("stopped at: {step}\n  {why}\n{advice}");
-            Ok(DEVIATED)
+            warn(&format!("stopped at: {step}\n  {why}\n{advice}"));
+            Ok(exit::STOPPED)
         }
+    }
+}
+
+/// The command line that this process was started with.
+fn same_command() -> String {
+    let words = std::env::args_os().map(|word| {
+        let word = word.to_string_lossy().into_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@+".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word,
+            false => format!("'{}'", word.replace('\'', "'\\''")),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Steps that a signal does not cut off between the stop and the start of a member: the
+/// first one ends them where every member runs, a second one says which does not.
+async fn steps_until_asked(
+    steps: impl Future<Output = Result<(), Stop>>,
+    down: &RefCell<Option<String>>,
+) -> Result<(), Stop> {
+    let _attended = interrupt::attend(2);
+    let cut = async {
+        let signal = interrupt::asked(1).await;
+        if down.borrow().is_none() {
+            return Stop::Asked(signal);
+        }
+        warn(&format!(
+            "{signal}: this step is finished first, a second signal ends it at once"
+        ));
+        let signal = interrupt::asked(2).await;
+        match down.borrow().as_ref() {
+            None => Stop::Asked(signal),
+            Some(member) => Stop::Deviated {
+                step: format!("the step of {member}, by a second signal"),
+                why: format!(
+                    "{member} is stopped and was not started again. The next command: {}",
+                    same_command()
+                ),
+            },
+        }
+    };
+    tokio::select! {
+        outcome = steps => outcome,
+        cut = cut => Err(cut),
     }
 }
 
@@ -698,8 +898,8 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         &state,
         parsed.bool(command::ONLY_HERE.name),
     )?;
-    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
-    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    let scratch = backup::scratch(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
     access.pages = false;
     let dry = parsed.bool("dry-run");
     let patience = parsed.duration("patience");
@@ -708,15 +908,17 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         parsed.text("members"),
         state.display()
     );
-    block_on(async {
+    to_its_end(async {
         let journal_dir = match dry {
-            true => scratch.0.clone(),
+            true => scratch.path().to_owned(),
             false => state.clone(),
         };
         let journal = Journal::open(&journal_dir)?;
+        let down = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &down);
         let known = journal.plan().map(|(steps, _)| steps.to_vec());
         let mut engine = Engine {
-            driver: &mut driver,
+            driver: &mut watched,
             access: &access,
             journal,
             patience,
@@ -765,7 +967,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             say("nothing was done");
             return Ok(0);
         }
-        let outcome = engine.run().await;
+        let outcome = steps_until_asked(engine.run(), &down).await;
         let done = outcome.is_ok();
         let code = stopped(outcome, &advice)?;
         if done {
@@ -796,19 +998,21 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
     if to.is_none() && !state.is_dir() {
         return Err(nothing());
     }
-    let scratch = backup::Scratch::beside(&std::env::temp_dir())?;
-    let mut access = access(parsed, Some(scratch.0.clone()))?;
+    let scratch = backup::scratch(&std::env::temp_dir())?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
     access.pages = false;
     let dry = parsed.bool("dry-run");
-    block_on(async {
+    to_its_end(async {
         let journal = match &to {
             None => Journal::reopen(&state)?,
-            Some(_) if dry && !state.is_dir() => Journal::open(&scratch.0)?,
+            Some(_) if dry && !state.is_dir() => Journal::open(scratch.path())?,
             // What finished runs have left tells nothing of what came after them.
             Some(_) => Journal::open(&state)?,
         };
+        let down = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &down);
         let mut engine = Engine {
-            driver: &mut driver,
+            driver: &mut watched,
             access: &access,
             journal,
             patience: parsed.duration("patience"),
@@ -842,8 +1046,8 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
                     return Ok(0);
                 }
                 Way::Otherwise { found, instead } => {
-                    eprintln!("{found}\n  {instead}\nnothing was done");
-                    return Ok(DEVIATED);
+                    warn(&format!("{found}\n  {instead}\nnothing was done"));
+                    return Ok(exit::STOPPED);
                 }
                 Way::Steps {
                     found,
@@ -858,8 +1062,16 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
                 }
             },
         };
+        let begun = |journal: &Journal| (0..steps.len()).any(|at| journal.has_begun(at));
+        let found = engine.journal.plan().is_none();
+        if !found && !begun(&engine.journal) {
+            engine.journal.retire()?;
+            say(
+                "there was nothing to do: what the journal tells of was taken back, or never begun",
+            );
+            return Ok(exit::OK);
+        }
         if dry {
-            let found = engine.journal.plan().is_none();
             for (at, step) in steps.iter().enumerate().rev() {
                 if !found && !engine.journal.has_begun(at) {
                     continue;
@@ -876,10 +1088,9 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             say("nothing was done");
             return Ok(0);
         }
-        let outcome = engine.roll_back().await;
+        let outcome = steps_until_asked(engine.roll_back(), &down).await;
         let code = stopped(outcome, "see to it and run the same command again")?;
-        let begun = (0..steps.len()).any(|at| engine.journal.has_begun(at));
-        if code == 0 && !begun {
+        if code == exit::OK && !begun(&engine.journal) {
             engine.journal.retire()?;
             say("taken back");
         }
@@ -902,16 +1113,20 @@ fn rehearse(parsed: &Parsed) -> Outcome<i32> {
         if !path.is_file() {
             return Err(Failure::new(format!("{}: no such file", path.display())));
         }
-        binaries.insert(version.trim_start_matches('v').to_owned(), path);
+        let name = match version {
+            "pintle" => version.to_owned(),
+            _ => target::release(version).map_err(Failure::new)?.to_string(),
+        };
+        binaries.insert(name, path);
     }
-    let scratch = backup::Scratch::beside(&scratch_folder(parsed))?;
+    let scratch = backup::scratch(&scratch_folder(parsed))?;
     let members = usize::try_from(parsed.uint("members-count"))
         .unwrap_or(3)
         .clamp(1, 7);
     let of = Rehearsal {
         backup: &backup_path,
         members,
-        scratch: &scratch.0,
+        scratch: scratch.path(),
         binaries,
         from: from.version,
         target,

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bolt::{Batch, Db, Options};
+use cli::private;
 use membership::{
     cluster::{Cluster, MemberId},
     disagreement::{self, Disagreement},
@@ -75,7 +76,7 @@ struct Fresh {
 /// # Errors
 /// The directory cannot be read or is in use, or the truth is not certain.
 pub fn plan(dir: &Path, wal_dir: Option<&Path>, drop_v2: bool) -> Result<Repair, Error> {
-    let facts = inspect::directory(dir, wal_dir, true)?;
+    let facts = inspect::directory(dir, wal_dir, true, false)?;
     let uncertain = |why: String| Error::Uncertain {
         path: dir.into(),
         why,
@@ -301,7 +302,7 @@ impl Repair {
             .map(|n| PathBuf::from(format!("{}.before-repair-{n}", dir.display())))
             .find(|path| !path.exists())
             .unwrap_or_default();
-        fs::create_dir(&kept).map_err(|e| failed(&kept, e))?;
+        private::folder(&kept).map_err(|e| failed(&kept, e))?;
         let mut files = Vec::new();
         if !self.batch.is_empty() {
             files.push(self.database.clone());
@@ -324,9 +325,11 @@ impl Repair {
         }
         for path in files {
             let to = kept.join(path.file_name().unwrap_or_default());
-            fs::copy(&path, &to).map_err(|e| failed(&path, e))?;
-            let file = fs::File::open(&to).map_err(|e| failed(&to, e))?;
-            file.sync_all().map_err(|e| failed(&to, e))?;
+            let mut copy = private::create(&to).map_err(|e| failed(&to, e))?;
+            fs::File::open(&path)
+                .and_then(|mut file| std::io::copy(&mut file, &mut copy))
+                .and_then(|_| copy.sync_all())
+                .map_err(|e| failed(&path, e))?;
         }
         Ok(kept)
     }

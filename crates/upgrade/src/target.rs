@@ -56,7 +56,7 @@ impl Target {
             });
         }
         if let Some(kubernetes) = given.strip_prefix("kubernetes:") {
-            let minor = kubernetes.trim_start_matches('v');
+            let minor = kubernetes.strip_prefix('v').unwrap_or(kubernetes);
             let minor = minor.strip_prefix("1.").unwrap_or_default();
             let minor = minor.split('.').next().unwrap_or_default();
             let row = KUBERNETES
@@ -75,9 +75,9 @@ impl Target {
                 given: given.to_owned(),
             });
         }
-        let version = Version::parse(given.trim_start_matches('v')).map_err(|_| {
+        let version = release(given).map_err(|why| {
             format!(
-                "{given:?} is no target; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
+                "{given:?} is no target: {why}; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
             )
         })?;
         if version.major != 3 || version.minor < 4 || version.minor > 7 {
@@ -111,6 +111,24 @@ impl fmt::Display for Target {
             write!(f, ", which {} deploys", self.given)?;
         }
         Ok(())
+    }
+}
+
+/// Reads the version of a release, `3.6.14` or `v3.6.14`, and nothing that only looks
+/// like one: tags of images and builds of distributions have more behind it, and no
+/// member ever reports that.
+///
+/// # Errors
+/// It is none.
+pub fn release(text: &str) -> Result<Version, String> {
+    let plain = text.strip_prefix('v').unwrap_or(text);
+    let version = Version::parse(plain).map_err(|_| format!("{text:?} is no release of etcd"))?;
+    let release = Version::new(version.major, version.minor, version.patch);
+    match version == release {
+        true => Ok(version),
+        false => Err(format!(
+            "{text:?} is no release of etcd: {release} is, and the rest is of a tag or a build"
+        )),
     }
 }
 

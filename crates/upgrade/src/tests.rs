@@ -17,7 +17,12 @@ fn targets_are_versions_kubernetes_or_pintle() {
         "3.3.25",
         "kubernetes:1.99",
         "kubernetes:",
+        "kubernetes:vv1.34",
         "latest",
+        "3.6.14-0",
+        "3.6.14+k3s1",
+        "3.6.14-rc.0",
+        "vv3.6.14",
     ] {
         assert!(Target::parse(wrong).is_err(), "{wrong:?} was taken");
     }

@@ -96,6 +96,20 @@ pub fn etcd(version: &str) -> Option<Program> {
     })
 }
 
+/// The real releases on this machine.
+pub fn installed() -> Vec<String> {
+    let entries = std::fs::read_dir(peers_dir())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let whole = entries.filter(|entry| entry.path().join("etcd").is_file());
+    let mut names: Vec<String> = whole
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
 /// A tool (`etcdctl`, `etcdutl`) of a real release, or `None` after a `SKIP:` line.
 pub fn tool(version: &str, name: &str) -> Option<PathBuf> {
     let path = peers_dir().join(version).join(name);

@@ -3,6 +3,8 @@
 //! recorded outcome has the bytes it came from. It must never start anything
 //! on such a copy, and it ends every process it started.
 
+pub mod planned;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,

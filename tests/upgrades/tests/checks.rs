@@ -217,15 +217,33 @@ fn certificates_are_seen_on_the_connection() {
                 Ok(report)
             })
             .await;
-            // Without the CA nobody is believed: an error, and nobody is asked.
-            let distrusted = check(&pintle, &["--target=3.6.14", "--endpoints", &url]);
+            // A member that cannot be asked in this way is not down: "bring it back" or
+            // "remove it" would be the wrong advice.
+            let other = TempDir::new()?;
+            certificates(other.path(), days)?;
+            let other = other.path().join("ca.crt").display().to_string();
+            let (plain, bare) = (url.replace("https", "http"), url.replace("https://", ""));
+            let wrong: [(&[&str], &str); 4] = [
+                (&["--endpoints", &url], "TLS: "),
+                (&["--cacert", &other, "--endpoints", &url], "TLS: "),
+                (&["--endpoints", &plain], "name it with https://"),
+                (&["--endpoints", &bare], "name it with https://"),
+            ];
+            let mut outcomes = Vec::new();
+            for (words, text) in wrong {
+                let words = [&["--target=3.6.14"], words].concat();
+                outcomes.push((text, check(&pintle, &words)));
+            }
             server.kill()?;
             server.wait()?;
-            let (_, distrusted, _) = distrusted?;
-            ensure!(
-                seen(&distrusted, "P1").contains("does not answer"),
-                "{distrusted}"
-            );
+            for (text, outcome) in outcomes {
+                let (code, _, said) = outcome?;
+                ensure!(code == 1 && said.contains(text), "{code}: {said}");
+                ensure!(
+                    !said.contains("bring it back") && !said.contains("remove"),
+                    "{said}"
+                );
+            }
             let found = seen(&outcome?, "P19");
             match expected {
                 "" => ensure!(found.is_empty(), "{found}"),
@@ -389,6 +407,12 @@ fn what_is_no_sound_member_is_named_and_left_as_it_is() {
                 "{report}"
             );
         }
+        // A plain port that is asked by TLS.
+        let plain = Launch::new(&etcd, &at("plain")).start().await?;
+        let secure = format!("https://127.0.0.1:{}", plain.port());
+        let (code, _, said) = check(&pintle, &["--target=3.6.14", "--endpoints", &secure])?;
+        ensure!(code == 1 && said.contains("TLS: "), "{code}: {said}");
+        plain.terminate().await?;
         // Members of two clusters.
         let one = Launch::new(&etcd, &at("one")).start().await?;
         let two = Launch::new(&etcd, &at("two"))
@@ -454,16 +478,48 @@ fn running_members_are_mended_without_a_restart() {
             code == 3 && seen(&sick, "P4").contains("for a learner"),
             "{sick}"
         );
+        // What decides is in the databases: without them nobody can say that it is safe.
+        let blind = [&words[..], &["--no-databases"]].concat();
+        let (code, report, _) = check(&pintle, &blind)?;
+        ensure!(
+            code == 5 && report["verdict"] == "incomplete",
+            "{code}: {report}"
+        );
+        let missing = report["missing"].to_string();
+        ensure!(
+            missing.contains("\"P4\"") && missing.contains("--no-databases"),
+            "{missing}"
+        );
         let (code, said) = repair(&[])?;
         ensure!(
-            code == 0 && said.contains("nothing was changed"),
+            code == 6 && said.contains("nothing was changed"),
             "{code}: {said}"
         );
         ensure!(check(&pintle, &words)?.0 == 3, "it was only asked to show");
         let (code, said) = repair(&["--yes"])?;
         ensure!(code == 0 && said.contains("mended: "), "{code}: {said}");
+        // Only the files tell of API version 2, also those of members that run.
         let (code, report, _) = check(&pintle, &words)?;
-        ensure!(code == 0, "exit {code}: {report}");
+        ensure!(code == 5, "exit {code}: {report}");
+        let dirs: Vec<String> = cluster
+            .members()
+            .iter()
+            .map(|m| m.dir.display().to_string())
+            .collect();
+        let some = [&words[..], &["--data-dir", &dirs[0]]].concat();
+        let (code, report, _) = check(&pintle, &some)?;
+        let missing = report["missing"].to_string();
+        ensure!(
+            code == 5 && missing.contains("not looked at: m1, m2"),
+            "{code}: {missing}"
+        );
+        let dirs = dirs.join(",");
+        let all = [&words[..], &["--data-dir", &dirs]].concat();
+        let (code, report, _) = check(&pintle, &all)?;
+        ensure!(
+            code == 0 && report["verdict"] == "safe",
+            "exit {code}: {report}"
+        );
         // Hashes come out of the streamed databases, and are those that members tell.
         for (n, member) in cluster.members().iter().enumerate() {
             let told = &report["members"][n]["live"]["hash"];
@@ -474,6 +530,19 @@ fn running_members_are_mended_without_a_restart() {
         }
         let (code, said) = repair(&["--yes"])?;
         ensure!(code == 0 && said == "nothing to mend\n", "{code}: {said}");
+        // One that is down counts once, by its name.
+        cluster.stop(2).await?;
+        // Once the others have a leader.
+        upgrades::operated::until(async || {
+            let (code, report, _) = check(&pintle, &words)?;
+            let all = report["findings"].as_array().cloned().unwrap_or_default();
+            let first = all.iter().filter(|f| f["check"] == "P1");
+            let first: Vec<&str> = first.filter_map(|f| f["member"].as_str()).collect();
+            ensure!(code == 3 && first == ["m2"], "{code}: {first:?} {report}");
+            Ok(())
+        })
+        .await?;
+        cluster.start(2).await?;
         cluster.finish().await?;
         peer::say("RAN: checks: a running cluster is mended");
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use membership::cluster::Member;
 use semver::Version;
 
 use super::{Case, Level};
@@ -24,13 +25,14 @@ fn live(members: &[Facts]) -> Vec<(&Facts, &Live)> {
 
 pub(super) fn answers(case: &mut Case<'_>) -> Result<(), String> {
     let live = live(case.members);
-    for (endpoint, why) in &case.given.silent {
+    let down = down(case.members, &case.given.silent);
+    for (member, why) in &down.silent {
         case.find(
             Level::Block,
-            endpoint,
+            member,
             format!("does not answer: {why}"),
             "a cluster with a member down has no member to spare during an upgrade",
-            "bring it back, or remove it, then check again",
+            "see whether it runs and can be reached from here, start it if it does not, then check again",
         );
     }
     if live.is_empty() {
@@ -96,26 +98,14 @@ pub(super) fn answers(case: &mut Case<'_>) -> Result<(), String> {
             );
         }
     }
-    let answered: BTreeSet<_> = live.iter().filter_map(|(f, _)| f.id).collect();
-    let listed: BTreeSet<_> = live
-        .iter()
-        .flat_map(|(_, l)| &l.members)
-        .map(|m| (m.id, m.name.clone()))
-        .collect();
-    for (id, name) in listed {
-        if !answered.contains(&id) {
-            case.find(
-                Level::Block,
-                if name.is_empty() {
-                    id.to_string()
-                } else {
-                    name
-                },
-                "is a member of the cluster and was not looked at",
-                "what is not seen is not checked",
-                "name its endpoint too, or pass --cluster",
-            );
-        }
+    for member in down.unasked {
+        case.find(
+            Level::Block,
+            member,
+            "is a member of the cluster and was not looked at",
+            "what is not seen is not checked",
+            "name its endpoint too, or pass --cluster",
+        );
     }
     for facts in case.members.iter().filter(|f| f.live.is_some()) {
         for what in &facts.unread {
@@ -132,6 +122,63 @@ pub(super) fn answers(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Members that did not answer, and those that no one asked.
+struct Down {
+    /// Name, or endpoint where no one knows the name, and why.
+    silent: Vec<(String, String)>,
+    unasked: Vec<String>,
+}
+
+/// Each member that is down once, under its name where the others list its URL.
+fn down(members: &[Facts], silent: &[(String, String)]) -> Down {
+    let answered: BTreeSet<_> = members
+        .iter()
+        .filter(|facts| facts.live.is_some())
+        .filter_map(|facts| facts.id)
+        .collect();
+    let mut lacking: Vec<Member> = Vec::new();
+    for member in members
+        .iter()
+        .filter_map(|f| f.live.as_ref())
+        .flat_map(|l| &l.members)
+    {
+        if !answered.contains(&member.id) && lacking.iter().all(|m| m.id != member.id) {
+            lacking.push(member.clone());
+        }
+    }
+    let name = |member: &Member| match member.name.as_str() {
+        "" => member.id.to_string(),
+        name => name.to_owned(),
+    };
+    let address = |url: &str| {
+        url.split_once("://")
+            .map_or(url, |(_, rest)| rest)
+            .to_owned()
+    };
+    let mut down = Down {
+        silent: Vec::new(),
+        unasked: Vec::new(),
+    };
+    let mut unknown = 0;
+    for (endpoint, why) in silent {
+        let at = lacking.iter().position(|member| {
+            let mut urls = member.client_urls.iter().chain(&member.peer_urls);
+            urls.any(|url| address(url) == address(endpoint))
+        });
+        let label = match at {
+            Some(at) => name(&lacking.remove(at)),
+            None => {
+                unknown += 1;
+                endpoint.clone()
+            }
+        };
+        down.silent.push((label, why.clone()));
+    }
+    // One that was asked under another address than it advertises.
+    down.unasked = lacking.iter().skip(unknown).map(name).collect();
+    down
+}
+
 pub(super) fn minors(case: &mut Case<'_>) -> Result<(), String> {
     let live = live(case.members);
     let versions: BTreeSet<&Version> = live
@@ -139,6 +186,22 @@ pub(super) fn minors(case: &mut Case<'_>) -> Result<(), String> {
         .filter_map(|(_, l)| l.version.as_ref())
         .collect();
     let minors: BTreeSet<u64> = versions.iter().map(|v| v.minor).collect();
+    let to = case.target.minor();
+    if minors.len() > 1 && minors.iter().all(|minor| *minor == to || minor + 1 == to) {
+        let behind: Vec<&str> = live
+            .iter()
+            .filter(|(_, l)| l.version.as_ref().is_some_and(|v| v.minor < to))
+            .map(|(facts, _)| facts.label.as_str())
+            .collect();
+        case.find(
+            Level::Warn,
+            "",
+            format!("an upgrade to 3.{to} is half done: {} still to go", behind.join(", ")),
+            "until all members run the same minor version the cluster version stays",
+            "`pintle upgrade plan` and `run` with this target finish it, `rollback --to` takes it back",
+        );
+        return Ok(());
+    }
     if minors.len() > 1 {
         let shown: Vec<String> = versions.iter().map(ToString::to_string).collect();
         case.find(
@@ -160,7 +223,6 @@ pub(super) fn minors(case: &mut Case<'_>) -> Result<(), String> {
     let Some(from) = minors.first().copied().or_else(of_files) else {
         return Err("no source says which version the cluster has".into());
     };
-    let to = case.target.minor();
     if to > from + 1 {
         let steps: Vec<String> = (from + 1..=to).map(|m| newest(m).to_string()).collect();
         case.find(
@@ -264,9 +326,9 @@ pub(super) fn headroom(case: &mut Case<'_>) -> Result<(), String> {
             } else {
                 learner.name.clone()
             },
-            "is a learner that was not promoted",
+            "is a learner: promote or remove it first",
             "a join is under way; 3.6 counts it against the learners that are allowed",
-            "promote it or remove it, then check again",
+            "etcdctl member promote, or member remove, then check again",
         );
     }
     if voters == 1 {

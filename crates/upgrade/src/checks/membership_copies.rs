@@ -9,7 +9,7 @@ use membership::cluster::{Member, MemberId};
 use super::{Case, Level};
 use crate::facts::{Database, Facts};
 
-const NO_DATABASE: &str = "needs the database of each member: run it with --data-dir, or with --endpoints and room in the scratch folder";
+const NO_DATABASE: &str = "needs the database of each member: leave --no-databases out (--scratch names a folder with room), or name directories with --data-dir";
 
 /// One member's database and what it must agree with.
 struct Pair<'a> {

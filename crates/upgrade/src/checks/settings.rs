@@ -185,7 +185,17 @@ pub(super) fn flags(case: &mut Case<'_>) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    let silent = |facts: &&crate::facts::Facts| {
+        let live = facts.live.as_ref();
+        live.is_some_and(|live| live.command_line.is_none())
+    };
+    match case.members.iter().find(silent) {
+        Some(facts) if case.given.flags.is_none() => Err(format!(
+            "{} does not show its flags (/debug/vars): show the static pod manifest with --manifest",
+            facts.label
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn auth(case: &mut Case<'_>) -> Result<(), String> {

@@ -55,6 +55,7 @@ fn sound(id: u64) -> Facts {
         ..ConfState::default()
     };
     Facts {
+        in_use: false,
         label: format!("m{id}"),
         id: Some(MemberId(id)),
         cluster: Some(ClusterId(7)),
@@ -186,7 +187,7 @@ impl Input {
 type Spoil = fn(&mut Input);
 
 /// What is spoiled, how bad that is, and a word of what is said.
-const SICK: [(&str, Level, Spoil, &str); 42] = [
+const SICK: [(&str, Level, Spoil, &str); 43] = [
     (
         "P25",
         Level::Block,
@@ -231,8 +232,14 @@ const SICK: [(&str, Level, Spoil, &str); 42] = [
     ),
     (
         "P2",
-        Level::Block,
+        Level::Warn,
         |i| i.live().version = Some(Version::new(3, 6, 14)),
+        "is half done: m2, m3",
+    ),
+    (
+        "P2",
+        Level::Block,
+        |i| i.live().version = Some(Version::new(3, 4, 45)),
         "different minor",
     ),
     (
@@ -482,6 +489,71 @@ fn a_sick_input_is_found_by_its_check() {
             "{id} {word:?}: {found:?}"
         );
         assert!(found.iter().all(|f| !f.why.is_empty() && !f.fix.is_empty()));
+    }
+}
+
+#[test]
+fn without_what_decides_nothing_is_safe() {
+    type Take = fn(&mut Facts);
+    let blind: [(&str, Take); 4] = [
+        ("P4", |facts| facts.database = None),
+        ("P9", |facts| facts.log = None),
+        ("P12", |facts| {
+            facts.live.as_mut().expect("live").command_line = None
+        }),
+        ("P3", |facts| {
+            facts.live.as_mut().expect("live").version = None
+        }),
+    ];
+    for (id, take) in blind {
+        let mut input = Input::sound();
+        input.given.flags = None;
+        input.members.iter_mut().for_each(take);
+        let report = input.report();
+        assert!(
+            report.missing.iter().any(|m| m.check == id),
+            "{id}: {:?}",
+            report.missing
+        );
+        assert!(report.missing.iter().all(|m| !m.lacks.is_empty()));
+        assert_ne!(report.exit_code(), 0, "{id}");
+    }
+    // Warnings do not outweigh it.
+    let mut input = Input::sound();
+    input.given.restore_is_planned = false;
+    input.log().v2_records.clear();
+    input.members.iter_mut().for_each(|facts| facts.log = None);
+    assert_eq!(input.report().exit_code(), 5);
+}
+
+#[test]
+fn directories_of_some_members_are_not_the_cluster() {
+    let mut input = Input::sound();
+    input.members.truncate(1);
+    input.members[0].live = None;
+    let missing = input.report().missing;
+    assert!(
+        missing.iter().any(|m| m.lacks.contains("m2, m3")),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_member_that_is_down_counts_once_and_by_its_name() {
+    let silent = |endpoint: &str| vec![(endpoint.to_owned(), "refused".to_owned())];
+    // By the URL that the others list, and by one that they do not know.
+    for (endpoint, name) in [
+        ("h3:2379", "m3"),
+        ("http://other:2379", "http://other:2379"),
+    ] {
+        let mut input = Input::sound();
+        input.members.truncate(2);
+        input.given.silent = silent(endpoint);
+        let report = input.report();
+        let down: Vec<_> = report.findings.iter().filter(|f| f.check == "P1").collect();
+        assert_eq!(down.len(), 1, "{down:?}");
+        assert_eq!(down[0].member, name);
+        assert!(!down[0].fix.contains("remove"), "{}", down[0].fix);
     }
 }
 

@@ -27,11 +27,17 @@ use crate::{
 };
 
 /// Reads the member at `dir`, which is its data directory or the `member` folder
-/// in it. With `pages` every page of the database is walked.
+/// in it. With `pages` every page of the database is walked. Of a member that runs the
+/// log alone is read, if `running` ones are taken.
 ///
 /// # Errors
 /// There is no member at `dir`, it is in use, or its log cannot be read.
-pub fn directory(dir: &Path, wal_dir: Option<&Path>, pages: bool) -> Result<Facts, Error> {
+pub fn directory(
+    dir: &Path,
+    wal_dir: Option<&Path>,
+    pages: bool,
+    running: bool,
+) -> Result<Facts, Error> {
     let io = |source| Error::Io {
         path: dir.into(),
         source,
@@ -65,6 +71,7 @@ pub fn directory(dir: &Path, wal_dir: Option<&Path>, pages: bool) -> Result<Fact
     let path = snap_dir.join("db");
     match database(&path, pages) {
         Ok(database) => facts.database = Some(database),
+        Err(Error::InUse(_)) if running => facts.in_use = true,
         Err(error @ Error::InUse(_)) => return Err(error),
         Err(error) => facts.unread.push(error.to_string()),
     }

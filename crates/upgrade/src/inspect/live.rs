@@ -3,13 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use cli::private;
 use client::{Client, Config, Credentials, Endpoint};
 use membership::cluster::{ClusterId, Member, MemberId};
 use proto::etcdserverpb as api;
@@ -93,9 +93,43 @@ fn unreachable(endpoint: &str, error: &client::Error) -> Error {
         }
         _ => error.to_string(),
     };
-    Error::Unreachable {
-        endpoint: endpoint.into(),
-        why,
+    let endpoint = endpoint.into();
+    match answers(error) {
+        true => Error::Refused { endpoint, why },
+        false => Error::Unreachable { endpoint, why },
+    }
+}
+
+/// Whether a member that runs said this, or the endpoint names none.
+fn answers(error: &client::Error) -> bool {
+    use client::Code;
+    match error {
+        client::Error::Endpoint(_) => true,
+        client::Error::Status { code, message } => {
+            matches!(
+                code,
+                Code::InvalidArgument
+                    | Code::Unauthenticated
+                    | Code::PermissionDenied
+                    | Code::FailedPrecondition
+                    | Code::Unimplemented
+            ) && message.starts_with("etcdserver")
+        }
+        _ => false,
+    }
+}
+
+/// The same error, or what is wrong with TLS where that is why nothing answers.
+async fn diagnosed(access: &Access, endpoint: &str, error: Error) -> Error {
+    if !matches!(error, Error::Unreachable { .. }) {
+        return error;
+    }
+    match super::pages::tls_trouble(access, endpoint).await {
+        Some(why) => Error::Refused {
+            endpoint: endpoint.into(),
+            why,
+        },
+        None => error,
     }
 }
 
@@ -104,7 +138,10 @@ fn unreachable(endpoint: &str, error: &client::Error) -> Error {
 /// # Errors
 /// It does not answer.
 pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
-    let (client, status) = access.greet(endpoint).await?;
+    let (client, status) = match access.greet(endpoint).await {
+        Ok(greeted) => greeted,
+        Err(error) => return Err(diagnosed(access, endpoint, error).await),
+    };
     let header = status.header.unwrap_or_default();
     let mut facts = Facts {
         label: endpoint.to_owned(),
@@ -128,45 +165,14 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
         metrics: BTreeMap::new(),
         ..Live::default()
     };
-    // A learner answers this for itself alone.
-    let list = api::MemberListRequest {
-        linearizable: !status.is_learner,
-    };
-    match client.member_list(list).await {
-        Ok(answer) => {
-            live.members = answer.members.into_iter().map(member).collect();
-            live.members.sort_by_key(|m| m.id);
-        }
-        Err(error) => facts
-            .unread
-            .push(format!("the member list of {endpoint}: {error}")),
+    if !status.is_learner {
+        ask_voter(&client, endpoint, &mut live, &mut facts.unread).await;
     }
     if let Some(own) = live.members.iter().find(|m| m.id.0 == header.member_id)
         && !own.name.is_empty()
     {
         facts.label = own.name.clone();
     }
-    let get = api::AlarmRequest {
-        action: api::alarm_request::AlarmAction::Get.into(),
-        ..Default::default()
-    };
-    match client.alarm(get).await {
-        Ok(answer) => {
-            live.alarms = answer
-                .alarms
-                .iter()
-                .map(|a| (MemberId(a.member_id), alarm_name(a.alarm)))
-                .collect();
-        }
-        Err(error) => facts
-            .unread
-            .push(format!("the alarms of {endpoint}: {error}")),
-    }
-    live.auth_enabled = client
-        .auth_status(api::AuthStatusRequest {})
-        .await
-        .ok()
-        .map(|answer| answer.enabled);
     if access.scratch.is_some() {
         let own = live.members.iter().find(|m| m.id.0 == header.member_id);
         let peer_urls = own.map(|m| m.peer_urls.clone()).unwrap_or_default();
@@ -205,6 +211,37 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
         let _ = std::fs::remove_file(&path);
     }
     Ok(facts)
+}
+
+/// What a learner answers no one: members, alarms, auth.
+async fn ask_voter(client: &Client, endpoint: &str, live: &mut Live, unread: &mut Vec<String>) {
+    let list = api::MemberListRequest { linearizable: true };
+    match client.member_list(list).await {
+        Ok(answer) => {
+            live.members = answer.members.into_iter().map(member).collect();
+            live.members.sort_by_key(|m| m.id);
+        }
+        Err(error) => unread.push(format!("the member list of {endpoint}: {error}")),
+    }
+    let get = api::AlarmRequest {
+        action: api::alarm_request::AlarmAction::Get.into(),
+        ..Default::default()
+    };
+    match client.alarm(get).await {
+        Ok(answer) => {
+            live.alarms = answer
+                .alarms
+                .iter()
+                .map(|a| (MemberId(a.member_id), alarm_name(a.alarm)))
+                .collect();
+        }
+        Err(error) => unread.push(format!("the alarms of {endpoint}: {error}")),
+    }
+    live.auth_enabled = client
+        .auth_status(api::AuthStatusRequest {})
+        .await
+        .ok()
+        .map(|answer| answer.enabled);
 }
 
 /// Asks for the status of all members once more, one right after the other: the
@@ -256,7 +293,7 @@ pub(crate) async fn stream(
         .snapshot()
         .await
         .map_err(|e| unreachable(endpoint, &e))?;
-    let mut file = File::create(path).map_err(io)?;
+    let mut file = private::create(path).map_err(io)?;
     let mut hash = Sha256::new();
     // The last bytes seen may be the checksum.
     let mut tail: Vec<u8> = Vec::new();

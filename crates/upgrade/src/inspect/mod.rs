@@ -55,6 +55,15 @@ pub enum Error {
     /// A log that cannot be understood.
     #[error("{0}")]
     Log(#[from] wal::Error),
+    /// Something answers there, but not to this client: what is wrong is the way in
+    /// which it is asked, not the member.
+    #[error("{endpoint}: {why}")]
+    Refused {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        why: String,
+    },
     /// A member that could not be asked.
     #[error("{endpoint}: {why}")]
     Unreachable {

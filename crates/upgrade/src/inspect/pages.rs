@@ -54,7 +54,10 @@ pub(super) async fn fill(access: &Access, endpoint: &str, peer_urls: &[String], 
                 .push(named(format!("the peer URL {url}"), &address, &found));
         }
     }
-    if let Ok(client) = access.client(endpoint).await {
+    // A learner answers no reads.
+    if !live.is_learner
+        && let Ok(client) = access.client(endpoint).await
+    {
         let mut took = Vec::new();
         for _ in 0..READS {
             let began = std::time::Instant::now();
@@ -111,6 +114,52 @@ async fn page(access: &Access, endpoint: &str, path: &str) -> Option<String> {
         }
     };
     timeout(access.command_timeout, ask).await.ok()?
+}
+
+/// The first bytes of an HTTP/2 client: its preface and empty settings.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// What is wrong with TLS at an endpoint that takes connections; `None` where nothing
+/// is, or where nothing takes them.
+pub(super) async fn tls_trouble(access: &Access, endpoint: &str) -> Option<String> {
+    let (address, secure) = reached(access, endpoint)?;
+    let host = address.rsplit_once(':')?.0;
+    let limit = access.dial_timeout;
+    let plain = timeout(limit, TcpStream::connect(&address))
+        .await
+        .ok()?
+        .ok()?;
+    let options = tls::ClientOptions {
+        skip_verify: !secure,
+        alpn: vec![b"h2".to_vec()],
+        ..tls::ClientOptions::default()
+    };
+    let connector = match &access.tls {
+        Some(connector) if secure => connector.clone(),
+        _ => match tls::Connector::new(options) {
+            Ok(connector) => std::sync::Arc::new(connector),
+            Err(error) => return secure.then(|| format!("TLS: {error}")),
+        },
+    };
+    let outcome = timeout(limit, connector.secure(host, plain)).await.ok()?;
+    if !secure {
+        return outcome
+            .is_ok()
+            .then(|| "it speaks TLS, and was asked without: name it with https://".into());
+    }
+    let failed = |error: std::io::Error| Some(format!("TLS: {error}"));
+    let mut stream = match outcome {
+        Ok(stream) => stream,
+        Err(error) => return failed(error),
+    };
+    // In TLS 1.3 a server refuses the client's certificate only after the handshake.
+    if let Err(error) = stream.write_all(HELLO).await {
+        return failed(error);
+    }
+    match timeout(limit, stream.read(&mut [0; 1])).await.ok()? {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => failed(error),
+        _ => None,
+    }
 }
 
 /// One GET; `None` unless the answer is 200 and whole.

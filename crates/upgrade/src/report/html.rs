@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use super::{COLUMNS, columns, sentence, verdict};
 use crate::{
-    checks::{Level, Report, State},
+    checks::{self, Given, Level, Report, State},
+    plan::{Plan, Wishes},
     predict::Outcome,
 };
 
@@ -91,7 +92,7 @@ pub fn html(report: &Report) -> String {
         out.push_str("</tr>");
     }
     out.push_str("</table>");
-    if let Ok(plan) = crate::plan::Plan::make(&report.members, &report.target, &[]) {
+    if let Some(plan) = way(report) {
         out.push_str("<h2>The way</h2><ol>");
         for step in &plan.steps {
             let _ = write!(out, "<li>{}", escape(&step.what));
@@ -115,6 +116,18 @@ pub fn html(report: &Report) -> String {
     }
     out.push_str("</table></html>\n");
     out
+}
+
+/// The plan, where nothing blocks its first release.
+fn way(report: &Report) -> Option<Plan> {
+    let wishes = Wishes::default();
+    let mut plan = Plan::make(&report.members, &report.target, &wishes).ok()?;
+    let given = Given {
+        now: checks::now(),
+        ..Given::default()
+    };
+    plan.check(&report.members, &given);
+    (!plan.steps.is_empty()).then_some(plan)
 }
 
 /// Text from files and members must not become markup.

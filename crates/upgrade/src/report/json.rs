@@ -16,6 +16,7 @@ pub fn json(report: &Report) -> Value {
             "pintle": report.target.is_pintle,
         },
         "findings": report.findings,
+        "missing": report.missing,
         "checks": report.checks,
         "boots": report.boots,
         "members": report.members.iter().map(member).collect::<Vec<_>>(),

@@ -8,14 +8,15 @@ pub use html::html;
 pub use json::json;
 pub use text::text;
 
-use crate::checks::{Level, Report};
+use crate::checks::{Level, Report, Verdict};
 
 /// The verdict in a few words.
 fn verdict(report: &Report) -> &'static str {
-    match report.worst() {
-        Some(Level::Block) => "BLOCKED",
-        Some(Level::Warn) => "WARNINGS",
-        None => "SAFE",
+    match report.verdict() {
+        Verdict::Blocked => "BLOCKED",
+        Verdict::Incomplete => "INCOMPLETE",
+        Verdict::Warnings => "WARNINGS",
+        Verdict::Safe => "SAFE",
     }
 }
 
@@ -40,9 +41,14 @@ fn sentence(report: &Report) -> String {
         (b, 0) => things(b, "blocker"),
         (b, w) => format!("{} and {}", things(b, "blocker"), things(w, "warning")),
     };
-    let rest = match unchecked {
+    let decide = match report.missing.len() {
+        0 => "",
+        1 => ", one of which decides",
+        _ => ", among them some that decide",
+    };
+    let rest = match unchecked.max(report.missing.len()) {
         0 => String::new(),
-        n => format!("; {} could not be made", things(n, "check")),
+        n => format!("; {} could not be made{decide}", things(n, "check")),
     };
     format!("to {}: {found}{rest}", report.target)
 }

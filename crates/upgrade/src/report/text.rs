@@ -7,7 +7,7 @@ use cli::table::Table;
 
 use super::{COLUMNS, columns, sentence, verdict};
 use crate::{
-    checks::{Level, Report, State},
+    checks::{Level, Report, State, Verdict},
     predict::Outcome,
 };
 
@@ -17,16 +17,20 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
     };
-    let hue = |level: Option<Level>| match level {
-        Some(Level::Block) => "1;31",
-        Some(Level::Warn) => "1;33",
-        None => "1;32",
+    let hue = |level: Level| match level {
+        Level::Block => "1;31",
+        Level::Warn => "1;33",
+    };
+    let whole = match report.verdict() {
+        Verdict::Blocked => "1;31",
+        Verdict::Warnings | Verdict::Incomplete => "1;33",
+        Verdict::Safe => "1;32",
     };
     let mut out = String::new();
     let _ = writeln!(
         out,
         "{} {}\n",
-        paint(verdict(report), hue(report.worst())),
+        paint(verdict(report), whole),
         sentence(report)
     );
     for (members, finding) in grouped(report) {
@@ -39,7 +43,7 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
             members => format!("{members}: "),
         };
         let head = format!("{:<5} {:<4}", word, finding.check);
-        let painted = paint(&head, hue(Some(finding.level)));
+        let painted = paint(&head, hue(finding.level));
         let indent = " ".repeat(11);
         let lines = wrap(&format!("{member}{}", finding.seen), width, 11);
         let _ = writeln!(out, "{painted} {}", lines.join(&format!("\n{indent}")));
@@ -52,7 +56,17 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
             );
         }
     }
-    if !report.findings.is_empty() {
+    for missing in &report.missing {
+        let head = format!("{:<5} {:<4}", "open", missing.check);
+        let lines = wrap(&format!("{}: {}", missing.title, missing.lacks), width, 11);
+        let _ = writeln!(
+            out,
+            "{} {}",
+            paint(&head, "1;33"),
+            lines.join("\n           ")
+        );
+    }
+    if !report.findings.is_empty() || !report.missing.is_empty() {
         out.push('\n');
     }
     for boot in &report.boots {

@@ -1,6 +1,7 @@
 //! The way back. From the journal of a run; where there is none, from what the
 //! members answer, written down as the journal that a run to here would have left.
 
+use cli::interrupt;
 use semver::Version;
 
 use super::{
@@ -89,6 +90,9 @@ impl<D: Driver> Engine<'_, D> {
         for (at, step) in steps.iter().enumerate().rev() {
             if !self.journal.has_begun(at) {
                 continue;
+            }
+            if let Some(signal) = interrupt::is_asked() {
+                return Err(Stop::Asked(signal));
             }
             match step {
                 Step::Settle { to } if self.journal.is_done(at) => {

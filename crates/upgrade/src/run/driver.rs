@@ -13,7 +13,10 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::static_pod::StaticPods;
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    target,
+};
 
 /// One member, as a driver knows it.
 #[derive(Clone, Debug, Deserialize)]
@@ -126,6 +129,11 @@ impl FromFile {
         let mut file: File = yaml_serde::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
         if file.members.is_empty() {
             return Err(wrong("it names no members"));
+        }
+        for name in file.binaries.keys().chain(file.images.keys()) {
+            if name != "pintle" {
+                target::release(name).map_err(|why| wrong(&why))?;
+            }
         }
         if let Some(lost) = file
             .members
@@ -267,7 +275,8 @@ impl Commands {
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
-            .arg(line)
+            // A key pressed here must not end a command between stop and start.
+            .arg(format!("trap '' INT HUP\n{line}"))
             .envs(variables.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .kill_on_drop(true);

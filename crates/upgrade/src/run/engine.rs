@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use cli::interrupt;
+use membership::cluster::Member;
 use proto::etcdserverpb as api;
 use semver::Version;
 
-use super::{Driver, Journal, Step, driver::Managed, journal::Event, look, steps};
+use super::{Driver, Journal, Step, driver::Managed, journal::Event, look};
 use crate::{
     checks::{self, Given, Level},
+    facts::Facts,
     failure::{Failure, Outcome},
     inspect::{self, Access},
-    plan::Plan,
+    plan::{self, Plan, Wishes},
     target::{PINTLE_SPEAKS, Target},
 };
 
@@ -28,6 +31,8 @@ pub(crate) enum Stop {
     },
     /// Another node is next; in words.
     Others(String),
+    /// A signal came, which this is in words. No step is half done.
+    Asked(&'static str),
 }
 
 impl From<Failure> for Stop {
@@ -48,6 +53,22 @@ impl From<String> for Pause {
     fn from(why: String) -> Pause {
         Pause::Deviated(why)
     }
+}
+
+/// A member's name, or its id where it has none yet.
+fn shown(member: &Member) -> String {
+    match member.name.as_str() {
+        "" => member.id.to_string(),
+        name => name.to_owned(),
+    }
+}
+
+/// Whether the next release believes databases that stale records may be in.
+fn enters_from_3_5(facts: &[Facts], target: &Target) -> bool {
+    let mut versions = facts
+        .iter()
+        .filter_map(|f| f.live.as_ref()?.version.as_ref());
+    target.minor() > 5 && versions.all(|version| version.minor == 5)
 }
 
 /// Reads may become slower by this before that is a deviation, if they also take
@@ -89,22 +110,11 @@ impl<D: Driver> Engine<'_, D> {
 
     /// The steps from what runs now to `target`, by asking the members.
     pub(crate) async fn steps(&self, target: &Target) -> Outcome<(Vec<Step>, String)> {
-        let mut facts = Vec::new();
         let quick = Access {
             scratch: None,
             ..self.access.clone()
         };
-        for (name, endpoint) in self.endpoints() {
-            let mut one = inspect::live(&quick, &endpoint).await?;
-            if one.label != name {
-                return Err(Failure::new(format!(
-                    "the member at {endpoint} is called {:?}, not {name:?}",
-                    one.label
-                )));
-            }
-            one.label = name;
-            facts.push(one);
-        }
+        let mut facts = self.ask_all(&quick).await?;
         let listed = facts
             .iter()
             .filter_map(|f| f.live.as_ref())
@@ -124,37 +134,53 @@ impl<D: Driver> Engine<'_, D> {
         let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
             return Err(Failure::new("the endpoints belong to different clusters"));
         };
-        let plan = Plan::make(&facts, target, &self.driver.available()).map_err(Failure::new)?;
-        let mut path: Vec<Version> = plan.versions.clone();
-        // The same version is asked for: Pintle in the place of etcd, or the other way.
-        if path.len() == 1 {
-            path.push(target.version.clone());
-        }
-        let all_here = facts.iter().all(|f| self.driver.manages(&f.label));
-        let mut order: Vec<(bool, String)> = facts
-            .iter()
-            .map(|f| {
-                let leads = f
-                    .live
-                    .as_ref()
-                    .is_some_and(|l| f.id.is_some_and(|id| id.0 == l.leader));
-                // The runs on several nodes must come to the same order, whoever leads
-                // when each of them begins.
-                (leads && all_here, f.label.clone())
-            })
-            .collect();
-        order.sort();
-        let names: Vec<String> = order.into_iter().map(|(_, name)| name).collect();
         let mut pintles = BTreeSet::new();
         for (name, endpoint) in self.endpoints() {
             if inspect::is_pintle(self.access, &endpoint).await == Some(true) {
                 pintles.insert(name);
             }
         }
-        Ok((
-            steps::along(&path, &names, &pintles, target.is_pintle),
-            cluster.clone(),
-        ))
+        let available = self.driver.available();
+        let wishes = Wishes {
+            available: &available,
+            pintles,
+            // The runs on several nodes must come to the same order, whoever leads when
+            // each of them begins.
+            by_name: !facts.iter().all(|f| self.driver.manages(&f.label)),
+            anew: true,
+        };
+        if enters_from_3_5(&facts, target) {
+            facts = self.ask_all(self.access).await?;
+        }
+        let plan = Plan::make(&facts, target, &wishes).map_err(Failure::new)?;
+        Ok((plan.machine, cluster.clone()))
+    }
+
+    /// What every member tells, by the name that the file gives it.
+    async fn ask_all(&self, access: &Access) -> Outcome<Vec<Facts>> {
+        let mut facts: Vec<Facts> = Vec::new();
+        for (name, endpoint) in self.endpoints() {
+            let mut one = inspect::live(access, &endpoint).await?;
+            let members = one.live.iter().flat_map(|live| &live.members);
+            let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
+                true => Some(name.clone()),
+                false => members.filter(|m| m.is_learner).map(shown).next(),
+            };
+            if let Some(learner) = learner {
+                return Err(Failure::new(format!(
+                    "{learner} is a learner: promote or remove it first"
+                )));
+            }
+            if one.label != name {
+                return Err(Failure::new(format!(
+                    "the member at {endpoint} is called {:?}, not {name:?}",
+                    one.label
+                )));
+            }
+            one.label = name;
+            facts.push(one);
+        }
+        Ok(facts)
     }
 
     /// Goes through all steps that are not done. With `until` it ends after that one.
@@ -166,6 +192,9 @@ impl<D: Driver> Engine<'_, D> {
         for (at, step) in steps.iter().enumerate() {
             if self.journal.is_done(at) {
                 continue;
+            }
+            if let Some(signal) = interrupt::is_asked() {
+                return Err(Stop::Asked(signal));
             }
             (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
             if let Some(text) = self.turn_of_others(&steps, at).await {
@@ -536,22 +565,17 @@ impl<D: Driver> Engine<'_, D> {
     }
 
     async fn stale_now(&self) -> Result<BTreeSet<String>, String> {
-        let mut stale = BTreeSet::new();
+        let mut all = Vec::new();
         for (_, endpoint) in self.endpoints() {
             let facts = inspect::live(self.access, &endpoint)
                 .await
                 .map_err(|e| e.to_string())?;
-            let (Some(live), Some(database)) = (&facts.live, &facts.database) else {
+            if facts.database.is_none() {
                 return Err(facts.unread.join("; "));
-            };
-            for member in &live.members {
-                let records = &database.members.members;
-                if records.iter().find(|r| r.id == member.id) != Some(member) {
-                    stale.insert(member.name.clone());
-                }
             }
+            all.push(facts);
         }
-        Ok(stale)
+        Ok(plan::stale(&all))
     }
 
     async fn heal(&mut self, version: &Version) -> Result<String, Pause> {

@@ -2,11 +2,12 @@
 //! that it announces begins. A line that was torn by a crash counts as not there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
 };
 
+use cli::private;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
@@ -70,15 +71,11 @@ impl Journal {
     /// Opens the journal in `dir`, which is made if need be. Held by a lock as long
     /// as it is open: two runs on one cluster are one too many.
     pub(crate) fn open(dir: &Path) -> Outcome<Journal> {
-        fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
+        private::folder(dir).map_err(|e| Failure::io("create", dir, &e))?;
+        private::trusted(dir).map_err(|e| Failure::io("keep a journal in", dir, &e))?;
         let path = dir.join(NAME);
         let failed = |e: std::io::Error| Failure::io("open", &path, &e);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(&path)
-            .map_err(failed)?;
+        let file = private::append(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {

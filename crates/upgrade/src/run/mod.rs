@@ -16,13 +16,15 @@ mod rehearse;
 mod static_pod;
 mod steps;
 mod turn;
+mod watched;
 
 pub(crate) use driver::{Driver, FromFile};
 pub(crate) use engine::{Engine, Stop};
 pub(crate) use found::Way;
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};
-pub(crate) use steps::Step;
+pub(crate) use steps::{Member, Step, along};
+pub(crate) use watched::Watched;
 
 #[cfg(test)]
 mod tests;

@@ -112,8 +112,9 @@ impl Place {
             quoted(&folder.to_string_lossy()),
         );
         let said = self.shell(&format!(
-            "umask 077\nt={outside}\n\
+            "umask 077\nset -C\nt={outside}\n\
              if [ ! -w {up} ] || [ \"$(stat -c %d {up})\" != \"$(stat -c %d {folder})\" ]; then t={hidden}; fi\n\
+             rm -f \"$t\"\n\
              printf %s {} > \"$t\" && {{ sync \"$t\" 2>/dev/null || sync; }} && mv -f \"$t\" {path} || {{ rm -f \"$t\"; exit 1; }}\n\
              sync {folder} 2>/dev/null || sync\ncat {path}\n",
             quoted(text)
@@ -156,7 +157,7 @@ impl Place {
         let failed = |why: String| Failure::new(format!("{reach}: {}: {why}", self.path.display()));
         let mut child = Command::new("/bin/sh")
             .arg("-c")
-            .arg(format!("exec {reach} sh -s"))
+            .arg(format!("trap '' INT HUP\nexec {reach} sh -s"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -4,13 +4,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
+use cli::private;
 use semver::Version;
 use tokio::process::{Child, Command};
 
@@ -152,11 +152,7 @@ impl Driver for Local<'_> {
             return Err(Failure::new(format!("there is no member {member}")));
         };
         let log = self.of.scratch.join(format!("{member}.log"));
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(|e| Failure::io("open", &log, &e))?;
+        let log = private::append(&log).map_err(|e| Failure::io("open", &log, &e))?;
         let copy = log.try_clone().map_err(Failure::new)?;
         let mut command = Command::new(binary);
         if pintle {

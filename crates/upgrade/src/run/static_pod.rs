@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cli::private;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     failure::{Failure, Outcome},
     inspect,
-    manifest::{Manifest, diff, tagged_version},
+    manifest::{Manifest, diff, runs_etcd, tagged_version},
 };
 
 /// The driver `static-pod`.
@@ -107,7 +108,7 @@ impl StaticPods {
         let found = self.original(member)?;
         let kept = self.before(member);
         if !kept.exists() {
-            fs::create_dir_all(&self.kept).map_err(|e| Failure::io("create", &self.kept, &e))?;
+            private::folder(&self.kept).map_err(|e| Failure::io("create", &self.kept, &e))?;
             let name = kept.file_name().unwrap_or_default().to_string_lossy();
             let line = format!("{}  {name}\n", digest(found.text()));
             put_here(&kept.with_extension("sha256"), &line)?;
@@ -190,7 +191,7 @@ impl StaticPods {
         }
         for (name, text) in &folder.others {
             let path = folder_of(&place.path).join(name);
-            if Manifest::parse(&path, text.clone()).is_ok() {
+            if runs_etcd(text) {
                 return refused(format!(
                     "{} runs an etcd too: the kubelet reads every file of the folder, whatever its name; move it out",
                     path.display()

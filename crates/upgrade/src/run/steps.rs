@@ -1,7 +1,5 @@
 //! A plan as steps that a machine carries out.
 
-use std::collections::BTreeSet;
-
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -117,47 +115,94 @@ impl Step {
     }
 }
 
-/// The steps along `path` (the present release first) for `members`, of which the
-/// last one leads. Those of `pintles` are Pintle now; the last release is if `pintle`.
-pub(crate) fn along(
-    path: &[Version],
-    members: &[String],
-    pintles: &BTreeSet<String>,
-    pintle: bool,
-) -> Vec<Step> {
+/// A member, as far as its steps depend on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// What it runs.
+    pub(crate) runs: Version,
+    /// Whether that is Pintle.
+    pub(crate) pintle: bool,
+}
+
+impl Member {
+    /// Whether it gets another binary on the way from `from` to `to`.
+    fn moves(&self, from: &Version, to: &Version, pintle: bool, is_last: bool) -> bool {
+        match is_last {
+            // The same release once more is a new build of it.
+            true => from == to || self.runs != *to || self.pintle != pintle,
+            // One that is ahead, of an upgrade that was left half done, stays there.
+            false => self.runs < *to,
+        }
+    }
+}
+
+/// The steps along `path` (the oldest release first) for `members`, of which the last
+/// one leads. The last release is Pintle if `pintle`. With `stale` records in the
+/// databases, members restart once before a release that believes those.
+pub(crate) fn along(path: &[Version], members: &[Member], pintle: bool, stale: bool) -> Vec<Step> {
     let mut steps = Vec::new();
+    let mut members = members.to_vec();
+    if let [first, next, ..] = path
+        && stale
+        && heals(&members, first)
+        && next.minor > first.minor
+    {
+        steps.push(Step::Heal {
+            version: first.clone(),
+        });
+    }
     for (at, hop) in path.windows(2).enumerate() {
         let [from, to] = hop else { continue };
         let is_last = at + 2 == path.len();
+        let becomes_pintle = pintle && is_last;
         steps.push(Step::Check { to: to.clone() });
-        for (n, member) in members.iter().enumerate() {
-            // Beside its own swap: runs on several nodes wait for each other there.
-            if from.minor == 6 && to.minor == 7 {
+        let moving: Vec<usize> = (0..members.len())
+            .filter(|n| members[*n].moves(from, to, becomes_pintle, is_last))
+            .collect();
+        for n in &moving {
+            let member = &mut members[*n];
+            // Next to its own swap: runs on several nodes wait for each other there.
+            if member.runs.minor == 6 && to.minor == 7 {
                 steps.push(Step::Flush {
-                    member: member.clone(),
-                    version: from.clone(),
+                    member: member.name.clone(),
+                    version: member.runs.clone(),
                 });
             }
-            if n + 1 == members.len() && members.len() > 1 {
+            if Some(n) == moving.last() {
                 steps.push(Step::MoveLeader {
-                    member: member.clone(),
+                    member: member.name.clone(),
                 });
             }
             steps.push(Step::Swap {
-                member: member.clone(),
-                from: from.clone(),
-                from_pintle: at == 0 && pintles.contains(member),
+                member: member.name.clone(),
+                from: member.runs.clone(),
+                from_pintle: member.pintle,
                 to: to.clone(),
-                pintle: pintle && is_last,
+                pintle: becomes_pintle,
             });
+            member.runs = to.clone();
+            member.pintle = becomes_pintle;
         }
         steps.push(Step::Settle { to: to.clone() });
         // What older patches left in the databases goes only when all run the new one.
-        if from.minor == 5 && to.minor == 5 && !(pintle && is_last) {
+        if from.minor == 5 && to.minor == 5 && heals(&members, to) {
             steps.push(Step::Heal {
                 version: to.clone(),
             });
         }
     }
+    if members.len() == 1 {
+        steps.retain(|step| !matches!(step, Step::MoveLeader { .. }));
+    }
     steps
+}
+
+/// The first release whose members correct all records when one publishes itself.
+const HEALS: Version = Version::new(3, 5, 26);
+
+/// Whether restarts correct records: all members run `version`, and that does it.
+fn heals(members: &[Member], version: &Version) -> bool {
+    let all = members.iter().all(|m| m.runs == *version && !m.pintle);
+    all && version.minor == 5 && *version >= HEALS
 }

@@ -1,7 +1,5 @@
 //! Steps, journal and what is found without one, without a cluster.
 
-use std::collections::BTreeSet;
-
 use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
@@ -19,16 +17,55 @@ fn path() -> Vec<Version> {
     ]
 }
 
+/// A member that runs 3.5.30.
+fn old(name: &str) -> steps::Member {
+    steps::Member {
+        name: name.into(),
+        runs: OLD,
+        pintle: false,
+    }
+}
+
+#[test]
+fn an_upgrade_that_was_left_half_done_is_finished_for_those_behind() {
+    let ahead = steps::Member {
+        runs: Version::new(3, 6, 14),
+        ..old("a")
+    };
+    let members = [ahead, old("b"), old("c")];
+    let steps = steps::along(&path()[..2], &members, false, true);
+    let swapped = |step: &Step| match step {
+        Step::Swap { member, from, .. } => Some((member.clone(), from.clone())),
+        _ => None,
+    };
+    let swaps: Vec<_> = steps.iter().filter_map(swapped).collect();
+    assert_eq!(swaps, [("b".into(), OLD), ("c".into(), OLD)]);
+    // Nobody goes back to 3.5 for the sake of a record.
+    assert!(!steps.iter().any(|s| matches!(s, Step::Heal { .. })));
+}
+
+#[test]
+fn stale_records_are_corrected_before_a_release_that_believes_them() {
+    let members = ["a", "b", "c"].map(old);
+    let first = |stale| {
+        steps::along(&path(), &members, false, stale)
+            .into_iter()
+            .next()
+    };
+    assert_eq!(first(true), Some(Step::Heal { version: OLD }));
+    assert!(matches!(first(false), Some(Step::Check { .. })));
+}
+
 #[test]
 fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
-    let members: Vec<String> = ["a", "b", "c"].map(str::to_owned).into();
-    let steps = steps::along(&path(), &members, &BTreeSet::new(), false);
+    let members = ["a", "b", "c"];
+    let steps = steps::along(&path(), &members.map(old), false, false);
     let at = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
     let last_36 =
         at(&|s| matches!(s, Step::Swap { member, to, .. } if member == "c" && to.minor == 6));
     let moved = at(&|s| matches!(s, Step::MoveLeader { .. }));
     assert!(moved < last_36);
-    for name in &members {
+    for name in members {
         let flush = at(&|s| matches!(s, Step::Flush { member, .. } if member == name));
         let to_37 =
             at(&|s| matches!(s, Step::Swap { member, to, .. } if to.minor == 7 && member == name));
@@ -40,7 +77,7 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
 fn steps_that_were_found_have_begun_and_are_done_until_undone() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
-    let steps = steps::along(&path(), &["a".into()], &BTreeSet::new(), false);
+    let steps = steps::along(&path(), &[old("a")], false, false);
     let cluster = "1".into();
     let found = Event::Found { steps, cluster };
     journal.write(found).expect("written");
@@ -60,10 +97,13 @@ fn steps_that_were_found_have_begun_and_are_done_until_undone() {
 
 #[test]
 fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
-    let pintles = BTreeSet::from(["a".to_owned()]);
     let same = [OLD, OLD];
+    let ours = steps::Member {
+        pintle: true,
+        ..old("a")
+    };
     let swaps = |pintle| {
-        let mut steps = steps::along(&same, &["a".into(), "b".into()], &pintles, pintle);
+        let mut steps = steps::along(&same, &[ours.clone(), old("b")], pintle, false);
         steps.retain(|step| matches!(step, Step::Swap { .. }));
         steps.iter().map(Step::shows).collect::<Vec<_>>()
     };
@@ -75,7 +115,7 @@ fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
 fn a_torn_line_counts_as_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
-    let steps = steps::along(&path(), &["a".into()], &BTreeSet::new(), false);
+    let steps = steps::along(&path(), &[old("a")], false, false);
     journal
         .write(Event::Plan {
             steps: steps.clone(),
