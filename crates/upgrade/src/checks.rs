@@ -387,7 +387,7 @@ fn unexplained(boots: &[Boot], target: &Target, findings: &mut Vec<Finding>) {
     for boot in boots {
         let fails = boot.prediction.outcome != predict::Outcome::Starts;
         let blocks = |f: &Finding| f.level == Level::Block;
-        if fails && !findings.iter().any(|f| blocks(f)) {
+        if fails && !findings.iter().any(blocks) {
             findings.push(Finding {
                 check: "P8",
                 level: Level::Block,
