@@ -94,7 +94,8 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct Lessor {
     options: Options,
-    primary: bool,
+    /// The term that this lessor is primary in.
+    primary: Option<u64>,
     leases: HashMap<LeaseId, Lease>,
     items: HashMap<Bytes, LeaseId>,
     /// When to look at a lease, in ms.
@@ -160,7 +161,7 @@ impl Lessor {
     pub fn new(options: Options) -> Lessor {
         Lessor {
             options,
-            primary: false,
+            primary: None,
             leases: HashMap::new(),
             items: HashMap::new(),
             schedule: BTreeSet::new(),
@@ -210,7 +211,7 @@ impl Lessor {
         let ttl_secs = ttl_secs.max(self.options.min_ttl_secs);
         record::put(batch, id, ttl_secs, 0);
         self.leases.insert(id, Lease::new(ttl_secs, 0));
-        if self.primary {
+        if self.primary.is_some() {
             self.start(id, after(now_ms, ttl_secs), now_ms);
         }
         Ok(ttl_secs)
@@ -280,7 +281,7 @@ impl Lessor {
     /// lease that is over: it cannot be saved any more, since its revocation may
     /// be in the log already.
     pub fn renew(&self, id: LeaseId, now_ms: u64) -> Result<Renewal, Error> {
-        if !self.primary {
+        if self.primary.is_none() {
             return Err(Error::NotPrimary);
         }
         let lease = self.leases.get(&id).ok_or(Error::NotFound)?;
@@ -345,16 +346,23 @@ impl Lessor {
 
     /// True on the leader.
     pub fn is_primary(&self) -> bool {
+        self.primary.is_some()
+    }
+
+    /// The term that this lessor is primary in. What [`Lessor::expired`] and
+    /// [`Lessor::checkpoints`] name may be proposed by the leader of this term alone:
+    /// a later leader may have renewed those leases.
+    pub fn primary_term(&self) -> Option<u64> {
         self.primary
     }
 
-    /// This member leads now. Every lease gets its full TTL again, or what its
+    /// This member leads `term` now. Every lease gets its full TTL again, or what its
     /// checkpoint left, plus `extend_ms` (etcd: one election timeout), because
     /// renewals may have been lost during the election. If many would end in the
     /// same second, some are moved later.
-    pub fn promote(&mut self, now_ms: u64, extend_ms: u64) {
+    pub fn promote(&mut self, term: u64, now_ms: u64, extend_ms: u64) {
         self.clear_schedules();
-        self.primary = true;
+        self.primary = Some(term);
         let mut order: Vec<(u64, LeaseId)> = self
             .leases
             .iter()
@@ -377,7 +385,7 @@ impl Lessor {
 
     /// This member leads no more: no lease ends here until it leads again.
     pub fn demote(&mut self) {
-        self.primary = false;
+        self.primary = None;
         self.clear_schedules();
         for lease in self.leases.values_mut() {
             lease.expiry_ms.store(FOREVER, Relaxed);
@@ -459,7 +467,7 @@ impl Lessor {
         if self.options.checkpoint_persist {
             record::put(batch, id, ttl_secs, remaining_secs);
         }
-        if self.primary {
+        if self.primary.is_some() {
             self.schedule_checkpoint(id, left_secs, now_ms);
         }
         Ok(())

@@ -164,7 +164,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::Promote(extend) => {
-                lessor.promote(now, extend);
+                lessor.promote(1, now, extend);
                 model.start(now, extend);
             }
             Step::Demote => {

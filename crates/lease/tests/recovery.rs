@@ -49,7 +49,7 @@ fn leases_come_back_with_their_checkpoints_and_without_the_revoked() {
     assert_eq!(after.len(), 2);
     after.attach(A, b"k").expect("attached");
     assert_eq!(after.attach(LeaseId(3), b"k"), Err(Error::NotFound));
-    after.promote(0, 0);
+    after.promote(1, 0, 0);
     let left = |id| after.time_to_live(id, 0).expect("known");
     assert_eq!((left(A).remaining_secs, left(A).granted_secs), (100, 600));
     assert_eq!((left(B).remaining_secs, left(B).granted_secs), (10, 10));
@@ -108,7 +108,7 @@ fn lives_without_end_in_a_damaged_file_do_not_overflow() {
     batch.put(BUCKET, 1u64.to_be_bytes().to_vec(), endless);
     commit(&db, &batch);
     let mut lessor = Lessor::recover(Options::default(), &db.begin_read()).expect("recovered");
-    lessor.promote(1 << 62, 1 << 62);
+    lessor.promote(1, 1 << 62, 1 << 62);
     assert!(lessor.expired(u64::MAX - 2, 10).is_empty());
     assert!(lessor.time_to_live(LeaseId(1), 0).is_some());
     lessor.renew(LeaseId(1), u64::MAX - 3).expect("renewed");

@@ -13,7 +13,7 @@ fn leader() -> Lessor {
 
 fn leader_with(options: Options) -> Lessor {
     let mut lessor = Lessor::new(options);
-    lessor.promote(0, 0);
+    lessor.promote(1, 0, 0);
     lessor
 }
 
@@ -163,7 +163,7 @@ fn only_the_leader_renews_and_a_lease_that_is_over_stays_over() {
     lessor.demote();
     assert_eq!(lessor.renew(A, 20_000), Err(Error::NotPrimary));
     assert!(lessor.expired(1 << 40, 100).is_empty());
-    lessor.promote(30_000, 1_000);
+    lessor.promote(1, 30_000, 1_000);
     assert_eq!(lessor.renew(A, 40_999), renewed);
 }
 
@@ -248,7 +248,7 @@ fn promotion_gives_full_ttl_and_the_extension() {
         lessor.expired(1 << 40, 100).is_empty(),
         "a follower ends nothing"
     );
-    lessor.promote(100_000, 1_000);
+    lessor.promote(1, 100_000, 1_000);
     assert!(lessor.expired(110_999, 100).is_empty());
     assert_eq!(lessor.expired(111_000, 100), [A]);
 }
@@ -257,7 +257,7 @@ fn promotion_gives_full_ttl_and_the_extension() {
 fn a_renewal_right_after_promotion_ends_on_time() {
     let mut lessor = Lessor::new(Options::default());
     grant(&mut lessor, A, 10, 0).expect("granted");
-    lessor.promote(0, 60_000);
+    lessor.promote(1, 0, 60_000);
     lessor.renew(A, 1_000).expect("renewed");
     assert!(lessor.expired(10_999, 100).is_empty());
     assert_eq!(
@@ -273,7 +273,7 @@ fn a_new_leader_spreads_leases_that_would_end_together() {
     for id in 1..=5_000 {
         grant(&mut lessor, LeaseId(id), 30, 0).expect("granted");
     }
-    lessor.promote(0, 0);
+    lessor.promote(1, 0, 0);
     let mut ended = Vec::new();
     for now in (0..60_000).step_by(250) {
         for id in lessor.expired(now, usize::MAX) {
@@ -301,7 +301,7 @@ fn few_leases_are_not_spread() {
     for id in 1..=999 {
         grant(&mut lessor, LeaseId(id), 30, 0).expect("granted");
     }
-    lessor.promote(0, 0);
+    lessor.promote(1, 0, 0);
     assert!((1..=999).all(|id| remaining(&lessor, LeaseId(id), 0) == 30));
 }
 
@@ -367,7 +367,7 @@ fn a_new_leader_goes_on_from_the_checkpoint() {
     lessor
         .checkpoint_apply(A, 120, 0, &mut Batch::default())
         .expect("applied");
-    lessor.promote(1_000_000, 1_000);
+    lessor.promote(1, 1_000_000, 1_000);
     assert_eq!(remaining(&lessor, A, 1_000_000), 121);
 
     let renewal = lessor.renew(A, 1_000_000).expect("renewed");
@@ -380,7 +380,7 @@ fn a_new_leader_goes_on_from_the_checkpoint() {
     );
     let again = lessor.renew(A, 1_000_001).expect("renewed");
     assert!(!again.clear_checkpoint, "asked for once");
-    lessor.promote(2_000_000, 0);
+    lessor.promote(1, 2_000_000, 0);
     assert_eq!(remaining(&lessor, A, 2_000_000), 600);
 }
 

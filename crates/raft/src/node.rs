@@ -125,6 +125,9 @@ pub enum ProposeError {
     /// Refused for now: too much is uncommitted, or a transfer is under way.
     #[error("proposal dropped")]
     Dropped,
+    /// This node does not lead the term that the proposal was made for.
+    #[error("not the leader of the term")]
+    NotLeader,
 }
 
 /// An event the node cannot take.
@@ -370,6 +373,16 @@ impl Node {
             })
             .collect::<Vec<_>>();
         self.propose_entries(entries)
+    }
+
+    /// Proposes a run of requests as the leader of `term`. They are never forwarded: once
+    /// another member leads, what this one decided as leader no longer holds.
+    pub fn propose_as_leader(&mut self, term: u64, data: Vec<Bytes>) -> Result<(), ProposeError> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader || raft.term != term {
+            return Err(ProposeError::NotLeader);
+        }
+        self.propose(data)
     }
 
     /// Proposes a configuration change in etcd's serialization, which stays opaque.

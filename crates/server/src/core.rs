@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::etcdserverpb::{
@@ -29,7 +29,7 @@ use crate::{
     metrics::Metrics,
     node::Raft,
     peers::SnapshotsOut,
-    runtime::{Inbox, Runtime},
+    runtime::{Inbox, Pending, Runtime},
     status::{Status, errors},
     transport::{Admission, Surface},
 };
@@ -171,6 +171,38 @@ impl Core {
         if commit.saturating_sub(self.applied.load(Ordering::Acquire)) > APPLY_GAP_MAX {
             return Err(errors::TOO_MANY_REQUESTS);
         }
+        let (id, data) = self.serialize(op);
+        if data.len() > self.config.max_request_bytes {
+            return Err(errors::REQUEST_TOO_LARGE);
+        }
+        let begin = Instant::now();
+        let result = rt.propose(id, data, self.config.request_timeout()).await;
+        match result {
+            Err(status) if status == errors::TIMEOUT => {
+                self.metrics.proposals_failed.inc();
+                Err(self.why_late(begin))
+            }
+            result => result,
+        }
+    }
+
+    /// Puts operations that the leader of `term` alone may ask for through the log, with one
+    /// step; each result is awaited on its own.
+    ///
+    /// # Errors
+    /// Another term has begun, or nothing is taken for now: nothing was proposed.
+    pub fn submit_as_leader(
+        &self,
+        rt: &Rc<Runtime>,
+        term: u64,
+        ops: impl IntoIterator<Item = Op>,
+    ) -> Result<Vec<Pending>, consensus::ProposeError> {
+        let requests = ops.into_iter().map(|op| self.serialize(op)).collect();
+        rt.propose_as_leader(term, requests, self.config.request_timeout())
+    }
+
+    /// An operation as it goes into the log, under a request id of its own.
+    fn serialize(&self, op: Op) -> (u64, Bytes) {
         let id = self.next_request_id();
         let request = InternalRaftRequest {
             id: 0,
@@ -180,24 +212,7 @@ impl Core {
             }),
             op: Some(op),
         };
-        let len = request.encoded_len();
-        if len > self.config.max_request_bytes {
-            return Err(errors::REQUEST_TOO_LARGE);
-        }
-        let mut data = BytesMut::with_capacity(len);
-        // The buffer grows as needed, so encoding cannot run out of room.
-        let _ = request.encode(&mut data);
-        let begin = Instant::now();
-        let result = rt
-            .propose(id, data.freeze(), self.config.request_timeout())
-            .await;
-        match result {
-            Err(status) if status == errors::TIMEOUT => {
-                self.metrics.proposals_failed.inc();
-                Err(self.why_late(begin))
-            }
-            result => result,
-        }
+        (id, request.encode_to_vec().into())
     }
 
     /// What most likely kept a request from its answer.

@@ -1,12 +1,12 @@
 //! What a member does without being asked: ticks, the first election, its
-//! announcement, lease expiry and checkpoints, automatic compaction, purge.
+//! announcement, automatic compaction, purge. What it does with leases is in
+//! [`lease_upkeep`].
 
 use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use proto::{
     etcdserverpb::{
-        CompactionRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest,
-        internal_raft_request::Op,
+        CompactionRequest, internal_raft_request::Op,
     },
     membershippb::Attributes,
 };
@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::{
     config::AutoCompaction,
+    lease_upkeep,
     runtime::Runtime,
     status::{Status, errors},
     versions,
@@ -24,10 +25,7 @@ pub fn start(rt: &Rc<Runtime>) {
     tokio::task::spawn_local(tick(rt.clone()));
     tokio::task::spawn_local(elect(rt.clone()));
     tokio::task::spawn_local(advance_ticks(rt.clone()));
-    tokio::task::spawn_local(expire_leases(rt.clone()));
-    if rt.core.config.lease_checkpoint {
-        tokio::task::spawn_local(checkpoint_leases(rt.clone()));
-    }
+    lease_upkeep::start(rt);
     tokio::task::spawn_local(purge(rt.clone()));
     tokio::task::spawn_local(clear_the_way(rt.clone()));
     match rt.core.config.auto_compaction {
@@ -42,7 +40,7 @@ pub fn start(rt: &Rc<Runtime>) {
     }
 }
 
-fn steady(period: Duration) -> tokio::time::Interval {
+pub(crate) fn steady(period: Duration) -> tokio::time::Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
@@ -185,74 +183,6 @@ pub async fn announce(rt: &Rc<Runtime>) {
         "cluster-id" = format!("{:x}", core.cluster_id),
         "published local member to cluster through raft"
     );
-}
-
-/// How often expired leases are looked for, how many are revoked per round, and
-/// how many revocations wait for the log at once.
-const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
-const EXPIRY_PER_ROUND: usize = 500;
-
-async fn expire_leases(rt: Rc<Runtime>) {
-    let mut rounds = steady(EXPIRY_PERIOD);
-    loop {
-        rounds.tick().await;
-        if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-            continue;
-        }
-        let expired = rt
-            .core
-            .lessor
-            .write()
-            .expired(rt.core.now_ms(), EXPIRY_PER_ROUND);
-        for id in expired {
-            let rt = rt.clone();
-            tokio::task::spawn_local(async move {
-                match rt
-                    .core
-                    .submit(&rt, Op::LeaseRevoke(LeaseRevokeRequest { id: id.0 }))
-                    .await
-                {
-                    Ok(_) => rt.core.metrics.lease_expired.inc(),
-                    // It was revoked by a client in the meantime.
-                    Err(error) if error == errors::LEASE_NOT_FOUND => {}
-                    Err(error) => {
-                        tracing::warn!("lease-id" = format!("{:016x}", id.0), error = %error, "failed to revoke lease");
-                    }
-                }
-            });
-        }
-    }
-}
-
-async fn checkpoint_leases(rt: Rc<Runtime>) {
-    let mut rounds = steady(EXPIRY_PERIOD);
-    loop {
-        rounds.tick().await;
-        if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-            continue;
-        }
-        let due = rt.core.lessor.write().checkpoints(rt.core.now_ms());
-        if due.is_empty() {
-            continue;
-        }
-        let checkpoints = due
-            .into_iter()
-            .map(|due| LeaseCheckpoint {
-                id: due.id.0,
-                remaining_ttl: due.remaining_secs,
-            })
-            .collect();
-        if let Err(error) = rt
-            .core
-            .submit(
-                &rt,
-                Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }),
-            )
-            .await
-        {
-            tracing::warn!(error = %error, "failed to checkpoint leases");
-        }
-    }
 }
 
 /// Soon after the start, when everybody has published itself, and from then on

@@ -12,7 +12,8 @@
 //! | [`runtime`] | a serving thread: calls in flight, read gate, watchers |
 //! | [`api`] | the methods, free of transport types |
 //! | [`transport`] | listeners, HTTP, gRPC framing, JSON gateway, pages |
-//! | [`housekeeping`] | ticks, lease expiry, automatic compaction, purge |
+//! | [`housekeeping`] | ticks, automatic compaction, purge |
+//! | [`lease_upkeep`] | the leader's expiry and checkpoints of leases |
 //!
 //! Architecture invariant: below [`transport`] nothing names a type of hyper.
 
@@ -31,6 +32,7 @@ pub mod discovery;
 pub mod disputes;
 pub mod fatal;
 pub mod housekeeping;
+pub mod lease_upkeep;
 pub mod logging;
 pub mod membership_check;
 pub mod metrics;

@@ -224,6 +224,49 @@ impl Runtime {
         }
     }
 
+    /// Proposes serialized requests that the leader of `term` alone may make. They do not wait
+    /// for another leader, as [`Runtime::propose`] does: it would know better.
+    ///
+    /// # Errors
+    /// They were not taken.
+    pub fn propose_as_leader(
+        self: &Rc<Self>,
+        term: u64,
+        requests: Vec<(u64, Bytes)>,
+        timeout: Duration,
+    ) -> Result<Vec<Pending>, consensus::ProposeError> {
+        let run: Vec<Proposal> = requests
+            .into_iter()
+            .map(|(id, data)| Proposal {
+                id,
+                data,
+                waiter: self.seat(timeout),
+            })
+            .collect();
+        let pending = run
+            .iter()
+            .map(|proposal| Pending {
+                rt: self.clone(),
+                waiter: proposal.waiter,
+            })
+            .collect();
+        match self.core.raft.propose_as_leader(term, run) {
+            Ok(()) => Ok(pending),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Waits until a quorum has confirmed that this member leads `term`: one that was paused
+    /// does not know that others have gone on without it. All that was committed when the call
+    /// was made is applied then.
+    pub async fn leads(self: &Rc<Self>, term: u64) -> bool {
+        let status = &self.core.raft.status;
+        let holds = || {
+            status.is_leader.load(Ordering::Acquire) && status.term.load(Ordering::Acquire) == term
+        };
+        holds() && self.linearizable().await.is_ok() && holds()
+    }
+
     /// Proposes a change of the configuration and waits for its result.
     pub fn propose_conf_change(
         self: &Rc<Self>,

@@ -14,16 +14,15 @@ use bytes::Bytes;
 use lease::LeaseId;
 use prost::Message as _;
 use proto::etcdserverpb::{
-    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse,
-    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
-    LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
 use super::{decode, kv::mixed_up};
 use crate::{
     apply::Outcome,
-    ask, quota,
+    ask, lease_upkeep, quota,
     runtime::Runtime,
     status::{Status, errors},
     transport::{MessageStream, Source, frame_message},
@@ -263,22 +262,6 @@ pub fn keep_alive(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Sour
     Box::new(source)
 }
 
-/// The next leader must not go by a checkpoint from before the renewal.
-fn clear_checkpoint(rt: &Rc<Runtime>, id: i64) {
-    let rt = rt.clone();
-    tokio::task::spawn_local(async move {
-        let request = LeaseCheckpointRequest {
-            checkpoints: vec![LeaseCheckpoint {
-                id,
-                remaining_ttl: 0,
-            }],
-        };
-        if let Err(error) = rt.core.submit(&rt, Op::LeaseCheckpoint(request)).await {
-            tracing::warn!("lease-id" = format!("{id:016x}"), error = %error, "failed to clear a lease checkpoint");
-        }
-    });
-}
-
 /// Renews a lease: its TTL, or 0 when there is none of that id.
 async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
@@ -308,12 +291,16 @@ async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
 pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
     loop {
-        let renewed = rt.core.lessor.read().renew(LeaseId(id), rt.core.now_ms());
+        let (term, renewed) = {
+            let lessor = rt.core.lessor.read();
+            let renewed = lessor.renew(LeaseId(id), rt.core.now_ms());
+            (lessor.primary_term(), renewed)
+        };
         match renewed {
             Ok(renewal) => {
                 rt.core.metrics.lease_renewed.inc();
-                if renewal.clear_checkpoint {
-                    clear_checkpoint(rt, id);
+                if let Some(term) = term.filter(|_| renewal.clear_checkpoint) {
+                    lease_upkeep::clear_checkpoint(rt, term, LeaseId(id));
                 }
                 return Ok(renewal.ttl_secs);
             }

@@ -418,7 +418,7 @@ impl Machine {
             return;
         }
         let extend = self.core.config.election.as_millis() as u64;
-        lessor.promote(self.core.now_ms(), extend);
+        lessor.promote(term, self.core.now_ms(), extend);
         self.leads_since_entry = true;
         self.follow_sole_leader();
     }

@@ -129,9 +129,29 @@ impl Raft {
         &self,
         run: Vec<Proposal>,
     ) -> Result<(), (Vec<Proposal>, consensus::ProposeError)> {
+        self.propose_with(run, consensus::Node::propose)
+    }
+
+    /// Brings in a run of proposals that the leader of `term` alone may make.
+    ///
+    /// # Errors
+    /// As [`Raft::propose`], and refused for good if another term has begun.
+    pub fn propose_as_leader(
+        &self,
+        term: u64,
+        run: Vec<Proposal>,
+    ) -> Result<(), (Vec<Proposal>, consensus::ProposeError)> {
+        self.propose_with(run, |node, data| node.propose_as_leader(term, data))
+    }
+
+    fn propose_with(
+        &self,
+        run: Vec<Proposal>,
+        propose: impl FnOnce(&mut consensus::Node, Vec<Bytes>) -> Result<(), consensus::ProposeError>,
+    ) -> Result<(), (Vec<Proposal>, consensus::ProposeError)> {
         let mut node = self.node.lock();
         let data = run.iter().map(|p| p.data.clone()).collect();
-        match node.propose(data) {
+        match propose(&mut node, data) {
             Ok(()) => {
                 // Registered before the entries can reach the apply queue.
                 self.apply.push(Command::Register(
