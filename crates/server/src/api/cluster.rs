@@ -5,6 +5,7 @@
 
 use std::{
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -178,6 +179,17 @@ fn check_remove(core: &Core, cluster: &Cluster, member: &Member) -> Result<(), S
     Ok(())
 }
 
+/// The membership with `id` in it: the member may have been added through another one a moment
+/// ago, so its absence counts only once all that was committed is applied here.
+async fn cluster_with(rt: &Rc<Runtime>, id: u64) -> Result<Arc<Cluster>, Status> {
+    let known = rt.core.cluster.load_full();
+    if known.member(id).is_some() {
+        return Ok(known);
+    }
+    rt.linearizable().await?;
+    Ok(rt.core.cluster.load_full())
+}
+
 /// `Cluster.MemberRemove`
 ///
 /// # Errors
@@ -187,7 +199,7 @@ pub async fn member_remove(
     request: MemberRemoveRequest,
 ) -> Result<Bytes, Status> {
     let core = &rt.core;
-    let cluster = core.cluster.load_full();
+    let cluster = cluster_with(rt, request.id).await?;
     let Some(member) = cluster.member(request.id) else {
         return Err(errors::MEMBER_NOT_FOUND);
     };
@@ -209,7 +221,7 @@ pub async fn member_update(
     request: MemberUpdateRequest,
 ) -> Result<Bytes, Status> {
     let core = &rt.core;
-    let cluster = core.cluster.load_full();
+    let cluster = cluster_with(rt, request.id).await?;
     let Some(member) = cluster.member(request.id) else {
         return Err(errors::MEMBER_NOT_FOUND);
     };
@@ -280,7 +292,7 @@ pub async fn promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
 async fn promote_as_leader(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
     let core = &rt.core;
     disputes::settled(rt).await?;
-    let cluster = core.cluster.load_full();
+    let cluster = cluster_with(rt, id).await?;
     let member = cluster.member(id).ok_or(errors::MEMBER_NOT_FOUND)?;
     if !member.is_learner {
         return Err(errors::NOT_A_LEARNER);

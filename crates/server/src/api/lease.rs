@@ -68,23 +68,11 @@ pub async fn time_to_live(
     rt: &Rc<Runtime>,
     request: LeaseTimeToLiveRequest,
 ) -> Result<Bytes, Status> {
-    let leads = || rt.core.raft.status.is_leader.load(Ordering::Acquire);
-    if leads() {
-        rt.linearizable().await?;
-        if leads() {
-            return Ok(frame_message(&local_time_to_live(rt, &request)));
-        }
-    }
     let id = request.id;
-    let body = LeaseInternalRequest {
-        lease_time_to_live_request: Some(request),
+    let found = match remaining(rt, request).await {
+        Err(error) if error == errors::LEASE_NOT_FOUND => None,
+        found => Some(found?),
     };
-    let reply = ask_primary(rt, "/leases/internal", body.encode_to_vec().into()).await?;
-    let found = reply.and_then(|body| {
-        LeaseInternalResponse::decode(body)
-            .ok()?
-            .lease_time_to_live_response
-    });
     let mut response = found.unwrap_or(LeaseTimeToLiveResponse {
         id,
         ttl: -1,
@@ -94,29 +82,52 @@ pub async fn time_to_live(
     Ok(frame_message(&response))
 }
 
-/// What this member's own lessor knows of a lease; a TTL of -1 if it knows none.
-pub fn local_time_to_live(
+async fn remaining(
     rt: &Rc<Runtime>,
-    request: &LeaseTimeToLiveRequest,
-) -> LeaseTimeToLiveResponse {
-    let now = rt.core.now_ms();
-    let lessor = rt.core.lessor.read();
-    let mut response = LeaseTimeToLiveResponse {
-        header: Some(rt.core.header(rt.core.store().revision())),
-        id: request.id,
-        ttl: -1,
-        granted_ttl: 0,
-        keys: Vec::new(),
-    };
-    let id = LeaseId(request.id);
-    if let Some(view) = lessor.time_to_live(id, now) {
-        response.ttl = view.remaining_secs;
-        response.granted_ttl = view.granted_secs;
-        if request.keys {
-            response.keys = lessor.keys(id).into_iter().flatten().cloned().collect();
+    request: LeaseTimeToLiveRequest,
+) -> Result<LeaseTimeToLiveResponse, Status> {
+    if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
+        rt.linearizable().await?;
+        match remaining_as_primary(rt, &request) {
+            Err(error) if error == errors::NOT_PRIMARY => {}
+            remaining => return remaining,
         }
     }
-    response
+    let body = LeaseInternalRequest {
+        lease_time_to_live_request: Some(request),
+    };
+    let reply = ask_primary(rt, "/leases/internal", body.encode_to_vec().into()).await?;
+    LeaseInternalResponse::decode(reply.ok_or(errors::LEASE_NOT_FOUND)?)
+        .ok()
+        .and_then(|response| response.lease_time_to_live_response)
+        .ok_or_else(mixed_up)
+}
+
+/// What this member's own lessor knows of a lease, without a header. The caller has waited
+/// until all that was committed is applied.
+///
+/// # Errors
+/// Lease not found, not primary.
+pub fn remaining_as_primary(
+    rt: &Rc<Runtime>,
+    request: &LeaseTimeToLiveRequest,
+) -> Result<LeaseTimeToLiveResponse, Status> {
+    let id = LeaseId(request.id);
+    let lessor = rt.core.lessor.read();
+    if !lessor.is_primary() {
+        return Err(errors::NOT_PRIMARY);
+    }
+    let view = lessor
+        .time_to_live(id, rt.core.now_ms())
+        .ok_or(errors::LEASE_NOT_FOUND)?;
+    let keys = lessor.keys(id).filter(|_| request.keys);
+    Ok(LeaseTimeToLiveResponse {
+        header: None,
+        id: request.id,
+        ttl: view.remaining_secs,
+        granted_ttl: view.granted_secs,
+        keys: keys.into_iter().flatten().cloned().collect(),
+    })
 }
 
 /// Between two attempts to reach the primary lessor.
@@ -283,8 +294,8 @@ async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     }
 }
 
-/// Renews a lease in this member's lessor: its TTL. An expired lease is waited
-/// for until its revocation is through.
+/// Renews a lease in this member's lessor: its TTL. The caller has waited until all that was
+/// committed is applied. An expired lease is waited for until its revocation is through.
 ///
 /// # Errors
 /// Lease not found, not primary, timed out.

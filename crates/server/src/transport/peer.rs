@@ -6,7 +6,9 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::atomic::Ordering,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,10 +17,11 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use lease::LeaseId;
 use prost::Message as _;
 use proto::{
-    etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse},
+    etcdserverpb::{
+        LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveResponse, ResponseHeader,
+    },
     leasepb::{LeaseInternalRequest, LeaseInternalResponse},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -253,7 +256,11 @@ async fn renew(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
     let Ok(request) = LeaseKeepAliveRequest::decode(body) else {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
-    match api::lease::renew_as_primary(rt, request.id).await {
+    let answer = async {
+        caught_up(rt).await?;
+        api::lease::renew_as_primary(rt, request.id).await
+    };
+    match answer.await {
         Ok(ttl) => protobuf(&LeaseKeepAliveResponse {
             header: None,
             id: request.id,
@@ -270,14 +277,33 @@ async fn time_to_live(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
     let Some(request) = request else {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
-    if !rt.core.lessor.read().is_primary() {
-        return lease_refused(&errors::NOT_PRIMARY);
+    let answer = async {
+        caught_up(rt).await?;
+        api::lease::remaining_as_primary(rt, &request)
+    };
+    match answer.await {
+        Ok(response) => protobuf(&LeaseInternalResponse {
+            lease_time_to_live_response: Some(LeaseTimeToLiveResponse {
+                // The member that was asked fills it in; etcd panics if there is none.
+                header: Some(ResponseHeader::default()),
+                ..response
+            }),
+        }),
+        Err(error) => lease_refused(&error),
     }
-    let response = api::lease::local_time_to_live(rt, &request);
-    if !rt.core.lessor.read().exists(LeaseId(request.id)) {
-        return lease_refused(&errors::LEASE_NOT_FOUND);
+}
+
+/// How long another member may wait until this one has caught up.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Waits until a quorum has confirmed that this member leads, and all that was committed is
+/// applied here: the lease may have been granted through any member, and acknowledged before
+/// the leader's own disk had it.
+async fn caught_up(rt: &Rc<Runtime>) -> Result<(), Status> {
+    if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
+        return Err(errors::NOT_PRIMARY);
     }
-    protobuf(&LeaseInternalResponse {
-        lease_time_to_live_response: Some(response),
-    })
+    tokio::time::timeout(CATCH_UP, rt.linearizable())
+        .await
+        .unwrap_or(Err(errors::TIMEOUT))
 }
