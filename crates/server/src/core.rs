@@ -146,6 +146,12 @@ impl Core {
         }
     }
 
+    /// Completes a header that so far has only the revision, as of the entry that it answers.
+    pub fn complete_header(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(self.header(revision));
+    }
+
     /// True if local state may answer a linearizable read as it is.
     pub fn reads_are_local(&self) -> bool {
         self.sole_leader.load(Ordering::Acquire)

@@ -9,7 +9,7 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+    CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
     internal_raft_request::Op,
 };
@@ -22,7 +22,7 @@ use crate::{
     quota,
     runtime::Runtime,
     status::{Code, Status},
-    transport::{Source, append_message, frame_message},
+    transport::{Source, frame_message},
 };
 
 /// `KV.Range`
@@ -177,19 +177,13 @@ impl Source for RangeChunks {
     }
 }
 
-/// Completes a header that so far carries only the revision.
-fn fill(rt: &Rc<Runtime>, header: &mut Option<ResponseHeader>) {
-    let revision = header.as_ref().map_or(0, |h| h.revision);
-    *header = Some(rt.core.header(revision));
-}
-
 /// `KV.Put`
 pub async fn put(rt: &Rc<Runtime>, request: PutRequest) -> Result<Bytes, Status> {
     quota::check(rt, quota::put_cost(&request)).await?;
     mvcc::validate::put(&request)?;
     match rt.core.submit(rt, Op::Put(request)).await? {
         Outcome::Put(mut response) => {
-            fill(rt, &mut response.header);
+            rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
         }
         _ => Err(mixed_up()),
@@ -209,7 +203,7 @@ pub(super) async fn delete(
     mvcc::validate::delete_range(&request)?;
     match rt.core.submit(rt, Op::DeleteRange(request)).await? {
         Outcome::DeleteRange(mut response) => {
-            fill(rt, &mut response.header);
+            rt.core.complete_header(&mut response.header);
             Ok(response)
         }
         _ => Err(mixed_up()),
@@ -254,7 +248,7 @@ pub(super) async fn transact(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Tx
             _ => return Err(mixed_up()),
         }
     };
-    fill(rt, &mut response.header);
+    rt.core.complete_header(&mut response.header);
     Ok(response)
 }
 
@@ -262,16 +256,12 @@ pub(super) async fn transact(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Tx
 pub async fn compact(rt: &Rc<Runtime>, request: CompactionRequest) -> Result<Bytes, Status> {
     let physical = request.physical;
     match rt.core.submit(rt, Op::Compaction(request)).await? {
-        Outcome::Compaction(ticket) => {
+        Outcome::Compaction(mut response, ticket) => {
             // The scheduled revision is on disk before the call returns; the
             // removal itself only when the caller asked to wait for it.
             rt.core.wait_compaction(ticket, physical).await;
-            let response = CompactionResponse {
-                header: Some(rt.core.header(rt.core.store().revision())),
-            };
-            let mut out = BytesMut::new();
-            append_message(&response, &mut out);
-            Ok(out.freeze())
+            rt.core.complete_header(&mut response.header);
+            Ok(frame_message(&response))
         }
         _ => Err(mixed_up()),
     }

@@ -43,9 +43,12 @@ pub async fn alarm(rt: &Rc<Runtime>, request: AlarmRequest) -> Result<Bytes, Sta
             Outcome::Alarm(response) => response,
             _ => return Err(mixed_up()),
         },
-        Err(_) => AlarmResponse::default(),
+        Err(_) => AlarmResponse {
+            header: Some(rt.core.header(rt.core.store().revision())),
+            ..AlarmResponse::default()
+        },
     };
-    response.header = Some(rt.core.header(rt.core.store().revision()));
+    rt.core.complete_header(&mut response.header);
     Ok(frame_message(&response))
 }
 

@@ -266,7 +266,7 @@ pub async fn unary(
             Method::LeaseTimeToLive => {
                 Answer::One(lease::time_to_live(rt, decode(message)?).await?)
             }
-            Method::LeaseLeases => Answer::One(lease::leases(rt).await?),
+            Method::LeaseLeases => Answer::One(lease::leases(rt)),
             Method::MemberList => Answer::One(cluster::member_list(rt, decode(message)?).await?),
             Method::Alarm => Answer::One(maintenance::alarm(rt, decode(message)?).await?),
             Method::Status => Answer::One(maintenance::status(rt)),

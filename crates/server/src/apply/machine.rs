@@ -17,9 +17,9 @@ use mvcc::{Leases, Writer};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, LeaseGrantRequest,
-        LeaseGrantResponse, LeaseRevokeResponse, alarm_request::AlarmAction,
-        internal_raft_request::Op,
+        AlarmRequest, AlarmResponse, AlarmType, CompactionResponse, InternalRaftRequest,
+        LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
+        alarm_request::AlarmAction, internal_raft_request::Op,
     },
     raftpb::{ConfState, Entry, EntryType, Snapshot, SnapshotMetadata},
 };
@@ -511,7 +511,8 @@ impl Machine {
             Op::Compaction(compaction) => {
                 let ticket = writer.compact(compaction.revision)?;
                 self.core.metrics.count_compaction();
-                Ok(Outcome::Compaction(Some(ticket)))
+                let header = as_of(writer);
+                Ok(Outcome::Compaction(CompactionResponse { header }, Some(ticket)))
             }
             Op::LeaseGrant(grant) => {
                 if no_space {
@@ -532,7 +533,8 @@ impl Machine {
                 self.core.metrics.count_deleted_keys(keys.len());
                 writer.write(batch);
                 self.core.metrics.lease_revoked.inc();
-                Ok(Outcome::LeaseRevoke(LeaseRevokeResponse::default()))
+                let header = as_of(writer);
+                Ok(Outcome::LeaseRevoke(LeaseRevokeResponse { header }))
             }
             Op::LeaseCheckpoint(request) => {
                 let mut batch = Batch::default();
@@ -566,7 +568,7 @@ impl Machine {
         self.core.metrics.lease_granted.inc();
         self.core.metrics.lease_ttl.observe(ttl as f64);
         Ok(LeaseGrantResponse {
-            header: None,
+            header: as_of(writer),
             id: request.id,
             ttl,
             error: String::new(),
@@ -613,10 +615,18 @@ impl Machine {
         };
         writer.write(batch);
         AlarmResponse {
-            header: None,
+            header: as_of(writer),
             alarms: listed,
         }
     }
+}
+
+/// A header that holds the revision as of the entry just applied, for the API to complete.
+fn as_of(writer: &Writer<'_>) -> Option<ResponseHeader> {
+    Some(ResponseHeader {
+        revision: writer.revision(),
+        ..ResponseHeader::default()
+    })
 }
 
 /// The lessor as the store sees it.

@@ -48,7 +48,8 @@ pub enum Command {
     ClearTheWay,
 }
 
-/// The result of an applied operation.
+/// The result of an applied operation. A revision in it is the store's as of this entry: by the
+/// time the answer is built, later entries may have moved it on.
 #[derive(Debug)]
 pub enum Outcome {
     /// Put, header holding only the revision.
@@ -57,13 +58,13 @@ pub enum Outcome {
     DeleteRange(pb::DeleteRangeResponse),
     /// Txn, likewise.
     Txn(pb::TxnResponse),
-    /// Compaction; a ticket when there is something to wait for.
-    Compaction(Option<mvcc::CompactionTicket>),
-    /// LeaseGrant without header.
+    /// Compaction, likewise; a ticket when there is something to wait for.
+    Compaction(pb::CompactionResponse, Option<mvcc::CompactionTicket>),
+    /// LeaseGrant, likewise.
     LeaseGrant(pb::LeaseGrantResponse),
-    /// LeaseRevoke without header.
+    /// LeaseRevoke, likewise.
     LeaseRevoke(pb::LeaseRevokeResponse),
-    /// Alarm without header.
+    /// Alarm, likewise.
     Alarm(pb::AlarmResponse),
     /// A change of the configuration: the members after it.
     Members(Vec<membership::Member>),
