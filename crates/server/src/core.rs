@@ -19,7 +19,7 @@ use proto::etcdserverpb::{
     InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op,
 };
 use proto::raftpb::ConfChange;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     alarms::Alarms,
@@ -47,12 +47,17 @@ pub struct Core {
     pub store: ArcSwap<mvcc::Store>,
     /// Leases.
     pub lessor: RwLock<lease::Lessor>,
+    /// Woken when leases have ended, or their lessor has become primary or ceased to be.
+    pub leases_changed: Notify,
     /// Membership as last applied.
     pub cluster: ArcSwap<membership::Cluster>,
     /// Active alarms.
     pub alarms: RwLock<Alarms>,
     /// Consensus.
     pub raft: Arc<Raft>,
+    /// Sent again and again while this member has known no leader for long: what ends the streams
+    /// of clients that asked for one.
+    pub leader_lost: watch::Sender<()>,
     /// How other members are dialled.
     pub peer_connect: Arc<dyn peer::Connect>,
     /// Mailboxes of the runtimes; the last one's serves the other members.

@@ -5,9 +5,7 @@
 use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use proto::{
-    etcdserverpb::{
-        CompactionRequest, internal_raft_request::Op,
-    },
+    etcdserverpb::{CompactionRequest, internal_raft_request::Op},
     membershippb::Attributes,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -25,6 +23,7 @@ pub fn start(rt: &Rc<Runtime>) {
     tokio::task::spawn_local(tick(rt.clone()));
     tokio::task::spawn_local(elect(rt.clone()));
     tokio::task::spawn_local(advance_ticks(rt.clone()));
+    tokio::task::spawn_local(miss_leader(rt.clone()));
     lease_upkeep::start(rt);
     tokio::task::spawn_local(purge(rt.clone()));
     tokio::task::spawn_local(clear_the_way(rt.clone()));
@@ -113,6 +112,23 @@ async fn advance_ticks(rt: Rc<Runtime>) {
             return;
         }
         sleep(POLL).await;
+    }
+}
+
+/// Election timeouts without a leader after which streams end that asked for one. New calls are
+/// refused at once; a stream costs its client more to open again.
+const LEADER_MISSED_MAX: u32 = 3;
+
+/// Looks once per election timeout whether there is a leader.
+async fn miss_leader(rt: Rc<Runtime>) {
+    let mut rounds = steady(rt.core.config.election);
+    let mut missed = 0;
+    loop {
+        rounds.tick().await;
+        missed = if rt.core.leader() == 0 { missed + 1 } else { 0 };
+        if missed >= LEADER_MISSED_MAX {
+            rt.core.leader_lost.send_replace(());
+        }
     }
 }
 

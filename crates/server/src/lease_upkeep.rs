@@ -37,7 +37,10 @@ async fn expire(rt: Rc<Runtime>) {
         };
         // Those that are not revoked now are named again later, if this member leads then.
         if !rt.leads(term).await {
-            ignored(&rt, "Ignore the lease revoking request because current member isn't a leader");
+            ignored(
+                &rt,
+                "Ignore the lease revoking request because current member isn't a leader",
+            );
             continue;
         }
         let ops = over
@@ -91,7 +94,10 @@ async fn checkpoint(rt: Rc<Runtime>) {
             continue;
         };
         if !rt.leads(term).await {
-            ignored(&rt, "Ignore the checkpoint request because current member isn't a leader");
+            ignored(
+                &rt,
+                "Ignore the checkpoint request because current member isn't a leader",
+            );
             continue;
         }
         if let Err(error) = write_checkpoints(&rt, term, due).await {

@@ -1,5 +1,6 @@
 //! Three members and more, through whatever a seed brings.
 
+use bytes::Bytes;
 use proto::raftpb::ConfChangeType::{
     ConfChangeAddLearnerNode, ConfChangeAddNode, ConfChangeRemoveNode, ConfChangeUpdateNode,
 };
@@ -81,6 +82,33 @@ fn members_with_one_seed_do_not_stand_at_the_same_time() {
         net.ticks(100);
         assert!(net.leader().is_some(), "seed {seed}");
     }
+}
+
+/// etcd#15247: what a leader decided by its own clock must not reach its successor.
+#[test]
+fn what_only_the_leader_may_propose_ends_with_its_term() {
+    let (mut net, old) = elected(&[1, 2, 3], 1);
+    let term = |net: &Net, id| {
+        let found = net.statuses().find(|(member, _)| *member == id);
+        found.expect("it is up").1.term
+    };
+    let first = term(&net, old);
+    let propose = |net: &mut Net, term| {
+        let data = vec![Bytes::from_static(b"revoke")];
+        net.with(old, |node| node.propose_as_leader(term, data))
+    };
+    assert_eq!(propose(&mut net, first), Some(Ok(())));
+    let new = net.ids().into_iter().find(|id| *id != old).expect("three");
+    for (from, to) in [(old, new), (new, old)] {
+        net.calm();
+        net.with(from, |node| node.transfer_leader(to));
+        net.calm();
+        assert_eq!(net.leader(), Some(to));
+        // It follows, and then leads again, in another term.
+        assert_eq!(propose(&mut net, first), Some(Err(ProposeError::NotLeader)));
+    }
+    let last = term(&net, old);
+    assert_eq!(propose(&mut net, last), Some(Ok(())));
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! The Election service. The leader of a name is whoever's key has its turn;
 //! its value is what the leader proclaims. Nobody but the leader may change it.
 
-use std::{
-    rc::Rc,
-    task::{Context, Poll},
-};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use proto::{
@@ -18,9 +15,10 @@ use proto::{
 use tokio::sync::mpsc;
 
 use super::{
+    frames::Frames,
     kv,
     turn::{self, oldest, reach, session},
-    watch::{OwnWatch, leader_lost},
+    watch::OwnWatch,
 };
 use crate::{
     runtime::Runtime,
@@ -107,31 +105,21 @@ pub async fn leader(rt: &Rc<Runtime>, request: LeaderRequest) -> Result<Bytes, S
     }))
 }
 
-/// What an observation has to tell, frame by frame.
-struct Observed(mpsc::Receiver<Result<Bytes, Status>>);
-
-impl Source for Observed {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        self.0.poll_recv(cx)
-    }
-}
-
 /// `Election.Observe`: the present leader's value, each later one, and so on
 /// with the next leader, until the client has enough.
-pub fn observe(rt: &Rc<Runtime>, request: LeaderRequest, has_leader: bool) -> Box<dyn Source> {
+pub fn observe(rt: &Rc<Runtime>, request: LeaderRequest) -> Box<dyn Source> {
     let (sender, receiver) = mpsc::channel(UNSENT_MAX);
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
         let ended = tokio::select! {
             ended = tell(&rt, &request.name, &sender) => ended,
-            () = leader_lost(&rt), if has_leader => Err(errors::NO_LEADER),
             () = sender.closed() => return,
         };
         if let Err(status) = ended {
             let _ = sender.send(Err(status)).await;
         }
     });
-    Box::new(Observed(receiver))
+    Box::new(Frames(receiver))
 }
 
 async fn tell(

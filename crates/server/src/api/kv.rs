@@ -9,9 +9,8 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-    RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
-    internal_raft_request::Op,
+    CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest,
+    RangeResponse, ResponseHeader, TxnRequest, TxnResponse, internal_raft_request::Op,
 };
 
 use mvcc::{Place, RangeAnswer};

@@ -1,31 +1,25 @@
-//! The Lease service. Grants and revokes go through the log; keepalives and
-//! remaining times are the primary lessor's own knowledge.
+//! The Lease service. Grants and revokes go through the log; renewals and remaining times are
+//! the primary lessor's own knowledge. The stream of renewals is in [`super::keep_alive`].
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    rc::Rc,
-    sync::atomic::Ordering,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use lease::LeaseId;
 use prost::Message as _;
 use proto::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, internal_raft_request::Op,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse, internal_raft_request::Op,
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
-use super::{decode, kv::mixed_up};
+use super::kv::mixed_up;
 use crate::{
     apply::Outcome,
     ask, lease_upkeep, quota,
     runtime::Runtime,
     status::{Status, errors},
-    transport::{MessageStream, Source, frame_message},
+    transport::frame_message,
 };
 
 /// `Lease.LeaseGrant`
@@ -173,108 +167,8 @@ pub fn leases(rt: &Rc<Runtime>) -> Bytes {
     })
 }
 
-/// Keepalives answered but not yet taken by the connection.
-#[derive(Default)]
-struct Answers {
-    frames: VecDeque<Bytes>,
-    end: Option<Result<(), Status>>,
-    waker: Option<Waker>,
-}
-
-struct KeepAliveSource(Rc<RefCell<Answers>>);
-
-impl Source for KeepAliveSource {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        let mut answers = self.0.borrow_mut();
-        if let Some(frame) = answers.frames.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        match answers.end.take() {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(status)) => Poll::Ready(Some(Err(status))),
-            None => {
-                answers.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Drop for KeepAliveSource {
-    fn drop(&mut self) {
-        self.0.borrow_mut().end = Some(Ok(()));
-    }
-}
-
-/// Answers renewals until the client closes its side, or is gone.
-async fn answer_keep_alives(
-    rt: &Rc<Runtime>,
-    messages: &mut MessageStream,
-    answers: &RefCell<Answers>,
-) -> Result<(), Status> {
-    let mut stop = rt.core.stop.subscribe();
-    loop {
-        let message = tokio::select! {
-            message = messages.next() => message,
-            _ = stop.wait_for(|stop| *stop) => return Err(errors::STOPPED),
-        };
-        let Some(message) = message else {
-            return Ok(());
-        };
-        let request: LeaseKeepAliveRequest = decode(message?)?;
-        let ttl = renew(rt, request.id).await?;
-        let frame = frame_message(&LeaseKeepAliveResponse {
-            header: Some(rt.core.header(rt.core.store().revision())),
-            id: request.id,
-            ttl,
-        });
-        if !answers.borrow_mut().push(frame) {
-            return Ok(());
-        }
-        while answers.borrow().frames.len() >= UNSENT_MAX {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-impl Answers {
-    /// Queues a frame; false once nobody takes them any more.
-    fn push(&mut self, frame: Bytes) -> bool {
-        if self.end.is_some() {
-            return false;
-        }
-        self.frames.push_back(frame);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        true
-    }
-
-    fn finish(&mut self, end: Result<(), Status>) {
-        self.end = Some(end);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-/// A stream that lets this many answers lie is not read from until they are taken.
-const UNSENT_MAX: usize = 128;
-
-/// `Lease.LeaseKeepAlive`
-pub fn keep_alive(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
-    let answers = Rc::new(RefCell::new(Answers::default()));
-    let source = KeepAliveSource(answers.clone());
-    let rt = rt.clone();
-    tokio::task::spawn_local(async move {
-        let end = answer_keep_alives(&rt, &mut messages, &answers).await;
-        answers.borrow_mut().finish(end);
-    });
-    Box::new(source)
-}
-
 /// Renews a lease: its TTL, or 0 when there is none of that id.
-async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
+pub(super) async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
         // Somebody who only thinks it leads must not renew; and what was granted
         // on this connection a moment ago must be applied here.
@@ -302,25 +196,29 @@ async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
 pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
     let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
     loop {
-        let (term, renewed) = {
-            let lessor = rt.core.lessor.read();
-            let renewed = lessor.renew(LeaseId(id), rt.core.now_ms());
-            (lessor.primary_term(), renewed)
-        };
-        match renewed {
-            Ok(renewal) => {
-                rt.core.metrics.lease_renewed.inc();
-                if let Some(term) = term.filter(|_| renewal.clear_checkpoint) {
-                    lease_upkeep::clear_checkpoint(rt, term, LeaseId(id));
-                }
-                return Ok(renewal.ttl_secs);
-            }
+        let changed = rt.core.leases_changed.notified();
+        let mut changed = std::pin::pin!(changed);
+        // From here on no change is missed.
+        changed.as_mut().enable();
+        match try_renew(rt, LeaseId(id)) {
             Err(lease::Error::Expired) => {}
-            Err(error) => return Err(error.into()),
+            renewed => return Ok(renewed?),
         }
-        if tokio::time::Instant::now() >= deadline {
+        if tokio::time::timeout_at(deadline, changed).await.is_err() {
             return Err(errors::TIMEOUT);
         }
-        tokio::time::sleep(ASK_PAUSE).await;
     }
+}
+
+fn try_renew(rt: &Rc<Runtime>, id: LeaseId) -> Result<i64, lease::Error> {
+    let (term, renewed) = {
+        let lessor = rt.core.lessor.read();
+        (lessor.primary_term(), lessor.renew(id, rt.core.now_ms()))
+    };
+    let renewal = renewed?;
+    rt.core.metrics.lease_renewed.inc();
+    if let Some(term) = term.filter(|_| renewal.clear_checkpoint) {
+        lease_upkeep::clear_checkpoint(rt, term, id);
+    }
+    Ok(renewal.ttl_secs)
 }

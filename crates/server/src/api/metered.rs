@@ -1,17 +1,18 @@
-//! What leaves on a stream is counted, and the client's deadline ends it. It
-//! passes frames on as they are.
+//! What leaves on a stream is counted, and what ends any stream ends it here: the client's
+//! deadline, and the loss of the leader for a client that asked for one. It passes frames on as
+//! they are.
 
 use std::{
+    future::pending,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::Method;
+use super::{Call, Method};
 use crate::{
     metrics::CallTimer,
     runtime::Runtime,
@@ -29,7 +30,8 @@ pub(super) struct Metered {
     method: Method,
     /// How the call is counted at its end; `None` if that is done or another's.
     call: Option<CallTimer>,
-    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Resolves to the end that comes from outside the call.
+    ended: Option<Pin<Box<dyn Future<Output = Status>>>>,
     /// Dropped with the answer; the requests of the call last until then.
     _open: Option<oneshot::Sender<()>>,
     /// One message in pieces, counted already, instead of frames.
@@ -39,21 +41,21 @@ pub(super) struct Metered {
 }
 
 impl Metered {
-    /// A stream of frames; the end of it is the end of the call that `call` times.
+    /// A stream of frames; the end of it is the end of the call that `timer` times.
     pub(super) fn stream(
         rt: &Rc<Runtime>,
         method: Method,
         source: Box<dyn Source>,
-        call: Option<CallTimer>,
-        timeout: Option<Duration>,
+        call: &Call<'_>,
+        timer: CallTimer,
         open: Option<oneshot::Sender<()>>,
     ) -> Box<dyn Source> {
         Box::new(Metered {
             source,
             rt: rt.clone(),
             method,
-            call,
-            deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+            call: Some(timer),
+            ended: ended(rt, method, call),
             _open: open,
             in_pieces: false,
             rest: 0,
@@ -72,7 +74,7 @@ impl Metered {
             rt: rt.clone(),
             method,
             call: None,
-            deadline: None,
+            ended: None,
             _open: None,
             in_pieces: true,
             rest: 0,
@@ -84,6 +86,39 @@ impl Metered {
             self.rt.core.metrics.call_ended(self.method, &timer, code);
         }
     }
+}
+
+/// What ends the stream of a call, if its client asked for anything that does.
+fn ended(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+) -> Option<Pin<Box<dyn Future<Output = Status>>>> {
+    let without_leader = method.without_leader().filter(|_| call.has_leader);
+    if call.timeout.is_none() && without_leader.is_none() {
+        return None;
+    }
+    let deadline = call.timeout.map(|timeout| Instant::now() + timeout);
+    let mut lost = rt.core.leader_lost.subscribe();
+    Some(Box::pin(async move {
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => pending().await,
+            }
+        };
+        let leaderless = async {
+            match without_leader {
+                // An error means that the server is gone, and this with it.
+                Some(status) if lost.changed().await.is_ok() => status,
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            () = late => DEADLINE_EXCEEDED,
+            status = leaderless => status,
+        }
+    }))
 }
 
 /// Messages that begin in `bytes`. `rest` is what is missing of the last one
@@ -104,11 +139,11 @@ fn messages(rest: &mut usize, mut bytes: &[u8]) -> u64 {
 
 impl Source for Metered {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some(ended) = &mut self.ended
+            && let Poll::Ready(status) = ended.as_mut().poll(cx)
         {
-            self.end(Code::DeadlineExceeded);
-            return Poll::Ready(Some(Err(DEADLINE_EXCEEDED)));
+            self.end(status.code);
+            return Poll::Ready(Some(Err(status)));
         }
         let next = self.source.poll_next(cx);
         match &next {

@@ -5,6 +5,8 @@
 pub mod cluster;
 pub mod downgrade;
 pub mod election;
+mod frames;
+mod keep_alive;
 pub mod kv;
 pub mod lease;
 pub mod lock;
@@ -184,6 +186,16 @@ impl Method {
         )
     }
 
+    /// How its stream ends when the leader is lost and the client asked for one; `None` if it does
+    /// not: what it sends is this member's own and all there, and a backup is wanted most then.
+    fn without_leader(self) -> Option<Status> {
+        match self {
+            Method::Snapshot | Method::RangeStream => None,
+            Method::HealthWatch => Some(Status::fixed(Code::Canceled, "Stream has ended.")),
+            _ => Some(errors::NO_LEADER),
+        }
+    }
+
     /// True if the answer waits for other clients, for as long as it takes.
     pub fn waits(self) -> bool {
         matches!(self, Method::Lock | Method::Campaign)
@@ -294,9 +306,7 @@ pub async fn unary(
             Method::Campaign => Answer::One(election::campaign(rt, decode(message)?).await?),
             Method::Proclaim => Answer::One(election::proclaim(rt, decode(message)?).await?),
             Method::Leader => Answer::One(election::leader(rt, decode(message)?).await?),
-            Method::Observe => {
-                Answer::Stream(election::observe(rt, decode(message)?, call.has_leader))
-            }
+            Method::Observe => Answer::Stream(election::observe(rt, decode(message)?)),
             Method::Resign => Answer::One(election::resign(rt, decode(message)?).await?),
             Method::AuthEnable
             | Method::AuthDisable
@@ -348,8 +358,7 @@ pub async fn unary(
             Answer::Pieces(Metered::pieces(rt, method, source))
         }
         Ok(Answer::Stream(source)) => {
-            let source = Metered::stream(rt, method, source, Some(started), timeout, None);
-            Answer::Stream(source)
+            Answer::Stream(Metered::stream(rt, method, source, call, started, None))
         }
     })
 }
@@ -371,12 +380,12 @@ pub async fn stream(
     // one answer to each request.
     let open = (method == Method::Watch).then(|| messages.hold_open());
     let source = match method {
-        Method::Watch => watch::serve(rt, messages, call.has_leader),
-        Method::LeaseKeepAlive => lease::keep_alive(rt, messages),
+        Method::Watch => watch::serve(rt, messages),
+        Method::LeaseKeepAlive => keep_alive::serve(rt, messages),
         other => return Err(not_built(other)),
     };
-    let started = Some(metrics.call_started(method));
-    let source = Metered::stream(rt, method, source, started, call.timeout, open);
+    let started = metrics.call_started(method);
+    let source = Metered::stream(rt, method, source, call, started, open);
     Ok(Answer::Stream(source))
 }
 

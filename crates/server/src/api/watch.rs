@@ -23,6 +23,7 @@ use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
 use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
 
 use super::{GRPC_OVERHEAD, decode};
 use crate::{
@@ -135,6 +136,8 @@ impl WatchHub {
 struct WatchSource {
     rt: Rc<Runtime>,
     id: StreamId,
+    /// Dropped with the answer: the reader of requests ends with it.
+    _open: Option<oneshot::Sender<()>>,
 }
 
 impl Source for WatchSource {
@@ -205,7 +208,11 @@ fn open(rt: &Rc<Runtime>) -> WatchSource {
     let id = hub.next_stream.get();
     hub.next_stream.set(id + 1);
     hub.streams.borrow_mut().insert(id, StreamState::default());
-    WatchSource { rt: rt.clone(), id }
+    WatchSource {
+        rt: rt.clone(),
+        id,
+        _open: None,
+    }
 }
 
 /// The watchers of this runtime, told of the present term.
@@ -282,12 +289,18 @@ impl OwnWatch {
 }
 
 /// `Watch.Watch`
-pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream, has_leader: bool) -> Box<dyn Source> {
-    let source = open(rt);
+pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
+    let mut source = open(rt);
     let id = source.id;
+    let (open, closed) = oneshot::channel();
+    source._open = Some(open);
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
-        let end = read(&rt, id, &mut messages, has_leader).await;
+        let end = tokio::select! {
+            end = read(&rt, id, &mut messages) => end,
+            // Nothing is ever sent: the drop of the sender is the message.
+            _ = closed => return,
+        };
         let mut streams = rt.watch.streams.borrow_mut();
         if let Some(state) = streams.get_mut(&id) {
             state.end = Some(end);
@@ -316,19 +329,13 @@ async fn room(rt: &Rc<Runtime>, id: StreamId) {
 }
 
 /// Takes the client's requests until it closes its side.
-async fn read(
-    rt: &Rc<Runtime>,
-    id: StreamId,
-    messages: &mut MessageStream,
-    has_leader: bool,
-) -> Result<(), Status> {
+async fn read(rt: &Rc<Runtime>, id: StreamId, messages: &mut MessageStream) -> Result<(), Status> {
     let mut stop = rt.core.stop.subscribe();
     loop {
         room(rt, id).await;
         let message = tokio::select! {
             message = messages.next() => message,
             _ = stop.wait_for(|stop| *stop) => return Err(errors::STOPPED),
-            () = leader_lost(rt), if has_leader => return Err(errors::NO_LEADER),
         };
         let request: WatchRequest = match message {
             None => return Ok(()),
@@ -355,21 +362,6 @@ async fn read(
         }
         report(rt);
         rt.watch.wake_ready();
-    }
-}
-
-/// Resolves when this member has known no leader for three election timeouts.
-pub(super) async fn leader_lost(rt: &Rc<Runtime>) {
-    let limit = 3 * rt.core.config.election;
-    let step = rt.core.config.election / 2;
-    let mut without = Duration::ZERO;
-    while without < limit {
-        tokio::time::sleep(step).await;
-        without = if rt.core.leader() == 0 {
-            without + step
-        } else {
-            Duration::ZERO
-        };
     }
 }
 

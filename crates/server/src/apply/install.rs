@@ -114,6 +114,7 @@ impl Machine {
             *core.alarms.write() = database.alarms;
             core.store.store(database.store);
         }
+        core.leases_changed.notify_waiters();
         core.applied.store(self.applied, Ordering::Release);
         self.publish_cluster();
         self.meet_everybody();

@@ -273,6 +273,7 @@ impl Machine {
             self.leads_since_entry = false;
             self.core.sole_leader.store(false, Ordering::Release);
             self.core.lessor.write().demote();
+            self.core.leases_changed.notify_waiters();
         }
     }
 
@@ -419,6 +420,7 @@ impl Machine {
         }
         let extend = self.core.config.election.as_millis() as u64;
         lessor.promote(term, self.core.now_ms(), extend);
+        self.core.leases_changed.notify_waiters();
         self.leads_since_entry = true;
         self.follow_sole_leader();
     }
@@ -512,7 +514,10 @@ impl Machine {
                 let ticket = writer.compact(compaction.revision)?;
                 self.core.metrics.count_compaction();
                 let header = as_of(writer);
-                Ok(Outcome::Compaction(CompactionResponse { header }, Some(ticket)))
+                Ok(Outcome::Compaction(
+                    CompactionResponse { header },
+                    Some(ticket),
+                ))
             }
             Op::LeaseGrant(grant) => {
                 if no_space {
@@ -533,6 +538,7 @@ impl Machine {
                 self.core.metrics.count_deleted_keys(keys.len());
                 writer.write(batch);
                 self.core.metrics.lease_revoked.inc();
+                self.core.leases_changed.notify_waiters();
                 let header = as_of(writer);
                 Ok(Outcome::LeaseRevoke(LeaseRevokeResponse { header }))
             }

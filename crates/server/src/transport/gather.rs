@@ -5,6 +5,10 @@
 //! them, and at the end of the turn. It must never hold bytes beyond the turn
 //! that wrote them unless the socket is full, and then the turn's task is woken
 //! when there is room.
+//!
+//! What one turn reads is bounded too. h2 takes all that the socket has, and ends a connection
+//! whose calls have not taken enough of their frames: after a burst, or a pause of this process,
+//! they must get a turn of their own first.
 
 use std::{
     cell::RefCell,
@@ -25,8 +29,14 @@ const KEPT: usize = 8 << 10;
 /// and its payload.
 const PARTS: usize = 7;
 
+/// Bytes that one turn reads: some 1,400 renewals of a lease, a sixth of the small frames that h2
+/// lets wait (half a connection's window, 256 bytes each); it takes a call a few turns to begin.
+const READ_MAX: usize = 32 << 10;
+
 struct Shared<S> {
     io: S,
+    /// What the present turn has read.
+    read: usize,
     held: Vec<u8>,
     /// How much of `held` has left already.
     sent: usize,
@@ -98,6 +108,7 @@ pub(super) struct TurnEnd<S>(Rc<RefCell<Shared<S>>>);
 pub(super) fn gather<S>(io: S) -> (Gather<S>, TurnEnd<S>) {
     let shared = Rc::new(RefCell::new(Shared {
         io,
+        read: 0,
         held: Vec::new(),
         sent: 0,
     }));
@@ -106,9 +117,11 @@ pub(super) fn gather<S>(io: S) -> (Gather<S>, TurnEnd<S>) {
 
 impl<S: AsyncWrite + Unpin> TurnEnd<S> {
     /// Sends what the turn has written. While that is pending, the task is woken
-    /// when the socket has room.
+    /// when the socket has room. The next turn may read again.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().drain(cx)
+        let mut shared = self.0.borrow_mut();
+        shared.read = 0;
+        shared.drain(cx)
     }
 }
 
@@ -118,7 +131,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buf)
+        let mut shared = self.0.borrow_mut();
+        if shared.read >= READ_MAX {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut shared.io).poll_read(cx, buf);
+        shared.read += buf.filled().len() - before;
+        read
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{HELD, gather};
+use super::{HELD, READ_MAX, gather};
 
 /// A socket that takes as many bytes at a time as it was told: 0 is full.
 #[derive(Default)]
@@ -17,15 +17,23 @@ struct Socket {
     got: Vec<u8>,
     writes: usize,
     shut: bool,
+    /// Bytes that are there to be read.
+    has: usize,
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Pending
+        let n = self.has.min(buf.remaining());
+        if n == 0 {
+            return Poll::Pending;
+        }
+        self.has -= n;
+        buf.put_slice(&vec![b'r'; n]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -100,6 +108,30 @@ fn shutdown_sends_what_is_held_first() {
     assert!(Pin::new(&mut io).poll_shutdown(&mut cx).is_ready());
     let shared = end.0.borrow();
     assert!(shared.io.shut && shared.io.got == b"bye");
+}
+
+#[test]
+fn a_turn_reads_no_more_than_its_share() {
+    let (mut io, end) = gather(Socket {
+        has: 10 * READ_MAX,
+        ..Socket::default()
+    });
+    let mut cx = context();
+    let mut turn = || {
+        let mut read = 0;
+        let mut space = [0; 8 << 10];
+        loop {
+            let mut buf = ReadBuf::new(&mut space);
+            match Pin::new(&mut io).poll_read(&mut cx, &mut buf) {
+                Poll::Ready(done) => done.unwrap(),
+                Poll::Pending => break,
+            }
+            read += buf.filled().len();
+        }
+        assert!(end.poll(&mut cx).is_ready());
+        read
+    };
+    assert_eq!([turn(), turn()], [READ_MAX, READ_MAX]);
 }
 
 proptest! {
