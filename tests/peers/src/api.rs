@@ -99,11 +99,13 @@ impl Api {
         self.port
     }
 
-    fn kv(&self) -> KvClient<Channel> {
+    /// The key-value service, for requests with metadata.
+    pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
-    fn lease(&self) -> LeaseClient<Channel> {
+    /// The lease service, for streams.
+    pub fn lease(&self) -> LeaseClient<Channel> {
         LeaseClient::new(self.channel.clone())
     }
 
