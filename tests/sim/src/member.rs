@@ -428,14 +428,17 @@ impl Member {
     pub fn tick(&mut self, shared: &mut Shared) {
         self.node.tick();
         self.ticks += 1;
-        if self.ticks.is_multiple_of(5) && self.leads {
+        if self.ticks.is_multiple_of(5)
+            && let Some(term) = self.lessor.primary_term()
+        {
             for LeaseId(id) in self.lessor.expired(shared.now_ms(), 16) {
                 shared.next_request += 1;
                 let request = shared.next_request;
                 shared.oracle.expires(request, self.applied);
                 let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
                 // Refused, it is named again later.
-                let _ = self.node.propose(vec![encode(request, op)]);
+                let revoke = vec![encode(request, op)];
+                let _ = self.node.propose_as_leader(term, revoke);
             }
         }
         if !self.published && self.ticks.is_multiple_of(7) {

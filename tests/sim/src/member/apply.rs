@@ -190,7 +190,7 @@ impl Member {
             return;
         }
         let extend = ELECTION_TICKS as u64 * TICK_US / 1000;
-        self.lessor.promote(shared.now_ms(), extend);
+        self.lessor.promote(term, shared.now_ms(), extend);
         self.sole_leader = self.is_alone();
     }
 
