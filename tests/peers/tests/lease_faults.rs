@@ -222,6 +222,16 @@ fn a_follower_knows_what_another_one_granted() {
     mixes::each("slow leader", 240, threes(), slow_leader);
 }
 
+/// Waits until the leader has applied what is committed: before that it drops the next change of
+/// membership, as etcd's does.
+async fn applied(leader: &Api) -> Result<()> {
+    let linearizable = true;
+    leader
+        .member_list(MemberListRequest { linearizable })
+        .await?;
+    Ok(())
+}
+
 /// A learner that was added through one follower is promoted, and a member removed, through the
 /// other one at once: its absence there, or at the leader, is no answer yet.
 async fn known_at_once(mix: Mix) -> Result<String> {
@@ -234,12 +244,7 @@ async fn known_at_once(mix: Mix) -> Result<String> {
     let pid = cluster.member(0).server()?.pid();
     let slow = SlowDisk::of(pid, Duration::from_millis(20));
     for round in 0..ROUNDS {
-        // A leader that has not applied one change drops the next, as etcd's does.
-        let linearizable = true;
-        cluster
-            .api(0)
-            .member_list(MemberListRequest { linearizable })
-            .await?;
+        applied(cluster.api(0)).await?;
         let added = cluster
             .api(1)
             .member_add(MemberAddRequest {
@@ -261,6 +266,7 @@ async fn known_at_once(mix: Mix) -> Result<String> {
                 == "etcdserver: can only promote a learner member which is in sync with leader",
             "round {round}: {refused:?}"
         );
+        applied(cluster.api(0)).await?;
         cluster
             .api(2)
             .member_remove(MemberRemoveRequest { id })
