@@ -1,7 +1,7 @@
-//! Connections to other members. Plain TCP here; what makes an https URL secure
-//! is given from outside.
+//! Connections to other members, over TCP or a unix socket. Plain here; what makes
+//! an https or unixs URL secure is given from outside.
 
-use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited, combinators::UnsyncBoxBody};
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 
 /// A connection's two directions.
@@ -24,14 +24,14 @@ pub type Securing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>>>>;
 /// TLS, given from outside.
 pub trait Connect: Send + Sync + 'static {
     /// Makes a connection to `host` secure.
-    fn secure(&self, host: &str, stream: TcpStream) -> Securing;
+    fn secure(&self, host: &str, stream: Box<dyn Stream>) -> Securing;
 }
 
 /// No TLS at all: https URLs are refused.
 pub struct NoTls;
 
 impl Connect for NoTls {
-    fn secure(&self, host: &str, _: TcpStream) -> Securing {
+    fn secure(&self, host: &str, _: Box<dyn Stream>) -> Securing {
         let error = io::Error::new(
             io::ErrorKind::Unsupported,
             format!("{host}: an https peer URL, but no peer TLS is configured"),
@@ -47,7 +47,19 @@ pub(crate) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 struct Target {
     secure: bool,
     host: String,
-    port: u16,
+    address: Address,
+}
+
+enum Address {
+    Port(u16),
+    /// Host and path of the URL together, as etcd reads them.
+    Unix(PathBuf),
+}
+
+/// The part after the scheme of a URL of a unix socket, and whether it is secure.
+fn unix(url: &str) -> Option<(bool, &str)> {
+    let plain = url.strip_prefix("unix://").map(|rest| (false, rest));
+    plain.or_else(|| url.strip_prefix("unixs://").map(|rest| (true, rest)))
 }
 
 fn parse(url: &str) -> io::Result<Target> {
@@ -55,10 +67,20 @@ fn parse(url: &str) -> io::Result<Target> {
         io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
-                "{url:?} is not a peer URL that can be dialled (http://host:port or https://host:port)"
+                "{url:?} is not a peer URL that can be dialled (http://host:port, https://host:port, \
+                 unix://path or unixs://path)"
             ),
         )
     };
+    if let Some((secure, path)) = unix(url) {
+        let host = path.split([':', '/']).next().unwrap_or_default();
+        return Ok(Target {
+            secure,
+            // A certificate is valid for a host, and this one is here.
+            host: if host.is_empty() { "localhost" } else { host }.to_owned(),
+            address: Address::Unix(PathBuf::from(path)),
+        });
+    }
     let uri: http::Uri = url.parse().map_err(|_| bad())?;
     let secure = match uri.scheme_str() {
         Some("http") => false,
@@ -69,8 +91,22 @@ fn parse(url: &str) -> io::Result<Target> {
     Ok(Target {
         secure,
         host: host.trim_matches(['[', ']']).to_owned(),
-        port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+        address: Address::Port(uri.port_u16().unwrap_or(if secure { 443 } else { 80 })),
     })
+}
+
+impl Target {
+    async fn connect(&self, stall: Duration) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.address {
+            Address::Port(port) => {
+                let stream = TcpStream::connect((self.host.as_str(), *port)).await?;
+                tune(&stream, stall)?;
+                Box::new(stream)
+            }
+            // The kernel knows at once when the other side is gone.
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
 }
 
 /// Between signs of life that the kernel asks for on a silent connection.
@@ -111,13 +147,10 @@ pub(crate) async fn open(
 ) -> io::Result<http1::SendRequest<RequestBody>> {
     let target = parse(url)?;
     let dial = async {
-        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-        tune(&stream, stall)?;
-        let stream: Box<dyn Stream> = if target.secure {
-            connect.secure(&target.host, stream).await?
-        } else {
-            Box::new(stream)
-        };
+        let mut stream = target.connect(stall).await?;
+        if target.secure {
+            stream = connect.secure(&target.host, stream).await?;
+        }
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
@@ -135,6 +168,9 @@ pub(crate) async fn open(
 
 /// The authority of a URL, for the `Host` header.
 pub(crate) fn authority(url: &str) -> String {
+    if let Some((_, path)) = unix(url) {
+        return path.split('/').next().unwrap_or_default().to_owned();
+    }
     url.parse::<http::Uri>()
         .ok()
         .and_then(|uri| uri.authority().map(ToString::to_string))
@@ -150,4 +186,37 @@ pub(crate) async fn short_text(body: Incoming, timeout: Duration) -> String {
     };
     let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, authority, parse};
+
+    #[test]
+    fn urls_lead_where_etcd_finds_them() {
+        let shown = |url: &str| {
+            let target = parse(url).ok()?;
+            Some(match target.address {
+                Address::Port(port) => format!("{} {}:{port}", target.secure, target.host),
+                Address::Unix(path) => {
+                    format!("{} {} {}", target.secure, target.host, path.display())
+                }
+            })
+        };
+        for (url, leads, host) in [
+            ("http://a:1", "false a:1", "a:1"),
+            ("https://[::1]:2", "true ::1:2", "[::1]:2"),
+            (
+                "unix://localhost:1",
+                "false localhost localhost:1",
+                "localhost:1",
+            ),
+            ("unix:///run/m.sock", "false localhost /run/m.sock", ""),
+            ("unixs://m1:3", "true m1 m1:3", "m1:3"),
+        ] {
+            assert_eq!(shown(url).as_deref(), Some(leads));
+            assert_eq!(authority(url), host);
+        }
+        assert_eq!(shown("ftp://a:1"), None);
+    }
 }

@@ -267,7 +267,7 @@ pub(super) fn list(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Checks one URL by etcd's rules: a scheme, `host:port`, no path, not even `/`.
+/// Checks one URL by etcd's rules: a scheme, `host:port`, no path, not even `/`; or a unix socket.
 ///
 /// # Errors
 /// What is wrong, in etcd's words where it has them.
@@ -281,12 +281,16 @@ pub fn check_url(text: &str) -> Result<Url, String> {
     }
     let url = Url::parse(text).map_err(|error| format!("parse {text:?}: {error}"))?;
     // Url drops a port that is the scheme's default; the text still shows it.
+    // A unix socket has a path in its place.
+    if scheme.starts_with("unix") {
+        return Ok(url);
+    }
     if !authority.contains(':') {
         return Err(format!(
             "URL address does not have the form \"host:port\": {text}"
         ));
     }
-    if scheme.starts_with("http") && authority.contains('/') {
+    if authority.contains('/') {
         return Err(format!("URL must not contain a path: {text}"));
     }
     Ok(url)

@@ -31,10 +31,33 @@ use crate::{
 pub struct Endpoint {
     /// What was asked for.
     pub url: String,
+    target: ListenTarget,
     surface: Surface,
     socket: Bound,
-    /// For an https URL.
-    tls: Option<Arc<tls::Acceptor>>,
+    speaks: Speaks,
+}
+
+/// What is spoken on a socket.
+#[derive(Clone)]
+enum Speaks {
+    /// An http or unix URL.
+    Plain,
+    /// An https or unixs URL.
+    Tls(Arc<tls::Acceptor>),
+    /// Both kinds of URL with one address: the first byte of a connection decides, as on etcd.
+    Both(Arc<tls::Acceptor>),
+}
+
+impl Speaks {
+    /// What is spoken on a socket that two URLs name.
+    fn and(&self, other: &Speaks) -> Speaks {
+        match (self, other) {
+            (Speaks::Plain, Speaks::Tls(acceptor)) | (Speaks::Tls(acceptor), Speaks::Plain) => {
+                Speaks::Both(acceptor.clone())
+            }
+            _ => self.clone(),
+        }
+    }
 }
 
 enum Bound {
@@ -64,29 +87,43 @@ impl Listeners {
             (&config.listen_client_http, Surface::ClientHttp),
             (&config.listen_metrics, Surface::Metrics),
         ];
-        let mut endpoints = Vec::new();
+        let mut endpoints: Vec<Endpoint> = Vec::new();
         for (urls, surface) in groups {
             for url in urls {
+                let speaks = match url.secure {
+                    true => Speaks::Tls(security.of(surface).ok_or_else(|| {
+                        io::Error::other(format!(
+                            "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
+                            url.url
+                        ))
+                    })?),
+                    false => Speaks::Plain,
+                };
+                // Client URLs may share an address; everywhere else it is in use.
+                let shared = endpoints.iter_mut().find(|endpoint| {
+                    endpoint.surface == surface
+                        && matches!(
+                            surface,
+                            Surface::Client | Surface::ClientGrpc | Surface::ClientHttp
+                        )
+                        && endpoint.target == url.target
+                });
+                if let Some(endpoint) = shared {
+                    endpoint.speaks = endpoint.speaks.and(&speaks);
+                    continue;
+                }
                 let socket = bind(&url.target, config).map_err(|error| {
                     io::Error::new(
                         error.kind(),
                         format!("cannot listen on {}: {error}", url.url),
                     )
                 })?;
-                let tls = match url.secure {
-                    true => Some(security.of(surface).ok_or_else(|| {
-                        io::Error::other(format!(
-                            "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
-                            url.url
-                        ))
-                    })?),
-                    false => None,
-                };
                 endpoints.push(Endpoint {
                     url: url.url.clone(),
+                    target: url.target.clone(),
                     surface,
                     socket,
-                    tls,
+                    speaks,
                 });
             }
         }
@@ -113,7 +150,7 @@ impl Listeners {
             let Endpoint {
                 surface,
                 socket,
-                tls,
+                speaks,
                 ..
             } = endpoint;
             let core = rt.core.clone();
@@ -121,11 +158,13 @@ impl Listeners {
             match socket {
                 Bound::Tcp(listener) => {
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_tcp(core, listener, surface, tls, next));
+                    tokio::task::spawn_local(accept_tcp(core, listener, surface, speaks, next));
                 }
                 Bound::Unix(listener, path) => {
                     let listener = tokio::net::UnixListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_unix(core, listener, path, surface, tls, next));
+                    tokio::task::spawn_local(accept_unix(
+                        core, listener, path, surface, speaks, next,
+                    ));
                 }
             }
         }
@@ -196,7 +235,7 @@ async fn accept_tcp(
     core: Arc<Core>,
     listener: tokio::net::TcpListener,
     surface: Surface,
-    tls: Option<Arc<tls::Acceptor>>,
+    speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
     let mut stop = core.end_of(surface);
@@ -225,10 +264,10 @@ async fn accept_tcp(
         let Some(seat) = seat(&core, surface, &mut stop).await else {
             return;
         };
-        let tls = tls.clone();
+        let speaks = speaks.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, surface, tls, seat)),
+                Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, surface, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
@@ -240,7 +279,7 @@ async fn accept_unix(
     listener: tokio::net::UnixListener,
     path: PathBuf,
     surface: Surface,
-    tls: Option<Arc<tls::Acceptor>>,
+    speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
     let mut stop = core.end_of(surface);
@@ -261,10 +300,10 @@ async fn accept_unix(
         let Some(seat) = seat(&core, surface, &mut stop).await else {
             break;
         };
-        let tls = tls.clone();
+        let speaks = speaks.clone();
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
-                Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, surface, tls, seat)),
+                Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, surface, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
@@ -302,18 +341,52 @@ where
     });
 }
 
+/// The first byte of every TLS connection: a handshake record. No request of HTTP begins with it.
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// The acceptor that a connection wants, by its first byte where that decides; an error for one
+/// that ends, or finds the server stopping, before it has sent any.
+async fn acceptor(
+    rt: &Runtime,
+    speaks: Speaks,
+    first_byte: impl Future<Output = io::Result<Option<u8>>>,
+) -> io::Result<Option<Arc<tls::Acceptor>>> {
+    let acceptor = match speaks {
+        Speaks::Plain => return Ok(None),
+        Speaks::Tls(acceptor) => return Ok(Some(acceptor)),
+        Speaks::Both(acceptor) => acceptor,
+    };
+    let mut stop = rt.core.stop.subscribe();
+    let first_byte = tokio::select! {
+        first_byte = first_byte => first_byte?,
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    match first_byte {
+        Some(HANDSHAKE_RECORD) => Ok(Some(acceptor)),
+        Some(_) => Ok(None),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// A connection of its own from the first byte: a handshake that takes its time
 /// holds up nobody else.
 async fn serve_tcp(
     rt: Rc<Runtime>,
     stream: tokio::net::TcpStream,
     surface: Surface,
-    tls: Option<Arc<tls::Acceptor>>,
+    speaks: Speaks,
     seat: Rc<Seat>,
 ) {
-    match tls {
-        None => connection::serve(rt, stream, surface, false, seat).await,
-        Some(acceptor) => {
+    let first_byte = async {
+        let mut byte = [0];
+        let len = stream.peek(&mut byte).await?;
+        Ok((len > 0).then_some(byte[0]))
+    };
+    match acceptor(&rt, speaks, first_byte).await {
+        // Gone before it said anything.
+        Err(_) => {}
+        Ok(None) => connection::serve(rt, stream, surface, false, seat).await,
+        Ok(Some(acceptor)) => {
             if let Some(stream) = secure::tcp(&rt, &acceptor, surface, stream).await {
                 connection::serve(rt, stream, surface, true, seat).await;
             }
@@ -325,12 +398,19 @@ async fn serve_unix(
     rt: Rc<Runtime>,
     stream: tokio::net::UnixStream,
     surface: Surface,
-    tls: Option<Arc<tls::Acceptor>>,
+    speaks: Speaks,
     seat: Rc<Seat>,
 ) {
-    match tls {
-        None => connection::serve(rt, stream, surface, false, seat).await,
-        Some(acceptor) => {
+    let first_byte = stream.async_io(tokio::io::Interest::READABLE, || {
+        let mut byte = [0];
+        let (len, _) = rustix::net::recv(&stream, &mut byte, rustix::net::RecvFlags::PEEK)?;
+        Ok((len > 0).then_some(byte[0]))
+    });
+    match acceptor(&rt, speaks, first_byte).await {
+        // Gone before it said anything.
+        Err(_) => {}
+        Ok(None) => connection::serve(rt, stream, surface, false, seat).await,
+        Ok(Some(acceptor)) => {
             if let Some(stream) = secure::unix(&rt, &acceptor, surface, stream).await {
                 connection::serve(rt, stream, surface, true, seat).await;
             }

@@ -254,7 +254,7 @@ fn log(surface: Surface, remote: Option<SocketAddr>, refused: &Refused) {
 pub struct PeerTls(pub Arc<Connector>);
 
 impl peer::Connect for PeerTls {
-    fn secure(&self, host: &str, stream: TcpStream) -> peer::Securing {
+    fn secure(&self, host: &str, stream: Box<dyn peer::Stream>) -> peer::Securing {
         let (connector, host) = (self.0.clone(), host.to_owned());
         Box::pin(async move {
             let stream = connector.secure(&host, stream).await.map_err(|error| {
