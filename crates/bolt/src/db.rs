@@ -328,12 +328,14 @@ impl Db {
         self.inner.shared().readers.values().sum()
     }
 
-    /// Waits until everything committed is durable; of use with [`Options::no_sync`] only.
+    /// Waits until everything committed is durable; of use with [`Options::no_sync`] only. An error is sticky, as that
+    /// of a commit: the system may report it once only.
     pub fn sync(&self) -> Result<(), Error> {
         self.inner
             .disk
             .sync()
             .map_err(|e| io_error(&self.inner.path, "fdatasync", e))
+            .inspect_err(|e| self.inner.fail(e.clone()))
     }
 
     pub(crate) fn set_no_sync(&self, no_sync: bool) {

@@ -257,7 +257,8 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
         .remove_leftovers()
         .at("cannot tidy", &snap_dir)?;
     let db_path = snap_dir.join("db");
-    let was_member = wal::Wal::exists(&wal_dir);
+    let was_member =
+        wal::Wal::exists(&wal_dir).at("cannot look for the write-ahead log", &wal_dir)?;
     let log = if was_member {
         open_log(config, &wal_dir, &snapshotter, &db_path)?
     } else {

@@ -43,4 +43,4 @@ mod writer;
 
 pub use error::Error;
 pub use replay::{Keep, ReadOnly, read_all, read_kept, valid_snapshots, verify};
-pub use writer::{Opened, Options, Repair, SEGMENT_BYTES, SyncStats, Wal};
+pub use writer::{Hold, Opened, Options, Repair, SEGMENT_BYTES, SyncStats, Wal};

@@ -5,12 +5,13 @@
 //! twice the time. So the next segment is made as `N.tmp`, all zeros and
 //! synced, while the current one fills; and the first segment of a process,
 //! whose start must not wait, gets zeros some way ahead of the writer. Must
-//! never write over the log: see [`Frontier`].
+//! never write over the log: see [`Frontier`]. Must never take an error away
+//! from the writer: see [`Failure`].
 
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -45,6 +46,29 @@ const PAGE_BYTES: u64 = 4096;
 
 static ZEROS: [u8; CHUNK_BYTES as usize] = [0; CHUNK_BYTES as usize];
 
+/// The first error of a write or a sync by the thread. It is sticky, and the
+/// writer looks at it after each sync of its own: nothing is acknowledged after
+/// it.
+#[derive(Debug, Default)]
+pub(crate) struct Failure(OnceLock<Error>);
+
+impl Failure {
+    pub(crate) fn get(&self) -> Option<&Error> {
+        self.0.get()
+    }
+
+    fn record(&self, error: Error) {
+        // A later error says no more than the first.
+        let _ = self.0.set(error);
+    }
+}
+
+/// Whether what a failed write left behind says anything about the disk. A full
+/// disk refuses a write whole, before a byte of it counts as written.
+fn is_lasting(error: &Error) -> bool {
+    !error.is_disk_full()
+}
+
 /// The border in a segment between bytes that belong to the writer and bytes
 /// that may still be zeroed. It only moves up. Zeros are written from the
 /// border on while its lock is held; the writer moves the border beyond the
@@ -52,7 +76,6 @@ static ZEROS: [u8; CHUNK_BYTES as usize] = [0; CHUNK_BYTES as usize];
 #[derive(Debug)]
 pub(crate) struct Frontier {
     path: PathBuf,
-    file: Arc<dyn DiskFile>,
     border: Mutex<u64>,
     /// A copy of the border for a look without the lock; never above it.
     seen: AtomicU64,
@@ -62,10 +85,9 @@ pub(crate) struct Frontier {
 }
 
 impl Frontier {
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn DiskFile>, border: u64, limit: u64) -> Self {
+    pub(crate) fn new(path: PathBuf, border: u64, limit: u64) -> Self {
         Self {
             path,
-            file,
             border: Mutex::new(border.next_multiple_of(PAGE_BYTES)),
             seen: AtomicU64::new(border),
             position: AtomicU64::new(0),
@@ -84,8 +106,14 @@ impl Frontier {
         self.position.store(end, Ordering::Release);
     }
 
+    /// Claims the whole segment: from here on no zero is written to it.
+    pub(crate) fn close(&self) {
+        let mut border = lock(&self.border);
+        *border = (*border).max(self.limit);
+    }
+
     /// Writes one piece of zeros below `to`; `false` if there is none to write.
-    fn advance(&self, to: u64) -> Result<bool, Error> {
+    fn advance(&self, file: &dyn DiskFile, to: u64) -> Result<bool, Error> {
         {
             let mut border = lock(&self.border);
             let to = to.min(self.limit).min(*border + CHUNK_BYTES);
@@ -93,17 +121,34 @@ impl Frontier {
                 return Ok(false);
             }
             let piece = (to - *border) as usize;
-            self.file
-                .write_at(&ZEROS[..piece], *border)
+            file.write_at(&ZEROS[..piece], *border)
                 .map_err(|e| Error::io("write zeros to", &self.path, e))?;
             *border = to;
         }
-        self.file
-            .sync()
-            .map_err(|e| Error::io("sync", &self.path, e))?;
+        file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
         // Only now is a write below the border one into blocks that are there.
         self.seen.fetch_max(*lock(&self.border), Ordering::AcqRel);
         Ok(true)
+    }
+}
+
+/// The current segment as the thread writes zeros to it: through a file
+/// description of its own. Linux reports a failed writeback once to each
+/// description; through the writer's, a sync here would take the report away
+/// from the writer, whose next sync would then succeed over lost bytes.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    tail: Arc<Frontier>,
+    file: Box<dyn DiskFile>,
+}
+
+impl Ahead {
+    /// `None` without a description to spare: the segment then goes without
+    /// zeros ahead, which costs time and nothing else.
+    fn open(disk: &dyn Disk, tail: &Arc<Frontier>) -> Option<Self> {
+        let file = disk.open(&tail.path, Mode::Write).ok()?;
+        let tail = Arc::clone(tail);
+        Some(Self { tail, file })
     }
 }
 
@@ -154,6 +199,7 @@ struct Job {
 struct Shared {
     disk: Arc<dyn Disk>,
     segment_bytes: u64,
+    failure: Failure,
     job: Mutex<Job>,
     changed: Condvar,
 }
@@ -169,21 +215,28 @@ impl Preparer {
     /// Starts the thread; `None` if the system has no thread to give, in which
     /// case segments are made when they are needed.
     pub(crate) fn start(disk: Arc<dyn Disk>, segment_bytes: u64) -> Option<Self> {
+        let mut preparer = Self::threadless(disk, segment_bytes);
+        let shared = Arc::clone(&preparer.shared);
+        let thread = std::thread::Builder::new()
+            .name("wal-prepare".into())
+            .spawn(move || shared.run())
+            .ok()?;
+        preparer.thread = Some(thread);
+        Some(preparer)
+    }
+
+    fn threadless(disk: Arc<dyn Disk>, segment_bytes: u64) -> Self {
         let shared = Arc::new(Shared {
             disk,
             segment_bytes,
+            failure: Failure::default(),
             job: Mutex::default(),
             changed: Condvar::new(),
         });
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("wal-prepare".into())
-            .spawn(move || for_thread.run())
-            .ok()?;
-        Some(Self {
+        Self {
             shared,
-            thread: Some(thread),
-        })
+            thread: None,
+        }
     }
 
     /// Says which segment is written now, and where the next is to be made.
@@ -218,6 +271,11 @@ impl Preparer {
     pub(crate) fn error(&self) -> Option<Error> {
         lock(&self.shared.job).error.clone()
     }
+
+    /// The error that ends the log.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.shared.failure.get()
+    }
 }
 
 impl Drop for Preparer {
@@ -225,9 +283,11 @@ impl Drop for Preparer {
         lock(&self.shared.job).stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
+            // A panic of the thread was already reported by the panic hook.
             let _ = thread.join();
         }
         if let Some(next) = lock(&self.shared.job).next.take() {
+            // It holds nothing; what stays is removed when the log is opened.
             let _ = self.shared.disk.remove(&next.path);
         }
     }
@@ -235,46 +295,17 @@ impl Drop for Preparer {
 
 impl Shared {
     fn run(&self) {
+        let mut ahead = None;
         let mut job = lock(&self.job);
         while !job.stop {
-            let Some(tail) = job.tail.clone() else {
-                job = self
-                    .changed
-                    .wait(job)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let position = tail.position.load(Ordering::Acquire);
-            let wants_next = job.error.is_none()
-                && position >= self.segment_bytes / NEXT_AFTER_PART
-                && job
-                    .next
-                    .as_ref()
-                    .is_none_or(|next| next.zeroed < self.segment_bytes);
-            let next = wants_next.then(|| (job.next.take(), job.next_path.clone()));
-            job.busy = next.is_some();
-            drop(job);
-
             let began = Instant::now();
-            // What fails on the current segment will fail in the writer too,
-            // which then ends the log.
-            let ahead = tail.advance(position + AHEAD_BYTES).unwrap_or(false);
-            let made = next.map(|(next, path)| self.prepare(next, &path));
-            let worked = ahead || made.is_some();
-            let rest = began.elapsed().min(REST_MAX);
-
-            job = lock(&self.job);
-            job.busy = false;
-            match made {
-                Some(Ok(next)) => job.next = Some(next),
-                Some(Err(error)) => job.error = Some(error),
-                None => {}
-            }
-            self.changed.notify_all();
-            if job.stop {
-                break;
+            let worked;
+            (job, worked) = self.turn(job, &mut ahead);
+            if job.stop || self.failure.get().is_some() {
+                return;
             }
             job = if worked {
+                let rest = began.elapsed().min(REST_MAX);
                 self.changed
                     .wait_timeout(job, rest)
                     .unwrap_or_else(PoisonError::into_inner)
@@ -284,6 +315,62 @@ impl Shared {
                     .wait(job)
                     .unwrap_or_else(PoisonError::into_inner)
             };
+        }
+    }
+
+    /// Writes one piece of zeros to the current segment and one to the next, as
+    /// far as they need any; `false` if neither did.
+    fn turn<'a>(
+        &'a self,
+        mut job: MutexGuard<'a, Job>,
+        ahead: &mut Option<Ahead>,
+    ) -> (MutexGuard<'a, Job>, bool) {
+        let Some(tail) = job.tail.clone() else {
+            *ahead = None;
+            return (job, false);
+        };
+        let position = tail.position.load(Ordering::Acquire);
+        let wants_next = job.error.is_none()
+            && position >= self.segment_bytes / NEXT_AFTER_PART
+            && job
+                .next
+                .as_ref()
+                .is_none_or(|next| next.zeroed < self.segment_bytes);
+        let next = wants_next.then(|| (job.next.take(), job.next_path.clone()));
+        job.busy = next.is_some();
+        drop(job);
+
+        let advanced = self.advance(&tail, position, ahead);
+        let made = next.map(|(next, path)| self.prepare(next, &path));
+        let worked = advanced || made.is_some();
+
+        job = lock(&self.job);
+        job.busy = false;
+        match made {
+            Some(Ok(next)) => job.next = Some(next),
+            Some(Err(error)) => job.error = Some(error),
+            None => {}
+        }
+        self.changed.notify_all();
+        (job, worked)
+    }
+
+    /// Keeps zeros ahead of the writer at `position`.
+    fn advance(&self, tail: &Arc<Frontier>, position: u64, ahead: &mut Option<Ahead>) -> bool {
+        if !ahead.as_ref().is_some_and(|a| Arc::ptr_eq(&a.tail, tail)) {
+            *ahead = Ahead::open(&*self.disk, tail);
+        }
+        let Some(Ahead { tail, file }) = ahead else {
+            return false;
+        };
+        match tail.advance(&**file, position + AHEAD_BYTES) {
+            Ok(advanced) => advanced,
+            Err(error) => {
+                if is_lasting(&error) {
+                    self.failure.record(error);
+                }
+                false
+            }
         }
     }
 
@@ -307,9 +394,27 @@ impl Shared {
         next.file
             .write_at(&ZEROS[..piece as usize], next.zeroed)
             .and_then(|()| next.file.sync())
-            .map_err(|e| Error::io("write zeros to", &next.path, e))?;
+            .map_err(|e| Error::io("write zeros to", &next.path, e))
+            .inspect_err(|error| {
+                if is_lasting(error) {
+                    self.failure.record(error.clone());
+                }
+            })?;
         next.zeroed += piece;
         Ok(next)
+    }
+}
+
+#[cfg(test)]
+impl Preparer {
+    /// One without a thread: a test says when it does something.
+    pub(crate) fn at_rest(disk: Arc<dyn Disk>, segment_bytes: u64) -> Self {
+        Self::threadless(disk, segment_bytes)
+    }
+
+    /// What the thread does in one turn, in the caller.
+    pub(crate) fn turn(&self, ahead: &mut Option<Ahead>) {
+        drop(self.shared.turn(lock(&self.shared.job), ahead));
     }
 }
 

@@ -12,8 +12,12 @@ use crate::{
 /// How many of each kind etcd keeps (`--max-wals`, `--max-snapshots`).
 pub const KEEP: usize = 5;
 
+/// How the names of files begin that are being written.
+pub(crate) const UNFINISHED: &str = "tmp";
+
 /// Deletes all but the `keep` newest files in `dir` whose names end in
-/// `suffix`, oldest first by name; gives the deleted ones. `keep` of zero
+/// `suffix`, oldest first by name; gives the deleted ones. A file that is still
+/// being written (`tmp*`) is none of them: by name it would be the newest. `keep` of zero
 /// deletes nothing: to etcd that means no limit.
 pub fn purge(dir: &Path, suffix: &str, keep: usize) -> Result<Vec<PathBuf>, Error> {
     purge_on(&OsDisk, dir, suffix, keep)
@@ -30,7 +34,7 @@ pub fn purge_on(
         return Ok(Vec::new());
     }
     let mut names = disk.names(dir).map_err(|e| Error::io("list", dir, e))?;
-    names.retain(|name| name.ends_with(suffix));
+    names.retain(|name| name.ends_with(suffix) && !name.starts_with(UNFINISHED));
     names.sort_unstable();
     let surplus = names.len().saturating_sub(keep);
     let mut deleted = Vec::new();

@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use crate::disk::{Disk, DiskFile, Mode};
@@ -46,6 +49,13 @@ pub enum Fault {
     /// This sync fails, and what it covered is lost or kept as chance has it;
     /// the machine lives on.
     FailedSync,
+    /// The system writes this file back by itself just then, and fails: what is
+    /// not durable is lost or kept as chance has it, and counts as clean. The
+    /// operation succeeds; every open description of the file is told once, by
+    /// its next sync.
+    LostWriteback,
+    /// This operation fails and does nothing; the machine lives on.
+    Refused,
     /// This operation finds no space.
     Full,
 }
@@ -54,8 +64,11 @@ pub enum Fault {
 struct Inode {
     durable: Vec<u8>,
     current: Vec<u8>,
-    /// Where the two may differ; outside it they have the same bytes.
+    /// What a sync would write; outside it the two have the same bytes, unless
+    /// a writeback failed.
     dirty: std::ops::Range<usize>,
+    /// Writebacks that failed.
+    errors: u64,
     locked: bool,
 }
 
@@ -84,12 +97,23 @@ impl Inode {
         }
     }
 
+    /// A writeback that failed: what there was to write counts as written.
+    fn lose(&mut self, seed: &mut Seed) {
+        let seen = self.current.clone();
+        self.settle(seed);
+        self.current = seen;
+        self.errors += 1;
+    }
+
     /// What a crash leaves: each sector old or new, each length old or new.
     fn settle(&mut self, seed: &mut Seed) {
-        if self.dirty.is_empty() {
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty.is_empty() {
+            if self.errors > 0 {
+                self.current.clone_from(&self.durable);
+            }
             return;
         }
-        self.dirty = 0..0;
         let (old, new) = (&self.durable, &self.current);
         let len = if seed.below(2) == 0 {
             old.len()
@@ -105,7 +129,8 @@ impl Inode {
                 1 => true,
                 _ => seed.below(2) == 0,
             };
-            let from = if take_new { new } else { old };
+            let clean = (i + 1) * SECTOR <= dirty.start || i * SECTOR >= dirty.end;
+            let from = if take_new && !clean { new } else { old };
             let start = (i * SECTOR).min(from.len());
             let bytes = &from[start..from.len().min(start + sector.len())];
             sector[..bytes.len()].copy_from_slice(bytes);
@@ -235,11 +260,15 @@ impl SimulatedDisk {
                     state.dead = true;
                     Ok(Some(fault))
                 }
-                Fault::FailedSync if sync => {
+                Fault::FailedSync if !sync => Ok(None),
+                Fault::FailedSync | Fault::LostWriteback => {
                     state.fault = None;
                     Ok(Some(fault))
                 }
-                Fault::FailedSync => Ok(None),
+                Fault::Refused => {
+                    state.fault = None;
+                    Err(io::Error::from_raw_os_error(libc::EIO))
+                }
                 Fault::Full if !sync => Err(io::ErrorKind::StorageFull.into()),
                 Fault::Full => Ok(None),
             },
@@ -278,9 +307,11 @@ impl Disk for SimulatedDisk {
         let state = self.0.lock().unwrap();
         let inode = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         let inode = Arc::clone(inode);
+        let told = inode.lock().unwrap().errors.into();
         Ok(Box::new(SimulatedFile {
             disk: self.clone(),
             inode,
+            told,
             locked: AtomicBool::default(),
         }))
     }
@@ -316,8 +347,8 @@ impl Disk for SimulatedDisk {
         let mut state = self.0.lock().unwrap();
         match self.step(&mut state, true)? {
             Some(Fault::Crash) => Err(dead()),
-            Some(_) => Err(io::Error::other("sync failed")),
-            None => {
+            Some(Fault::FailedSync) => Err(io::Error::other("sync failed")),
+            _ => {
                 state.durable_names = state.names.clone();
                 state.journal.clear();
                 Ok(())
@@ -330,6 +361,8 @@ impl Disk for SimulatedDisk {
 struct SimulatedFile {
     disk: SimulatedDisk,
     inode: SharedInode,
+    /// Failed writebacks that this description was told of.
+    told: AtomicU64,
     locked: AtomicBool,
 }
 
@@ -337,11 +370,15 @@ impl SimulatedFile {
     fn change(&self, change: impl FnOnce(&mut Inode)) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         let fault = self.disk.step(&mut state, false)?;
-        change(&mut self.inode.lock().unwrap());
-        if fault == Some(Fault::Crash) {
-            Err(dead())
-        } else {
-            Ok(())
+        let mut inode = self.inode.lock().unwrap();
+        change(&mut inode);
+        match fault {
+            Some(Fault::Crash) => Err(dead()),
+            Some(Fault::LostWriteback) => {
+                inode.lose(&mut Seed(state.seed));
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -371,21 +408,16 @@ impl DiskFile for SimulatedFile {
         let fault = self.disk.step(&mut state, true)?;
         let mut inode = self.inode.lock().unwrap();
         match fault {
-            Some(Fault::Crash) => Err(dead()),
-            Some(_) => {
-                // As Linux has it: the pages count as clean from now on.
-                let mut seed = Seed(state.seed);
-                let seen = inode.current.clone();
-                inode.settle(&mut seed);
-                let all = 0..seen.len().max(inode.durable.len());
-                inode.current = seen;
-                inode.touch(all);
-                Err(io::Error::other("sync failed"))
-            }
-            None => {
-                inode.sync();
-                Ok(())
-            }
+            Some(Fault::Crash) => return Err(dead()),
+            Some(_) => inode.lose(&mut Seed(state.seed)),
+            None => {}
+        }
+        let told = self.told.swap(inode.errors, Ordering::Relaxed);
+        inode.sync();
+        if told < inode.errors {
+            Err(io::Error::other("sync failed"))
+        } else {
+            Ok(())
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     disk::{Disk, Mode, OsDisk},
     error::{Damage, Error},
     name::{hex_pair, hex16},
+    purge::UNFINISHED,
 };
 
 /// A file that was set aside because it could not be used.
@@ -76,7 +77,7 @@ impl Snapshotter {
         }
         let name = file_name(at.term, at.index);
         let path = self.dir.join(&name);
-        let building = self.dir.join(format!("tmp.{name}"));
+        let building = self.dir.join(format!("{UNFINISHED}.{name}"));
         let write = |e| Error::io("write", &building, e);
         let file = self
             .disk
@@ -154,7 +155,7 @@ impl Snapshotter {
         let names = self.names()?;
         names
             .iter()
-            .filter(|name| name.starts_with("tmp"))
+            .filter(|name| name.starts_with(UNFINISHED))
             .map(|name| self.remove(name))
             .collect()
     }

@@ -22,7 +22,7 @@ use crate::{
     disk::{Disk, Mode, OsDisk},
     error::Error,
     frame::{Encoder, RecordType},
-    name::{SegmentName, segments_from},
+    name::{SegmentName, segments, segments_from},
     prepare::{Frontier, Prepared, Preparer, create_segment, tmp_name},
     recovery::Access,
     replay::{OpenSegment, Replay, walk},
@@ -119,22 +119,43 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Whether `dir` holds a log: a file whose name ends in `.wal`.
-    pub fn exists(dir: &Path) -> bool {
+    /// Whether `dir` holds a log: a file whose name ends in `.wal`. A directory
+    /// that cannot be read is an error, not an empty one: a member founded over
+    /// it would be another one.
+    pub fn exists(dir: &Path) -> Result<bool, Error> {
         Self::exists_on(&OsDisk, dir)
     }
 
-    fn exists_on(disk: &dyn Disk, dir: &Path) -> bool {
-        disk.names(dir)
-            .is_ok_and(|names| names.iter().any(|name| name.ends_with(".wal")))
+    fn exists_on(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
+        match disk.names(dir) {
+            Ok(names) => Ok(names.iter().any(|name| name.ends_with(".wal"))),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(false)
+            }
+            Err(e) => Err(Error::io("list", dir, e)),
+        }
     }
 
-    /// Creates a log with the given metadata (`etcdserverpb.Metadata`,
-    /// encoded). It is built in `<dir>.tmp` and renamed, so that a log either
-    /// exists with its first segment or not at all.
+    /// Creates an empty log with the given metadata (`etcdserverpb.Metadata`,
+    /// encoded).
     pub fn create(dir: &Path, metadata: &[u8], options: Options) -> Result<Self, Error> {
+        Self::found(dir, metadata, &[], raftpb::HardState::default(), options)
+    }
+
+    /// Creates a log that begins with these entries, the first of which has
+    /// index 1, and this hard state. It is built in `<dir>.tmp` and renamed, so
+    /// that a log either exists with all of that or not at all: a member of a
+    /// new cluster whose log lacks its first entries would know no members, and
+    /// never elect.
+    pub fn found(
+        dir: &Path,
+        metadata: &[u8],
+        entries: &[raftpb::Entry],
+        state: raftpb::HardState,
+        options: Options,
+    ) -> Result<Self, Error> {
         let disk = Arc::clone(&options.disk);
-        if Self::exists_on(&*disk, dir) {
+        if Self::exists_on(&*disk, dir)? {
             return Err(Error::Exists { dir: dir.into() });
         }
         let building = beside(dir, ".tmp");
@@ -150,6 +171,12 @@ impl Wal {
         encoder.checksum();
         encoder.record(RecordType::Metadata, metadata);
         encoder.message(RecordType::Snapshot, &walpb::Snapshot::default());
+        for entry in entries {
+            encoder.entry(entry);
+        }
+        if state != raftpb::HardState::default() {
+            encoder.message(RecordType::State, &state);
+        }
         let position = write_head(&segment, &encoder)?;
         encoder.clear(BUFFER_BYTES);
 
@@ -163,7 +190,7 @@ impl Wal {
             return Err(Error::io("sync", parent, e));
         }
 
-        let state = raftpb::HardState::default();
+        let last_index = entries.last().map_or(0, |entry| entry.index);
         let metadata = Bytes::copy_from_slice(metadata);
         let tail = OpenSegment {
             name,
@@ -179,7 +206,7 @@ impl Wal {
             0,
             metadata,
             state,
-            0,
+            last_index,
         ))
     }
 
@@ -190,18 +217,37 @@ impl Wal {
     /// A torn end is repaired if the options allow it: the segment is copied
     /// to `<name>.broken`, then cut behind its last whole record.
     pub fn open(dir: &Path, at: walpb::Snapshot, options: Options) -> Result<Opened, Error> {
+        Self::open_with(None, dir, at, options)
+    }
+
+    /// Locks the log in `dir`, so that whoever found it can look around before
+    /// it decides where to read from: with the lock held, no server uses the
+    /// data directory, and what a dead one left behind may be removed.
+    pub fn hold(dir: &Path) -> Result<Hold, Error> {
+        let names = segments(&OsDisk, dir)?;
+        let newest = names.last().ok_or_else(|| Error::NotFound {
+            dir: dir.into(),
+            index: 0,
+        })?;
+        Ok(Hold {
+            dir: dir.into(),
+            newest: open_locked(&OsDisk, dir, *newest)?,
+        })
+    }
+
+    fn open_with(
+        mut newest: Option<OpenSegment>,
+        dir: &Path,
+        at: walpb::Snapshot,
+        options: Options,
+    ) -> Result<Opened, Error> {
         let disk = Arc::clone(&options.disk);
         let mut held = VecDeque::new();
         for name in segments_from(&*disk, dir, at.index)? {
-            let segment = OpenSegment::open(&*disk, dir, name, Mode::Write)?;
-            let path = &segment.path;
-            if !segment
-                .file
-                .try_lock()
-                .map_err(|e| Error::io("lock", path, e))?
-            {
-                return Err(Error::Locked { path: path.clone() });
-            }
+            let segment = match newest.take_if(|newest| newest.name == name) {
+                Some(newest) => newest,
+                None => open_locked(&*disk, dir, name)?,
+            };
             held.push_back(segment);
         }
 
@@ -412,6 +458,11 @@ impl Wal {
             let error = Error::io("sync", &tail.path, e);
             return Err(self.fail(error));
         }
+        // A disk that failed under the preparing thread is not trusted either.
+        if let Some(error) = self.preparer.as_ref().and_then(Preparer::failure) {
+            let error = error.clone();
+            return Err(self.fail(error));
+        }
         self.unsynced = 0;
         stats.sync = began.elapsed();
         if self.position >= self.options.segment_bytes {
@@ -512,6 +563,7 @@ impl Wal {
             None => create_segment(&*disk, &self.next_path(), self.options.segment_bytes)?,
         };
 
+        self.frontier.close();
         let tail = self.tail();
         tail.file
             .set_len(self.position)
@@ -553,8 +605,32 @@ impl Wal {
     }
 }
 
+/// A log whose newest segment is locked, before it is opened.
+#[derive(Debug)]
+pub struct Hold {
+    dir: PathBuf,
+    newest: OpenSegment,
+}
+
+impl Hold {
+    /// Opens the log, as [`Wal::open`] does.
+    pub fn open(self, at: walpb::Snapshot, options: Options) -> Result<Opened, Error> {
+        Wal::open_with(Some(self.newest), &self.dir, at, options)
+    }
+}
+
+fn open_locked(disk: &dyn Disk, dir: &Path, name: SegmentName) -> Result<OpenSegment, Error> {
+    let segment = OpenSegment::open(disk, dir, name, Mode::Write)?;
+    let path = &segment.path;
+    let lock = segment.file.try_lock();
+    if !lock.map_err(|e| Error::io("lock", path, e))? {
+        return Err(Error::Locked { path: path.clone() });
+    }
+    Ok(segment)
+}
+
 fn frontier(tail: &OpenSegment, zeroed: u64, limit: u64) -> Frontier {
-    Frontier::new(tail.path.clone(), Arc::clone(&tail.file), zeroed, limit)
+    Frontier::new(tail.path.clone(), zeroed, limit)
 }
 
 /// Writes and syncs the first records of a segment; gives their length.

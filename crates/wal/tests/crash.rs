@@ -220,14 +220,14 @@ fn whatever_was_synced_survives_a_crash_at_any_operation() {
     assert!(repaired > 100, "{repaired}");
 }
 
-#[test]
-fn a_failed_sync_ends_the_log_and_what_was_synced_before_is_there() {
+/// Each operation of a workload goes wrong once.
+fn ends_the_log(fault: Fault) -> u32 {
     let operations = operations_of_workload(1);
     let mut failures = 0;
     for at in 1..=operations {
         for way in 0..WAYS {
             let disk = SimulatedDisk::default();
-            disk.arm(at, Fault::FailedSync, at << 8 | way);
+            disk.arm(at, fault, at << 8 | way);
             let mut history = History::default();
             let mut seed = Seed(1);
             let Ok(mut wal) = Wal::create(Path::new(DIR), b"metadata", options(&disk)) else {
@@ -250,6 +250,24 @@ fn a_failed_sync_ends_the_log_and_what_was_synced_before_is_there() {
             go_on(&disk, history, &mut seed);
         }
     }
+    failures
+}
+
+#[test]
+fn a_failed_sync_ends_the_log_and_what_was_synced_before_is_there() {
+    let failures = ends_the_log(Fault::FailedSync);
+    assert!(failures > 100, "{failures}");
+}
+
+#[test]
+fn a_writeback_that_failed_is_found_before_anything_is_acknowledged() {
+    let failures = ends_the_log(Fault::LostWriteback);
+    assert!(failures > 100, "{failures}");
+}
+
+#[test]
+fn every_operation_that_is_refused_ends_the_log() {
+    let failures = ends_the_log(Fault::Refused);
     assert!(failures > 100, "{failures}");
 }
 

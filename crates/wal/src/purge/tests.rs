@@ -27,6 +27,17 @@ fn the_newest_are_kept() {
 }
 
 #[test]
+fn a_file_being_written_is_not_the_newest() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    for name in ["1.snap", "2.snap", "tmp.3.snap"] {
+        fs::write(dir.join(name), b"").unwrap();
+    }
+    assert_eq!(purge(dir, ".snap", 1).unwrap(), [dir.join("1.snap")]);
+    assert_eq!(names(dir), ["2.snap", "tmp.3.snap"]);
+}
+
+#[test]
 fn the_first_locked_one_ends_the_pass() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();

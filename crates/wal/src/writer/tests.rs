@@ -3,7 +3,9 @@ use std::fs;
 use super::*;
 use crate::{
     frame::{Front, Length, front},
-    read_all, valid_snapshots,
+    read_all,
+    sim::{Fault, Seed, SimulatedDisk},
+    valid_snapshots,
 };
 
 fn small(segment_bytes: u64, background: bool) -> Options {
@@ -55,9 +57,9 @@ fn what_was_synced_is_there_after_reopening() {
     for background in [false, true] {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("wal");
-        assert!(!Wal::exists(&dir));
+        assert!(!Wal::exists(&dir).unwrap());
         let mut wal = Wal::create(&dir, b"meta", small(4096, background)).unwrap();
-        assert!(Wal::exists(&dir) && !home.path().join("wal.tmp").exists());
+        assert!(Wal::exists(&dir).unwrap() && !home.path().join("wal.tmp").exists());
         for index in 1..=100 {
             wal.append(&[entry(index, 300)], Some(&state(index - 1)))
                 .unwrap();
@@ -461,4 +463,164 @@ fn a_received_snapshot_takes_the_place_of_a_tail_of_an_earlier_term() {
     wal.sync().unwrap();
     drop(wal);
     assert_eq!(open().entries, [new]);
+}
+
+/// What a log with a preparing thread does on a disk where one operation goes
+/// wrong: entries that it acknowledged, and what the thread found.
+fn acknowledged(
+    disk: &SimulatedDisk,
+    at: u64,
+    fault: Fault,
+    seed: u64,
+) -> Result<(u64, bool), Error> {
+    const SEGMENT: u64 = 64 << 10;
+    let options = Options {
+        disk: Arc::new(disk.clone()),
+        ..small(SEGMENT, false)
+    };
+    let mut wal = Wal::create(Path::new("/member/wal"), b"m", options)?;
+    wal.preparer = Some(Preparer::at_rest(Arc::new(disk.clone()), SEGMENT));
+    wal.follow();
+    disk.arm(at, fault, seed);
+    let (mut ahead, mut acknowledged) = (None, 0);
+    let turn = |wal: &Wal, ahead: &mut _| wal.preparer.as_ref().unwrap().turn(ahead);
+    let failed = |wal: &Wal| wal.preparer.as_ref().unwrap().failure().is_some();
+    for index in 1..=60 {
+        let known = failed(&wal);
+        let result = wal
+            .append(&[entry(index, 3000)], Some(&state(index)))
+            .and_then(|()| wal.write())
+            .map(|()| turn(&wal, &mut ahead))
+            .and_then(|()| wal.sync());
+        if result.is_err() {
+            assert!(wal.append(&[], None).is_err() && wal.sync().is_err());
+            return Ok((acknowledged, failed(&wal)));
+        }
+        assert!(
+            !known,
+            "acknowledged after an error of the preparing thread"
+        );
+        acknowledged = index;
+        turn(&wal, &mut ahead);
+    }
+    let found = failed(&wal);
+    wal.append(&[entry(61, 10)], None)?;
+    assert!(wal.close().is_err() || !found);
+    Ok((acknowledged, found))
+}
+
+#[test]
+fn no_error_of_the_preparing_thread_is_lost() {
+    let dry = SimulatedDisk::default();
+    acknowledged(&dry, u64::MAX, Fault::Crash, 0).unwrap();
+    let operations = dry.operations();
+    assert!(operations > 150, "{operations}");
+    for fault in [Fault::FailedSync, Fault::LostWriteback, Fault::Refused] {
+        let mut found_by_thread = 0;
+        for at in 1..=operations {
+            let disk = SimulatedDisk::default();
+            let (durable, found) = acknowledged(&disk, at, fault, at).unwrap();
+            found_by_thread += u64::from(found);
+            disk.crash(&mut Seed(at << 8));
+            let options = Options {
+                disk: Arc::new(disk),
+                ..small(64 << 10, false)
+            };
+            let dir = Path::new("/member/wal");
+            let opened = Wal::open(dir, walpb::Snapshot::default(), options).unwrap();
+            let left = opened.entries.len() as u64;
+            assert!(left >= durable, "{fault:?} at {at}: {left} of {durable}");
+        }
+        assert!(found_by_thread > 3, "{fault:?}: {found_by_thread}");
+    }
+}
+
+#[test]
+fn a_closed_segment_gets_no_more_zeros() {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::default());
+    let options = Options {
+        disk: Arc::clone(&disk),
+        ..small(1 << 20, false)
+    };
+    let mut wal = Wal::create(Path::new("/member/wal"), b"m", options).unwrap();
+    wal.preparer = Some(Preparer::at_rest(Arc::clone(&disk), 1 << 20));
+    wal.append(&[entry(1, 100)], None).unwrap();
+    wal.cut_now().unwrap();
+    let first = &wal.held[0];
+    let len = first.file.len().unwrap();
+    // The thread may still have the segment in hand when the cut has come.
+    let late = Arc::new(frontier(first, 0, 1 << 20));
+    late.close();
+    let preparer = wal.preparer.as_ref().unwrap();
+    preparer.follow(late, wal.next_path());
+    preparer.turn(&mut None);
+    assert_eq!(first.file.len().unwrap(), len);
+}
+
+#[test]
+fn a_log_is_founded_with_its_first_entries_or_not_at_all() {
+    let entries = [entry(1, 20), entry(2, 20)];
+    let dir = Path::new("/member/wal");
+    let found = |disk: &SimulatedDisk| {
+        let options = Options {
+            disk: Arc::new(disk.clone()),
+            ..small(1 << 16, false)
+        };
+        Wal::found(dir, b"m", &entries, state(2), options)
+    };
+    let dry = SimulatedDisk::default();
+    dry.arm(u64::MAX, Fault::Crash, 0);
+    let mut wal = found(&dry).unwrap();
+    let operations = dry.operations();
+    wal.append(&[entry(3, 10)], None).unwrap();
+    wal.close().unwrap();
+    let (mut with, mut without) = (0, 0);
+    for at in 1..=operations + 1 {
+        for way in 0..8 {
+            let disk = SimulatedDisk::default();
+            disk.arm(at, Fault::Crash, 0);
+            assert_eq!(found(&disk).is_ok(), at > operations);
+            disk.crash(&mut Seed(at << 8 | way));
+            if !Wal::exists_on(&disk, dir).unwrap() {
+                without += 1;
+                continue;
+            }
+            with += 1;
+            let options = Options {
+                disk: Arc::new(disk),
+                ..small(1 << 16, false)
+            };
+            let opened = Wal::open(dir, walpb::Snapshot::default(), options).unwrap();
+            assert_eq!(
+                (&opened.entries[..], opened.state),
+                (&entries[..], state(2))
+            );
+        }
+    }
+    assert!(with > 8 && without > 8, "{with} {without}");
+}
+
+#[test]
+fn a_log_that_is_held_is_held_until_it_is_closed() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let wal = Wal::create(&dir, b"m", small(4096, false)).unwrap();
+    assert!(matches!(Wal::hold(&dir), Err(Error::Locked { .. })));
+    wal.close().unwrap();
+    let hold = Wal::hold(&dir).unwrap();
+    let open = || Wal::open(&dir, walpb::Snapshot::default(), small(4096, false));
+    assert!(matches!(open(), Err(Error::Locked { .. })));
+    let opened = hold.open(walpb::Snapshot::default(), small(4096, false));
+    assert!(matches!(open(), Err(Error::Locked { .. })));
+    drop(opened.unwrap());
+    open().unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_not_an_empty_one() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(!Wal::exists(&home.path().join("none")).unwrap());
+    let error = Wal::exists(&home.path().join("x".repeat(300))).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("cannot list"), "{error}");
 }
