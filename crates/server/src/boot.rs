@@ -5,9 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool, atomic::AtomicI64, atomic::AtomicU64},
     time::Instant,
@@ -33,6 +31,7 @@ use crate::{
     bootstrap,
     config::{Config, Discovery, MembershipCheck},
     core::Core,
+    data_dir::{DirLock, check_data_dir, ensure_dir, exists, tidy},
     database::{self, Database},
     fatal::Fatal,
     membership_check::{self, Stored},
@@ -75,6 +74,7 @@ impl<T, E: std::fmt::Display> At<T> for Result<T, E> {
 
 /// The parts of a member, not yet running.
 pub struct Booted {
+    lock: DirLock,
     wal: wal::Wal,
     node: consensus::Node,
     seed: Seed,
@@ -91,6 +91,8 @@ pub struct Booted {
 
 /// What the threads are started with.
 pub struct Parts {
+    /// To be kept as long as anything writes.
+    pub lock: DirLock,
     /// Shared by all.
     pub core: Arc<Core>,
     /// For the log writer.
@@ -154,6 +156,7 @@ impl Booted {
             config,
         };
         Parts {
+            lock: self.lock,
             core: Arc::new(core),
             wal: self.wal,
             seed: self.seed,
@@ -176,75 +179,11 @@ impl RaftStatus {
     }
 }
 
-/// Creates a directory with mode 0700, or checks that an existing one can be written.
-fn ensure_dir(dir: &Path) -> Result<(), Error> {
-    match fs::DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(dir)
-    {
-        Ok(()) => {}
-        Err(error) => {
-            return Err(Error(format!(
-                "cannot create the directory {}: {error}",
-                dir.display()
-            )));
-        }
-    }
-    let mode = fs::metadata(dir)
-        .at("cannot read", dir)?
-        .permissions()
-        .mode()
-        & 0o777;
-    if mode != 0o700 {
-        tracing::warn!(
-            dir = %dir.display(),
-            permission = format!("{mode:o}"),
-            "directory exists, but without the recommended permission 0700"
-        );
-    }
-    let probe = dir.join(".touch");
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&probe)
-        .and_then(|mut file| file.write_all(b""))
-        .and_then(|()| fs::remove_file(&probe))
-        .map_err(|error| {
-            Error(format!(
-                "cannot write to the directory {}: {error}",
-                dir.display()
-            ))
-        })
-}
-
-/// What lies in the data directory besides `member` is not ours to judge, with one exception.
-fn check_data_dir(dir: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(dir).at("cannot list", dir)? {
-        let name = entry.at("cannot list", dir)?.file_name();
-        match name.to_str() {
-            Some("member" | "fixtures") => {}
-            Some("proxy") => {
-                return Err(Error(format!(
-                    "{}: holds the data of a v2 proxy; start with another --data-dir",
-                    dir.display()
-                )));
-            }
-            _ => tracing::warn!(
-                filename = name.to_string_lossy().as_ref(),
-                "data-dir" = %dir.display(),
-                "found invalid file under data directory"
-            ),
-        }
-    }
-    Ok(())
-}
-
-/// Opens or creates the member.
+/// Opens or creates the member. Nothing that another server may be using is touched
+/// before the locks are held.
 pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     ensure_dir(&config.data_dir)?;
+    let lock = DirLock::take(&config.data_dir)?;
     check_data_dir(&config.data_dir)?;
     let snap_dir = config.snap_dir();
     ensure_dir(&snap_dir)?;
@@ -253,9 +192,6 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
         ensure_dir(parent)?;
     }
     let snapshotter = Snapshotter::new(&snap_dir);
-    snapshotter
-        .remove_leftovers()
-        .at("cannot tidy", &snap_dir)?;
     let db_path = snap_dir.join("db");
     let was_member =
         wal::Wal::exists(&wal_dir).at("cannot look for the write-ahead log", &wal_dir)?;
@@ -266,7 +202,7 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     };
     Ok(Booted {
         was_member,
-        ..assemble(config, fatal, log, &db_path)?
+        ..assemble(config, fatal, lock, log, &snapshotter)?
     })
 }
 
@@ -293,7 +229,7 @@ impl Log {
 }
 
 fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error> {
-    if db_path.exists() && fs::metadata(db_path).at("cannot read", db_path)?.len() > 0 {
+    if exists(db_path)? && fs::metadata(db_path).at("cannot read", db_path)?.len() > 0 {
         tracing::warn!(path = %db_path.display(), "a database file without a write-ahead log is taken over as it is");
     }
     let founding = bootstrap::found(config)?;
@@ -303,13 +239,14 @@ fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error>
         cluster_id,
     }
     .encode_to_vec();
-    let mut wal = wal::Wal::create(dir, &metadata, wal::Options::default())
-        .at("cannot create the write-ahead log", dir)?;
-    if !founding.entries.is_empty() {
-        wal.append(&founding.entries, Some(&founding.hard_state))
-            .at("cannot write the write-ahead log", dir)?;
-        wal.sync().at("cannot write the write-ahead log", dir)?;
-    }
+    let wal = wal::Wal::found(
+        dir,
+        &metadata,
+        &founding.entries,
+        founding.hard_state,
+        wal::Options::default(),
+    )
+    .at("cannot create the write-ahead log", dir)?;
     tracing::info!(
         "local-member-id" = format!("{own:x}"),
         "cluster-id" = format!("{cluster_id:x}"),
@@ -333,6 +270,7 @@ fn open_log(
     snapshotter: &Snapshotter,
     db_path: &Path,
 ) -> Result<Log, Error> {
+    let hold = wal::Wal::hold(dir).at("cannot open the write-ahead log", dir)?;
     ensure_dir(dir)?;
     if matches!(
         config.discovery,
@@ -355,7 +293,8 @@ fn open_log(
             term: s.metadata.term,
             conf_state: Some(s.metadata.conf_state.clone()),
         });
-    let opened = wal::Wal::open(dir, at, wal::Options::default())
+    let opened = hold
+        .open(at, wal::Options::default())
         .at("cannot read the write-ahead log", dir)?;
     if let Some(repair) = &opened.repaired {
         tracing::warn!(path = %repair.path.display(), offset = repair.offset, "repaired a torn tail of the write-ahead log");
@@ -423,7 +362,7 @@ fn open_log(
         snapshot,
         hard_state,
         entries,
-        db_existed: db_path.exists(),
+        db_existed: exists(db_path)?,
         peers: Vec::new(),
     })
 }
@@ -495,7 +434,7 @@ fn force_new_cluster(
 
 /// A snapshot that was received but not yet put in place is put in place now.
 fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Result<(), Error> {
-    let held = if db_path.exists() {
+    let held = if exists(db_path)? {
         let db = bolt::Db::open(
             db_path,
             bolt::Options {
@@ -522,7 +461,7 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
         return durable();
     }
     let received: PathBuf = snapshotter.db_path(index);
-    if !received.exists() {
+    if !exists(&received)? {
         return Err(Error(format!(
             "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing; restore this \
              member from a backup, or remove it from the cluster and add it anew",
@@ -590,7 +529,14 @@ fn refuse_foreign(
     Ok(())
 }
 
-fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<Booted, Error> {
+fn assemble(
+    config: &Config,
+    fatal: &Fatal,
+    lock: DirLock,
+    log: Log,
+    snapshotter: &Snapshotter,
+) -> Result<Booted, Error> {
+    let db_path = &config.snap_dir().join("db");
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     let mut from = membership_at_snapshot(config, &log)?;
@@ -600,6 +546,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         false => None,
     };
     refuse_foreign(&from.cluster, &log, stored.as_ref(), db_path)?;
+    tidy(snapshotter).at("cannot tidy", &config.snap_dir())?;
     let verdict = stored.and_then(|stored| {
         membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)
     });
@@ -660,6 +607,7 @@ fn assemble(config: &Config, fatal: &Fatal, log: Log, db_path: &Path) -> Result<
         .cloned()
         .collect();
     Ok(Booted {
+        lock,
         was_member: false,
         wal: log.wal,
         node,

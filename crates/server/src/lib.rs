@@ -26,6 +26,7 @@ pub mod bootstrap;
 pub mod config;
 pub mod core;
 pub mod corruption;
+mod data_dir;
 pub mod database;
 pub mod descriptors;
 pub mod discovery;

@@ -34,7 +34,9 @@ impl Stored {
     pub fn read(path: &Path) -> Result<Option<Stored>, Error> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.len() > 0 => {}
-            _ => return Ok(None),
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("cannot read", path),
         }
         let db = bolt::Db::open(
             path,
@@ -78,7 +80,9 @@ pub struct Verdict {
 }
 
 /// Compares a database with the log behind a snapshot. A database that has seen
-/// nothing yet, or is behind the snapshot, gives no verdict.
+/// nothing yet, or is behind the snapshot, gives no verdict. Nor does one that is
+/// ahead of the log, as a release that put a received snapshot in place too early
+/// could leave it: the log does not know the members as of its index.
 ///
 /// What the next entries bring about is no disagreement: 3.4 writes its index
 /// down with keys only, so that its buckets may be ahead of it.
@@ -90,6 +94,15 @@ pub fn compare(
     stored: Stored,
 ) -> Option<Verdict> {
     if stored.consistent_index == 0 || stored.consistent_index < snapshot_index {
+        return None;
+    }
+    let last = entries.last().map_or(snapshot_index, |entry| entry.index);
+    if stored.consistent_index > last {
+        tracing::warn!(
+            "consistent-index" = stored.consistent_index,
+            "last-index" = last,
+            "the database is ahead of the log; their membership is not compared"
+        );
         return None;
     }
     let mut truth = snapshot;

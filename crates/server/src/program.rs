@@ -178,6 +178,8 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     // What has only just become a member has nothing to compare.
     let check_hashes = config.initial_corrupt_check && booted.was_member();
     let parts = booted.into_core(config, runtimes, Admission::new(descriptors), fatal.clone());
+    // Until the last thread that writes has ended.
+    let _lock = parts.lock;
     let core = parts.core;
     let apply = ApplyThread::start(core.clone(), parts.seed)?;
     let transport = reach(&core, apply.machine(), &parts.peers);

@@ -52,6 +52,7 @@ pub fn settle(
         .write(true)
         .create(true)
         .truncate(true)
+        // Values of clients, like those in the database.
         .mode(0o600)
         .open(&partial)
         .and_then(|mut file| {

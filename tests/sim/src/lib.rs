@@ -31,7 +31,7 @@ use std::{
 
 pub use oracle::{Reached, Violation};
 pub use plant::Plant;
-pub use world::{Outcome, World};
+pub use world::{Cut, Outcome, World};
 
 thread_local! {
     /// Where the last panic of this thread was.
@@ -42,6 +42,15 @@ thread_local! {
 
 /// Runs one seed. A panic of any part is a broken promise like others.
 pub fn run(seed: u64, plant: Option<Plant>) -> Outcome {
+    run_world(move || World::new(seed, plant))
+}
+
+/// Runs one seed in which the first install of a snapshot is cut off.
+pub fn run_cut(seed: u64, plant: Option<Plant>, cut: Cut) -> Outcome {
+    run_world(move || World::new(seed, plant).cutting(cut))
+}
+
+fn run_world(world: impl FnOnce() -> World) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
@@ -54,13 +63,13 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Outcome {
         }));
     });
     SIMULATES.set(true);
-    let outcome = guarded(seed, plant);
+    let outcome = guarded(world);
     SIMULATES.set(false);
     outcome
 }
 
-fn guarded(seed: u64, plant: Option<Plant>) -> Outcome {
-    let run = AssertUnwindSafe(|| World::new(seed, plant).run());
+fn guarded(world: impl FnOnce() -> World) -> Outcome {
+    let run = AssertUnwindSafe(|| world().run());
     catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

@@ -3,10 +3,11 @@
 //! world decides when it comes. What is here mirrors `server::node` and
 //! `server::apply` and must change with them:
 //!
-//! 1. work of the core: reads, snapshot and committed entries go to the apply
+//! 1. work of the core: reads and committed entries go to the apply
 //!    queue, everything else to the log queue, both in order (`hand_on`)
 //! 2. log turn: all that is queued is appended, then synced once, then told to
-//!    the core, then the messages that waited are sent (`log_turn`)
+//!    the core, then the messages that waited are sent; a received snapshot goes
+//!    to the apply queue once the log says that it is committed (`log_turn`)
 //! 3. apply turn: a run of entries under one writer, with consistent_index in
 //!    the same batch (`apply_turn`)
 //! 4. snapshot: database committed, `.snap` durable, record in the log (`snapshot_turn`)
@@ -125,7 +126,7 @@ enum Command {
     Committed(Vec<pb::Entry>),
     Reads(Vec<(u64, Bytes)>),
     Role { leads: bool },
-    Install { number: u64, snapshot: pb::Snapshot },
+    Install(pb::Snapshot),
     Send(Box<pb::Message>),
     SnapshotSaved(pb::Snapshot),
 }
@@ -187,7 +188,6 @@ pub struct Member {
     snapshot: SnapshotStep,
     leads: bool,
     sole_leader: bool,
-    persisted: u64,
     log: VecDeque<LogCommand>,
     apply: VecDeque<Command>,
     /// Something in the log queue should not wait.
@@ -222,11 +222,7 @@ impl Member {
 
     /// True if the apply thread has something to do.
     pub fn wants_apply(&self) -> bool {
-        match self.apply.front() {
-            None => false,
-            Some(Command::Install { number, .. }) => *number <= self.persisted,
-            Some(_) => true,
-        }
+        !self.apply.is_empty()
     }
 
     /// True if the snapshot thread has something to do.
@@ -279,12 +275,6 @@ impl Member {
                 let reads = std::mem::take(&mut work.read_states);
                 self.apply.push_back(Command::Reads(reads));
             }
-            if let Some(snapshot) = &work.snapshot {
-                self.apply.push_back(Command::Install {
-                    number: work.number,
-                    snapshot: snapshot.clone(),
-                });
-            }
             if !work.committed.is_empty() {
                 let entries = std::mem::take(&mut work.committed);
                 self.apply.push_back(Command::Committed(entries));
@@ -315,7 +305,7 @@ impl Member {
         let mut own = Vec::new();
         for command in std::mem::take(&mut self.log) {
             match command {
-                LogCommand::Append { work } => {
+                LogCommand::Append { mut work } => {
                     if let Some(snapshot) = &work.snapshot {
                         if shared.broken(Plant::CommitBeforeSnapshot) {
                             self.wal
@@ -323,11 +313,19 @@ impl Member {
                                 .map_err(disk)?;
                         }
                         self.record(snapshot)?;
-                        sync = true;
+                        if shared.broken(Plant::InstallBeforeState) {
+                            self.install(shared, snapshot)?;
+                        }
                     }
                     self.wal
                         .append(&work.entries, work.hard_state.as_ref())
                         .map_err(disk)?;
+                    if let Some(snapshot) = work.snapshot.take() {
+                        // Nothing of what was there before goes any earlier.
+                        self.wal.sync().map_err(disk)?;
+                        self.release(snapshot.metadata.index)?;
+                        self.apply.push_back(Command::Install(snapshot));
+                    }
                     let not_synced = shared.broken(Plant::EntriesNotSynced)
                         && work
                             .hard_state
@@ -349,7 +347,6 @@ impl Member {
             self.wal.sync().map_err(disk)?;
         }
         if let Some(number) = newest {
-            self.persisted = number;
             self.node.persisted(number);
             if shared.broken(Plant::AckBeforeCommit) && self.leads {
                 self.acknowledge(&own);
@@ -379,8 +376,10 @@ impl Member {
     /// Only then may a hard state speak of entries that it stands for.
     fn record(&mut self, snapshot: &pb::Snapshot) -> Turn {
         self.snapshotter.save(snapshot).map_err(disk)?;
-        self.wal.save_snapshot(&record(snapshot)).map_err(disk)?;
-        self.release(snapshot.metadata.index)
+        self.wal
+            .save_snapshot(&record(snapshot))
+            .map(drop)
+            .map_err(disk)
     }
 
     /// Files that a recorded snapshot makes superfluous go.
@@ -414,6 +413,8 @@ impl Member {
             }
             SnapshotStep::Save(snapshot) => {
                 self.snapshotter.save(&snapshot).map_err(disk)?;
+                let index = snapshot.metadata.index;
+                self.snapshotter.release_snap_dbs(index).map_err(disk)?;
                 self.log.push_back(LogCommand::Snapshot { snapshot });
                 self.log_loud = true;
                 self.snapshot = SnapshotStep::Recorded;

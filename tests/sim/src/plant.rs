@@ -30,6 +30,8 @@ pub enum Plant {
     SnapshotBeforeCommit,
     /// The commit index of a received snapshot is in the log before the snapshot.
     CommitBeforeSnapshot,
+    /// A received snapshot is put in place before the log says that it is committed.
+    InstallBeforeState,
     /// A received database is not synced.
     ReceivedDbNotSynced,
     /// A received snapshot brings keys but no membership.
@@ -48,7 +50,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 20] = [
+    pub const ALL: [Plant; 21] = [
         Plant::VoteNotSynced,
         Plant::EntriesNotSynced,
         Plant::MessagesBeforePersist,
@@ -62,6 +64,7 @@ impl Plant {
         Plant::IndexBehindData,
         Plant::SnapshotBeforeCommit,
         Plant::CommitBeforeSnapshot,
+        Plant::InstallBeforeState,
         Plant::ReceivedDbNotSynced,
         Plant::InstallWithoutMembers,
         Plant::RejectedChangeToRaft,

@@ -93,6 +93,16 @@ struct Pending {
     ask: Ask,
 }
 
+/// A crash in the middle of an install: at which operation on the disk, counted from
+/// the arrival of the first snapshot, and whether the machine survives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Number of the operation, from 1.
+    pub at: u64,
+    /// Only the process ends.
+    pub soft: bool,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -114,6 +124,8 @@ pub struct World {
     sequence: u64,
     random: Random,
     weather: Weather,
+    /// Happens to the first member that receives a snapshot.
+    install_cut: Option<Cut>,
     /// Directed links that carry nothing.
     cut: BTreeSet<(u64, u64)>,
     pending: BTreeMap<u64, Pending>,
@@ -167,6 +179,7 @@ impl World {
             sequence: 0,
             random,
             weather,
+            install_cut: None,
             cut: BTreeSet::new(),
             pending: BTreeMap::new(),
             clients: 6,
@@ -197,6 +210,13 @@ impl World {
         let heal = world.random.between(8, 24) * S;
         world.after(heal, Event::Heal);
         world
+    }
+
+    /// The same with a crash in the middle of the first install, soon after which
+    /// everything is well.
+    pub fn cutting(mut self, cut: Cut) -> World {
+        self.install_cut = Some(cut);
+        self
     }
 
     fn fail(&mut self, check: &'static str, text: String) {
@@ -492,6 +512,11 @@ impl World {
             return self.lost(&wire);
         }
         let (life, snapshot) = (machine.life, wire.db.is_some());
+        if snapshot && let Some(cut) = self.install_cut.take() {
+            machine.disk.arm(cut.at, Fault::Crash, 0);
+            machine.soft = cut.soft;
+            self.after(3 * S, Event::Heal);
+        }
         self.turn(to, life, |member, shared| member.receive(shared, wire));
         if snapshot {
             let (to, about, arrived) = (from, to, true);
@@ -792,7 +817,9 @@ impl World {
     }
 
     fn heal(&mut self) {
-        self.healed = true;
+        if std::mem::replace(&mut self.healed, true) {
+            return;
+        }
         self.cut.clear();
         self.with_all(|machine| {
             machine.slow = 1;

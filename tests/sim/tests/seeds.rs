@@ -1,7 +1,7 @@
 //! Seeds that run with every check of the repository, and proof that the judge
 //! is awake.
 
-use sim::{Plant, Reached, run};
+use sim::{Cut, Plant, Reached, run, run_cut};
 
 /// As many as a debug build does in less than a minute.
 const SEEDS: u64 = 60;
@@ -24,6 +24,43 @@ fn promises_hold_whatever_the_seed_brings() {
         sum.reads > 10 * SEEDS && sum.expired > SEEDS / 2 && sum.compactions > SEEDS,
         "{sum:?}"
     );
+}
+
+/// Operations from the arrival of a snapshot until its database is in place and open,
+/// and some more.
+const INSTALL: u64 = 30;
+
+/// Seeds that bring an install, if nothing cuts it off.
+fn seeds_with_installs(count: usize) -> Vec<u64> {
+    let never = Cut {
+        at: u64::MAX,
+        soft: true,
+    };
+    let seeds = (0..SEEDS).filter(|seed| run_cut(*seed, None, never).reached.installs > 0);
+    let seeds: Vec<u64> = seeds.take(count).collect();
+    assert_eq!(seeds.len(), count);
+    seeds
+}
+
+#[test]
+fn an_install_may_be_cut_off_at_any_write() {
+    for (seed, soft) in seeds_with_installs(2).into_iter().zip([false, true]) {
+        for at in 1..=INSTALL {
+            let outcome = run_cut(seed, None, Cut { at, soft });
+            assert_eq!(outcome.violation, None, "seed {seed}, cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_installed_before_the_hard_state_is_found() {
+    let seed = seeds_with_installs(1)[0];
+    let found = (1..=INSTALL).find_map(|at| {
+        let cut = Cut { at, soft: true };
+        run_cut(seed, Some(Plant::InstallBeforeState), cut).violation
+    });
+    let check = found.map(|violation| violation.check);
+    assert_eq!(check, Some("the database is never ahead of the log"));
 }
 
 #[test]

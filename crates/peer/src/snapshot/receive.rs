@@ -180,6 +180,7 @@ fn write(dir: PathBuf, index: u64, mut queue: mpsc::Receiver<Piece>) -> io::Resu
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
+            // As the database whose place it takes.
             .mode(0o600)
             .open(&tmp)?;
         loop {
@@ -194,6 +195,7 @@ fn write(dir: PathBuf, index: u64, mut queue: mpsc::Receiver<Piece>) -> io::Resu
         File::open(&dir)?.sync_all()
     })();
     if result.is_err() {
+        // What cannot be removed now is removed at the next start.
         let _ = fs::remove_file(&tmp);
     }
     result

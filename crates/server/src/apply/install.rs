@@ -40,6 +40,10 @@ impl Machine {
         }
         let applied = self.applied;
         self.core.raft.drive(|node| node.applied_to(applied));
+        release_received(
+            &Snapshotter::new(&self.core.config.snap_dir()),
+            metadata.index,
+        );
         tracing::info!(
             "incoming-leader-snapshot-index" = metadata.index,
             "applied snapshot"
@@ -122,6 +126,21 @@ impl Machine {
             out.push(Delivery::Restored { revision });
         }
         Ok(())
+    }
+}
+
+/// Removes received databases that an installed or a saved snapshot at `index` has
+/// outdated. Not as soon as the log knows of the snapshot: an earlier one may still
+/// wait to be put in place.
+pub(super) fn release_received(snapshotter: &Snapshotter, index: u64) {
+    match snapshotter.release_snap_dbs(index) {
+        Ok(files) => {
+            for file in files {
+                tracing::info!(path = %file.display(), "found orphaned .snap.db file; deleting");
+            }
+        }
+        // It costs room and nothing else, until the next start.
+        Err(error) => tracing::warn!(error = %error, "failed to delete a received database"),
     }
 }
 

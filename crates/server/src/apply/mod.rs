@@ -36,8 +36,8 @@ pub enum Command {
         /// Who leads, 0 if that is not known.
         leader: u64,
     },
-    /// A snapshot of another member is in the log; its database takes the place
-    /// of this member's.
+    /// A snapshot of another member is in the log, and the log says that it is
+    /// committed; its database takes the place of this member's.
     Install(Snapshot),
     /// A snapshot taken earlier is on disk and recorded in the log.
     SnapshotSaved {

@@ -11,7 +11,7 @@ use proto::{
 };
 use wal::snap::Snapshotter;
 
-use super::{Command, Machine};
+use super::{Command, Machine, install::release_received};
 use crate::node::LogCommand;
 
 /// Whether a snapshot may begin.
@@ -71,10 +71,12 @@ impl Machine {
                         .report("failed to commit to the database", &error);
                     return;
                 }
-                if let Err(error) = Snapshotter::new(&core.config.snap_dir()).save(&snapshot) {
+                let snapshotter = Snapshotter::new(&core.config.snap_dir());
+                if let Err(error) = snapshotter.save(&snapshot) {
                     core.fatal.report("failed to save a snapshot", &error);
                     return;
                 }
+                release_received(&snapshotter, index);
                 core.metrics
                     .snap_save_seconds
                     .observe(begin.elapsed().as_secs_f64());

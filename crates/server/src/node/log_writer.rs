@@ -21,6 +21,9 @@ use crate::{
 pub enum LogCommand {
     /// Append entries and state; report `number` when durable.
     Append {
+        /// A snapshot of another member that takes the place of the log before
+        /// the entries. Its database is next to the old one already.
+        snapshot: Option<Box<Snapshot>>,
         /// Entries in index order, possibly none.
         entries: Vec<Entry>,
         /// The hard state as of these entries.
@@ -32,9 +35,6 @@ pub enum LogCommand {
         /// To other members, once this is durable.
         messages: Vec<Message>,
     },
-    /// Takes a snapshot from another member as the new beginning of the log. Its
-    /// database lies beside the old one already.
-    Install(Snapshot),
     /// Record a snapshot that already lies on disk, then release what it covers.
     Snapshot {
         /// Index, term and ConfState of the `.snap` file.
@@ -119,28 +119,29 @@ fn write(
     for command in batch.drain(..) {
         match command {
             LogCommand::Append {
+                snapshot,
                 entries,
                 state,
                 must_sync,
                 number,
                 messages,
             } => {
+                if let Some(snapshot) = &snapshot {
+                    record(wal, snapshotter, snapshot)?;
+                }
                 wal.append(&entries, state.as_ref())?;
+                if let Some(snapshot) = snapshot {
+                    // Until the log says that the snapshot is committed, a restart
+                    // begins with what was there before. So nothing of that may go
+                    // any earlier: neither the database nor a segment.
+                    wal.sync()?;
+                    wal.release_to(snapshot.metadata.index)?;
+                    raft.apply.push(Command::Install(*snapshot));
+                    installs = true;
+                }
                 sync |= must_sync;
                 newest = Some(number);
                 outgoing.extend(messages);
-            }
-            LogCommand::Install(snapshot) => {
-                let metadata = &snapshot.metadata;
-                snapshotter.save(&snapshot)?;
-                wal.save_snapshot(&walpb::Snapshot {
-                    index: metadata.index,
-                    term: metadata.term,
-                    conf_state: Some(metadata.conf_state.clone()),
-                })?;
-                wal.release_to(metadata.index)?;
-                raft.apply.push(Command::Install(snapshot));
-                installs = true;
             }
             LogCommand::Snapshot {
                 record,
@@ -184,4 +185,21 @@ fn write(
         }
     }
     Ok(())
+}
+
+/// Makes a received snapshot known to the log: first its file, then its record.
+/// Only then may a hard state speak of entries that it stands for.
+fn record(
+    wal: &mut wal::Wal,
+    snapshotter: &Snapshotter,
+    snapshot: &Snapshot,
+) -> Result<(), wal::Error> {
+    snapshotter.save(snapshot)?;
+    let metadata = &snapshot.metadata;
+    wal.save_snapshot(&walpb::Snapshot {
+        index: metadata.index,
+        term: metadata.term,
+        conf_state: Some(metadata.conf_state.clone()),
+    })
+    .map(drop)
 }

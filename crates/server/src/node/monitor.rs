@@ -207,11 +207,10 @@ impl Raft {
                 .into_iter()
                 .partition(promises_nothing);
             self.send(at_once);
-            if let Some(snapshot) = work.snapshot {
+            if let Some(snapshot) = &work.snapshot {
                 self.status
                     .last_index
                     .store(snapshot.metadata.index, Ordering::Release);
-                self.log.push_quiet(LogCommand::Install(snapshot));
             }
             if let Some(state) = &work.hard_state {
                 self.status.term.store(state.term, Ordering::Release);
@@ -231,8 +230,9 @@ impl Raft {
                     Wake::Nobody => self.apply.push_quiet(command),
                 }
             }
-            let speaks = !after.is_empty();
+            let speaks = !after.is_empty() || work.snapshot.is_some();
             let append = LogCommand::Append {
+                snapshot: work.snapshot.map(Box::new),
                 entries: work.entries,
                 state: work.hard_state,
                 must_sync: work.must_sync,

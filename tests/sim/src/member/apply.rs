@@ -39,16 +39,11 @@ impl Leases for Book<'_> {
 }
 
 impl Member {
-    /// The apply thread's turn: what is queued, in order; a received snapshot
-    /// only once the log has it.
+    /// The apply thread's turn: what is queued, in order.
     pub fn apply_turn(&mut self, shared: &mut Shared) -> Turn {
         while let Some(command) = self.apply.pop_front() {
             match command {
-                Command::Install { number, .. } if number > self.persisted => {
-                    self.apply.push_front(command);
-                    break;
-                }
-                Command::Install { snapshot, .. } => self.install(shared, &snapshot)?,
+                Command::Install(snapshot) => self.install(shared, &snapshot)?,
                 Command::Committed(entries) => self.apply_run(shared, entries)?,
                 Command::Reads(reads) => self.take_reads(shared, reads),
                 Command::Role { leads } => self.change_role(leads),

@@ -86,7 +86,6 @@ fn create_log(options: Options, dirs: &Dirs, id: u64, birth: &Birth) -> Result<L
         cluster_id: birth.cluster().id().0,
     };
     let text = |error: wal::Error| error.to_string();
-    let mut wal = Wal::create(&dirs.wal, &metadata.encode_to_vec(), options).map_err(text)?;
     let (mut entries, mut hard_state) = (Vec::new(), HardState::default());
     if let Birth::First(cluster) = birth {
         entries = conf_change::bootstrap_entries(cluster);
@@ -95,9 +94,9 @@ fn create_log(options: Options, dirs: &Dirs, id: u64, birth: &Birth) -> Result<L
             vote: 0,
             commit: entries.len() as u64,
         };
-        wal.append(&entries, Some(&hard_state)).map_err(text)?;
-        wal.sync().map_err(text)?;
     }
+    let metadata = metadata.encode_to_vec();
+    let wal = Wal::found(&dirs.wal, &metadata, &entries, hard_state, options).map_err(text)?;
     Ok(Log {
         wal,
         snapshot: None,
@@ -181,7 +180,6 @@ impl Member {
     ) -> Result<Member, String> {
         let dirs = Dirs::new();
         let snapshotter = Snapshotter::on(Arc::new(disk.clone()), &dirs.snap);
-        snapshotter.remove_leftovers().map_err(|e| e.to_string())?;
         let options = Options {
             background: false,
             segment_bytes: 16 << 10,
@@ -199,8 +197,20 @@ impl Member {
         let last = log.wal.last_index();
         shared.oracle.starts(id, &log.hard_state, last);
 
+        for result in [
+            snapshotter.remove_leftovers(),
+            snapshotter.release_snap_dbs(u64::MAX),
+        ] {
+            result.map_err(|e| e.to_string())?;
+        }
         let (backend, store, lessor) = open_store(&disk, &dirs.db)?;
         let (consistent_index, _) = backend.consistent_index();
+        if consistent_index > last {
+            let text = format!("{id:x}: database at {consistent_index}, log at {last}");
+            shared
+                .oracle
+                .fail("the database is never ahead of the log", text);
+        }
         let (snapshot_index, snapshot_term) = log
             .snapshot
             .as_ref()
@@ -272,7 +282,6 @@ impl Member {
             snapshot: SnapshotStep::Idle,
             leads: false,
             sole_leader: false,
-            persisted: 0,
             log: Default::default(),
             apply: Default::default(),
             log_loud: false,
