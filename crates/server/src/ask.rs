@@ -1,11 +1,15 @@
 //! Questions to other members over HTTP: versions, hashes, leases, promotions.
 
-use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Method;
-use membership::Member;
-use peer::ask::Reply;
+use membership::{Cluster, Member};
+use peer::ask::{AskError, Reply};
 
 use crate::{
     runtime::Runtime,
@@ -26,6 +30,20 @@ pub async fn member(
     path: &str,
     body: Bytes,
 ) -> Result<Reply, Status> {
+    let call = async |url: &str, request| {
+        peer::ask::call(&rt.core.peer_connect, url, request, TIMEOUT).await
+    };
+    at_any_url(rt, member, method, path, body, call).await
+}
+
+async fn at_any_url(
+    rt: &Rc<Runtime>,
+    member: &Member,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    call: impl AsyncFn(&str, http::Request<Bytes>) -> Result<Reply, AskError>,
+) -> Result<Reply, Status> {
     let cluster_id = format!("{:x}", rt.core.cluster_id);
     let mut failed = None;
     for url in &member.peer_urls {
@@ -36,7 +54,7 @@ pub async fn member(
             .header(http::header::CONTENT_TYPE, "application/protobuf")
             .body(body.clone());
         let Ok(request) = request else { continue };
-        match peer::ask::call(&rt.core.peer_connect, url, request, TIMEOUT).await {
+        match call(url, request).await {
             Ok(reply) => return Ok(reply),
             Err(error) => failed = Some(error.to_string()),
         }
@@ -60,10 +78,32 @@ pub async fn leader(
     path: &str,
     body: Bytes,
 ) -> Result<Reply, Status> {
-    let id = rt.core.raft.status.leader.load(Ordering::Acquire);
-    let cluster = rt.core.cluster.load_full();
-    match cluster.member(id) {
-        Some(leader) if id != rt.core.member_id => member(rt, leader, method, path, body).await,
+    let (cluster, id) = other_leader(rt)?;
+    let leader = cluster.member(id).ok_or(errors::NO_LEADER)?;
+    member(rt, leader, method, path, body).await
+}
+
+/// Puts a question to the leader that is asked often, and may be asked twice: on a connection
+/// that is kept.
+///
+/// # Errors
+/// As [`leader`].
+pub async fn leader_often(rt: &Rc<Runtime>, path: &str, body: Bytes) -> Result<Reply, Status> {
+    let (cluster, id) = other_leader(rt)?;
+    let leader = cluster.member(id).ok_or(errors::NO_LEADER)?;
+    let call = async |url: &str, request| {
+        let links = &rt.links;
+        links
+            .call(&rt.core.peer_connect, url, request, TIMEOUT)
+            .await
+    };
+    at_any_url(rt, leader, Method::POST, path, body, call).await
+}
+
+/// The membership and the leader in it, if that is another member.
+fn other_leader(rt: &Rc<Runtime>) -> Result<(Arc<Cluster>, u64), Status> {
+    match rt.core.raft.status.leader.load(Ordering::Acquire) {
+        id if id != rt.core.member_id => Ok((rt.core.cluster.load_full(), id)),
         _ => Err(errors::NO_LEADER),
     }
 }

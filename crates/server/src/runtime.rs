@@ -171,6 +171,8 @@ pub struct Runtime {
     pub watch_reported: Cell<[i64; 3]>,
     /// The watchers of this runtime's streams.
     pub watch: WatchHub,
+    /// Connections to other members that are asked often.
+    pub links: peer::ask::Links,
 }
 
 /// An unanswered read index request is repeated after this long.
@@ -189,6 +191,7 @@ impl Runtime {
     pub fn start(core: Arc<Core>, id: u32) -> Rc<Runtime> {
         let rt = Rc::new(Runtime {
             watch: WatchHub::new(&core, id),
+            links: peer::ask::Links::default(),
             core,
             id,
             slots: RefCell::new(Slab::with_capacity(256)),

@@ -136,7 +136,7 @@ async fn ask_primary(
 ) -> Result<Option<Bytes>, Status> {
     let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
     loop {
-        if let Ok(reply) = ask::leader(rt, http::Method::POST, path, body.clone()).await {
+        if let Ok(reply) = ask::leader_often(rt, path, body.clone()).await {
             match reply.status {
                 http::StatusCode::OK => return Ok(Some(reply.body)),
                 http::StatusCode::NOT_FOUND => return Ok(None),
