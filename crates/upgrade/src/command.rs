@@ -180,6 +180,7 @@ const PLAN: &[Flag] = asking![
         "",
         "releases that may be used on the way (default: the newest known of each minor)",
     ),
+    ALLOW_LOWER,
 ];
 
 const MEMBERS: Flag = Flag::new(
@@ -204,6 +205,12 @@ const PATIENCE: Flag = Flag::new(
 
 const DRY_RUN: Flag = Flag::switch("dry-run", "print every action, do none");
 
+/// Lets members go to an older patch of the minor version that they run.
+pub(crate) const ALLOW_LOWER: Flag = Flag::switch(
+    "allow-lower-patch",
+    "let members go to an older patch release than the one they run",
+);
+
 /// Leaves members of other nodes to runs there.
 pub(crate) const ONLY_HERE: Flag = Flag::switch(
     "only-this-node",
@@ -223,6 +230,7 @@ const RUN: &[Flag] = asking![
         "limit for members of other nodes to follow, where only some are driven from here",
     );
     SCRATCH,
+    ALLOW_LOWER,
     DRY_RUN,
 ];
 

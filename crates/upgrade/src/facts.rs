@@ -137,6 +137,10 @@ pub struct Live {
     pub raft_index: u64,
     /// What it has applied.
     pub applied: u64,
+    /// Its newest revision.
+    pub revision: i64,
+    /// The version that a downgrade leads to, where it says that one is under way.
+    pub downgrade: Option<Version>,
     /// Bytes of its database.
     pub db_size: i64,
     /// Bytes of those in use.

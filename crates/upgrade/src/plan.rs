@@ -64,13 +64,16 @@ pub(crate) struct Wishes<'a> {
     pub(crate) by_name: bool,
     /// Whether the same release is put in once more where all run it: a new build.
     pub(crate) anew: bool,
+    /// Whether members may go to an older patch than the one they run.
+    pub(crate) allow_lower_patch: bool,
 }
 
 impl Plan {
     /// The path from what the members run to `target`.
     ///
     /// # Errors
-    /// No source says what they run, or the path leads back.
+    /// No source says what they run, or the path leads back, or over a release that is
+    /// known to lose data.
     pub(crate) fn make(
         members: &[Facts],
         target: &Target,
@@ -92,6 +95,7 @@ impl Plan {
         let order = order(members, &now, wishes);
         let patch_known = !running.is_empty();
         let mut versions = path(&now, patch_known, target, wishes.available);
+        may_go(&versions, &running, target, wishes.allow_lower_patch)?;
         let is_other = |m: &Member| m.runs != target.version || m.pintle != target.is_pintle;
         if versions.len() == 1 && (wishes.anew || order.iter().any(is_other)) {
             versions.push(target.version.clone());
@@ -409,4 +413,38 @@ impl Words {
             );
         }
     }
+}
+
+/// Whether every release of the path may be started on the members of `running`.
+fn may_go(
+    path: &[Version],
+    running: &BTreeSet<Version>,
+    target: &Target,
+    allow_lower_patch: bool,
+) -> Result<(), String> {
+    for (at, to) in path.iter().enumerate() {
+        let is_now = at == 0;
+        // Pintle is another program; only its files and protocol have that version.
+        if is_now || (target.is_pintle && at + 1 == path.len()) {
+            continue;
+        }
+        if let Some(bug) = target::loses_data(to) {
+            return Err(format!(
+                "etcd {to} is known to lose or corrupt data: {bug}; name a later release of 3.{}, as {}",
+                to.minor,
+                target::newest(to.minor)
+            ));
+        }
+        let newer = running
+            .iter()
+            .filter(|now| now.minor == to.minor && *now > to);
+        if let Some(now) = newer.max()
+            && !allow_lower_patch
+        {
+            return Err(format!(
+                "{to} is an older patch than {now}, which members run: it lacks the fixes since. Name {now} or a later one, or pass --allow-lower-patch"
+            ));
+        }
+    }
+    Ok(())
 }

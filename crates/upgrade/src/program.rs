@@ -591,6 +591,7 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     let wishes = Wishes {
         available: &available,
         pintles: pintles(parsed, &sources.members)?,
+        allow_lower_patch: parsed.bool(command::ALLOW_LOWER.name),
         ..Wishes::default()
     };
     let plan = Plan::make(&sources.members, &target, &wishes);
@@ -824,8 +825,12 @@ fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
             ));
             Ok(exit::INTERRUPTED)
         }
-        Err(Stop::Deviated { step, why }) => {
-            warn(&format!("stopped at: {step}\n  {why}\n{advice}"));
+        Err(Stop::Deviated { step, why, state }) => {
+            let state = match state.as_str() {
+                "" => String::new(),
+                state => format!("{state}\n"),
+            };
+            warn(&format!("stopped at: {step}\n  {why}\n{state}{advice}"));
             Ok(exit::STOPPED)
         }
     }
@@ -864,6 +869,7 @@ async fn steps_until_asked(
             None => Stop::Asked(signal),
             Some(member) => Stop::Deviated {
                 step: format!("the step of {member}, by a second signal"),
+                state: String::new(),
                 why: format!(
                     "{member} is stopped and was not started again. The next command: {}",
                     same_command()
@@ -904,7 +910,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
     let dry = parsed.bool("dry-run");
     let patience = parsed.duration("patience");
     let advice = format!(
-        "the cluster serves; see to it and run the same command again, or: pintle upgrade rollback --members {} --state {}",
+        "see to it and run the same command again, or: pintle upgrade rollback --members {} --state {}",
         parsed.text("members"),
         state.display()
     );
@@ -916,10 +922,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         let journal = Journal::open(&journal_dir)?;
         let down = RefCell::new(None);
         let mut watched = Watched::new(&mut driver, &down);
-        let known = journal.plan().map(|(steps, _)| steps.to_vec());
         let mut engine = Engine {
             driver: &mut watched,
-            access: &access,
+            cluster: &access,
             journal,
             patience,
             others: parsed.duration("others"),
@@ -927,27 +932,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             baseline: None,
             say: &say,
         };
-        let steps = match known {
-            Some(steps) => {
-                say("going on with the plan in the journal");
-                steps
-            }
-            None => {
-                let (steps, cluster) = engine.steps(&target).await?;
-                if !dry {
-                    engine.journal.begin(steps.clone(), cluster)?;
-                }
-                steps
-            }
-        };
-        for step in &steps {
-            if let Step::Swap {
-                member, to, pintle, ..
-            } = step
-            {
-                engine.driver.ready_for(member, to, *pintle)?;
-            }
-        }
+        let steps = engine
+            .begin(&target, parsed.bool(command::ALLOW_LOWER.name), !dry)
+            .await?;
         if dry {
             for (at, step) in steps.iter().enumerate() {
                 say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
@@ -964,6 +951,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
                         .for_each(|line| say(&format!("        {line}")));
                 }
             }
+            if let Some(refusal) = engine.first_refusal(&steps).await {
+                say(&format!("as it is now: {refusal}"));
+            }
             say("nothing was done");
             return Ok(0);
         }
@@ -977,6 +967,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         Ok(code)
     })
 }
+
+const NOTHING_TO_TAKE_BACK: &str =
+    "there was nothing to do: what the journal tells of was taken back, or never begun";
 
 fn take_back(parsed: &Parsed) -> Outcome<i32> {
     let state = PathBuf::from(parsed.text("state"));
@@ -1013,7 +1006,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         let mut watched = Watched::new(&mut driver, &down);
         let mut engine = Engine {
             driver: &mut watched,
-            access: &access,
+            cluster: &access,
             journal,
             patience: parsed.duration("patience"),
             others: parsed.duration("patience"),
@@ -1064,12 +1057,13 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         };
         let begun = |journal: &Journal| (0..steps.len()).any(|at| journal.has_begun(at));
         let found = engine.journal.plan().is_none();
-        if !found && !begun(&engine.journal) {
-            engine.journal.retire()?;
-            say(
-                "there was nothing to do: what the journal tells of was taken back, or never begun",
-            );
+        let was_begun = found || begun(&engine.journal);
+        if engine.journal.is_finished() && !was_begun {
+            say(NOTHING_TO_TAKE_BACK);
             return Ok(exit::OK);
+        }
+        if !found {
+            engine.may_go_back(&steps).await?;
         }
         if dry {
             for (at, step) in steps.iter().enumerate().rev() {
@@ -1085,14 +1079,22 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
                     _ => {}
                 }
             }
+            for line in engine.outlook(&steps).await {
+                say(&line);
+            }
             say("nothing was done");
             return Ok(0);
         }
+        engine.journal.take_up()?;
         let outcome = steps_until_asked(engine.roll_back(), &down).await;
         let code = stopped(outcome, "see to it and run the same command again")?;
         if code == exit::OK && !begun(&engine.journal) {
             engine.journal.retire()?;
-            say("taken back");
+            say(if was_begun {
+                "taken back"
+            } else {
+                NOTHING_TO_TAKE_BACK
+            });
         }
         Ok(code)
     })

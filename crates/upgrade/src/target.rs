@@ -150,3 +150,29 @@ pub fn newest(minor: u64) -> Version {
         _ => Version::new(3, 7, 1),
     }
 }
+
+/// Bugs by which a release loses or corrupts data in ordinary use: the last release
+/// of 3.5 that has it, and its name.
+static LOSES_DATA: [(Version, &str); 3] = [
+    (
+        Version::new(3, 5, 2),
+        "etcd#13766, the index is saved before the data: members diverge when one is killed under load",
+    ),
+    (
+        Version::new(3, 5, 4),
+        "etcd#14370, a cluster of one member answers before its log is on disk: acknowledged writes are lost by a power failure",
+    ),
+    (
+        Version::new(3, 5, 5),
+        "etcd#14685, a crash during defragmentation: members diverge",
+    ),
+];
+
+/// The bug by which a release loses or corrupts data in ordinary use, if it has one.
+pub fn loses_data(version: &Version) -> Option<&'static str> {
+    let is_3_5 = version.major == 3 && version.minor == 5;
+    let mut bugs = LOSES_DATA
+        .iter()
+        .filter(|(last, _)| is_3_5 && version <= last);
+    bugs.next().map(|(_, bug)| *bug)
+}

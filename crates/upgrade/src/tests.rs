@@ -43,3 +43,54 @@ fn a_flag_that_is_gone_is_replaced_by_name() {
     assert_eq!(changes[1].0, "3.6");
     assert!(crate::checks::changes(&words, 5).is_empty());
 }
+
+#[test]
+fn a_plan_leads_over_no_release_that_loses_data_and_down_no_patch() {
+    use crate::{
+        facts::{Facts, Live},
+        plan::{Plan, Wishes},
+    };
+    let planned = |running: &[&str], target: &str, allow_lower_patch: bool| {
+        let members: Vec<Facts> = running
+            .iter()
+            .map(|version| Facts {
+                label: (*version).to_owned(),
+                live: Some(Live {
+                    version: version.parse().ok(),
+                    ..Live::default()
+                }),
+                ..Facts::default()
+            })
+            .collect();
+        let target = Target::parse(target).expect("a target");
+        let wishes = Wishes {
+            allow_lower_patch,
+            ..Wishes::default()
+        };
+        Plan::make(&members, &target, &wishes).map(|plan| plan.path.join(" "))
+    };
+    for (running, target, says) in [
+        ("3.5.30", "3.5.1", "etcd#13766"),
+        ("3.4.23", "3.5.2", "etcd#13766"),
+        ("3.4.23", "3.5.4", "etcd#14370"),
+        ("3.5.0", "3.5.5", "etcd#14685"),
+    ] {
+        // Not even who insists gets those.
+        let refused = planned(&[running], target, true).expect_err("refused");
+        assert!(refused.contains(says), "{refused}");
+    }
+    for (running, target) in [
+        (&["3.5.30"][..], "3.5.16"),
+        (&["3.5.30"], "kubernetes:1.33"),
+        (&["3.5.30", "3.6.14"], "3.6.11"),
+    ] {
+        let refused = planned(running, target, false).expect_err("refused");
+        assert!(refused.contains("--allow-lower-patch"), "{refused}");
+        assert!(planned(running, target, true).is_ok());
+    }
+    assert_eq!(
+        planned(&["3.5.33"], "pintle", false).as_deref(),
+        Ok("3.5.33 pintle (etcd 3.5.30)")
+    );
+    assert!(planned(&["3.5.1"], "3.5.30", false).is_ok());
+}

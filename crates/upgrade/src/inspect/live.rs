@@ -156,6 +156,12 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
         term: status.raft_term,
         raft_index: status.raft_index,
         applied: status.raft_applied_index,
+        revision: header.revision,
+        downgrade: status
+            .downgrade_info
+            .as_ref()
+            .filter(|info| info.enabled)
+            .and_then(|info| Version::parse(&info.target_version).ok()),
         db_size: status.db_size,
         db_in_use: status.db_size_in_use,
         quota: status.db_size_quota,

@@ -8,7 +8,6 @@ mod pages;
 
 use std::{io, path::PathBuf};
 
-pub(crate) use crate::facts::Hash as Hashed;
 pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;

@@ -7,25 +7,23 @@
 //! compares all records after each change and ends itself while a second one is stale.
 //! Nobody can be asked from outside whether it was; help and docs say so.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use membership::cluster::{Member, MemberId};
-use proto::etcdserverpb::MemberUpdateRequest;
 use semver::Version;
 
 use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
-    inspect::{self, Access},
+    run::{Cluster, Launch, Named, Purpose, look_around, may_stop},
 };
 
 /// The first release that writes records anew and takes zombies out on a change.
 const SINCE: Version = Version::new(3, 5, 26);
 /// Every member applies the change a moment after it was committed.
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
+/// How often the databases are looked at meanwhile.
+const POLL: Duration = Duration::from_millis(500);
 
 /// What is wrong, and what is done about it.
 pub(crate) struct Plan {
@@ -39,10 +37,10 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// Not all members answer, or the truth is not certain, or they are too old.
-pub(crate) async fn plan(access: &Access, endpoints: &[String]) -> Outcome<Plan> {
+pub(crate) async fn plan(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<Plan> {
     let mut all: Vec<Facts> = Vec::new();
     for endpoint in endpoints {
-        all.push(inspect::live(access, endpoint).await?);
+        all.push(cluster.everything(endpoint).await.map_err(Failure::new)?);
     }
     let truth = certain(&all)?;
     let mut plan = Plan {
@@ -177,34 +175,59 @@ impl Plan {
     ///
     /// # Errors
     /// A change was refused, or a database is still wrong after a while.
-    pub(crate) async fn carry_out(self, access: &Access, endpoints: &[String]) -> Outcome<()> {
+    pub(crate) async fn carry_out(
+        self,
+        cluster: &impl Cluster,
+        endpoints: &[String],
+    ) -> Outcome<()> {
+        may_lose_any(cluster, endpoints).await?;
         let first = endpoints
             .first()
             .ok_or_else(|| Failure::new("no endpoint"))?;
         for member in &self.updates {
-            let client = access.client(first).await?;
-            let request = MemberUpdateRequest {
-                id: member.id.0,
-                peer_ur_ls: member.peer_urls.clone(),
-            };
-            client
-                .member_update(request)
-                .await
-                .map_err(|e| Failure::new(format!("member update {}: {e}", member.id)))?;
+            let answer = cluster.announce(first, member).await;
+            answer.map_err(|why| Failure::new(format!("member update {}: {why}", member.id)))?;
         }
-        let deadline = Instant::now() + APPLIED_WITHIN;
+        let deadline = cluster.now() + APPLIED_WITHIN;
         loop {
-            let left = plan(access, endpoints).await?.wrong;
+            let left = plan(cluster, endpoints).await?.wrong;
             let Some(one) = left.first() else {
                 return Ok(());
             };
-            if Instant::now() >= deadline {
+            if cluster.now() >= deadline {
                 return Err(Failure::new(format!(
                     "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
                     left.len()
                 )));
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            cluster.sleep(POLL).await;
         }
     }
+}
+
+/// A member that was started with `ETCD_VERIFY=all` may end itself at a change. Of none
+/// it is known whether it was, so each one must be one that could be stopped.
+async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<()> {
+    let mut named = Vec::new();
+    let mut runs = Vec::new();
+    for endpoint in endpoints {
+        let facts = cluster.answers(endpoint).await.map_err(Failure::new)?;
+        runs.extend(
+            facts
+                .live
+                .and_then(|live| live.version)
+                .map(|version| (facts.label.clone(), version)),
+        );
+        named.push(Named {
+            name: facts.label,
+            endpoint: endpoint.clone(),
+            directory: None,
+        });
+    }
+    let view = look_around(cluster, &named, None, None).await;
+    for (member, version) in runs {
+        let launch = Launch::of(&version, false);
+        may_stop(&view, &member, &launch, Purpose::Again, None).map_err(Failure::new)?;
+    }
+    Ok(())
 }

@@ -1,22 +1,27 @@
 //! The way back. From the journal of a run; where there is none, from what the
 //! members answer, written down as the journal that a run to here would have left.
+//! It looks at everything that it needs before it stops anything, and every kind of
+//! step that can be half done has an undo here.
 
 use cli::interrupt;
 use semver::Version;
 
 use super::{
-    Driver, Engine, Step, Stop, downgrade,
+    Driver, Engine, Step, Stop,
+    cluster::Cluster,
+    downgrade,
+    driver::Launch,
     found::{self, Way},
     journal::Event,
     look,
+    safety::{self, Purpose},
 };
 use crate::{
     failure::{Failure, Outcome},
-    inspect,
     target::Target,
 };
 
-impl<D: Driver> Engine<'_, D> {
+impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Looks at every member and judges how all of them come to run `to`.
     ///
     /// # Errors
@@ -24,7 +29,7 @@ impl<D: Driver> Engine<'_, D> {
     pub(crate) async fn find(&self, to: &Target) -> Outcome<Way> {
         let mut members = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let facts = inspect::live(self.access, &endpoint).await.ok();
+            let facts = self.cluster.everything(&endpoint).await.ok();
             // Without a leader it does not list itself, and has no name.
             if let Some(facts) = &facts
                 && facts.label != name
@@ -35,7 +40,7 @@ impl<D: Driver> Engine<'_, D> {
                     facts.label
                 )));
             }
-            let pintle = inspect::is_pintle(self.access, &endpoint).await;
+            let pintle = self.cluster.is_pintle(&endpoint).await;
             members.push(found::Member {
                 name,
                 facts,
@@ -49,7 +54,7 @@ impl<D: Driver> Engine<'_, D> {
         let mut hashes = Vec::new();
         for (name, endpoint) in self.endpoints() {
             // Who has compacted that revision, or is silent, is not compared.
-            if let Ok(hash) = inspect::hash(self.access, &endpoint, revision).await {
+            if let Ok(hash) = self.cluster.hash(&endpoint, revision).await {
                 hashes.push((name, hash));
             }
         }
@@ -61,22 +66,77 @@ impl<D: Driver> Engine<'_, D> {
     /// # Errors
     /// A member could not be started with its release, or the journal cannot be written.
     pub(crate) fn adopt(&mut self, steps: Vec<Step>, cluster: String) -> Outcome<()> {
-        for step in &steps {
-            if let Step::Swap {
-                member,
-                from,
-                from_pintle,
-                ..
-            } = step
-            {
-                self.driver.ready_for(member, from, *from_pintle)?;
-            }
-        }
+        self.ready_back(&steps, |_| true)?;
         self.journal.write(Event::Found { steps, cluster })
     }
 
-    /// Takes members back to what they ran before, the last one first. Where the
-    /// cluster version has followed it is taken down before, if that can be done.
+    /// Whether all is there that taking `steps` back needs: binary, image, manifest.
+    fn ready_back(&self, steps: &[Step], is_begun: impl Fn(usize) -> bool) -> Outcome<()> {
+        let begun = steps.iter().enumerate().filter(|(at, _)| is_begun(*at));
+        for (_, step) in begun {
+            let (member, launch) = match step {
+                Step::Swap {
+                    member,
+                    from,
+                    from_pintle,
+                    ..
+                } => (member, Launch::back(from, *from_pintle)),
+                Step::Flush { member, version } => (member, Launch::back(version, false)),
+                _ => continue,
+            };
+            if self.driver.manages(member) {
+                self.driver.ready_for(member, &launch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the way back can be gone, as far as that can be seen before anything
+    /// stops.
+    ///
+    /// # Errors
+    /// The journal is of another cluster or about other releases, something that a start
+    /// needs is missing, or the answers are of several clusters.
+    pub(crate) async fn may_go_back(&self, steps: &[Step]) -> Outcome<()> {
+        self.is_about_this(steps).await?;
+        self.ready_back(steps, |at| self.journal.has_begun(at))
+    }
+
+    /// What the cluster is in, and what would keep the first member from being taken
+    /// back, for who only looks.
+    pub(crate) async fn outlook(&self, steps: &[Step]) -> Vec<String> {
+        let view = self.view().await;
+        let mut lines = vec![view.state()];
+        let first = steps
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(at, step)| match step {
+                Step::Swap {
+                    member,
+                    from,
+                    from_pintle,
+                    ..
+                } if self.journal.plan().is_none() || self.journal.has_begun(at) => {
+                    Some((member, Launch::back(from, *from_pintle)))
+                }
+                _ => None,
+            });
+        if let Some((member, launch)) = first {
+            match safety::may_stop(&view, member, &launch, Purpose::Back, None) {
+                Err(safety::Refusal::Above { cluster, .. }) => lines.push(format!(
+                    "the cluster version is {cluster}: it is taken down first, for which all members must answer"
+                )),
+                Err(refusal) => lines.push(format!("as it is now: {refusal}")),
+                Ok(()) => {}
+            }
+        }
+        lines
+    }
+
+    /// Takes members back to what they ran before. Those that do not answer are first;
+    /// of the others the last one. Where the cluster version has followed it is taken
+    /// down before, if that can be done.
     ///
     /// # Errors
     /// A deviation, or a way back that leads over a backup alone.
@@ -87,142 +147,267 @@ impl<D: Driver> Engine<'_, D> {
             );
         };
         let steps = steps.to_vec();
-        for (at, step) in steps.iter().enumerate().rev() {
-            if !self.journal.has_begun(at) {
-                continue;
-            }
+        self.may_go_back(&steps).await?;
+        let outcome = self.undo_all(&steps).await;
+        if self.view().await.serves() {
+            self.end_turn().await;
+        }
+        outcome
+    }
+
+    async fn undo_all(&mut self, steps: &[Step]) -> Result<(), Stop> {
+        // With them there is more of a quorum; without them perhaps enough of one.
+        if let Err(why) = self.bring_back(steps).await {
+            (self.say)(&format!("        {why}"));
+        }
+        while let Some(at) = self.next_back(steps).await {
             if let Some(signal) = interrupt::is_asked() {
                 return Err(Stop::Asked(signal));
             }
-            match step {
-                Step::Settle { to } if self.journal.is_done(at) => {
-                    let earlier = steps[..at].iter().rev().find_map(|s| match s {
-                        Step::Swap { from, .. } => Some(from.minor),
-                        _ => None,
-                    });
-                    if earlier == Some(to.minor) {
-                        self.journal.write(Event::Undone { at })?;
-                        continue;
-                    }
-                    if let Some(minor) = earlier
-                        && to.minor >= downgrade::FROM
-                        && minor + 1 == to.minor
-                    {
-                        (self.say)(&format!(
-                            "the cluster version is {}.{}: take it down to 3.{minor} first",
-                            to.major, to.minor
-                        ));
-                        let endpoints = self.endpoints();
-                        let limit = self.patience;
-                        let done = downgrade::enable(self.access, &endpoints, minor, limit).await;
-                        match done {
-                            Ok(note) => (self.say)(&format!("        {note}")),
-                            Err(why) => {
-                                return Err(Stop::Deviated {
-                                    step: format!("take the cluster version down to 3.{minor}"),
-                                    why,
-                                });
-                            }
-                        }
-                        self.journal.write(Event::Undone { at })?;
-                        continue;
-                    }
-                    return Err(Stop::Deviated {
-                        step: "take the members back".into(),
-                        why: format!(
-                            "the cluster version is {}.{}, which has no way down; restore the backup as a new cluster",
-                            to.major, to.minor
-                        ),
-                    });
-                }
-                Step::Swap { member, .. } if !self.driver.manages(member) => {
-                    (self.say)(&format!(
-                        "{member} is taken back by a rollback on its own node"
-                    ));
-                    self.journal.write(Event::Undone { at })?;
-                }
-                Step::Swap {
-                    member,
-                    from,
-                    from_pintle,
-                    to,
-                    ..
-                } => {
-                    let endpoints = self.endpoints();
-                    let moved = match look::once(self.access, &endpoints).await {
-                        Ok(seen) => seen.cluster.is_some_and(|c| c.minor > from.minor),
-                        Err(_) => false,
-                    };
-                    if moved && from.minor != to.minor {
-                        return Err(Stop::Deviated {
-                            step: format!("take {member} back to {from}"),
-                            why: format!(
-                                "the cluster version has moved beyond 3.{}; etcdctl downgrade enable 3.{} first",
-                                from.minor, from.minor
-                            ),
-                        });
-                    }
-                    (self.say)(&step.back_in_words());
-                    match self
-                        .take_back(member, from, *from_pintle, step.shows())
-                        .await
-                    {
-                        Ok(note) => (self.say)(&format!("        {note}")),
-                        Err(why) => {
-                            return Err(Stop::Deviated {
-                                step: format!("take {member} back to {from}"),
-                                why,
-                            });
-                        }
-                    }
-                    self.journal.write(Event::Undone { at })?;
-                }
-                _ => self.journal.write(Event::Undone { at })?,
+            let step = &steps[at];
+            let words = match step {
+                Step::Swap { member, from, .. } => format!("take {member} back to {from}"),
+                _ => format!("take back: {}", step.words()),
+            };
+            if let Err(why) = self.undo(steps, at).await {
+                return Err(self.deviated(words, why).await);
+            }
+            self.journal.write(Event::Undone { at })?;
+        }
+        match self.at_rest(steps).await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.deviated("see the cluster at rest".into(), why).await),
+        }
+    }
+
+    /// The step that is taken back next: of the last hop the members that do not answer,
+    /// then from the end.
+    async fn next_back(&self, steps: &[Step]) -> Option<usize> {
+        let begun = |at: &usize| self.journal.has_begun(*at);
+        let last = (0..steps.len()).rev().find(begun)?;
+        let hop = steps[..=last]
+            .iter()
+            .rposition(|step| matches!(step, Step::Check { .. }))
+            .unwrap_or(0);
+        // What the whole cluster has gone through goes before its members.
+        if matches!(steps[last], Step::Settle { .. } | Step::Heal { .. }) {
+            return Some(last);
+        }
+        for at in (hop..=last).rev().filter(begun) {
+            if let Step::Swap { member, .. } = &steps[at]
+                && self.driver.manages(member)
+                && let Ok(managed) = self.of(member)
+                && self.cluster.answers(&managed.endpoint).await.is_err()
+            {
+                return Some(at);
             }
         }
+        Some(last)
+    }
+
+    async fn undo(&mut self, steps: &[Step], at: usize) -> Result<(), String> {
+        match &steps[at] {
+            Step::Check { .. } | Step::MoveLeader { .. } => Ok(()),
+            Step::Settle { to } => {
+                let from = steps[..at].iter().rev().find_map(|step| match step {
+                    Step::Swap { from, .. } => Some(from.clone()),
+                    _ => None,
+                });
+                match from {
+                    Some(from) if from.minor != to.minor => self.take_down(steps, &from).await,
+                    _ => Ok(()),
+                }
+            }
+            Step::Heal { version } => self.undo_heal(at, version).await,
+            Step::Flush { member, version } => self.undo_flush(at, member, version).await,
+            Step::Swap { member, .. } if !self.driver.manages(member) => {
+                (self.say)(&format!(
+                    "{member} is taken back by a rollback on its own node"
+                ));
+                Ok(())
+            }
+            Step::Swap {
+                member,
+                from,
+                from_pintle,
+                to,
+                ..
+            } => {
+                if from.minor != to.minor {
+                    self.take_down(steps, from).await?;
+                }
+                (self.say)(&steps[at].back_in_words());
+                let launch = Launch::back(from, *from_pintle);
+                let note = self.take_back(member, &launch, steps[at].shows()).await?;
+                (self.say)(&format!("        {note}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// A member that a restart was interrupted at comes back on its release.
+    async fn undo_heal(&mut self, at: usize, version: &Version) -> Result<(), String> {
+        if self.journal.is_done(at) {
+            return Ok(());
+        }
+        for managed in self.driver.members() {
+            if self.driver.manages(&managed.name)
+                && self.journal.was_stopped_in(at, &managed.name)
+                && self.is_silent(&managed.endpoint).await
+            {
+                let launch = Launch::back(version, false);
+                self.start_again(&managed.name, &launch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member that a flush was interrupted at is stopped, or runs with the flag of the
+    /// flush: it comes back with its own flags.
+    async fn undo_flush(
+        &mut self,
+        at: usize,
+        member: &str,
+        version: &Version,
+    ) -> Result<(), String> {
+        if self.journal.is_done(at)
+            || !self.driver.manages(member)
+            || !self.journal.was_stopped_in(at, member)
+        {
+            return Ok(());
+        }
+        (self.say)(&format!("start {member} ({version}) with its own flags"));
+        let launch = Launch::back(version, false);
+        let note = self.take_back(member, &launch, false).await?;
+        (self.say)(&format!("        {note}"));
+        Ok(())
+    }
+
+    /// Takes the cluster version down to that of `from`, where it is above: before that
+    /// no member starts with the older release.
+    async fn take_down(&mut self, steps: &[Step], from: &Version) -> Result<(), String> {
+        let view = self.view().await;
+        let Some(cluster) = view.cluster_version else {
+            return Err(
+                "the cluster version is not known: no member answers, and no directory can be read"
+                    .into(),
+            );
+        };
+        if cluster.minor <= from.minor && view.downgrade.is_none() {
+            return Ok(());
+        }
+        // The storage follows the cluster version a moment later.
+        let height = cluster.minor.max(from.minor + 1);
+        if height < downgrade::FROM || height != from.minor + 1 {
+            return Err(format!(
+                "the cluster version is {}.{}, and nothing leads down from there to 3.{}: restore the backup as a new cluster",
+                cluster.major, cluster.minor, from.minor
+            ));
+        }
+        (self.say)(&format!(
+            "the cluster version is {}.{}: take it down to 3.{} first",
+            cluster.major, height, from.minor
+        ));
+        self.all_answer(steps, from.minor).await?;
         let endpoints = self.endpoints();
-        let over = downgrade::finished(self.access, &endpoints, self.patience).await;
-        over.map_err(|why| Stop::Deviated {
-            step: "see the cluster at rest".into(),
-            why,
-        })
+        let limit = self.patience;
+        let note = downgrade::enable(self.cluster, &endpoints, from.minor, limit).await?;
+        (self.say)(&format!("        {note}"));
+        Ok(())
+    }
+
+    /// The storage of every member goes down, so every one must answer. Who does not is
+    /// started with the release that it went to: the older one does not start yet. Who
+    /// was taken back by an earlier attempt, and crashed, stays there.
+    async fn all_answer(&mut self, steps: &[Step], below: u64) -> Result<(), String> {
+        for managed in self.driver.members() {
+            if !self.is_silent(&managed.endpoint).await {
+                continue;
+            }
+            let name = &managed.name;
+            let launch = steps
+                .iter()
+                .enumerate()
+                .rev()
+                .find_map(|(at, step)| match step {
+                    Step::Swap {
+                        member,
+                        from,
+                        from_pintle,
+                        to,
+                        pintle,
+                    } if member == name && to.minor == below + 1 => {
+                        Some(match self.journal.has_begun(at) {
+                            true => Launch::of(to, *pintle),
+                            false => Launch::back(from, *from_pintle),
+                        })
+                    }
+                    _ => None,
+                });
+            match launch {
+                Some(launch) if self.driver.manages(name) => {
+                    self.start_again(name, &launch).await?;
+                }
+                _ => {
+                    return Err(format!(
+                        "{name} does not answer, and the storage of every member must go down first; start it with the release that it ran, and try again"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn take_back(
         &mut self,
         member: &str,
-        from: &Version,
-        pintle: bool,
+        launch: &Launch,
         shows: bool,
     ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
-        if shows && self.runs(&managed.endpoint, from, pintle).await {
-            return Ok(format!("{member} runs {from} already"));
+        if shows && self.has(member, &managed.endpoint, launch).await {
+            return Ok(format!("{member} runs {} already", launch.version));
         }
-        let others: Vec<_> = self.endpoints();
-        let others: Vec<_> = others.into_iter().filter(|(n, _)| n != member).collect();
-        // A cluster that does not answer has no turns to take.
-        if look::once(self.access, &others).await.is_ok() {
-            self.take_turn(member).await?;
-        }
-        self.driver.stop(member).await.map_err(|f| f.0)?;
-        self.driver
-            .put_back(member, from, pintle)
-            .await
-            .map_err(|f| f.0)?;
-        let endpoints = self.endpoints();
-        let only: Vec<_> = endpoints
-            .iter()
-            .filter(|(name, _)| name == member)
-            .cloned()
-            .collect();
-        // Others may be down; this one must come back.
-        look::until(self.access, &only, self.patience, |_| Ok(())).await?;
-        self.give_turn_back(member).await;
-        let all = look::once(self.access, &endpoints).await;
+        self.exchange(member, launch, Purpose::Back, shows).await?;
+        self.comes_up(member, &managed.endpoint).await?;
+        self.give_turn_back().await;
+        let all = look::once(self.cluster, &self.endpoints()).await;
         Ok(match all {
             Ok(seen) => format!("healthy; leader {}", seen.leader),
-            Err(why) => format!("healthy; of the cluster: {why}"),
+            Err(why) => format!("started; of the cluster: {why}"),
         })
+    }
+
+    /// Waits until all members that are driven from here run what they ran before, and
+    /// the cluster is as it should be: "taken back" is said of nothing less.
+    async fn at_rest(&self, steps: &[Step]) -> Result<(), String> {
+        let endpoints = self.endpoints();
+        let before = |name: &str| {
+            steps.iter().find_map(|step| match step {
+                Step::Swap {
+                    member,
+                    from,
+                    from_pintle,
+                    ..
+                } if member == name => Some(Launch::back(from, *from_pintle)),
+                _ => None,
+            })
+        };
+        look::until(self.cluster, &endpoints, self.patience, |seen| {
+            for (name, version) in &seen.versions {
+                let Some(before) = before(name).filter(|_| self.driver.manages(name)) else {
+                    continue;
+                };
+                if before.version != *version {
+                    return Err(format!("{name} runs {version}"));
+                }
+                if !self.driver.is_in_place(name, &before) {
+                    return Err(format!("{name} runs, and its manifest is not in its place"));
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        downgrade::finished(self.cluster, &endpoints, self.patience).await
     }
 }

@@ -2,12 +2,12 @@
 //! down one minor version, and every member brings its storage there, before any
 //! binary is put back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use membership::cluster::Downgrade;
-use proto::etcdserverpb as api;
+use semver::Version;
 
-use crate::inspect::{self, Access};
+use super::cluster::{Ask, Cluster};
 
 /// The first minor version that can be left downwards.
 pub(super) const FROM: u64 = 6;
@@ -16,12 +16,13 @@ pub(super) const FROM: u64 = 6;
 const POLL: Duration = Duration::from_millis(300);
 
 /// Enables the downgrade to `3.minor` and waits until every member has the storage
-/// of that version. Done twice it does no more than once.
+/// of that version. Done twice it does no more than once; one that leads elsewhere,
+/// as the hop before may have left it, is waited for first.
 ///
 /// # Errors
 /// The cluster refuses, or a member does not follow within `limit`.
 pub(super) async fn enable(
-    access: &Access,
+    cluster: &impl Cluster,
     endpoints: &[(String, String)],
     minor: u64,
     limit: Duration,
@@ -30,39 +31,38 @@ pub(super) async fn enable(
         return Err("there are no members".into());
     };
     let version = format!("3.{minor}.0");
-    let ask = async |action: api::downgrade_request::DowngradeAction| -> Result<(), String> {
-        let client = access.client(first).await.map_err(|e| e.to_string())?;
-        let request = api::DowngradeRequest {
-            action: action.into(),
-            version: version.clone(),
-        };
-        match client.downgrade(request).await {
-            Ok(_) => Ok(()),
-            // An attempt that was interrupted has asked already.
-            Err(error) if error.to_string().contains("downgrade job in progress") => Ok(()),
-            Err(error) => Err(error.to_string()),
+    let deadline = cluster.now() + limit;
+    // Another one's end is awaited; ours was asked for by an interrupted attempt.
+    let is_asked = loop {
+        match under_way(cluster, endpoints).await? {
+            Some((_, to)) if to.minor == minor => break true,
+            None => break false,
+            Some((name, to)) if cluster.now() >= deadline => {
+                return Err(format!(
+                    "{name}: a downgrade to {to} is under way, and not the one to {version}; `etcdctl downgrade cancel` ends it"
+                ));
+            }
+            Some(_) => cluster.sleep(POLL).await,
         }
     };
-    let deadline = Instant::now() + limit;
-    if !arrived(access, endpoints, minor)
-        .await
-        .is_ok_and(|there| there)
+    if !is_asked
+        && !arrived(cluster, endpoints, minor)
+            .await
+            .is_ok_and(|there| there)
     {
-        ask(api::downgrade_request::DowngradeAction::Validate)
-            .await
-            .map_err(|why| format!("downgrade validate {version}: {why}"))?;
-        ask(api::downgrade_request::DowngradeAction::Enable)
-            .await
-            .map_err(|why| format!("downgrade enable {version}: {why}"))?;
+        for (ask, word) in [(Ask::Validate, "validate"), (Ask::Enable, "enable")] {
+            let answer = cluster.downgrade(first, ask, &version).await;
+            answer.map_err(|why| format!("downgrade {word} {version}: {why}"))?;
+        }
     }
     loop {
-        match arrived(access, endpoints, minor).await {
+        match arrived(cluster, endpoints, minor).await {
             Ok(true) => {
                 return Ok(format!(
                     "downgrade to 3.{minor} enabled, every member's storage is there"
                 ));
             }
-            outcome if Instant::now() >= deadline => {
+            outcome if cluster.now() >= deadline => {
                 return Err(match outcome {
                     Err(why) => why,
                     _ => format!(
@@ -70,7 +70,7 @@ pub(super) async fn enable(
                     ),
                 });
             }
-            _ => tokio::time::sleep(POLL).await,
+            _ => cluster.sleep(POLL).await,
         }
     }
 }
@@ -81,41 +81,58 @@ pub(super) async fn enable(
 /// # Errors
 /// A member does not answer, or the cluster still takes itself for on its way.
 pub(super) async fn finished(
-    access: &Access,
+    cluster: &impl Cluster,
     endpoints: &[(String, String)],
     limit: Duration,
 ) -> Result<(), String> {
-    let deadline = Instant::now() + limit;
+    let deadline = cluster.now() + limit;
     loop {
-        let mut under_way = None;
-        for (name, endpoint) in endpoints {
-            let facts = inspect::live(access, endpoint).await;
-            let facts = facts.map_err(|e| format!("{name}: {e}"))?;
-            if let Some(Downgrade::To(to)) = facts.database.map(|d| d.members.downgrade) {
-                under_way = Some(format!(
-                    "{name}: a downgrade to {to} is still under way after {limit:?}; `downgrade cancel` ends it"
-                ));
-            }
+        let why = match under_way(cluster, endpoints).await {
+            Ok(None) => return Ok(()),
+            Ok(Some((name, to))) => format!(
+                "{name}: a downgrade to {to} is still under way after {limit:?}; `downgrade cancel` ends it"
+            ),
+            Err(why) => why,
+        };
+        if cluster.now() >= deadline {
+            return Err(why);
         }
-        match under_way {
-            None => return Ok(()),
-            Some(why) if Instant::now() >= deadline => return Err(why),
-            Some(_) => tokio::time::sleep(POLL).await,
+        cluster.sleep(POLL).await;
+    }
+}
+
+/// Where a downgrade leads that is under way, by the databases of the members.
+async fn under_way(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
+) -> Result<Option<(String, Version)>, String> {
+    for (name, endpoint) in endpoints {
+        let facts = cluster.everything(endpoint).await;
+        let facts = facts.map_err(|e| format!("{name}: {e}"))?;
+        let Some(database) = facts.database else {
+            return Err(format!("{name}: {}", facts.unread.join("; ")));
+        };
+        if let Downgrade::To(to) = database.members.downgrade {
+            let to = Version::parse(&to).map_err(|e| format!("{name}: downgrade to {to}: {e}"))?;
+            return Ok(Some((name.clone(), to)));
         }
     }
+    Ok(None)
 }
 
 /// Whether every member has the storage of `3.minor`, or runs such a release.
 async fn arrived(
-    access: &Access,
+    cluster: &impl Cluster,
     endpoints: &[(String, String)],
     minor: u64,
 ) -> Result<bool, String> {
-    let head = format!("3.{minor}.");
     for (name, endpoint) in endpoints {
-        let asked = access.greet(endpoint).await;
-        let (_, status) = asked.map_err(|e| format!("{name}: {e}"))?;
-        if !status.version.starts_with(&head) && !status.storage_version.starts_with(&head) {
+        let facts = cluster.answers(endpoint).await;
+        let live = facts.map_err(|e| format!("{name}: {e}"))?.live;
+        let live = live.ok_or_else(|| format!("{name}: no answer"))?;
+        let runs = live.version.is_some_and(|version| version.minor == minor);
+        let stored = Version::parse(&live.storage_version);
+        if !runs && !stored.is_ok_and(|stored| stored.minor == minor) {
             return Ok(false);
         }
     }

@@ -39,6 +39,43 @@ pub(crate) struct Managed {
     /// `ssh cp2 --`; without it the manifest is on this node.
     #[serde(default)]
     pub(crate) reach: Option<String>,
+    /// Its data directory, if it can be read from here: what a member that does not
+    /// answer can be started with is told by nothing else.
+    #[serde(default)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// What a member is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// The release.
+    pub(crate) version: Version,
+    /// Whether that is Pintle.
+    pub(crate) pintle: bool,
+    /// Further flags, for this one start.
+    pub(crate) flags: Vec<&'static str>,
+    /// Whether it is what the member ran before the run.
+    pub(crate) back: bool,
+}
+
+impl Launch {
+    /// A release with the flags that a member has.
+    pub(crate) fn of(version: &Version, pintle: bool) -> Launch {
+        Launch {
+            version: version.clone(),
+            pintle,
+            flags: Vec::new(),
+            back: false,
+        }
+    }
+
+    /// The same as what the member ran before the run.
+    pub(crate) fn back(version: &Version, pintle: bool) -> Launch {
+        Launch {
+            back: true,
+            ..Launch::of(version, pintle)
+        }
+    }
 }
 
 /// Stops and starts members.
@@ -55,8 +92,12 @@ pub(crate) trait Driver {
     fn edits_flags(&self) -> bool {
         false
     }
-    /// Fails, before anything is stopped, if a member could not be started with a release.
-    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()>;
+    /// The data directory of a member, if it can be read from here.
+    fn directory(&self, _member: &str) -> Option<PathBuf> {
+        None
+    }
+    /// Fails, before anything is stopped, if a member could not be started like that.
+    fn ready_for(&self, member: &str, launch: &Launch) -> Outcome<()>;
     /// What would be changed for that, in words; empty if nothing is written.
     fn preview(
         &self,
@@ -67,19 +108,24 @@ pub(crate) trait Driver {
     ) -> Outcome<String> {
         Ok(String::new())
     }
+    /// Writes all that a start takes, while the member still runs: between its stop
+    /// and its start nothing must be left that a full disk could hold up.
+    fn prepare(&mut self, _member: &str, _launch: &Launch) -> Outcome<()> {
+        Ok(())
+    }
+    /// Whether what makes the member run, and run again, leads to this release: its
+    /// process may have outlived that.
+    fn is_in_place(&self, _member: &str, _launch: &Launch) -> bool {
+        true
+    }
     /// Stops a member; one that does not run is stopped.
     async fn stop(&mut self, member: &str) -> Outcome<()>;
-    /// Starts a member with a release, with further flags for this one start.
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()>;
-    /// Starts a member with what it ran before a run.
-    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
-        self.start(member, version, pintle, &[]).await
+    /// Starts a member.
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()>;
+    /// After a stop or a start that failed: puts back what the stop took out. Returns
+    /// whether there was such a thing.
+    fn restore(&mut self, _member: &str) -> Outcome<bool> {
+        Ok(false)
     }
 }
 
@@ -213,10 +259,17 @@ impl Driver for FromFile {
         }
     }
 
-    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()> {
+    fn directory(&self, member: &str) -> Option<PathBuf> {
         match self {
-            FromFile::Commands(driver) => driver.ready_for(member, to, pintle),
-            FromFile::StaticPods(driver) => driver.ready_for(member, to, pintle),
+            FromFile::Commands(driver) => driver.directory(member),
+            FromFile::StaticPods(driver) => driver.directory(member),
+        }
+    }
+
+    fn ready_for(&self, member: &str, launch: &Launch) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.ready_for(member, launch),
+            FromFile::StaticPods(driver) => driver.ready_for(member, launch),
         }
     }
 
@@ -227,6 +280,20 @@ impl Driver for FromFile {
         }
     }
 
+    fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
+        match self {
+            FromFile::Commands(driver) => driver.is_in_place(member, launch),
+            FromFile::StaticPods(driver) => driver.is_in_place(member, launch),
+        }
+    }
+
+    fn prepare(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        match self {
+            FromFile::Commands(driver) => driver.prepare(member, launch),
+            FromFile::StaticPods(driver) => driver.prepare(member, launch),
+        }
+    }
+
     async fn stop(&mut self, member: &str) -> Outcome<()> {
         match self {
             FromFile::Commands(driver) => driver.stop(member).await,
@@ -234,23 +301,17 @@ impl Driver for FromFile {
         }
     }
 
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()> {
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
         match self {
-            FromFile::Commands(driver) => driver.start(member, version, pintle, flags).await,
-            FromFile::StaticPods(driver) => driver.start(member, version, pintle, flags).await,
+            FromFile::Commands(driver) => driver.start(member, launch).await,
+            FromFile::StaticPods(driver) => driver.start(member, launch).await,
         }
     }
 
-    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
+    fn restore(&mut self, member: &str) -> Outcome<bool> {
         match self {
-            FromFile::Commands(driver) => driver.put_back(member, version, pintle).await,
-            FromFile::StaticPods(driver) => driver.put_back(member, version, pintle).await,
+            FromFile::Commands(driver) => driver.restore(member),
+            FromFile::StaticPods(driver) => driver.restore(member),
         }
     }
 }
@@ -320,17 +381,27 @@ impl Driver for Commands {
         versions(&self.binaries)
     }
 
-    fn ready_for(&self, _member: &str, to: &Version, pintle: bool) -> Outcome<()> {
+    fn directory(&self, member: &str) -> Option<PathBuf> {
+        self.find(member).ok()?.data_dir.clone()
+    }
+
+    fn ready_for(&self, _member: &str, launch: &Launch) -> Outcome<()> {
         if self.binaries.is_empty() {
             return Ok(());
         }
-        let name = release(to, pintle);
-        match self.binaries.get(&name) {
-            Some(path) if path.is_file() => Ok(()),
-            Some(path) => Err(Failure::new(format!("{}: no such file", path.display()))),
-            None => Err(Failure::new(format!(
+        let name = release(&launch.version, launch.pintle);
+        let Some(path) = self.binaries.get(&name) else {
+            return Err(Failure::new(format!(
                 "no binary is named for {name}, which the plan needs"
-            ))),
+            )));
+        };
+        let shown = path.display();
+        if !path.is_file() {
+            return Err(Failure::new(format!("{shown}: no such file")));
+        }
+        match rustix::fs::access(path, rustix::fs::Access::EXEC_OK) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Failure::new(format!("{shown}: not executable"))),
         }
     }
 
@@ -339,15 +410,9 @@ impl Driver for Commands {
         self.shell(&line, &[("MEMBER", member.to_owned())]).await
     }
 
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()> {
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
         let line = self.find(member)?.start.clone();
-        let name = release(version, pintle);
+        let name = release(&launch.version, launch.pintle);
         let binary = self.binaries.get(&name);
         let variables = [
             ("MEMBER", member.to_owned()),
@@ -356,7 +421,7 @@ impl Driver for Commands {
                 "BINARY",
                 binary.map_or(String::new(), |path| path.display().to_string()),
             ),
-            ("EXTRA_FLAGS", flags.join(" ")),
+            ("EXTRA_FLAGS", launch.flags.join(" ")),
         ];
         self.shell(&line, &variables).await
     }

@@ -3,18 +3,21 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use cli::interrupt;
-use membership::cluster::Member;
-use proto::etcdserverpb as api;
 use semver::Version;
 
-use super::{Driver, Journal, Step, driver::Managed, journal::Event, look};
+use super::{
+    Driver, Journal, Step,
+    cluster::Cluster,
+    driver::{Launch, Managed},
+    journal::Event,
+    look,
+    safety::{self, Purpose},
+};
 use crate::{
     checks::{self, Given, Level},
-    facts::Facts,
     failure::{Failure, Outcome},
-    inspect::{self, Access},
-    plan::{self, Plan, Wishes},
-    target::{PINTLE_SPEAKS, Target},
+    plan,
+    target::Target,
 };
 
 /// Why a run ended before its end.
@@ -22,12 +25,14 @@ use crate::{
 pub(crate) enum Stop {
     /// It could not begin, or its journal could not be written.
     Failed(Failure),
-    /// A step deviated. The cluster serves; the journal knows where it stands.
+    /// A step deviated. The journal knows where it stands.
     Deviated {
         /// The step in words.
         step: String,
         /// What was seen.
         why: String,
+        /// Whether the cluster serves: asked, not assumed.
+        state: String,
     },
     /// Another node is next; in words.
     Others(String),
@@ -42,7 +47,7 @@ impl From<Failure> for Stop {
 }
 
 /// Why a step is not done.
-enum Pause {
+pub(super) enum Pause {
     /// Another node is next; in words.
     Others(String),
     /// What was seen.
@@ -55,31 +60,21 @@ impl From<String> for Pause {
     }
 }
 
-/// A member's name, or its id where it has none yet.
-fn shown(member: &Member) -> String {
-    match member.name.as_str() {
-        "" => member.id.to_string(),
-        name => name.to_owned(),
-    }
-}
-
-/// Whether the next release believes databases that stale records may be in.
-fn enters_from_3_5(facts: &[Facts], target: &Target) -> bool {
-    let mut versions = facts
-        .iter()
-        .filter_map(|f| f.live.as_ref()?.version.as_ref());
-    target.minor() > 5 && versions.all(|version| version.minor == 5)
-}
-
 /// Reads may become slower by this before that is a deviation, if they also take
 /// longer than [`SLOW`].
 const SLOWER: u32 = 10;
 const SLOW: Duration = Duration::from_millis(50);
 
+/// With this flag a member writes a snapshot after a few keys.
+pub(super) const SNAPSHOT_AT_ONCE: &str = "--snapshot-count=1";
+/// The snapshot is written beside the requests.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(300);
+
 /// A run.
-pub(crate) struct Engine<'a, D> {
+pub(crate) struct Engine<'a, D, C> {
     pub(crate) driver: &'a mut D,
-    pub(crate) access: &'a Access,
+    pub(crate) cluster: &'a C,
     pub(crate) journal: Journal,
     /// Limit for a member to come back.
     pub(crate) patience: Duration,
@@ -93,7 +88,7 @@ pub(crate) struct Engine<'a, D> {
     pub(crate) say: &'a dyn Fn(&str),
 }
 
-impl<D: Driver> Engine<'_, D> {
+impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(super) fn endpoints(&self) -> Vec<(String, String)> {
         let members = self.driver.members();
         members.into_iter().map(|m| (m.name, m.endpoint)).collect()
@@ -108,87 +103,32 @@ impl<D: Driver> Engine<'_, D> {
         })
     }
 
-    /// The steps from what runs now to `target`, by asking the members.
-    pub(crate) async fn steps(&self, target: &Target) -> Outcome<(Vec<Step>, String)> {
-        let quick = Access {
-            scratch: None,
-            ..self.access.clone()
-        };
-        let mut facts = self.ask_all(&quick).await?;
-        let listed = facts
-            .iter()
-            .filter_map(|f| f.live.as_ref())
-            .map(|l| l.members.len())
-            .max()
-            .unwrap_or(0);
-        if listed != facts.len() {
-            return Err(Failure::new(format!(
-                "the cluster has {listed} members and {} of them have commands; all are needed",
-                facts.len()
-            )));
-        }
-        let clusters: BTreeSet<String> = facts
-            .iter()
-            .filter_map(|f| f.cluster.map(|c| c.to_string()))
-            .collect();
-        let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
-            return Err(Failure::new("the endpoints belong to different clusters"));
-        };
-        let mut pintles = BTreeSet::new();
-        for (name, endpoint) in self.endpoints() {
-            if inspect::is_pintle(self.access, &endpoint).await == Some(true) {
-                pintles.insert(name);
-            }
-        }
-        let available = self.driver.available();
-        let wishes = Wishes {
-            available: &available,
-            pintles,
-            // The runs on several nodes must come to the same order, whoever leads when
-            // each of them begins.
-            by_name: !facts.iter().all(|f| self.driver.manages(&f.label)),
-            anew: true,
-        };
-        if enters_from_3_5(&facts, target) {
-            facts = self.ask_all(self.access).await?;
-        }
-        let plan = Plan::make(&facts, target, &wishes).map_err(Failure::new)?;
-        Ok((plan.machine, cluster.clone()))
-    }
-
-    /// What every member tells, by the name that the file gives it.
-    async fn ask_all(&self, access: &Access) -> Outcome<Vec<Facts>> {
-        let mut facts: Vec<Facts> = Vec::new();
-        for (name, endpoint) in self.endpoints() {
-            let mut one = inspect::live(access, &endpoint).await?;
-            let members = one.live.iter().flat_map(|live| &live.members);
-            let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
-                true => Some(name.clone()),
-                false => members.filter(|m| m.is_learner).map(shown).next(),
-            };
-            if let Some(learner) = learner {
-                return Err(Failure::new(format!(
-                    "{learner} is a learner: promote or remove it first"
-                )));
-            }
-            if one.label != name {
-                return Err(Failure::new(format!(
-                    "the member at {endpoint} is called {:?}, not {name:?}",
-                    one.label
-                )));
-            }
-            one.label = name;
-            facts.push(one);
-        }
-        Ok(facts)
-    }
-
     /// Goes through all steps that are not done. With `until` it ends after that one.
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
         let Some((steps, _)) = self.journal.plan() else {
             return Err(Failure::new("the journal has no plan").into());
         };
         let steps = steps.to_vec();
+        let outcome = self.go_through(&steps).await;
+        if !matches!(outcome, Err(Stop::Failed(_))) || self.view().await.serves() {
+            self.end_turn().await;
+        }
+        outcome
+    }
+
+    /// A stop, with what the cluster says of itself.
+    pub(super) async fn deviated(&self, step: String, why: String) -> Stop {
+        let state = self.view().await.state();
+        Stop::Deviated { step, why, state }
+    }
+
+    async fn go_through(&mut self, steps: &[Step]) -> Result<(), Stop> {
+        if (0..steps.len()).any(|at| self.journal.has_begun(at))
+            && let Err(why) = self.bring_back(steps).await
+        {
+            let step = "bring back the members that were stopped".to_owned();
+            return Err(self.deviated(step, why).await);
+        }
         for (at, step) in steps.iter().enumerate() {
             if self.journal.is_done(at) {
                 continue;
@@ -197,7 +137,7 @@ impl<D: Driver> Engine<'_, D> {
                 return Err(Stop::Asked(signal));
             }
             (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
-            if let Some(text) = self.turn_of_others(&steps, at).await {
+            if let Some(text) = self.turn_of_others(steps, at).await {
                 return Err(Stop::Others(text));
             }
             self.journal.write(Event::Begin { at })?;
@@ -212,10 +152,7 @@ impl<D: Driver> Engine<'_, D> {
                         at,
                         why: why.clone(),
                     })?;
-                    return Err(Stop::Deviated {
-                        step: step.words(),
-                        why,
-                    });
+                    return Err(self.deviated(step.words(), why).await);
                 }
             }
         }
@@ -278,10 +215,11 @@ impl<D: Driver> Engine<'_, D> {
             }
             Step::MoveLeader { member } => self.move_leader(member).await,
             Step::Flush { member, version } => {
-                self.restart(member, version, &["--snapshot-count=1"])
-                    .await?;
+                let mut once = Launch::of(version, false);
+                once.flags.push(SNAPSHOT_AT_ONCE);
+                self.restart(member, &once).await?;
                 self.write_keys(member).await?;
-                self.restart(member, version, &[]).await
+                self.restart(member, &Launch::of(version, false)).await
             }
             Step::Settle { to } => self.settle(to).await,
         };
@@ -302,25 +240,23 @@ impl<D: Driver> Engine<'_, D> {
 
     async fn check(&mut self, to: &Version) -> Result<String, String> {
         let endpoints = self.endpoints();
-        let before = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        let before = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
         self.baseline.get_or_insert(before.latency);
         let mut members = Vec::new();
         for (name, endpoint) in &endpoints {
             // Another node may be restarting its member just now.
-            let deadline = std::time::Instant::now() + self.patience;
+            let deadline = self.cluster.now() + self.patience;
             let mut facts = loop {
-                match inspect::live(self.access, endpoint).await {
+                match self.cluster.everything(endpoint).await {
                     Ok(facts) => break facts,
-                    Err(_) if std::time::Instant::now() < deadline => {
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                    }
-                    Err(e) => return Err(e.to_string()),
+                    Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
+                    Err(why) => return Err(why),
                 }
             };
             facts.label.clone_from(name);
             members.push(facts);
         }
-        inspect::moments(self.access, &mut members).await;
+        self.cluster.moments(&mut members).await;
         let target = Target::parse(&to.to_string())?;
         let report = checks::run(
             target,
@@ -359,9 +295,9 @@ impl<D: Driver> Engine<'_, D> {
         ))
     }
 
-    async fn move_leader(&self, member: &str) -> Result<String, String> {
+    pub(super) async fn move_leader(&self, member: &str) -> Result<String, String> {
         let endpoints = self.endpoints();
-        let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
+        let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
         if seen.leader != member {
             return Ok(format!("{} leads already", seen.leader));
         }
@@ -370,20 +306,15 @@ impl<D: Driver> Engine<'_, D> {
             if name == member {
                 from.clone_from(endpoint);
             } else if to == 0 {
-                let asked = self.access.greet(endpoint).await;
-                let (_, status) = asked.map_err(|e| e.to_string())?;
-                to = status.header.unwrap_or_default().member_id;
+                let facts = self.cluster.answers(endpoint).await?;
+                to = facts.id.map_or(0, |id| id.0);
             }
         }
         if to == 0 {
             return Ok("there is nobody else".into());
         }
-        let client = self.access.client(&from).await.map_err(|e| e.to_string())?;
-        client
-            .move_leader(api::MoveLeaderRequest { target_id: to })
-            .await
-            .map_err(|e| format!("move-leader: {e}"))?;
-        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+        self.cluster.move_leader(&from, to).await?;
+        let seen = look::until(self.cluster, &endpoints, self.patience, |seen| {
             match seen.leader == member {
                 true => Err(format!("{member} still leads")),
                 false => Ok(()),
@@ -393,23 +324,28 @@ impl<D: Driver> Engine<'_, D> {
         Ok(format!("{} leads", seen.leader))
     }
 
-    /// Whether the member answers with this version already, and is Pintle or not.
-    pub(super) async fn runs(&self, endpoint: &str, version: &Version, pintle: bool) -> bool {
-        let asked = self.access.greet(endpoint).await;
-        if !asked.is_ok_and(|(_, status)| status.version == version.to_string()) {
+    /// Whether the member runs what `launch` starts already.
+    pub(super) async fn runs(&self, endpoint: &str, launch: &Launch) -> bool {
+        let Some(version) = self.version_of(endpoint).await else {
             return false;
-        }
-        match inspect::is_pintle(self.access, endpoint).await {
-            Some(is) => is == pintle,
-            // Without a look at its measures that one version may be either.
-            None => *version != PINTLE_SPEAKS,
-        }
+        };
+        version == launch.version
+            && safety::is_there(&version, self.cluster.is_pintle(endpoint).await, launch)
+    }
+
+    /// Whether the member runs that, and would run it again.
+    pub(super) async fn has(&self, member: &str, endpoint: &str, launch: &Launch) -> bool {
+        self.runs(endpoint, launch).await && self.driver.is_in_place(member, launch)
+    }
+
+    /// What the member answers as its version.
+    pub(super) async fn version_of(&self, endpoint: &str) -> Option<Version> {
+        self.cluster.answers(endpoint).await.ok()?.live?.version
     }
 
     /// Whether the member answers with this version or a later one.
     async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
-        let asked = self.access.greet(endpoint).await.ok();
-        let now = asked.and_then(|(_, status)| Version::parse(&status.version).ok());
+        let now = self.version_of(endpoint).await;
         now.is_some_and(|now| now >= *version)
     }
 
@@ -422,8 +358,9 @@ impl<D: Driver> Engine<'_, D> {
     ) -> Result<String, String> {
         let managed = self.of(member).map_err(|f| f.0)?;
         let endpoints = self.endpoints();
+        let launch = Launch::of(to, pintle);
         // A step that was interrupted may be past its end.
-        let is_there = shows && self.runs(&managed.endpoint, to, pintle).await;
+        let is_there = shows && self.has(member, &managed.endpoint, &launch).await;
         let others: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| name != member)
@@ -432,24 +369,20 @@ impl<D: Driver> Engine<'_, D> {
         let before = match others.is_empty() {
             true => None,
             // Those that stay must carry the cluster.
-            false => Some(look::until(self.access, &others, self.patience, |_| Ok(())).await?),
+            false => Some(look::until(self.cluster, &others, self.patience, |_| Ok(())).await?),
         };
         if !is_there && !self.driver.manages(member) {
             return self.follow(member, to).await;
         }
         if !is_there {
-            self.take_turn(member).await?;
             if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
                 // None of the others leads.
                 self.move_leader(member).await?;
             }
-            self.driver.stop(member).await.map_err(|f| f.0)?;
-            self.driver
-                .start(member, to, pintle, &[])
-                .await
-                .map_err(|f| f.0)?;
+            self.exchange(member, &launch, Purpose::Forward, shows)
+                .await?;
         }
-        let seen = look::until(self.access, &endpoints, self.patience, |seen| {
+        let seen = look::until(self.cluster, &endpoints, self.patience, |seen| {
             let is = seen.versions.iter().find(|(name, _)| name == member);
             match is {
                 Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
@@ -467,7 +400,7 @@ impl<D: Driver> Engine<'_, D> {
                 before.members, seen.members
             ));
         }
-        self.give_turn_back(member).await;
+        self.give_turn_back().await;
         Ok(format!(
             "healthy, published, hashes equal; leader {}, reads take {:.1} ms",
             seen.leader,
@@ -482,7 +415,7 @@ impl<D: Driver> Engine<'_, D> {
             self.others
         ));
         let endpoints = self.endpoints();
-        let seen = look::until(self.access, &endpoints, self.others, |seen| {
+        let seen = look::until(self.cluster, &endpoints, self.others, |seen| {
             let is = seen.versions.iter().find(|(name, _)| name == member);
             match is {
                 Some((_, version)) if version >= to => Ok(()),
@@ -496,69 +429,43 @@ impl<D: Driver> Engine<'_, D> {
         Ok(format!("{member} has followed; leader {}", seen.leader))
     }
 
-    async fn restart(
-        &mut self,
-        member: &str,
-        version: &Version,
-        flags: &[&str],
-    ) -> Result<String, String> {
+    /// Restarts a member on the release that it runs.
+    async fn restart(&mut self, member: &str, launch: &Launch) -> Result<String, String> {
         let mut others = self.endpoints();
         others.retain(|(name, _)| name != member);
         if !others.is_empty() {
             // Those that stay must carry the cluster.
-            look::until(self.access, &others, self.patience, |_| Ok(())).await?;
+            look::until(self.cluster, &others, self.patience, |_| Ok(())).await?;
         }
-        self.take_turn(member).await?;
-        self.driver.stop(member).await.map_err(|f| f.0)?;
-        self.driver
-            .start(member, version, false, flags)
-            .await
-            .map_err(|f| f.0)?;
+        self.exchange(member, launch, Purpose::Again, false).await?;
         let endpoints = self.endpoints();
-        let seen = look::until(self.access, &endpoints, self.patience, |_| Ok(())).await?;
-        self.give_turn_back(member).await;
+        let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
+        self.give_turn_back().await;
         Ok(format!("restarted; leader {}", seen.leader))
     }
 
     /// Enough entries for a snapshot to become due.
     async fn write_keys(&self, member: &str) -> Result<(), String> {
         let managed = self.of(member).map_err(|f| f.0)?;
-        let client = self
-            .access
-            .client(&managed.endpoint)
-            .await
-            .map_err(|e| e.to_string())?;
-        for _ in 0..3 {
-            let key = b"pintle-upgrade".as_slice();
-            let put = api::PutRequest {
-                key: key.into(),
-                value: b"flush".as_slice().into(),
-                ..Default::default()
-            };
-            client.put(put).await.map_err(|e| e.to_string())?;
+        let deadline = self.cluster.now() + self.patience;
+        // Written twice they are no more than once.
+        while let Err(why) = self.cluster.write(&managed.endpoint).await {
+            if self.cluster.now() >= deadline {
+                return Err(why);
+            }
+            self.cluster.sleep(POLL).await;
         }
-        let delete = api::DeleteRangeRequest {
-            key: b"pintle-upgrade".as_slice().into(),
-            ..Default::default()
-        };
-        client
-            .delete_range(delete)
-            .await
-            .map_err(|e| e.to_string())?;
-        // The snapshot is written beside the requests.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.cluster.sleep(SNAPSHOT_WITHIN).await;
         Ok(())
     }
 
     /// Members whose record is stale in some database, by name. Another node may be
     /// restarting its member just now: one that does not answer is asked again.
     async fn stale(&self) -> Result<BTreeSet<String>, String> {
-        let deadline = std::time::Instant::now() + self.patience;
+        let deadline = self.cluster.now() + self.patience;
         loop {
             match self.stale_now().await {
-                Err(_) if std::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                }
+                Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
                 outcome => return outcome,
             }
         }
@@ -567,9 +474,7 @@ impl<D: Driver> Engine<'_, D> {
     async fn stale_now(&self) -> Result<BTreeSet<String>, String> {
         let mut all = Vec::new();
         for (_, endpoint) in self.endpoints() {
-            let facts = inspect::live(self.access, &endpoint)
-                .await
-                .map_err(|e| e.to_string())?;
+            let facts = self.cluster.everything(&endpoint).await?;
             if facts.database.is_none() {
                 return Err(facts.unread.join("; "));
             }
@@ -580,9 +485,10 @@ impl<D: Driver> Engine<'_, D> {
 
     async fn heal(&mut self, version: &Version) -> Result<String, Pause> {
         // One that an interrupted attempt has stopped comes back first.
+        let launch = Launch::of(version, false);
         for (member, endpoint) in self.endpoints() {
-            if self.driver.manages(&member) && !self.runs(&endpoint, version, false).await {
-                self.restart(&member, version, &[]).await?;
+            if self.driver.manages(&member) && !self.has(&member, &endpoint, &launch).await {
+                self.restart(&member, &launch).await?;
             }
         }
         let stale = self.stale().await?;
@@ -590,7 +496,7 @@ impl<D: Driver> Engine<'_, D> {
         for member in &stale {
             let here = self.driver.manages(member);
             if here {
-                self.restart(member, version, &[]).await?;
+                self.restart(member, &launch).await?;
             } else if self.only_here {
                 return Err(Pause::Others(format!(
                     "the record of {member} is stale in some database: start the same command on its node, and then here again"
@@ -603,14 +509,14 @@ impl<D: Driver> Engine<'_, D> {
             }
             let limit = if here { self.patience } else { self.others };
             // The publication is applied a moment after the start.
-            let deadline = std::time::Instant::now() + limit;
+            let deadline = self.cluster.now() + limit;
             while self.stale().await?.contains(member) {
-                if std::time::Instant::now() >= deadline {
+                if self.cluster.now() >= deadline {
                     return Err(Pause::Deviated(format!(
                         "the record of {member} is still stale"
                     )));
                 }
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                self.cluster.sleep(POLL).await;
             }
         }
         if stale.is_empty() {
@@ -631,7 +537,7 @@ impl<D: Driver> Engine<'_, D> {
         } else {
             self.patience
         };
-        let seen = look::until(self.access, &endpoints, limit, |seen| {
+        let seen = look::until(self.cluster, &endpoints, limit, |seen| {
             match &seen.cluster {
                 Some(cluster) if cluster.minor == to.minor => Ok(()),
                 Some(cluster) => Err(format!(

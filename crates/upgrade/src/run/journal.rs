@@ -3,11 +3,14 @@
 
 use std::{
     fs::{self, File},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::Write as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use cli::private;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
@@ -56,50 +59,70 @@ pub(crate) enum Event {
         /// The place of its step.
         at: usize,
     },
+    /// A member is about to be stopped.
+    Stopping {
+        /// Which.
+        member: String,
+        /// The cluster version, as it was seen just before.
+        cluster: Version,
+    },
+    /// A member that is stopped is about to be started.
+    Starting {
+        /// Which.
+        member: String,
+        /// With what.
+        release: Version,
+    },
 }
 
 /// The journal of one run.
 pub(crate) struct Journal {
+    dir: PathBuf,
     path: PathBuf,
     file: File,
     events: Vec<Event>,
+    /// Whose turn it is in the cluster is told by this.
+    id: String,
+    /// A finished journal that was read in the place of an empty present one.
+    finished: Option<PathBuf>,
+    /// Two runs on one folder are one too many; held as long as the journal is open.
+    _lock: File,
 }
 
 const NAME: &str = "journal.jsonl";
+const LOCK: &str = "journal.lock";
 
 impl Journal {
     /// Opens the journal in `dir`, which is made if need be. Held by a lock as long
-    /// as it is open: two runs on one cluster are one too many.
+    /// as it is open.
     pub(crate) fn open(dir: &Path) -> Outcome<Journal> {
         private::folder(dir).map_err(|e| Failure::io("create", dir, &e))?;
         private::trusted(dir).map_err(|e| Failure::io("keep a journal in", dir, &e))?;
+        let (lock, id) = lock(dir)?;
         let path = dir.join(NAME);
         let failed = |e: std::io::Error| Failure::io("open", &path, &e);
-        let file = private::append(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(Failure::new(format!(
-                    "{} is in use: another run is under way",
-                    path.display()
-                )));
-            }
-            Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
-        }
+        let file = appending(&path)?;
         let text = fs::read_to_string(&path).map_err(failed)?;
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         if whole < text.len() {
             // Torn: what it announced has not begun.
             file.set_len(whole as u64).map_err(failed)?;
         }
-        let mut events = Vec::new();
-        for (n, line) in text[..whole].lines().enumerate() {
-            let event = serde_json::from_str(line).map_err(|error| {
-                Failure::new(format!("{} line {}: {error}", path.display(), n + 1))
-            })?;
-            events.push(event);
-        }
-        Ok(Journal { path, file, events })
+        let events = events(&path, &text[..whole])?;
+        Ok(Journal {
+            dir: dir.to_owned(),
+            path,
+            file,
+            events,
+            id,
+            finished: None,
+            _lock: lock,
+        })
+    }
+
+    /// The id of this run, which outlives its processes.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Writes the plan at the head.
@@ -107,13 +130,20 @@ impl Journal {
         self.write(Event::Plan { steps, cluster })
     }
 
-    /// Writes an event and makes it durable.
+    /// Writes an event and makes it durable. One that could not be written whole is
+    /// taken out again: what is written later must not stand behind half a line.
     pub(crate) fn write(&mut self, event: Event) -> Outcome<()> {
         let line = serde_json::to_string(&event).map_err(Failure::new)?;
-        self.file
+        let failed = |e: std::io::Error| Failure::io("write", &self.path, &e);
+        let length = self.file.metadata().map_err(failed)?.len();
+        let written = self
+            .file
             .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| self.file.sync_data())
-            .map_err(|e| Failure::io("write", &self.path, &e))?;
+            .and_then(|()| self.file.sync_data());
+        if let Err(e) = written {
+            let _ = self.file.set_len(length);
+            return Err(failed(e));
+        }
         self.events.push(event);
         Ok(())
     }
@@ -148,10 +178,41 @@ impl Journal {
         })
     }
 
-    /// Opens the journal in `dir`, or, where no run is under way, that of the last
-    /// one that finished, which becomes the present one again.
+    /// Whether `member` may have been stopped in `step`, in any attempt since that was
+    /// last done or undone.
+    pub(crate) fn was_stopped_in(&self, step: usize, member: &str) -> bool {
+        let (mut is_under_way, mut was_stopped) = (false, false);
+        for event in &self.events {
+            match event {
+                Event::Begin { at } if *at == step => is_under_way = true,
+                Event::Done { at, .. } | Event::Undone { at } if *at == step => {
+                    (is_under_way, was_stopped) = (false, false);
+                }
+                Event::Stopping { member: m, .. } if m == member => was_stopped |= is_under_way,
+                _ => {}
+            }
+        }
+        was_stopped
+    }
+
+    /// The highest that the cluster version can be by what this run has seen and done,
+    /// if no one else did anything: as it was before the last stop, or the highest
+    /// release that was started since.
+    pub(crate) fn height(&self) -> Option<Version> {
+        self.events.iter().fold(None, |height, event| match event {
+            Event::Stopping { cluster, .. } => Some(cluster.clone()),
+            Event::Starting { release, .. } => {
+                let release = Version::new(release.major, release.minor, 0);
+                height.map(|height: Version| height.max(release))
+            }
+            _ => height,
+        })
+    }
+
+    /// Opens the journal in `dir`, or, where no run is under way, reads that of the last
+    /// one that finished. Nothing is changed until [`Journal::take_up`].
     pub(crate) fn reopen(dir: &Path) -> Outcome<Journal> {
-        let now = Journal::open(dir)?;
+        let mut now = Journal::open(dir)?;
         if now.plan().is_some() {
             return Ok(now);
         }
@@ -160,8 +221,25 @@ impl Journal {
             .take_while(|path| path.exists())
             .last();
         let Some(last) = last else { return Ok(now) };
-        fs::rename(&last, &now.path).map_err(|e| Failure::io("rename", &last, &e))?;
-        Journal::open(dir)
+        let text = fs::read_to_string(&last).map_err(|e| Failure::io("read", &last, &e))?;
+        now.events = events(&last, &text)?;
+        now.finished = Some(last);
+        Ok(now)
+    }
+
+    /// Whether this is the journal of a run that finished.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.is_some()
+    }
+
+    /// Makes a finished journal the present one again.
+    pub(crate) fn take_up(&mut self) -> Outcome<()> {
+        let Some(last) = self.finished.take() else {
+            return Ok(());
+        };
+        fs::rename(&last, &self.path).map_err(|e| Failure::io("rename", &last, &e))?;
+        self.file = appending(&self.path)?;
+        Ok(())
     }
 
     /// Puts a finished journal aside, so that the next run begins anew.
@@ -173,4 +251,62 @@ impl Journal {
         fs::rename(&self.path, &aside).map_err(|e| Failure::io("rename to", &aside, &e))?;
         Ok(aside)
     }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
 }
+
+fn appending(path: &Path) -> Outcome<File> {
+    private::append(path).map_err(|e| Failure::io("open", path, &e))
+}
+
+fn events(path: &Path, text: &str) -> Outcome<Vec<Event>> {
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(n, line)| {
+            serde_json::from_str(line).map_err(|error| {
+                Failure::new(format!("{} line {}: {error}", path.display(), n + 1))
+            })
+        })
+        .collect()
+}
+
+/// Locks the folder, and reads the id of its run, or gives it one.
+fn lock(dir: &Path) -> Outcome<(File, String)> {
+    let path = dir.join(LOCK);
+    let failed = |e: std::io::Error| Failure::io("open", &path, &e);
+    let mut file = appending(&path)?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            // What a run has forked holds its files until it has become another program.
+            Err(fs::TryLockError::WouldBlock) if began.elapsed() < FORKED => {
+                std::thread::sleep(FORKED / 20);
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Failure::new(format!(
+                    "{} is in use: another run is under way",
+                    dir.display()
+                )));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
+        }
+    }
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    if let Some(id) = text.strip_suffix('\n').filter(|id| id.len() == ID_DIGITS) {
+        return Ok((file, id.to_owned()));
+    }
+    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    file.set_len(0)
+        .and_then(|()| file.write_all(format!("{id}\n").as_bytes()))
+        .and_then(|()| file.sync_data())
+        .map_err(failed)?;
+    Ok((file, id))
+}
+
+const ID_DIGITS: usize = 16;
+/// How long a child of a run that was killed may hold its lock.
+const FORKED: Duration = Duration::from_secs(1);

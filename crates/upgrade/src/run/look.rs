@@ -1,14 +1,11 @@
 //! What a run looks at before and after every step.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use proto::etcdserverpb as api;
 use semver::Version;
 
-use crate::inspect::{self, Access};
+use super::cluster::Cluster;
+use crate::facts::Hash;
 
 /// A cluster that is as it should be.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +22,18 @@ pub(crate) struct Seen {
     pub(crate) latency: Duration,
 }
 
+/// Entries that a member may be behind the newest.
+pub(super) const BEHIND_MAX: u64 = 1000;
+const POLL: Duration = Duration::from_millis(300);
+
 /// Looks at all `endpoints` (name and URL) once.
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub(crate) async fn once(access: &Access, endpoints: &[(String, String)]) -> Result<Seen, String> {
+pub(crate) async fn once(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
+) -> Result<Seen, String> {
     let mut seen = Seen::default();
     let mut leaders = BTreeSet::new();
     let mut revision = i64::MAX;
@@ -38,58 +42,50 @@ pub(crate) async fn once(access: &Access, endpoints: &[(String, String)]) -> Res
     let mut ids = Vec::new();
     for (name, endpoint) in endpoints {
         let said = |why: String| format!("{name}: {why}");
-        let (client, status) = access
-            .greet(endpoint)
-            .await
-            .map_err(|e| said(e.to_string()))?;
-        let header = status.header.unwrap_or_default();
-        if let Some(error) = status.errors.first() {
+        let facts = cluster.answers(endpoint).await.map_err(said)?;
+        let live = facts
+            .live
+            .as_ref()
+            .ok_or_else(|| said("no answer".into()))?;
+        if let Some(error) = live.errors.first() {
             return Err(said(error.clone()));
         }
-        if status.leader == 0 {
+        if live.leader == 0 {
             return Err(said("knows no leader".into()));
         }
-        let version =
-            Version::parse(&status.version).map_err(|e| said(format!("its version: {e}")))?;
+        let version = live.version.clone();
+        let version = version.ok_or_else(|| said("does not tell its version".into()))?;
         seen.versions.push((name.clone(), version));
-        ids.push((header.member_id, name.clone()));
-        leaders.insert(status.leader);
-        newest = newest.max(status.raft_index);
-        applied.push((name.clone(), status.raft_applied_index));
-        revision = revision.min(header.revision);
-        let list = client
-            .member_list(api::MemberListRequest { linearizable: true })
-            .await
-            .map_err(|e| said(e.to_string()))?;
-        let listed: BTreeSet<(u64, String)> = list
+        ids.push((facts.id.map_or(0, |id| id.0), name.clone()));
+        leaders.insert(live.leader);
+        newest = newest.max(live.raft_index);
+        applied.push((name.clone(), live.applied));
+        revision = revision.min(live.revision);
+        if live.members.is_empty() {
+            return Err(said(facts.unread.join("; ")));
+        }
+        let listed: BTreeSet<(u64, String)> = live
             .members
             .iter()
-            .map(|m| (m.id, m.peer_ur_ls.join(",")))
+            .map(|m| (m.id.0, m.peer_urls.join(",")))
             .collect();
         if seen.members.is_empty() {
             seen.members = listed;
         } else if seen.members != listed {
             return Err(said("lists other members than the others do".into()));
         }
-        for member in &list.members {
-            if member.name.is_empty() || member.client_ur_ls.is_empty() {
+        for member in &live.members {
+            if member.name.is_empty() || member.client_urls.is_empty() {
                 return Err(said(format!(
-                    "member {:x} has not published itself",
+                    "member {} has not published itself",
                     member.id
                 )));
             }
         }
-        let began = Instant::now();
-        for _ in 0..5 {
-            client
-                .range(api::RangeRequest {
-                    key: b"pintle-upgrade".as_slice().into(),
-                    ..Default::default()
-                })
-                .await
-                .map_err(|e| said(format!("a read: {e}")))?;
-        }
-        seen.latency = seen.latency.max(began.elapsed() / 5);
+        let took = cluster.read(endpoint).await;
+        seen.latency = seen
+            .latency
+            .max(took.map_err(|e| said(format!("a read: {e}")))?);
     }
     if leaders.len() != 1 {
         return Err("the members do not agree on one leader".into());
@@ -100,40 +96,49 @@ pub(crate) async fn once(access: &Access, endpoints: &[(String, String)]) -> Res
         .find(|(id, _)| *id == leader)
         .map_or(String::new(), |(_, name)| name.clone());
     for (name, index) in applied {
-        if index + 1000 < newest {
+        if index + BEHIND_MAX < newest {
             return Err(format!("{name}: is {} entries behind", newest - index));
         }
     }
-    let mut hashes = Vec::new();
-    for (name, endpoint) in endpoints {
-        let hash = inspect::hash(access, endpoint, revision)
-            .await
-            .map_err(|e| format!("{name}: {e}"))?;
-        hashes.push((name, hash));
-    }
-    let same =
-        |a: &inspect::Hashed, b: &inspect::Hashed| a.compacted != b.compacted || a.hash == b.hash;
-    if let Some((first, rest)) = hashes.split_first() {
-        for (name, hash) in rest {
-            if !same(&first.1, hash) {
-                return Err(format!(
-                    "{name} and {} have different keys at revision {revision}",
-                    first.0
-                ));
-            }
-        }
-    }
-    seen.cluster = cluster_version(access, endpoints).await;
+    same_keys(cluster, endpoints, revision).await?;
+    seen.cluster = cluster_version(cluster, endpoints).await;
     Ok(seen)
 }
 
+/// Whether all have the same keys at `revision`.
+async fn same_keys(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
+    revision: i64,
+) -> Result<(), String> {
+    let mut hashes = Vec::new();
+    for (name, endpoint) in endpoints {
+        let hash = cluster.hash(endpoint, revision).await;
+        hashes.push((name, hash.map_err(|e| format!("{name}: {e}"))?));
+    }
+    let same = |a: &Hash, b: &Hash| a.compacted != b.compacted || a.hash == b.hash;
+    let Some((first, rest)) = hashes.split_first() else {
+        return Ok(());
+    };
+    match rest.iter().find(|(_, hash)| !same(&first.1, hash)) {
+        Some((name, _)) => Err(format!(
+            "{name} and {} have different keys at revision {revision}",
+            first.0
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The cluster version: from a page where there is one, else out of a database.
-async fn cluster_version(access: &Access, endpoints: &[(String, String)]) -> Option<Version> {
+async fn cluster_version(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
+) -> Option<Version> {
     let (_, endpoint) = endpoints.first()?;
-    if let Some(version) = inspect::cluster_version(access, endpoint).await {
+    if let Some(version) = cluster.cluster_version(endpoint).await {
         return Some(version);
     }
-    let facts = inspect::live(access, endpoint).await.ok()?;
+    let facts = cluster.everything(endpoint).await.ok()?;
     facts.database?.members.cluster_version
 }
 
@@ -142,21 +147,21 @@ async fn cluster_version(access: &Access, endpoints: &[(String, String)]) -> Opt
 /// # Errors
 /// What was not as it should be, when `limit` was over.
 pub(crate) async fn until(
-    access: &Access,
+    cluster: &impl Cluster,
     endpoints: &[(String, String)],
     limit: Duration,
     also: impl Fn(&Seen) -> Result<(), String>,
 ) -> Result<Seen, String> {
-    let deadline = Instant::now() + limit;
+    let deadline = cluster.now() + limit;
     loop {
-        let outcome = match once(access, endpoints).await {
+        let outcome = match once(cluster, endpoints).await {
             Ok(seen) => also(&seen).map(|()| seen),
             Err(why) => Err(why),
         };
         match outcome {
             Ok(seen) => return Ok(seen),
-            Err(why) if Instant::now() >= deadline => return Err(why),
-            Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+            Err(why) if cluster.now() >= deadline => return Err(why),
+            Err(_) => cluster.sleep(POLL).await,
         }
     }
 }

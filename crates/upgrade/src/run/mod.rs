@@ -5,26 +5,36 @@
 //! into a live cluster: members go back by their binary, on the same directory.
 
 mod back;
+mod cluster;
 mod downgrade;
 mod driver;
 mod engine;
+mod exchange;
+mod forward;
 mod found;
 mod journal;
 mod look;
 mod place;
 mod rehearse;
+mod safety;
 mod static_pod;
 mod steps;
 mod turn;
+mod view;
 mod watched;
 
-pub(crate) use driver::{Driver, FromFile};
+pub(crate) use cluster::Cluster;
+pub(crate) use driver::{Driver, FromFile, Launch};
 pub(crate) use engine::{Engine, Stop};
 pub(crate) use found::Way;
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};
+pub(crate) use safety::{Purpose, may_stop};
 pub(crate) use steps::{Member, Step, along};
+pub(crate) use view::{Named, look_around};
 pub(crate) use watched::Watched;
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -95,59 +95,105 @@ impl Place {
         }
     }
 
-    /// Puts the manifest in place, whole and durable.
+    /// Writes the text that [`Place::put_staged`] will put in place, where the kubelet
+    /// does not see it: after this nothing is left to do that takes room on the disk.
     ///
     /// # Errors
-    /// It could not be written; what lay there before lies there still.
-    pub(crate) fn put(&self, text: &str) -> Outcome<()> {
+    /// It could not be written.
+    pub(crate) fn stage(&self, text: &str) -> Outcome<()> {
         if self.reach.is_none() {
-            return put_here(&self.path, text);
+            return stage_here(&self.path, text).map_err(|e| Failure::io("write", &self.path, &e));
         }
-        let folder = folder_of(&self.path);
-        let path = quoted(&self.path.to_string_lossy());
-        let outside = quoted(&outside_name(&self.path).to_string_lossy());
-        let hidden = quoted(&hidden_name(&self.path).to_string_lossy());
-        let (up, folder) = (
-            quoted(&folder.join("..").to_string_lossy()),
-            quoted(&folder.to_string_lossy()),
-        );
+        let names = Names::of(&self.path);
+        // From beside the folder, if a rename leads from there into it.
         let said = self.shell(&format!(
-            "umask 077\nset -C\nt={outside}\n\
-             if [ ! -w {up} ] || [ \"$(stat -c %d {up})\" != \"$(stat -c %d {folder})\" ]; then t={hidden}; fi\n\
-             rm -f \"$t\"\n\
-             printf %s {} > \"$t\" && {{ sync \"$t\" 2>/dev/null || sync; }} && mv -f \"$t\" {path} || {{ rm -f \"$t\"; exit 1; }}\n\
-             sync {folder} 2>/dev/null || sync\ncat {path}\n",
-            quoted(text)
+            "umask 077\nset -C\nt={staged_outside}\n\
+             if [ ! -w {up} ] || [ \"$(stat -c %d {up})\" != \"$(stat -c %d {folder})\" ]; then t={staged_hidden}; fi\n\
+             rm -f {staged_outside} {staged_hidden}\n\
+             printf %s {} > \"$t\" && {{ sync \"$t\" 2>/dev/null || sync; }} || {{ rm -f \"$t\"; exit 1; }}\n\
+             cat \"$t\"\n",
+            quoted(text),
+            up = names.up,
+            folder = names.folder,
+            staged_outside = names.staged_outside,
+            staged_hidden = names.staged_hidden,
         ))?;
         match said == text.as_bytes() {
             true => Ok(()),
             false => Err(Failure::new(format!(
-                "{}: it does not hold what was written",
+                "{}: what was written beside it is not there",
                 self.words()
             ))),
         }
     }
 
-    /// Takes the manifest out of the folder; one that is not there is out.
+    /// Puts what was staged in place, whole and durable.
+    ///
+    /// # Errors
+    /// It could not be done; what lay there before lies there still.
+    pub(crate) fn put_staged(&self) -> Outcome<()> {
+        if self.reach.is_none() {
+            return put_staged_here(&self.path).map_err(|e| Failure::io("write", &self.path, &e));
+        }
+        let names = Names::of(&self.path);
+        self.shell(&format!(
+            "t={staged_outside}; [ -f \"$t\" ] || t={staged_hidden}\n\
+             mv -f \"$t\" {path} || exit 1\nrm -f {out_outside} {out_hidden}\n\
+             sync {folder} 2>/dev/null || sync\n",
+            path = names.path,
+            folder = names.folder,
+            staged_outside = names.staged_outside,
+            staged_hidden = names.staged_hidden,
+            out_outside = names.out_outside,
+            out_hidden = names.out_hidden,
+        ))
+        .map(drop)
+    }
+
+    /// Takes the manifest out of the folder; one that is not there is out. It is kept
+    /// where the kubelet does not see it, for [`Place::put_back`].
     ///
     /// # Errors
     /// It lies there still.
     pub(crate) fn take_out(&self) -> Outcome<()> {
-        if self.reach.is_some() {
-            let path = quoted(&self.path.to_string_lossy());
-            let folder = quoted(&folder_of(&self.path).to_string_lossy());
-            return self
-                .shell(&format!(
-                    "rm -f {path} || exit 1\nsync {folder} 2>/dev/null || sync\n"
-                ))
-                .map(drop);
+        if self.reach.is_none() {
+            return take_out_here(&self.path).map_err(|e| Failure::io("remove", &self.path, &e));
         }
-        match fs::remove_file(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(Failure::io("remove", &self.path, &e))
-            }
-            _ => sync_folder(&self.path),
+        let names = Names::of(&self.path);
+        self.shell(&format!(
+            "[ -f {path} ] || exit 0\n\
+             t={out_outside}\n\
+             if [ ! -w {up} ] || [ \"$(stat -c %d {up})\" != \"$(stat -c %d {folder})\" ]; then t={out_hidden}; fi\n\
+             mv -f {path} \"$t\" || exit 1\nsync {folder} 2>/dev/null || sync\n",
+            path = names.path,
+            up = names.up,
+            folder = names.folder,
+            out_outside = names.out_outside,
+            out_hidden = names.out_hidden,
+        ))
+        .map(drop)
+    }
+
+    /// Puts back what [`Place::take_out`] took, where nothing else has come into its
+    /// place. Returns whether there was such a thing.
+    ///
+    /// # Errors
+    /// The folder is still without it.
+    pub(crate) fn put_back(&self) -> Outcome<bool> {
+        if self.reach.is_none() {
+            return put_back_here(&self.path).map_err(|e| Failure::io("write", &self.path, &e));
         }
+        let names = Names::of(&self.path);
+        let said = self.shell(&format!(
+            "[ -e {path} ] && exit 0\n\
+             for t in {out_outside} {out_hidden}; do [ -f \"$t\" ] || continue\n\
+             mv -f \"$t\" {path} || exit 1\nsync {folder} 2>/dev/null || sync\necho back; exit 0\ndone\n",
+            path = names.path,
+            folder = names.folder,
+            out_outside = names.out_outside,
+            out_hidden = names.out_hidden,
+        ))?;
+        Ok(said.starts_with(b"back"))
     }
 
     /// Runs a script on the other node. It goes in by stdin: nothing on the way, as
@@ -248,61 +294,164 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn name_of(path: &Path) -> String {
+/// The name under which a new text waits.
+const STAGED: &str = "pintle";
+/// The name under which the manifest waits that was taken out.
+const OUT: &str = "pintle-out";
+
+fn name_of(path: &Path, what: &str) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}.pintle")
+    format!(".{name}.{what}")
 }
 
 /// A name beside the folder.
-fn outside_name(path: &Path) -> PathBuf {
-    folder_of(path).join("..").join(name_of(path))
+fn outside_name(path: &Path, what: &str) -> PathBuf {
+    folder_of(path).join("..").join(name_of(path, what))
 }
 
 /// A name in the same folder that the kubelet passes over: it begins with a dot.
-fn hidden_name(path: &Path) -> PathBuf {
-    folder_of(path).join(name_of(path))
+fn hidden_name(path: &Path, what: &str) -> PathBuf {
+    folder_of(path).join(name_of(path, what))
+}
+
+/// Both, the better one first.
+fn names(path: &Path, what: &str) -> [PathBuf; 2] {
+    [outside_name(path, what), hidden_name(path, what)]
+}
+
+/// All names, as words for the shell.
+struct Names {
+    path: String,
+    folder: String,
+    up: String,
+    staged_outside: String,
+    staged_hidden: String,
+    out_outside: String,
+    out_hidden: String,
+}
+
+impl Names {
+    fn of(path: &Path) -> Names {
+        let word = |path: &Path| quoted(&path.to_string_lossy());
+        let folder = folder_of(path);
+        Names {
+            path: word(path),
+            folder: word(folder),
+            up: word(&folder.join("..")),
+            staged_outside: word(&outside_name(path, STAGED)),
+            staged_hidden: word(&hidden_name(path, STAGED)),
+            out_outside: word(&outside_name(path, OUT)),
+            out_hidden: word(&hidden_name(path, OUT)),
+        }
+    }
 }
 
 /// Writes a file whole: from beside its folder, and where that is another file system
 /// or must not be written, from a name in the folder that the kubelet passes over.
 pub(crate) fn put_here(path: &Path, text: &str) -> Outcome<()> {
-    if put_from(&outside_name(path), path, text).is_ok() {
-        return Ok(());
-    }
-    put_from(&hidden_name(path), path, text).map_err(|e| Failure::io("write", path, &e))
+    stage_here(path, text)
+        .and_then(|()| put_staged_here(path))
+        .map_err(|e| Failure::io("write", path, &e))
 }
 
-fn put_from(from: &Path, path: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let write = || {
-        // A leftover of a crash may be anything, also a link.
-        if let Err(e) = fs::remove_file(from)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            return Err(e);
+fn stage_here(path: &Path, text: &str) -> io::Result<()> {
+    let [outside, hidden] = names(path, STAGED);
+    // What is written already, as by an attempt that was killed, may find no room again.
+    let is_there = |name: &Path| fs::read(name).is_ok_and(|bytes| bytes == text.as_bytes());
+    let is_link = |name: &Path| fs::symlink_metadata(name).is_ok_and(|m| m.is_symlink());
+    if same_file_system(path) {
+        if is_there(&outside) && !is_link(&outside) {
+            return fs::File::open(&outside)?.sync_all();
         }
+        if write_new(&outside, text).is_ok() {
+            return Ok(());
+        }
+    }
+    write_new(&hidden, text)
+}
+
+/// Whether a rename leads from beside the folder into it.
+fn same_file_system(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = folder_of(path);
+    let (Ok(here), Ok(up)) = (fs::metadata(folder), fs::metadata(folder.join(".."))) else {
+        return false;
+    };
+    here.dev() == up.dev()
+}
+
+fn write_new(at: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // A leftover of a crash may be anything, also a link.
+    remove(at)?;
+    let write = || {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(from)?;
+            .open(at)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(from, path)
+        file.sync_all()
     };
     let outcome = write();
     if outcome.is_err() {
-        let _ = fs::remove_file(from);
-        return outcome;
+        let _ = fs::remove_file(at);
     }
-    fs::File::open(folder_of(path))?.sync_all()
+    outcome
 }
 
-fn sync_folder(path: &Path) -> Outcome<()> {
-    let folder = folder_of(path);
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Failure::io("sync", folder, &e))
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Renames the first of `from` that there is.
+fn rename_first(from: &[PathBuf; 2], to: &Path) -> io::Result<bool> {
+    let is_file = |name: &&PathBuf| fs::symlink_metadata(name).is_ok_and(|m| m.is_file());
+    match from.iter().find(is_file) {
+        Some(name) => fs::rename(name, to).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn put_staged_here(path: &Path) -> io::Result<()> {
+    if !rename_first(&names(path, STAGED), path)? {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "nothing was written beside it",
+        ));
+    }
+    // The new one is in place; what is left over is not worth an error.
+    for out in names(path, OUT) {
+        let _ = fs::remove_file(out);
+    }
+    sync_folder(path)
+}
+
+fn take_out_here(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    let [outside, hidden] = names(path, OUT);
+    if !same_file_system(path) || fs::rename(path, &outside).is_err() {
+        fs::rename(path, hidden)?;
+    }
+    sync_folder(path)
+}
+
+fn put_back_here(path: &Path) -> io::Result<bool> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(false);
+    }
+    let was_there = rename_first(&names(path, OUT), path)?;
+    sync_folder(path)?;
+    Ok(was_there)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(folder_of(path))?.sync_all()
 }
 
 /// A word for the shell, whatever is in it.
@@ -334,19 +483,28 @@ mod tests {
         fs::write(folder.join("other.yaml"), "other\nend\n").expect("written");
         for place in places(&path) {
             for text in ["a: 'b'\n# $x `y` \"z\" \\n\n", "no end of line", ""] {
-                place.put(text).expect("put");
+                place.stage(text).expect("staged");
+                place.put_staged().expect("put");
                 let seen = place.look().expect("looked");
                 assert_eq!(seen.text.as_deref(), Some(text), "{}", place.words());
                 assert!(seen.writable && !seen.is_link);
                 let other = ("other.yaml".to_owned(), "other\nend\n".to_owned());
                 assert_eq!(seen.others, [other]);
             }
+            place.stage("b").expect("staged");
             place.take_out().expect("out");
             place.take_out().expect("out twice");
             assert_eq!(place.look().expect("looked").text, None);
+            assert!(place.put_back().expect("back"));
+            assert!(!place.put_back().expect("back twice"));
+            assert_eq!(place.look().expect("looked").text.as_deref(), Some(""));
+            place.take_out().expect("out");
+            place.put_staged().expect("put");
+            assert_eq!(place.look().expect("looked").text.as_deref(), Some("b"));
+            assert!(!place.put_back().expect("there is none"));
             let left = fs::read_dir(dir.path()).expect("read").count();
             assert_eq!(left, 1, "something was left beside the folder");
-            assert_eq!(fs::read_dir(&folder).expect("read").count(), 2);
+            assert_eq!(fs::read_dir(&folder).expect("read").count(), 3);
         }
     }
 
@@ -358,8 +516,10 @@ mod tests {
         fs::create_dir_all(dir.path().join(".etcd.yaml.pintle/x")).expect("folder");
         fs::create_dir(&folder).expect("folder");
         let [here, _] = places(&folder.join("etcd.yaml"));
-        here.put("a").expect("put");
-        here.put("b").expect("put again");
+        for text in ["a", "b"] {
+            here.stage(text).expect("staged");
+            here.put_staged().expect("put");
+        }
         assert_eq!(here.look().expect("looked").text.as_deref(), Some("b"));
         assert_eq!(fs::read_dir(&folder).expect("read").count(), 1);
     }
@@ -379,14 +539,17 @@ mod tests {
 
     #[test]
     fn another_node_that_does_not_answer_is_told() {
-        let place = |reach: &str| Place {
+        let place = |reach: &str, patience: u64| Place {
             path: "/x/etcd.yaml".into(),
             reach: Some(reach.into()),
-            patience: Duration::from_millis(50),
+            patience: Duration::from_millis(patience),
         };
-        let error = place("false").look().expect_err("it fails").to_string();
+        let error = place("false", 20_000)
+            .look()
+            .expect_err("it fails")
+            .to_string();
         assert!(error.contains("exit status: 1"), "{error}");
-        let error = place("sleep 600 #").look().expect_err("it hangs");
+        let error = place("sleep 600 #", 50).look().expect_err("it hangs");
         assert!(error.to_string().contains("no answer"), "{error}");
     }
 }

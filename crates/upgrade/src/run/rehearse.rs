@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::{
     Driver, Engine, Journal, Stop,
-    driver::{Managed, release, versions},
+    driver::{Launch, Managed, release, versions},
 };
 use crate::{
     failure::{Failure, Outcome},
@@ -110,8 +110,8 @@ impl Driver for Local<'_> {
         versions(&self.of.binaries)
     }
 
-    fn ready_for(&self, _member: &str, to: &Version, pintle: bool) -> Outcome<()> {
-        let name = release(to, pintle);
+    fn ready_for(&self, _member: &str, launch: &Launch) -> Outcome<()> {
+        let name = release(&launch.version, launch.pintle);
         match self.of.binaries.contains_key(&name) {
             true => Ok(()),
             false => Err(Failure::new(format!(
@@ -137,14 +137,8 @@ impl Driver for Local<'_> {
         Ok(())
     }
 
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()> {
-        let name = release(version, pintle);
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        let name = release(&launch.version, launch.pintle);
         let binary = self.of.binaries.get(&name).ok_or_else(|| {
             Failure::new(format!("no binary for {name}; give --binary {name}=PATH"))
         })?;
@@ -155,7 +149,7 @@ impl Driver for Local<'_> {
         let log = private::append(&log).map_err(|e| Failure::io("open", &log, &e))?;
         let copy = log.try_clone().map_err(Failure::new)?;
         let mut command = Command::new(binary);
-        if pintle {
+        if launch.pintle {
             command.arg("server");
         }
         command
@@ -169,7 +163,7 @@ impl Driver for Local<'_> {
             ))
             .arg(format!("--initial-cluster={}", self.initial_cluster()))
             .arg("--initial-cluster-token=rehearsal")
-            .args(flags)
+            .args(&launch.flags)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy)
@@ -200,6 +194,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
                 start: String::new(),
                 manifest: None,
                 reach: None,
+                data_dir: None,
             },
             client,
             peer,
@@ -233,7 +228,7 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
         .map(|(m, _, _)| m.name.clone())
         .collect();
     for name in &names {
-        local.start(name, &of.from, false, &[]).await?;
+        local.start(name, &Launch::of(&of.from, false)).await?;
     }
     let access = Access {
         tls: None,
@@ -279,11 +274,12 @@ async fn walk(
     ready.map_err(|why| Stop::Deviated {
         step: format!("start the rebuilt cluster on {}", of.from),
         why,
+        state: String::new(),
     })?;
     let before = local.state(access).await;
     let mut engine = Engine {
         driver: local,
-        access,
+        cluster: access,
         journal,
         patience: of.patience,
         others: of.patience,
@@ -291,8 +287,7 @@ async fn walk(
         baseline: None,
         say,
     };
-    let (steps, cluster) = engine.steps(&of.target).await?;
-    engine.journal.begin(steps, cluster)?;
+    engine.begin(&of.target, false, true).await?;
     engine.run().await?;
     Ok(before)
 }

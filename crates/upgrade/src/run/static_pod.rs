@@ -15,7 +15,7 @@ use semver::Version;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    driver::{Managed, release},
+    driver::{Launch, Managed, release},
     place::{Folder, Place, folder_of, put_here},
 };
 use crate::{
@@ -67,6 +67,30 @@ impl StaticPods {
 
     fn written(&self, member: &str) -> PathBuf {
         self.kept.join(format!("{member}.written.yaml"))
+    }
+
+    /// What is about to be put into the folder; [`StaticPods::written`] once it is.
+    fn next(&self, member: &str) -> PathBuf {
+        self.kept.join(format!("{member}.next.yaml"))
+    }
+
+    /// The text that `launch` leads to.
+    fn text_of(&self, original: &Manifest, launch: &Launch) -> Outcome<String> {
+        // Builds of Pintle have one name among the images; what was found tells which it was.
+        let is_etcd = original.version().is_some_and(|tagged| tagged.major == 3);
+        if launch.back && launch.pintle && !is_etcd {
+            return Ok(original.text().to_owned());
+        }
+        let flags = &launch.flags;
+        self.text(original, &launch.version, launch.pintle, flags)
+    }
+
+    /// What a start of `launch` takes, without writing anything.
+    fn checked(&self, member: &str, launch: &Launch) -> Outcome<(Place, String)> {
+        let place = self.known_place(member)?;
+        self.check_folder(member, &place, &place.look()?)?;
+        let text = self.text_of(&self.original(member)?, launch)?;
+        Ok((place, text))
     }
 
     /// The manifest that is kept, if its bytes are those that were found.
@@ -210,9 +234,10 @@ impl StaticPods {
                 place.words()
             ));
         }
-        let written = fs::read_to_string(self.written(member)).ok();
         let original = self.original(member)?;
-        if text != original.text() && Some(text) != written.as_ref() {
+        let ours = [self.written(member), self.next(member)];
+        let is_ours = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|t| t == *text);
+        if text != original.text() && !ours.iter().any(is_ours) {
             return refused(format!(
                 "{} was changed since this run began, and not by it; put {} or {} back, or begin anew with another --state",
                 place.words(),
@@ -238,14 +263,52 @@ impl super::Driver for StaticPods {
         self.place(member).is_some()
     }
 
-    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()> {
-        let Some(place) = self.place(member) else {
+    fn directory(&self, member: &str) -> Option<PathBuf> {
+        let found = self.members.iter().find(|m| m.name == member)?;
+        if found.data_dir.is_some() || found.manifest.is_none() || found.reach.is_some() {
+            return found.data_dir.clone();
+        }
+        let path = self.original(member).ok()?.value("data-dir");
+        path.map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    fn ready_for(&self, member: &str, launch: &Launch) -> Outcome<()> {
+        if self.place(member).is_none() {
             return Ok(());
+        }
+        let (_, text) = self.checked(member, launch)?;
+        // What is there already needs no image in the file, nor does what was found.
+        if launch.back || text == self.original(member)?.text() {
+            return Ok(());
+        }
+        self.image(&launch.version, launch.pintle).map(drop)
+    }
+
+    fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
+        let Some(place) = self.place(member) else {
+            return true;
         };
-        self.image(to, pintle)?;
-        self.check_folder(member, &place, &place.look()?)?;
-        self.text(&self.original(member)?, to, pintle, &[])
-            .map(drop)
+        let text = place.look().ok().and_then(|folder| folder.text);
+        let now = text.and_then(|text| Manifest::parse(&place.path, text).ok());
+        now.is_some_and(|now| match now.version() {
+            // A build of Pintle, or an image whose tag is no release.
+            Some(tagged) if tagged.major == 3 => launch.pintle || tagged == launch.version,
+            _ => true,
+        })
+    }
+
+    fn prepare(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        let (place, text) = self.checked(member, launch)?;
+        self.keep(member)?;
+        let next = self.next(member);
+        // A start that was killed has put it into the folder, and not gone on from there.
+        let put = fs::read_to_string(&next).ok();
+        if put.is_some() && put == place.look()?.text {
+            let written = self.written(member);
+            fs::rename(&next, &written).map_err(|e| Failure::io("rename", &next, &e))?;
+        }
+        put_here(&next, &text)?;
+        place.stage(&text)
     }
 
     fn preview(&self, member: &str, from: &Version, to: &Version, pintle: bool) -> Outcome<String> {
@@ -266,12 +329,8 @@ impl super::Driver for StaticPods {
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {
         let place = self.known_place(member)?;
-        let folder = place.look()?;
-        self.check_folder(member, &place, &folder)?;
-        if folder.text.is_some() {
-            self.keep(member)?;
-            place.take_out()?;
-        }
+        self.check_folder(member, &place, &place.look()?)?;
+        place.take_out()?;
         let endpoint = self.members.iter().find(|m| m.name == member);
         let endpoint = endpoint.map_or(String::new(), |m| m.endpoint.clone());
         let (address, _) = inspect::parts(&endpoint)
@@ -299,31 +358,123 @@ impl super::Driver for StaticPods {
         }
     }
 
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()> {
-        let original = self.keep(member)?;
-        let text = self.text(&original, version, pintle, flags)?;
-        put_here(&self.written(member), &text)?;
-        self.known_place(member)?.put(&text)
+    async fn start(&mut self, member: &str, _launch: &Launch) -> Outcome<()> {
+        self.known_place(member)?.put_staged()?;
+        // Where that fails, the text is known as the one that was about to be put.
+        let _ = fs::rename(self.next(member), self.written(member));
+        Ok(())
     }
 
-    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
-        let original = self.keep(member)?;
-        // Builds of Pintle have one name among the images; what was found tells which it was.
-        let is_etcd = original.version().is_some_and(|tagged| tagged.major == 3);
-        if !pintle || is_etcd {
-            return self.start(member, version, pintle, &[]).await;
-        }
-        put_here(&self.written(member), original.text())?;
-        self.known_place(member)?.put(original.text())
+    fn restore(&mut self, member: &str) -> Outcome<bool> {
+        self.known_place(member)?.put_back()
     }
 }
 
 fn digest(text: &str) -> String {
     inspect::hex(&Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Driver as _;
+
+    /// A member that does not listen, with its manifest in a folder.
+    fn pods(dir: &std::path::Path) -> StaticPods {
+        let folder = dir.join("manifests");
+        fs::create_dir_all(&folder).expect("a folder");
+        let member = Managed {
+            name: "a".into(),
+            // Nothing listens at the first port.
+            endpoint: "http://127.0.0.1:1".into(),
+            stop: String::new(),
+            start: String::new(),
+            manifest: Some(folder.join("etcd.yaml")),
+            reach: None,
+            data_dir: None,
+        };
+        StaticPods {
+            members: vec![member],
+            images: BTreeMap::from([("3.6.14".into(), "x/etcd:3.6.14-0@sha256:0".into())]),
+            allow_unpinned: false,
+            kept: dir.join("state/manifests"),
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    const FOUND: &str = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - command:\n    - etcd\n    - --name=a\n    - --data-dir=/d\n    image: x/etcd:3.5.30-0\n    name: etcd\n";
+
+    fn launch() -> Launch {
+        Launch::of(&Version::new(3, 6, 14), false)
+    }
+
+    fn in_folder(dir: &std::path::Path) -> Option<String> {
+        fs::read_to_string(dir.join("manifests/etcd.yaml")).ok()
+    }
+
+    /// The first `calls` of those that an exchange makes.
+    async fn exchange(pods: &mut StaticPods, launch: &Launch, calls: usize) {
+        for call in 0..calls {
+            match call {
+                0 => pods.prepare("a", launch),
+                1 => pods.stop("a").await,
+                // Killed in the middle of the start.
+                2 if calls == 3 => pods.known_place("a").and_then(|place| place.put_staged()),
+                2 => Ok(()),
+                _ => pods.start("a", launch).await,
+            }
+            .expect("done");
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_is_killed_anywhere_goes_on_or_is_taken_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let back = Launch::back(&Version::new(3, 5, 30), false);
+        for killed in 0..=4 {
+            for (next, text) in [(launch(), "3.6.14-0@"), (back.clone(), "3.5.30-0\n")] {
+                let dir = tempfile::tempdir().expect("a folder");
+                pods(dir.path());
+                fs::write(dir.path().join("manifests/etcd.yaml"), FOUND).expect("written");
+                runtime.block_on(async {
+                    exchange(&mut pods(dir.path()), &launch(), killed).await;
+                    // Another process.
+                    let mut pods = pods(dir.path());
+                    pods.ready_for("a", &next).expect("ready");
+                    exchange(&mut pods, &next, 4).await;
+                });
+                let now = in_folder(dir.path()).expect("a manifest");
+                assert!(now.contains(text), "after {killed} calls: {now}");
+                if next.back {
+                    assert_eq!(now, FOUND);
+                }
+                let beside = fs::read_dir(dir.path()).expect("read").count();
+                assert_eq!(beside, 2, "something was left beside the folder");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_stop_took_out_comes_back_and_nothing_is_taken_out_without_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut pods = pods(dir.path());
+        fs::write(dir.path().join("manifests/etcd.yaml"), FOUND).expect("written");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(exchange(&mut pods, &launch(), 2));
+        assert_eq!(in_folder(dir.path()), None);
+        assert!(pods.restore("a").expect("restored"));
+        assert_eq!(in_folder(dir.path()).as_deref(), Some(FOUND));
+        assert!(!pods.restore("a").expect("nothing is out"));
+        // Where the state cannot be written, as on a full disk, nothing begins.
+        fs::remove_dir_all(dir.path().join("state")).expect("removed");
+        fs::write(dir.path().join("state"), "in the way").expect("written");
+        assert!(pods.prepare("a", &launch()).is_err());
+        assert_eq!(in_folder(dir.path()).as_deref(), Some(FOUND));
+    }
 }

@@ -3,7 +3,14 @@
 use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
-use super::{Journal, Step, Way, found, journal::Event, steps};
+use super::{
+    Journal, Step, Way,
+    driver::Launch,
+    found,
+    journal::Event,
+    safety::{self, Purpose, Refusal, View, Voter},
+    steps,
+};
 use crate::{
     facts::{Facts, Hash, Live},
     target::Target,
@@ -343,4 +350,122 @@ fn what_no_rollback_mends_is_told_so() {
     let mut foreign = all();
     foreign[2].facts.as_mut().expect("facts").cluster = Some(ClusterId(8));
     assert!(found::judge(&foreign, &[], &target("3.5.30")).is_err());
+}
+
+/// `n1` to `nN` of a 3.5 cluster: `+` serves, `~` answers, `-` is down.
+fn view(voters: &str) -> View {
+    let voters = voters.chars().zip(1..).map(|(is, n)| Voter {
+        id: MemberId(n),
+        name: format!("n{n}"),
+        answers: is != '-',
+        serves: is == '+',
+    });
+    View {
+        voters: voters.collect(),
+        cluster_version: Some(Version::new(3, 5, 0)),
+        ..View::default()
+    }
+}
+
+fn decided(view: &View, release: &Version, purpose: Purpose) -> Result<(), Refusal> {
+    safety::may_stop(view, "n1", &Launch::of(release, false), purpose, None)
+}
+
+#[test]
+fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
+    for (voters, may) in [
+        ("+", true),
+        ("++", true),
+        ("+-", false),
+        ("+++", true),
+        ("++-", false),
+        ("++~", false),
+        ("~++", true),
+        // One that is down takes nothing with it.
+        ("-+-", true),
+        ("---", true),
+        ("++++", true),
+        ("+++-", false),
+        ("+++--", false),
+        ("++++-", true),
+    ] {
+        let decided = decided(&view(voters), &OLD, Purpose::Again);
+        assert_eq!(decided.is_ok(), may, "{voters}: {decided:?}");
+    }
+    let refusal = decided(&view("++-"), &OLD, Purpose::Back).expect_err("no quorum");
+    assert!(refusal.to_string().contains("1 of 3 voters"), "{refusal}");
+    // A learner is no voter: nothing depends on it.
+    let mut learner = view("+++");
+    learner.voters.remove(0);
+    assert!(decided(&learner, &OLD, Purpose::Again).is_ok());
+}
+
+#[test]
+fn what_replaces_a_member_must_fit_the_cluster_version() {
+    let new = Version::new(3, 6, 14);
+    let at = |cluster: Option<u64>, downgrade: Option<u64>| View {
+        cluster_version: cluster.map(|minor| Version::new(3, minor, 0)),
+        downgrade: downgrade.map(|minor| Version::new(3, minor, 0)),
+        ..view("+++")
+    };
+    use Purpose::{Again, Back, Forward};
+    for (view, release, purpose, may) in [
+        (at(Some(5), None), &new, Forward, true),
+        (at(Some(5), None), &OLD, Back, true),
+        (at(Some(6), None), &OLD, Back, false),
+        (at(Some(6), None), &new, Again, true),
+        (at(None, None), &OLD, Back, false),
+        (at(None, None), &new, Forward, false),
+        (at(Some(5), None), &Version::new(3, 7, 1), Forward, false),
+        // A downgrade: down and the same again, not forwards, and nothing older still.
+        (at(Some(5), Some(5)), &OLD, Back, true),
+        (at(Some(5), Some(5)), &new, Again, true),
+        (at(Some(5), Some(5)), &new, Forward, false),
+        (at(Some(6), Some(6)), &Version::new(3, 7, 1), Again, true),
+    ] {
+        let decided = decided(&view, release, purpose);
+        assert_eq!(decided.is_ok(), may, "{release} {purpose:?}: {decided:?}");
+    }
+}
+
+#[test]
+fn alarms_and_a_second_cluster_stop_everything() {
+    let mut alarmed = view("+++");
+    alarmed.alarms.push(("n2".into(), "NOSPACE".into()));
+    let refusal = decided(&alarmed, &OLD, Purpose::Back).expect_err("an alarm");
+    assert!(refusal.to_string().contains("raise the quota"), "{refusal}");
+    let mut two = view("+++");
+    two.clusters = vec!["1".into(), "2".into()];
+    assert!(decided(&two, &OLD, Purpose::Back).is_err());
+}
+
+#[test]
+fn a_journal_knows_how_high_the_cluster_version_can_be() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    assert_eq!(journal.height(), None);
+    let stopping = Event::Stopping {
+        member: "a".into(),
+        cluster: Version::new(3, 5, 0),
+    };
+    journal.write(Event::Begin { at: 2 }).expect("written");
+    journal.write(stopping).expect("written");
+    assert_eq!(journal.height(), Some(Version::new(3, 5, 0)));
+    // Another attempt of the same step does not make it forget.
+    journal.write(Event::Begin { at: 2 }).expect("written");
+    assert!(journal.was_stopped_in(2, "a") && !journal.was_stopped_in(2, "b"));
+    let starting = Event::Starting {
+        member: "a".into(),
+        release: Version::new(3, 6, 14),
+    };
+    journal.write(starting).expect("written");
+    assert_eq!(journal.height(), Some(Version::new(3, 6, 0)));
+    let id = journal.id().to_owned();
+    drop(journal);
+    let journal = Journal::open(dir.path()).expect("a journal");
+    assert_eq!(journal.id(), id, "a run keeps its id");
+    drop(journal);
+    let other = tempfile::tempdir().expect("a folder");
+    let other = Journal::open(other.path()).expect("a journal");
+    assert_ne!(other.id(), id);
 }

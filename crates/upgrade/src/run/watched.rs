@@ -1,11 +1,14 @@
 //! A driver that remembers which member is stopped, so that a run which is cut off
 //! can say so.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, path::PathBuf};
 
 use semver::Version;
 
-use super::{Driver, driver::Managed};
+use super::{
+    Driver,
+    driver::{Launch, Managed},
+};
 use crate::failure::Outcome;
 
 /// Passes everything on.
@@ -38,12 +41,24 @@ impl<D: Driver> Driver for Watched<'_, D> {
         self.inner.edits_flags()
     }
 
-    fn ready_for(&self, member: &str, to: &Version, pintle: bool) -> Outcome<()> {
-        self.inner.ready_for(member, to, pintle)
+    fn directory(&self, member: &str) -> Option<PathBuf> {
+        self.inner.directory(member)
+    }
+
+    fn ready_for(&self, member: &str, launch: &Launch) -> Outcome<()> {
+        self.inner.ready_for(member, launch)
     }
 
     fn preview(&self, member: &str, from: &Version, to: &Version, pintle: bool) -> Outcome<String> {
         self.inner.preview(member, from, to, pintle)
+    }
+
+    fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
+        self.inner.is_in_place(member, launch)
+    }
+
+    fn prepare(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        self.inner.prepare(member, launch)
     }
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {
@@ -51,21 +66,17 @@ impl<D: Driver> Driver for Watched<'_, D> {
         self.inner.stop(member).await
     }
 
-    async fn start(
-        &mut self,
-        member: &str,
-        version: &Version,
-        pintle: bool,
-        flags: &[&str],
-    ) -> Outcome<()> {
-        self.inner.start(member, version, pintle, flags).await?;
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        self.inner.start(member, launch).await?;
         *self.down.borrow_mut() = None;
         Ok(())
     }
 
-    async fn put_back(&mut self, member: &str, version: &Version, pintle: bool) -> Outcome<()> {
-        self.inner.put_back(member, version, pintle).await?;
-        *self.down.borrow_mut() = None;
-        Ok(())
+    fn restore(&mut self, member: &str) -> Outcome<bool> {
+        let is_back = self.inner.restore(member)?;
+        if is_back {
+            *self.down.borrow_mut() = None;
+        }
+        Ok(is_back)
     }
 }

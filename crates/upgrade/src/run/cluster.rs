@@ -1,0 +1,309 @@
+//! What a run asks of a cluster and does to it, besides stopping and starting
+//! members. Narrow, so that a model can stand in for the cluster: everything that
+//! decides is on this side of it.
+
+use std::{path::Path, time::Duration};
+
+use membership::cluster::Member;
+use proto::etcdserverpb as api;
+use semver::Version;
+
+use crate::{
+    facts::{Facts, Hash},
+    inspect::{self, Access},
+};
+
+/// What is asked of the downgrade machinery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Whether it could be enabled.
+    Validate,
+    /// To enable it.
+    Enable,
+}
+
+/// The lock of one run in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// This run has it.
+    Ours,
+    /// Another one has it: the value of the key.
+    Of(String),
+}
+
+/// A cluster, by the endpoints of its members.
+pub(crate) trait Cluster {
+    /// What a member answers, without its database.
+    async fn answers(&self, endpoint: &str) -> Result<Facts, String>;
+    /// The same with its database and its pages.
+    async fn everything(&self, endpoint: &str) -> Result<Facts, String>;
+    /// What the directory of a member that does not run says, if it can be read.
+    fn files(&self, directory: &Path) -> Option<Facts>;
+    /// Brings the indexes of `members` to one moment.
+    async fn moments(&self, members: &mut [Facts]);
+    /// The cluster version that a member shows on its page.
+    async fn cluster_version(&self, endpoint: &str) -> Option<Version>;
+    /// Whether a member is Pintle, if it shows that.
+    async fn is_pintle(&self, endpoint: &str) -> Option<bool>;
+    /// What a linearizable read takes.
+    async fn read(&self, endpoint: &str) -> Result<Duration, String>;
+    /// Writes a few keys and deletes them: a snapshot becomes due.
+    async fn write(&self, endpoint: &str) -> Result<(), String>;
+    /// The hash of all keys up to a revision.
+    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String>;
+    /// Moves the leadership from the member at `endpoint` to another one.
+    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String>;
+    /// Announces a member with the peer URLs that it has already.
+    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), String>;
+    /// Asks for a downgrade.
+    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String>;
+    /// Takes the lock, or renews it. `run` is the end of the value by which a run
+    /// knows its own.
+    async fn lock(
+        &self,
+        endpoint: &str,
+        value: &str,
+        run: &str,
+        seconds: u64,
+    ) -> Result<Lock, String>;
+    /// Gives the lock back, if it is the one of `run`.
+    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String>;
+    /// Time since some moment.
+    fn now(&self) -> Duration;
+    /// Waits.
+    async fn sleep(&self, time: Duration);
+}
+
+/// The key of the lock.
+const KEY: &[u8] = b"pintle-upgrade/turn";
+/// The key that is written for a snapshot to become due, and read.
+const PROBE: &[u8] = b"pintle-upgrade";
+/// Reads that are averaged.
+const READS: u32 = 5;
+
+impl Cluster for Access {
+    async fn answers(&self, endpoint: &str) -> Result<Facts, String> {
+        let quick = Access {
+            scratch: None,
+            ..self.clone()
+        };
+        let facts = inspect::live(&quick, endpoint).await;
+        facts.map_err(|e| e.to_string())
+    }
+
+    async fn everything(&self, endpoint: &str) -> Result<Facts, String> {
+        let facts = inspect::live(self, endpoint).await;
+        facts.map_err(|e| e.to_string())
+    }
+
+    fn files(&self, directory: &Path) -> Option<Facts> {
+        inspect::directory(directory, None, false, true).ok()
+    }
+
+    async fn moments(&self, members: &mut [Facts]) {
+        inspect::moments(self, members).await;
+    }
+
+    async fn cluster_version(&self, endpoint: &str) -> Option<Version> {
+        inspect::cluster_version(self, endpoint).await
+    }
+
+    async fn is_pintle(&self, endpoint: &str) -> Option<bool> {
+        inspect::is_pintle(self, endpoint).await
+    }
+
+    async fn read(&self, endpoint: &str) -> Result<Duration, String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let began = std::time::Instant::now();
+        for _ in 0..READS {
+            let request = api::RangeRequest {
+                key: PROBE.into(),
+                ..Default::default()
+            };
+            client.range(request).await.map_err(|e| e.to_string())?;
+        }
+        Ok(began.elapsed() / READS)
+    }
+
+    async fn write(&self, endpoint: &str) -> Result<(), String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        for _ in 0..3 {
+            let put = api::PutRequest {
+                key: PROBE.into(),
+                value: b"flush".as_slice().into(),
+                ..Default::default()
+            };
+            client.put(put).await.map_err(|e| e.to_string())?;
+        }
+        let delete = api::DeleteRangeRequest {
+            key: PROBE.into(),
+            ..Default::default()
+        };
+        let deleted = client.delete_range(delete).await;
+        deleted.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String> {
+        let hash = inspect::hash(self, endpoint, revision).await;
+        hash.map_err(|e| e.to_string())
+    }
+
+    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let request = api::MoveLeaderRequest { target_id: to };
+        let moved = client.move_leader(request).await;
+        moved.map(drop).map_err(|e| format!("move-leader: {e}"))
+    }
+
+    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let request = api::MemberUpdateRequest {
+            id: member.id.0,
+            peer_ur_ls: member.peer_urls.clone(),
+        };
+        let answer = client.member_update(request).await;
+        answer.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String> {
+        use api::downgrade_request::DowngradeAction as Action;
+        let action = match ask {
+            Ask::Validate => Action::Validate,
+            Ask::Enable => Action::Enable,
+        };
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let request = api::DowngradeRequest {
+            action: action.into(),
+            version: version.to_owned(),
+        };
+        let answer = client.downgrade(request).await;
+        answer.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn lock(
+        &self,
+        endpoint: &str,
+        value: &str,
+        run: &str,
+        seconds: u64,
+    ) -> Result<Lock, String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let lease = api::LeaseGrantRequest {
+            ttl: i64::try_from(seconds).unwrap_or(i64::MAX),
+            id: 0,
+        };
+        let lease = client.lease_grant(lease).await;
+        let lease = lease.map_err(|e| e.to_string())?.id;
+        let put = op(api::request_op::Request::RequestPut(api::PutRequest {
+            key: KEY.into(),
+            value: value.as_bytes().to_vec().into(),
+            lease,
+            ..Default::default()
+        }));
+        let read = op(api::request_op::Request::RequestRange(api::RangeRequest {
+            key: KEY.into(),
+            ..Default::default()
+        }));
+        let mut condition = compare(
+            api::compare::CompareTarget::Create,
+            api::compare::TargetUnion::CreateRevision(0),
+        );
+        // Free; else what a killed attempt of this very run has left.
+        loop {
+            let txn = api::TxnRequest {
+                compare: vec![condition],
+                success: vec![put.clone()],
+                failure: vec![read.clone()],
+            };
+            let answer = client.txn(txn).await.map_err(|e| e.to_string())?;
+            if answer.succeeded {
+                return Ok(Lock::Ours);
+            }
+            let holder = holder(answer);
+            if !is_of(&holder, run) {
+                let revoke = api::LeaseRevokeRequest { id: lease };
+                let _ = client.lease_revoke(revoke).await;
+                return Ok(Lock::Of(holder));
+            }
+            condition = is(&holder);
+        }
+    }
+
+    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String> {
+        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let range = api::RangeRequest {
+            key: KEY.into(),
+            ..Default::default()
+        };
+        let found = client.range(range).await.map_err(|e| e.to_string())?;
+        let value = found.kvs.into_iter().next().map(|kv| kv.value);
+        let Some(holder) = value.map(|v| String::from_utf8_lossy(&v).into_owned()) else {
+            return Ok(());
+        };
+        if !is_of(&holder, run) {
+            return Ok(());
+        }
+        let delete = api::DeleteRangeRequest {
+            key: KEY.into(),
+            ..Default::default()
+        };
+        let txn = api::TxnRequest {
+            compare: vec![is(&holder)],
+            success: vec![op(api::request_op::Request::RequestDeleteRange(delete))],
+            failure: Vec::new(),
+        };
+        client.txn(txn).await.map(drop).map_err(|e| e.to_string())
+    }
+
+    fn now(&self) -> Duration {
+        static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        BEGAN.get_or_init(std::time::Instant::now).elapsed()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Whether the value of a lock is the one of `run`.
+pub(super) fn is_of(value: &str, run: &str) -> bool {
+    value.rsplit(' ').next() == Some(run)
+}
+
+/// The value of the key, out of a refused transaction; empty if it went meanwhile.
+fn holder(answer: api::TxnResponse) -> String {
+    let kvs = answer
+        .responses
+        .into_iter()
+        .find_map(|one| match one.response? {
+            api::response_op::Response::ResponseRange(range) => Some(range.kvs),
+            _ => None,
+        });
+    let first = kvs.and_then(|kvs| kvs.into_iter().next());
+    first.map_or(String::new(), |kv| {
+        String::from_utf8_lossy(&kv.value).into_owned()
+    })
+}
+
+fn is(value: &str) -> api::Compare {
+    compare(
+        api::compare::CompareTarget::Value,
+        api::compare::TargetUnion::Value(value.as_bytes().to_vec().into()),
+    )
+}
+
+fn op(request: api::request_op::Request) -> api::RequestOp {
+    api::RequestOp {
+        request: Some(request),
+    }
+}
+
+fn compare(target: api::compare::CompareTarget, is: api::compare::TargetUnion) -> api::Compare {
+    api::Compare {
+        key: KEY.into(),
+        target: target.into(),
+        result: api::compare::CompareResult::Equal.into(),
+        target_union: Some(is),
+        ..Default::default()
+    }
+}

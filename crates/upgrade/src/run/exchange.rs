@@ -1,0 +1,242 @@
+//! The one place where a member is stopped, and what is looked at before. Nothing is
+//! stopped before [`safety::may_stop`] has agreed to the cluster as it is now.
+
+use std::time::Duration;
+
+use semver::Version;
+
+use super::{
+    Driver, Engine, Step,
+    cluster::Cluster,
+    driver::Launch,
+    journal::Event,
+    safety::{self, Purpose, View},
+    view::{Named, look_around},
+};
+use crate::facts::Facts;
+
+const POLL: Duration = Duration::from_millis(300);
+/// How long a member must not answer before it is taken for one that does not run: it
+/// may be slow for some seconds.
+const SILENT: Duration = Duration::from_secs(6);
+/// How often it is asked meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a member is waited for that can have no leader yet.
+const NO_QUORUM: Duration = Duration::from_secs(10);
+
+impl<D: Driver, C: Cluster> Engine<'_, D, C> {
+    /// The cluster as it is now.
+    pub(crate) async fn view(&self) -> View {
+        let members = self.endpoints().into_iter();
+        let named: Vec<Named> = members
+            .map(|(name, endpoint)| Named {
+                directory: self.driver.directory(&name),
+                name,
+                endpoint,
+            })
+            .collect();
+        let planned = self.journal.plan().map(|(_, id)| id.to_owned());
+        look_around(self.cluster, &named, planned, self.journal.height()).await
+    }
+
+    /// Waits until `member` may be stopped and started by `launch`.
+    ///
+    /// # Errors
+    /// It may not, after all patience or for good.
+    async fn clear(&self, member: &str, launch: &Launch, purpose: Purpose) -> Result<View, String> {
+        let deadline = self.cluster.now() + self.patience;
+        let mut silent_since = None;
+        loop {
+            let facts = self.known_of(member, launch, purpose).await;
+            // The last thing that is looked at.
+            let view = self.view().await;
+            let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
+            match safety::may_stop(&view, member, launch, purpose, facts.as_ref()) {
+                Ok(()) => {
+                    let now = self.cluster.now();
+                    let silent = now - *silent_since.get_or_insert(now);
+                    if is_up || view.rest(member) >= view.quorum() || silent >= SILENT {
+                        return Ok(view);
+                    }
+                    self.cluster.sleep(AGAIN).await;
+                }
+                Err(refusal) if !refusal.may_pass() || self.cluster.now() >= deadline => {
+                    return Err(refusal.to_string());
+                }
+                Err(_) => {
+                    silent_since = None;
+                    self.cluster.sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    /// What tells whether a release starts on what the member has: its database while it
+    /// runs, its directory when it does not.
+    async fn known_of(&self, member: &str, launch: &Launch, purpose: Purpose) -> Option<Facts> {
+        let managed = self.of(member).ok()?;
+        match self.version_of(&managed.endpoint).await {
+            // It runs what it will run again.
+            Some(_) if purpose == Purpose::Again => None,
+            Some(version) if version.minor == launch.version.minor => None,
+            Some(_) => self.cluster.everything(&managed.endpoint).await.ok(),
+            None => self.cluster.files(&self.driver.directory(member)?),
+        }
+    }
+
+    /// Stops `member` and starts it by `launch`, if that may be done now; nothing where
+    /// another run has done it while this one waited for its turn and `shows` is true.
+    ///
+    /// # Errors
+    /// It may not be done, or failed. What the stop took out is put back then.
+    pub(super) async fn exchange(
+        &mut self,
+        member: &str,
+        launch: &Launch,
+        purpose: Purpose,
+        shows: bool,
+    ) -> Result<(), String> {
+        let outcome = self.try_exchange(member, launch, purpose, shows).await;
+        let Err(why) = outcome else { return Ok(()) };
+        Err(match self.driver.restore(member) {
+            Ok(false) => why,
+            Ok(true) => format!("{why}; what was taken out is back in its place"),
+            Err(e) => format!("{why}; AND WHAT WAS TAKEN OUT COULD NOT BE PUT BACK: {e}"),
+        })
+    }
+
+    async fn try_exchange(
+        &mut self,
+        member: &str,
+        launch: &Launch,
+        purpose: Purpose,
+        shows: bool,
+    ) -> Result<(), String> {
+        self.driver.ready_for(member, launch).map_err(|f| f.0)?;
+        let seen = self.clear(member, launch, purpose).await?;
+        // A cluster that does not serve has no turns to take.
+        if seen.serves() {
+            self.take_turn(member).await?;
+            let endpoint = self.of(member).map_err(|f| f.0)?.endpoint;
+            if shows && self.has(member, &endpoint, launch).await {
+                return Ok(());
+            }
+        }
+        self.driver.prepare(member, launch).map_err(|f| f.0)?;
+        let seen = self.clear(member, launch, purpose).await?;
+        let stopping = Event::Stopping {
+            member: member.to_owned(),
+            cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
+        };
+        self.journal.write(stopping).map_err(|f| f.0)?;
+        self.driver.stop(member).await.map_err(|f| f.0)?;
+        // From here on nothing keeps the member from its start, not even a full disk.
+        let noted = self.journal.write(Event::Starting {
+            member: member.to_owned(),
+            release: launch.version.clone(),
+        });
+        self.driver.start(member, launch).await.map_err(|f| f.0)?;
+        noted.map_err(|f| format!("{member} was started; {f}"))
+    }
+
+    /// Whether nothing has answered at `endpoint` for a while.
+    pub(super) async fn is_silent(&self, endpoint: &str) -> bool {
+        let began = self.cluster.now();
+        loop {
+            if self.cluster.answers(endpoint).await.is_ok() {
+                return false;
+            }
+            if self.cluster.now() - began >= SILENT {
+                return true;
+            }
+            self.cluster.sleep(AGAIN).await;
+        }
+    }
+
+    /// Starts the members again that do not answer, each with the release that the
+    /// journal says it runs. Those that an interrupted step has in hand are left to it.
+    ///
+    /// # Errors
+    /// One could not be started.
+    pub(super) async fn bring_back(&mut self, steps: &[Step]) -> Result<(), String> {
+        for managed in self.driver.members() {
+            if !self.driver.manages(&managed.name) {
+                continue;
+            }
+            let Some(launch) = self.expected(steps, &managed.name) else {
+                continue;
+            };
+            if self.is_silent(&managed.endpoint).await {
+                self.start_again(&managed.name, &launch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a member that does not answer with the release it ran.
+    ///
+    /// # Errors
+    /// It could not be started, or does not come up.
+    pub(super) async fn start_again(
+        &mut self,
+        member: &str,
+        launch: &Launch,
+    ) -> Result<(), String> {
+        (self.say)(&format!(
+            "{member} does not answer: start it again with {}",
+            launch.version
+        ));
+        let endpoint = self.of(member).map_err(|f| f.0)?.endpoint;
+        self.exchange(member, launch, Purpose::Again, true).await?;
+        self.comes_up(member, &endpoint).await
+    }
+
+    /// Waits until a member answers. Without a quorum none does, and the next one that
+    /// is started may make one: there it is not waited for as long.
+    pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), String> {
+        let began = self.cluster.now();
+        loop {
+            if self.cluster.answers(endpoint).await.is_ok() {
+                return Ok(());
+            }
+            let waited = self.cluster.now() - began;
+            if waited >= NO_QUORUM.min(self.patience) && !self.view().await.serves() {
+                return Ok(());
+            }
+            if waited >= self.patience {
+                return Err(format!("{member} does not come up"));
+            }
+            self.cluster.sleep(POLL).await;
+        }
+    }
+
+    /// What `member` should run by the journal; nothing while a step has it in hand.
+    fn expected(&self, steps: &[Step], member: &str) -> Option<Launch> {
+        let mut launch = None;
+        for (at, step) in steps.iter().enumerate() {
+            let is_half_done = self.journal.has_begun(at) && !self.journal.is_done(at);
+            match step {
+                Step::Swap {
+                    member: m,
+                    from,
+                    from_pintle,
+                    to,
+                    pintle,
+                } if m == member => {
+                    if is_half_done {
+                        return None;
+                    }
+                    if self.journal.is_done(at) {
+                        launch = Some(Launch::of(to, *pintle));
+                    } else {
+                        launch.get_or_insert(Launch::back(from, *from_pintle));
+                    }
+                }
+                Step::Flush { member: m, .. } if m == member && is_half_done => return None,
+                Step::Heal { .. } if is_half_done => return None,
+                _ => {}
+            }
+        }
+        launch
+    }
+}

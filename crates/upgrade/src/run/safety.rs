@@ -1,0 +1,340 @@
+//! Whether a member may be stopped now, and whether what replaces it will start.
+//! One function decides that for every command. It must never take an answer that
+//! did not come for a good one: what is not known is refused.
+
+use membership::cluster::MemberId;
+use semver::Version;
+
+use super::driver::Launch;
+use crate::{
+    facts::Facts,
+    predict,
+    target::{PINTLE_SPEAKS, Target},
+};
+
+/// A voter of the member list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Voter {
+    /// Its id.
+    pub(crate) id: MemberId,
+    /// Its name; its id while it has not published one.
+    pub(crate) name: String,
+    /// Whether anything answers at its client URL.
+    pub(crate) answers: bool,
+    /// Whether it answers as a member does that serves: it knows the leader, reads
+    /// linearizably and has applied nearly all.
+    pub(crate) serves: bool,
+}
+
+/// A cluster at one moment, as far as the decision needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// The voters of the real member list, also those that no file names.
+    pub(crate) voters: Vec<Voter>,
+    /// Voters that are known by their names in the file of members alone: no member
+    /// that answers has a list.
+    pub(crate) is_guess: bool,
+    /// The highest cluster version of all answers, databases and directories.
+    pub(crate) cluster_version: Option<Version>,
+    /// The version that a downgrade leads to, if one is under way.
+    pub(crate) downgrade: Option<Version>,
+    /// Alarms: member and kind.
+    pub(crate) alarms: Vec<(String, String)>,
+    /// The id of the cluster, if a member that answers says it.
+    pub(crate) clusters: Vec<String>,
+}
+
+impl View {
+    /// Voters that serve, apart from `member`.
+    pub(crate) fn rest(&self, member: &str) -> usize {
+        let rest = self.voters.iter().filter(|v| v.name != member);
+        rest.filter(|voter| voter.serves).count()
+    }
+
+    /// Voters that a quorum takes.
+    pub(crate) fn quorum(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// Whether enough voters serve.
+    pub(crate) fn serves(&self) -> bool {
+        let serving = self.voters.iter().filter(|v| v.serves).count();
+        !self.voters.is_empty() && serving >= self.quorum()
+    }
+
+    /// Whether the cluster serves, for a person.
+    pub(crate) fn state(&self) -> String {
+        let serving = self.voters.iter().filter(|v| v.serves).count();
+        let silent: Vec<&str> = self
+            .voters
+            .iter()
+            .filter(|v| !v.serves)
+            .map(|v| v.name.as_str())
+            .collect();
+        let all = self.voters.len();
+        match (self.serves(), silent.is_empty()) {
+            (true, true) => format!("the cluster serves: all {all} voters do"),
+            (true, false) => format!(
+                "the cluster serves: {serving} of {all} voters do; not {}",
+                silent.join(", ")
+            ),
+            (false, _) => format!(
+                "THE CLUSTER DOES NOT SERVE: {serving} of {all} voters do, and {} are needed; start {}",
+                self.quorum(),
+                silent.join(", ")
+            ),
+        }
+    }
+}
+
+/// Why a member is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is taken forward.
+    Forward,
+    /// It is taken back.
+    Back,
+    /// It runs the same release again.
+    Again,
+}
+
+/// Why a member must not be stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The rest would be no quorum.
+    #[error(
+        "{member} is not stopped: without it {rest} of {voters} voters would serve, and a quorum is {quorum}; bring {silent} back first"
+    )]
+    Quorum {
+        /// The member.
+        member: String,
+        /// Voters that serve, apart from it.
+        rest: usize,
+        /// All voters.
+        voters: usize,
+        /// What a quorum takes.
+        quorum: usize,
+        /// Who does not serve.
+        silent: String,
+    },
+    /// The cluster version is above the release.
+    #[error(
+        "{member} is not started with {release}: the cluster version is {cluster}, and {release} refuses that; `pintle upgrade rollback` takes the cluster version down first, where that is possible"
+    )]
+    Above {
+        /// The member.
+        member: String,
+        /// What would be started.
+        release: Version,
+        /// The cluster version.
+        cluster: Version,
+    },
+    /// The release is too far above the cluster version.
+    #[error(
+        "{member} is not started with {release}: the cluster version is {cluster}, and no minor version may be skipped"
+    )]
+    TooFar {
+        /// The member.
+        member: String,
+        /// What would be started.
+        release: Version,
+        /// The cluster version.
+        cluster: Version,
+    },
+    /// No source says the cluster version.
+    #[error(
+        "{member} is not started with {release}: the cluster version is not known, since no member answers and no directory can be read; name `data_dir` of {member} in the file of members, on the node where it is"
+    )]
+    Unknown {
+        /// The member.
+        member: String,
+        /// What would be started.
+        release: Version,
+    },
+    /// A downgrade is under way.
+    #[error(
+        "a downgrade to {to} is under way: `pintle upgrade rollback` finishes it, `etcdctl downgrade cancel` ends it"
+    )]
+    Downgrade {
+        /// Where it leads.
+        to: Version,
+    },
+    /// An alarm is raised.
+    #[error(
+        "{member} has the alarm {kind}: {}; disarm it with `etcdctl alarm disarm`, and try again",
+        way_out(kind)
+    )]
+    Alarm {
+        /// At which member.
+        member: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// The release does not start on the directory as it is.
+    #[error(
+        "{member} is not started with {release}, which would end with `{text}`; see `pintle upgrade check`"
+    )]
+    Boot {
+        /// The member.
+        member: String,
+        /// What would be started.
+        release: Version,
+        /// Its last words.
+        text: String,
+    },
+    /// The answers are of several clusters.
+    #[error("the members that answer are of different clusters: {0}")]
+    Clusters(String),
+}
+
+fn way_out(kind: &str) -> &'static str {
+    match kind {
+        "NOSPACE" => "compact, defragment, or raise the quota",
+        _ => "find the corrupt member and replace it",
+    }
+}
+
+impl Refusal {
+    /// Whether waiting may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Refusal::Quorum { .. } | Refusal::Unknown { .. })
+    }
+}
+
+/// Whether `member` may be stopped, and what `launch` says started in its place.
+/// `facts` are what its database or directory says, as far as that could be read.
+///
+/// # Errors
+/// It must not.
+pub(crate) fn may_stop(
+    view: &View,
+    member: &str,
+    launch: &Launch,
+    purpose: Purpose,
+    facts: Option<&Facts>,
+) -> Result<(), Refusal> {
+    if view.clusters.len() > 1 {
+        return Err(Refusal::Clusters(view.clusters.join(", ")));
+    }
+    let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
+    // Whoever is down takes nothing with it when it is replaced.
+    if is_up {
+        if let Some((member, kind)) = view.alarms.first() {
+            return Err(Refusal::Alarm {
+                member: member.clone(),
+                kind: kind.clone(),
+            });
+        }
+        has_quorum(view, member)?;
+    }
+    fits(view, member, launch, purpose)?;
+    boots(view, member, launch, facts)
+}
+
+/// One and two voters have no quorum without one of them: there all others must serve.
+fn has_quorum(view: &View, member: &str) -> Result<(), Refusal> {
+    let (rest, voters) = (view.rest(member), view.voters.len());
+    let is_voter = view.voters.iter().any(|v| v.name == member);
+    let needed = match (voters, is_voter) {
+        (1 | 2, true) => voters - 1,
+        _ => view.quorum(),
+    };
+    if rest >= needed {
+        return Ok(());
+    }
+    let others = view.voters.iter().filter(|v| v.name != member && !v.serves);
+    let silent: Vec<&str> = others.map(|v| v.name.as_str()).collect();
+    Err(Refusal::Quorum {
+        member: member.to_owned(),
+        rest,
+        voters,
+        quorum: view.quorum(),
+        silent: silent.join(", "),
+    })
+}
+
+/// Whether the release fits the cluster version.
+fn fits(view: &View, member: &str, launch: &Launch, purpose: Purpose) -> Result<(), Refusal> {
+    let release = launch.version.clone();
+    let member = member.to_owned();
+    let Some(cluster) = view.cluster_version.clone() else {
+        return Err(Refusal::Unknown { member, release });
+    };
+    if cluster.minor > release.minor {
+        return Err(Refusal::Above {
+            member,
+            release,
+            cluster,
+        });
+    }
+    if let Some(to) = &view.downgrade {
+        // Up to 3.5 only the release that a downgrade leads to starts while it is
+        // under way; forwards nothing leads until it has ended.
+        let stays = purpose == Purpose::Again && release.minor == to.minor + 1;
+        if purpose == Purpose::Forward || (to.minor != release.minor && !stays) {
+            return Err(Refusal::Downgrade { to: to.clone() });
+        }
+    }
+    match release.minor > cluster.minor + 1 {
+        true => Err(Refusal::TooFar {
+            member,
+            release,
+            cluster,
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the release starts on what the member has.
+fn boots(view: &View, member: &str, launch: &Launch, facts: Option<&Facts>) -> Result<(), Refusal> {
+    let Some(facts) = facts else { return Ok(()) };
+    let target = Target {
+        version: launch.version.clone(),
+        is_pintle: launch.pintle,
+        given: String::new(),
+    };
+    let text = match predict::boot(facts, &target) {
+        Some(prediction) if prediction.outcome == predict::Outcome::Starts => return Ok(()),
+        // The view has judged the version, with what the other members know.
+        Some(prediction) if prediction.text == predict::DOWNGRADE && view.downgrade.is_some() => {
+            return Ok(());
+        }
+        Some(prediction) => prediction.text,
+        // Its log is in use. What the database alone shows is looked at here.
+        None => match of_database(facts, &target) {
+            Some(text) => text,
+            None => return Ok(()),
+        },
+    };
+    Err(Refusal::Boot {
+        member: member.to_owned(),
+        release: launch.version.clone(),
+        text,
+    })
+}
+
+/// How a release that believes the database ends on it, whatever is in the log.
+fn of_database(facts: &Facts, target: &Target) -> Option<String> {
+    let (database, live) = (facts.database.as_ref()?, facts.live.as_ref()?);
+    if target.is_pintle || target.minor() < 6 {
+        return None;
+    }
+    let mut removed = database.members.removed.iter();
+    if removed.any(|id| live.members.iter().any(|m| m.id == *id)) {
+        return Some("the member has been permanently removed from the cluster".into());
+    }
+    // 3.6 corrects what its snapshot shows as promoted; nothing corrects them in 3.7.
+    let stale = database.members.members.iter().filter(|m| m.is_learner);
+    (target.minor() >= 7 && stale.count() > 1).then(|| predict::TOO_MANY_LEARNERS.into())
+}
+
+/// Whether a member that answers `version` runs what `launch` starts; `pintle` is
+/// whether it shows that it is Pintle.
+pub(crate) fn is_there(version: &Version, pintle: Option<bool>, launch: &Launch) -> bool {
+    *version == launch.version
+        && match pintle {
+            Some(is) => is == launch.pintle,
+            // Without a look at its measures that one version may be either.
+            None => *version != PINTLE_SPEAKS,
+        }
+}
