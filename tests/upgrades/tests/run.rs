@@ -487,3 +487,259 @@ async fn versions(cluster: &Operated) -> Result<Vec<String>> {
     }
     Ok(versions)
 }
+
+/// What a command printed, and its exit code.
+fn outcome(command: &mut Command) -> Result<(Option<i32>, String)> {
+    let answer = tokio::task::block_in_place(|| command.output())?;
+    let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+    Ok((answer.status.code(), said))
+}
+
+/// Whether the releases are here.
+fn have(releases: &[&str]) -> bool {
+    let missing = releases
+        .iter()
+        .find(|release| peer::etcd(release).is_none());
+    if let Some(release) = missing {
+        peer::say(&format!("SKIP: etcd {release} is not installed"));
+    }
+    missing.is_none()
+}
+
+impl Operated {
+    /// A member dies as by a power failure.
+    fn crash(&self, member: usize) -> Result<()> {
+        let pid = fs::read_to_string(self.dir.path().join(format!("m{member}.pid")))?;
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status()?;
+        ensure!(killed.success(), "m{member} did not run");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_moved_cluster_version_goes_down_before_any_older_release_comes() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let before = versions(&cluster).await?;
+        let (code, said) = outcome(&mut cluster.tool("run", "3.6.14"))?;
+        ensure!(code == Some(0), "{code:?}: {said}");
+        // As a run leaves it that is killed before its last step: all members are swapped.
+        let state = cluster.dir.path().join("state");
+        let text = fs::read_to_string(state.join("journal.1.jsonl"))?;
+        let lines: Vec<&str> = text.lines().collect();
+        let settle = lines
+            .iter()
+            .rposition(|l| l.contains("\"begin\""))
+            .context("no begin")?;
+        fs::write(cluster.journal(), lines[..settle].join("\n") + "\n")?;
+        fs::remove_file(state.join("journal.1.jsonl"))?;
+        cluster.crash(1)?;
+        let (code, said) = outcome(&mut cluster.tool("rollback", ""))?;
+        ensure!(
+            code == Some(0) && said.contains("taken back"),
+            "{code:?}: {said}"
+        );
+        ensure!(said.contains("take it down to 3.5 first"), "{said}");
+        ensure!(versions(&cluster).await? == before);
+        peer::say("RAN: rollback under a moved cluster version, with a crashed member");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_loses_data_and_what_is_of_another_run_is_refused() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.1", "3.5.16", "3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.1", "3.5.16", "3.5.30"])?;
+        cluster.grow("3.5.16").await?;
+        let before = versions(&cluster).await?;
+        let (code, said) = outcome(&mut cluster.tool("run", "3.5.1"))?;
+        ensure!(
+            code == Some(1) && said.contains("etcd#13766"),
+            "{code:?}: {said}"
+        );
+        let (code, said) = outcome(&mut cluster.tool("run", "3.5.15"))?;
+        ensure!(
+            code == Some(1) && said.contains("--allow-lower-patch"),
+            "{code:?}: {said}"
+        );
+        ensure!(versions(&cluster).await? == before, "a member was changed");
+        // Another run, from another folder, has a member in hand.
+        let turn = "pintle-upgrade/turn";
+        cluster
+            .api(0)
+            .put(api::put(turn, "m1 0123456789abcdef"))
+            .await?;
+        let mut run = cluster.tool("run", "3.5.30");
+        let (code, said) = outcome(run.arg("--patience=3s"))?;
+        ensure!(
+            code == Some(3) && said.contains("it is the turn of m1"),
+            "{code:?}: {said}"
+        );
+        ensure!(versions(&cluster).await? == before, "a member was changed");
+        cluster
+            .api(0)
+            .delete_range(DeleteRangeRequest {
+                key: turn.into(),
+                ..Default::default()
+            })
+            .await?;
+        // The journal leads to 3.5.30, and is of this cluster.
+        let (code, said) = outcome(&mut cluster.tool("run", "3.6.14"))?;
+        ensure!(
+            code == Some(1) && said.contains("leads to 3.5.30"),
+            "{code:?}: {said}"
+        );
+        let text = fs::read_to_string(cluster.journal())?;
+        let at = text.find("\"cluster\":\"").context("no cluster")? + 11;
+        fs::write(
+            cluster.journal(),
+            format!("{}dead{}", &text[..at], &text[at..]),
+        )?;
+        for command in [
+            &mut cluster.tool("run", "3.5.30"),
+            &mut cluster.tool("rollback", ""),
+        ] {
+            let (code, said) = outcome(command)?;
+            ensure!(
+                code == Some(1) && said.contains("is of cluster"),
+                "{code:?}: {said}"
+            );
+        }
+        ensure!(versions(&cluster).await? == before, "a member was changed");
+        peer::say("RAN: upgrade run refuses what loses data, and what is of another run");
+        Ok(())
+    });
+}
+
+/// Seeds with real members; `UPGRADE_REAL_SEEDS` asks for more than the gate takes.
+const REAL_SEEDS: u64 = 1;
+
+/// Every stop of a member that runs, with how many of the others ran.
+const COUNTED_STOP: &str = "#!/bin/sh\nif kill -0 $(cat AT/$1.pid 2>/dev/null) 2>/dev/null; then\n\
+     n=0; for m in m0 m1 m2; do [ $m = $1 ] || { kill -0 $(cat AT/$m.pid) 2>/dev/null && n=$((n+1)); }; done\n\
+     echo $1 $n >> AT/stops\nfi\nexec AT/stop-it.sh $1\n";
+
+/// A step of a simple generator.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+async fn one_seed(pintle: &Program, seed: u64) -> Result<String> {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let ways = [
+        ["3.5.30", "3.6.14"],
+        ["3.6.14", "3.7.1"],
+        ["3.5.16", "3.5.30"],
+    ];
+    let [old, new] = ways[usize::try_from(seed % 3)?];
+    let cluster = Operated::new(pintle, &[old, new])?;
+    let at = cluster.dir.path();
+    fs::rename(at.join("stop.sh"), at.join("stop-it.sh"))?;
+    fs::write(
+        at.join("stop.sh"),
+        COUNTED_STOP.replace("AT", &at.display().to_string()),
+    )?;
+    fs::set_permissions(at.join("stop.sh"), fs::Permissions::from_mode(0o755))?;
+    cluster.grow(old).await?;
+    let mut story = format!("{old} -> {new}:");
+    let mut is_begun = false;
+    for _ in 0..3 {
+        let is_run = !is_begun || next(&mut random).is_multiple_of(2);
+        let (name, target) = if is_run {
+            ("run", new)
+        } else {
+            ("rollback", "")
+        };
+        let mut child = cluster
+            .tool(name, target)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        is_begun = true;
+        let lives = std::time::Duration::from_millis(next(&mut random) % 40_000);
+        let ended = tokio::task::block_in_place(|| {
+            let deadline = std::time::Instant::now() + lives;
+            loop {
+                match child.try_wait() {
+                    Ok(None) if std::time::Instant::now() < deadline => {
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                    }
+                    outcome => return outcome,
+                }
+            }
+        })?;
+        if ended.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        story += &format!(" {name} {:?}", ended.and_then(|status| status.code()));
+        if name == "rollback" && ended.is_some_and(|status| status.success()) {
+            let now = versions(&cluster).await?;
+            ensure!(now.iter().all(|v| v == old), "{story}: {now:?}");
+        }
+        if next(&mut random).is_multiple_of(2) {
+            let member = usize::try_from(next(&mut random) % 3)?;
+            // One that the killed command had stopped is not there to die.
+            if cluster.crash(member).is_ok() {
+                story += &format!(" m{member} crashes");
+            }
+        }
+    }
+    // However it stands, one of both leads out.
+    let (name, target) = match next(&mut random).is_multiple_of(2) {
+        true => ("run", new),
+        false => ("rollback", ""),
+    };
+    let mut said = String::new();
+    for (name, target) in [(name, target), ("rollback", ""), ("rollback", "")] {
+        let (code, words) = outcome(&mut cluster.tool(name, target))?;
+        story += &format!(" {name} {code:?}");
+        said = words;
+        if code == Some(0) {
+            break;
+        }
+    }
+    let now = versions(&cluster)
+        .await
+        .with_context(|| format!("{story}: {said}"))?;
+    ensure!(now.iter().all(|v| *v == now[0]), "{story}: {now:?}: {said}");
+    cluster.api(0).put(api::put("still", "serving")).await?;
+    let stops = fs::read_to_string(at.join("stops")).unwrap_or_default();
+    let short: Vec<&str> = stops.lines().filter(|line| !line.ends_with(" 2")).collect();
+    ensure!(
+        short.is_empty(),
+        "{story}: stopped without a quorum: {short:?}"
+    );
+    Ok(format!("{story}; {} stops", stops.lines().count()))
+}
+
+#[test]
+fn no_order_of_commands_kills_and_crashes_strands_real_members() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.16", "3.5.30", "3.6.14", "3.7.1"]) {
+        return;
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let first = number("UPGRADE_REAL_SEED").unwrap_or(0);
+    let seeds = number("UPGRADE_REAL_SEEDS").unwrap_or(REAL_SEEDS);
+    for seed in first..first + seeds {
+        block_on(async {
+            let story = one_seed(&pintle, seed).await;
+            let story = story.with_context(|| format!("seed {seed}"))?;
+            peer::say(&format!("RAN: seed {seed}: {story}"));
+            Ok(())
+        });
+    }
+}
