@@ -25,6 +25,6 @@ pub use error::{Error, OpenError};
 pub use events::{Event, EventBatch, EventKind};
 pub use revision::Revision;
 pub use store::{
-    CompactionTicket, EventRef, HashKv, Leases, Place, RangeAnswer, RangeStream, Store,
-    StoreOptions, Writer,
+    CompactionObserver, CompactionStep, CompactionTicket, EventRef, HashKv, Leases, Place,
+    RangeAnswer, RangeStream, Store, StoreOptions, Writer,
 };

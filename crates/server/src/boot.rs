@@ -149,6 +149,7 @@ impl Booted {
             joined: tokio::sync::watch::Sender::new(false),
             removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,
+            paused: tokio::sync::watch::Sender::new(false),
             stop: tokio::sync::watch::Sender::new(false),
             over: tokio::sync::watch::Sender::new(false),
             fatal,

@@ -90,6 +90,8 @@ pub struct Core {
     pub joined: watch::Sender<bool>,
     /// Becomes true when this member was removed from the cluster.
     pub removed: watch::Sender<bool>,
+    /// True while a defragmentation is to keep clients away.
+    pub paused: watch::Sender<bool>,
     /// Becomes true when the server is to stop: clients are sent away, and what
     /// they have asked is still answered.
     pub stop: watch::Sender<bool>,

@@ -6,13 +6,17 @@ use std::{path::Path, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use membership::v3store::V3View;
-use mvcc::backend::{Backend, BackendOptions};
+use mvcc::{
+    CompactionObserver, CompactionStep,
+    backend::{Backend, BackendOptions},
+};
 
 use crate::{
     alarms::Alarms,
     boot::{At as _, Error},
     config::Config,
     fatal::Fatal,
+    logging::human_bytes,
     metrics::Metrics,
 };
 
@@ -56,6 +60,7 @@ impl Database {
             mvcc::StoreOptions {
                 compaction_batch_limit: config.compaction_batch_limit,
                 compaction_sleep: config.compaction_sleep_interval,
+                on_compaction: observer(&backend, metrics),
             },
             &mut |key, lease| attached.push((key, lease)),
         )
@@ -83,6 +88,37 @@ impl Database {
             consistent_index,
         })
     }
+}
+
+/// Logs and counts what compactions do.
+fn observer(backend: &Arc<Backend>, metrics: &Arc<Metrics>) -> CompactionObserver {
+    let (backend, metrics) = (Arc::downgrade(backend), metrics.clone());
+    CompactionObserver::new(move |step| {
+        metrics.compaction.observe(step);
+        let CompactionStep::Finished {
+            revision,
+            hash,
+            took,
+        } = step
+        else {
+            return;
+        };
+        // Gone if another database took its place meanwhile.
+        let Some(backend) = backend.upgrade() else {
+            return;
+        };
+        let (size, in_use) = (backend.size(), backend.size_in_use());
+        tracing::info!(
+            "compact-revision" = revision,
+            took = ?took,
+            hash = hash,
+            "current-db-size-bytes" = size,
+            "current-db-size" = human_bytes(size),
+            "current-db-size-in-use-bytes" = in_use,
+            "current-db-size-in-use" = human_bytes(in_use),
+            "finished scheduled compaction"
+        );
+    })
 }
 
 fn lease_options(config: &Config) -> lease::Options {
@@ -134,8 +170,21 @@ fn open_backend(
 /// The copy could not be made; the text names the file.
 pub fn defragment(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
     let threshold = config.bootstrap_defrag_threshold_mb * (1 << 20);
-    let free = backend.size().saturating_sub(backend.size_in_use());
-    if threshold == 0 || free < threshold {
+    if threshold == 0 {
+        return Ok(());
+    }
+    let (size, in_use) = (backend.size(), backend.size_in_use());
+    let free = size.saturating_sub(in_use);
+    if free < threshold {
+        tracing::info!(
+            "current-db-size-bytes" = size,
+            "current-db-size" = human_bytes(size),
+            "current-db-size-in-use-bytes" = in_use,
+            "current-db-size-in-use" = human_bytes(in_use),
+            "experimental-bootstrap-defrag-threshold-bytes" = threshold,
+            "experimental-bootstrap-defrag-threshold" = human_bytes(threshold),
+            "Skipping defragmentation"
+        );
         return Ok(());
     }
     tracing::info!("freeable-bytes" = free, "starting defragment");

@@ -2,18 +2,23 @@
 //! and kept; gauges that mirror state are set when the page is asked for.
 
 mod applies;
+mod compaction;
+mod idle;
 mod network;
 mod tally;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
+use wal::snap::Saved;
+
 use crate::{api::Method, core::Core, status::Code, version};
 pub use applies::{Applies, Kind};
+pub use compaction::Compaction;
 
 struct PerMethod {
     started: IntCounter,
@@ -62,7 +67,14 @@ pub struct Metrics {
     /// `etcd_disk_backend_commit_duration_seconds`
     pub backend_commit_duration_seconds: Histogram,
     /// `etcd_debugging_snap_save_total_duration_seconds`
-    pub snap_save_seconds: Histogram,
+    snap_save_seconds: Histogram,
+    /// `etcd_snap_fsync_duration_seconds`
+    snap_fsync_duration_seconds: Histogram,
+    /// `etcd_debugging_snap_save_marshalling_duration_seconds`
+    snap_marshalling_seconds: Histogram,
+    /// `etcd_debugging_mvcc_db_compaction_*` and its index
+    pub compaction: Compaction,
+    scrapes: IntCounterVec,
     disagreements: IntGaugeVec,
     /// `etcd_server_slow_apply_total`
     pub slow_apply: IntCounter,
@@ -133,7 +145,9 @@ struct Mirrors {
     connections: IntGaugeVec,
     connections_limit: IntGaugeVec,
     connections_sent_away: IntCounterVec,
-    cpu_seconds: prometheus::Gauge,
+    cpu_seconds: prometheus::Counter,
+    network_received: IntCounter,
+    network_sent: IntCounter,
 }
 
 /// Set when a call began.
@@ -252,6 +266,7 @@ impl Metrics {
             "Start time of the process since unix epoch in seconds.",
         );
         start_time.set(time::OffsetDateTime::now_utc().unix_timestamp());
+        idle::register(&m);
         // What a lone member has no occasion for stays at zero.
         m.counter("etcd_server_heartbeat_send_failures_total", "The total number of leader heartbeat send failures (likely overloaded from slow disk).");
         m.gauge(
@@ -302,6 +317,10 @@ impl Metrics {
             wal_fsync_duration_seconds: m.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL.", 0.001, 14),
             backend_commit_duration_seconds: m.histogram("etcd_disk_backend_commit_duration_seconds", "The latency distributions of commit called by backend.", 0.001, 14),
             snap_save_seconds: m.histogram("etcd_debugging_snap_save_total_duration_seconds", "The total latency distributions of save called by snapshot.", 0.001, 14),
+            snap_fsync_duration_seconds: m.histogram("etcd_snap_fsync_duration_seconds", "The latency distributions of fsync called by snap.", 0.001, 14),
+            snap_marshalling_seconds: m.histogram("etcd_debugging_snap_save_marshalling_duration_seconds", "The marshalling cost distributions of save called by snapshot.", 0.001, 14),
+            compaction: Compaction::new(&m),
+            scrapes: m.counters("promhttp_metric_handler_requests_total", "Total number of scrapes by HTTP status code.", &["code"]),
             disagreements: m.gauges("pintle_membership_disagreements", "Disagreements between the copies of the membership, as of the last start or received snapshot.", &["copy", "kind", "action"]),
             slow_apply: m.counter("etcd_server_slow_apply_total", "The total number of slow apply requests (likely overloaded from slow disk)."),
             proposals_failed: m.counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen."),
@@ -352,7 +371,9 @@ impl Metrics {
                 connections: m.gauges("pintle_connections", "Open connections.", &["of"]),
                 connections_limit: m.gauges("pintle_connections_limit", "Connections that may be open, as the file descriptor limit allows.", &["of"]),
                 connections_sent_away: m.counters("pintle_connections_sent_away_total", "Connections without a request that had to make room for others.", &["of"]),
-                cpu_seconds: m.keep(prometheus::Gauge::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")),
+                cpu_seconds: m.keep(prometheus::Counter::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")),
+                network_received: m.counter("process_network_receive_bytes_total", "Number of bytes received by the process over the network."),
+                network_sent: m.counter("process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
             },
             registry: m.0,
         }
@@ -379,6 +400,14 @@ impl Metrics {
                 .with_label_values(&[kind, client_api_version])
                 .inc();
         }
+    }
+
+    /// Counts a snapshot that was saved, in `took` altogether.
+    pub fn count_snapshot(&self, took: Duration, saved: Saved) {
+        self.snap_save_seconds.observe(took.as_secs_f64());
+        let (encoding, sync) = (saved.encoding.as_secs_f64(), saved.sync.as_secs_f64());
+        self.snap_marshalling_seconds.observe(encoding);
+        self.snap_fsync_duration_seconds.observe(sync);
     }
 
     /// For whoever applies entries.
@@ -427,6 +456,7 @@ impl Metrics {
         // Writing into memory cannot fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
         network::write(core, &mut out);
+        self.scrapes.with_label_values(&["200"]).inc();
         out
     }
 
@@ -469,10 +499,16 @@ impl Metrics {
         m.watchers.set(core.watchers.load(Relaxed));
         m.watch_streams.set(core.watch_streams.load(Relaxed));
         m.slow_watchers.set(core.slow_watchers.load(Relaxed));
+        for code in ["200", "500", "503"] {
+            self.scrapes.with_label_values(&[code]);
+        }
         let process = Process::now();
         m.resident.set(process.resident);
         m.virtual_memory.set(process.virtual_memory);
-        m.cpu_seconds.set(process.cpu_seconds);
+        m.cpu_seconds
+            .inc_by((process.cpu_seconds - m.cpu_seconds.get()).max(0.0));
+        follow(&m.network_received, process.network_received);
+        follow(&m.network_sent, process.network_sent);
         m.open_fds.set(process.open_fds);
         m.os_fd_used.set(process.open_fds);
         m.virtual_memory_max.set(
@@ -524,6 +560,8 @@ struct Process {
     virtual_memory: i64,
     cpu_seconds: f64,
     open_fds: i64,
+    network_received: u64,
+    network_sent: u64,
 }
 
 impl Process {
@@ -551,7 +589,22 @@ impl Process {
             process.cpu_seconds =
                 (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64;
         }
+        if let Ok(text) = std::fs::read_to_string("/proc/self/net/netstat") {
+            process.network_received = netstat(&text, "InOctets");
+            process.network_sent = netstat(&text, "OutOctets");
+        }
         process.open_fds = std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as i64);
         process
     }
+}
+
+/// A number of the group `IpExt`: one line has the names, the next the values.
+fn netstat(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter(|line| line.starts_with("IpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return 0;
+    };
+    let at = names.split_whitespace().position(|field| field == name);
+    at.and_then(|at| values.split_whitespace().nth(at)?.parse().ok())
+        .unwrap_or(0)
 }

@@ -14,6 +14,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -27,6 +28,15 @@ use crate::{
     name::{hex_pair, hex16},
     purge::UNFINISHED,
 };
+
+/// How long the parts of saving a snapshot took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Saved {
+    /// Its bytes were made.
+    pub encoding: Duration,
+    /// The file was synced.
+    pub sync: Duration,
+}
 
 /// A file that was set aside because it could not be used.
 #[derive(Debug, Clone)]
@@ -70,10 +80,11 @@ impl Snapshotter {
     /// Writes a snapshot and makes it durable, file and directory; an empty
     /// one (index 0) is not written. etcd writes in place; this goes through a
     /// name that both delete at start, so that no torn `.snap` appears.
-    pub fn save(&self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
+    pub fn save(&self, snapshot: &raftpb::Snapshot) -> Result<Saved, Error> {
         let at = &snapshot.metadata;
+        let mut saved = Saved::default();
         if at.index == 0 {
-            return Ok(());
+            return Ok(saved);
         }
         let name = file_name(at.term, at.index);
         let path = self.dir.join(&name);
@@ -83,16 +94,21 @@ impl Snapshotter {
             .disk
             .open(&building, Mode::Create(0o600))
             .map_err(write)?;
-        file.write_at(&encode(snapshot), 0)
-            .and_then(|()| file.sync())
-            .map_err(write)?;
+        let begin = Instant::now();
+        let bytes = encode(snapshot);
+        saved.encoding = begin.elapsed();
+        file.write_at(&bytes, 0).map_err(write)?;
+        let begin = Instant::now();
+        file.sync().map_err(write)?;
+        saved.sync = begin.elapsed();
         drop(file);
         self.disk
             .rename(&building, &path)
             .map_err(|e| Error::io("rename to", &path, e))?;
         self.disk
             .sync_dir(&self.dir)
-            .map_err(|e| Error::io("sync", &self.dir, e))
+            .map_err(|e| Error::io("sync", &self.dir, e))?;
+        Ok(saved)
     }
 
     /// The newest snapshot that is whole and among `valid`, see

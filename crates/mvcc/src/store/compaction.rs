@@ -14,14 +14,14 @@ use std::{
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bolt::Batch;
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    HashKv, Inner,
+    CompactionStep, HashKv, Inner,
     hash::{Hasher, Rules, hash_records},
 };
 use crate::{
@@ -242,9 +242,9 @@ impl Pace {
         if self.threadless {
             return true;
         }
-        let end = std::time::Instant::now() + time;
+        let end = Instant::now() + time;
         while !self.stopped {
-            let left = end.saturating_duration_since(std::time::Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
                 Ok(Message::Compact(job)) => self.waiting.push(job),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopped = true,
@@ -269,10 +269,13 @@ impl Inner {
     fn compact(&self, job: &Job, pace: &mut Pace) -> Result<bool, Error> {
         // From here on the file has all that is to be removed, and knows that
         // it is to be.
+        let begin = Instant::now();
         let tx = self.backend.snapshot()?;
         let Some((dropped, keeps_any)) = self.compact_index(job.revision, pace) else {
             return Ok(false);
         };
+        let observer = &self.options.on_compaction;
+        observer.observe(CompactionStep::Index(begin.elapsed()));
 
         let rules = Rules {
             revision: job.revision,
@@ -290,9 +293,10 @@ impl Inner {
         }
         tx.advise_cold();
         drop(tx);
+        let hash = hasher.finish();
         if job.previous_finished {
             self.hashes.lock().insert(HashKv {
-                hash: hasher.finish(),
+                hash,
                 revision: job.revision,
                 compact_revision: job.previous,
                 current_revision: job.revision,
@@ -302,6 +306,7 @@ impl Inner {
         let mut rest = &dropped[..];
         let limit = self.options.compaction_batch_limit.max(1);
         loop {
+            let batch_begin = Instant::now();
             let (now, later) = rest.split_at(rest.len().min(limit));
             rest = later;
             let mut run = Run {
@@ -315,6 +320,7 @@ impl Inner {
             }
             self.backend.inner().append(run);
             self.removed.fetch_add(now.len() as u64, Ordering::Relaxed);
+            observer.observe(CompactionStep::Batch(batch_begin.elapsed()));
             if rest.is_empty() {
                 break;
             }
@@ -329,6 +335,11 @@ impl Inner {
         }
         self.backend.commit_now()?;
         *self.doomed.lock() = Arc::default();
+        observer.observe(CompactionStep::Finished {
+            revision: job.revision,
+            hash,
+            took: begin.elapsed(),
+        });
         Ok(true)
     }
 

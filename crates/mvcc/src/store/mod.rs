@@ -7,6 +7,7 @@ mod answer;
 mod compaction;
 mod hash;
 mod history;
+mod observer;
 mod range;
 mod restore;
 mod stream;
@@ -33,6 +34,7 @@ pub use answer::{Place, RangeAnswer};
 pub use compaction::CompactionTicket;
 pub use hash::HashKv;
 pub use history::EventRef;
+pub use observer::{CompactionObserver, CompactionStep};
 pub use stream::RangeStream;
 pub use writer::{Leases, Writer};
 
@@ -49,6 +51,8 @@ pub struct StoreOptions {
     pub compaction_batch_limit: usize,
     /// Pause between two such steps.
     pub compaction_sleep: Duration,
+    /// Hears how compactions get on.
+    pub on_compaction: CompactionObserver,
 }
 
 impl Default for StoreOptions {
@@ -57,6 +61,7 @@ impl Default for StoreOptions {
         StoreOptions {
             compaction_batch_limit: 1000,
             compaction_sleep: Duration::from_millis(10),
+            on_compaction: CompactionObserver::default(),
         }
     }
 }

@@ -198,6 +198,7 @@ fn a_compaction_cut_short_goes_on_at_the_next_start() {
     let slow = StoreOptions {
         compaction_batch_limit: 1,
         compaction_sleep: Duration::from_secs(3600),
+        ..StoreOptions::default()
     };
     let store = open_on(disk.clone(), BackendOptions::default(), slow);
     for n in 0..20 {
@@ -257,6 +258,7 @@ fn readers_see_whole_revisions_beside_writes_commits_and_compaction() {
         StoreOptions {
             compaction_batch_limit: 10,
             compaction_sleep: Duration::from_micros(100),
+            ..StoreOptions::default()
         },
     );
     put(&store, "k0", "0");

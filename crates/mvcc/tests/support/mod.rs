@@ -59,6 +59,7 @@ impl Dir {
         let options = StoreOptions {
             compaction_batch_limit: 3,
             compaction_sleep: Duration::from_millis(1),
+            ..StoreOptions::default()
         };
         Store::open(backend, options, &mut |key, lease| {
             held.keys.insert((lease, key.to_vec()));

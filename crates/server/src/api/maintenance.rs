@@ -1,4 +1,4 @@
-//! The Maintenance service and gRPC health: alarms through the log, everything
+//! The Maintenance service: alarms through the log, everything
 //! else from this member's own state.
 
 use std::{
@@ -17,9 +17,10 @@ use proto::etcdserverpb::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::kv::mixed_up;
+use super::{health, kv::mixed_up};
 use crate::{
     apply::Outcome,
+    logging::human_bytes,
     metrics::Metrics,
     runtime::Runtime,
     status::{Code, Status},
@@ -99,6 +100,7 @@ async fn blocking<T: Send + 'static>(
 /// `Maintenance.Defragment`
 pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
     tracing::info!("starting defragment");
+    let _pause = health::Pause::begin(&rt.core);
     let (backend, metrics) = (rt.core.backend(), rt.core.metrics.clone());
     let work = move || {
         metrics.defrag_inflight.set(1);
@@ -221,67 +223,4 @@ impl Source for SnapshotSource {
         append_message(&response, &mut out);
         Poll::Ready(Some(Ok(out.freeze())))
     }
-}
-
-/// A size as etcd's log lines print it: decimal units, two significant digits.
-pub fn human_bytes(n: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    if n < 10 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let value = (value * 10.0 + 0.5).floor() / 10.0;
-    if value < 10.0 {
-        format!("{value:.1} {}", UNITS[unit])
-    } else {
-        format!("{value:.0} {}", UNITS[unit])
-    }
-}
-
-/// `grpc.health.v1` messages are two fields; they are written by hand.
-fn serving_frame(message: &Bytes) -> Result<Bytes, Status> {
-    // Field 1 is the service name; the whole server answers to the empty one.
-    if !message.is_empty() && message.as_ref() != [0x0a, 0x00] {
-        return Err(Status::fixed(Code::NotFound, "unknown service"));
-    }
-    // status = SERVING (1)
-    Ok(Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x01]))
-}
-
-/// `Health.Check`
-pub fn health_check(message: Bytes) -> Result<Bytes, Status> {
-    serving_frame(&message)
-}
-
-/// `Health.Watch`: SERVING at once, then silence until the server stops.
-pub fn health_watch(rt: &Rc<Runtime>, message: Bytes) -> Result<Box<dyn Source>, Status> {
-    struct HealthSource {
-        first: Option<Bytes>,
-        stop: std::pin::Pin<Box<dyn Future<Output = ()>>>,
-    }
-    impl Source for HealthSource {
-        fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-            if let Some(frame) = self.first.take() {
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            self.stop.as_mut().poll(cx).map(|()| None)
-        }
-    }
-    let first = match serving_frame(&message) {
-        Ok(frame) => frame,
-        // status = SERVICE_UNKNOWN (3): a watcher may wait for a service to appear.
-        Err(_) => Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x03]),
-    };
-    let mut stop = rt.core.stop.subscribe();
-    Ok(Box::new(HealthSource {
-        first: Some(first),
-        stop: Box::pin(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        }),
-    }))
 }

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod downgrade;
 pub mod election;
 mod frames;
+mod health;
 mod keep_alive;
 pub mod kv;
 pub mod lease;
@@ -286,8 +287,8 @@ pub async fn unary(
             Method::Hash => Answer::One(maintenance::hash(rt).await?),
             Method::HashKv => Answer::One(maintenance::hash_kv(rt, decode(message)?).await?),
             Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
-            Method::HealthCheck => Answer::One(maintenance::health_check(message)?),
-            Method::HealthWatch => Answer::Stream(maintenance::health_watch(rt, message)?),
+            Method::HealthCheck => Answer::One(health::check(rt, &message)?),
+            Method::HealthWatch => Answer::Stream(health::watch(rt, &message)),
             Method::MemberAdd => Answer::One(cluster::member_add(rt, decode(message)?).await?),
             Method::MemberRemove => {
                 Answer::One(cluster::member_remove(rt, decode(message)?).await?)

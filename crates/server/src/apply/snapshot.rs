@@ -72,14 +72,15 @@ impl Machine {
                     return;
                 }
                 let snapshotter = Snapshotter::new(&core.config.snap_dir());
-                if let Err(error) = snapshotter.save(&snapshot) {
-                    core.fatal.report("failed to save a snapshot", &error);
-                    return;
-                }
+                let saved = match snapshotter.save(&snapshot) {
+                    Ok(saved) => saved,
+                    Err(error) => {
+                        core.fatal.report("failed to save a snapshot", &error);
+                        return;
+                    }
+                };
                 release_received(&snapshotter, index);
-                core.metrics
-                    .snap_save_seconds
-                    .observe(begin.elapsed().as_secs_f64());
+                core.metrics.count_snapshot(begin.elapsed(), saved);
                 let record = walpb::Snapshot {
                     index,
                     term: snapshot.metadata.term,

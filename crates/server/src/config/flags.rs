@@ -192,6 +192,7 @@ pub const FLAGS: &[Group] = &[
         "experimental-corrupt-check-time" Duration "0s" "Duration of time between cluster corruption check passes (0 to disable).";
         "experimental-compact-hash-check-enabled" Bool "false" "Enable leader to periodically check followers compaction hashes.";
         "experimental-compact-hash-check-time" Duration "1m0s" "Duration of time between leader checks followers compaction hashes.";
+        "experimental-stop-grpc-service-on-defrag" Bool "false" "Report NOT_SERVING to gRPC health checks while this member is defragmented.";
         "experimental-downgrade-check-time" Duration "5s" "Duration of time between two downgrade status checks.";
     },
 ];

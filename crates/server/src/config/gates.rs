@@ -71,7 +71,7 @@ const GATES: &[Gate] = &[
     Gate {
         name: "StopGRPCServiceOnDefrag",
         stage: Stage::Alpha,
-        effect: Effect::NotBuilt,
+        effect: Effect::Flag("experimental-stop-grpc-service-on-defrag"),
     },
     Gate {
         name: "TxnModeWriteWithSharedBuffer",

@@ -118,6 +118,8 @@ pub struct Config {
     pub corrupt_check_time: Option<Duration>,
     /// `--experimental-compact-hash-check-time`, if that check is enabled
     pub compact_hash_check_time: Option<Duration>,
+    /// `--experimental-stop-grpc-service-on-defrag`
+    pub stop_grpc_service_on_defrag: bool,
     /// `--experimental-downgrade-check-time`
     pub downgrade_check_time: Duration,
     /// `--max-learners`

@@ -142,6 +142,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             .filter(|period| !period.is_zero()),
         compact_hash_check_time: Some(duration(settings, "experimental-compact-hash-check-time"))
             .filter(|period| compact_check && !period.is_zero()),
+        stop_grpc_service_on_defrag: gates.on(settings, "experimental-stop-grpc-service-on-defrag"),
         downgrade_check_time: duration(settings, "experimental-downgrade-check-time"),
         max_learners: uint(settings, "max-learners") as usize,
         membership_check: membership_check(settings)?,

@@ -53,7 +53,6 @@ pub(super) const UNBUILT: &[Unbuilt] = unbuilt! {
     "experimental-enable-distributed-tracing" Kind::Bool, "false", Refused;
     "experimental-enable-v2v3" Kind::Text, "", Refused;
     "experimental-memory-mlock" Kind::Bool, "false", Refused;
-    "experimental-stop-grpc-service-on-defrag" Kind::Bool, "false", Refused;
     "experimental-txn-mode-write-with-shared-buffer" Kind::Bool, "true",
         Warned("there is no such buffer; answers are the same");
     "experimental-warning-unary-request-duration" Kind::Duration, "300ms",
