@@ -188,6 +188,9 @@ impl Core {
         if data.len() > self.config.max_request_bytes {
             return Err(errors::REQUEST_TOO_LARGE);
         }
+        if !rt.has_room(data.len()) {
+            return Err(errors::TOO_MANY_REQUESTS);
+        }
         let begin = Instant::now();
         let result = rt.propose(id, data, self.config.request_timeout()).await;
         match result {
@@ -262,7 +265,10 @@ impl Core {
         rt: &Rc<Runtime>,
         change: &ConfChange,
     ) -> Result<Vec<membership::Member>, Status> {
-        let data = change.encode_to_vec().into();
+        let data: Bytes = change.encode_to_vec().into();
+        if !rt.has_room(data.len()) {
+            return Err(errors::TOO_MANY_REQUESTS);
+        }
         let timeout = self.config.request_timeout();
         match rt.propose_conf_change(change.id, data, timeout).await? {
             Outcome::Members(members) => Ok(members),

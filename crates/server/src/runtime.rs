@@ -36,8 +36,10 @@ use crate::{
 pub struct Waiter {
     /// Index of the runtime.
     pub runtime: u32,
-    slot: u32,
-    generation: u32,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    /// The call has an answer by then, or was given up.
+    pub(crate) deadline: Instant,
 }
 
 /// Something to do on a runtime.
@@ -162,6 +164,8 @@ pub struct Runtime {
     /// This runtime's index.
     pub id: u32,
     slots: RefCell<Slab<Slot>>,
+    /// Bytes that the calls in flight propose.
+    call_bytes: Cell<usize>,
     generation: Cell<u32>,
     outbox: RefCell<Vec<Proposal>>,
     outbox_filled: LocalSignal,
@@ -177,6 +181,10 @@ pub struct Runtime {
 
 /// An unanswered read index request is repeated after this long.
 const READ_RETRY: Duration = Duration::from_millis(500);
+/// Calls in flight on one runtime that go through the log, and bytes that they
+/// propose. Far above what a member that gets anything done has at a time.
+const CALLS_MAX: usize = 100_000;
+const CALL_BYTES_MAX: usize = 256 << 20;
 /// Between two attempts to propose while nobody takes proposals.
 const PROPOSE_PAUSE: Duration = Duration::from_millis(10);
 /// A new leader is asked this often, and after this long again.
@@ -195,6 +203,7 @@ impl Runtime {
             core,
             id,
             slots: RefCell::new(Slab::with_capacity(256)),
+            call_bytes: Cell::new(0),
             generation: Cell::new(0),
             outbox: RefCell::new(Vec::with_capacity(64)),
             outbox_filled: LocalSignal::default(),
@@ -218,13 +227,18 @@ impl Runtime {
 
     /// Proposes serialized request `id` and waits for its result.
     pub fn propose(self: &Rc<Self>, id: u64, data: Bytes, timeout: Duration) -> Pending {
-        let waiter = self.seat(timeout);
+        let pending = self.seat(timeout, data.len());
+        let waiter = pending.waiter;
         self.outbox.borrow_mut().push(Proposal { id, data, waiter });
         self.outbox_filled.set();
-        Pending {
-            rt: self.clone(),
-            waiter,
-        }
+        pending
+    }
+
+    /// True if another call that proposes `bytes` may begin. One always may.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let calls = self.slots.borrow().len();
+        let all = self.call_bytes.get().saturating_add(bytes);
+        calls == 0 || calls < CALLS_MAX && all <= CALL_BYTES_MAX
     }
 
     /// Proposes serialized requests that the leader of `term` alone may make. They do not wait
@@ -238,21 +252,14 @@ impl Runtime {
         requests: Vec<(u64, Bytes)>,
         timeout: Duration,
     ) -> Result<Vec<Pending>, consensus::ProposeError> {
-        let run: Vec<Proposal> = requests
+        let (pending, run): (Vec<Pending>, Vec<Proposal>) = requests
             .into_iter()
-            .map(|(id, data)| Proposal {
-                id,
-                data,
-                waiter: self.seat(timeout),
+            .map(|(id, data)| {
+                let pending = self.seat(timeout, data.len());
+                let waiter = pending.waiter;
+                (pending, Proposal { id, data, waiter })
             })
-            .collect();
-        let pending = run
-            .iter()
-            .map(|proposal| Pending {
-                rt: self.clone(),
-                waiter: proposal.waiter,
-            })
-            .collect();
+            .unzip();
         match self.core.raft.propose_as_leader(term, run) {
             Ok(()) => Ok(pending),
             Err((_, error)) => Err(error),
@@ -277,7 +284,8 @@ impl Runtime {
         data: Bytes,
         timeout: Duration,
     ) -> Pending {
-        let waiter = self.seat(timeout);
+        let pending = self.seat(timeout, data.len());
+        let waiter = pending.waiter;
         let change = Proposal { id, data, waiter };
         let rt = self.clone();
         tokio::task::spawn_local(async move {
@@ -290,10 +298,7 @@ impl Runtime {
                 change = refused;
             }
         });
-        Pending {
-            rt: self.clone(),
-            waiter,
-        }
+        pending
     }
 
     /// Nobody takes proposals just now: an election, or a transfer, is under way.
@@ -313,18 +318,25 @@ impl Runtime {
     }
 
     /// A place where a result is awaited.
-    fn seat(&self, timeout: Duration) -> Waiter {
+    fn seat(self: &Rc<Self>, timeout: Duration, bytes: usize) -> Pending {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
+        let deadline = Instant::now() + timeout;
         let slot = self.slots.borrow_mut().insert(Slot {
             generation,
             state: SlotState::Waiting(None),
-            deadline: Instant::now() + timeout,
+            deadline,
         }) as u32;
-        Waiter {
-            runtime: self.id,
-            slot,
-            generation,
+        self.call_bytes.set(self.call_bytes.get() + bytes);
+        Pending {
+            rt: self.clone(),
+            waiter: Waiter {
+                runtime: self.id,
+                slot,
+                generation,
+                deadline,
+            },
+            bytes,
         }
     }
 
@@ -407,6 +419,7 @@ impl Runtime {
 pub struct Pending {
     rt: Rc<Runtime>,
     waiter: Waiter,
+    bytes: usize,
 }
 
 impl Future for Pending {
@@ -432,6 +445,8 @@ impl Future for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        let bytes = &self.rt.call_bytes;
+        bytes.set(bytes.get() - self.bytes);
         self.rt
             .slots
             .borrow_mut()
@@ -553,6 +568,7 @@ async fn sweep(rt: Rc<Runtime>) {
                 runtime: rt.id,
                 slot: key as u32,
                 generation: slot.generation,
+                deadline: slot.deadline,
             })
             .collect();
         for waiter in late {

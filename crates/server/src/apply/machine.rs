@@ -23,16 +23,15 @@ use proto::{
     },
     raftpb::{ConfState, Entry, EntryType, Snapshot, SnapshotMetadata},
 };
-use rustc_hash::FxHashMap;
 
-use super::{Command, Outcome, snapshot::SnapshotState};
+use super::{Command, Outcome, snapshot::SnapshotState, waiters::Waiters};
 use crate::{
     alarms::Restriction,
     core::Core,
     metrics::{Applies, Kind},
     node::Queue,
     quota,
-    runtime::{Delivery, Waiter, split_read_context},
+    runtime::{Delivery, split_read_context},
     status::{Code, Status, errors},
 };
 
@@ -77,7 +76,7 @@ pub struct Machine {
     leads: bool,
     /// An entry of the own term was applied since this member leads.
     leads_since_entry: bool,
-    waiters: FxHashMap<u64, Waiter>,
+    waiters: Waiters,
     pub(super) deliveries: Vec<Vec<Delivery>>,
     applies: Applies,
     /// Empty between turns; kept for its memory.
@@ -118,7 +117,7 @@ impl ApplyThread {
             is_in_the_way: seed.is_in_the_way,
             leads: false,
             leads_since_entry: false,
-            waiters: FxHashMap::default(),
+            waiters: Waiters::default(),
             deliveries: (0..runtimes).map(|_| Vec::new()).collect(),
             commands: VecDeque::new(),
             reads: Vec::new(),
@@ -179,9 +178,6 @@ pub fn placeholder(metadata: SnapshotMetadata) -> Snapshot {
     }
 }
 
-/// Waiters of proposals that never came back are dropped beyond this many.
-const WAITERS_MAX: usize = 100_000;
-
 impl Machine {
     /// Counts the changes of membership and the v2 tree.
     pub fn generation(&self) -> u64 {
@@ -209,13 +205,7 @@ impl Machine {
         self.core.raft.apply.take(&mut commands);
         for command in commands.drain(..) {
             match command {
-                Command::Register(run) => {
-                    if self.waiters.len() > WAITERS_MAX {
-                        // Their calls have long timed out: a live one is always recent.
-                        self.waiters.clear();
-                    }
-                    self.waiters.extend(run);
-                }
+                Command::Register(run) => self.waiters.register(run),
                 Command::Committed(entries) => self.apply_run(entries),
                 Command::Reads(reads) => self.reads.extend(reads),
                 Command::Role { leads, leader } => self.change_role(leads, leader),
@@ -435,7 +425,7 @@ impl Machine {
     }
 
     pub(super) fn answer(&mut self, id: u64, result: Result<Outcome, Status>) {
-        if let Some(waiter) = self.waiters.remove(&id)
+        if let Some(waiter) = self.waiters.take(id)
             && let Some(out) = self.deliveries.get_mut(waiter.runtime as usize)
         {
             out.push(Delivery::Applied(waiter, result));

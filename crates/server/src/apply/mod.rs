@@ -11,6 +11,7 @@ mod cluster;
 mod install;
 mod machine;
 mod snapshot;
+mod waiters;
 
 pub use machine::{ApplyThread, Machine, Seed, SharedMachine, placeholder};
 

@@ -1,0 +1,82 @@
+//! The calls that await results, by request id. A proposal may be lost on its way
+//! to the leader, and its call then ends by its deadline without a word here: such
+//! a one is forgotten once many have gathered. Never forgets a call that waits.
+
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use crate::runtime::Waiter;
+
+/// So many may gather before it is looked for those that wait no more.
+const GATHER: usize = 100_000;
+
+/// See the module's page. How many wait is bounded where calls begin.
+pub(super) struct Waiters {
+    by_id: FxHashMap<u64, Waiter>,
+    /// The size at which it is looked next. It doubles with what was kept, so that
+    /// the cost of a look is spread over as many calls.
+    sweep_at: usize,
+}
+
+impl Default for Waiters {
+    fn default() -> Waiters {
+        Waiters {
+            by_id: FxHashMap::default(),
+            sweep_at: GATHER,
+        }
+    }
+}
+
+impl Waiters {
+    /// The results of these requests are awaited.
+    pub(super) fn register(&mut self, run: Vec<(u64, Waiter)>) {
+        if self.by_id.len() >= self.sweep_at {
+            let now = Instant::now();
+            self.by_id.retain(|_, waiter| waiter.deadline > now);
+            self.sweep_at = GATHER.max(2 * self.by_id.len());
+        }
+        self.by_id.extend(run);
+    }
+
+    /// Who awaits the result of this request.
+    pub(super) fn take(&mut self, id: u64) -> Option<Waiter> {
+        self.by_id.remove(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn waiter(slot: u32, deadline: Instant) -> Waiter {
+        Waiter {
+            runtime: 0,
+            slot,
+            generation: 1,
+            deadline,
+        }
+    }
+
+    #[test]
+    fn a_call_that_waits_is_never_forgotten() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(3600);
+        let mut waiters = Waiters::default();
+        let live: Vec<_> = (0..150_000).map(|id| (id, waiter(1, later))).collect();
+        for run in live.chunks(1000) {
+            waiters.register(run.to_vec());
+        }
+        // Many more whose time is over come and go.
+        for id in 150_000..900_000 {
+            waiters.register(vec![(id, waiter(2, now))]);
+        }
+        assert!(waiters.by_id.len() < 400_000, "{}", waiters.by_id.len());
+        for id in 0..150_000 {
+            assert!(waiters.take(id).is_some(), "{id}");
+            assert_eq!(waiters.take(id), None);
+        }
+    }
+}
