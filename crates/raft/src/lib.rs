@@ -14,6 +14,7 @@
 //! raft-rs never parses a byte from outside: configuration changes are opaque
 //! to it, since its enum differs from etcd's.
 
+mod backlog;
 mod drain;
 mod guard;
 mod node;

@@ -9,6 +9,7 @@ use raft::{
 };
 
 use crate::{
+    backlog::Backlog,
     drain,
     guard::{self, Position},
     store::Store,
@@ -91,7 +92,7 @@ pub struct SoftState {
     pub role: Role,
 }
 
-/// What must be done now, in this order: append and sync, send, apply.
+/// What must be done now, in this order: append and sync, report, send, apply.
 #[derive(Debug, Default)]
 pub struct Work {
     /// To be given back to [`Node::persisted`]; grows by one with each work.
@@ -197,10 +198,20 @@ pub struct Node {
     /// Proposals of other members that came while nobody took any, which raft-rs
     /// and etcd would lose, and the ticks they have left.
     held: Vec<(rs::Message, usize)>,
+    /// Bytes of these proposals.
+    held_bytes: usize,
+    /// Work that waits for the disk.
+    backlog: Backlog,
 }
 
-/// Messages with proposals that are held at most.
+/// Messages with proposals that are held at most, and bytes in them.
 const HELD_MAX: usize = 1024;
+const HELD_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that the entries of a message hold.
+fn entry_bytes(message: &rs::Message) -> usize {
+    message.entries.iter().map(|entry| entry.data.len()).sum()
+}
 
 /// Ticks that never pass: raft-rs must not call elections by itself.
 const NEVER: usize = 1 << 30;
@@ -290,6 +301,8 @@ impl Node {
             // Members with the same seed must not draw the same timeouts.
             random: config.seed ^ config.id,
             held: Vec::new(),
+            held_bytes: 0,
+            backlog: Backlog::default(),
         };
         node.draw();
         Ok(node)
@@ -314,6 +327,7 @@ impl Node {
             self.draw();
         }
         if !self.held.is_empty() && self.takes_proposals() {
+            self.held_bytes = 0;
             for (message, _) in std::mem::take(&mut self.held) {
                 // What is refused now is lost, as it would have been at once.
                 let _ = self.raw.step(message);
@@ -341,12 +355,53 @@ impl Node {
             let _ = self.raw.campaign();
             self.draw();
         }
+        self.backlog.tick();
+        self.step_aside();
         self.settle();
         // Whoever sent them has given them up by then.
-        self.held.retain_mut(|(_, ticks)| {
+        self.held.retain_mut(|(message, ticks)| {
             *ticks -= 1;
+            if *ticks == 0 {
+                self.held_bytes -= entry_bytes(message);
+            }
             *ticks > 0
         });
+    }
+
+    /// Gives up leading while the own disk hangs. Such a leader gets nothing done
+    /// that it has to apply, and its heartbeats keep the others from electing one
+    /// that would. First it asks the member that is furthest to take over, which
+    /// needs no disk of this one; if nobody has within another election timeout,
+    /// it falls silent, and the others elect as if it were gone.
+    fn step_aside(&mut self) {
+        let stalled = self.backlog.stalled();
+        let leads = self.raw.raft.state == StateRole::Leader;
+        if !leads || stalled < self.election_ticks || self.is_sole_voter() {
+            return;
+        }
+        if stalled >= 2 * self.election_ticks {
+            tracing::warn!("the disk does not answer; stepping down");
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        } else if self.raw.raft.lead_transferee.is_none()
+            && let Some(heir) = self.heir()
+        {
+            let to = format!("{heir:x}");
+            tracing::warn!(to, "the disk does not answer; handing leadership over");
+            self.raw.transfer_leader(heir);
+        }
+    }
+
+    /// The voter that holds most of the log, of those that were heard from.
+    fn heir(&self) -> Option<u64> {
+        let raft = &self.raw.raft;
+        let voters = raft.prs().conf().to_conf_state().voters;
+        let others = voters.into_iter().filter(|id| *id != raft.id);
+        others
+            .filter_map(|id| Some((id, raft.prs().get(id)?)))
+            .filter(|(_, progress)| progress.recent_active)
+            .max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(*id)))
+            .map(|(id, _)| id)
     }
 
     /// Why this node must not stand for election now, which raft-rs would not survive.
@@ -357,10 +412,19 @@ impl Node {
         }
         // A sole voter wins without waiting for a vote to be written, so not while
         // entries of an earlier leader are still on their way to disk.
-        if log.persisted < log.last_index() && self.is_sole_voter() {
+        if !self.is_log_durable() && self.is_sole_voter() {
             return Some("the log is not durable yet");
         }
+        // It could not lead, nor even ask for a vote.
+        if self.backlog.stalled() >= self.election_ticks {
+            return Some("the disk does not answer");
+        }
         None
+    }
+
+    fn is_log_durable(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        log.persisted >= log.last_index()
     }
 
     /// Proposes a run of requests with one step.
@@ -440,6 +504,10 @@ impl Node {
             // raft-rs takes a configuration of one voter for its own, and would
             // answer without asking that one.
             rs::MessageType::MsgReadIndex if self.leads_from_outside() => return Ok(()),
+            // It answers no request of this node: that one waits for the disk, as
+            // entries of an earlier leader still do. raft-rs does not survive an
+            // election that is won before these are durable.
+            rs::MessageType::MsgRequestVoteResponse if !self.is_log_durable() => return Ok(()),
             // It would be counted.
             rs::MessageType::MsgAppendResponse
                 if message.term == at.term && self.leads_from_outside() =>
@@ -456,7 +524,9 @@ impl Node {
         }
         let message = wire::message_in(kind, message);
         if kind == rs::MessageType::MsgPropose && !self.takes_proposals() {
-            if self.held.len() < HELD_MAX {
+            let bytes = entry_bytes(&message);
+            if self.held.len() < HELD_MAX && self.held_bytes + bytes <= HELD_BYTES_MAX {
+                self.held_bytes += bytes;
                 self.held.push((message, 5 * self.election_ticks));
             }
             return Ok(());
@@ -527,6 +597,9 @@ impl Node {
             must_sync: ready.must_sync(),
             ..Work::default()
         };
+        if work.must_sync {
+            self.backlog.owe(work.number);
+        }
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
             work.snapshot = Some(wire::snapshot_out(&snapshot));
@@ -568,8 +641,11 @@ impl Node {
         work
     }
 
-    /// Everything up to work `number` is durable.
+    /// Everything up to work `number` is durable. To be called before the messages
+    /// that waited for it are sent: an answer to one of them may make this node
+    /// the leader, which is not prepared to hear of earlier work then.
     pub fn persisted(&mut self, number: u64) {
+        self.backlog.pay(number);
         if !self.leads_from_outside() {
             self.raw.on_persist_ready(number);
         }

@@ -188,7 +188,7 @@ impl Core {
         if data.len() > self.config.max_request_bytes {
             return Err(errors::REQUEST_TOO_LARGE);
         }
-        if !rt.has_room(data.len()) {
+        if self.raft.is_congested() || !rt.has_room(data.len()) {
             return Err(errors::TOO_MANY_REQUESTS);
         }
         let begin = Instant::now();

@@ -84,6 +84,13 @@ impl Host {
 
 impl peer::Host for Host {
     fn step(&self, message: Message) {
+        if self.core.raft.refuses(&message) {
+            tracing::debug!(
+                from = format!("{:x}", message.from),
+                "dropped entries: too much waits for the disk"
+            );
+            return;
+        }
         match self.core.raft.drive(|node| node.step(message)) {
             Ok(()) => {}
             Err(error @ consensus::Error::LogLost { .. }) => {

@@ -1,4 +1,4 @@
-//! Disks that fail, brought about by `strace` between a server
+//! Disks that fail and disks that hang, brought about by `strace` between a server
 //! and its system calls; without it these tests say so and pass. And a directory
 //! that two servers are started on.
 
@@ -6,13 +6,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use peers::{
     api,
-    cluster::{WITHIN, until},
-    peer,
+    cluster::{Plan, WITHIN, until},
+    peer::{self, Program},
     server::{Launch, spawn_bound},
 };
 
@@ -108,6 +109,52 @@ fn thread_named(process: u32, name: &str) -> Result<u32> {
         }
     }
     anyhow::bail!("no thread {name}")
+}
+
+async fn hang(program: &Program) -> Result<()> {
+    let mut cluster = Plan::of(&vec![program.clone(); 3]).start().await?;
+    let leader = cluster.leader().await?;
+    let process = cluster.member(leader).server()?.pid();
+    let hour = Duration::from_secs(3600).as_micros();
+    let hang = Injection::into(process, true, &format!("delay_enter={hour}")).await?;
+    let others: Vec<usize> = cluster.places().filter(|p| *p != leader).collect();
+    // What reaches the leader's disk first may not be answered any more.
+    let mut turn = 0;
+    until(
+        "another member leads, and takes a write",
+        WITHIN,
+        async || {
+            turn += 1;
+            let at = cluster.api(others[turn % others.len()]);
+            let put = at.put(api::put(format!("hang/{turn}"), b"v".to_vec()));
+            tokio::time::timeout(Duration::from_secs(3), put).await??;
+            let new = cluster.leader_among(&others).await?;
+            ensure!(new != leader);
+            Ok(())
+        },
+    )
+    .await?;
+    peer::say(&format!("RAN: {program}: a leader's disk hung"));
+    drop(hang);
+    cluster.agree().await?;
+    cluster.finish().await?;
+    Ok(())
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_replaced() {
+    let Some((pintle, etcd)) = peer::pair() else {
+        return;
+    };
+    if !may_trace() {
+        return;
+    }
+    peers::run(240, async move {
+        for program in [&etcd, &pintle] {
+            hang(program).await?;
+        }
+        Ok(())
+    });
 }
 
 /// Enough that the zeros ahead must be written on.

@@ -6,7 +6,7 @@
 //! 1. work of the core: reads and committed entries go to the apply
 //!    queue, everything else to the log queue, both in order (`hand_on`)
 //! 2. log turn: all that is queued is appended, then synced once, then told to
-//!    the core, then the messages that waited are sent; a received snapshot goes
+//!    the core, before the messages that waited are sent; a received snapshot goes
 //!    to the apply queue once the log says that it is committed (`log_turn`)
 //! 3. apply turn: a run of entries under one writer, with consistent_index in
 //!    the same batch (`apply_turn`)
@@ -70,6 +70,8 @@ pub struct Shared {
     pub now_us: u64,
     /// Entries between two snapshots.
     pub snapshot_count: u64,
+    /// Members ask before they disturb a leader.
+    pub pre_vote: bool,
     /// Entries kept in memory behind a snapshot.
     pub catch_up: u64,
     /// Next id of a request that a member makes by itself.
@@ -348,6 +350,7 @@ impl Member {
         }
         if let Some(number) = newest {
             self.node.persisted(number);
+            self.send(shared, after);
             if shared.broken(Plant::AckBeforeCommit) && self.leads {
                 self.acknowledge(&own);
             }
@@ -356,7 +359,6 @@ impl Member {
             }
             self.hand_on(shared);
         }
-        self.send(shared, after);
         Ok(())
     }
 

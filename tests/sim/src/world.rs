@@ -168,6 +168,7 @@ impl World {
             oracle: Oracle::default(),
             plant,
             now_us: 0,
+            pre_vote: random.chance(750),
             snapshot_count: random.between(30, 150),
             catch_up: random.between(1, 30),
             next_request: 0,

@@ -259,6 +259,56 @@ fn etcds_enum_decides_and_nobody_changes_nothing() {
 }
 
 #[test]
+fn a_vote_that_comes_before_the_log_is_durable_elects_nobody() {
+    let config = Config {
+        id: 1,
+        pre_vote: false,
+        ..Config::default()
+    };
+    let initial = Initial {
+        conf_state: conf(&[1, 2, 3]),
+        ..Initial::default()
+    };
+    let mut node = Node::new(config, initial).expect("node");
+    let from = |from: u64, term: u64, kind: pb::MessageType| pb::Message {
+        r#type: kind as i32,
+        to: 1,
+        from,
+        term,
+        ..pb::Message::default()
+    };
+    let append = pb::Message {
+        entries: vec![pb::Entry {
+            term: 2,
+            index: 1,
+            ..pb::Entry::default()
+        }],
+        ..from(2, 2, pb::MessageType::MsgApp)
+    };
+    node.step(append).expect("step");
+    assert_eq!(node.work().entries.len(), 1);
+    node.step(from(2, 2, pb::MessageType::MsgTimeoutNow))
+        .expect("step");
+    assert_eq!(node.status().role, Role::Candidate);
+    let mut last = 0;
+    let work = |node: &mut Node, last: &mut u64| {
+        while node.has_work() {
+            *last = node.work().number;
+        }
+    };
+    work(&mut node, &mut last);
+    // Its request cannot have left: the disk has neither the entry nor the vote.
+    let vote = from(3, 3, pb::MessageType::MsgVoteResp);
+    node.step(vote.clone()).expect("step");
+    work(&mut node, &mut last);
+    assert_eq!(node.status().role, Role::Candidate);
+    node.persisted(last);
+    node.step(vote).expect("step");
+    work(&mut node, &mut last);
+    assert_eq!(node.status().role, Role::Leader);
+}
+
+#[test]
 fn messages_keep_etcds_fields_both_ways() {
     let message = pb::Message {
         r#type: 3,

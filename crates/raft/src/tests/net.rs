@@ -82,6 +82,12 @@ pub(super) struct Net {
     wires: Vec<pb::Message>,
     /// Members that nothing reaches and that reach nobody.
     pub(super) cut_off: BTreeSet<u64>,
+    /// How members are configured that start from now on.
+    pub(super) pre_vote: bool,
+    /// Members whose disk does not answer.
+    pub(super) hung: BTreeSet<u64>,
+    /// A kind of message that never arrives.
+    pub(super) lost_kind: Option<pb::MessageType>,
     pub(super) oracle: Oracle,
     seed: u64,
     random: u64,
@@ -102,6 +108,9 @@ impl Net {
             members: BTreeMap::new(),
             wires: Vec::new(),
             cut_off: BTreeSet::new(),
+            pre_vote: true,
+            hung: BTreeSet::new(),
+            lost_kind: None,
             oracle: Oracle::default(),
             seed,
             random: seed,
@@ -204,6 +213,7 @@ impl Net {
             seed: seed ^ (member.boots << 32),
             max_size_per_msg: 64,
             max_inflight: 4,
+            pre_vote: self.pre_vote,
             ..Config::default()
         };
         let mut node = Node::new(config, initial).expect("the disk is sound");
@@ -274,6 +284,9 @@ impl Net {
 
     /// The oldest write of a member becomes durable.
     pub(super) fn sync(&mut self, id: u64) {
+        if self.hung.contains(&id) {
+            return;
+        }
         let member = self.members.get_mut(&id).expect("member");
         let (Some(mut work), Some(node)) = (member.writing.pop_front(), member.node.as_mut())
         else {
@@ -295,7 +308,10 @@ impl Net {
         }
         let pick = self.draw(self.wires.len());
         let message = self.wires.swap_remove(pick);
-        if self.cut_off.contains(&message.to) || self.cut_off.contains(&message.from) {
+        let lost = self
+            .lost_kind
+            .is_some_and(|kind| message.r#type == kind as i32);
+        if lost || self.cut_off.contains(&message.to) || self.cut_off.contains(&message.from) {
             self.lost(&message);
             return;
         }
@@ -385,6 +401,8 @@ impl Net {
     /// Everything works again, until there is a leader and all have applied the same.
     pub(super) fn heal(&mut self) {
         self.cut_off.clear();
+        self.hung.clear();
+        self.lost_kind = None;
         for id in self.ids() {
             self.boot(id);
         }
@@ -410,7 +428,7 @@ impl Net {
     pub(super) fn calm(&mut self) {
         for _ in 0..100_000 {
             for id in self.ids() {
-                while !self.members[&id].writing.is_empty() {
+                while !self.hung.contains(&id) && !self.members[&id].writing.is_empty() {
                     self.sync(id);
                 }
             }

@@ -20,6 +20,8 @@ fn promises_hold_through_loss_reordering_crashes_and_compaction() {
     let (mut answered, mut installed) = (0, 0);
     for seed in 0..100 {
         let mut net = Net::new(&[1, 2, 3], seed);
+        // Some clusters run without, as `--pre-vote=false` asks for.
+        net.pre_vote = seed % 4 != 0;
         for _ in 0..4000 {
             let id = net.any();
             match net.draw(100) {
@@ -131,6 +133,59 @@ fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_follower() {
     assert_eq!(role(&net, old), Some(Role::Follower));
     assert_eq!(net.leader(), Some(new), "its return disturbs nobody");
     assert_eq!(net.state(old), net.state(new));
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over() {
+    for seed in 0..20 {
+        let (mut net, old) = elected(&[1, 2, 3], seed);
+        net.hung.insert(old);
+        net.propose(old, 1);
+        // An election timeout, and what the hand-over takes.
+        net.ticks(10 + 5);
+        let new = net.leader().expect("leader");
+        assert_ne!(new, old, "seed {seed}");
+        let (before, _) = net.state(new);
+        assert!(net.propose(new, 2));
+        net.ticks(1);
+        assert_eq!(net.state(new).0, before + 2, "seed {seed}");
+        // It must not stand while it cannot vote for itself.
+        net.ticks(60);
+        assert_eq!(net.leader(), Some(new), "seed {seed}");
+        net.heal();
+        assert_eq!(net.leader(), Some(new), "seed {seed}");
+        assert_eq!(net.state(old), net.state(new));
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_falls_silent_if_nobody_takes_over() {
+    for seed in 0..20 {
+        let (mut net, old) = elected(&[1, 2, 3], seed);
+        net.hung.insert(old);
+        net.lost_kind = Some(proto::raftpb::MessageType::MsgTimeoutNow);
+        net.propose(old, 1);
+        // Two election timeouts until it is silent, one (up to twice as long) until
+        // the others stand, and once more should they stand together.
+        net.ticks(20 + 20 + 20);
+        let new = net.leader().expect("leader");
+        assert_ne!(new, old, "seed {seed}");
+        net.heal();
+        assert_eq!(net.state(old), net.state(new));
+    }
+}
+
+#[test]
+fn a_disk_that_is_slow_and_answers_costs_no_leadership() {
+    let (mut net, leader) = elected(&[1, 2, 3], 3);
+    for _ in 0..20 {
+        net.hung.insert(leader);
+        net.propose(leader, 1);
+        net.ticks(9);
+        net.hung.clear();
+        net.ticks(1);
+        assert_eq!(net.leader(), Some(leader));
+    }
 }
 
 #[test]

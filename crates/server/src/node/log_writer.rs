@@ -24,6 +24,8 @@ pub enum LogCommand {
         /// A snapshot of another member that takes the place of the log before
         /// the entries. Its database is next to the old one already.
         snapshot: Option<Box<Snapshot>>,
+        /// Bytes of data in the entries.
+        bytes: usize,
         /// Entries in index order, possibly none.
         entries: Vec<Entry>,
         /// The hard state as of these entries.
@@ -116,16 +118,19 @@ fn write(
     let mut newest = None;
     let mut outgoing = Vec::new();
     let mut installs = false;
+    let mut written = 0;
     for command in batch.drain(..) {
         match command {
             LogCommand::Append {
                 snapshot,
+                bytes,
                 entries,
                 state,
                 must_sync,
                 number,
                 messages,
             } => {
+                written += bytes;
                 if let Some(snapshot) = &snapshot {
                     record(wal, snapshotter, snapshot)?;
                 }
@@ -169,9 +174,9 @@ fn write(
             tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
         }
     }
-    raft.send(outgoing);
+    raft.written(written);
     if let Some(number) = newest {
-        let committed = raft.persisted(number);
+        let committed = raft.persisted(number, outgoing);
         // A small run, with nothing waiting to be written: applying it here saves
         // the lone client a hand-over between threads. Otherwise the next sync
         // must not wait for it.

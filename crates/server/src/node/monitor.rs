@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 use std::time::Instant;
 
@@ -58,8 +58,14 @@ pub struct Raft {
     pub log: Arc<Queue<LogCommand>>,
     /// To the apply thread.
     pub apply: Arc<Queue<Command>>,
+    /// Bytes of entries that the log writer was given and has not written.
+    unwritten: AtomicUsize,
     peers: OnceLock<peer::Transport>,
 }
+
+/// Entries of so many bytes may wait for the log writer: what a disk takes in about a
+/// second, after which a leader gives up anyway.
+const UNWRITTEN_MAX: usize = 128 << 20;
 
 /// A message of a follower that promises nothing which a crash could take back:
 /// it need not wait for the disk. An answer to a heartbeat says that nobody was
@@ -83,6 +89,7 @@ impl Raft {
             status: RaftStatus::default(),
             log,
             apply,
+            unwritten: AtomicUsize::new(0),
             peers: OnceLock::new(),
         }
     }
@@ -98,7 +105,7 @@ impl Raft {
     }
 
     /// Sends messages whose time has come.
-    pub(super) fn send(&self, messages: Vec<Message>) {
+    fn send(&self, messages: Vec<Message>) {
         if let Some(transport) = self.peers.get()
             && !messages.is_empty()
         {
@@ -114,13 +121,36 @@ impl Raft {
         result
     }
 
-    /// Work `number` is durable. What it committed lies in the apply queue, whose
+    /// Work `number` is durable, and the messages that waited for it may leave. In
+    /// this order, and before anybody else enters: an answer to one of them must
+    /// find a core that knows. What was committed lies in the apply queue, whose
     /// thread is not woken: gives the number of entries, for the caller to decide
     /// who applies them.
-    pub fn persisted(&self, number: u64) -> usize {
+    pub fn persisted(&self, number: u64, messages: Vec<Message>) -> usize {
         let mut node = self.node.lock();
         node.persisted(number);
+        self.send(messages);
         self.hand_on(&mut node, Wake::Nobody)
+    }
+
+    /// Entries of `bytes` were written.
+    pub(super) fn written(&self, bytes: usize) {
+        self.unwritten.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// True while more waits for the log writer than may: nothing that would add
+    /// to it is taken in.
+    pub fn is_congested(&self) -> bool {
+        self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_MAX
+    }
+
+    /// True for a message that is not taken in for now. raft bears the loss: a
+    /// leader sends its entries again, and a forwarded proposal that nobody took
+    /// is given up by its caller.
+    pub fn refuses(&self, message: &Message) -> bool {
+        let kind = MessageType::try_from(message.r#type);
+        let adds = matches!(kind, Ok(MessageType::MsgApp | MessageType::MsgProp));
+        adds && !message.entries.is_empty() && self.is_congested()
     }
 
     /// Brings a run of proposals in with one step. On failure the whole run is
@@ -231,7 +261,11 @@ impl Raft {
                 }
             }
             let speaks = !after.is_empty() || work.snapshot.is_some();
+            let data = work.entries.iter().filter_map(|entry| entry.data.as_ref());
+            let bytes: usize = data.map(Bytes::len).sum();
+            self.unwritten.fetch_add(bytes, Ordering::AcqRel);
             let append = LogCommand::Append {
+                bytes,
                 snapshot: work.snapshot.map(Box::new),
                 entries: work.entries,
                 state: work.hard_state,

@@ -195,11 +195,12 @@ fn bind(target: &ListenTarget, config: &Config) -> io::Result<Bound> {
         }
         ListenTarget::Unix(path) => {
             // A socket file left by a process that is gone is in the way of every restart.
-            if std::os::unix::net::UnixStream::connect(path).is_err() {
-                match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
+            // Any other error may come from a server that lives, and is only busy.
+            match std::os::unix::net::UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path)?;
                 }
+                _ => {}
             }
             let listener = std::os::unix::net::UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;

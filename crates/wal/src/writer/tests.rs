@@ -545,12 +545,11 @@ fn a_closed_segment_gets_no_more_zeros() {
     let mut wal = Wal::create(Path::new("/member/wal"), b"m", options).unwrap();
     wal.preparer = Some(Preparer::at_rest(Arc::clone(&disk), 1 << 20));
     wal.append(&[entry(1, 100)], None).unwrap();
+    // The thread may still have the segment in hand when the cut has come.
+    let late = Arc::clone(&wal.frontier);
     wal.cut_now().unwrap();
     let first = &wal.held[0];
     let len = first.file.len().unwrap();
-    // The thread may still have the segment in hand when the cut has come.
-    let late = Arc::new(frontier(first, 0, 1 << 20));
-    late.close();
     let preparer = wal.preparer.as_ref().unwrap();
     preparer.follow(late, wal.next_path());
     preparer.turn(&mut None);

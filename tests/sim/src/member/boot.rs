@@ -247,6 +247,7 @@ impl Member {
                 election_ticks: ELECTION_TICKS,
                 max_size_per_msg: 4096,
                 max_inflight: 8,
+                pre_vote: shared.pre_vote,
                 seed,
                 ..Config::default()
             },
