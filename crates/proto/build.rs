@@ -1,12 +1,16 @@
 //! Compiles `proto/*.proto` without protoc: messages always, client stubs and
 //! the JSON mapping when their feature is on.
 
+#[path = "build/schema.rs"]
+mod schema;
+
 use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build");
     let mut files: Vec<PathBuf> = fs::read_dir("proto")?
         .map(|entry| entry.map(|e| e.path()))
         .collect::<Result<_, _>>()?;
@@ -37,6 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 ".v3lockpb",
                 ".v3electionpb",
             ])?;
+        let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+        fs::write(out.join("schema.rs"), schema::tables(&descriptors))?;
     }
     Ok(())
 }

@@ -5,6 +5,9 @@
 //! zero. Everything else is plain proto3.
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
+#[cfg(feature = "json")]
+pub mod schema;
+
 /// Keys, values and events.
 pub mod mvccpb {
     include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));

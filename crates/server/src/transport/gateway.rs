@@ -5,6 +5,7 @@
 use std::{
     rc::Rc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -12,10 +13,13 @@ use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, hea
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost::Message;
-use proto::{etcdserverpb::*, v3electionpb::*, v3lockpb::*};
-use serde::{Serialize, de::DeserializeOwned};
+use proto::{etcdserverpb::*, schema, v3electionpb::*, v3lockpb::*};
+use serde::Serialize;
 
-use super::{Body, MessageStream, Source, Surface, connection::plain, json::Finder, pages};
+use super::{
+    Body, MessageStream, Source, Surface, connection::plain, json::transcode, messages::too_large,
+    pages,
+};
 use crate::{
     api::{self, Answer, Call, Method},
     runtime::Runtime,
@@ -25,16 +29,10 @@ use crate::{
 /// How one path is served.
 struct Route {
     method: Method,
-    /// JSON text to serialized request.
-    request: fn(&[u8]) -> Result<Bytes, Status>,
+    /// What the request consists of.
+    request: &'static schema::Message,
     /// Serialized answer to JSON text.
     answer: fn(Bytes) -> Result<String, Status>,
-}
-
-fn to_request<M: Message + DeserializeOwned>(text: &[u8]) -> Result<Bytes, Status> {
-    let message: M = serde_json::from_slice(text)
-        .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
-    Ok(message.encode_to_vec().into())
 }
 
 fn to_json<M: Message + Default + Serialize>(bytes: Bytes) -> Result<String, Status> {
@@ -44,11 +42,11 @@ fn to_json<M: Message + Default + Serialize>(bytes: Bytes) -> Result<String, Sta
 }
 
 macro_rules! routes {
-    ($path:expr; $($($route:literal)|+ => $method:ident $request:ty => $answer:ty;)*) => {
+    ($path:expr; $($($route:literal)|+ => $method:ident $request:ident => $answer:ty;)*) => {
         match $path {
             $($($route)|+ => Some(Route {
                 method: Method::$method,
-                request: to_request::<$request>,
+                request: &schema::$request,
                 answer: to_json::<$answer>,
             }),)*
             _ => None,
@@ -78,7 +76,7 @@ fn route(path: &str) -> Option<Route> {
         "maintenance/status" => Status StatusRequest => StatusResponse;
         "maintenance/defragment" => Defragment DefragmentRequest => DefragmentResponse;
         "maintenance/hash" => Hash HashRequest => HashResponse;
-        "maintenance/hashkv" => HashKv HashKvRequest => HashKvResponse;
+        "maintenance/hashkv" => HashKv HashKVRequest => HashKvResponse;
         "maintenance/snapshot" => Snapshot SnapshotRequest => SnapshotResponse;
         "maintenance/transfer-leadership" => MoveLeader MoveLeaderRequest => MoveLeaderResponse;
         "maintenance/downgrade" => Downgrade DowngradeRequest => DowngradeResponse;
@@ -195,21 +193,27 @@ fn cors_origin(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<HeaderVa
 }
 
 async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Response<Body> {
-    let (_, body) = request.into_parts();
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let timeout = match head.headers.get("grpc-timeout").map(timeout) {
+        None => None,
+        Some(Ok(timeout)) => timeout,
+        Some(Err(status)) => return error_page(&status),
+    };
     let call = Call {
         has_leader: false,
         client_api_version: None,
-        timeout: None,
+        timeout,
     };
-    let limit = rt.core.config.max_request_bytes * 4 / 3 + api::GRPC_OVERHEAD;
+    let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
     let result = if route.method.streams_requests() {
-        let messages = MessageStream::json(body, limit, route.request);
+        let messages = MessageStream::json(body, TEXT_FACTOR * limit, route.request);
         api::stream(rt, route.method, &call, messages).await
     } else {
-        match read(body, limit)
-            .await
-            .and_then(|text| (route.request)(&text))
-        {
+        match read(body, limit, route.request).await {
+            Ok(_) if timeout.is_some_and(|timeout| arrived.elapsed() >= timeout) => Err(
+                Status::fixed(Code::DeadlineExceeded, "context deadline exceeded"),
+            ),
             Ok(message) => api::unary(rt, route.method, &call, message).await,
             Err(status) => Err(status),
         }
@@ -264,34 +268,63 @@ fn mark(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Result<BytesMut, Status> {
+/// A JSON text may be longer than the message in it: digits of base64, white space, names.
+const TEXT_FACTOR: usize = 4;
+
+/// Reads the JSON text of a request, and makes the message of it.
+async fn read(
+    mut body: Incoming,
+    limit: usize,
+    request: &'static schema::Message,
+) -> Result<Bytes, Status> {
+    let invalid = |why: String| Status::new(Code::InvalidArgument, why);
     let mut text = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
+        let frame = frame.map_err(|error| invalid(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             text.extend_from_slice(&data);
         }
-        if text.len() > limit {
-            return Err(Status::new(
-                Code::ResourceExhausted,
-                format!(
-                    "grpc: received message larger than max ({} vs. {limit})",
-                    text.len()
-                ),
-            ));
+        if text.len() > TEXT_FACTOR * limit {
+            return Err(too_large(text.len(), limit));
         }
     }
-    // Go's decoder takes the first value and leaves the rest; nothing at all is an empty message.
-    let mut finder = Finder::new();
-    let end = match finder.find(&text) {
-        Ok(None) => finder.end(),
-        found => found,
-    };
-    match end {
-        Ok(Some(end)) => Ok(text.split_to(end)),
-        Ok(None) => Ok(BytesMut::from("{}")),
-        Err(error) => Err(Status::new(Code::InvalidArgument, error.to_string())),
+    let message = transcode(&text, request).map_err(|error| invalid(error.to_string()))?;
+    if message.len() > limit {
+        return Err(too_large(message.len(), limit));
     }
+    Ok(message)
+}
+
+/// The header `Grpc-Timeout`: a number and a unit. None for an empty one and for none at all, zero
+/// for one that is over.
+fn timeout(value: &HeaderValue) -> Result<Option<Duration>, Status> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let invalid = || {
+        Status::new(
+            Code::InvalidArgument,
+            format!("invalid grpc-timeout: {text}"),
+        )
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (digits, unit) = text.split_at_checked(text.len() - 1).ok_or_else(invalid)?;
+    let nanos: i64 = match unit {
+        "H" => 3_600_000_000_000,
+        "M" => 60_000_000_000,
+        "S" => 1_000_000_000,
+        "m" => 1_000_000,
+        "u" => 1_000,
+        "n" => 1,
+        _ => return Err(invalid()),
+    };
+    let number: i64 = digits.parse().map_err(|_| invalid())?;
+    // Go multiplies without a look at what fits.
+    Ok(match number.wrapping_mul(nanos) {
+        0 => None,
+        past if past < 0 => Some(Duration::ZERO),
+        nanos => Some(Duration::from_nanos(nanos as u64)),
+    })
 }
 
 fn error_page(status: &Status) -> Response<Body> {

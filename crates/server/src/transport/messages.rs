@@ -5,15 +5,16 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prometheus::IntCounter;
+use proto::schema::Message;
 use tokio::sync::oneshot;
 
 use super::{
     compression::{Encoding, FRAME_HEAD},
-    json::Finder,
+    json::{Finder, transcode},
 };
 use crate::status::{Code, Status};
 
-fn too_large(len: usize, limit: usize) -> Status {
+pub(super) fn too_large(len: usize, limit: usize) -> Status {
     Status::new(
         Code::ResourceExhausted,
         format!("grpc: received message larger than max ({len} vs. {limit})"),
@@ -89,7 +90,7 @@ enum Form {
     Grpc(Encoding),
     /// JSON values one after another, each turned into the serialized message.
     Json {
-        convert: fn(&[u8]) -> Result<Bytes, Status>,
+        message: &'static Message,
         finder: Finder,
     },
 }
@@ -125,17 +126,13 @@ impl MessageStream {
     }
 
     /// A stream of JSON objects.
-    pub(super) fn json(
-        body: Incoming,
-        limit: usize,
-        convert: fn(&[u8]) -> Result<Bytes, Status>,
-    ) -> MessageStream {
+    pub(super) fn json(body: Incoming, limit: usize, message: &'static Message) -> MessageStream {
         MessageStream {
             body,
             buffer: BytesMut::new(),
             limit,
             form: Form::Json {
-                convert,
+                message,
                 finder: Finder::new(),
             },
             open: None,
@@ -166,8 +163,10 @@ impl MessageStream {
                 }
                 _ => Ok(None),
             },
-            Form::Json { convert, finder } => match finder.find(&self.buffer) {
-                Ok(Some(len)) => convert(&self.buffer.split_to(len)).map(Some),
+            Form::Json { message, finder } => match finder.find(&self.buffer) {
+                Ok(Some(len)) => transcode(&self.buffer.split_to(len), message)
+                    .map(Some)
+                    .map_err(|error| Status::new(Code::InvalidArgument, error.to_string())),
                 Ok(None) if self.buffer.len() > self.limit => {
                     Err(too_large(self.buffer.len(), self.limit))
                 }

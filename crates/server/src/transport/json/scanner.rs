@@ -27,9 +27,6 @@ pub(in crate::transport) enum SyntaxError {
         /// Where it is.
         context: &'static str,
     },
-    /// Values are nested too deeply.
-    #[error("exceeded max depth")]
-    Depth,
     /// The bytes end inside a value.
     #[error("unexpected EOF")]
     Eof,
@@ -199,11 +196,11 @@ impl Scanner {
         use State::*;
         self.state = match byte {
             b'{' => {
-                self.push(Within::Key)?;
+                self.push(Within::Key, byte)?;
                 BeginKeyOrEnd
             }
             b'[' => {
-                self.push(Within::Array)?;
+                self.push(Within::Array, byte)?;
                 BeginValueOrEnd
             }
             b'"' => InString,
@@ -218,10 +215,10 @@ impl Scanner {
         Ok(Step::Inside)
     }
 
-    fn push(&mut self, within: Within) -> Result<(), SyntaxError> {
+    fn push(&mut self, within: Within, byte: u8) -> Result<(), SyntaxError> {
         self.open.push(within);
         if self.open.len() > DEPTH_MAX {
-            return Err(SyntaxError::Depth);
+            return Err(unexpected(byte, "exceeded max depth"));
         }
         Ok(())
     }

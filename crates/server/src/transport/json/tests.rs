@@ -31,7 +31,7 @@ fn values_end_where_gos_decoder_ends_them() {
     assert_eq!(first(b"  \n"), Ok(None));
     assert_eq!(
         first(b"12"),
-        Ok(Some(0)),
+        Ok(Some(2)),
         "complete by the end of the stream"
     );
 }
@@ -112,7 +112,7 @@ fn nesting_has_gos_limit() {
     assert_eq!(first(nested(10_000).as_bytes()), Ok(Some(20_000)));
     assert_eq!(
         first(nested(10_001).as_bytes()),
-        Err("exceeded max depth".to_owned())
+        Err("invalid character '[' exceeded max depth".to_owned())
     );
     assert!(Scanner::new().is_at_start());
 }
@@ -149,5 +149,120 @@ fn work_per_byte_does_not_grow_with_the_stream() {
         let (values, looked_at) = fed(&stream, 1);
         assert_eq!(values, 2 * count);
         assert!(looked_at <= stream.len() + count, "{looked_at}");
+    }
+}
+
+mod messages {
+    use prost::Message as _;
+    use proto::{
+        etcdserverpb::{
+            PutRequest, RangeRequest, TxnRequest, WatchRequest, compare::TargetUnion,
+            watch_request::RequestUnion,
+        },
+        schema,
+    };
+
+    use super::super::transcode;
+
+    fn put(text: &str) -> Result<PutRequest, String> {
+        let bytes = transcode(text.as_bytes(), &schema::PutRequest).map_err(|e| e.to_string())?;
+        Ok(PutRequest::decode(bytes).expect("a message"))
+    }
+
+    #[test]
+    fn values_are_taken_as_leniently_as_by_go() {
+        let request = put(
+            r#"{"key":"Zm9v","value":"YmFy\r\nYmF6","lease":"12","prevKv":true,"x":{"y":[1]}} trailing"#,
+        );
+        let request = request.expect("taken");
+        assert_eq!(request.key, "foo");
+        assert_eq!((request.lease, request.prev_kv), (12, true));
+        assert_eq!(put(" \n"), Ok(PutRequest::default()));
+        let request = put(r#"{"key":null,"lease":1.5e1,"value":"_w","prev_kv":null}"#);
+        let request = request.expect("taken");
+        assert_eq!((request.lease, &request.value[..]), (15, &b"\xff"[..]));
+        let text = br#"{"sort_order":"DESCEND","sort_target":77}"#;
+        let bytes = transcode(text, &schema::RangeRequest).expect("taken");
+        let request = RangeRequest::decode(bytes).expect("a message");
+        assert_eq!((request.sort_order, request.sort_target), (2, 77));
+        let text = br#"{"sort_order":"NEVER HEARD OF","limit":"-0"}"#;
+        let bytes = transcode(text, &schema::RangeRequest).expect("taken");
+        assert_eq!(RangeRequest::decode(bytes), Ok(RangeRequest::default()));
+    }
+
+    #[test]
+    fn what_is_not_taken_is_refused_with_gos_words() {
+        let value = |at: usize, token: &str| {
+            format!("proto: (line 1:{at}): invalid value for int64 field lease: {token}")
+        };
+        for (text, words) in [
+            (r#"{"lease":1.5}"#, value(10, "1.5")),
+            (r#"{"lease":"x"}"#, value(10, "\"x\"")),
+            (r#"{"lease":[1]}"#, value(10, "[")),
+            (r#"{"lease":"1x"}"#, value(10, "\"1x\"")),
+            (
+                r#" {"lease":99999999999999999999}"#,
+                value(10, "99999999999999999999"),
+            ),
+            (
+                "{\n \"\u{e9}\":1, \"key\":1}",
+                "proto: (line 2:15): invalid value for bytes field key: 1".to_owned(),
+            ),
+            (
+                r#"{"key":"","key":""}"#,
+                "proto: (line 1:11): duplicate field \"key\"".to_owned(),
+            ),
+            (
+                "null",
+                "proto: syntax error (line 1:1): unexpected token null".to_owned(),
+            ),
+            (
+                "[]",
+                "proto: syntax error (line 1:1): unexpected token [".to_owned(),
+            ),
+            ("{", "unexpected EOF".to_owned()),
+        ] {
+            assert_eq!(put(text), Err(words), "{text}");
+        }
+        let twice = br#"{"create_request":{},"cancel_request":{}}"#;
+        let error = transcode(twice, &schema::WatchRequest).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "proto: (line 1:22): error parsing \"cancel_request\", oneof \
+             etcdserverpb.WatchRequest.request_union is already set"
+        );
+    }
+
+    #[test]
+    fn messages_in_messages_and_lists_arrive() {
+        let text = br#"{"compare":[{"target":"VERSION","version":"0","key":"YQ=="},{}],
+            "success":[{"request_txn":{"failure":[{"requestPut":{"key":"YQ=="}}]}}]}"#;
+        let bytes = transcode(text, &schema::TxnRequest).expect("taken");
+        let txn = TxnRequest::decode(bytes).expect("a message");
+        assert_eq!(txn.compare.len(), 2);
+        assert_eq!(txn.compare[0].target_union, Some(TargetUnion::Version(0)));
+        assert_eq!(txn.success.len(), 1);
+        let text = br#"{"create_request":{"filters":["NOPUT",1],"start_revision":"-1"}}"#;
+        let bytes = transcode(text, &schema::WatchRequest).expect("taken");
+        let Some(RequestUnion::CreateRequest(create)) = WatchRequest::decode(bytes)
+            .expect("a message")
+            .request_union
+        else {
+            panic!("another request");
+        };
+        assert_eq!((create.filters, create.start_revision), (vec![0, 1], -1));
+    }
+
+    #[test]
+    fn deep_nesting_neither_recurses_nor_reads_twice() {
+        let txns = 3_000;
+        let text = [
+            r#"{"success":[{"request_txn":"#.repeat(txns),
+            "{}".to_owned(),
+            "}]}".repeat(txns),
+        ]
+        .concat();
+        let bytes = transcode(text.as_bytes(), &schema::TxnRequest).expect("taken");
+        assert!(bytes.len() > 2 * txns);
     }
 }
