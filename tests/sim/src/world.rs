@@ -58,6 +58,8 @@ struct Machine {
     life: u64,
     booting: bool,
     paused_until: u64,
+    /// Until then nothing becomes durable.
+    hung_until: u64,
     /// What is armed on its disk ends the process, and not the machine.
     soft: bool,
     /// Its disk takes so many times as long.
@@ -233,6 +235,7 @@ impl World {
             life: 0,
             booting: true,
             paused_until: 0,
+            hung_until: 0,
             soft: false,
             slow: 1,
             retired: false,
@@ -319,6 +322,11 @@ impl World {
                 }
             }
             Event::Log(id, life) => {
+                let hung_until = self.machines.get(&id).map_or(0, |m| m.hung_until);
+                if hung_until > self.shared.now_us {
+                    let delay = hung_until - self.shared.now_us;
+                    return self.after(delay, Event::Log(id, life));
+                }
                 self.with(id, |m| m.log_busy = false);
                 self.turn(id, life, Member::log_turn);
             }
@@ -738,9 +746,13 @@ impl World {
                 let until = self.shared.now_us + self.random.below(3 * S);
                 self.with(id, |m| m.paused_until = until);
             }
-            15..17 => {
+            15 => {
                 let slow = self.random.between(3, 60);
                 self.with(id, |m| m.slow = slow);
+            }
+            16 => {
+                let until = self.shared.now_us + self.random.below(5 * S);
+                self.with(id, |m| m.hung_until = until);
             }
             17 => {
                 let to = self.random.pick(&up).unwrap_or(id);
@@ -825,6 +837,7 @@ impl World {
         self.with_all(|machine| {
             machine.slow = 1;
             machine.paused_until = 0;
+            machine.hung_until = 0;
             // What was armed does not happen.
             if machine.disk.has_died() {
                 return;
