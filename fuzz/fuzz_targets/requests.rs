@@ -2,39 +2,45 @@
 //! is accepted must be readable as the log's entry that it becomes.
 #![no_main]
 
+use bytes::Bytes;
 use prost::Message as _;
-use proto::etcdserverpb::{
-    DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestHeader, TxnRequest,
-    WatchRequest, internal_raft_request::Op,
+use proto::{
+    etcdserverpb::{
+        DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestHeader,
+        TxnRequest, WatchRequest, internal_raft_request::Op,
+    },
+    wire::{self, Nested, Read as _},
 };
 
 fn logged(txn: TxnRequest) {
-    let entry = InternalRaftRequest {
+    let entry = Nested::new(InternalRaftRequest {
         header: Some(RequestHeader::default()),
         op: Some(Op::Txn(txn)),
         ..InternalRaftRequest::default()
-    };
-    let again = InternalRaftRequest::decode(&entry.encode_to_vec()[..]);
-    assert_eq!(again.as_ref(), Ok(&entry));
+    });
+    let bytes = wire::encode_internal(&entry);
+    let again = Nested::new(InternalRaftRequest::read(&bytes).expect("own bytes"));
+    assert_eq!(wire::encode_internal(&again), bytes);
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if let Ok(request) = RangeRequest::decode(data) {
+    let bytes = Bytes::copy_from_slice(data);
+    if let Ok(request) = RangeRequest::read(&bytes) {
         let _ = mvcc::validate::range(&request);
     }
-    if let Ok(request) = PutRequest::decode(data) {
+    if let Ok(request) = PutRequest::read(&bytes) {
         let _ = mvcc::validate::put(&request);
     }
-    if let Ok(request) = DeleteRangeRequest::decode(data) {
+    if let Ok(request) = DeleteRangeRequest::read(&bytes) {
         let _ = mvcc::validate::delete_range(&request);
     }
-    if let Ok(request) = TxnRequest::decode(data) {
+    if let Ok(request) = TxnRequest::read(&bytes).map(Nested::new) {
         let _ = mvcc::validate::is_read_only(&request);
         if mvcc::validate::txn(&request, 128).is_ok() {
-            logged(request);
+            logged(request.into_inner());
         }
     }
-    let _ = WatchRequest::decode(data);
+    let _ = WatchRequest::read(&bytes);
     if let Ok(request) = serde_json::from_slice::<TxnRequest>(data) {
         let bytes = request.encode_to_vec();
         assert_eq!(TxnRequest::decode(&bytes[..]).as_ref(), Ok(&request));

@@ -344,10 +344,7 @@ impl Cluster {
 
     /// Follows a v2 request as far as it speaks of membership: true if it did.
     pub fn apply_v2(&mut self, request: &Request) -> Result<bool, Error> {
-        let conditional = request.prev_exist.is_some()
-            || request.prev_index != 0
-            || !request.prev_value.is_empty();
-        if request.method != "PUT" || conditional {
+        if !is_plain_put(request) {
             return Ok(false);
         }
         if request.path == "/0/version" {
@@ -360,7 +357,7 @@ impl Cluster {
         let Some(id) = attributes_path(&request.path) else {
             return Ok(false);
         };
-        let published: Published = serde_json::from_str(&request.val)
+        let published = Published::parse(&request.val)
             .map_err(|error| Error::Malformed(format!("attributes of member {id}: {error}")))?;
         self.set_attributes(id, &published.name, &published.client_urls)?;
         Ok(true)
@@ -403,6 +400,21 @@ pub(crate) struct Published {
     pub(crate) client_urls: Vec<String>,
 }
 
+impl Published {
+    pub(crate) fn parse(json: &str) -> serde_json::Result<Published> {
+        serde_json::from_str(json)
+    }
+}
+
+/// True for the v2 request that sets a path whatever is there: the only one that
+/// etcd looks at for its own membership.
+pub(crate) fn is_plain_put(request: &Request) -> bool {
+    request.method == "PUT"
+        && request.prev_exist.is_none()
+        && request.prev_index == 0
+        && request.prev_value.is_empty()
+}
+
 /// The value of a `raftAttributes` leaf.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RaftPublished {
@@ -418,6 +430,19 @@ pub(crate) fn attributes_path(path: &str) -> Option<MemberId> {
         .strip_prefix("/0/members/")?
         .strip_suffix("/attributes")?;
     parse_hex_id(id)
+}
+
+/// True if the names of [`attributes_path`] are anywhere in a path.
+pub(crate) fn has_attributes_path(path: &str) -> bool {
+    let mut rest = path;
+    while let Some((_, after)) = rest.split_once("/0/members/") {
+        let digits = after.bytes().take_while(|b| b.is_ascii_hexdigit()).count();
+        if (1..=16).contains(&digits) && after[digits..].starts_with("/attributes") {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 /// 1 to 16 hexadecimal digits.

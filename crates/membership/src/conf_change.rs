@@ -123,6 +123,38 @@ pub enum Valid {
     Remove(MemberId),
 }
 
+/// Checks what can be said of a change without the members: its kind, and that it
+/// names the member that it changes.
+///
+/// # Errors
+/// [`Rejection::Malformed`]: etcd ends on it.
+pub fn check_form(change: &ConfChange) -> Result<(), Rejection> {
+    let kind = kind_of(change)?;
+    match kind {
+        ConfChangeType::ConfChangeRemoveNode => Ok(()),
+        _ => context_of(change).map(drop),
+    }
+}
+
+fn malformed(why: &str) -> Rejection {
+    Rejection::Malformed(why.to_owned())
+}
+
+fn kind_of(change: &ConfChange) -> Result<ConfChangeType, Rejection> {
+    ConfChangeType::try_from(change.r#type).map_err(|_| malformed("unknown kind"))
+}
+
+fn context_of(change: &ConfChange) -> Result<Context, Rejection> {
+    let context: Context = serde_json::from_slice(change.context.as_deref().unwrap_or_default())
+        .map_err(|error| Rejection::Malformed(error.to_string()))?;
+    if context.member.id.0 != change.node_id || change.node_id == 0 {
+        return Err(malformed(
+            "the member in the context is not the one that changes",
+        ));
+    }
+    Ok(context)
+}
+
 /// Checks a change against the members.
 ///
 /// # Errors
@@ -133,8 +165,7 @@ pub fn validate(
     rules: Rules<'_>,
 ) -> Result<Valid, Rejection> {
     let id = MemberId(change.node_id);
-    let malformed = |why: &str| Rejection::Malformed(why.to_owned());
-    let kind = ConfChangeType::try_from(change.r#type).map_err(|_| malformed("unknown kind"))?;
+    let kind = kind_of(change)?;
     if cluster.is_removed(id) {
         return Err(Rejection::Removed);
     }
@@ -142,14 +173,8 @@ pub fn validate(
     if kind == ConfChangeType::ConfChangeRemoveNode {
         return known.map(|_| Valid::Remove(id)).ok_or(Rejection::NotFound);
     }
-    let context: Context = serde_json::from_slice(change.context.as_deref().unwrap_or_default())
-        .map_err(|error| Rejection::Malformed(error.to_string()))?;
+    let context = context_of(change)?;
     let mut member = context.member;
-    if member.id != id || id.0 == 0 {
-        return Err(malformed(
-            "the member in the context is not the one that changes",
-        ));
-    }
     member.peer_urls.sort();
     let url_taken = || {
         cluster

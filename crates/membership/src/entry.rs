@@ -1,13 +1,21 @@
 //! A normal entry speaks one of two languages: InternalRaftRequest, or the bare
 //! v2 request that etcd up to 3.5 writes for its own membership. Nothing on the
-//! wire tells them apart; this rule does.
+//! wire tells them apart: as in etcd, what cannot be read as the first is read as
+//! the second. And which entries this release must not apply: those that end
+//! every etcd, and those whose effect it could not reproduce.
 
 use bytes::Bytes;
-use prost::{DecodeError, Message as _};
 use proto::{
-    etcdserverpb::{InternalRaftRequest, Request, internal_raft_request::Op},
-    raftpb::{Entry, EntryType},
+    etcdserverpb::{
+        AlarmType, InternalRaftRequest, Request, TxnRequest, alarm_request::AlarmAction,
+        internal_raft_request::Op, request_op,
+    },
+    raftpb::{ConfChange, Entry, EntryType},
+    wire::{Malformed, Nested, Read as _},
 };
+use semver::Version;
+
+use crate::{cluster, conf_change};
 
 /// What an entry asks for.
 #[derive(Debug)]
@@ -17,7 +25,7 @@ pub enum Payload {
     /// A v2 request, bare or wrapped.
     V2(Request),
     /// A v3 request.
-    Internal(InternalRaftRequest),
+    Internal(Nested<InternalRaftRequest>),
 }
 
 /// True for the v2 requests that etcd up to 3.5 writes for itself: a member's
@@ -36,32 +44,31 @@ pub fn is_of_interest(entry: &Entry) -> bool {
     }
     match decode_entry(&entry.data.clone().unwrap_or_default()) {
         Ok(Payload::Empty) => false,
-        Ok(Payload::Internal(request)) => matches!(
-            request.op,
-            Some(Op::ClusterMemberAttrSet(_) | Op::ClusterVersionSet(_) | Op::DowngradeInfoSet(_))
-        ),
+        Ok(Payload::Internal(request)) => is_about_members(request.op.as_ref()),
         Ok(Payload::V2(_)) | Err(_) => true,
     }
 }
 
-/// The methods a v2 request can have.
-const METHODS: [&[u8]; 5] = [b"PUT", b"POST", b"DELETE", b"QGET", b"SYNC"];
+/// True for the requests that followers of the membership apply, whatever the
+/// database holds.
+pub fn is_about_members(op: Option<&Op>) -> bool {
+    matches!(
+        op,
+        Some(Op::ClusterMemberAttrSet(_) | Op::ClusterVersionSet(_) | Op::DowngradeInfoSet(_))
+    )
+}
 
 /// Decodes the payload of a normal entry.
-pub fn decode_entry(data: &Bytes) -> Result<Payload, DecodeError> {
+///
+/// # Errors
+/// It is a request in neither language, which ends every etcd.
+pub fn decode_entry(data: &Bytes) -> Result<Payload, Malformed> {
     if data.is_empty() {
         return Ok(Payload::Empty);
     }
-    if is_bare_v2(data) {
-        return Request::decode(data.clone()).map(Payload::V2);
-    }
-    let mut request = match InternalRaftRequest::decode(data.clone()) {
-        Ok(request) => request,
-        // etcd tries the other language too. The method shows that it is one.
-        Err(error) => match Request::decode(data.clone()) {
-            Ok(v2) if METHODS.contains(&v2.method.as_bytes()) => return Ok(Payload::V2(v2)),
-            _ => return Err(error),
-        },
+    let mut request = match InternalRaftRequest::read(data) {
+        Ok(request) => Nested::new(request),
+        Err(error) => return Request::read(data).map(Payload::V2).map_err(|_| error),
     };
     match request.op.take() {
         Some(Op::V2(v2)) => Ok(Payload::V2(v2)),
@@ -72,39 +79,193 @@ pub fn decode_entry(data: &Bytes) -> Result<Payload, DecodeError> {
     }
 }
 
-/// A bare v2 request starts with an id, then a method that no embedded message
-/// could be mistaken for.
-fn is_bare_v2(data: &[u8]) -> bool {
-    // 08: field 1, varint. An InternalRaftRequest leaves its ID out when it is 0.
-    let rest = match data.split_first() {
-        Some((0x08, rest)) => {
-            let len = rest
-                .iter()
-                .take(10)
-                .position(|b| b & 0x80 == 0)
-                .map(|n| n + 1);
-            match len.and_then(|n| rest.get(n..)) {
-                Some(rest) => rest,
-                None => return false,
+/// Why an entry must not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A request in no language.
+    #[error("it cannot be decoded: {0}")]
+    Malformed(#[from] Malformed),
+    /// No operation, or one of a release to come.
+    #[error("it names no operation that etcd 3.5 knows")]
+    Unknown,
+    /// Nobody could be told the result.
+    #[error("it has no request id")]
+    NoId,
+    /// An operation of which a part is missing or wrong.
+    #[error("its {0} is not valid")]
+    Invalid(&'static str),
+    /// An entry that is neither a request nor a single configuration change.
+    #[error("it is of type {0}, which etcd does not apply")]
+    Type(i32),
+    /// Users, roles, or authentication itself.
+    #[error("it changes users, roles or authentication ({0})")]
+    Auth(&'static str),
+}
+
+impl Refusal {
+    /// What whoever runs this member can do.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Refusal::Auth(_) => {
+                "this version of Pintle cannot apply that exactly and stops rather than differ from the other members. \
+                 Nothing of it was applied here: put the etcd binary of this cluster in place of Pintle and start it on \
+                 this data directory, where it continues"
+            }
+            _ => {
+                "an etcd member ends on it too. Nothing of it was applied here: restore the cluster from a snapshot, or \
+                 start a release that knows the entry on this data directory"
             }
         }
-        _ => data,
-    };
-    // 12: field 2, length-delimited.
-    let [0x12, len, rest @ ..] = rest else {
-        return false;
-    };
-    let Some(method) = rest.get(..usize::from(*len)) else {
-        return false;
-    };
-    if !METHODS.contains(&method) {
-        return false;
     }
-    match &rest[usize::from(*len)..] {
-        [0x1a, 0, ..] => method == b"SYNC",
-        [0x1a, _, b'/', ..] => true,
-        // A path of 128 bytes or more has a longer length.
-        [0x1a, len, _, b'/', ..] => len & 0x80 != 0,
-        _ => false,
+}
+
+/// Why a decoded request must not be applied; `None` for all that can be. A
+/// request that the database holds already (`fresh` is false) is judged by what
+/// still follows it, the membership.
+pub fn refusal(payload: &Payload, fresh: bool) -> Option<Refusal> {
+    match payload {
+        Payload::Empty => None,
+        Payload::V2(request) => refusal_of_v2(request),
+        Payload::Internal(request) => {
+            if request.id == 0 && request.header.is_none() {
+                return Some(Refusal::NoId);
+            }
+            match &request.op {
+                op if !fresh && !is_about_members(op.as_ref()) => None,
+                None => Some(Refusal::Unknown),
+                Some(op) => refusal_of(op),
+            }
+        }
     }
+}
+
+/// Judges an entry of any type.
+pub fn judge(entry: &Entry, fresh: bool) -> Result<(), Refusal> {
+    let data = entry.data.clone().unwrap_or_default();
+    let refused = match EntryType::try_from(entry.r#type) {
+        Ok(EntryType::EntryNormal) => refusal(&decode_entry(&data)?, fresh),
+        Ok(EntryType::EntryConfChange) => {
+            let change = ConfChange::read(&data)?;
+            conf_change::check_form(&change)
+                .map_or(Some(Refusal::Invalid("configuration change")), |()| None)
+        }
+        _ => Some(Refusal::Type(entry.r#type)),
+    };
+    refused.map_or(Ok(()), Err)
+}
+
+/// Judges an entry that a member proposes: one that is applied without effect
+/// may be in the log, but none is let in.
+///
+/// # Errors
+/// It must not get into the log.
+pub fn judge_proposal(entry: &Entry) -> Result<(), Refusal> {
+    judge(entry, true)?;
+    if entry.r#type != EntryType::EntryNormal as i32 {
+        return Ok(());
+    }
+    match decode_entry(&entry.data.clone().unwrap_or_default())? {
+        Payload::Empty => Err(Refusal::Unknown),
+        Payload::V2(request) if !METHODS.contains(&request.method.as_str()) => {
+            Err(Refusal::Unknown)
+        }
+        Payload::Internal(request) => match &request.op {
+            Some(Op::Txn(txn)) if has_empty_operation(txn) => Err(Refusal::Invalid("operation")),
+            _ => Ok(()),
+        },
+        Payload::V2(_) => Ok(()),
+    }
+}
+
+/// Whether an operation anywhere in a transaction is empty. It ends etcd if its
+/// branch runs.
+fn has_empty_operation(txn: &TxnRequest) -> bool {
+    let mut open = vec![txn];
+    while let Some(txn) = open.pop() {
+        for op in txn.success.iter().chain(&txn.failure) {
+            match &op.request {
+                None => return true,
+                Some(request_op::Request::RequestTxn(nested)) => open.push(nested),
+                Some(_) => {}
+            }
+        }
+    }
+    false
+}
+
+/// The methods a v2 request can have; any other has no effect.
+const METHODS: [&str; 5] = ["PUT", "POST", "DELETE", "QGET", "SYNC"];
+
+fn refusal_of_v2(request: &Request) -> Option<Refusal> {
+    // etcd names the method in its metrics, which end it if that is not text.
+    if request.method.contains(char::REPLACEMENT_CHARACTER) {
+        return Some(Refusal::Invalid("method"));
+    }
+    if !cluster::is_plain_put(request) {
+        return None;
+    }
+    if request.path == "/0/version" {
+        return (Version::parse(&request.val).is_err())
+            .then_some(Refusal::Invalid("cluster version"));
+    }
+    if cluster::attributes_path(&request.path).is_some() {
+        let read = cluster::Published::parse(&request.val);
+        return read
+            .is_err()
+            .then_some(Refusal::Invalid("member attributes"));
+    }
+    // etcd takes the path for one of a member wherever these names are in it.
+    cluster::has_attributes_path(&request.path).then_some(Refusal::Invalid("path"))
+}
+
+fn refusal_of(op: &Op) -> Option<Refusal> {
+    let changes = match op {
+        Op::ClusterVersionSet(set) => {
+            return Version::parse(&set.ver)
+                .is_err()
+                .then_some(Refusal::Invalid("cluster version"));
+        }
+        Op::ClusterMemberAttrSet(set) => {
+            return set
+                .member_attributes
+                .is_none()
+                .then_some(Refusal::Invalid("member attributes"));
+        }
+        Op::Alarm(alarm) => {
+            let raises = alarm.action == AlarmAction::Activate as i32;
+            return (raises && AlarmType::try_from(alarm.alarm).is_err())
+                .then_some(Refusal::Invalid("kind of alarm"));
+        }
+        Op::AuthEnable(_) => "auth_enable",
+        Op::AuthUserAdd(_) => "auth_user_add",
+        Op::AuthUserDelete(_) => "auth_user_delete",
+        Op::AuthUserChangePassword(_) => "auth_user_change_password",
+        Op::AuthUserGrantRole(_) => "auth_user_grant_role",
+        Op::AuthUserRevokeRole(_) => "auth_user_revoke_role",
+        Op::AuthRoleAdd(_) => "auth_role_add",
+        Op::AuthRoleDelete(_) => "auth_role_delete",
+        Op::AuthRoleGrantPermission(_) => "auth_role_grant_permission",
+        Op::AuthRoleRevokePermission(_) => "auth_role_revoke_permission",
+        // A bare v2 request inside is judged as one.
+        Op::V2(request) => return refusal_of_v2(request),
+        // With authentication off, these change nothing: they read, or are refused.
+        Op::AuthDisable(_)
+        | Op::Authenticate(_)
+        | Op::AuthStatus(_)
+        | Op::AuthUserGet(_)
+        | Op::AuthUserList(_)
+        | Op::AuthRoleGet(_)
+        | Op::AuthRoleList(_)
+        | Op::Range(_)
+        | Op::Put(_)
+        | Op::DeleteRange(_)
+        | Op::Txn(_)
+        | Op::Compaction(_)
+        | Op::LeaseGrant(_)
+        | Op::LeaseRevoke(_)
+        | Op::LeaseCheckpoint(_)
+        | Op::DowngradeInfoSet(_)
+        | Op::DowngradeVersionTest(_) => return None,
+    };
+    Some(Refusal::Auth(changes))
 }

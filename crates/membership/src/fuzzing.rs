@@ -1,6 +1,7 @@
 //! Entries for the fuzz targets: bytes from outside, no panic.
 
 use bytes::Bytes;
+use proto::raftpb::Entry;
 
 use crate::{Cluster, v2store::Tree};
 
@@ -15,6 +16,12 @@ pub fn v2store(data: &[u8]) {
 
 /// The payload of a normal entry, applied if it is a v2 request.
 pub fn entry(data: &[u8]) {
+    let entry = Entry {
+        data: Some(Bytes::copy_from_slice(data)),
+        ..Entry::default()
+    };
+    // Judging is decoding and more: none of it may panic.
+    let _ = crate::entry::judge_proposal(&entry);
     if let Ok(crate::Payload::V2(request)) = crate::decode_entry(&Bytes::copy_from_slice(data)) {
         let mut tree = Tree::new();
         tree.apply(&request);

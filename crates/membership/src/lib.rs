@@ -32,6 +32,6 @@ pub mod v3store;
 
 pub use cluster::{Cluster, ClusterId, Downgrade, Error, Member, MemberId};
 pub use disagreement::Disagreement;
-pub use entry::{Payload, decode_entry};
+pub use entry::{Payload, Refusal, decode_entry};
 pub use replay::Replay;
 pub use request_id::RequestIds;

@@ -2,10 +2,10 @@
 //! the rules of etcd 3.5. What runs, what boots and what only looks at files
 //! must come to the same members, so the rules stand here once.
 
-use prost::Message as _;
 use proto::{
     etcdserverpb::{Request, internal_raft_request::Op},
     raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType},
+    wire::{Malformed, Read as _},
 };
 use semver::Version;
 
@@ -67,7 +67,7 @@ impl Replay {
     ///
     /// # Errors
     /// The entry cannot be decoded.
-    pub fn follow(&mut self, entry: &Entry) -> Result<Followed, prost::DecodeError> {
+    pub fn follow(&mut self, entry: &Entry) -> Result<Followed, Malformed> {
         let data = entry.data.clone().unwrap_or_default();
         match EntryType::try_from(entry.r#type) {
             Ok(EntryType::EntryNormal) => match decode_entry(&data)? {
@@ -77,11 +77,11 @@ impl Replay {
                     let _ = self.cluster.apply_v2(&request);
                     Ok(Followed::V2(request))
                 }
-                Payload::Internal(request) => Ok(self.follow_v3(request.op)),
+                Payload::Internal(request) => Ok(self.follow_v3(request.op.as_ref())),
                 Payload::Empty => Ok(Followed::Other),
             },
             Ok(EntryType::EntryConfChange) => {
-                let change = ConfChange::decode(data)?;
+                let change = ConfChange::read(&data)?;
                 let rules = self.outcome.as_ref().map_or(Rules::Newer, Rules::Outcome);
                 let (cluster, tree) = (&mut self.cluster, &mut self.tree);
                 Ok(match conf_change::apply(cluster, tree, &change, rules) {
@@ -96,12 +96,12 @@ impl Replay {
         }
     }
 
-    fn follow_v3(&mut self, op: Option<Op>) -> Followed {
+    fn follow_v3(&mut self, op: Option<&Op>) -> Followed {
         match op {
             Some(Op::ClusterMemberAttrSet(set)) => {
                 let (id, to) = (
                     MemberId(set.member_id),
-                    set.member_attributes.unwrap_or_default(),
+                    set.member_attributes.clone().unwrap_or_default(),
                 );
                 let known = self.cluster.set_attributes(id, &to.name, &to.client_urls);
                 if known.is_ok() {
@@ -115,7 +115,8 @@ impl Replay {
                 }
             }
             Some(Op::DowngradeInfoSet(set)) => {
-                self.cluster.set_downgrade(set.enabled.then_some(set.ver));
+                self.cluster
+                    .set_downgrade(set.enabled.then(|| set.ver.clone()));
             }
             _ => return Followed::Other,
         }

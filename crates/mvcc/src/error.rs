@@ -17,6 +17,10 @@ pub enum Error {
     /// operation of a transaction is empty.
     #[error("key not found")]
     KeyNotFound,
+    /// A branch that runs has an empty operation, on which etcd ends. No request
+    /// brings one in: whoever finds it in the log must not go on.
+    #[error("a transaction has an empty operation")]
+    EmptyOperation,
     /// A put names a lease that does not exist.
     #[error("requested lease not found")]
     LeaseNotFound,

@@ -45,23 +45,16 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
     non_empty(&request.key)
 }
 
-/// Transactions may be nested this deep below the outermost. prost decodes at
-/// most 100 messages within each other: the request in the log, then two for
-/// each transaction, the last of which may hold an operation of two more. A
-/// transaction deeper by one would be received, written to the log and then be
-/// unreadable to whoever applies it. etcd bounds the depth by the number of
-/// operations alone.
-pub const NESTED_MAX: usize = 48;
-
-/// A transaction has at most `max_ops` compares and operations per branch, all
-/// of them valid, is nested at most [`NESTED_MAX`] deep, and no branch changes
-/// a key twice.
+/// A transaction has at most `max_ops` compares and operations per branch, those
+/// of the transactions within it included along each path, all of them valid, and
+/// no branch changes a key twice. As in etcd, nothing else bounds how deeply it is
+/// nested.
 ///
 /// # Errors
 /// [`Error::TooManyOps`], [`Error::EmptyKey`], [`Error::KeyNotFound`] for an
 /// empty operation, those of [`put`], [`Error::DuplicateKey`].
 pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    txn_ops(request, max_ops, NESTED_MAX)?;
+    txn_ops(request, max_ops)?;
     changes(&request.success)?;
     changes(&request.failure)?;
     Ok(())
@@ -90,27 +83,35 @@ fn non_empty(key: &[u8]) -> Result<(), Error> {
     }
 }
 
-fn txn_ops(request: &TxnRequest, budget: usize, deeper: usize) -> Result<(), Error> {
+/// The budget that is left for what is nested in a transaction.
+fn own_ops(request: &TxnRequest, budget: usize) -> Result<usize, Error> {
     let size = request
         .compare
         .len()
         .max(request.success.len())
         .max(request.failure.len());
-    let Some(rest) = budget.checked_sub(size) else {
-        return Err(Error::TooManyOps);
-    };
+    let rest = budget.checked_sub(size).ok_or(Error::TooManyOps)?;
     for compare in &request.compare {
         non_empty(&compare.key)?;
     }
-    for op in ops(request) {
+    Ok(rest)
+}
+
+fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Error> {
+    let rest = own_ops(request, budget)?;
+    // A list of what is open in place of the stack: the depth is the client's choice.
+    let mut open = vec![(ops(request), rest)];
+    while let Some((left, rest)) = open.last_mut() {
+        let rest = *rest;
+        let Some(op) = left.next() else {
+            open.pop();
+            continue;
+        };
         match &op.request {
             Some(Request::RequestRange(r)) => range(r)?,
             Some(Request::RequestPut(r)) => put(r)?,
             Some(Request::RequestDeleteRange(r)) => delete_range(r)?,
-            Some(Request::RequestTxn(r)) => {
-                let deeper = deeper.checked_sub(1).ok_or(Error::TooManyOps)?;
-                txn_ops(r, rest, deeper)?;
-            }
+            Some(Request::RequestTxn(r)) => open.push((ops(r), own_ops(r, rest)?)),
             None => return Err(Error::KeyNotFound),
         }
     }
@@ -127,7 +128,7 @@ struct Changes<'a> {
 /// Deleted intervals by their begin, each reaching to the farthest end of
 /// those that begin there.
 #[derive(Default)]
-struct Intervals<'a> {
+pub(crate) struct Intervals<'a> {
     /// Single keys: deletes without a range end.
     points: FxHashSet<&'a [u8]>,
     /// Disjoint or touching, begin to end.
@@ -135,7 +136,7 @@ struct Intervals<'a> {
 }
 
 impl<'a> Intervals<'a> {
-    fn insert(&mut self, begin: &'a [u8], end: &'a [u8]) {
+    pub(crate) fn insert(&mut self, begin: &'a [u8], end: &'a [u8]) {
         if end.is_empty() {
             self.points.insert(begin);
             return;
@@ -156,7 +157,11 @@ impl<'a> Intervals<'a> {
         self.spans.insert(begin, end);
     }
 
-    fn contains(&self, key: &[u8]) -> bool {
+    fn is_empty(&self) -> bool {
+        self.points.is_empty() && self.spans.is_empty()
+    }
+
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let span = self.spans.range(..=key).next_back();
         span.is_some_and(|(_, &end)| key < end) || self.points.contains(key)
     }
@@ -169,41 +174,83 @@ impl<'a> Intervals<'a> {
     }
 }
 
-fn changes(branch: &[RequestOp]) -> Result<Changes<'_>, Error> {
-    let mut all = Changes::default();
-    for op in branch {
-        if let Some(Request::RequestDeleteRange(r)) = &op.request {
-            all.deletes.insert(&r.key, &r.range_end);
-        }
-    }
-    for op in branch {
-        let Some(Request::RequestTxn(r)) = &op.request else {
-            continue;
-        };
-        let then = changes(&r.success)?;
-        let otherwise = changes(&r.failure)?;
-        for &key in &then.puts {
-            all.put(key)?;
-        }
-        for &key in &otherwise.puts {
-            // Only one of the two branches will run.
-            if !then.puts.contains(key) {
-                all.put(key)?;
-            } else if all.deletes.contains(key) {
-                return Err(Error::DuplicateKey);
+/// A branch whose nested transactions are being looked at, one branch after the other.
+struct Open<'a> {
+    branch: &'a [RequestOp],
+    /// Operations after the nested transaction at hand.
+    rest: std::slice::Iter<'a, RequestOp>,
+    all: Changes<'a>,
+    /// The transaction at hand, and the changes of its first branch.
+    nested: Option<(&'a TxnRequest, Option<Changes<'a>>)>,
+}
+
+impl<'a> Open<'a> {
+    fn new(branch: &'a [RequestOp]) -> Open<'a> {
+        let mut all = Changes::default();
+        for op in branch {
+            if let Some(Request::RequestDeleteRange(r)) = &op.request {
+                all.deletes.insert(&r.key, &r.range_end);
             }
         }
-        // Later ones must not put what this one deletes; an earlier one may
-        // have put it, and its own two branches exclude each other.
-        all.deletes.absorb(then.deletes);
-        all.deletes.absorb(otherwise.deletes);
-    }
-    for op in branch {
-        if let Some(Request::RequestPut(r)) = &op.request {
-            all.put(&r.key)?;
+        Open {
+            branch,
+            rest: branch.iter(),
+            all,
+            nested: None,
         }
     }
-    Ok(all)
+
+    /// The next branch to look at: `None` if all are.
+    fn next(&mut self) -> Option<&'a [RequestOp]> {
+        if let Some((nested, Some(_))) = &self.nested {
+            return Some(&nested.failure);
+        }
+        let nested = self.rest.find_map(|op| match &op.request {
+            Some(Request::RequestTxn(r)) => Some(r),
+            _ => None,
+        })?;
+        self.nested = Some((nested, None));
+        Some(&nested.success)
+    }
+
+    /// Takes the changes of the branch that [`Open::next`] gave.
+    fn take(&mut self, changes: Changes<'a>) -> Result<(), Error> {
+        match self.nested.take() {
+            Some((nested, None)) => {
+                self.nested = Some((nested, Some(changes)));
+                Ok(())
+            }
+            Some((_, Some(then))) => self.all.absorb(then, changes),
+            None => Ok(()),
+        }
+    }
+
+    /// All changes of the branch, its own puts last.
+    fn finish(mut self) -> Result<Changes<'a>, Error> {
+        for op in self.branch {
+            if let Some(Request::RequestPut(r)) = &op.request {
+                self.all.put(&r.key)?;
+            }
+        }
+        Ok(self.all)
+    }
+}
+
+fn changes(branch: &[RequestOp]) -> Result<Changes<'_>, Error> {
+    let mut around = Vec::new();
+    let mut open = Open::new(branch);
+    loop {
+        match open.next() {
+            Some(inner) => around.push(std::mem::replace(&mut open, Open::new(inner))),
+            None => {
+                let Some(outer) = around.pop() else {
+                    return open.finish();
+                };
+                let done = std::mem::replace(&mut open, outer).finish()?;
+                open.take(done)?;
+            }
+        }
+    }
 }
 
 impl<'a> Changes<'a> {
@@ -211,6 +258,35 @@ impl<'a> Changes<'a> {
         if self.deletes.contains(key) || !self.puts.insert(key) {
             return Err(Error::DuplicateKey);
         }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+
+    /// Adds the changes of the two branches of a nested transaction.
+    fn absorb(&mut self, then: Changes<'a>, otherwise: Changes<'a>) -> Result<(), Error> {
+        if self.is_empty() && otherwise.is_empty() {
+            // The usual case of a deep one: nothing is copied on the way out.
+            *self = then;
+            return Ok(());
+        }
+        for &key in &then.puts {
+            self.put(key)?;
+        }
+        for &key in &otherwise.puts {
+            // Only one of the two branches will run.
+            if !then.puts.contains(key) {
+                self.put(key)?;
+            } else if self.deletes.contains(key) {
+                return Err(Error::DuplicateKey);
+            }
+        }
+        // Later ones must not put what this one deletes; an earlier one may
+        // have put it, and its own two branches exclude each other.
+        self.deletes.absorb(then.deletes);
+        self.deletes.absorb(otherwise.deletes);
         Ok(())
     }
 }

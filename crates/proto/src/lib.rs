@@ -1,4 +1,5 @@
-//! etcd's messages and services. Generated from `proto/*.proto`; holds no logic.
+//! etcd's messages and services, generated from `proto/*.proto`, and how etcd's own
+//! code reads those that end up in the log ([`wire`]). Holds no logic beyond that.
 //!
 //! Messages of the log and of files (`raftpb`, `walpb`, `snappb`, v2 `Request`,
 //! `Metadata`) encode as etcd up to 3.6 does: scalars are written even when
@@ -7,6 +8,7 @@
 
 #[cfg(feature = "json")]
 pub mod schema;
+pub mod wire;
 
 /// Keys, values and events.
 pub mod mvccpb {

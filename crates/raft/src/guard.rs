@@ -4,8 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use prost::Message as _;
-use proto::raftpb as pb;
+use proto::{raftpb as pb, wire::Read as _};
 use raft::eraftpb::MessageType as Kind;
 
 use crate::{node::Error, wire};
@@ -76,8 +75,7 @@ pub(crate) fn admit(message: &pb::Message, at: &Position) -> Result<Kind, Error>
             }
             // Once committed, it would stop every member's apply.
             let mut changes = message.entries.iter().filter(|e| e.r#type == 1);
-            if changes.any(|e| pb::ConfChange::decode(e.data.clone().unwrap_or_default()).is_err())
-            {
+            if changes.any(|e| pb::ConfChange::read(&e.data.clone().unwrap_or_default()).is_err()) {
                 return refuse("a configuration change that cannot be decoded");
             }
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use membership::{Cluster, Member, Replay, v2store::Tree, v3store::V3View};
+use membership::{Cluster, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
 use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
@@ -28,7 +28,7 @@ use wal::snap::Snapshotter;
 use crate::{
     alarms::Alarms,
     apply::{Seed, placeholder},
-    bootstrap,
+    auth, bootstrap,
     config::{Config, Discovery, MembershipCheck},
     core::Core,
     data_dir::{DirLock, check_data_dir, ensure_dir, exists, tidy},
@@ -470,6 +470,7 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
             received.display()
         )));
     }
+    auth::refuse_file(&received)?;
     fs::rename(&received, db_path).at("cannot put the received database in place of", db_path)?;
     tracing::info!(path = %received.display(), "put the received database in place");
     durable()
@@ -519,6 +520,10 @@ fn refuse_foreign(
             membership::conf_change::Rejection::TooManyLearners
         )));
     }
+    if let Some(stored) = stored {
+        stored.auth().refuse_enabled(db_path)?;
+        stored.auth().warn();
+    }
     let none = V3View::default();
     check_version(cluster, stored.map_or(&none, Stored::view))?;
     if cluster.version().is_some() && !log.db_existed {
@@ -526,6 +531,28 @@ fn refuse_foreign(
             "database file ({}) of the backend is missing; restore this member from a backup",
             db_path.display()
         )));
+    }
+    Ok(())
+}
+
+/// Refuses a log with an entry that this release must not apply, before the
+/// others in it are applied. What is not committed may yet be taken back, but an
+/// entry about authentication stays with whoever can apply it.
+fn refuse_entries(config: &Config, log: &Log, stored: Option<&Stored>) -> Result<(), Error> {
+    let held = stored.map_or(0, Stored::consistent_index);
+    for entry in &log.entries {
+        let is_committed = entry.index <= log.hard_state.commit;
+        match membership::entry::judge(entry, entry.index > held) {
+            Err(refusal) if is_committed || matches!(refusal, Refusal::Auth(_)) => {
+                return Err(Error(format!(
+                    "{}: entry {} of the log cannot be applied: {refusal}; {}",
+                    config.wal_path().display(),
+                    entry.index,
+                    refusal.advice()
+                )));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -547,6 +574,7 @@ fn assemble(
         false => None,
     };
     refuse_foreign(&from.cluster, &log, stored.as_ref(), db_path)?;
+    refuse_entries(config, &log, stored.as_ref())?;
     tidy(snapshotter).at("cannot tidy", &config.snap_dir())?;
     let verdict = stored.and_then(|stored| {
         membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)

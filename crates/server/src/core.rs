@@ -15,10 +15,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use prost::Message as _;
-use proto::etcdserverpb::{
-    InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op,
+use proto::{
+    etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op},
+    raftpb::ConfChange,
+    wire::{self, Nested},
 };
-use proto::raftpb::ConfChange;
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -180,11 +181,13 @@ impl Core {
 
     /// Puts an operation through the log and waits until it is applied here.
     pub async fn submit(&self, rt: &Rc<Runtime>, op: Op) -> Result<Outcome, Status> {
+        // First of all: what an operation holds must not be dropped level by level.
+        let serialized = self.serialize(op);
         let commit = self.raft.status.commit.load(Ordering::Acquire);
         if commit.saturating_sub(self.applied.load(Ordering::Acquire)) > APPLY_GAP_MAX {
             return Err(errors::TOO_MANY_REQUESTS);
         }
-        let (id, data) = self.serialize(op);
+        let (id, data) = serialized;
         if data.len() > self.config.max_request_bytes {
             return Err(errors::REQUEST_TOO_LARGE);
         }
@@ -220,15 +223,15 @@ impl Core {
     /// An operation as it goes into the log, under a request id of its own.
     fn serialize(&self, op: Op) -> (u64, Bytes) {
         let id = self.next_request_id();
-        let request = InternalRaftRequest {
+        let request = Nested::new(InternalRaftRequest {
             id: 0,
             header: Some(RequestHeader {
                 id,
                 ..RequestHeader::default()
             }),
             op: Some(op),
-        };
-        (id, request.encode_to_vec().into())
+        });
+        (id, wire::encode_internal(&request))
     }
 
     /// What most likely kept a request from its answer.

@@ -13,10 +13,11 @@ pub struct Fatal {
 }
 
 impl Fatal {
-    /// Logs the failure and ends the process with code 1.
+    /// Logs the failure and ends the process with code 1. Never returns: whoever
+    /// comes here must not do what comes next.
     pub fn report(&self, what: &str, error: &dyn std::fmt::Display) {
-        if self.reported.swap(true, Ordering::SeqCst) {
-            return;
+        while self.reported.swap(true, Ordering::SeqCst) {
+            std::thread::park();
         }
         tracing::error!(level_name = "fatal", error = %error, "{what}");
         crate::logging::flush();

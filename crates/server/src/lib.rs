@@ -6,6 +6,7 @@
 //! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
 //! | [`boot`] | from a data directory to a running member's parts |
 //! | [`descriptors`] | how the file descriptors of the process are shared |
+//! | `auth` | what shows that a directory needs authentication, which is refused |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply machine: committed entries into state |
 //! | [`core`] | what all threads share |
@@ -21,6 +22,7 @@ pub mod alarms;
 pub mod api;
 pub mod apply;
 pub mod ask;
+mod auth;
 pub mod boot;
 pub mod bootstrap;
 pub mod config;

@@ -14,6 +14,7 @@ use membership::{
 use proto::raftpb::Entry;
 
 use crate::{
+    auth::Auth,
     boot::{At as _, Error},
     config::MembershipCheck,
     metrics::Metrics,
@@ -22,6 +23,7 @@ use crate::{
 /// The membership that a database holds, and where in the log that belongs.
 pub struct Stored {
     view: V3View,
+    auth: Auth,
     consistent_index: u64,
 }
 
@@ -51,8 +53,10 @@ impl Stored {
         let view = v3store::read(&tx).at("cannot read the membership in", path)?;
         let (consistent_index, _) =
             mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
+        let auth = Auth::read(&tx).at("cannot read the database", path)?;
         Ok(Some(Stored {
             view,
+            auth,
             consistent_index,
         }))
     }
@@ -60,6 +64,11 @@ impl Stored {
     /// What its buckets tell.
     pub fn view(&self) -> &V3View {
         &self.view
+    }
+
+    /// What its buckets tell of authentication.
+    pub fn auth(&self) -> Auth {
+        self.auth
     }
 
     /// Index of the last entry whose effects the database holds.

@@ -10,8 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use membership::Refusal;
 use parking_lot::Mutex;
-use proto::raftpb::{Message, Snapshot, SnapshotMetadata};
+use proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 
 use crate::{apply::SharedMachine, core::Core};
 
@@ -91,6 +92,16 @@ impl peer::Host for Host {
             );
             return;
         }
+        if let Err((index, refusal)) = judge(&message) {
+            tracing::warn!(
+                "from-member" = format!("{:x}", message.from),
+                proposal = index,
+                error = %refusal,
+                "refused a proposal of another member; {}",
+                refusal.advice()
+            );
+            return;
+        }
         match self.core.raft.drive(|node| node.step(message)) {
             Ok(()) => {}
             Err(error @ consensus::Error::LogLost { .. }) => {
@@ -136,6 +147,18 @@ impl peer::Host for Host {
             database_len,
         })
     }
+}
+
+/// Judges what another member wants in the log: once committed, it would stop
+/// every member, or those that are Pintle. A request costs one more decoding.
+fn judge(message: &Message) -> Result<(), (usize, Refusal)> {
+    if message.r#type != MessageType::MsgProp as i32 {
+        return Ok(());
+    }
+    let mut entries = message.entries.iter().enumerate();
+    entries.try_for_each(|(at, entry)| {
+        membership::entry::judge_proposal(entry).map_err(|refusal| (at, refusal))
+    })
 }
 
 /// Attempts to catch a database and a membership of the same index in passing.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::{
     cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
@@ -19,6 +19,7 @@ use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client
 use tokio::net::TcpStream;
 use tonic::{
     Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::Service,
     transport::{Channel, Endpoint},
 };
@@ -203,9 +204,62 @@ impl Api {
         Ok((file, sizes))
     }
 
+    /// Any unary method with bytes that no message has to be.
+    pub async fn raw(&self, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client
+            .ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = http::uri::PathAndQuery::from_static(path);
+        let answer = client
+            .unary(tonic::Request::new(message), path, Raw)
+            .await?;
+        Ok(answer.into_inner())
+    }
+
     /// Every key of the store at `revision` (0 = now).
     pub async fn everything(&self, revision: i64) -> Result<RangeResponse, Status> {
         self.range(RangeRequest { revision, ..all() }).await
+    }
+}
+
+/// Messages as the bytes that they are.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Raw;
+    type Decoder = Raw;
+
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let len = from.remaining();
+        Ok(Some(from.copy_to_bytes(len)))
     }
 }
 

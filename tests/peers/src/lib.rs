@@ -13,6 +13,7 @@
 //! | [`http`] | one HTTP/1.1 exchange |
 //! | [`frames`] | HTTP/2 frame by frame |
 //! | [`dirs`] | copies of data directories, and what lies in them |
+//! | [`entries`] | log entries in every spelling, and logs that end in them |
 //! | [`fingerprint`] | everything a client can learn of a store, for comparison |
 //! | [`workload`] | what fills a directory |
 //! | [`requests`] | random requests, valid and not |
@@ -30,6 +31,7 @@ pub mod api;
 pub mod cluster;
 pub mod ctl;
 pub mod dirs;
+pub mod entries;
 pub mod fingerprint;
 pub mod frames;
 pub mod http;

@@ -222,6 +222,18 @@ impl Store {
         RangeStream::new(self.inner.clone(), request, max_bytes)
     }
 
+    /// Checks what a transaction would be refused for, were it run now.
+    ///
+    /// # Errors
+    /// Those of [`Writer::txn`].
+    pub fn check_txn(
+        &self,
+        request: &TxnRequest,
+        lease_exists: &dyn Fn(i64) -> bool,
+    ) -> Result<(), Error> {
+        self.inner.check_txn(request, lease_exists)
+    }
+
     /// Runs a transaction that only reads, against one state of the store. The
     /// header holds the revision alone.
     ///

@@ -3,11 +3,14 @@
 //! chosen branches is checked; then they run in order, seeing their own
 //! changes.
 
-use proto::etcdserverpb::{
-    Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
-    compare::{CompareResult, CompareTarget, TargetUnion},
-    request_op::Request,
-    response_op::Response,
+use proto::{
+    etcdserverpb::{
+        Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+        compare::{CompareResult, CompareTarget, TargetUnion},
+        request_op::Request,
+        response_op::Response,
+    },
+    wire::Nested,
 };
 use smallvec::{SmallVec, smallvec};
 
@@ -17,7 +20,7 @@ use super::{
     values::{Fetch, Sources},
     writer::{Leases, Writer},
 };
-use crate::{Error, Revision, index::Entry, stored::Record};
+use crate::{Error, Revision, index::Entry, stored::Record, validate::Intervals};
 
 /// Which branch each transaction takes, in the order in which they are met.
 type Branches = SmallVec<[bool; 4]>;
@@ -39,9 +42,10 @@ impl Writer<'_> {
         let mut branches = Branches::new();
         let fetch = |revision| self.fetch(smallvec![revision]);
         choose(&self.state, &fetch, request, &mut branches)?;
-        check_puts(&self.state, request, &branches, leases)?;
+        check_puts(&self.state, request, &branches, &|id| leases.exists(id))?;
         check_ranges(&self.state, request, &mut branches.iter())?;
         check_deleted(request, &branches)?;
+        check_empty(request, &branches)?;
         match self.execute(request, &mut branches.iter(), leases) {
             Ok(mut response) => {
                 response.header = self.header();
@@ -57,15 +61,25 @@ impl Writer<'_> {
         }
     }
 
+    /// Runs the branches chosen, one operation after another, nested ones in their
+    /// place.
     fn execute<'b>(
         &mut self,
         request: &TxnRequest,
         branches: &mut impl Iterator<Item = &'b bool>,
         leases: &mut dyn Leases,
     ) -> Result<TxnResponse, Error> {
-        let (succeeded, ops) = branch(request, branches);
-        let mut responses = Vec::with_capacity(ops.len());
-        for op in ops {
+        let mut around = Vec::new();
+        let mut open = Running::new(request, branches);
+        loop {
+            let Some(op) = open.ops.next() else {
+                let Some(outer) = around.pop() else {
+                    return Ok(open.response.into_inner());
+                };
+                let done = std::mem::replace(&mut open, outer).response.into_inner();
+                open.answer(Response::ResponseTxn(done));
+                continue;
+            };
             let response = match &op.request {
                 Some(Request::RequestRange(r)) => {
                     let answer = self.range(r)?;
@@ -79,25 +93,61 @@ impl Writer<'_> {
                     Response::ResponseDeleteRange(self.delete_some(r, leases)?)
                 }
                 Some(Request::RequestTxn(r)) => {
-                    Response::ResponseTxn(self.execute(r, branches, leases)?)
+                    around.push(std::mem::replace(&mut open, Running::new(r, branches)));
+                    continue;
                 }
-                // Refused by validation; an entry of another origin gets no answer for it.
-                None => continue,
+                None => return Err(Error::EmptyOperation),
             };
-            responses.push(ResponseOp {
-                response: Some(response),
-            });
+            open.answer(response);
         }
-        Ok(TxnResponse {
-            // etcd leaves the header of a nested transaction empty, but there.
-            header: Some(ResponseHeader::default()),
-            succeeded,
-            responses,
-        })
+    }
+}
+
+/// A transaction of which some operations ran.
+struct Running<'r> {
+    ops: std::slice::Iter<'r, RequestOp>,
+    response: Nested<TxnResponse>,
+}
+
+impl<'r> Running<'r> {
+    fn new<'b>(
+        request: &'r TxnRequest,
+        branches: &mut impl Iterator<Item = &'b bool>,
+    ) -> Running<'r> {
+        let (succeeded, ops) = branch(request, branches);
+        Running {
+            ops: ops.iter(),
+            response: Nested::new(TxnResponse {
+                // etcd leaves the header of a nested transaction empty, but there.
+                header: Some(ResponseHeader::default()),
+                succeeded,
+                responses: Vec::with_capacity(ops.len()),
+            }),
+        }
+    }
+
+    fn answer(&mut self, response: Response) {
+        self.response.responses.push(ResponseOp {
+            response: Some(response),
+        });
     }
 }
 
 impl Inner {
+    pub(super) fn check_txn(
+        &self,
+        request: &TxnRequest,
+        lease_exists: &dyn Fn(i64) -> bool,
+    ) -> Result<(), Error> {
+        let state = self.state.read();
+        let sources = self.sources();
+        let fetch = |revision| Fetch::new(smallvec![revision], &sources);
+        let mut branches = Branches::new();
+        choose(&state, &fetch, request, &mut branches)?;
+        check_puts(&state, request, &branches, lease_exists)?;
+        check_ranges(&state, request, &mut branches.iter())
+    }
+
     pub(super) fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
         let (succeeded, current, gathered) = {
             let state = self.state.read();
@@ -169,25 +219,41 @@ fn choose(
     request: &TxnRequest,
     branches: &mut Branches,
 ) -> Result<(), Error> {
-    let mut succeeded = true;
-    for compare in &request.compare {
+    let mut open: SmallVec<[_; 2]> = SmallVec::new();
+    let mut next = Some(request);
+    loop {
+        if let Some(request) = next {
+            let succeeded = all_hold(state, fetch, &request.compare)?;
+            branches.push(succeeded);
+            open.push(match succeeded {
+                true => request.success.iter(),
+                false => request.failure.iter(),
+            });
+        }
+        let Some(ops) = open.last_mut() else {
+            return Ok(());
+        };
+        next = ops.find_map(|op| match &op.request {
+            Some(Request::RequestTxn(r)) => Some(r),
+            _ => None,
+        });
+        if next.is_none() {
+            open.pop();
+        }
+    }
+}
+
+fn all_hold(
+    state: &State,
+    fetch: &impl Fn(Revision) -> Fetch,
+    compares: &[Compare],
+) -> Result<bool, Error> {
+    for compare in compares {
         if !holds(state, fetch, compare)? {
-            succeeded = false;
-            break;
+            return Ok(false);
         }
     }
-    branches.push(succeeded);
-    let ops = if succeeded {
-        &request.success
-    } else {
-        &request.failure
-    };
-    for op in ops {
-        if let Some(Request::RequestTxn(r)) = &op.request {
-            choose(state, fetch, r, branches)?;
-        }
-    }
-    Ok(())
+    Ok(true)
 }
 
 /// A compare over a range holds if it holds for every key there.
@@ -288,7 +354,7 @@ fn check_puts(
     state: &State,
     request: &TxnRequest,
     branches: &Branches,
-    leases: &dyn Leases,
+    lease_exists: &dyn Fn(i64) -> bool,
 ) -> Result<(), Error> {
     walk(request, &mut branches.iter(), &mut |op| match op {
         Request::RequestPut(put) => {
@@ -296,7 +362,7 @@ fn check_puts(
             if ignores && state.index.live(&put.key).is_none() {
                 return Err(Error::KeyNotFound);
             }
-            if put.lease != 0 && !leases.exists(put.lease) {
+            if put.lease != 0 && !lease_exists(put.lease) {
                 return Err(Error::LeaseNotFound);
             }
             Ok(())
@@ -309,26 +375,48 @@ fn check_puts(
 /// that put needs what the delete took, etcd stops dead in the middle of the
 /// transaction; here it fails as a whole, after all that etcd would say.
 fn check_deleted(request: &TxnRequest, branches: &Branches) -> Result<(), Error> {
-    let mut deleted: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut deleted = Deleted::default();
     walk(request, &mut branches.iter(), &mut |op| match op {
         Request::RequestPut(put) if put.ignore_value || put.ignore_lease => {
-            let gone = deleted.iter().any(|&(from, end)| match end {
-                [] => from == put.key,
-                TO_THE_END => from <= &put.key[..],
-                end => from <= &put.key[..] && &put.key[..] < end,
-            });
-            if gone {
-                Err(Error::KeyNotFound)
-            } else {
-                Ok(())
+            match deleted.contains(&put.key) {
+                true => Err(Error::KeyNotFound),
+                false => Ok(()),
             }
         }
         Request::RequestDeleteRange(r) => {
-            deleted.push((&r.key, &r.range_end));
+            deleted.insert(&r.key, &r.range_end);
             Ok(())
         }
         _ => Ok(()),
     })
+}
+
+fn check_empty(request: &TxnRequest, branches: &Branches) -> Result<(), Error> {
+    walk_all(request, &mut branches.iter(), &mut |op| match op {
+        Some(_) => Ok(()),
+        None => Err(Error::EmptyOperation),
+    })
+}
+
+/// What earlier operations of a transaction delete.
+#[derive(Default)]
+struct Deleted<'a> {
+    spans: Intervals<'a>,
+    /// Everything from this key on.
+    from: Option<&'a [u8]>,
+}
+
+impl<'a> Deleted<'a> {
+    fn insert(&mut self, key: &'a [u8], end: &'a [u8]) {
+        match end {
+            TO_THE_END => self.from = Some(self.from.map_or(key, |from| from.min(key))),
+            end => self.spans.insert(key, end),
+        }
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        self.from.is_some_and(|from| from <= key) || self.spans.contains(key)
+    }
 }
 
 fn check_ranges<'b>(
@@ -350,15 +438,25 @@ fn walk<'r, 'b>(
     branches: &mut dyn Iterator<Item = &'b bool>,
     visit: &mut dyn FnMut(&'r Request) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let ops = match branches.next() {
-        Some(true) => &request.success,
-        _ => &request.failure,
+    walk_all(request, branches, &mut |op| op.map_or(Ok(()), &mut *visit))
+}
+
+/// The same, empty ones among them.
+fn walk_all<'r, 'b>(
+    request: &'r TxnRequest,
+    branches: &mut dyn Iterator<Item = &'b bool>,
+    visit: &mut dyn FnMut(Option<&'r Request>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut ops = |request: &'r TxnRequest| match branches.next() {
+        Some(true) => request.success.iter(),
+        _ => request.failure.iter(),
     };
-    for op in ops {
-        match &op.request {
-            Some(Request::RequestTxn(r)) => walk(r, branches, visit)?,
-            Some(op) => visit(op)?,
-            None => {}
+    let mut open: SmallVec<[_; 2]> = smallvec![ops(request)];
+    while let Some(left) = open.last_mut() {
+        match left.next().map(|op| &op.request) {
+            None => drop(open.pop()),
+            Some(Some(Request::RequestTxn(r))) => open.push(ops(r)),
+            Some(op) => visit(op.as_ref())?,
         }
     }
     Ok(())

@@ -8,11 +8,16 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
-use proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest,
-    RangeResponse, ResponseHeader, TxnRequest, TxnResponse, internal_raft_request::Op,
+use proto::{
+    etcdserverpb::{
+        CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest,
+        RangeResponse, ResponseHeader, TxnRequest, TxnResponse, internal_raft_request::Op,
+        request_op::Request,
+    },
+    wire::{self, Nested},
 };
 
+use lease::LeaseId;
 use mvcc::{Place, RangeAnswer};
 
 use super::Answer;
@@ -21,7 +26,7 @@ use crate::{
     quota,
     runtime::Runtime,
     status::{Code, Status},
-    transport::{Source, frame_message},
+    transport::{Source, frame_bytes, frame_message},
 };
 
 /// `KV.Range`
@@ -226,12 +231,29 @@ pub(super) async fn read(
 }
 
 /// `KV.Txn`
-pub async fn txn(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Bytes, Status> {
-    Ok(frame_message(&transact(rt, request).await?))
+pub async fn txn(rt: &Rc<Runtime>, request: Nested<TxnRequest>) -> Result<Bytes, Status> {
+    let response = transact(rt, request).await?;
+    Ok(frame_bytes(&wire::encode_nested(&*response)))
+}
+
+/// Refuses a transaction with a range that cannot be answered. What is applied does
+/// not depend on that: members that were not asked pass over the ranges, so this is
+/// the only place to refuse it.
+async fn check_ranges(rt: &Rc<Runtime>, request: &TxnRequest) -> Result<(), Status> {
+    let mut ops = request.success.iter().chain(&request.failure);
+    if !ops.any(|op| matches!(&op.request, Some(Request::RequestRange(r)) if r.revision != 0)) {
+        return Ok(());
+    }
+    rt.linearizable().await?;
+    let exists = |id| rt.core.lessor.read().exists(LeaseId(id));
+    Ok(rt.core.store().check_txn(request, &exists)?)
 }
 
 /// What [`txn`] answers, as a message.
-pub(super) async fn transact(rt: &Rc<Runtime>, request: TxnRequest) -> Result<TxnResponse, Status> {
+pub(super) async fn transact(
+    rt: &Rc<Runtime>,
+    request: Nested<TxnRequest>,
+) -> Result<Nested<TxnResponse>, Status> {
     quota::check(rt, quota::txn_cost(&request)).await?;
     mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
     let mut response = if mvcc::validate::is_read_only(&request) {
@@ -240,9 +262,10 @@ pub(super) async fn transact(rt: &Rc<Runtime>, request: TxnRequest) -> Result<Tx
         }
         let response = rt.core.store().read_txn(&request)?;
         rt.core.metrics.count_txn(&request, &response);
-        response
+        Nested::new(response)
     } else {
-        match rt.core.submit(rt, Op::Txn(request)).await? {
+        check_ranges(rt, &request).await?;
+        match rt.core.submit(rt, Op::Txn(request.into_inner())).await? {
             Outcome::Txn(response) => response,
             _ => return Err(mixed_up()),
         }

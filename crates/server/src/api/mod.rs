@@ -19,9 +19,8 @@ pub mod watch;
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use prost::Message;
-
 use metered::{DEADLINE_EXCEEDED, Metered};
+use proto::wire::{Nested, Read};
 
 use crate::{
     runtime::Runtime,
@@ -203,14 +202,22 @@ impl Method {
     }
 }
 
-/// Decodes a request; a message that does not parse is the client's mistake.
-pub fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message).map_err(|error| {
-        Status::new(
-            Code::Internal,
-            format!("grpc: error unmarshalling request: {error}"),
-        )
-    })
+/// Decodes a request by etcd's rules; a message that does not parse is the client's
+/// mistake.
+pub fn decode<M: Read>(message: Bytes) -> Result<M, Status> {
+    M::read(&message).map_err(unreadable)
+}
+
+/// The same for a request that is answered as it came, without the log.
+fn decode_used<M: Read>(message: Bytes) -> Result<M, Status> {
+    M::read_used(&message).map_err(unreadable)
+}
+
+fn unreadable(error: proto::wire::Malformed) -> Status {
+    Status::new(
+        Code::Internal,
+        format!("grpc: error unmarshalling request: {error}"),
+    )
 }
 
 /// What a learner answers: what it holds itself, as far as it has got.
@@ -268,11 +275,11 @@ pub async fn unary(
     metrics.client_received_bytes.inc_by(message.len() as u64);
     let work = async {
         Ok(match method {
-            Method::Range => kv::range(rt, decode(message)?).await?,
+            Method::Range => kv::range(rt, decode_used(message)?).await?,
             Method::RangeStream => Answer::Stream(kv::range_stream(rt, decode(message)?).await?),
             Method::Put => Answer::One(kv::put(rt, decode(message)?).await?),
             Method::DeleteRange => Answer::One(kv::delete_range(rt, decode(message)?).await?),
-            Method::Txn => Answer::One(kv::txn(rt, decode(message)?).await?),
+            Method::Txn => Answer::One(kv::txn(rt, Nested::new(decode(message)?)).await?),
             Method::Compact => Answer::One(kv::compact(rt, decode(message)?).await?),
             Method::LeaseGrant => Answer::One(lease::grant(rt, decode(message)?).await?),
             Method::LeaseRevoke => Answer::One(lease::revoke(rt, decode(message)?).await?),

@@ -17,6 +17,7 @@ use proto::{
         response_op::Response,
     },
     mvccpb::{KeyValue, event::EventType},
+    wire::Nested,
 };
 use tokio::sync::oneshot;
 
@@ -83,7 +84,7 @@ impl Turn {
             success: vec![put, first.clone()],
             failure: vec![get, first],
         };
-        let response = kv::transact(rt, request).await?;
+        let response = kv::transact(rt, Nested::new(request)).await?.into_inner();
         let header = response.header.unwrap_or_default();
         let succeeded = response.succeeded;
         let mut found = response.responses.into_iter().map(|op| match op.response {
@@ -250,7 +251,9 @@ pub(super) async fn resign(
         success: vec![operation(Request::RequestDeleteRange(delete))],
         failure: Vec::new(),
     };
-    kv::transact(rt, request).await
+    kv::transact(rt, Nested::new(request))
+        .await
+        .map(Nested::into_inner)
 }
 
 /// Writes a value to `key` if it is the one created at `revision`.
@@ -272,7 +275,9 @@ pub(super) async fn proclaim(
         success: vec![operation(Request::RequestPut(put))],
         failure: Vec::new(),
     };
-    kv::transact(rt, request).await
+    kv::transact(rt, Nested::new(request))
+        .await
+        .map(Nested::into_inner)
 }
 
 /// Waits until `key`, which was there at `revision`, is deleted.

@@ -19,6 +19,7 @@ use mvcc::{
     EventBatch,
     watch::{Options, WatcherGroup},
 };
+use prost::Message as _;
 use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
@@ -282,7 +283,10 @@ impl OwnWatch {
                 let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
                 frames.advance(5);
                 let message = frames.split_to(len.min(frames.len()));
-                self.waiting.push_back(decode(message)?);
+                // The watch's own: it is what prost wrote.
+                let response = WatchResponse::decode(message)
+                    .map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+                self.waiting.push_back(response);
             }
         }
     }

@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering;
 
 use bolt::Batch;
 use membership::{
-    Cluster,
+    Cluster, Refusal,
     conf_change::{self, Done, Rejection, Rules},
 };
 use mvcc::Writer;
-use prost::Message as _;
 use proto::{
     etcdserverpb::Request,
     membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest},
     raftpb::{ConfChange, Entry},
+    wire::Read as _,
 };
 
 use super::{Machine, Outcome};
@@ -66,15 +66,9 @@ impl Machine {
     ) {
         self.generation += 1;
         let data = entry.data.clone().unwrap_or_default();
-        let mut change = match ConfChange::decode(data) {
+        let mut change = match ConfChange::read(&data) {
             Ok(change) => change,
-            Err(error) => {
-                self.core.fatal.report(
-                    "cannot decode a committed configuration change",
-                    &format!("index {}: {error}", entry.index),
-                );
-                return;
-            }
+            Err(error) => return self.refuse(entry.index, &error.into()),
         };
         let id = change.id;
         let before = self.cluster.clone();
@@ -83,6 +77,9 @@ impl Machine {
             _ => disputes::rules(&self.core),
         };
         let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change, rules);
+        if let Err(Rejection::Malformed(_)) = result {
+            return self.refuse(entry.index, &Refusal::Invalid("configuration change"));
+        }
         if let Err(rejection) = &result {
             tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
             change.node_id = 0;
@@ -210,7 +207,13 @@ impl Machine {
     }
 
     /// A request of the v2 API, which etcd up to 3.5 uses for its own membership.
-    pub(super) fn apply_v2(&mut self, request: &Request, fresh: bool, writer: &mut Writer<'_>) {
+    pub(super) fn apply_v2(
+        &mut self,
+        index: u64,
+        request: &Request,
+        fresh: bool,
+        writer: &mut Writer<'_>,
+    ) {
         self.generation += 1;
         self.is_in_the_way = true;
         if membership::entry::is_membership(request) || !self.core.config.drop_v2_keys {
@@ -224,9 +227,7 @@ impl Machine {
                 self.publish_cluster();
             }
             Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(path = request.path, error = %error, "ignored a v2 request")
-            }
+            Err(error) => self.skip_removed(index, &error),
         }
     }
 
@@ -286,6 +287,7 @@ impl Machine {
 
     pub(super) fn set_attributes(
         &mut self,
+        index: u64,
         set: &ClusterMemberAttrSetRequest,
         fresh: bool,
         writer: &mut Writer<'_>,
@@ -303,17 +305,21 @@ impl Machine {
                 &attributes.name,
                 &attributes.client_urls,
             ),
-            Err(error) => {
-                tracing::warn!(
-                    "member-id" = format!("{:x}", set.member_id),
-                    error = %error,
-                    "skipped attributes of a member that is not there"
-                );
-            }
+            Err(error) => self.skip_removed(index, &error),
         }
         self.project(&before, fresh, writer);
         self.publish_cluster();
         Ok(Outcome::Done)
+    }
+
+    /// A member that is gone may still publish itself; one that nobody knows ends etcd.
+    fn skip_removed(&self, index: u64, error: &membership::Error) {
+        match error {
+            membership::Error::Removed(_) => {
+                tracing::warn!(index, error = %error, "skipped attributes of a removed member");
+            }
+            _ => self.refuse(index, &Refusal::Invalid("member")),
+        }
     }
 
     pub(super) fn set_downgrade(

@@ -64,7 +64,13 @@ impl Machine {
                 .map_err(|error| Error::new(error.to_string()))?;
         from.cluster.limit_learners(core.config.max_learners);
         let check = core.config.membership_check;
-        let verdict = Stored::read(&received)?.and_then(|stored| {
+        let stored = Stored::read(&received)?;
+        if let Some(stored) = &stored {
+            // Before anything is replaced: etcd finishes the installation instead.
+            stored.auth().refuse_enabled(&received)?;
+            stored.auth().warn();
+        }
+        let verdict = stored.and_then(|stored| {
             membership_check::compare(from.clone(), metadata.index, &[], metadata.index, stored)
         });
         if let Some(verdict) = &verdict {

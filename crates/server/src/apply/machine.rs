@@ -12,16 +12,17 @@ use std::{
 
 use bolt::Batch;
 use lease::LeaseId;
-use membership::Payload;
+use membership::{Payload, Refusal};
 use mvcc::{Leases, Writer};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use proto::{
     etcdserverpb::{
         AlarmRequest, AlarmResponse, AlarmType, CompactionResponse, InternalRaftRequest,
-        LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
-        alarm_request::AlarmAction, internal_raft_request::Op,
+        LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, RequestOp, ResponseHeader,
+        TxnRequest, TxnResponse, alarm_request::AlarmAction, internal_raft_request::Op, request_op,
     },
     raftpb::{ConfState, Entry, EntryType, Snapshot, SnapshotMetadata},
+    wire::Nested,
 };
 
 use super::{Command, Outcome, snapshot::SnapshotState, waiters::Waiters};
@@ -32,7 +33,7 @@ use crate::{
     node::Queue,
     quota,
     runtime::{Delivery, split_read_context},
-    status::{Code, Status, errors},
+    status::{Status, errors},
 };
 
 /// What the machine starts from.
@@ -347,14 +348,7 @@ impl Machine {
         match EntryType::try_from(entry.r#type) {
             Ok(EntryType::EntryNormal) => self.apply_normal(&entry, fresh, writer, lessor),
             Ok(EntryType::EntryConfChange) => self.apply_conf_change(&entry, fresh, writer),
-            _ => {
-                // etcd never writes these; whoever did speaks another language.
-                tracing::error!(
-                    index = entry.index,
-                    kind = entry.r#type,
-                    "unknown entry type; entry is skipped"
-                );
-            }
+            _ => self.refuse(entry.index, &Refusal::Type(entry.r#type)),
         }
         self.applied = entry.index;
         self.term = entry.term;
@@ -371,35 +365,66 @@ impl Machine {
         lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
     ) {
         let data = entry.data.clone().unwrap_or_default();
-        let request = match membership::decode_entry(&data) {
-            Ok(Payload::Empty) => {
+        let payload = match membership::decode_entry(&data) {
+            Ok(payload) => payload,
+            Err(error) => return self.refuse(entry.index, &error.into()),
+        };
+        if let Some(refusal) = membership::entry::refusal(&payload, fresh) {
+            return self.refuse(entry.index, &refusal);
+        }
+        let request = match payload {
+            Payload::Empty => {
                 self.first_entry_of_term(entry.term, lessor);
                 return;
             }
-            Ok(Payload::V2(request)) => {
-                self.apply_v2(&request, fresh, writer);
+            Payload::V2(request) => {
+                self.apply_v2(entry.index, &request, fresh, writer);
                 self.applies.count(Kind::V2, true);
                 self.answer(request.id, Ok(Outcome::Done));
                 return;
             }
-            Ok(Payload::Internal(request)) => request,
-            Err(error) => {
-                // etcd panics here; skipping keeps the other members' verdict for a human.
-                self.core.fatal.report(
-                    "cannot decode a committed entry",
-                    &format!("index {}: {error}", entry.index),
-                );
-                return;
-            }
+            Payload::Internal(request) => request,
         };
         let id = match &request.header {
             Some(header) if request.id == 0 => header.id,
             _ => request.id,
         };
         let kind = Kind::of(request.op.as_ref());
-        let result = self.apply_request(request, fresh, writer, lessor);
+        let at = At {
+            index: entry.index,
+            fresh,
+            asked: self.waiters.contains(id),
+        };
+        let result = self.apply_request(request, at, writer, lessor);
         self.applies.count(kind, result.is_ok());
         self.answer(id, result);
+    }
+
+    /// Stops before an entry that must not be applied. It is never skipped: the
+    /// members after it would not be the same.
+    pub(super) fn refuse(&self, index: u64, refusal: &Refusal) {
+        self.core.fatal.report(
+            "cannot apply a committed entry",
+            &format!("entry {index}: {refusal}; {}", refusal.advice()),
+        );
+    }
+
+    /// Tells what the log decided, the same on every member, from what went wrong on
+    /// this one, which must not pass over the entry.
+    fn decided<T>(&self, index: u64, result: Result<T, mvcc::Error>) -> Result<T, Status> {
+        match &result {
+            Err(mvcc::Error::EmptyOperation) => {
+                self.refuse(index, &Refusal::Invalid("operation"));
+            }
+            Err(error @ (mvcc::Error::Database(_) | mvcc::Error::Corrupt { .. })) => {
+                self.core.fatal.report(
+                    "cannot apply a committed entry",
+                    &format!("entry {index}: {error}"),
+                );
+            }
+            _ => {}
+        }
+        Ok(result?)
     }
 
     /// The leader's empty entry is in: everything of earlier terms is applied.
@@ -434,35 +459,42 @@ impl Machine {
 
     fn apply_request(
         &mut self,
-        request: InternalRaftRequest,
-        fresh: bool,
+        mut request: Nested<InternalRaftRequest>,
+        at: At,
         writer: &mut Writer<'_>,
         lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
     ) -> Result<Outcome, Status> {
-        let Some(op) = request.op else {
-            return Err(Status::fixed(Code::Unknown, "etcdserver: unknown method"));
-        };
+        let At {
+            index,
+            fresh,
+            asked,
+        } = at;
         // Membership follows the log from the last `.snap` on, whatever the database holds.
-        if matches!(
-            op,
-            Op::ClusterVersionSet(_) | Op::ClusterMemberAttrSet(_) | Op::DowngradeInfoSet(_)
-        ) {
+        if membership::entry::is_about_members(request.op.as_ref()) {
             // etcd 3.4 ends where it finds one of these in its log.
             self.is_in_the_way = true;
         }
-        match op {
-            Op::ClusterVersionSet(set) => return self.set_cluster_version(&set.ver, fresh, writer),
-            Op::ClusterMemberAttrSet(set) => return self.set_attributes(&set, fresh, writer),
-            Op::DowngradeInfoSet(set) => return self.set_downgrade(&set, fresh, writer),
+        match &request.op {
+            Some(Op::ClusterVersionSet(set)) => {
+                return self.set_cluster_version(&set.ver, fresh, writer);
+            }
+            Some(Op::ClusterMemberAttrSet(set)) => {
+                return self.set_attributes(index, set, fresh, writer);
+            }
+            Some(Op::DowngradeInfoSet(set)) => return self.set_downgrade(set, fresh, writer),
             _ if !fresh => return Ok(Outcome::Done),
             _ => {}
         }
+        let Some(op) = &mut request.op else {
+            self.refuse(index, &Refusal::Unknown);
+            return Ok(Outcome::Done);
+        };
         let restriction = self.core.alarms.read().restriction();
         let (no_space, corrupt) = (
             restriction == Restriction::Growth,
             restriction == Restriction::All,
         );
-        if corrupt && !matches!(op, Op::Alarm(_) | Op::LeaseCheckpoint(_)) {
+        if corrupt && is_stopped_by_corruption(op) {
             return Err(errors::CORRUPT);
         }
         let now = self.core.now_ms();
@@ -471,9 +503,10 @@ impl Machine {
                 if no_space {
                     return Err(errors::NO_SPACE);
                 }
-                let fits = quota::available(&self.core, quota::put_cost(&put));
-                let response = writer.put(&put, &mut Book(lessor))?;
-                self.core.metrics.count_put(&put);
+                let fits = quota::available(&self.core, quota::put_cost(put));
+                let result = writer.put(put, &mut Book(lessor));
+                let response = self.decided(index, result)?;
+                self.core.metrics.count_put(put);
                 // The write stands either way: every member must do the same.
                 if fits {
                     Ok(Outcome::Put(response))
@@ -482,18 +515,20 @@ impl Machine {
                 }
             }
             Op::DeleteRange(delete) => {
-                let response = writer.delete_range(&delete, &mut Book(lessor))?;
-                self.core.metrics.count_delete(&delete);
+                let result = writer.delete_range(delete, &mut Book(lessor));
+                let response = self.decided(index, result)?;
+                self.core.metrics.count_delete(delete);
                 Ok(Outcome::DeleteRange(response))
             }
             Op::Txn(txn) => {
-                let cost = quota::txn_cost(&txn);
+                let cost = quota::txn_cost(txn);
                 if no_space && cost > 0 {
                     return Err(errors::NO_SPACE);
                 }
                 let fits = quota::available(&self.core, cost);
-                let response = writer.txn(&txn, &mut Book(lessor))?;
-                self.core.metrics.count_txn(&txn, &response);
+                let result = transact(txn, asked, writer, lessor);
+                let response = self.decided(index, result)?;
+                self.core.metrics.count_txn(txn, &response);
                 if fits {
                     Ok(Outcome::Txn(response))
                 } else {
@@ -514,7 +549,7 @@ impl Machine {
                     return Err(errors::NO_SPACE);
                 }
                 let fits = quota::available(&self.core, quota::LEASE_COST);
-                let response = self.grant(&grant, now, writer, lessor)?;
+                let response = self.grant(grant, now, writer, lessor)?;
                 if fits {
                     Ok(Outcome::LeaseGrant(response))
                 } else {
@@ -542,12 +577,34 @@ impl Machine {
                 writer.write(batch);
                 Ok(Outcome::Done)
             }
-            Op::Alarm(request) => Ok(Outcome::Alarm(self.alarm(&request, writer))),
+            Op::Alarm(request) => Ok(Outcome::Alarm(self.alarm(request, writer))),
             Op::DowngradeVersionTest(_) | Op::Range(_) => Ok(Outcome::Done),
-            _ => Err(Status::fixed(
-                Code::Unimplemented,
-                "auth is not implemented by this version of Pintle",
-            )),
+            // Proposed by an etcd: they read, or are refused while authentication is off.
+            Op::AuthDisable(_)
+            | Op::Authenticate(_)
+            | Op::AuthStatus(_)
+            | Op::AuthUserGet(_)
+            | Op::AuthUserList(_)
+            | Op::AuthRoleGet(_)
+            | Op::AuthRoleList(_) => Ok(Outcome::Done),
+            // Refused, or done, before this.
+            Op::V2(_)
+            | Op::ClusterVersionSet(_)
+            | Op::ClusterMemberAttrSet(_)
+            | Op::DowngradeInfoSet(_)
+            | Op::AuthEnable(_)
+            | Op::AuthUserAdd(_)
+            | Op::AuthUserDelete(_)
+            | Op::AuthUserChangePassword(_)
+            | Op::AuthUserGrantRole(_)
+            | Op::AuthUserRevokeRole(_)
+            | Op::AuthRoleAdd(_)
+            | Op::AuthRoleDelete(_)
+            | Op::AuthRoleGrantPermission(_)
+            | Op::AuthRoleRevokePermission(_) => {
+                self.refuse(index, &Refusal::Unknown);
+                Ok(Outcome::Done)
+            }
         }
     }
 
@@ -623,6 +680,60 @@ fn as_of(writer: &Writer<'_>) -> Option<ResponseHeader> {
         revision: writer.revision(),
         ..ResponseHeader::default()
     })
+}
+
+/// What the CORRUPT alarm forbids.
+fn is_stopped_by_corruption(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Put(_)
+            | Op::Range(_)
+            | Op::DeleteRange(_)
+            | Op::Txn(_)
+            | Op::Compaction(_)
+            | Op::LeaseGrant(_)
+            | Op::LeaseRevoke(_)
+    )
+}
+
+/// Runs a transaction. Its ranges never decide what it does: etcd's members pass
+/// over those on the outermost level unless their own client asked, so what a
+/// failed one leaves undone would be undone on one member alone. Whoever asked
+/// hears of it all the same.
+fn transact(
+    txn: &mut TxnRequest,
+    asked: bool,
+    writer: &mut Writer<'_>,
+    lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+) -> Result<Nested<TxnResponse>, mvcc::Error> {
+    if !asked {
+        drop_ranges(txn);
+    }
+    match writer.txn(txn, &mut Book(lessor)) {
+        Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if asked => {
+            drop_ranges(txn);
+            drop(Nested::new(writer.txn(txn, &mut Book(lessor))?));
+            Err(error)
+        }
+        result => result.map(Nested::new),
+    }
+}
+
+fn drop_ranges(txn: &mut TxnRequest) {
+    let is_range =
+        |op: &RequestOp| matches!(op.request, Some(request_op::Request::RequestRange(_)));
+    txn.success.retain(|op| !is_range(op));
+    txn.failure.retain(|op| !is_range(op));
+}
+
+/// Where a request is in the log, and who waits for it.
+#[derive(Clone, Copy)]
+struct At {
+    index: u64,
+    /// The database does not hold it yet.
+    fresh: bool,
+    /// A client of this member waits for the result.
+    asked: bool,
 }
 
 /// The lessor as the store sees it.

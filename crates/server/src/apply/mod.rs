@@ -18,6 +18,7 @@ pub use machine::{ApplyThread, Machine, Seed, SharedMachine, placeholder};
 use proto::{
     etcdserverpb as pb,
     raftpb::{Entry, Snapshot},
+    wire::Nested,
 };
 
 use crate::runtime::Waiter;
@@ -58,7 +59,7 @@ pub enum Outcome {
     /// DeleteRange, likewise.
     DeleteRange(pb::DeleteRangeResponse),
     /// Txn, likewise.
-    Txn(pb::TxnResponse),
+    Txn(Nested<pb::TxnResponse>),
     /// Compaction, likewise; a ticket when there is something to wait for.
     Compaction(pb::CompactionResponse, Option<mvcc::CompactionTicket>),
     /// LeaseGrant, likewise.

@@ -39,6 +39,11 @@ impl Waiters {
         self.by_id.extend(run);
     }
 
+    /// Whether a call of this member brought the request in.
+    pub(super) fn contains(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// Who awaits the result of this request.
     pub(super) fn take(&mut self, id: u64) -> Option<Waiter> {
         self.by_id.remove(&id)

@@ -32,21 +32,12 @@ impl Tally {
 
     /// The branches that ran.
     fn operations(&mut self, request: &TxnRequest, response: &TxnResponse) {
-        let ops = match response.succeeded {
-            true => &request.success,
-            false => &request.failure,
-        };
-        for (op, done) in ops.iter().zip(&response.responses) {
-            match (&op.request, &done.response) {
-                (Some(Request::RequestPut(r)), _) => self.put(r),
-                (Some(Request::RequestDeleteRange(r)), _) => self.delete(r),
-                (Some(Request::RequestRange(_)), _) => self.ranges += 1,
-                (Some(Request::RequestTxn(r)), Some(Response::ResponseTxn(done))) => {
-                    self.operations(r, done);
-                }
-                _ => {}
-            }
-        }
+        ran(request, response, &mut |step| match step {
+            Step::Op(Request::RequestPut(r)) => self.put(r),
+            Step::Op(Request::RequestDeleteRange(r)) => self.delete(r),
+            Step::Op(Request::RequestRange(_)) => self.ranges += 1,
+            Step::Op(Request::RequestTxn(_)) | Step::Txn(..) => {}
+        });
     }
 
     fn add_to(&self, metrics: &Metrics) {
@@ -72,26 +63,46 @@ impl Tally {
 /// Ranges before anything is changed: the compares, of which the first that does
 /// not hold is the last, and the records of which a put keeps a part.
 fn before(request: &TxnRequest, response: &TxnResponse) -> u64 {
-    let own = match response.succeeded {
-        true => request.compare.len(),
+    let mut ranges = 0;
+    ran(request, response, &mut |step| match step {
+        Step::Txn(r, true) => ranges += r.compare.len() as u64,
         // Which one did not hold is not known here.
-        false => request.compare.len().min(1),
-    };
-    let ops = match response.succeeded {
-        true => &request.success,
-        false => &request.failure,
-    };
-    let nested =
-        ops.iter()
-            .zip(&response.responses)
-            .map(|(op, done)| match (&op.request, &done.response) {
+        Step::Txn(r, false) => ranges += r.compare.len().min(1) as u64,
+        Step::Op(Request::RequestPut(r)) => {
+            ranges += u64::from(r.ignore_value || r.ignore_lease);
+        }
+        Step::Op(_) => {}
+    });
+    ranges
+}
+
+/// Something that a transaction did.
+enum Step<'a> {
+    /// It, or one in it, with what its compares came to.
+    Txn(&'a TxnRequest, bool),
+    /// An operation of a branch that ran.
+    Op(&'a Request),
+}
+
+/// Shows what ran, in no particular order, however deeply it is nested.
+fn ran<'a>(request: &'a TxnRequest, response: &'a TxnResponse, show: &mut dyn FnMut(Step<'a>)) {
+    let mut open = vec![(request, response)];
+    while let Some((request, response)) = open.pop() {
+        show(Step::Txn(request, response.succeeded));
+        let ops = match response.succeeded {
+            true => &request.success,
+            false => &request.failure,
+        };
+        for (op, done) in ops.iter().zip(&response.responses) {
+            match (&op.request, &done.response) {
                 (Some(Request::RequestTxn(r)), Some(Response::ResponseTxn(done))) => {
-                    before(r, done)
+                    open.push((r, done));
                 }
-                (Some(Request::RequestPut(r)), _) => u64::from(r.ignore_value || r.ignore_lease),
-                _ => 0,
-            });
-    own as u64 + nested.sum::<u64>()
+                (Some(op), _) => show(Step::Op(op)),
+                (None, _) => {}
+            }
+        }
+    }
 }
 
 impl Metrics {

@@ -134,6 +134,16 @@ pub fn frame_message(message: &impl prost::Message) -> Bytes {
     out.freeze()
 }
 
+/// Frames a message that is encoded already.
+pub fn frame_bytes(message: &[u8]) -> Bytes {
+    use bytes::BufMut as _;
+    let mut out = BytesMut::with_capacity(message.len() + 5);
+    out.put_u8(0);
+    out.put_u32(message.len() as u32);
+    out.put_slice(message);
+    out.freeze()
+}
+
 /// Appends one framed message to `out`.
 pub fn append_message(message: &impl prost::Message, out: &mut BytesMut) {
     let len = message.encoded_len();

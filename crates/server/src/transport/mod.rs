@@ -19,7 +19,7 @@ mod peer;
 mod secure;
 
 pub use admission::{Admission, Seats};
-pub use body::{Body, Source, append_message, frame_message};
+pub use body::{Body, Source, append_message, frame_bytes, frame_message};
 pub use connection::Surface;
 pub use listener::{Endpoint, Listeners};
 pub use messages::MessageStream;

@@ -99,7 +99,7 @@ fn demand(entry: &Entry) -> Result<Demand, String> {
     let data = entry.data.clone().unwrap_or_default();
     match decode_entry(&data).map_err(|e| e.to_string())? {
         Payload::V2(_) => Ok(Demand::V2),
-        Payload::Internal(request) => match request.op {
+        Payload::Internal(request) => match &request.op {
             Some(Op::DowngradeVersionTest(test)) => {
                 let version = Version::parse(&test.ver)?;
                 Ok(Demand::Version(version.max(V3_6)))

@@ -1,0 +1,222 @@
+//! The fields of a message, one after another. Reads bytes of any origin: no
+//! recursion, no work or memory beyond the length of the input.
+
+use bytes::Bytes;
+
+/// Why bytes are not a message. The texts are etcd's, without the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The message breaks off.
+    Truncated,
+    /// A number of more than ten bytes.
+    Overflow,
+    /// A length that no message has.
+    Length,
+    /// A field number that is not positive.
+    Tag,
+    /// A known field in another encoding than its own.
+    WireType,
+    /// The end of a group that did not begin.
+    EndGroup,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Malformed::Truncated => "unexpected EOF",
+            Malformed::Overflow => "proto: integer overflow",
+            Malformed::Length => "proto: negative length found during unmarshaling",
+            Malformed::Tag => "proto: illegal tag",
+            Malformed::WireType => "proto: wrong wireType",
+            Malformed::EndGroup => "proto: unexpected end of group",
+        })
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const DELIMITED: u8 = 2;
+const START_GROUP: u8 = 3;
+const END_GROUP: u8 = 4;
+const FIXED32: u8 = 5;
+
+/// Number and encoding of a field whose content comes next.
+#[derive(Clone, Copy)]
+pub struct Tag {
+    pub(super) number: i32,
+    kind: u8,
+}
+
+/// What is left of a message.
+pub struct Fields<'a> {
+    data: &'a Bytes,
+    at: usize,
+    end: usize,
+    /// Whether the end of a range that is there, but empty, means all that follows.
+    keeps_ends: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(data: &'a Bytes) -> Fields<'a> {
+        Fields {
+            data,
+            at: 0,
+            end: data.len(),
+            keeps_ends: false,
+        }
+    }
+
+    /// The same, of a message that etcd does not write anew before it is used.
+    pub(super) fn used(self) -> Fields<'a> {
+        Fields {
+            keeps_ends: true,
+            ..self
+        }
+    }
+
+    /// The next field's tag; `None` at the end of the message.
+    pub(super) fn next(&mut self) -> Result<Option<Tag>, Malformed> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        let tag = self.raw_varint()?;
+        let kind = (tag & 7) as u8;
+        // etcd looks at 32 bits of the number.
+        let number = (tag >> 3) as i32;
+        if kind == END_GROUP {
+            return Err(Malformed::EndGroup);
+        }
+        if number <= 0 {
+            return Err(Malformed::Tag);
+        }
+        Ok(Some(Tag { number, kind }))
+    }
+
+    /// Ten bytes at most; bits beyond the 64th are lost.
+    fn raw_varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            if self.at >= self.end {
+                return Err(Malformed::Truncated);
+            }
+            let byte = self.data[self.at];
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed::Overflow)
+    }
+
+    /// Where the content of a length-delimited field ends.
+    fn raw_end(&mut self) -> Result<usize, Malformed> {
+        let len = self.raw_varint()? as i64;
+        let len = usize::try_from(len).map_err(|_| Malformed::Length)?;
+        let end = self.at.checked_add(len).ok_or(Malformed::Length)?;
+        if i64::try_from(end).is_err() {
+            return Err(Malformed::Length);
+        }
+        if end > self.end {
+            return Err(Malformed::Truncated);
+        }
+        Ok(end)
+    }
+
+    /// Passes over the content of an unknown field, a whole group if one begins.
+    pub(super) fn skip(&mut self, tag: Tag) -> Result<(), Malformed> {
+        let mut kind = tag.kind;
+        let mut depth = 0usize;
+        loop {
+            match kind {
+                VARINT => drop(self.raw_varint()?),
+                FIXED64 => self.advance(8)?,
+                DELIMITED => self.at = self.raw_end()?,
+                FIXED32 => self.advance(4)?,
+                START_GROUP => depth += 1,
+                END_GROUP => depth = depth.checked_sub(1).ok_or(Malformed::EndGroup)?,
+                _ => return Err(Malformed::WireType),
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+            if self.at == self.end {
+                return Err(Malformed::Truncated);
+            }
+            // Within a group, numbers are not looked at.
+            kind = (self.raw_varint()? & 7) as u8;
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) -> Result<(), Malformed> {
+        if self.end - self.at < bytes {
+            return Err(Malformed::Truncated);
+        }
+        self.at += bytes;
+        Ok(())
+    }
+
+    pub(super) fn varint(&mut self, tag: Tag) -> Result<u64, Malformed> {
+        match tag.kind {
+            VARINT => self.raw_varint(),
+            _ => Err(Malformed::WireType),
+        }
+    }
+
+    /// The content of a field as a message of its own.
+    pub(super) fn message(&mut self, tag: Tag) -> Result<Fields<'a>, Malformed> {
+        if tag.kind != DELIMITED {
+            return Err(Malformed::WireType);
+        }
+        let end = self.raw_end()?;
+        let inner = Fields {
+            data: self.data,
+            at: self.at,
+            end,
+            keeps_ends: self.keeps_ends,
+        };
+        self.at = end;
+        Ok(inner)
+    }
+
+    pub(super) fn bytes(&mut self, tag: Tag) -> Result<Bytes, Malformed> {
+        let inner = self.message(tag)?;
+        Ok(inner.data.slice(inner.at..inner.end))
+    }
+
+    /// The end of a range. In Go an empty one that is there is not the same as none:
+    /// it stands for what a single zero byte stands for.
+    pub(super) fn range_end(&mut self, tag: Tag) -> Result<Bytes, Malformed> {
+        let end = self.bytes(tag)?;
+        match end.is_empty() && self.keeps_ends {
+            true => Ok(Bytes::from_static(&[0])),
+            false => Ok(end),
+        }
+    }
+
+    pub(super) fn text(&mut self, tag: Tag) -> Result<String, Malformed> {
+        let inner = self.message(tag)?;
+        let bytes = &inner.data[inner.at..inner.end];
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        Ok(text)
+    }
+
+    /// Numbers of a list, packed or one by one: Go's code takes both.
+    pub(super) fn numbers(&mut self, tag: Tag, into: &mut Vec<i32>) -> Result<(), Malformed> {
+        if tag.kind != DELIMITED {
+            into.push(self.varint(tag)? as i32);
+            return Ok(());
+        }
+        let mut packed = self.message(tag)?;
+        while packed.at < packed.end {
+            into.push(packed.raw_varint()? as i32);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Requests as etcd's own code reads them, which is laxer than the rules of
+//! protobuf in some places and stricter in others. What a member takes from the
+//! log must mean the same to every member, so an entry that etcd can read is
+//! read here too, with the same content, and one that it cannot is refused.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `fields` | one field after another, by the rules of etcd up to 3.6 |
+//! | `messages` | which fields each request has |
+//! | `internal` | the request in the log, of whose operations etcd performs one |
+//! | `txn` | transactions within transactions, read and written without recursion |
+//! | `nested` | the same, dropped without recursion |
+//!
+//! Where etcd's generated code and protobuf differ: a field of a union that comes
+//! twice replaces what came before, groups need not match, a varint may have
+//! superfluous bits, and text need not be UTF-8. Go replaces what is not when it
+//! writes JSON; here that is done at once, byte by byte as Go does it.
+
+mod fields;
+mod internal;
+mod messages;
+mod nested;
+mod txn;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+pub use fields::Malformed;
+pub use internal::encode_internal;
+pub use nested::{Nest, Nested};
+pub use txn::encode_nested;
+
+use fields::Fields;
+
+/// A message that is read by etcd's rules.
+pub trait Read: Default {
+    /// Reads a whole message.
+    ///
+    /// # Errors
+    /// etcd could not read it either.
+    fn read(data: &Bytes) -> Result<Self, Malformed> {
+        let mut message = Self::default();
+        message.fill(Fields::new(data))?;
+        Ok(message)
+    }
+
+    /// Reads a message that etcd uses as it came. Most requests it writes anew, into
+    /// the log, and an end of a range that is there but empty is lost on the way.
+    ///
+    /// # Errors
+    /// etcd could not read it either.
+    fn read_used(data: &Bytes) -> Result<Self, Malformed> {
+        let mut message = Self::default();
+        message.fill(Fields::new(data).used())?;
+        Ok(message)
+    }
+
+    /// Reads fields into what is there: scalars are replaced, lists grow.
+    #[doc(hidden)]
+    fn fill(&mut self, from: Fields<'_>) -> Result<(), Malformed>;
+}

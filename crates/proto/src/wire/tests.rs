@@ -1,0 +1,237 @@
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::*;
+use crate::etcdserverpb::{
+    InternalRaftRequest, PutRequest, RangeRequest, Request, RequestHeader, RequestOp, ResponseOp,
+    TxnRequest, TxnResponse, internal_raft_request::Op, request_op, response_op,
+};
+
+fn put(key: &str) -> RequestOp {
+    RequestOp {
+        request: Some(request_op::Request::RequestPut(PutRequest {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::from_static(b"v"),
+            ..PutRequest::default()
+        })),
+    }
+}
+
+fn within(txn: TxnRequest) -> RequestOp {
+    RequestOp {
+        request: Some(request_op::Request::RequestTxn(txn)),
+    }
+}
+
+fn deep(levels: usize) -> Nested<TxnRequest> {
+    let mut txn = TxnRequest {
+        success: vec![put("k")],
+        ..TxnRequest::default()
+    };
+    for _ in 0..levels {
+        txn = TxnRequest {
+            success: vec![within(txn)],
+            ..TxnRequest::default()
+        };
+    }
+    Nested::new(txn)
+}
+
+fn depth(txn: &TxnRequest) -> usize {
+    let (mut at, mut depth) = (txn, 0);
+    while let Some(RequestOp {
+        request: Some(request_op::Request::RequestTxn(inner)),
+    }) = at.success.first()
+    {
+        (at, depth) = (inner, depth + 1);
+    }
+    depth
+}
+
+fn logged(op: Op) -> Nested<InternalRaftRequest> {
+    Nested::new(InternalRaftRequest {
+        id: 0,
+        header: Some(RequestHeader {
+            id: 7,
+            ..RequestHeader::default()
+        }),
+        op: Some(op),
+    })
+}
+
+#[test]
+fn a_transaction_of_any_depth_goes_through_the_log() {
+    for levels in [0, 1, 60, 127, 100_000] {
+        let request = logged(Op::Txn(deep(levels).into_inner()));
+        let bytes = encode_internal(&request);
+        let again = Nested::new(InternalRaftRequest::read(&bytes).unwrap());
+        let Some(Op::Txn(txn)) = &again.op else {
+            panic!("no transaction");
+        };
+        assert_eq!(depth(txn), levels);
+        assert_eq!(encode_internal(&again), bytes);
+    }
+}
+
+#[test]
+fn what_is_written_without_recursion_is_what_prost_writes() {
+    let mut txn = deep(5).into_inner();
+    txn.failure = vec![put("b"), within(deep(2).into_inner()), put("c")];
+    txn.success.push(put("a"));
+    assert_eq!(encode_nested(&txn)[..], txn.encode_to_vec());
+    let request = logged(Op::Txn(txn));
+    assert_eq!(encode_internal(&request)[..], request.encode_to_vec());
+
+    let inner = TxnResponse {
+        succeeded: true,
+        responses: vec![ResponseOp { response: None }],
+        ..TxnResponse::default()
+    };
+    let nested = ResponseOp {
+        response: Some(response_op::Response::ResponseTxn(inner.clone())),
+    };
+    let outer = TxnResponse {
+        header: Some(Default::default()),
+        responses: vec![nested.clone(), ResponseOp { response: None }, nested],
+        ..TxnResponse::default()
+    };
+    assert_eq!(encode_nested(&outer)[..], outer.encode_to_vec());
+}
+
+/// Broken off at every place, and what was read so far is let go.
+#[test]
+fn a_deep_transaction_that_breaks_off_is_malformed() {
+    let bytes = encode_nested(&*deep(20_000));
+    for len in (1..bytes.len()).step_by(10_007) {
+        assert!(TxnRequest::read(&bytes.slice(..len)).is_err());
+    }
+    // A deep one is complete, what follows is not; then a deep one is replaced.
+    let mut tail = bytes.to_vec();
+    tail.push(0xff);
+    assert!(TxnRequest::read(&tail.into()).is_err());
+    let request = logged(Op::Txn(deep(20_000).into_inner()));
+    let mut twice = encode_internal(&request).to_vec();
+    twice.extend_from_slice(&[0x22, 0x00, 0x1a, 0x00]);
+    let read = Nested::new(InternalRaftRequest::read(&twice.into()).unwrap());
+    assert!(matches!(read.op, Some(Op::Range(_))));
+}
+
+#[test]
+fn unknown_groups_are_passed_over_however_deep() {
+    // Field 99, 150 times begun and ended, as a client may append to a put.
+    let mut bytes = encode_nested(&TxnRequest::default()).to_vec();
+    bytes.extend(
+        PutRequest {
+            key: Bytes::from_static(b"k"),
+            ..PutRequest::default()
+        }
+        .encode_to_vec(),
+    );
+    for _ in 0..150 {
+        bytes.extend([0x9b, 0x06]);
+    }
+    for _ in 0..150 {
+        bytes.extend([0x9c, 0x06]);
+    }
+    assert_eq!(PutRequest::read(&bytes.clone().into()).unwrap().key, "k");
+    bytes.pop();
+    bytes.pop();
+    assert_eq!(PutRequest::read(&bytes.into()), Err(Malformed::Truncated));
+}
+
+#[test]
+fn what_etcd_refuses_is_refused() {
+    let refused = |bytes: &[u8]| PutRequest::read(&Bytes::copy_from_slice(bytes)).unwrap_err();
+    assert_eq!(refused(&[0xff, 0xff, 0xff]), Malformed::Truncated);
+    assert_eq!(refused(&[0xff; 12]), Malformed::Overflow);
+    assert_eq!(refused(&[0x0a, 5, b'k']), Malformed::Truncated);
+    assert_eq!(refused(&[0x08, 1]), Malformed::WireType);
+    assert_eq!(refused(&[0x02, 0]), Malformed::Tag);
+    assert_eq!(refused(&[0x0c]), Malformed::EndGroup);
+    assert_eq!(refused(&[0x9b, 6, 0x0f]), Malformed::WireType);
+    let negative = [
+        0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+    ];
+    assert_eq!(refused(&negative), Malformed::Length);
+}
+
+#[test]
+fn what_etcd_lets_pass_passes() {
+    // A lease in ten bytes with superfluous bits, a key that comes twice, a field
+    // number of which 32 bits count.
+    let put = PutRequest::read(&Bytes::from_static(&[
+        0x0a, 1, b'a', 0x18, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x7e, 0x0a, 1,
+        b'b',
+    ]))
+    .unwrap();
+    assert_eq!((&put.key[..], put.lease), (&b"b"[..], 1));
+    let far = PutRequest::read(&Bytes::from_static(&[
+        0x8a, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 1, b'k',
+    ]));
+    assert!(far.is_ok());
+    // Text that is not UTF-8, as Go writes it into JSON.
+    let v2 = Request {
+        method: "PUT".into(),
+        ..Request::default()
+    };
+    let mut bytes = v2.encode_to_vec();
+    bytes.extend([0x22, 4, b'a', 0xe2, 0x82, b'b']);
+    assert_eq!(
+        Request::read(&bytes.into()).unwrap().val,
+        "a\u{fffd}\u{fffd}b"
+    );
+    // The last member of a union counts, whole.
+    let bytes = [0x12, 4, 0x0a, 2, b'a', b'b', 0x12, 3, 0x12, 1, b'v'];
+    let op = TxnRequest::read(&Bytes::from([&[0x12, 11][..], &bytes].concat())).unwrap();
+    let Some(request_op::Request::RequestPut(put)) = &op.success[0].request else {
+        panic!("no put");
+    };
+    assert_eq!((&put.key[..], &put.value[..]), (&b""[..], &b"v"[..]));
+}
+
+#[test]
+fn of_several_operations_the_one_that_etcd_performs_is_kept() {
+    let both = [0x32, 0x00, 0x22, 0x03, 0x0a, 1, b'k', 0xa2, 0x06, 0x00];
+    let read = InternalRaftRequest::read(&Bytes::copy_from_slice(&both)).unwrap();
+    assert!(matches!(read.op, Some(Op::Put(put)) if put.key == "k"));
+    assert!(read.header.is_some());
+}
+
+#[test]
+fn an_empty_end_of_a_range_counts_where_etcd_does_not_write_it_anew() {
+    let bytes = Bytes::from_static(&[0x0a, 1, b'k', 0x12, 0]);
+    assert_eq!(RangeRequest::read(&bytes).unwrap().range_end, "");
+    assert_eq!(RangeRequest::read_used(&bytes).unwrap().range_end, "\0");
+    let logged = [&[0x2a, 5][..], &bytes].concat();
+    let read = InternalRaftRequest::read(&logged.into()).unwrap();
+    assert!(matches!(read.op, Some(Op::DeleteRange(delete)) if delete.range_end == "\0"));
+}
+
+/// Whatever is read, is read again from what it is written as.
+#[test]
+fn reading_agrees_with_prost_on_what_prost_takes() {
+    let mut seed = 1u64;
+    let mut next = move || {
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (seed >> 33) as usize
+    };
+    let sample = encode_internal(&logged(Op::Txn(deep(3).into_inner())));
+    let mut both = 0;
+    for _ in 0..200_000 {
+        let mut bytes = sample.to_vec();
+        for _ in 0..1 + next() % 3 {
+            let at = next() % bytes.len();
+            bytes[at] = next() as u8;
+        }
+        let bytes = Bytes::from(bytes);
+        let theirs = InternalRaftRequest::decode(bytes.clone());
+        let ours = InternalRaftRequest::read(&bytes);
+        if let (Ok(theirs), Ok(ours)) = (theirs, ours) {
+            // prost merges members of a union that come twice.
+            both += usize::from(theirs == ours);
+        }
+    }
+    assert!(both > 10_000, "{both}");
+}

@@ -1,0 +1,772 @@
+//! The same log under etcd and under Pintle: the same state afterwards, or neither
+//! goes on. Entries are made at random, among them spellings that no encoder
+//! writes and damaged ones. `PINTLE_ENTRIES_SECONDS` says for how long; the seed of
+//! a round that failed, and the entries it came down to, are in its message.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use membership::{Payload, Refusal, entry};
+use peers::{
+    api,
+    cluster::Plan,
+    dirs,
+    entries::{self, Writer},
+    fingerprint::Fingerprint,
+    peer::{self, Program},
+    server::{Launch, Server},
+    workload::Dice,
+};
+use prost::Message as _;
+use proto::{
+    etcdserverpb::{
+        HashKvRequest, MemberListRequest, RangeResponse, StatusRequest, internal_raft_request::Op,
+    },
+    raftpb::{Entry, EntryType, Message, MessageType},
+};
+
+/// What the reference is; its line is the one that Pintle speaks.
+const REFERENCE: &str = "3.5.30";
+
+/// A directory that etcd founded, the bed of every log.
+struct Bed {
+    temp: tempfile::TempDir,
+    member: u64,
+    reference: Program,
+    subject: Program,
+}
+
+impl Bed {
+    async fn new(reference: Program, subject: Program) -> Result<Bed> {
+        let temp = tempfile::tempdir()?;
+        let dir = temp.path().join("bed");
+        let server = Launch::new(&reference, &dir).start().await?;
+        let members = server
+            .api()
+            .member_list(MemberListRequest::default())
+            .await?;
+        let member = members.members.first().context("no member")?.id;
+        server.terminate().await?;
+        // Without the blocks that etcd allocates ahead, copies are cheap.
+        for segment in dirs::segments(&dir)? {
+            let end = dirs::written_end(&segment)?.next_multiple_of(512) + 512;
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&segment)?
+                .set_len(end)?;
+        }
+        Ok(Bed {
+            temp,
+            member,
+            reference,
+            subject,
+        })
+    }
+
+    /// A copy whose log goes on with these entries.
+    fn dir(&self, name: &str, entries: &[Bytes]) -> Result<PathBuf> {
+        let dir = self.temp.path().join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        dirs::copy(&self.temp.path().join("bed"), &dir)?;
+        entries::append(&dir, entries)?;
+        Ok(dir)
+    }
+
+    /// Alarms are over, and the last change is one that a watch sees: none sees the
+    /// empty key, which only a log can have.
+    fn close(&self) -> Vec<Bytes> {
+        let off = |kind| {
+            let fields = [(1, 2), (2, self.member), (3, kind)];
+            entries::plain(&fields.map(|(number, value)| entries::Field::Number(number, value)))
+        };
+        vec![
+            entries::logged(1, 10, off(1)),
+            entries::logged(2, 10, off(2)),
+            entries::logged(3, 4, [0x0a, 1, b'z', 0x12, 1, b'v']),
+        ]
+    }
+
+    /// What becomes of both; `None` where they agree.
+    async fn difference(&self, entries: &[Bytes]) -> Result<Option<String>> {
+        let closed = [entries, &self.close()].concat();
+        let theirs = outcome(&self.reference, &self.dir("etcd", &closed)?).await?;
+        let ours = outcome(&self.subject, &self.dir("pintle", &closed)?).await?;
+        Ok(match (&theirs, &ours) {
+            (Outcome::Serves(theirs), Outcome::Serves(ours)) => {
+                theirs.same_as(ours).err().map(|error| format!("{error:#}"))
+            }
+            (Outcome::Ended(_), Outcome::Ended(_)) => None,
+            (Outcome::Ended(log), Outcome::Serves(_)) => Some(format!("etcd alone ends: {log}")),
+            (Outcome::Serves(_), Outcome::Ended(log)) => Some(format!("Pintle alone ends: {log}")),
+        })
+    }
+
+    /// The shortest log, of those tried, that still makes a difference.
+    async fn shortest(&self, entries: Vec<Bytes>) -> Result<(Vec<Bytes>, String)> {
+        // The shortest beginning, then without what can be left out of it.
+        let (mut low, mut high) = (0, entries.len());
+        let mut why = self.difference(&entries).await?;
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            match self.difference(&entries[..middle]).await? {
+                Some(found) => (high, why) = (middle, Some(found)),
+                None => low = middle,
+            }
+        }
+        let mut left = entries[..high].to_vec();
+        let mut step = left.len().div_ceil(2);
+        while step > 0 {
+            let mut at = 0;
+            while at + 1 < left.len() {
+                let mut without = left.clone();
+                without.drain(at..(at + step).min(left.len() - 1));
+                match self.difference(&without).await? {
+                    Some(found) => (left, why) = (without, Some(found)),
+                    None => at += step,
+                }
+            }
+            step /= 2;
+        }
+        Ok((
+            left,
+            why.unwrap_or_else(|| "it did not happen again".to_owned()),
+        ))
+    }
+}
+
+enum Outcome {
+    Serves(Box<Fingerprint>),
+    Ended(String),
+}
+
+async fn outcome(program: &Program, dir: &Path) -> Result<Outcome> {
+    let mut error = anyhow::anyhow!("it was not started");
+    for _ in 0..5 {
+        let mut server = Launch::new(program, dir).spawn()?;
+        error = match server.ready().await {
+            // A loaded machine can be late with an answer; one that differs counts.
+            Ok(()) => match Fingerprint::of(server.api()).await {
+                Ok(state) => {
+                    server.terminate().await?;
+                    return Ok(Outcome::Serves(Box::new(state)));
+                }
+                Err(error) => error,
+            },
+            Err(error) if server.log_text().contains("address already in use") => error,
+            Err(error) if server.poll_exit()?.is_none() => error,
+            Err(_) => return ended(&server),
+        }
+    }
+    Err(error.context(format!("{program}: neither serves nor ends")))
+}
+
+fn ended(server: &Server) -> Result<Outcome> {
+    if server.is_pintle() {
+        server.no_panic()?;
+        let text = server.log_text();
+        ensure!(
+            text.contains("cannot be applied") || text.contains("cannot apply a committed entry"),
+            "Pintle ended for another reason\n{}",
+            server.tail()
+        );
+    }
+    let text = server.log_text();
+    let told = |line: &&str| {
+        line.starts_with("panic: ")
+            || line.contains("\"level\":\"fatal\"")
+            || line.contains("\"level\":\"panic\"")
+    };
+    let line = text.lines().find(told).unwrap_or("it does not say why");
+    Ok(Outcome::Ended(line.to_owned()))
+}
+
+fn judged(data: &Bytes) -> Result<(), Refusal> {
+    let entry = Entry {
+        r#type: EntryType::EntryNormal as i32,
+        data: Some(data.clone()),
+        ..Entry::default()
+    };
+    entry::judge(&entry, true)
+}
+
+/// Left out: what has another effect with every second that passes, what other
+/// releases of the line do otherwise, and what changes who is a member.
+fn is_comparable(data: &Bytes, member: u64) -> bool {
+    match membership::decode_entry(data) {
+        Ok(Payload::Internal(request)) => match &request.op {
+            Some(Op::LeaseGrant(grant)) => grant.ttl > 10_000,
+            Some(Op::LeaseCheckpoint(_)) => true,
+            // Known to 3.6 only, as an entry without effect.
+            Some(Op::DowngradeVersionTest(_)) => false,
+            Some(Op::DowngradeInfoSet(set)) => !set.enabled,
+            Some(Op::ClusterVersionSet(set)) => set.ver == "3.5.0",
+            Some(Op::ClusterMemberAttrSet(set)) => set.member_id == member,
+            // Etcd ends if it is refused in the middle; here the whole is refused.
+            Some(Op::Txn(_)) => true,
+            _ => true,
+        },
+        Ok(Payload::V2(request)) => !request.path.contains("/0"),
+        _ => true,
+    }
+}
+
+fn hex(data: &[u8]) -> String {
+    let shown: String = data.iter().take(600).map(|b| format!("{b:02x}")).collect();
+    format!("{} bytes {shown}", data.len())
+}
+
+/// One log of entries that both must apply, and one for each that neither may.
+async fn round(bed: &Bed, seed: u64, tally: &mut (usize, usize, usize)) -> Result<()> {
+    let mut dice = Dice::new(seed);
+    let mut sound = Vec::new();
+    let mut unsound = Vec::new();
+    {
+        let mut writer = Writer::new(&mut dice, bed.member);
+        for n in 0..400 {
+            let data = match n % 4 {
+                0 => writer.damaged(),
+                _ => writer.entry(),
+            };
+            match judged(&data) {
+                Ok(()) if n % 4 == 0 && !is_comparable(&data, bed.member) => {}
+                Ok(()) => sound.push(data),
+                Err(refusal) => unsound.push((data, refusal)),
+            }
+        }
+    }
+    if bed.difference(&sound).await?.is_some() {
+        let (left, why) = bed.shortest(sound).await?;
+        let shown: Vec<String> = left.iter().map(|data| hex(data)).collect();
+        anyhow::bail!("seed {seed}: {why}\nentries:\n{}", shown.join("\n"));
+    }
+    tally.0 += sound.len();
+    for (data, refusal) in unsound.into_iter().take(2) {
+        let found = bed.difference(std::slice::from_ref(&data)).await?;
+        let expected = matches!(refusal, Refusal::Auth(_));
+        ensure!(
+            found.is_none()
+                || (expected
+                    && found
+                        .as_deref()
+                        .is_some_and(|f| f.starts_with("Pintle alone"))),
+            "seed {seed}: judged {refusal:?}, but {}\nentry: {}",
+            found.unwrap_or_default(),
+            hex(&data)
+        );
+        tally.1 += 1;
+    }
+    tally.2 += 1;
+    Ok(())
+}
+
+fn with_bed(seconds_max: u64, body: impl AsyncFnOnce(Bed) -> Result<()>) {
+    let (Some(subject), Some(reference)) = (peer::subject(), peer::etcd(REFERENCE)) else {
+        return;
+    };
+    peers::run(seconds_max, async {
+        body(Bed::new(reference, subject).await?).await
+    });
+}
+
+#[test]
+fn the_same_log_makes_the_same_state() {
+    let seconds = peers::env_number("PINTLE_ENTRIES_SECONDS").unwrap_or(15);
+    with_bed(seconds + 900, async |bed| {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut tally = (0, 0, 0);
+        let mut seed = peers::seed(1);
+        while Instant::now() < end {
+            round(&bed, seed, &mut tally).await?;
+            seed += 1;
+        }
+        peer::say(&format!(
+            "RAN: {} rounds, {} entries applied by both, {} refused by both",
+            tally.2, tally.0, tally.1
+        ));
+        Ok(())
+    });
+}
+
+#[test]
+fn issue_8_1_deep_transactions_and_unknown_groups_are_applied() {
+    with_bed(300, async |bed| {
+        let put = [&[0x0a, 1, b'g', 0x12, 1, b'v'][..], &groups(150)].concat();
+        let made: Vec<Bytes> = [49, 60, 127, 5_000, 10_000]
+            .iter()
+            .map(|depth| entries::logged(*depth as u64, 6, entries::nested(*depth)))
+            .chain([entries::logged(1, 4, put)])
+            .collect();
+        let difference = bed.difference(&made).await?;
+        ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
+        Ok(())
+    });
+}
+
+/// Field 99, begun and ended so many times.
+fn groups(depth: usize) -> Vec<u8> {
+    [[0x9b, 0x06].repeat(depth), [0x9c, 0x06].repeat(depth)].concat()
+}
+
+/// A put of a key of this length, and what comes after it.
+fn put_with(more: &[u8]) -> Bytes {
+    [&[0x0a, 1, b'k', 0x12, 1, b'v'][..], more].concat().into()
+}
+
+#[test]
+fn issue_8_1_the_port_takes_and_refuses_what_etcds_port_does() {
+    with_bed(300, async |bed| {
+        const PUT: &str = "/etcdserverpb.KV/Put";
+        const TXN: &str = "/etcdserverpb.KV/Txn";
+        const RANGE: &str = "/etcdserverpb.KV/Range";
+        const ADD: &str = "/etcdserverpb.Cluster/MemberAdd";
+        let empty_op = Bytes::from_static(&[0x12, 0]);
+        let range_at = |revision: u8| {
+            // A range at a revision beside a put: refused before anything is changed.
+            Bytes::from(vec![
+                0x12, 7, 0x0a, 5, 0x0a, 1, b'k', 0x20, revision, 0x12, 8, 0x12, 6, 0x0a, 1, b'z',
+                0x12, 1, b'v',
+            ])
+        };
+        let questions = [
+            (PUT, put_with(&groups(150))),
+            (PUT, put_with(&groups(3000))),
+            (PUT, put_with(&groups(2)[1..])),
+            (PUT, put_with(&[0x9c, 0x06])),
+            (PUT, put_with(&[0x18, 0xff])),
+            (PUT, put_with(&[0x1a, 1, 1])),
+            (PUT, put_with(&[0x02, 1])),
+            (PUT, put_with(&[0xff, 0xff, 0xff])),
+            (
+                PUT,
+                put_with(&[
+                    0x20, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x7f,
+                ]),
+            ),
+            (PUT, put_with(&[0x0a, 0])),
+            (TXN, entries::nested(48).into()),
+            (TXN, entries::nested(49).into()),
+            (TXN, entries::nested(60).into()),
+            (TXN, entries::nested(126).into()),
+            (TXN, entries::nested(127).into()),
+            (TXN, entries::nested(128).into()),
+            (TXN, entries::nested(5000).into()),
+            (TXN, empty_op),
+            (TXN, range_at(99)),
+            (TXN, range_at(1)),
+            (RANGE, Bytes::from_static(&[0x0a, 1, b'k', 0x28, 9])),
+            (ADD, Bytes::from_static(&[0x0a, 3, b'h', 0xff, 0xfe])),
+        ];
+        let theirs = Launch::new(&bed.reference, &bed.dir("etcd", &[])?)
+            .start()
+            .await?;
+        let ours = Launch::new(&bed.subject, &bed.dir("pintle", &[])?)
+            .start()
+            .await?;
+        for (at, (path, message)) in questions.into_iter().enumerate() {
+            let theirs = theirs.api().raw(path, message.clone()).await;
+            let ours = ours.api().raw(path, message.clone()).await;
+            let code = |answer: &std::result::Result<Bytes, tonic::Status>| {
+                answer.as_ref().err().map(tonic::Status::code)
+            };
+            ensure!(
+                code(&theirs) == code(&ours),
+                "question {at}, {path} of {}: etcd {theirs:?}, Pintle {ours:?}",
+                hex(&message)
+            );
+        }
+        // An end that is there but empty is no end to etcd, as long as it reads it itself.
+        let all = Bytes::from_static(&[0x0a, 1, b'a', 0x12, 0]);
+        let count = async |server: &Server| {
+            let answer = server.api().raw(RANGE, all.clone()).await?;
+            anyhow::Ok(RangeResponse::decode(answer)?.count)
+        };
+        let (many, few) = (count(&theirs).await?, count(&ours).await?);
+        ensure!(
+            many == few && many > 1,
+            "etcd finds {many} keys, Pintle {few}"
+        );
+        let (a, b) = (theirs.api(), ours.api());
+        Fingerprint::of(a)
+            .await?
+            .same_as(&Fingerprint::of(b).await?)?;
+        theirs.terminate().await?;
+        ours.terminate().await
+    });
+}
+
+#[test]
+fn issue_8_1_a_hundred_thousand_operations_and_as_many_levels() {
+    with_bed(600, async |bed| {
+        let dir = bed.dir("pintle", &[])?;
+        let flags = ["--max-txn-ops=200000", "--max-request-bytes=16777216"];
+        let launch = |program: &Program, dir: &Path| {
+            flags
+                .iter()
+                .fold(Launch::new(program, dir), |launch, flag| launch.flag(flag))
+        };
+        let ours = launch(&bed.subject, &dir).start().await?;
+        let theirs = launch(&bed.reference, &bed.dir("etcd", &[])?)
+            .start()
+            .await?;
+        let flat = |ops: u32| -> Vec<u8> {
+            let op = |n: u32| [&[0x12, 8, 0x12, 6, 0x0a, 4][..], &n.to_be_bytes()].concat();
+            (0..ops).flat_map(op).collect()
+        };
+        let ask = async |server: &Server, message: Vec<u8>| {
+            let answer = server.api().raw("/etcdserverpb.KV/Txn", message.into());
+            anyhow::Ok(answer.await.map(drop)?)
+        };
+        for server in [&ours, &theirs] {
+            ask(server, flat(20_000)).await?;
+            ask(server, entries::nested(2_000)).await?;
+        }
+        let hash = async |server: &Server| {
+            let answer = server.api().hash_kv(HashKvRequest { revision: 0 }).await?;
+            anyhow::Ok((answer.hash, answer.header.map(|h| h.revision)))
+        };
+        ensure!(
+            hash(&ours).await? == hash(&theirs).await?,
+            "the hashes differ"
+        );
+        // etcd's time grows with the square of the depth; it is not asked for more.
+        ask(&ours, flat(100_000)).await?;
+        ask(&ours, entries::nested(100_000)).await?;
+        ours.terminate().await?;
+        theirs.terminate().await
+    });
+}
+
+#[test]
+fn issue_8_1_an_entry_of_a_hundred_megabytes_is_applied() {
+    with_bed(300, async |bed| {
+        let put = entries::plain(&[
+            entries::Field::Bytes(1, b"k".into()),
+            entries::Field::Bytes(2, vec![b'v'; 100 << 20]),
+        ]);
+        let made = [entries::logged(1, 4, put)];
+        let mut found = Vec::new();
+        for (name, program) in [("etcd", &bed.reference), ("pintle", &bed.subject)] {
+            let server = Launch::new(program, &bed.dir(name, &made)?).start().await?;
+            let answer = server.api().hash_kv(HashKvRequest { revision: 0 }).await?;
+            found.push((answer.hash, answer.header.map(|header| header.revision)));
+            server.terminate().await?;
+        }
+        ensure!(
+            found[0] == found[1],
+            "etcd {:?}, Pintle {:?}",
+            found[0],
+            found[1]
+        );
+        Ok(())
+    });
+}
+
+fn no_password(name: &str) -> Vec<u8> {
+    entries::plain(&[
+        entries::Field::Bytes(1, name.into()),
+        entries::Field::Message(3, vec![entries::Field::Number(1, 1)]),
+    ])
+}
+
+/// What `user add root`, `role add root`, `user grant-role root root` and
+/// `auth enable` write.
+fn authentication() -> Vec<Bytes> {
+    let text = |number, text: &str| entries::Field::Bytes(number, text.into());
+    vec![
+        entries::logged(11, 1100, no_password("root")),
+        entries::logged(12, 1200, entries::plain(&[text(1, "root")])),
+        entries::logged(
+            13,
+            1104,
+            entries::plain(&[text(1, "root"), text(2, "root")]),
+        ),
+        entries::logged(14, 1000, Vec::new()),
+    ]
+}
+
+/// Pintle refuses the directory in these words, changes nothing, and etcd serves it.
+async fn refused_and_left_alone(bed: &Bed, dir: &Path, words: &[&str]) -> Result<()> {
+    let files = |part| dirs::contents(&dir.join(part));
+    let before = (files("member/wal")?, files("member/snap")?);
+    let mut server = Launch::new(&bed.subject, dir).spawn()?;
+    let status = server.wait_exit(Duration::from_secs(30)).await?;
+    server.no_panic()?;
+    ensure!(
+        !status.success(),
+        "it ended with success\n{}",
+        server.tail()
+    );
+    let text = server.log_text();
+    for word in words {
+        ensure!(
+            text.contains(word),
+            "it does not say {word:?}\n{}",
+            server.tail()
+        );
+    }
+    let after = (files("member/wal")?, files("member/snap")?);
+    ensure!(before == after, "the refused start changed the directory");
+    etcd_serves(bed, dir).await
+}
+
+/// Starts and stops etcd, which with authentication answers nobody else.
+async fn etcd_serves(bed: &Bed, dir: &Path) -> Result<()> {
+    let mut server = Launch::new(&bed.reference, dir).spawn()?;
+    let served = "ready to serve client requests";
+    server.wait_log(served, Duration::from_secs(40)).await?;
+    server.terminate().await
+}
+
+#[test]
+fn issue_8_2_authentication_is_refused_before_the_first_write() {
+    with_bed(300, async |bed| {
+        if !bed.subject.is_pintle {
+            return Ok(());
+        }
+        let all = authentication();
+        for (n, name) in [
+            "auth_user_add",
+            "auth_role_add",
+            "auth_user_grant_role",
+            "auth_enable",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let dir = bed.dir("log", &all[n..=n])?;
+            refused_and_left_alone(&bed, &dir, &[name, "etcd binary"]).await?;
+        }
+        // The database has it, the log no more.
+        let dir = bed.dir("database", &all)?;
+        etcd_serves(&bed, &dir).await?;
+        let words = ["authentication switched on", "etcd binary"];
+        refused_and_left_alone(&bed, &dir, &words).await?;
+        // Users without authentication are no hindrance.
+        let dir = bed.dir("users", &all[..1])?;
+        Launch::new(&bed.reference, &dir)
+            .start()
+            .await?
+            .terminate()
+            .await?;
+        let server = Launch::new(&bed.subject, &dir).start().await?;
+        ensure!(
+            server.log_text().contains("has users or roles"),
+            "no warning"
+        );
+        // Its own port proposes nothing of the kind.
+        let before = server.api().status(StatusRequest {}).await?.raft_index;
+        for path in [
+            "/etcdserverpb.Auth/UserAdd",
+            "/etcdserverpb.Auth/AuthEnable",
+        ] {
+            let answer = server.api().raw(path, no_password("a").into()).await;
+            let code = answer.err().map(|status| status.code());
+            ensure!(code == Some(tonic::Code::Unimplemented), "{path}: {code:?}");
+        }
+        let after = server.api().status(StatusRequest {}).await?.raft_index;
+        ensure!(before == after, "something was proposed");
+        server.terminate().await
+    });
+}
+
+#[test]
+fn issue_8_2_a_member_stops_when_users_are_changed_through_etcd() {
+    with_bed(600, async |bed| {
+        if !bed.subject.is_pintle {
+            return Ok(());
+        }
+        let (etcd, pintle) = (&bed.reference, &bed.subject);
+        let mut cluster = Plan::of(&[etcd.clone(), etcd.clone(), pintle.clone()])
+            .start()
+            .await?;
+        let user_add = "/etcdserverpb.Auth/UserAdd";
+        // Led by Pintle, the cluster does not take what would stop a member.
+        cluster.move_leader(2).await?;
+        let refused = cluster.api(0).raw(user_add, no_password("u").into()).await;
+        ensure!(refused.is_err(), "a user was added");
+        let server = cluster.member(2).server()?;
+        server
+            .wait_log(
+                "refused a proposal of another member",
+                Duration::from_secs(10),
+            )
+            .await?;
+        cluster.api(0).put(api::put("a", "1")).await?;
+        // Led by etcd, it does, and Pintle stops rather than pass over it.
+        cluster.move_leader(0).await?;
+        cluster
+            .api(0)
+            .raw(user_add, no_password("u").into())
+            .await?;
+        let server = cluster.member(2).server()?;
+        let status = server.wait_exit(Duration::from_secs(30)).await?;
+        ensure!(!status.success(), "it ended with success");
+        server.no_panic()?;
+        let text = server.log_text();
+        ensure!(
+            text.contains("auth_user_add") && text.contains("etcd binary"),
+            "{}",
+            server.tail()
+        );
+        cluster.api(0).put(api::put("a", "2")).await?;
+        cluster.drop_process(2);
+        cluster.refit(2, etcd, &[]);
+        cluster.start(2).await?;
+        cluster.finish().await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn issue_8_2_a_received_snapshot_with_authentication_stops_the_member() {
+    let Some(etcdctl) = peer::tool(REFERENCE, "etcdctl") else {
+        return;
+    };
+    with_bed(600, async |bed| {
+        if !bed.subject.is_pintle {
+            return Ok(());
+        }
+        let (etcd, pintle) = (&bed.reference, &bed.subject);
+        let plan = Plan::of(&[etcd.clone(), etcd.clone(), pintle.clone()]).snapshots(20, 5);
+        let mut cluster = plan.start().await?;
+        cluster.stop(2).await?;
+        let endpoint = format!("127.0.0.1:{}", cluster.member(0).client_port);
+        let ctl = |args: &[&str]| -> Result<()> {
+            let output = std::process::Command::new(&etcdctl)
+                .args(["--endpoints", &endpoint])
+                .args(args)
+                .output()?;
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success(), "etcdctl {args:?}: {words}");
+            Ok(())
+        };
+        ctl(&["user", "add", "root:pw"])?;
+        ctl(&["role", "add", "root"])?;
+        ctl(&["user", "grant-role", "root", "root"])?;
+        ctl(&["auth", "enable"])?;
+        for n in 0..60 {
+            ctl(&["--user=root:pw", "put", "k", &n.to_string()])?;
+        }
+        cluster.spawn(2)?;
+        let server = cluster.member(2).server()?;
+        let status = server.wait_exit(Duration::from_secs(60)).await?;
+        ensure!(!status.success(), "it ended with success");
+        server.no_panic()?;
+        let text = server.log_text();
+        ensure!(
+            text.contains("authentication switched on"),
+            "{}",
+            server.tail()
+        );
+        // Again at the next start, with the snapshot half installed.
+        cluster.drop_process(2);
+        cluster.spawn(2)?;
+        let server = cluster.member(2).server()?;
+        server.wait_exit(Duration::from_secs(60)).await?;
+        let text = server.log_text();
+        ensure!(
+            text.contains("authentication switched on"),
+            "{}",
+            server.tail()
+        );
+        // And etcd goes on with it.
+        cluster.drop_process(2);
+        cluster.refit(2, etcd, &[]);
+        cluster.spawn(2)?;
+        let server = cluster.member(2).server()?;
+        server
+            .wait_log("published local member", Duration::from_secs(60))
+            .await?;
+        Ok(())
+    });
+}
+
+/// Sends a raft message of a member that nobody knows to a peer port.
+async fn forge(server: &Server, entries: Vec<Entry>) -> Result<http::StatusCode> {
+    let status = server.api().status(StatusRequest {}).await?;
+    let header = status.header.context("no header")?;
+    let message = Message {
+        r#type: MessageType::MsgProp as i32,
+        to: header.member_id,
+        from: 0xbad,
+        entries,
+        ..Message::default()
+    };
+    let request = http::Request::post("/raft")
+        .header("X-Etcd-Cluster-ID", format!("{:x}", header.cluster_id))
+        .header("X-Server-From", "bad")
+        .header("X-Server-Version", "3.5.30")
+        .header("X-Min-Cluster-Version", "3.0.0")
+        .header("Content-Type", "application/protobuf")
+        .body(message.encode_to_vec().into())?;
+    let connect: std::sync::Arc<dyn ::peer::Connect> = std::sync::Arc::new(::peer::NoTls);
+    let url = format!("http://127.0.0.1:{}", server.peer_port());
+    let reply = ::peer::ask::call(&connect, &url, request, Duration::from_secs(5)).await?;
+    Ok(reply.status)
+}
+
+#[test]
+fn issue_8_6_a_junk_proposal_is_refused_before_it_is_appended() {
+    with_bed(300, async |bed| {
+        if !bed.subject.is_pintle {
+            return Ok(());
+        }
+        let mut server = Launch::new(&bed.subject, &bed.dir("pintle", &[])?)
+            .start()
+            .await?;
+        let normal = |data: &[u8]| Entry {
+            data: Some(Bytes::copy_from_slice(data)),
+            ..Entry::default()
+        };
+        let change = |data: &[u8]| Entry {
+            r#type: EntryType::EntryConfChange as i32,
+            ..normal(data)
+        };
+        let alarm = entries::plain(&[entries::Field::Number(1, 1), entries::Field::Number(3, 9)]);
+        let junk = [
+            normal(&[0xff, 0xff, 0xff]),
+            normal(&[]),
+            // No request id; no operation; one of a release to come.
+            normal(&[0x22, 3, 0x0a, 1, b'k']),
+            normal(&entries::plain(&[entries::Field::Number(1, 5)])),
+            normal(&entries::logged(5, 8000, Vec::new())),
+            normal(&entries::logged(5, 6, [0x12, 0])),
+            normal(&entries::logged(5, 10, alarm)),
+            normal(&entries::logged(5, 1300, *b"\x0a\x01x")),
+            normal(&authentication()[3]),
+            change(&[0xff]),
+            change(&[0x08, 1, 0x10, 0, 0x18, 7]),
+            change(&[0x08, 1, 0x10, 9, 0x18, 7]),
+        ];
+        let before = server.api().status(StatusRequest {}).await?.raft_index;
+        for (n, entry) in junk.into_iter().enumerate() {
+            let status = forge(&server, vec![entry]).await?;
+            ensure!(status == http::StatusCode::NO_CONTENT, "junk {n}: {status}");
+            ensure!(
+                server.poll_exit()?.is_none(),
+                "junk {n} stopped it\n{}",
+                server.tail()
+            );
+        }
+        server.api().put(api::put("a", "1")).await?;
+        let after = server.api().status(StatusRequest {}).await?.raft_index;
+        ensure!(after == before + 1, "the log went from {before} to {after}");
+        // What is no junk comes through.
+        let sound = entries::logged(77, 4, [0x0a, 1, b'f', 0x12, 1, b'v']);
+        forge(&server, vec![normal(&sound)]).await?;
+        peers::cluster::until("the forwarded put", Duration::from_secs(20), async || {
+            let found = server.api().range(api::get("f")).await?;
+            ensure!(found.count == 1, "not there yet");
+            Ok(())
+        })
+        .await?;
+        server.terminate().await
+    });
+}
