@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt as _, future, stream};
 use peers::{
     api::{self, Api},
     cluster::{Plan, WITHIN, until},
+    http,
     mixes::{self, Mix},
     peer,
 };
@@ -122,6 +123,19 @@ async fn lost(mix: Mix) -> Result<String> {
         ..Default::default()
     }));
     let careless = api.watch().watch(asking(silence(create), false)).await?;
+    let port = api.port();
+    let json = [("Grpc-Metadata-hasleader", "true")];
+    let through_the_gateway = tokio::spawn(async move {
+        let create = r#"{"create_request":{"key":"dw=="}}"#;
+        http::send_with(port, "POST", "/v3/watch", &json, create).await
+    });
+    until("the watch of the gateway", WITHIN, async || {
+        let metrics = http::send(port, "GET", "/metrics", "").await?.text();
+        let watchers = "etcd_debugging_mvcc_watcher_total 5\n";
+        ensure!(metrics.contains(watchers), "it is not there");
+        Ok(())
+    })
+    .await?;
     cluster.pause(1)?;
     cluster.pause(2)?;
 
@@ -156,6 +170,16 @@ async fn lost(mix: Mix) -> Result<String> {
             "refused with {status:?}"
         );
     }
+    let watch = timeout(WITHIN, through_the_gateway).await???;
+    ensure!(
+        watch.text().contains("etcdserver: no leader"),
+        "the watch of the gateway: {watch:?}"
+    );
+    let range = http::send_with(port, "POST", "/v3/kv/range", &json, r#"{"key":"aw=="}"#).await?;
+    ensure!(
+        range.status == 503 && range.text().contains("etcdserver: no leader"),
+        "{range:?}"
+    );
     // Without a quorum leases are listed all the same, and a backup is made.
     let list = api.lease_leases(LeaseLeasesRequest {}).await?;
     ensure!(list.leases.len() == 1, "{:?}", list.leases);

@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    ops::RangeInclusive,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -23,7 +22,6 @@ use peers::{
     peer,
     streams::Stream,
 };
-use prost::Message as _;
 use proto::etcdserverpb::*;
 use tokio::net::TcpStream;
 
@@ -357,27 +355,38 @@ fn a_revoke_answers_the_revision_of_its_deletion() {
     mixes::each("revoked under load", 120, mixes, revoked_under_load);
 }
 
-/// Renewals on one stream, each in a DATA frame of its own, as grpc-go sends them and tonic does
-/// not; the answers are read as they come. How many say that the lease lives.
-async fn renew_frame_by_frame(port: u16, ids: RangeInclusive<i64>) -> Result<usize> {
+/// Calls `path` with a stream of messages, each in a DATA frame of its own, as grpc-go sends them
+/// and tonic does not. The answers are read as they come, as many as there are messages.
+async fn frame_by_frame<Q, A>(
+    port: u16,
+    path: &str,
+    messages: impl ExactSizeIterator<Item = Q> + Send + 'static,
+) -> Result<Vec<A>>
+where
+    Q: prost::Message,
+    A: prost::Message + Default,
+{
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    // The client's own h2 lets small frames wait in proportion to this window.
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_connection_window_size(64 << 20)
+        .handshake(TokioIo::new(stream))
+        .await?;
     let connection = tokio::spawn(connection);
-    let frames = ids.map(|id| {
-        let message = LeaseKeepAliveRequest { id }.encode_to_vec();
+    let wanted = messages.len();
+    let frames = messages.map(|message| {
+        let message = message.encode_to_vec();
         let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
         Ok::<_, Infallible>(Frame::data(Bytes::from([head, message].concat())))
     });
-    let request = http::Request::post(format!(
-        "http://127.0.0.1:{port}/etcdserverpb.Lease/LeaseKeepAlive"
-    ))
-    .header("content-type", "application/grpc")
-    .header("te", "trailers")
-    .body(StreamBody::new(stream::iter(frames)))?;
-    let mut answers = sender.send_request(request).await?.into_body();
-    let (mut bytes, mut alive) = (BytesMut::new(), 0);
-    while let Some(frame) = answers.frame().await {
+    let request = http::Request::post(format!("http://127.0.0.1:{port}{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(StreamBody::new(stream::iter(frames)))?;
+    let mut body = sender.send_request(request).await?.into_body();
+    let (mut bytes, mut answers) = (BytesMut::new(), Vec::new());
+    while answers.len() < wanted {
+        let frame = body.frame().await.context("the stream ended")?;
         let frame = frame.context("the connection ended")?;
         if let Some(data) = frame.data_ref() {
             bytes.extend_from_slice(data);
@@ -387,17 +396,15 @@ async fn renew_frame_by_frame(port: u16, ids: RangeInclusive<i64>) -> Result<usi
             if bytes.len() < 5 + len {
                 break;
             }
-            let message = bytes.split_to(5 + len).split_off(5);
-            let answer = LeaseKeepAliveResponse::decode(message)?;
-            alive += usize::from(answer.ttl > 0);
+            answers.push(A::decode(bytes.split_to(5 + len).split_off(5))?);
         }
     }
     connection.abort();
-    Ok(alive)
+    Ok(answers)
 }
 
-/// Thousands of renewals in one burst on one stream, as clientv3 sends them: each is answered,
-/// and the connection stays.
+/// Thousands of renewals in one burst on one stream, as clientv3 sends them, and of watches: each
+/// is answered, and the connection stays.
 async fn burst(mix: Mix) -> Result<String> {
     const LEASES: i64 = 20_000;
     let cluster = Plan::of(&mix.0).start().await?;
@@ -405,14 +412,35 @@ async fn burst(mix: Mix) -> Result<String> {
     let api = cluster.api(leader);
     grant(api, 1..=LEASES, 600).await?;
     for round in 0..3 {
-        let alive = renew_frame_by_frame(api.port(), 1..=LEASES).await?;
+        let renewals = (0..LEASES as i32).map(|n| LeaseKeepAliveRequest {
+            id: 1 + i64::from(n),
+        });
+        let path = "/etcdserverpb.Lease/LeaseKeepAlive";
+        let answers: Vec<LeaseKeepAliveResponse> =
+            frame_by_frame(api.port(), path, renewals).await?;
+        let alive = answers.iter().filter(|answer| answer.ttl > 0).count();
         ensure!(
             alive == LEASES as usize,
             "round {round}: {alive} of {LEASES} renewed"
         );
     }
+    let creations = (0..LEASES as i32).map(|_| WatchRequest {
+        request_union: Some(watch_request::RequestUnion::CreateRequest(
+            WatchCreateRequest {
+                key: "k".into(),
+                ..Default::default()
+            },
+        )),
+    });
+    let path = "/etcdserverpb.Watch/Watch";
+    let answers: Vec<WatchResponse> = frame_by_frame(api.port(), path, creations).await?;
+    ensure!(
+        answers
+            .iter()
+            .all(|answer| answer.created && !answer.canceled)
+    );
     cluster.finish().await?;
-    Ok(format!("{LEASES} renewals in one burst"))
+    Ok(format!("{LEASES} renewals and watches in one burst"))
 }
 
 #[test]

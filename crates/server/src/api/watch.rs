@@ -24,7 +24,7 @@ use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
 use rustc_hash::FxHashMap;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::unconstrained};
 
 use super::{GRPC_OVERHEAD, decode};
 use crate::{
@@ -301,7 +301,9 @@ pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
         let end = tokio::select! {
-            end = read(&rt, id, &mut messages) => end,
+            // What is left on the connection counts against it, so a burst of requests is taken
+            // whole, whatever the runtime thinks of a fair share.
+            end = unconstrained(read(&rt, id, &mut messages)) => end,
             // Nothing is ever sent: the drop of the sender is the message.
             _ = closed => return,
         };

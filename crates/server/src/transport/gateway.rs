@@ -201,7 +201,11 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
         Some(Err(status)) => return error_page(&status),
     };
     let call = Call {
-        has_leader: false,
+        // The gateway passes headers of this prefix on as metadata.
+        has_leader: head
+            .headers
+            .get("grpc-metadata-hasleader")
+            .is_some_and(|value| value.as_bytes() == b"true"),
         client_api_version: None,
         timeout,
     };
