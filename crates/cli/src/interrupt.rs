@@ -6,6 +6,7 @@ use std::{
     sync::{
         LazyLock, Once,
         atomic::{AtomicI32, AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -15,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::private;
+use crate::private::Ending;
 
 /// Signals that came, and the last of them in words.
 type Asked = (usize, &'static str);
@@ -29,21 +30,25 @@ static CODE: AtomicI32 = AtomicI32::new(0);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Begins to wait for signals; once is enough. From then on a signal removes what is
-/// unfinished (see [`private`]) and ends the process, unless work [attends] to it.
+/// unfinished (see [`private`](crate::private)) and ends the process, unless work [attends] to it.
 ///
 /// [attends]: attend
 pub fn listen() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
+        let (ready, is_ready) = mpsc::channel();
         let started = std::thread::Builder::new()
             .name("signals".into())
-            .spawn(wait);
-        // Without the thread signals do what they do without this module.
-        drop(started);
+            .spawn(|| wait(ready));
+        // Without the thread signals do what they do without this module. With it nothing
+        // is begun before it listens; the channel also ends where it cannot.
+        if started.is_ok() {
+            let _ = is_ready.recv();
+        }
     });
 }
 
-fn wait() {
+fn wait(ready: mpsc::Sender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -52,6 +57,7 @@ fn wait() {
         let Ok(mut caught) = Caught::all() else {
             return;
         };
+        let _ = ready.send(());
         loop {
             let (code, words) = caught.next().await;
             let mut count = 0;
@@ -59,15 +65,19 @@ fn wait() {
                 *asked = (asked.0 + 1, words);
                 count = asked.0;
             });
+            // Who attends has said so by now, or waits until this process has ended.
+            let ending = Ending::begin();
             match ATTENDED.load(Ordering::SeqCst) {
-                0 => end(code),
-                attended if count > attended => end(code),
+                0 => end(code, ending),
+                attended if count > attended => end(code, ending),
                 // Work that only wants to clean up behind itself.
                 1 => {
-                    tokio::select! {
-                        () = tokio::time::sleep(GRACE) => end(code),
-                        (code, _) = caught.next() => end(code),
-                    }
+                    drop(ending);
+                    let code = tokio::select! {
+                        () = tokio::time::sleep(GRACE) => code,
+                        (code, _) = caught.next() => code,
+                    };
+                    end(code, Ending::begin())
                 }
                 _ => {}
             }
@@ -75,8 +85,8 @@ fn wait() {
     });
 }
 
-fn end(code: i32) -> ! {
-    private::remove_unfinished();
+fn end(code: i32, ending: Ending) -> ! {
+    ending.remove_unfinished();
     std::process::exit(match CODE.load(Ordering::SeqCst) {
         0 => code,
         own => own,
@@ -142,10 +152,11 @@ pub struct Attended {
 /// of them by [`asked`] and [`is_asked`]. With one it gets some seconds; with more it
 /// takes the time that it takes.
 pub fn attend(signals: usize) -> Attended {
+    let before = ATTENDED.swap(signals, Ordering::SeqCst);
+    // Not where a signal that came before is ending this process.
+    drop(Ending::begin());
     listen();
-    Attended {
-        before: ATTENDED.swap(signals, Ordering::SeqCst),
-    }
+    Attended { before }
 }
 
 impl Drop for Attended {

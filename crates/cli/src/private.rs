@@ -12,7 +12,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::OFlags;
@@ -24,7 +24,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Random names that are tried before the folder is taken for full of them.
 const TRIES: usize = 16;
 
-/// What must be gone when this process ends.
+/// What must be gone when this process ends. Named here before it is created.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Creates a file that does not exist yet.
@@ -121,7 +121,7 @@ fn forget(path: &Path) {
     unfinished.remove(path);
 }
 
-/// Registers a path to be removed by [`remove_unfinished`] while the guard lives.
+/// Registers a path to be removed should a signal end the process while this lives.
 #[derive(Debug)]
 pub struct Unfinished(PathBuf);
 
@@ -139,11 +139,21 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes what is not complete, for a process that ends without unwinding.
-pub fn remove_unfinished() {
-    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
-    for path in unfinished.iter() {
-        remove(path);
+/// Keeps others from beginning anything that would have to be removed.
+pub(crate) struct Ending(MutexGuard<'static, BTreeSet<PathBuf>>);
+
+impl Ending {
+    pub(crate) fn begin() -> Ending {
+        Ending(UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Removes what is not complete. Who would begin something now waits until the process
+    /// has ended, which must be at once.
+    pub(crate) fn remove_unfinished(self) {
+        for path in self.0.iter() {
+            remove(path);
+        }
+        std::mem::forget(self.0);
     }
 }
 
@@ -225,18 +235,23 @@ impl Part {
         });
         for _ in 0..TRIES {
             let path = folder.join(format!("{head}{}{tail}", random()));
-            match create(&path) {
-                Ok(file) if lock(&path, &file) => {
-                    remember(&path);
-                    return Ok(Part {
-                        path,
-                        target: target.to_owned(),
-                        file,
-                    });
+            remember(&path);
+            let created = create(&path);
+            if let Ok(file) = created {
+                let part = Part {
+                    path,
+                    target: target.to_owned(),
+                    file,
+                };
+                if lock(&part.path, &part.file) {
+                    return Ok(part);
                 }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                continue;
+            }
+            forget(&path);
+            match created {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -317,20 +332,20 @@ impl Scratch {
         sweep(folder, |name| name.starts_with(prefix));
         for _ in 0..TRIES {
             let path = folder.join(format!("{prefix}{}", random()));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
-            }
-            match File::open(&path) {
+            remember(&path);
+            let created = DirBuilder::new().mode(0o700).create(&path);
+            match created.and_then(|()| File::open(&path)) {
                 Ok(open) if lock(&path, &open) => {
-                    remember(&path);
                     return Ok(Scratch {
                         path,
                         _folder: open,
                     });
                 }
-                _ => {}
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    forget(&path);
+                    return Err(error);
+                }
+                _ => forget(&path),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())

@@ -257,13 +257,13 @@ const REHEARSE: &[Flag] = &[
         "the release that the cluster runs now",
     )
     .required(),
+    DATA_DIR,
     Flag::new(
         "backup",
         Kind::Text,
         "",
-        "the backup to rebuild the cluster from",
-    )
-    .required(),
+        "the backup to rebuild the cluster from, where the directories cannot be reached",
+    ),
     Flag::new(
         "binary",
         Kind::List,
@@ -343,15 +343,17 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     Command::run(
         "rehearse",
-        "--target VERSION --from VERSION --backup FILE --binary VERSION=PATH",
+        "--target VERSION --from VERSION (--data-dir DIR,... | --backup FILE) --binary VERSION=PATH",
         "Walks the plan on a copy of the cluster, on loopback",
         REHEARSE,
         Action::Rehearse,
     )
     .long(
-        "Verifies the backup, rebuilds the cluster from it in a scratch folder, starts it with the\n\
-         release it runs now, and walks the way to the target with the given binaries, looking after\n\
-         every step. Nothing touches the live cluster.",
+        "Rebuilds the cluster in a scratch folder, starts it with the release it runs now, and walks\n\
+         the path to the target with the given binaries, looking after every step. With --data-dir of\n\
+         every member (stopped, or copies) it is the cluster as it is, but for addresses: ids, log and\n\
+         databases are the same. From a backup it is a new cluster, into whose databases the sick\n\
+         records of the backup are planted. It says which was done. Nothing touches the live cluster.",
     ),
     Command::run(
         "run",

@@ -825,6 +825,13 @@ fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
             ));
             Ok(exit::INTERRUPTED)
         }
+        Err(Stop::Cut(member)) => {
+            warn(&format!(
+                "{member} is stopped and was not started again. The next command: {}",
+                same_command()
+            ));
+            Ok(exit::INTERRUPTED)
+        }
         Err(Stop::Deviated { step, why, state }) => {
             let state = match state.as_str() {
                 "" => String::new(),
@@ -867,14 +874,7 @@ async fn steps_until_asked(
         let signal = interrupt::asked(2).await;
         match down.borrow().as_ref() {
             None => Stop::Asked(signal),
-            Some(member) => Stop::Deviated {
-                step: format!("the step of {member}, by a second signal"),
-                state: String::new(),
-                why: format!(
-                    "{member} is stopped and was not started again. The next command: {}",
-                    same_command()
-                ),
-            },
+            Some(member) => Stop::Cut(member.clone()),
         }
     };
     tokio::select! {
@@ -1104,8 +1104,24 @@ fn rehearse(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let from = Target::parse(parsed.text("from")).map_err(Failure::new)?;
     let backup_path = PathBuf::from(parsed.text("backup"));
-    let found = backup::verify(&backup_path).map_err(Failure::new)?;
-    say(&format!("{}: {found}", backup_path.display()));
+    let dirs: Vec<PathBuf> = parsed.list("data-dir").iter().map(PathBuf::from).collect();
+    match (dirs.is_empty(), backup_path.as_os_str().is_empty()) {
+        (true, true) => {
+            return Err(Failure::new(
+                "nothing to rebuild the cluster from: give --data-dir of every member, or --backup",
+            ));
+        }
+        (true, false) => {
+            let found = backup::verify(&backup_path).map_err(Failure::new)?;
+            say(&format!("{}: {found}", backup_path.display()));
+        }
+        (false, true) => {}
+        (false, false) => {
+            return Err(Failure::new(
+                "--data-dir rebuilds the cluster as it is and --backup from a backup; give one of them",
+            ));
+        }
+    }
     let mut binaries = std::collections::BTreeMap::new();
     for pair in parsed.list("binary") {
         let Some((version, path)) = pair.split_once('=') else {
@@ -1127,6 +1143,7 @@ fn rehearse(parsed: &Parsed) -> Outcome<i32> {
         .clamp(1, 7);
     let of = Rehearsal {
         backup: &backup_path,
+        dirs: &dirs,
         members,
         scratch: scratch.path(),
         binaries,

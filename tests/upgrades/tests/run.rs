@@ -743,3 +743,94 @@ fn no_order_of_commands_kills_and_crashes_strands_real_members() {
         });
     }
 }
+
+/// Waits until a file holds a word.
+fn wait_for(path: &std::path::Path, word: &str) -> Result<String> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if text.contains(word) {
+            return Ok(text);
+        }
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "{word:?} is not in {text:?}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_where_every_member_runs() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let at = |name: &str| cluster.dir.path().join(name);
+        // A start with the new release takes as long as the test wants.
+        let text = fs::read_to_string(at("start.sh"))?;
+        let held = format!(
+            "case $r in\n3.6.14) echo held >{0}/held; while [ ! -e {0}/go ]; do sleep 0.05; done;;\nesac\ncase $r in\n",
+            cluster.dir.path().display()
+        );
+        fs::write(at("start.sh"), text.replacen("case $r in\n", &held, 1))?;
+        let start = || -> Result<std::process::Child> {
+            let _ = fs::remove_file(at("held"));
+            let log = fs::File::create(at("signal.log"))?;
+            let mut command = cluster.tool("run", "3.6.14");
+            command.stdout(log.try_clone()?).stderr(log);
+            Ok(peers::server::spawn_bound(command)?)
+        };
+        let signal = |child: &std::process::Child| -> Result<()> {
+            let pid = rustix::process::Pid::from_child(child);
+            Ok(rustix::process::kill_process(
+                pid,
+                rustix::process::Signal::INT,
+            )?)
+        };
+        // The first signal: the step is done to its end.
+        let mut run = start()?;
+        wait_for(&at("held"), "held")?;
+        signal(&run)?;
+        wait_for(&at("signal.log"), "this step is finished first")?;
+        fs::write(at("go"), "")?;
+        let status = run.wait()?;
+        let said = fs::read_to_string(at("signal.log"))?;
+        ensure!(status.code() == Some(7), "{status}: {said}");
+        ensure!(
+            said.contains("every member runs") && said.contains("To go on: "),
+            "{said}"
+        );
+        for n in 0..MEMBERS {
+            cluster.api(n).range(api::get("x")).await?;
+        }
+        // A second one: it says who is stopped, and what the next command is.
+        fs::remove_file(at("go"))?;
+        let mut run = start()?;
+        wait_for(&at("held"), "held")?;
+        signal(&run)?;
+        wait_for(&at("signal.log"), "this step is finished first")?;
+        signal(&run)?;
+        let status = run.wait()?;
+        let said = fs::read_to_string(at("signal.log"))?;
+        ensure!(status.code() == Some(7), "{status}: {said}");
+        let down = (0..MEMBERS).find(|n| said.contains(&format!("m{n} is stopped and was not")));
+        let down = down.with_context(|| said.clone())?;
+        ensure!(
+            said.contains("The next command: ") && said.contains("upgrade run"),
+            "{said}"
+        );
+        ensure!(cluster.api(down).range(api::get("x")).await.is_err());
+        // That command goes on to the end.
+        fs::write(at("go"), "")?;
+        let mut run = start()?;
+        let status = run.wait()?;
+        let said = fs::read_to_string(at("signal.log"))?;
+        ensure!(status.success(), "{status}: {said}");
+        peer::say("RAN: signals: the first finishes the step, the second says who is stopped");
+        Ok(())
+    });
+}

@@ -38,6 +38,8 @@ pub(crate) enum Stop {
     Others(String),
     /// A signal came, which this is in words. No step is half done.
     Asked(&'static str),
+    /// A second signal came while this member was stopped.
+    Cut(String),
 }
 
 impl From<Failure> for Stop {

@@ -15,6 +15,7 @@ mod found;
 mod journal;
 mod look;
 mod place;
+mod rebuilt;
 mod rehearse;
 mod safety;
 mod static_pod;

@@ -1,6 +1,7 @@
-//! A rehearsal: the cluster rebuilt from a backup on loopback, in a scratch
-//! folder, and the plan walked there with the real binaries. Nothing touches the
-//! live cluster but the backup.
+//! A rehearsal: the cluster rebuilt on loopback, in a scratch folder, and the plan
+//! walked there with the real binaries. From copies of the directories where they
+//! can be reached, else from a backup, into which the sick records that its database
+//! holds are planted. Nothing touches the live cluster.
 
 use std::{
     collections::BTreeMap,
@@ -10,24 +11,29 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bolt::Batch;
 use cli::private;
+use membership::cluster::{Member, MemberId};
 use semver::Version;
 use tokio::process::{Child, Command};
 
 use super::{
     Driver, Engine, Journal, Stop,
     driver::{Launch, Managed, release, versions},
+    rebuilt::{self, Addresses, Source},
 };
 use crate::{
     failure::{Failure, Outcome},
-    inspect::Access,
+    inspect::{self, Access},
     target::Target,
 };
 
 /// What a rehearsal needs.
 pub(crate) struct Rehearsal<'a> {
-    /// The backup.
+    /// The backup, where there are no directories.
     pub(crate) backup: &'a Path,
+    /// Directories of all members, stopped or copied.
+    pub(crate) dirs: &'a [PathBuf],
     /// Members to rebuild.
     pub(crate) members: usize,
     /// Where; it is emptied afterwards.
@@ -62,8 +68,148 @@ fn ports() -> Outcome<(u16, u16)> {
 }
 
 impl Local<'_> {
+    /// Its directory, by a name of its own: names of members may be anything.
     fn data_dir(&self, member: &str) -> PathBuf {
-        self.of.scratch.join(member)
+        let at = self.members.iter().position(|(m, _, _)| m.name == member);
+        self.of
+            .scratch
+            .join(format!("r{}", at.unwrap_or_default() + 1))
+    }
+
+    /// Members by these names, on free ports.
+    fn settle(&mut self, names: &[String]) -> Outcome<()> {
+        for name in names {
+            let (client, peer) = ports()?;
+            let managed = Managed {
+                name: name.clone(),
+                endpoint: format!("http://127.0.0.1:{client}"),
+                stop: String::new(),
+                start: String::new(),
+                manifest: None,
+                reach: None,
+                data_dir: None,
+            };
+            self.members.push((managed, client, peer));
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the members from their directories.
+    fn copy(&mut self) -> Outcome<String> {
+        let mut sources = Vec::new();
+        for dir in self.of.dirs {
+            sources.push(Source::read(dir)?);
+        }
+        let truth = sources.first().map(Source::members).unwrap_or_default();
+        let lacking: Vec<String> = truth
+            .iter()
+            .filter(|m| sources.iter().all(|s| s.id() != m.id))
+            .map(|m| m.name.clone())
+            .collect();
+        if !lacking.is_empty() {
+            return Err(Failure::new(format!(
+                "--data-dir: the directories of {} are missing; without those of all members rehearse from a backup",
+                lacking.join(", ")
+            )));
+        }
+        let names: Vec<String> = sources.iter().map(|s| s.name.clone()).collect();
+        self.settle(&names)?;
+        let ids = sources.iter().map(Source::id);
+        let addresses = self.addresses(ids)?;
+        for source in &sources {
+            source.rebuild(&self.data_dir(&source.name), &addresses, true)?;
+        }
+        Ok(format!(
+            "{} members rebuilt from their directories, as they are but for addresses",
+            names.len()
+        ))
+    }
+
+    /// Addresses of the members, whose ids are given in their order.
+    fn addresses(&self, ids: impl Iterator<Item = MemberId>) -> Outcome<Addresses> {
+        let urls = self
+            .members
+            .iter()
+            .map(|(_, _, peer)| format!("http://127.0.0.1:{peer}"));
+        let (nowhere, _) = ports()?;
+        Ok(Addresses {
+            of: ids.zip(urls).collect(),
+            nowhere: format!("http://127.0.0.1:{nowhere}"),
+        })
+    }
+
+    /// Restores the backup, and plants what is sick in its database.
+    fn restore(&mut self) -> Outcome<String> {
+        let sick = Sick::of(self.of.backup)?;
+        let members = sick
+            .as_ref()
+            .map_or(self.of.members, |sick| sick.truth.len());
+        let names: Vec<String> = (1..=members).map(|n| format!("r{n}")).collect();
+        self.settle(&names)?;
+        let all = self.initial_cluster();
+        for (member, _, peer) in &self.members {
+            let mut dir = self.data_dir(&member.name);
+            if sick.is_some() {
+                dir.set_extension("restored");
+            }
+            let words = [
+                "etcdutl".to_owned(),
+                "snapshot".into(),
+                "restore".into(),
+                self.of.backup.display().to_string(),
+                format!("--data-dir={}", dir.display()),
+                format!("--name={}", member.name),
+                format!("--initial-cluster={all}"),
+                "--initial-cluster-token=rehearsal".into(),
+                format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+            ];
+            if utl::main(words.into()) != 0 {
+                return Err(Failure::new("the backup cannot be restored"));
+            }
+        }
+        let Some(sick) = sick else {
+            return Ok(format!(
+                "{members} members restored from the backup; its database has no sick record to plant"
+            ));
+        };
+        self.plant(&sick)?;
+        Ok(format!(
+            "{members} members restored from the backup; planted from its database: {}",
+            sick.words
+        ))
+    }
+
+    fn plant(&self, sick: &Sick) -> Outcome<()> {
+        let restored = |name: &str| self.data_dir(name).with_extension("restored");
+        let mut sources = Vec::new();
+        for (member, _, _) in &self.members {
+            sources.push(Source::read(&restored(&member.name))?);
+        }
+        let addresses = self.addresses(sources.iter().map(Source::id))?;
+        let mut batch = Batch::new();
+        for record in &sick.records {
+            let at = sick.truth.iter().position(|id| *id == record.id);
+            let mut planted = record.clone();
+            planted.peer_urls = vec![addresses.nowhere.clone()];
+            if let Some(source) = at.and_then(|at| sources.get(at)) {
+                planted.id = source.id();
+                planted.peer_urls = vec![addresses.of[&source.id()].clone()];
+                if !planted.name.is_empty() {
+                    planted.name.clone_from(&source.name);
+                }
+            }
+            batch.put("members", planted.id.to_string(), planted.to_json());
+        }
+        for source in &sources {
+            let dir = self.data_dir(&source.name);
+            // With a young log, as where the promotions are after the newest snapshot: no
+            // release corrects the records at boot there.
+            source.rebuild(&dir, &addresses, false)?;
+            let path = dir.join("member").join("snap").join("db");
+            rebuilt::write(&path, &batch)
+                .map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+        }
+        Ok(())
     }
 
     /// Memory of all members and what reads take, in words.
@@ -145,7 +291,7 @@ impl Driver for Local<'_> {
         let Some((_, client, peer)) = self.members.iter().find(|(m, _, _)| m.name == member) else {
             return Err(Failure::new(format!("there is no member {member}")));
         };
-        let log = self.of.scratch.join(format!("{member}.log"));
+        let log = self.data_dir(member).with_extension("log");
         let log = private::append(&log).map_err(|e| Failure::io("open", &log, &e))?;
         let copy = log.try_clone().map_err(Failure::new)?;
         let mut command = Command::new(binary);
@@ -176,6 +322,69 @@ impl Driver for Local<'_> {
     }
 }
 
+/// What the database of a backup has otherwise than the cluster it was taken from.
+struct Sick {
+    /// The members in truth.
+    truth: Vec<MemberId>,
+    /// All records of members.
+    records: Vec<Member>,
+    words: String,
+}
+
+impl Sick {
+    /// Holds the records against the member list beside the backup, or else against
+    /// raft's configuration in it. `None` where nothing is sick, or no truth is known.
+    fn of(backup: &Path) -> Outcome<Option<Sick>> {
+        let database = inspect::metadata(backup)?;
+        let beside = std::fs::read(backup.with_extension("json")).unwrap_or_default();
+        let beside: serde_json::Value = serde_json::from_slice(&beside).unwrap_or_default();
+        let listed: Vec<Member> = beside
+            .get("members")
+            .and_then(|list| serde_json::from_value(list.clone()).ok())
+            .unwrap_or_default();
+        let state = database.members.conf_state.as_ref();
+        let truth: Vec<MemberId> = match listed.is_empty() {
+            false => listed
+                .iter()
+                .filter(|m| !m.is_learner)
+                .map(|m| m.id)
+                .collect(),
+            true => state.map_or_else(Vec::new, |s| {
+                s.voters.iter().map(|id| MemberId(*id)).collect()
+            }),
+        };
+        let records = database.members.members;
+        let count = |what: &str, is: &dyn Fn(&Member) -> bool| match records
+            .iter()
+            .filter(|m| is(m))
+            .count()
+        {
+            0 => None,
+            n => Some(format!("{n} {what}")),
+        };
+        let votes = |m: &Member| truth.contains(&m.id);
+        let words: Vec<String> = [
+            count("voters recorded as learners", &|m| votes(m) && m.is_learner),
+            count("records without a name", &|m| votes(m) && m.name.is_empty()),
+            count("records of members that are gone", &|m| {
+                !votes(m) && !m.is_learner
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let is_known = (1..=MEMBERS_MAX).contains(&truth.len());
+        Ok((is_known && !words.is_empty()).then(|| Sick {
+            truth,
+            records,
+            words: words.join(", "),
+        }))
+    }
+}
+
+/// Members that one machine rehearses with.
+const MEMBERS_MAX: usize = 7;
+
 /// Rebuilds, walks, reports. Every process it started has ended when it returns.
 pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<String, Stop> {
     let began = Instant::now();
@@ -184,42 +393,12 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
         members: Vec::new(),
         running: BTreeMap::new(),
     };
-    for n in 1..=of.members {
-        let (client, peer) = ports()?;
-        local.members.push((
-            Managed {
-                name: format!("r{n}"),
-                endpoint: format!("http://127.0.0.1:{client}"),
-                stop: String::new(),
-                start: String::new(),
-                manifest: None,
-                reach: None,
-                data_dir: None,
-            },
-            client,
-            peer,
-        ));
-    }
-    let all = local.initial_cluster();
-    for (member, _, peer) in &local.members {
-        let words = [
-            "etcdutl".to_owned(),
-            "snapshot".into(),
-            "restore".into(),
-            of.backup.display().to_string(),
-            format!("--data-dir={}", local.data_dir(&member.name).display()),
-            format!("--name={}", member.name),
-            format!("--initial-cluster={all}"),
-            "--initial-cluster-token=rehearsal".into(),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-        ];
-        if utl::main(words.into()) != 0 {
-            return Err(Failure::new("the backup cannot be restored").into());
-        }
-    }
+    let how = match of.dirs.is_empty() {
+        true => local.restore()?,
+        false => local.copy()?,
+    };
     say(&format!(
-        "{} members restored on loopback in {:.1} s",
-        of.members,
+        "{how}, on loopback in {:.1} s",
         began.elapsed().as_secs_f64()
     ));
     let names: Vec<String> = local

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bolt::{Batch, Db};
-use cli::private::{self, Unfinished};
+use cli::{
+    interrupt,
+    private::{self, Unfinished},
+};
 use membership::{conf_change::bootstrap_entries, v2store::Tree, v3store};
 use prost::Message;
 use proto::{etcdserverpb::Metadata, raftpb, walpb};
@@ -119,7 +122,7 @@ impl Restore<'_> {
         // Before any directory appears.
         let source = File::open(self.file).map_err(|e| Failure::io("open", self.file, &e))?;
         let existed = [self.data_dir, &self.wal_dir].map(Path::exists);
-        cli::interrupt::listen();
+        let _attended = interrupt::attend(1);
         let ours = [
             Some(&*self.building),
             (!existed[0]).then_some(self.data_dir),
@@ -156,10 +159,12 @@ impl Restore<'_> {
         let entries = bootstrap_entries(&self.initial.cluster);
         let commit = entries.len() as u64;
         self.rewrite(&db, commit)?;
+        not_interrupted()?;
         self.write_log(&entries, &snap_dir)?;
 
         let member = self.data_dir.join("member");
         sync_dir(&self.building)?;
+        not_interrupted()?;
         fs::rename(&self.building, &member).map_err(|e| Failure::io("rename", &member, &e))?;
         sync_dir(self.data_dir)
     }
@@ -195,6 +200,7 @@ impl Restore<'_> {
             source.read_exact(&mut piece[..want]).map_err(read)?;
             hash.update(&piece[..want]);
             copy.write_all(&piece[..want]).map_err(write)?;
+            not_interrupted()?;
             progress.add(want);
             left -= want as u64;
         }
@@ -370,6 +376,14 @@ fn bump(db: &Db, amount: u64, batch: &mut Batch) -> Outcome<()> {
 fn as_go_prints(bytes: &[u8]) -> String {
     let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
     format!("[{}]", numbers.join(" "))
+}
+
+/// Fails once a signal has asked this process to end.
+fn not_interrupted() -> Outcome<()> {
+    match interrupt::is_asked() {
+        Some(signal) => Err(Failure::error(signal)),
+        None => Ok(()),
+    }
 }
 
 fn make_dir(dir: &Path) -> Outcome<()> {
