@@ -22,6 +22,7 @@ pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
+    Backup,
     CheckDb,
     CheckV2Store,
     Completion(&'static str),
@@ -35,6 +36,14 @@ pub(crate) enum Action {
 
 /// All commands, in the order of the help page.
 pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "backup",
+        args: "",
+        short: "[legacy] offline backup of etcd directory",
+        long: "Prefer: `etcdctl snapshot save` instead.",
+        flags: BACKUP,
+        body: Body::Run(Action::Backup),
+    },
     Command {
         name: "check",
         args: "",
@@ -136,6 +145,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &[],
         body: Body::Run(Action::Version),
     },
+];
+
+const BACKUP: &[Flag] = &[
+    Flag::new("backup-dir", Kind::Text, "", "Path to the backup dir").required(),
+    Flag::new(
+        "backup-wal-dir",
+        Kind::Text,
+        "",
+        "Path to the backup wal dir",
+    ),
+    Flag::new("data-dir", Kind::Text, "", "Path to the etcd data dir").required(),
+    Flag::new("wal-dir", Kind::Text, "", "Path to the etcd wal dir"),
+    Flag::new("with-v3", Kind::Bool, "true", "Backup v3 backend data"),
 ];
 
 const V2_STORE: &[Flag] = &[

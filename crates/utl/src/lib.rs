@@ -8,11 +8,13 @@
 //! - `help`: how they are shown
 //! - `snapshot`: `snapshot status`, `snapshot restore`
 //! - `migrate`: `migrate`, between the storage of etcd 3.5, 3.6 and 3.7
+//! - `backup`: a copy of a member's directory without its cluster
 //! - `defrag`, `hashkv`, `check`, `v2store`: the other commands
 //! - `newest`: the snapshot that a member would start from
 //! - `cluster_flags`: what `--initial-cluster` and its relatives must look like
 //! - `output`, `log`, `progress`: formats, log lines, the bar of a long read
 
+mod backup;
 mod check;
 mod cluster_flags;
 mod command;

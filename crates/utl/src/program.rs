@@ -5,7 +5,7 @@ use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::Path};
 use cli::{command::Body, completion};
 
 use crate::{
-    check, command,
+    backup, check, command,
     command::{Action, COMMANDS, GLOBAL, Line},
     defrag,
     failure::{Failure, Outcome},
@@ -65,6 +65,7 @@ pub(crate) fn answer(words: &[String]) -> Outcome<String> {
 
 fn act(action: Action, line: &Line) -> Outcome<String> {
     match action {
+        Action::Backup => backup::run(line),
         Action::CheckDb => check::db(line),
         Action::CheckV2Store => v2store::check(line),
         Action::Completion(shell) => {

@@ -337,6 +337,20 @@ impl Tree {
         self.set(&format!("/0/removed_members/{id}"), "");
     }
 
+    /// Forgets all members, those that were removed too.
+    ///
+    /// # Errors
+    /// The tree does not say who they are.
+    pub fn forget_members(&mut self) -> Result<(), Error> {
+        for member in self.members()? {
+            self.remove(&format!("/0/members/{}", member.id));
+        }
+        for id in self.removed()? {
+            self.remove(&format!("/0/removed_members/{id}"));
+        }
+        Ok(())
+    }
+
     /// The cluster version.
     pub fn set_version(&mut self, version: &Version) {
         self.set("/0/version", &version.to_string());
