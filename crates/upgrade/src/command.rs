@@ -371,7 +371,8 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20     start: ssh n1 start-etcd $VERSION $EXTRA_FLAGS\n\
          \x20 binaries:            # optional: path for each release, given as $BINARY\n\
          \x20   3.6.14: /opt/etcd-3.6.14/etcd\n\n\
-         Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. Where the kubelet runs the members\n\
+         Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. `data_dir` of a member, if it can be\n\
+         read from here, tells what it can be started with when it does not answer. Where the kubelet runs the members\n\
          (kubeadm), the file names their manifests and the images, each with its digest:\n\n\
          \x20 driver: static-pod\n\
          \x20 members:\n\

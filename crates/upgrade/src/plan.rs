@@ -149,6 +149,14 @@ impl Plan {
         Some(seen)
     }
 
+    /// Takes in what keeps the first member from being stopped as the cluster is now. The
+    /// plan has no steps any more then.
+    pub(crate) fn block(&mut self, finding: Finding) {
+        self.blocked.push(finding);
+        self.steps.clear();
+        self.machine.clear();
+    }
+
     /// Whether a step of this plan does away with what was found.
     fn resolves(&self, finding: &Finding) -> bool {
         let heals = matches!(self.machine.first(), Some(Machine::Heal { .. }));

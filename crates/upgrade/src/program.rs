@@ -13,7 +13,7 @@ use client::Credentials;
 
 use crate::{
     backup,
-    checks::{self, ApiServer, Given},
+    checks::{self, ApiServer, Finding, Given, Level},
     command::{self, Action},
     exit,
     facts::{Certificate, Facts},
@@ -22,7 +22,10 @@ use crate::{
     manifest::Manifest,
     plan::{Plan, Wishes},
     repair, report,
-    run::{self, Driver as _, Engine, FromFile, Journal, Rehearsal, Step, Stop, Watched, Way},
+    run::{
+        self, Driver as _, Engine, FromFile, Journal, Named, Rehearsal, Step, Stop, Watched, Way,
+        look_around,
+    },
     target::{self, Target},
 };
 
@@ -579,6 +582,35 @@ fn width() -> usize {
     columns.unwrap_or(100).clamp(60, 160)
 }
 
+/// What keeps the first member of a plan from being stopped as the cluster is now, by the
+/// same decision as `run` makes. Without endpoints nobody knows.
+fn first_stop(parsed: &Parsed, members: &[Facts], plan: &Plan) -> Outcome<Option<Finding>> {
+    let named: Vec<Named> = members
+        .iter()
+        .filter_map(|facts| {
+            Some(Named {
+                name: facts.label.clone(),
+                endpoint: facts.live.as_ref()?.endpoint.clone(),
+                directory: None,
+            })
+        })
+        .collect();
+    if named.is_empty() || plan.machine.is_empty() {
+        return Ok(None);
+    }
+    let access = access(parsed, None)?;
+    let view = block_on(async { Ok(look_around(&access, &named, None, None).await) })?;
+    let refusal = run::refusal(&view, plan.machine.iter());
+    Ok(refusal.map(|refusal| Finding {
+        check: "stop",
+        level: Level::Block,
+        member: String::new(),
+        seen: refusal.to_string(),
+        why: "`pintle upgrade run` would stop no member now".into(),
+        fix: view.state(),
+    }))
+}
+
 fn plan(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let json = as_json(parsed)?;
@@ -609,6 +641,9 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
         ..Given::default()
     };
     let seen = plan.check(&sources.members, &given);
+    if let Some(found) = first_stop(parsed, &sources.members, &plan)? {
+        plan.block(found);
+    }
     let lacking = seen.map(|seen| seen.missing).unwrap_or_default();
     // Without databases no one knows whose records a restart corrects, or what blocks.
     let blind = lacking.iter().any(|missing| missing.check == "P4");

@@ -11,7 +11,7 @@ use super::{
     cluster::Cluster,
     driver::Launch,
     engine::SNAPSHOT_AT_ONCE,
-    safety::{self, Purpose},
+    safety::{self, Purpose, Refusal, View},
 };
 use crate::{
     facts::Facts,
@@ -218,18 +218,28 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What [`safety::may_stop`] says of the first stop of a plan, without waiting: for
     /// who only shows the plan.
-    pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<String> {
-        let first = steps.iter().enumerate().find_map(|(at, step)| match step {
-            Step::Swap {
-                member, to, pintle, ..
-            } if !self.journal.is_done(at) => Some((member, Launch::of(to, *pintle))),
-            _ => None,
-        });
-        let (member, launch) = first?;
-        let view = self.view().await;
-        let refused = safety::may_stop(&view, member, &launch, Purpose::Forward, None);
-        refused.err().map(|refusal| refusal.to_string())
+    pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
+        let steps = steps.iter().enumerate();
+        let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
+        refusal(&self.view().await, left.map(|(_, step)| step))
     }
+}
+
+/// What [`safety::may_stop`] says of the first stop of `steps`, as the cluster is now.
+pub(crate) fn refusal<'a>(
+    view: &View,
+    mut steps: impl Iterator<Item = &'a Step>,
+) -> Option<Refusal> {
+    let (member, launch, purpose) = steps.find_map(|step| match step {
+        Step::Swap {
+            member, to, pintle, ..
+        } => Some((member, Launch::of(to, *pintle), Purpose::Forward)),
+        Step::Flush { member, version } => {
+            Some((member, Launch::of(version, false), Purpose::Again))
+        }
+        _ => None,
+    })?;
+    safety::may_stop(view, member, &launch, purpose, None).err()
 }
 
 /// Whether a step takes `member` to `version` or from there. One that no step names, as
