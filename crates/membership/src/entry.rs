@@ -160,11 +160,14 @@ pub fn judge(entry: &Entry, fresh: bool) -> Result<(), Refusal> {
 /// # Errors
 /// It must not get into the log.
 pub fn judge_proposal(entry: &Entry) -> Result<(), Refusal> {
-    judge(entry, true)?;
     if entry.r#type != EntryType::EntryNormal as i32 {
-        return Ok(());
+        return judge(entry, true);
     }
-    match decode_entry(&entry.data.clone().unwrap_or_default())? {
+    let payload = decode_entry(&entry.data.clone().unwrap_or_default())?;
+    if let Some(refusal) = refusal(&payload, true) {
+        return Err(refusal);
+    }
+    match &payload {
         Payload::Empty => Err(Refusal::Unknown),
         Payload::V2(request) if !METHODS.contains(&request.method.as_str()) => {
             Err(Refusal::Unknown)
