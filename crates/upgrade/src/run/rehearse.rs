@@ -191,17 +191,18 @@ impl Local<'_> {
             let at = sick.truth.iter().position(|id| *id == record.id);
             let mut planted = record.clone();
             planted.peer_urls = vec![addresses.nowhere.clone()];
-            if let Some(source) = at.and_then(|at| sources.get(at)) {
+            let same = at.and_then(|at| Some((sources.get(at)?, self.members.get(at)?)));
+            if let Some((source, (member, _, _))) = same {
                 planted.id = source.id();
                 planted.peer_urls = vec![addresses.of[&source.id()].clone()];
                 if !planted.name.is_empty() {
-                    planted.name.clone_from(&source.name);
+                    planted.name.clone_from(&member.name);
                 }
             }
             batch.put("members", planted.id.to_string(), planted.to_json());
         }
-        for source in &sources {
-            let dir = self.data_dir(&source.name);
+        for (source, (member, _, _)) in sources.iter().zip(&self.members) {
+            let dir = self.data_dir(&member.name);
             // With a young log, as where the promotions are after the newest snapshot: no
             // release corrects the records at boot there.
             source.rebuild(&dir, &addresses, false)?;
