@@ -4,7 +4,6 @@
 //! that cannot be understood is overwritten.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool, atomic::AtomicI64, atomic::AtomicU64},
@@ -17,10 +16,7 @@ use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
     etcdserverpb::Metadata,
-    raftpb::{
-        ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Snapshot,
-        SnapshotMetadata,
-    },
+    raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
     walpb,
 };
 use wal::snap::Snapshotter;
@@ -34,6 +30,7 @@ use crate::{
     data_dir::{DirLock, check_data_dir, ensure_dir, exists, tidy},
     database::{self, Database},
     fatal::Fatal,
+    force_new_cluster::{self, Impossible},
     membership_check::{self, Stored},
     metrics::Metrics,
     node::{Queue, Raft, RaftStatus},
@@ -215,6 +212,8 @@ struct Log {
     snapshot: Option<Snapshot>,
     hard_state: HardState,
     entries: Vec<Entry>,
+    /// Made by this start.
+    is_new: bool,
     /// The database file was there before.
     db_existed: bool,
     /// Members known before the log tells of them.
@@ -226,6 +225,53 @@ impl Log {
         self.snapshot
             .as_ref()
             .map_or((0, 0), |s| (s.metadata.index, s.metadata.term))
+    }
+
+    /// Refuses a log that lacks what it says is committed.
+    fn check_commit(&self, dir: &Path) -> Result<(), Error> {
+        let (first, _) = self.snapshot_position();
+        let last = self.entries.last().map_or(first, |e| e.index);
+        let commit = self.hard_state.commit;
+        if (first..=last).contains(&commit) {
+            return Ok(());
+        }
+        Err(Error(format!(
+            "{}: the log says that entry {commit} is committed, but holds entries {} to {last} only; restore this member \
+             from a backup, or remove it from the cluster and add it anew",
+            dir.display(),
+            first + 1
+        )))
+    }
+
+    /// For `--force-new-cluster`: this member becomes the only one. What has to be written
+    /// is returned: the directory may yet be refused.
+    fn force_new_cluster(
+        &mut self,
+        from: &Replay,
+        stored: Option<&Stored>,
+    ) -> Result<Vec<Entry>, Impossible> {
+        let commit_before = self.hard_state.commit;
+        let forced = force_new_cluster::Found {
+            own: self.member_id,
+            snapshot: (self.snapshot_position().0, from.clone()),
+            entries: &self.entries,
+            hard_state: self.hard_state,
+            consistent_index: stored.map_or(0, Stored::consistent_index),
+        }
+        .force()?;
+        let known = self.entries.len();
+        self.entries.retain(|entry| entry.index <= forced.kept);
+        self.entries.extend_from_slice(&forced.changes);
+        self.hard_state.commit = forced.kept + forced.changes.len() as u64;
+        tracing::info!(
+            "cluster-id" = format!("{:x}", self.cluster_id),
+            "local-member-id" = format!("{:x}", self.member_id),
+            "wal-commit-index" = commit_before,
+            "commit-index" = self.hard_state.commit,
+            "number-of-discarded-entries" = known + forced.changes.len() - self.entries.len(),
+            "forcing restart member"
+        );
+        Ok(forced.changes)
     }
 }
 
@@ -254,6 +300,7 @@ fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error>
         "starting local member"
     );
     Ok(Log {
+        is_new: true,
         wal,
         cluster_id,
         member_id: own,
@@ -310,9 +357,7 @@ fn open_log(
         );
         finish_install(snapshot.metadata.index, snapshotter, db_path)?;
     }
-    let (first, first_term) = snapshot
-        .as_ref()
-        .map_or((0, 0), |s| (s.metadata.index, s.metadata.term));
+    let first_term = snapshot.as_ref().map_or(0, |s| s.metadata.term);
     let mut entries = opened.entries;
     // A received snapshot takes the place of the whole log, but what contradicted
     // it still lies behind its record.
@@ -324,113 +369,27 @@ fn open_log(
         );
         entries.truncate(stale);
     }
-    let mut hard_state = opened.state;
-    let mut wal = opened.wal;
-    if config.force_new_cluster {
-        let forced = force_new_cluster(
-            config,
-            metadata.node_id,
-            &snapshot,
-            &mut entries,
-            hard_state,
-        );
-        hard_state.commit = forced.last().map_or(hard_state.commit, |e| e.index);
-        wal.append(&forced, Some(&hard_state))
-            .and_then(|()| wal.sync().map(drop))
-            .at("cannot write the write-ahead log", dir)?;
-        entries.extend(forced);
-    }
-    let last = entries.last().map_or(first, |e| e.index);
-    if hard_state.commit > last || hard_state.commit < first {
-        return Err(Error(format!(
-            "{}: the log says that entry {} is committed, but holds entries {} to {last} only; restore this member from a \
-             backup, or remove it from the cluster and add it anew",
-            dir.display(),
-            hard_state.commit,
-            first + 1
-        )));
-    }
-    tracing::info!(
-        "cluster-id" = format!("{:x}", metadata.cluster_id),
-        "local-member-id" = format!("{:x}", metadata.node_id),
-        "commit-index" = hard_state.commit,
-        "restarting local member"
-    );
-    Ok(Log {
-        wal,
+    let log = Log {
+        is_new: false,
+        wal: opened.wal,
         cluster_id: metadata.cluster_id,
         member_id: metadata.node_id,
         snapshot,
-        hard_state,
+        hard_state: opened.state,
         entries,
         db_existed: exists(db_path)?,
         peers: Vec::new(),
-    })
-}
-
-/// For `--force-new-cluster`: drops what is not committed, and gives the entries
-/// that take every other member out, as if all had agreed.
-fn force_new_cluster(
-    config: &Config,
-    own: u64,
-    snapshot: &Option<Snapshot>,
-    entries: &mut Vec<Entry>,
-    state: HardState,
-) -> Vec<Entry> {
-    entries.retain(|entry| entry.index <= state.commit);
-    let mut ids: BTreeSet<u64> = snapshot
-        .iter()
-        .flat_map(|s| {
-            let conf = &s.metadata.conf_state;
-            conf.voters.iter().chain(&conf.learners).copied()
-        })
-        .collect();
-    for entry in entries
-        .iter()
-        .filter(|e| e.r#type == EntryType::EntryConfChange as i32)
-    {
-        let Ok(change) = ConfChange::decode(entry.data.clone().unwrap_or_default()) else {
-            continue;
-        };
-        match ConfChangeType::try_from(change.r#type) {
-            Ok(ConfChangeType::ConfChangeRemoveNode) => {
-                ids.remove(&change.node_id);
-            }
-            Ok(ConfChangeType::ConfChangeUpdateNode) | Err(_) => {}
-            Ok(_) => {
-                ids.insert(change.node_id);
-            }
-        }
+    };
+    log.check_commit(dir)?;
+    if !config.force_new_cluster {
+        tracing::info!(
+            "cluster-id" = format!("{:x}", log.cluster_id),
+            "local-member-id" = format!("{:x}", log.member_id),
+            "commit-index" = log.hard_state.commit,
+            "restarting local member"
+        );
     }
-    let mut changes: Vec<ConfChange> = ids
-        .iter()
-        .filter(|id| **id != own)
-        .map(|id| membership::conf_change::remove(0, (*id).into()))
-        .collect();
-    if !ids.contains(&own) {
-        let member = Member {
-            id: own.into(),
-            peer_urls: config.advertise_peer.clone(),
-            ..Member::default()
-        };
-        changes.push(membership::conf_change::add(0, &member));
-    }
-    tracing::info!(
-        "local-member-id" = format!("{own:x}"),
-        "commit-index" = state.commit,
-        removed = changes.len(),
-        "forcing a new cluster of this member alone"
-    );
-    changes
-        .iter()
-        .zip(state.commit + 1..)
-        .map(|(change, index)| Entry {
-            r#type: EntryType::EntryConfChange as i32,
-            term: state.term,
-            index,
-            data: Some(change.encode_to_vec().into()),
-        })
-        .collect()
+    Ok(log)
 }
 
 /// A snapshot that was received but not yet put in place is put in place now.
@@ -561,20 +520,33 @@ fn assemble(
     config: &Config,
     fatal: &Fatal,
     lock: DirLock,
-    log: Log,
+    mut log: Log,
     snapshotter: &Snapshotter,
 ) -> Result<Booted, Error> {
     let db_path = &config.snap_dir().join("db");
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     let mut from = membership_at_snapshot(config, &log)?;
-    let commit = log.hard_state.commit;
     let stored = match log.db_existed {
         true => Stored::read(db_path)?,
         false => None,
     };
     refuse_foreign(&from.cluster, &log, stored.as_ref(), db_path)?;
+    let forces = config.force_new_cluster && !log.is_new;
+    let mut changes = Vec::new();
+    if forces {
+        changes = log
+            .force_new_cluster(&from, stored.as_ref())
+            .map_err(|error| Error(format!("{}: {error}", config.data_dir.display())))?;
+    }
+    let commit = log.hard_state.commit;
     refuse_entries(config, &log, stored.as_ref())?;
+    if forces {
+        log.wal
+            .append(&changes, Some(&log.hard_state))
+            .and_then(|()| log.wal.sync().map(drop))
+            .at("cannot write the write-ahead log", &config.wal_path())?;
+    }
     tidy(snapshotter).at("cannot tidy", &config.snap_dir())?;
     let verdict = stored.and_then(|stored| {
         membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)

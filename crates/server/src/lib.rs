@@ -5,6 +5,7 @@
 //! | [`config`] | flags, variables, YAML file; one table |
 //! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
 //! | [`boot`] | from a data directory to a running member's parts |
+//! | `force_new_cluster` | what `--force-new-cluster` makes of a directory |
 //! | [`descriptors`] | how the file descriptors of the process are shared |
 //! | `auth` | what shows that a directory needs authentication, which is refused |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
@@ -34,6 +35,7 @@ pub mod descriptors;
 pub mod discovery;
 pub mod disputes;
 pub mod fatal;
+mod force_new_cluster;
 pub mod housekeeping;
 pub mod lease_upkeep;
 pub mod logging;
