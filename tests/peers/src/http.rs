@@ -61,6 +61,13 @@ pub async fn send_with(
 /// and reads until `lines` lines of body have arrived.
 pub async fn first_lines(port: u16, path: &str, body: &str, lines: usize) -> Result<Vec<String>> {
     let mut stream = open(port, "POST", path, &[], body).await?;
+    read_lines(&mut stream, lines)
+        .await
+        .context(path.to_owned())
+}
+
+/// Reads the head and the first `lines` lines of the body of an answer.
+pub async fn read_lines(stream: &mut TcpStream, lines: usize) -> Result<Vec<String>> {
     let mut bytes = Vec::new();
     loop {
         if let Some(head) = find(&bytes, b"\r\n\r\n") {
@@ -78,7 +85,7 @@ pub async fn first_lines(port: u16, path: &str, body: &str, lines: usize) -> Res
         let n = timeout(Duration::from_secs(20), stream.read(&mut buffer)).await??;
         if n == 0 {
             bail!(
-                "{path}: the stream ended after {:?}",
+                "the stream ended after {:?}",
                 String::from_utf8_lossy(&bytes)
             );
         }
@@ -86,7 +93,8 @@ pub async fn first_lines(port: u16, path: &str, body: &str, lines: usize) -> Res
     }
 }
 
-async fn open(
+/// Sends one request and leaves it to the caller to read the answer, or to go away.
+pub async fn open(
     port: u16,
     method: &str,
     path: &str,

@@ -20,7 +20,8 @@ use crate::{
     transport::Source,
 };
 
-pub(super) const DEADLINE_EXCEEDED: Status =
+/// How a call ends whose client no longer waits for it.
+pub(crate) const DEADLINE_EXCEEDED: Status =
     Status::fixed(Code::DeadlineExceeded, "context deadline exceeded");
 
 /// A source whose frames are counted.

@@ -19,7 +19,8 @@ pub mod watch;
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use metered::{DEADLINE_EXCEEDED, Metered};
+pub(crate) use metered::DEADLINE_EXCEEDED;
+use metered::Metered;
 use proto::wire::{Nested, Read};
 
 use crate::{

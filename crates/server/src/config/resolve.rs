@@ -166,8 +166,11 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         },
         max_txn_ops: uint(settings, "max-txn-ops") as usize,
         max_request_bytes: uint(settings, "max-request-bytes") as usize,
-        max_concurrent_streams: uint(settings, "max-concurrent-streams").min(u64::from(u32::MAX))
-            as u32,
+        max_concurrent_streams: match uint(settings, "max-concurrent-streams") {
+            // No bound, as to the library that etcd hands it to.
+            0 => u32::MAX,
+            streams => u32::try_from(streams).unwrap_or(u32::MAX),
+        },
         grpc_keepalive_interval: (!keepalive.is_zero()).then_some(keepalive),
         grpc_keepalive_timeout: duration(settings, "grpc-keepalive-timeout"),
         reuse_port: boolean(settings, "socket-reuse-port"),

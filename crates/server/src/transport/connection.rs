@@ -22,6 +22,7 @@ use super::{
     gateway,
     gather::{TurnEnd, gather},
     grpc, head, pages,
+    streams::Streams,
 };
 use crate::runtime::Runtime;
 
@@ -38,6 +39,14 @@ pub enum Surface {
     Metrics,
     /// What other members ask: `/version`, `/members`.
     Peer,
+}
+
+/// What the connections of one listener share.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) surface: Surface,
+    /// What the calls of its gateway take.
+    pub(super) streams: Streams,
 }
 
 /// Runs futures on the runtime's own thread.
@@ -71,16 +80,11 @@ const YOUTH: Duration = Duration::from_millis(100);
 
 /// Serves a connection until either side ends it or the server stops. `secure`
 /// says that it has come through TLS.
-pub(super) async fn serve<S>(
-    rt: Rc<Runtime>,
-    stream: S,
-    surface: Surface,
-    secure: bool,
-    seat: Rc<Seat>,
-) where
+pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, port: Port, secure: bool, seat: Rc<Seat>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    if surface == Surface::Peer {
+    if port.surface == Surface::Peer {
         return super::peer::serve(rt, stream, seat).await;
     }
     let mut builder = auto::Builder::new(LocalExec);
@@ -98,10 +102,10 @@ pub(super) async fn serve<S>(
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let since = seat.since;
-    let service_rt = rt.clone();
+    let (service_rt, port) = (rt.clone(), Rc::new(port));
     let service = service_fn(move |request: Request<Incoming>| {
         seat.keep();
-        answer(service_rt.clone(), request, surface, secure)
+        answer(service_rt.clone(), request, port.clone(), secure)
     });
     let (stream, end) = gather(stream);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -136,9 +140,10 @@ fn turn<S: AsyncWrite + Unpin>(
 async fn answer(
     rt: Rc<Runtime>,
     request: Request<Incoming>,
-    surface: Surface,
+    port: Rc<Port>,
     secure: bool,
 ) -> Result<Response<Body>, Infallible> {
+    let surface = port.surface;
     let is_http2 = request.version() == http::Version::HTTP_2;
     let speaks_grpc = match surface {
         Surface::Client => head::is_grpc(request.headers()),
@@ -155,7 +160,7 @@ async fn answer(
             "only gRPC is served here\n",
         ),
         Surface::Client | Surface::ClientHttp => {
-            gateway::or_pages(&rt, request, surface, secure).await
+            gateway::or_pages(&rt, request, surface, &port.streams, secure).await
         }
         Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
     })

@@ -17,11 +17,15 @@ use proto::{etcdserverpb::*, schema, v3electionpb::*, v3lockpb::*};
 use serde::Serialize;
 
 use super::{
-    Body, MessageStream, Source, Surface, connection::plain, json::transcode, messages::too_large,
+    Body, MessageStream, Source, Surface,
+    connection::plain,
+    json::transcode,
+    messages::too_large,
     pages,
+    streams::{OpenStream, Streams},
 };
 use crate::{
-    api::{self, Answer, Call, Method},
+    api::{self, Answer, Call, DEADLINE_EXCEEDED, Method},
     runtime::Runtime,
     status::{Code, Status},
 };
@@ -112,6 +116,7 @@ pub(super) async fn or_pages(
     rt: &Rc<Runtime>,
     request: Request<Incoming>,
     surface: Surface,
+    streams: &Streams,
     secure: bool,
 ) -> Response<Body> {
     // Over TLS the certificate has already told the client whom it talks to.
@@ -129,7 +134,7 @@ pub(super) async fn or_pages(
         {
             Some(rest) if rt.core.config.grpc_gateway => match route(rest) {
                 Some(route) if request.method() == HttpMethod::POST => {
-                    call(rt, route, request).await
+                    call(rt, route, streams, request).await
                 }
                 Some(_) => error_page(&Status::fixed(Code::Unimplemented, "Method Not Allowed")),
                 None => error_page(&Status::fixed(Code::NotFound, "Not Found")),
@@ -192,39 +197,16 @@ fn cors_origin(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<HeaderVa
         .then(|| origin.clone())
 }
 
-async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Response<Body> {
-    let arrived = Instant::now();
-    let (head, body) = request.into_parts();
-    let timeout = match head.headers.get("grpc-timeout").map(timeout) {
-        None => None,
-        Some(Ok(timeout)) => timeout,
-        Some(Err(status)) => return error_page(&status),
-    };
-    let call = Call {
-        // The gateway passes headers of this prefix on as metadata.
-        has_leader: head
-            .headers
-            .get("grpc-metadata-hasleader")
-            .is_some_and(|value| value.as_bytes() == b"true"),
-        client_api_version: None,
-        timeout,
-    };
-    let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
-    let result = if route.method.streams_requests() {
-        let messages = MessageStream::json(body, TEXT_FACTOR * limit, route.request);
-        api::stream(rt, route.method, &call, messages).await
-    } else {
-        match read(body, limit, route.request).await {
-            Ok(_) if timeout.is_some_and(|timeout| arrived.elapsed() >= timeout) => Err(
-                Status::fixed(Code::DeadlineExceeded, "context deadline exceeded"),
-            ),
-            Ok(message) => api::unary(rt, route.method, &call, message).await,
-            Err(status) => Err(status),
-        }
-    };
-    match result {
+async fn call(
+    rt: &Rc<Runtime>,
+    route: Route,
+    streams: &Streams,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let answer = route.answer;
+    match dispatch(rt, route, streams, request).await {
         Err(status) => error_page(&status),
-        Ok(Answer::Pieces(mut source)) => {
+        Ok((Answer::Pieces(mut source), _open)) => {
             let mut whole = BytesMut::new();
             let end = std::future::poll_fn(|cx| {
                 loop {
@@ -237,21 +219,21 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
                 }
             })
             .await;
-            match end.and_then(|()| (route.answer)(whole.freeze().slice(5..))) {
+            match end.and_then(|()| answer(whole.freeze().slice(5..))) {
                 Ok(text) => mark(pages::json(text)),
                 Err(status) => error_page(&status),
             }
         }
-        Ok(Answer::One(frame)) => match (route.answer)(frame.slice(5..)) {
+        Ok((Answer::One(frame), _)) => match answer(frame.slice(5..)) {
             Ok(text) => mark(pages::json(text)),
             Err(status) => error_page(&status),
         },
-        Ok(Answer::Stream(source)) => {
+        Ok((Answer::Stream(source), open)) => {
             let source = JsonSource {
                 source,
-                answer: route.answer,
+                answer,
                 buffer: BytesMut::new(),
-                ended: false,
+                open: Some(open),
             };
             let mut response = Response::new(Body::PlainStream(Box::new(source)));
             response.headers_mut().insert(
@@ -261,6 +243,51 @@ async fn call(rt: &Rc<Runtime>, route: Route, request: Request<Incoming>) -> Res
             mark(response)
         }
     }
+}
+
+/// Begins the call, as soon as there is room for it.
+async fn dispatch(
+    rt: &Rc<Runtime>,
+    route: Route,
+    streams: &Streams,
+    request: Request<Incoming>,
+) -> Result<(Answer, OpenStream), Status> {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let timeout = head
+        .headers
+        .get("grpc-timeout")
+        .map(timeout)
+        .transpose()?
+        .flatten();
+    // What is left of it, or the end of a call that is late before it began.
+    let left = || match timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed())) {
+        Some(Duration::ZERO) => Err(DEADLINE_EXCEEDED),
+        left => Ok(left),
+    };
+    let mut call = Call {
+        // The gateway passes headers of this prefix on as metadata.
+        has_leader: head
+            .headers
+            .get("grpc-metadata-hasleader")
+            .is_some_and(|value| value.as_bytes() == b"true"),
+        client_api_version: None,
+        timeout,
+    };
+    let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
+    if route.method.streams_requests() {
+        let open = streams.open(&rt.core, timeout).await?;
+        call.timeout = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
+        let messages = MessageStream::json(body, TEXT_FACTOR * limit, route.request);
+        let answer = api::stream(rt, route.method, &call, messages).await?;
+        return Ok((answer, open));
+    }
+    // Read first: what is no request takes nothing from others.
+    let message = read(body, limit, route.request).await?;
+    let open = streams.open(&rt.core, left()?).await?;
+    call.timeout = left()?;
+    let answer = api::unary(rt, route.method, &call, message).await?;
+    Ok((answer, open))
 }
 
 /// The header by which etcd's gateway passes on that gRPC answered.
@@ -347,7 +374,8 @@ struct JsonSource {
     source: Box<dyn Source>,
     answer: fn(Bytes) -> Result<String, Status>,
     buffer: BytesMut,
-    ended: bool,
+    /// `None` when the call has ended.
+    open: Option<OpenStream>,
 }
 
 impl JsonSource {
@@ -370,10 +398,13 @@ impl JsonSource {
 
 impl Source for JsonSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        while !self.ended {
+        while self.open.is_some() {
             let status = match self.source.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    self.open = None;
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Some(Ok(frames))) => {
                     self.buffer.extend_from_slice(&frames);
                     match self.lines() {
@@ -384,7 +415,7 @@ impl Source for JsonSource {
                 }
                 Poll::Ready(Some(Err(status))) => status,
             };
-            self.ended = true;
+            self.open = None;
             let http = StatusCode::from_u16(status.code.http())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let line = serde_json::json!({"error": {

@@ -18,8 +18,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     Surface,
     admission::Seat,
-    connection,
+    connection::{self, Port},
     secure::{self, Security},
+    streams::Streams,
 };
 use crate::{
     config::{Config, ListenTarget, ListenUrl},
@@ -155,16 +156,18 @@ impl Listeners {
             } = endpoint;
             let core = rt.core.clone();
             let next = next.clone();
+            let port = Port {
+                surface,
+                streams: Streams::new(core.config.max_concurrent_streams),
+            };
             match socket {
                 Bound::Tcp(listener) => {
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_tcp(core, listener, surface, speaks, next));
+                    tokio::task::spawn_local(accept_tcp(core, listener, port, speaks, next));
                 }
                 Bound::Unix(listener, path) => {
                     let listener = tokio::net::UnixListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_unix(
-                        core, listener, path, surface, speaks, next,
-                    ));
+                    tokio::task::spawn_local(accept_unix(core, listener, path, port, speaks, next));
                 }
             }
         }
@@ -235,10 +238,11 @@ const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 async fn accept_tcp(
     core: Arc<Core>,
     listener: tokio::net::TcpListener,
-    surface: Surface,
+    port: Port,
     speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
+    let surface = port.surface;
     let mut stop = core.end_of(surface);
     loop {
         // Who has connected before the stop is not turned away by it.
@@ -265,10 +269,10 @@ async fn accept_tcp(
         let Some(seat) = seat(&core, surface, &mut stop).await else {
             return;
         };
-        let speaks = speaks.clone();
+        let (port, speaks) = (port.clone(), speaks.clone());
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, surface, speaks, seat)),
+                Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, port, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
@@ -279,10 +283,11 @@ async fn accept_unix(
     core: Arc<Core>,
     listener: tokio::net::UnixListener,
     path: PathBuf,
-    surface: Surface,
+    port: Port,
     speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
+    let surface = port.surface;
     let mut stop = core.end_of(surface);
     loop {
         let accepted = tokio::select! {
@@ -301,10 +306,10 @@ async fn accept_unix(
         let Some(seat) = seat(&core, surface, &mut stop).await else {
             break;
         };
-        let speaks = speaks.clone();
+        let (port, speaks) = (port.clone(), speaks.clone());
         hand_over(&core, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
-                Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, surface, speaks, seat)),
+                Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, port, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
             }
         });
@@ -374,7 +379,7 @@ async fn acceptor(
 async fn serve_tcp(
     rt: Rc<Runtime>,
     stream: tokio::net::TcpStream,
-    surface: Surface,
+    port: Port,
     speaks: Speaks,
     seat: Rc<Seat>,
 ) {
@@ -386,10 +391,10 @@ async fn serve_tcp(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, surface, false, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, false, seat).await,
         Ok(Some(acceptor)) => {
-            if let Some(stream) = secure::tcp(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true, seat).await;
+            if let Some(stream) = secure::tcp(&rt, &acceptor, port.surface, stream).await {
+                connection::serve(rt, stream, port, true, seat).await;
             }
         }
     }
@@ -398,7 +403,7 @@ async fn serve_tcp(
 async fn serve_unix(
     rt: Rc<Runtime>,
     stream: tokio::net::UnixStream,
-    surface: Surface,
+    port: Port,
     speaks: Speaks,
     seat: Rc<Seat>,
 ) {
@@ -410,10 +415,10 @@ async fn serve_unix(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, surface, false, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, false, seat).await,
         Ok(Some(acceptor)) => {
-            if let Some(stream) = secure::unix(&rt, &acceptor, surface, stream).await {
-                connection::serve(rt, stream, surface, true, seat).await;
+            if let Some(stream) = secure::unix(&rt, &acceptor, port.surface, stream).await {
+                connection::serve(rt, stream, port, true, seat).await;
             }
         }
     }

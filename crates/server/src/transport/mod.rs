@@ -17,6 +17,7 @@ mod messages;
 mod pages;
 mod peer;
 mod secure;
+mod streams;
 
 pub use admission::{Admission, Seats};
 pub use body::{Body, Source, append_message, frame_bytes, frame_message};
