@@ -1,5 +1,5 @@
 //! `etcdutl backup`: what Pintle's and etcd's make of the same directory starts
-//! an etcd with `--force-new-cluster`, and holds the same.
+//! either program with `--force-new-cluster`, and holds the same.
 
 use std::{path::Path, process::Command};
 
@@ -65,13 +65,15 @@ fn a_backup_starts_a_cluster_of_its_own_with_the_keys_of_the_old_one() {
         for with_v3 in ["--with-v3=true", "--with-v3=false"] {
             let mut found = Vec::new();
             for (tool, words) in [("ours", &[&*pintle, "utl"][..]), ("theirs", &[&*etcdutl])] {
-                let copy = dir.path().join(format!("{tool}{with_v3}"));
-                backup(words, &data, &copy, &[with_v3])?;
-                found.push(start(&reference, &copy).await?);
+                for program in [&reference, &subject] {
+                    let copy = dir.path().join(format!("{tool}{with_v3}{program}"));
+                    backup(words, &data, &copy, &[with_v3])?;
+                    found.push(start(program, &copy).await?);
+                }
             }
-            found[0]
-                .same_as(&found[1])
-                .map_err(|e| e.context(with_v3))?;
+            for other in &found[1..] {
+                found[0].same_as(other).map_err(|e| e.context(with_v3))?;
+            }
         }
         Ok(())
     });
