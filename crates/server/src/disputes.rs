@@ -22,22 +22,79 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     ask,
     core::Core,
-    runtime::Runtime,
+    runtime::{Runtime, Task},
     status::{Status, errors},
 };
 
 /// The first release in which an update changes URLs only.
 const KEEPS_THE_VOTE: Version = Version::new(3, 5, 31);
 
+fn keeps_the_vote(peer: &peer::PeerStatus) -> bool {
+    peer.version.as_ref() >= Some(&KEEPS_THE_VOTE)
+}
+
 /// By whose rules the other members judge. Where both kinds are there etcd itself comes apart,
 /// and the later one is followed.
 pub fn rules(core: &Core) -> Rules<'static> {
     let peers = core.raft.peers().map(|peers| peers.peers());
-    let is_newer = |peer: &peer::PeerStatus| peer.version.as_ref() >= Some(&KEEPS_THE_VOTE);
-    if peers.is_some_and(|peers| peers.iter().any(is_newer)) {
+    if peers.is_some_and(|peers| peers.iter().any(keeps_the_vote)) {
         Rules::Newer
     } else {
         Rules::Older
+    }
+}
+
+/// True if every other member is known to take an update for one of URLs only. A dispute that
+/// all of them are on the same side of need not be ended, and the update that would end it
+/// could push a change of a client out of the log.
+fn is_unanimous(core: &Core) -> bool {
+    let peers = core.raft.peers().map(|peers| peers.peers());
+    peers.is_some_and(|peers| !peers.is_empty() && peers.iter().all(keeps_the_vote))
+}
+
+/// What an update that began a dispute asks of this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The releases disagree, and another update ends that.
+    Settle,
+    /// It came from a member that counts another vote than this one: their configurations
+    /// differ already, and an answer to the update would be answered in turn, for ever.
+    Contradicted,
+    /// Which side raft is on is not known, as in directories that were in dispute before: no
+    /// update would end it everywhere.
+    Leave,
+}
+
+/// Only releases that take the vote from the update name a voter where there is a learner. One
+/// that names a learner where there is a voter was written by a member that counts by it.
+fn verdict(is_learner: bool, raft_has_learner: bool) -> Verdict {
+    match (is_learner, raft_has_learner) {
+        (true, true) => Verdict::Settle,
+        (false, false) => Verdict::Contradicted,
+        _ => Verdict::Leave,
+    }
+}
+
+/// Follows an update after which `member` is disputed.
+pub fn follow(core: &Core, member: &Member, raft_has_learner: bool) -> Option<Task> {
+    match verdict(member.is_learner, raft_has_learner) {
+        Verdict::Settle if !is_unanimous(core) => {
+            let id = member.id;
+            Some(Box::new(move |rt| {
+                tokio::task::spawn_local(settle(rt.clone(), id));
+            }))
+        }
+        Verdict::Contradicted => {
+            tracing::error!(
+                "member-id" = %member.id,
+                "another member counts this one as a learner, and here it has a vote: the raft \
+                 configurations of the members differ; compare the endpoints' member lists, \
+                 remove the member that differs from the others, and add it again with an \
+                 empty data directory"
+            );
+            None
+        }
+        Verdict::Settle | Verdict::Leave => None,
     }
 }
 
@@ -46,7 +103,7 @@ const FIRST_ATTEMPT: Duration = Duration::from_millis(100);
 const LAST_ATTEMPT: Duration = Duration::from_secs(2);
 
 /// Ends the dispute about a member. Every Pintle does that: the first one does it for all.
-pub async fn settle(rt: Rc<Runtime>, id: MemberId) {
+async fn settle(rt: Rc<Runtime>, id: MemberId) {
     let core = &rt.core;
     let mut attempt = FIRST_ATTEMPT;
     loop {
@@ -74,13 +131,14 @@ pub async fn settle(rt: Rc<Runtime>, id: MemberId) {
 /// Between two looks at what the members say.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Waits until no vote is disputed.
+/// Waits until no vote is disputed, or all members are on the same side.
 ///
 /// # Errors
 /// That did not come about within the time of a request.
 pub async fn settled(rt: &Rc<Runtime>) -> Result<(), Status> {
-    let deadline = Instant::now() + rt.core.config.request_timeout();
-    while rt.core.cluster.load().disputed().next().is_some() {
+    let core = &rt.core;
+    let deadline = Instant::now() + core.config.request_timeout();
+    while core.cluster.load().disputed().next().is_some() && !is_unanimous(core) {
         if Instant::now() >= deadline {
             return Err(errors::VOTE_DISPUTED);
         }
@@ -135,4 +193,17 @@ async fn takes_for_learner(rt: &Rc<Runtime>, member: &Member, id: MemberId) -> O
         );
     }
     Some(learner.is_learner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, verdict};
+
+    #[test]
+    fn only_the_side_of_a_learner_is_settled() {
+        assert_eq!(verdict(true, true), Verdict::Settle);
+        assert_eq!(verdict(false, false), Verdict::Contradicted);
+        assert_eq!(verdict(true, false), Verdict::Leave);
+        assert_eq!(verdict(false, true), Verdict::Leave);
+    }
 }

@@ -97,6 +97,9 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
 
 /// A downgrade is over when the cluster version is down and every member runs
 /// the old release.
+///
+/// The cluster version moves once every other member runs that release: one of etcd 3.5 that
+/// still runs its own ends for good when it reads the lower version.
 async fn finish_downgrade(
     rt: &Rc<Runtime>,
     cluster: &Cluster,
@@ -106,15 +109,20 @@ async fn finish_downgrade(
     let Ok(target) = Version::parse(target) else {
         return Ok(());
     };
+    let runs_target = |version: &Option<Version>| {
+        let version = version.as_ref();
+        version.is_some_and(|v| (v.major, v.minor) == (target.major, target.minor))
+    };
     if cluster.version().is_some_and(|current| *current > target) {
-        return set(rt, &target).await;
+        let mut others = versions
+            .iter()
+            .filter(|(member, _)| member.id.0 != rt.core.member_id);
+        if others.all(|(_, version)| runs_target(version)) {
+            set(rt, &target).await?;
+        }
+        return Ok(());
     }
-    let arrived = versions.iter().all(|(_, version)| {
-        version
-            .as_ref()
-            .is_some_and(|v| (v.major, v.minor) == (target.major, target.minor))
-    });
-    if arrived {
+    if versions.iter().all(|(_, version)| runs_target(version)) {
         let request = DowngradeInfoSetRequest {
             enabled: false,
             ver: String::new(),

@@ -142,3 +142,49 @@ fn no_downgrade_begins_where_3_4_may_read_it() {
         Ok(())
     });
 }
+
+/// Rounds of the leader's look at the versions of the members.
+const ROUNDS: u32 = 5;
+
+/// A member of etcd 3.5 ends for good where it reads that the cluster version is down to 3.4 while
+/// it runs 3.5, so a leader waits until no other member runs that any more.
+#[test]
+fn a_downgrade_ends_no_member_that_is_not_replaced_yet() {
+    peers::run(120, async {
+        let (Some(program), Some(etcd), Some(older)) = (
+            peer::subject(),
+            peer::etcd(peer::REFERENCE),
+            peer::etcd("3.5.16"),
+        ) else {
+            return Ok(());
+        };
+        if !program.is_pintle {
+            return Ok(());
+        }
+        let flag = "--experimental-downgrade-check-time=1s";
+        let programs = [etcd, program, older];
+        let cluster = Plan::of(&programs).flag(flag).start().await?;
+        cluster.move_leader(1).await?;
+        let request = DowngradeRequest {
+            action: DowngradeAction::Enable as i32,
+            version: "3.4.0".to_owned(),
+        };
+        cluster.api(1).downgrade(request).await?;
+        // The leader looks every second, as the flag has it.
+        let rounds = tokio::time::Instant::now() + ROUNDS * std::time::Duration::from_secs(1);
+        while tokio::time::Instant::now() < rounds {
+            for place in cluster.places() {
+                cluster.api(place).put(api::put("during", "v")).await?;
+            }
+        }
+        let version = cluster_version(&cluster).await?;
+        ensure!(version == "3.5.0", "{version}");
+        let request = DowngradeRequest {
+            action: DowngradeAction::Cancel as i32,
+            version: String::new(),
+        };
+        cluster.api(1).downgrade(request).await?;
+        cluster.finish().await?;
+        Ok(())
+    });
+}

@@ -108,17 +108,17 @@ impl Machine {
         );
     }
 
-    /// Has a dispute about a vote ended that an update began, where it is known which side
-    /// raft is on: where it is not, as in directories that were in dispute before, nothing
-    /// would end it everywhere.
+    /// Has a dispute about a vote ended that an update began.
     fn follow_dispute(&mut self, done: Done) {
         let Done::Updated(id) = done else { return };
+        let Some(member) = self.cluster.member(id) else {
+            return;
+        };
         let raft_has_learner = self.conf_state.learners.contains(&id.0);
-        let is_learner = self.cluster.member(id).is_some_and(|m| m.is_learner);
-        if self.cluster.is_disputed(id) && is_learner == raft_has_learner {
-            self.deliveries[0].push(Delivery::Spawn(Box::new(move |rt| {
-                tokio::task::spawn_local(disputes::settle(rt.clone(), id));
-            })));
+        if self.cluster.is_disputed(id)
+            && let Some(work) = disputes::follow(&self.core, member, raft_has_learner)
+        {
+            self.deliveries[0].push(Delivery::Spawn(work));
         }
     }
 
