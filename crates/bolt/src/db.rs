@@ -161,6 +161,22 @@ impl Db {
         Ok(db)
     }
 
+    /// True if there is no file at `path`, or one that holds nothing because a crash or a full disk cut its creation off.
+    /// [`Db::open`] makes an empty database of such a file, but not where it is `read_only`. Takes no lock.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_unwritten(path: &Path) -> Result<bool, Error> {
+        let io = |op: &str, e: io::Error| io_error(path, op, e);
+        let disk = match File::open(path) {
+            Ok(file) => FileDisk(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(io("opening", error)),
+        };
+        let len = disk.len().map_err(|e| io("reading the length", e))?;
+        never_written(&disk, len).map_err(|e| io("reading the meta pages", e))
+    }
+
     /// Opens the database on `disk`, without a file lock; `name` stands for its path in messages.
     pub fn open_on(name: &Path, disk: impl Disk, opts: Options) -> Result<Db, Error> {
         let io = |op: &str, e: io::Error| io_error(name, op, e);

@@ -276,7 +276,7 @@ impl Log {
 }
 
 fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error> {
-    if exists(db_path)? && fs::metadata(db_path).at("cannot read", db_path)?.len() > 0 {
+    if holds_database(db_path)? {
         tracing::warn!(path = %db_path.display(), "a database file without a write-ahead log is taken over as it is");
     }
     let founding = bootstrap::found(config)?;
@@ -377,7 +377,7 @@ fn open_log(
         snapshot,
         hard_state: opened.state,
         entries,
-        db_existed: exists(db_path)?,
+        db_existed: holds_database(db_path)?,
         peers: Vec::new(),
     };
     log.check_commit(dir)?;
@@ -392,9 +392,15 @@ fn open_log(
     Ok(log)
 }
 
+/// Whether there is a database: a file whose creation was cut off is none, and is made anew.
+fn holds_database(path: &Path) -> Result<bool, Error> {
+    let unwritten = bolt::Db::is_unwritten(path).at("cannot read the database", path)?;
+    Ok(!unwritten)
+}
+
 /// A snapshot that was received but not yet put in place is put in place now.
 fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Result<(), Error> {
-    let held = if exists(db_path)? {
+    let held = if holds_database(db_path)? {
         let db = bolt::Db::open(
             db_path,
             bolt::Options {

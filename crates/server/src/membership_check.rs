@@ -4,7 +4,7 @@
 //! the truth. The truth is what the log says; one member alone never changes
 //! that, nor what raft counts by.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use bolt::Batch;
 use membership::{
@@ -34,11 +34,8 @@ impl Stored {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Option<Stored>, Error> {
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.len() > 0 => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).at("cannot read", path),
+        if bolt::Db::is_unwritten(path).at("cannot read the database", path)? {
+            return Ok(None);
         }
         let db = bolt::Db::open(
             path,

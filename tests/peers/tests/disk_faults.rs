@@ -253,3 +253,26 @@ fn a_second_server_leaves_the_files_of_the_first_alone() {
         Ok(())
     });
 }
+
+/// A disk that is full at the first start, or a kill, cuts the creation of the database off before
+/// its meta pages are written. Its log is whole by then, so the next start makes it anew.
+#[test]
+fn a_database_whose_creation_was_cut_off_is_made_anew() {
+    peers::run(120, async {
+        let Some(program) = peer::subject().filter(|program| program.is_pintle) else {
+            return Ok(());
+        };
+        let mut cluster = Plan::of(&[program]).start().await?;
+        cluster.api(0).put(api::put("kept", "v")).await?;
+        cluster.kill(0).await?;
+        let database = cluster.members()[0].dir.join("member/snap/db");
+        for bytes in [0, 4096, 16384] {
+            std::fs::write(&database, vec![0; bytes])?;
+            cluster.start(0).await?;
+            let kept = cluster.api(0).range(api::get("kept")).await?;
+            ensure!(kept.count == 1, "{bytes} bytes: {kept:?}");
+            cluster.kill(0).await?;
+        }
+        Ok(())
+    });
+}

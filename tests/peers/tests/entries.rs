@@ -4,6 +4,7 @@
 //! a round that failed, and the entries it came down to, are in its message.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -79,23 +80,33 @@ impl Bed {
         Ok(dir)
     }
 
-    /// Alarms are over, and the last change is one that a watch sees: none sees the
-    /// empty key, which only a log can have.
-    fn close(&self) -> Vec<Bytes> {
-        let off = |kind| {
-            let fields = [(1, 2), (2, self.member), (3, kind)];
-            entries::plain(&fields.map(|(number, value)| entries::Field::Number(number, value)))
-        };
-        vec![
-            entries::logged(1, 10, off(1)),
-            entries::logged(2, 10, off(2)),
-            entries::logged(3, 4, [0x0a, 1, b'z', 0x12, 1, b'v']),
-        ]
+    /// Alarms are over, whoever they were raised for, and the last change is one that a watch
+    /// sees: none sees the empty key, which only a log can have.
+    fn close(&self, entries: &[Bytes]) -> Vec<Bytes> {
+        let raised = entries.iter().filter_map(|data| {
+            let Ok(Payload::Internal(request)) = membership::decode_entry(data) else {
+                return None;
+            };
+            match &request.op {
+                Some(Op::Alarm(alarm)) => Some(alarm.member_id),
+                _ => None,
+            }
+        });
+        let members: BTreeSet<u64> = raised.chain([self.member]).collect();
+        let mut closing = Vec::new();
+        for (member, kind) in members.iter().flat_map(|m| [(*m, 1), (*m, 2)]) {
+            let fields = [(1, 2), (2, member), (3, kind)];
+            let off = entries::plain(&fields.map(|(n, value)| entries::Field::Number(n, value)));
+            closing.push(entries::logged(closing.len() as u64 + 1, 10, off));
+        }
+        let id = closing.len() as u64 + 1;
+        closing.push(entries::logged(id, 4, [0x0a, 1, b'z', 0x12, 1, b'v']));
+        closing
     }
 
     /// What becomes of both; `None` where they agree.
     async fn difference(&self, entries: &[Bytes]) -> Result<Option<String>> {
-        let closed = [entries, &self.close()].concat();
+        let closed = [entries, &self.close(entries)].concat();
         let theirs = outcome(&self.reference, &self.dir("etcd", &closed)?).await?;
         let ours = outcome(&self.subject, &self.dir("pintle", &closed)?).await?;
         Ok(match (&theirs, &ours) {
