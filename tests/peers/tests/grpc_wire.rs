@@ -359,3 +359,11 @@ fn deadlines_methods_and_types() {
     }
     same("deadlines, methods, types", &[], &asks);
 }
+
+/// Metadata of a call: tokens and traces, far more than any client sends.
+#[test]
+fn calls_with_much_metadata() {
+    let much: &'static str = "m".repeat(200_000).leak();
+    let ask = Ask::new(RANGE, framed(0, &get("k"))).header("baggage", much);
+    same("metadata", &[], &[ask]);
+}

@@ -73,6 +73,10 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// the number bounds the memory of one turn, and clients of other connections take turns with it.
 const CANCELLED_MAX: usize = 10_000;
 
+/// Headers of one call. Go's server takes 16 MiB, which each of thousands of connections could hold
+/// half sent; the largest legal ones are tokens of a few KiB and metadata of tracing.
+const HEADERS_MAX_BYTES: u32 = 256 << 10;
+
 /// A connection that is younger than this when the server stops may still be
 /// about to send its first request: many clients do not wait for a word from the
 /// server before they do.
@@ -97,6 +101,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(1 << 20)
         .max_concurrent_streams(rt.core.config.max_concurrent_streams)
+        .max_header_list_size(HEADERS_MAX_BYTES)
         .max_pending_accept_reset_streams(CANCELLED_MAX)
         .max_local_error_reset_streams(CANCELLED_MAX)
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
