@@ -117,6 +117,22 @@ pub(crate) enum Refusal {
         /// Who does not serve.
         silent: String,
     },
+    /// It does not answer, and yet the rest would be no quorum.
+    #[error(
+        "{member} is not stopped: it does not answer from here, but it serves: the cluster does, only {serving} of {voters} voters answer as serving, and a quorum is {quorum}; bring {silent} back first, or make {member} reachable"
+    )]
+    Unseen {
+        /// The member.
+        member: String,
+        /// Voters that are seen to serve.
+        serving: usize,
+        /// All voters.
+        voters: usize,
+        /// What a quorum takes.
+        quorum: usize,
+        /// Who else does not serve.
+        silent: String,
+    },
     /// The cluster version is above the release.
     #[error(
         "{member} is not started with {release}: the cluster version is {cluster}, and {release} refuses that; `pintle upgrade rollback` takes the cluster version down first, where that is possible"
@@ -197,7 +213,10 @@ fn way_out(kind: &str) -> &'static str {
 impl Refusal {
     /// Whether waiting may help.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Refusal::Quorum { .. } | Refusal::Unknown { .. })
+        matches!(
+            self,
+            Refusal::Quorum { .. } | Refusal::Unseen { .. } | Refusal::Unknown { .. }
+        )
     }
 }
 
@@ -217,7 +236,6 @@ pub(crate) fn may_stop(
         return Err(Refusal::Clusters(view.clusters.join(", ")));
     }
     let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
-    // Whoever is down takes nothing with it when it is replaced.
     if is_up {
         if let Some((member, kind)) = view.alarms.first() {
             return Err(Refusal::Alarm {
@@ -226,6 +244,8 @@ pub(crate) fn may_stop(
             });
         }
         has_quorum(view, member)?;
+    } else {
+        is_spare(view, member)?;
     }
     fits(view, member, launch, purpose)?;
     boots(view, member, launch, facts)
@@ -248,6 +268,26 @@ fn has_quorum(view: &View, member: &str) -> Result<(), Refusal> {
         member: member.to_owned(),
         rest,
         voters,
+        quorum: view.quorum(),
+        silent: silent.join(", "),
+    })
+}
+
+/// Whoever is down takes nothing with it when it is replaced. But one that is merely out
+/// of reach may serve: a linearizable read that succeeds at fewer voters than a quorum
+/// proves that silent ones do, and this may be one of them.
+fn is_spare(view: &View, member: &str) -> Result<(), Refusal> {
+    let serving = view.voters.iter().filter(|v| v.serves).count();
+    let is_voter = view.voters.iter().any(|v| v.name == member);
+    if !is_voter || serving == 0 || serving >= view.quorum() {
+        return Ok(());
+    }
+    let others = view.voters.iter().filter(|v| v.name != member && !v.serves);
+    let silent: Vec<&str> = others.map(|v| v.name.as_str()).collect();
+    Err(Refusal::Unseen {
+        member: member.to_owned(),
+        serving,
+        voters: view.voters.len(),
         quorum: view.quorum(),
         silent: silent.join(", "),
     })

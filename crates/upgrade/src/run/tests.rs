@@ -382,8 +382,13 @@ fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
         ("++~", false),
         ("~++", true),
         // One that is down takes nothing with it.
-        ("-+-", true),
+        ("-++", true),
+        ("-~-", true),
         ("---", true),
+        // A read that succeeds at one of three proves that a silent one serves.
+        ("-+-", false),
+        ("-++--", false),
+        ("-+++-", true),
         ("++++", true),
         ("+++-", false),
         ("+++--", false),
