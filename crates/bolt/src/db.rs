@@ -174,7 +174,7 @@ impl Db {
             Err(error) => return Err(io("opening", error)),
         };
         let len = disk.len().map_err(|e| io("reading the length", e))?;
-        never_written(&disk, len).map_err(|e| io("reading the meta pages", e))
+        never_written(&disk, len, &Options::default()).map_err(|e| io("reading the meta pages", e))
     }
 
     /// Opens the database on `disk`, without a file lock; `name` stands for its path in messages.
@@ -182,7 +182,7 @@ impl Db {
         let io = |op: &str, e: io::Error| io_error(name, op, e);
         let mut len = disk.len().map_err(|e| io("reading the length", e))?;
         if !opts.read_only
-            && never_written(&disk, len).map_err(|e| io("reading the meta pages", e))?
+            && never_written(&disk, len, &opts).map_err(|e| io("reading the meta pages", e))?
         {
             create(&disk, &opts).map_err(|e| io("creating", e))?;
             len = disk.len().map_err(|e| io("reading the length", e))?;
@@ -462,23 +462,28 @@ fn lock(path: &Path, file: &File, opts: &Options) -> Result<(), Error> {
     }
 }
 
+/// The page size a database is created with.
+fn new_page_size(opts: &Options) -> u32 {
+    opts.page_size
+        .unwrap_or_else(|| rustix::param::page_size() as u32)
+}
+
 /// True for an empty file and for what a crash during creation leaves: nothing on the meta pages, or no valid meta page
-/// before the two data pages of an empty database. There is nothing in such a file that could be lost.
-fn never_written(disk: &dyn Disk, len: u64) -> io::Result<bool> {
+/// before the two data pages of an empty database. Such a file is no longer than an empty database, which one that ever
+/// held something is: one that has lost its head is damaged, and not created anew.
+fn never_written(disk: &dyn Disk, len: u64, opts: &Options) -> io::Result<bool> {
     if len == 0 {
         return Ok(true);
     }
-    if len > 4 * u64::from(meta::MAX_PAGE_SIZE) {
+    if len > 4 * u64::from(new_page_size(opts)) || meta::find(disk, len).current().is_ok() {
         return Ok(false);
     }
     let mut bytes = vec![0u8; len as usize];
     disk.pread(0, &mut bytes)?;
     let (metas, data) = bytes.split_at(bytes.len() / 2);
-    if metas.iter().all(|b| *b == 0) {
-        return Ok(true);
-    }
-    let empty = len.is_multiple_of(4) && len >= 4 * 1024 && data == empty_data(metas.len() / 2);
-    Ok(empty && meta::find(disk, len).current().is_err())
+    let is_whole = len.is_multiple_of(4) && len >= 4 * 1024;
+    let is_empty = is_whole && data == empty_data(metas.len() / 2);
+    Ok(is_empty || metas.iter().all(|b| *b == 0))
 }
 
 /// Pages 2 and 3 of an empty database: a freelist and a leaf without elements.
@@ -493,9 +498,7 @@ fn empty_data(page_size: usize) -> Vec<u8> {
 
 /// Writes the four pages of an empty database, the meta pages last.
 fn create(disk: &dyn Disk, opts: &Options) -> io::Result<()> {
-    let page_size = opts
-        .page_size
-        .unwrap_or_else(|| rustix::param::page_size() as u32);
+    let page_size = new_page_size(opts);
     if !page_size.is_power_of_two() || !(1024..=meta::MAX_PAGE_SIZE).contains(&page_size) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,

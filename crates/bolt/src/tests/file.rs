@@ -461,3 +461,27 @@ fn etcdutl_accepts_what_we_write() {
         assert!(out.status.success() && text.contains("totalKey"), "{text}");
     }
 }
+
+#[test]
+fn a_database_that_lost_its_head_is_not_created_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let options = Options {
+        page_size: Some(4096),
+        ..quick()
+    };
+    let db = Db::open(&path, options).unwrap();
+    let mut tx = db.begin_write().unwrap();
+    tx.create_bucket_if_not_exists(b"key").unwrap();
+    tx.commit().unwrap();
+    drop(db);
+    let whole = std::fs::read(&path).unwrap();
+    for lost in [8192, whole.len() / 2] {
+        let mut damaged = whole.clone();
+        damaged[..lost].fill(0);
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(!Db::is_unwritten(&path).unwrap(), "{lost} bytes lost");
+        assert!(Db::open(&path, quick()).is_err(), "{lost} bytes lost");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    }
+}

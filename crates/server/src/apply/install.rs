@@ -64,15 +64,17 @@ impl Machine {
                 .map_err(|error| Error::new(error.to_string()))?;
         from.cluster.limit_learners(core.config.max_learners);
         let check = core.config.membership_check;
-        let stored = Stored::read(&received)?;
-        if let Some(stored) = &stored {
-            // Before anything is replaced: etcd finishes the installation instead.
-            stored.auth().refuse_enabled(&received)?;
-            stored.auth().warn();
-        }
-        let verdict = stored.and_then(|stored| {
-            membership_check::compare(from.clone(), metadata.index, &[], metadata.index, stored)
-        });
+        let stored = Stored::read(&received)?.ok_or_else(|| {
+            Error::new(format!(
+                "{}: there is no database in it",
+                received.display()
+            ))
+        })?;
+        // Before anything is replaced: etcd finishes the installation instead.
+        stored.auth().refuse_enabled(&received)?;
+        stored.auth().warn();
+        let (applied, members) = (metadata.index, from.clone());
+        let verdict = membership_check::compare(members, applied, &[], applied, stored);
         if let Some(verdict) = &verdict {
             verdict.report(check, &core.metrics);
             if check == MembershipCheck::Refuse && verdict.is_serious() {
