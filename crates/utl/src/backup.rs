@@ -4,9 +4,7 @@
 //! of members become empty ones. Must never change the source.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -22,7 +20,7 @@ use wal::{Wal, snap::Snapshotter};
 
 use crate::{
     command::Line,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, make_dir},
     log, newest,
     snapshot::status,
 };
@@ -218,19 +216,7 @@ fn is_attributes(path: &str) -> bool {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = fs::File::open(from)?;
-    let mut copy = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
+    let mut copy = cli::private::create(to)?;
     io::copy(&mut source, &mut copy)?;
     copy.sync_all()
-}
-
-fn make_dir(dir: &Path) -> Outcome<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| Failure::io("mkdir", dir, &e))
 }

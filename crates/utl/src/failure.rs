@@ -73,3 +73,8 @@ impl From<wal::Error> for Failure {
         Self::error(error)
     }
 }
+
+/// Creates a folder for its owner alone, and those above it; one that exists stays as it is.
+pub(crate) fn make_dir(dir: &Path) -> Outcome<()> {
+    cli::private::folder(dir).map_err(|e| Failure::io("mkdir", dir, &e))
+}

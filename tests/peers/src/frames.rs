@@ -164,6 +164,17 @@ impl Raw {
         }
     }
 
+    /// The next frame of a connection that must stay open.
+    async fn expected(&mut self) -> Result<Frame> {
+        let next = self.next().await?.context("the connection ended")?;
+        ensure!(
+            next.kind != kind::GOAWAY,
+            "GOAWAY: {}",
+            String::from_utf8_lossy(&next.payload)
+        );
+        Ok(next)
+    }
+
     /// The frames up to the answer to a PING: all that the other side has to say about what it was
     /// sent before.
     ///
@@ -173,12 +184,7 @@ impl Raw {
         self.send(&frame(kind::PING, 0, 0, b"pintle..")).await?;
         let mut seen = Vec::new();
         loop {
-            let next = self.next().await?.context("the connection ended")?;
-            ensure!(
-                next.kind != kind::GOAWAY,
-                "GOAWAY: {}",
-                String::from_utf8_lossy(&next.payload)
-            );
+            let next = self.expected().await?;
             if next.kind == kind::PING && next.flags & ACK != 0 {
                 return Ok(seen);
             }
@@ -193,12 +199,7 @@ impl Raw {
     pub async fn until_end_of(&mut self, stream: u32) -> Result<Vec<Frame>> {
         let mut seen = Vec::new();
         loop {
-            let next = self.next().await?.context("the connection ended")?;
-            ensure!(
-                next.kind != kind::GOAWAY,
-                "GOAWAY: {}",
-                String::from_utf8_lossy(&next.payload)
-            );
+            let next = self.expected().await?;
             if next.stream != stream || next.kind == kind::WINDOW_UPDATE {
                 continue;
             }

@@ -5,9 +5,8 @@
 //! built as `member.restoring` and renamed at the end.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +25,7 @@ use wal::{Wal, snap::Snapshotter};
 use crate::{
     cluster_flags::{self, Initial},
     command::Line,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, make_dir},
     log,
     program::one_argument,
     progress::Progress,
@@ -182,13 +181,7 @@ impl Restore<'_> {
         }
         let db_len = if has_hash { len - SHA256_BYTES } else { len };
 
-        let mut options = OpenOptions::new();
-        let mut copy = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(to)
-            .map_err(write)?;
+        let mut copy = private::create(to).map_err(write)?;
         let progress = Progress::start("copying", db_len);
         let mut hash = Sha256::new();
         let mut piece = vec![0; 1 << 20];
@@ -384,14 +377,6 @@ fn not_interrupted() -> Outcome<()> {
         Some(signal) => Err(Failure::error(signal)),
         None => Ok(()),
     }
-}
-
-fn make_dir(dir: &Path) -> Outcome<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| Failure::io("mkdir", dir, &e))
 }
 
 fn sync_dir(dir: &Path) -> Outcome<()> {
