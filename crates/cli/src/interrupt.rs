@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::private::Ending;
 
-/// Signals that came, and the last of them in words.
+/// Signals received, and the human-readable name of the last one.
 type Asked = (usize, &'static str);
 
 static ASKED: LazyLock<watch::Sender<Asked>> = LazyLock::new(|| watch::Sender::new((0, "")));
@@ -70,7 +70,7 @@ fn wait(ready: mpsc::Sender<()>) {
             match ATTENDED.load(Ordering::SeqCst) {
                 0 => end(code, ending),
                 attended if count > attended => end(code, ending),
-                // Work that only wants to clean up behind itself.
+                // Work that only has to remove what it made.
                 1 => {
                     drop(ending);
                     let code = tokio::select! {
@@ -165,7 +165,7 @@ impl Drop for Attended {
     }
 }
 
-/// Waits for so many signals, and says in words which was the last.
+/// Waits for so many signals, and returns the human-readable name of the last one.
 pub async fn asked(signals: usize) -> &'static str {
     let mut asked = ASKED.subscribe();
     match asked.wait_for(|(count, _)| *count >= signals).await {
@@ -174,7 +174,7 @@ pub async fn asked(signals: usize) -> &'static str {
     }
 }
 
-/// The last signal in words, if one came.
+/// The human-readable name of the last signal, if one came.
 pub fn is_asked() -> Option<&'static str> {
     let (count, words) = *ASKED.borrow();
     (count > 0).then_some(words)

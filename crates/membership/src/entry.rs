@@ -88,7 +88,7 @@ pub enum Refusal {
     /// No operation, or one of a release to come.
     #[error("it names no operation that etcd 3.5 knows")]
     Unknown,
-    /// Nobody could be told the result.
+    /// No one could get the result.
     #[error("it has no request id")]
     NoId,
     /// An operation of which a part is missing or wrong.

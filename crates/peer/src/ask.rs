@@ -159,7 +159,7 @@ impl Links {
     ) -> Result<Reply, AskError> {
         if answer.is_ok() {
             let mut idle = self.idle.borrow_mut();
-            // Members that have gone leave nothing behind.
+            // Links of members that are gone are dropped.
             idle.retain(|_, links| {
                 links.retain(|link| !link.is_closed());
                 !links.is_empty()

@@ -300,7 +300,7 @@ impl Core {
 
     /// Proposes what `encode` makes for a request id until a proposal is applied here: one that
     /// was on its way to another member when a connection or the leader was lost is lost with
-    /// it, and nobody says so. For requests that may be applied more than once.
+    /// it, and no one reports that. For requests that may be applied more than once.
     ///
     /// # Errors
     /// It was refused, or not applied within the time of a request.

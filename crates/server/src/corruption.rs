@@ -247,7 +247,7 @@ fn finished(checked: usize) {
     );
 }
 
-/// Raises the alarm for nobody in particular: as in etcd 3.5, a hash that differs does not say
+/// Raises the alarm for no one in particular: as in etcd 3.5, a hash that differs does not say
 /// whose data is wrong, and the leader's may be.
 async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
     let request = AlarmRequest {

@@ -28,7 +28,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads it from a database file that nobody has open, without writing to
+    /// Reads it from a database file that no one has open, without writing to
     /// it. `None` where there is none yet.
     ///
     /// # Errors

@@ -394,7 +394,7 @@ pub fn logged(id: u64, operation: u32, content: impl Into<Vec<u8>>) -> Bytes {
     plain(&[bytes(operation, content), Message(100, vec![Number(1, id)])]).into()
 }
 
-/// Adds normal entries to the log of a directory that nobody has open, all of them
+/// Adds normal entries to the log of a directory that no one has open, all of them
 /// committed.
 pub fn append(data_dir: &Path, entries: &[Bytes]) -> Result<()> {
     let entries: Vec<(i32, Bytes)> = entries

@@ -92,7 +92,7 @@ fn programs() -> Vec<Program> {
         .collect()
 }
 
-/// One alarm, for nobody in particular.
+/// One alarm, for no one in particular.
 const ONE: (u64, i32) = (0, AlarmType::Corrupt as i32);
 
 #[test]

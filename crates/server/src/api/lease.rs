@@ -189,7 +189,7 @@ pub(super) async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
 }
 
 /// Renews a lease in this member's lessor: its TTL. The caller has waited until all that was
-/// committed is applied. An expired lease is waited for until its revocation is through.
+/// committed is applied. For an expired lease it waits until the revocation is applied.
 ///
 /// # Errors
 /// Lease not found, not primary, timed out.

@@ -312,7 +312,7 @@ impl Machine {
         Ok(Outcome::Done)
     }
 
-    /// A member that is gone may still publish itself; one that nobody knows ends etcd.
+    /// A member that is gone may still publish itself; one that no one knows ends etcd.
     fn skip_removed(&self, index: u64, error: &membership::Error) {
         match error {
             membership::Error::Removed(_) => {

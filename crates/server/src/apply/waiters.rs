@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::runtime::Waiter;
 
-/// So many may gather before it is looked for those that wait no more.
+/// How many may gather before those that no longer wait are removed.
 const GATHER: usize = 100_000;
 
 /// See the module's page. How many wait is bounded where calls begin.

@@ -123,7 +123,7 @@ impl Raft {
 
     /// Work `number` is durable, and the messages that waited for it may leave. In
     /// this order, and before anybody else enters: an answer to one of them must
-    /// find a core that knows. What was committed lies in the apply queue, whose
+    /// find a core that knows. What was committed is in the apply queue, whose
     /// thread is not woken: gives the number of entries, for the caller to decide
     /// who applies them.
     pub fn persisted(&self, number: u64, messages: Vec<Message>) -> usize {
@@ -144,7 +144,7 @@ impl Raft {
         self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_MAX
     }
 
-    /// True for a message that is not taken in for now. raft bears the loss: a
+    /// True for a message that is not taken in for now. raft tolerates the loss: a
     /// leader sends its entries again, and a forwarded proposal that nobody took
     /// is given up by its caller.
     pub fn refuses(&self, message: &Message) -> bool {

@@ -36,7 +36,7 @@ pub(crate) enum Stop {
     },
     /// Another node is next; in words.
     Others(String),
-    /// A signal came, which this is in words. No step is half done.
+    /// A signal came; this is its human-readable name. No step is half done.
     Asked(&'static str),
     /// A second signal came while this member was stopped.
     Cut(String),

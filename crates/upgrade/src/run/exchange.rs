@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(300);
 const SILENT: Duration = Duration::from_secs(6);
 /// How often it is asked meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a member is waited for that can have no leader yet.
+/// How long to wait for a member that can have no leader yet.
 const NO_QUORUM: Duration = Duration::from_secs(10);
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {

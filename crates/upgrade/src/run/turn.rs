@@ -1,4 +1,4 @@
-//! Whose turn it is: a key in the cluster itself, under a lease, beside the lock on
+//! Whose turn it is: a key in the cluster itself, under a lease, together with the lock on
 //! the journal. Two runs, from wherever they were started, must never have a member
 //! stopped at the same time. A run that was killed takes its own turn up again, by
 //! the id in its state folder; one that never comes back loses it when the lease ends.

@@ -12,9 +12,9 @@ use super::*;
 /// of commands is one whose kubelet acts at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Manifest {
-    /// What lies in the folder.
+    /// What is in the folder.
     pub(super) present: Option<Launch>,
-    /// What waits beside it.
+    /// What waits next to it.
     pub(super) staged: Option<Launch>,
     /// What was taken out.
     pub(super) out: Option<Launch>,
