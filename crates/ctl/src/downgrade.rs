@@ -6,8 +6,8 @@ use proto::etcdserverpb::{self as api, downgrade_request::DowngradeAction};
 
 use crate::{
     failure::{Failure, Outcome},
+    global::Global,
     output::{Object, Page, Show, wire},
-    program::global,
     spec::Action,
 };
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(parsed: &mut Parsed, action: Action) -> Outcome {
         [version] => version.clone(),
         _ => return Err(Failure::bad_args("too many arguments")),
     };
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table_and_fields()?;
     let request = api::DowngradeRequest {
         action: action.into(),

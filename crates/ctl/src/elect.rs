@@ -12,7 +12,6 @@ use proto::{
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
     global::Global,
-    program::global,
     session::{Interrupts, Session, TTL, Turn, by_creation, canceled, prefix},
 };
 
@@ -32,7 +31,7 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
             ));
         }
     };
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let client = global.client().await?;
     let mut interrupts = Interrupts::catch()?;

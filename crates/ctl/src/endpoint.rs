@@ -12,7 +12,7 @@ use crate::{
     global::{Global, took},
     maintenance::{active_alarms, list_alarms},
     output::{Format, Object, Output},
-    program::{global, print_all},
+    terminal::print_all,
 };
 
 /// The key that a health check reads; it need not exist.
@@ -54,7 +54,7 @@ struct Health {
 /// `etcdctl endpoint health`: all endpoints at once, printed in their order.
 pub(crate) async fn health(parsed: &mut Parsed) -> Outcome {
     let cluster = parsed.bool("cluster");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_protobuf()?;
     let endpoints = targets(&global, cluster).await?;
     let checks = endpoints
@@ -150,7 +150,7 @@ fn show_health(output: &Output, healths: &[Health]) -> Outcome {
 /// `etcdctl endpoint status`.
 pub(crate) async fn status(parsed: &mut Parsed) -> Outcome {
     let cluster = parsed.bool("cluster");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_protobuf()?;
     let mut statuses = Vec::new();
     let mut failed = false;
@@ -250,7 +250,7 @@ fn status_row(endpoint: &str, status: &api::StatusResponse) -> Vec<String> {
 pub(crate) async fn hash_kv(parsed: &mut Parsed) -> Outcome {
     let cluster = parsed.bool("cluster");
     let revision = parsed.int("rev");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_protobuf()?;
     let mut hashes = Vec::new();
     let mut failure = None;

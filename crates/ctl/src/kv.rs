@@ -17,8 +17,8 @@ use proto::etcdserverpb::{
 
 use crate::{
     failure::{EXIT_BAD_ARGS, EXIT_FEATURE, EXIT_IO, Failure, Outcome},
+    global::Global,
     output::{Format, Object, Page, Show, wire},
-    program::global,
 };
 
 const PREFIX_OR_FROM_KEY: &str =
@@ -30,7 +30,7 @@ const TOO_MANY: &str =
 pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
     let request = range_request(parsed)?;
     let value_only = parsed.bool("print-value-only");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     let mut output = global.output;
     output.refuse_table()?;
     if request.count_only && output.format() != Format::Fields {
@@ -52,7 +52,7 @@ pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl put`.
 pub(crate) async fn put(parsed: &mut Parsed) -> Outcome {
     let request = put_request(parsed, Some(&mut std::io::stdin()))?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     global
         .output
@@ -62,7 +62,7 @@ pub(crate) async fn put(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl del`.
 pub(crate) async fn del(parsed: &mut Parsed) -> Outcome {
     let request = delete_request(parsed)?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     global
         .output

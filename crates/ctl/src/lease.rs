@@ -6,8 +6,9 @@ use proto::etcdserverpb as api;
 
 use crate::{
     failure::{EXIT_CONNECTION, EXIT_ERROR, Failure, Outcome, cause},
+    global::Global,
     output::{Format, Object, Page, Show, wire},
-    program::{global, print_all},
+    terminal::print_all,
 };
 
 /// `etcdctl lease grant`.
@@ -17,7 +18,7 @@ pub(crate) async fn grant(parsed: &mut Parsed) -> Outcome {
     };
     let ttl = parse_int(&String::from_utf8_lossy(ttl), 10)
         .map_err(|error| Failure::bad_args(format!("bad TTL ({error})")))?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::LeaseGrantRequest { ttl, id: 0 };
     let response = global.client().await?.lease_grant(request).await;
@@ -29,7 +30,7 @@ pub(crate) async fn grant(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl lease revoke`.
 pub(crate) async fn revoke(parsed: &mut Parsed) -> Outcome {
     let id = lease_id(parsed, "lease revoke command needs 1 argument")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::LeaseRevokeRequest { id };
     let response = global
@@ -48,7 +49,7 @@ pub(crate) async fn time_to_live(parsed: &mut Parsed) -> Outcome {
         "lease timetolive command needs lease ID as argument",
     )?;
     let keys = parsed.bool("keys");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::LeaseTimeToLiveRequest { id, keys };
     let response = global
@@ -62,7 +63,7 @@ pub(crate) async fn time_to_live(parsed: &mut Parsed) -> Outcome {
 
 /// `etcdctl lease list`.
 pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let response = global
         .client()
@@ -80,7 +81,7 @@ pub(crate) async fn keep_alive(parsed: &mut Parsed) -> Outcome {
         "lease keep-alive command needs lease ID as argument",
     )?;
     let once = parsed.bool("once");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let client = global.client().await?;
     let refused = |error: client::Error| Failure::call(EXIT_CONNECTION, &error);

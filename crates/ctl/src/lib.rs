@@ -43,9 +43,7 @@ mod txn;
 mod user;
 mod watch;
 
-/// Runs etcdutl with the arguments after the program name, for the commands of
-/// etcdctl that work on files; returns its exit code.
-pub type Offline = fn(Vec<String>) -> i32;
+pub use program::Offline;
 
 /// Runs `etcdctl` with the arguments after the program name; returns its exit
 /// code. Keys and values that are not UTF-8 need [`main_os`].

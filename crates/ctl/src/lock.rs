@@ -8,7 +8,7 @@ use cli::flags::Parsed;
 use crate::{
     child,
     failure::{EXIT_ERROR, Failure, Outcome},
-    program::global,
+    global::Global,
     session::{Interrupts, Session, Turn, canceled},
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
     };
     let (name, exec) = (name.clone(), exec.to_vec());
     let ttl = parsed.int("ttl");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     if exec.is_empty() {
         global.output.refuse_table()?;
     }

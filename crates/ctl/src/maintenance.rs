@@ -8,7 +8,7 @@ use crate::{
     failure::{EXIT_ERROR, Failure, Outcome, cause},
     global::Global,
     output::{Object, Page, Show, wire},
-    program::{global, print_all},
+    terminal::print_all,
 };
 
 /// `etcdctl compaction`.
@@ -22,7 +22,7 @@ pub(crate) async fn compaction(parsed: &mut Parsed) -> Outcome {
         revision,
         physical: parsed.bool("physical"),
     };
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.client().await?.compact(request).await?;
     print_all(format!("compacted revision {revision}\n").as_bytes())
 }
@@ -40,7 +40,7 @@ pub(crate) async fn alarm_list(parsed: &mut Parsed) -> Outcome {
     if !parsed.args.is_empty() {
         return Err(Failure::bad_args("alarm list command accepts no arguments"));
     }
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = alarm_request(AlarmAction::Get, api::AlarmMember::default());
     global
@@ -56,7 +56,7 @@ pub(crate) async fn alarm_disarm(parsed: &mut Parsed) -> Outcome {
             "alarm disarm command accepts no arguments",
         ));
     }
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let client = global.client().await?;
     let request = alarm_request(AlarmAction::Get, api::AlarmMember::default());
@@ -71,7 +71,7 @@ pub(crate) async fn alarm_disarm(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl defrag`.
 pub(crate) async fn defrag(parsed: &mut Parsed) -> Outcome {
     let cluster = parsed.bool("cluster");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     let endpoints = targets(&global, cluster).await?;
     defragment(&global, endpoints).await
 }

@@ -10,7 +10,7 @@ use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
     global::Global,
     output::{Format, Object, Output, Page, Show, wire},
-    program::{global, print_all},
+    terminal::print_all,
 };
 
 /// `etcdctl member add`.
@@ -103,7 +103,7 @@ pub(crate) async fn promote(parsed: &mut Parsed) -> Outcome {
 
 /// The settings of a command that changes membership.
 fn change(parsed: &mut Parsed) -> Outcome<Global> {
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table_and_fields()?;
     Ok(global)
 }
@@ -223,7 +223,7 @@ impl<M: Message> Show for Changed<'_, M> {
 
 /// `etcdctl member list`.
 pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     let hex = parsed.bool("hex");
     let request = api::MemberListRequest { linearizable: true };
     let response = global.client().await?.member_list(request).await?;

@@ -22,7 +22,7 @@ use proto::{
 
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
-    program::global,
+    global::Global,
 };
 
 /// Keys of one page of the first copy.
@@ -61,7 +61,7 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
         (false, true) => target_prefix = prefix.clone(),
         _ => {}
     }
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     let mirror = Mirror {
         source: global.client().await?,
         target: global.destination(parsed, destination).await?,

@@ -6,8 +6,8 @@ use proto::etcdserverpb as api;
 
 use crate::{
     failure::{Failure, Outcome},
+    global::Global,
     output::{Object, Page, Show, wire},
-    program::global,
 };
 
 /// `etcdctl move-leader`. An endpoint that does not answer is passed over: the
@@ -18,7 +18,7 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
         return Err(Failure::bad_args("move-leader command needs 1 argument"));
     };
     let target = parse_uint(target, 16).map_err(|error| Failure::bad_args(error.to_string()))?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table_and_fields()?;
     let mut unreachable = None;
     for endpoint in &global.endpoints {

@@ -1,8 +1,6 @@
 //! From a command line to an exit code: find the command, read its flags, run
 //! it, say how it ended.
 
-use std::io::Write;
-
 use cli::{
     command::{Body, find},
     completion,
@@ -10,17 +8,21 @@ use cli::{
 };
 
 use crate::{
-    Offline, check, downgrade, elect, endpoint,
-    failure::{EXIT_ERROR, EXIT_IO, Failure, Outcome},
-    global::Global,
+    check, downgrade, elect, endpoint,
+    failure::{EXIT_ERROR, Failure, Outcome},
     help, kv, lease, lock, maintenance, member, mirror, move_leader, role, snapshot,
     spec::{Action, COMMANDS, GLOBAL},
+    terminal::print_all,
     txn, user, watch,
 };
 
 /// The version of etcd whose etcdctl this is.
 const ETCDCTL_VERSION: &str = "3.5.30";
 const API_VERSION: &str = "3.5";
+
+/// Runs etcdutl with the arguments after the program name, for the commands of
+/// etcdctl that work on files; returns its exit code.
+pub type Offline = fn(Vec<String>) -> i32;
 
 /// Runs the program; errors end up on stderr. `offline` runs etcdutl.
 pub(crate) fn run(words: Vec<Vec<u8>>, offline: Offline) -> i32 {
@@ -164,11 +166,6 @@ fn completion(shell: &str) -> Outcome {
     print_all(script.as_bytes())
 }
 
-/// Resolves the global flags; the last step before anything is sent.
-pub(crate) fn global(parsed: &mut Parsed) -> Outcome<Global> {
-    Global::resolve(parsed)
-}
-
 fn version() -> Outcome {
     print_all(
         format!(
@@ -181,13 +178,4 @@ fn version() -> Outcome {
 
 fn page(text: &str) -> Outcome<i32> {
     print_all(text.as_bytes()).map(|()| 0)
-}
-
-/// Writes to stdout and flushes.
-pub(crate) fn print_all(bytes: &[u8]) -> Outcome {
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(bytes)
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::new(EXIT_IO, format!("writing to stdout: {error}")))
 }

@@ -11,8 +11,8 @@ use proto::{
 
 use crate::{
     failure::{Failure, Outcome},
+    global::Global,
     output::{Object, Page, Show, Told, wire},
-    program::global,
 };
 
 const BOTH: &str = "--from-key and --prefix flags are mutually exclusive";
@@ -31,7 +31,7 @@ fn one_name(parsed: &Parsed, command: &str) -> Outcome<String> {
 /// `etcdctl role add`.
 pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
     let name = one_name(parsed, "add")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {name} created");
     let request = api::AuthRoleAddRequest { name };
@@ -46,7 +46,7 @@ pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl role delete`.
 pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
     let role = one_name(parsed, "delete")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} deleted");
     let request = api::AuthRoleDeleteRequest { role };
@@ -61,7 +61,7 @@ pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl role get`.
 pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
     let role = one_name(parsed, "get")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleGetRequest { role: role.clone() };
     let response = global.client().await?.role_get(request).await?;
@@ -150,7 +150,7 @@ pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
     if !parsed.args.is_empty() {
         return Err(Failure::bad_args("role list command requires no arguments"));
     }
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleListRequest {};
     global
@@ -203,7 +203,7 @@ pub(crate) async fn grant_permission(parsed: &mut Parsed) -> Outcome {
         }
     };
     let (key, range_end) = key_range(parsed, 2)?.ok_or_else(too_few_to_grant)?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleGrantPermissionRequest {
         name: name.clone(),
@@ -249,7 +249,7 @@ pub(crate) async fn revoke_permission(parsed: &mut Parsed) -> Outcome {
         ),
     };
     let role = role.clone();
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleRevokePermissionRequest {
         role,

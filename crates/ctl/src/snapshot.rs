@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     failure::{EXIT_BAD_ARGS, EXIT_INTERRUPTED, Failure, Outcome},
-    program::{global, print_all},
+    global::Global,
+    terminal::print_all,
 };
 
 /// The database is whole pages, and every page size is a multiple of this, so
@@ -34,7 +35,7 @@ pub(crate) async fn save(parsed: &mut Parsed) -> Outcome {
     let path = PathBuf::from(
         <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path.clone()),
     );
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     if global.endpoints.len() != 1 {
         return Err(interrupted(format!(
             "snapshot must be requested to one selected node, not multiple [{}]",

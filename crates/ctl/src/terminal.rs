@@ -1,4 +1,4 @@
-//! The terminal: passwords without echo, and whether someone is watching.
+//! The terminal: passwords without echo, and stdout written whole.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -41,4 +41,13 @@ pub(crate) fn first_word() -> Outcome<String> {
         .next()
         .unwrap_or_default()
         .to_owned())
+}
+
+/// Writes to stdout and flushes.
+pub(crate) fn print_all(bytes: &[u8]) -> Outcome {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::new(EXIT_IO, format!("writing to stdout: {error}")))
 }

@@ -16,10 +16,11 @@ use proto::etcdserverpb::{
 
 use crate::{
     failure::{EXIT_INVALID_INPUT, EXIT_IO, Failure, Outcome},
+    global::Global,
     kv,
     output::{Object, Page, Show, wire},
-    program::{global, print_all},
     spec::{DEL, GET, PUT},
+    terminal::print_all,
 };
 
 const COMPARISON_FORM: &str =
@@ -31,7 +32,7 @@ pub(crate) async fn run(parsed: &mut flags::Parsed) -> Outcome {
         return Err(Failure::bad_args("txn command does not accept argument"));
     }
     let interactive = parsed.bool("interactive");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let mut input = std::io::stdin().lock();
     let prompt = |text: &str| {

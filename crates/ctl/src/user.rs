@@ -6,9 +6,10 @@ use proto::{authpb, etcdserverpb as api};
 
 use crate::{
     failure::{Failure, Outcome},
+    global::Global,
     output::{Object, Page, Show, Told, wire},
-    program::{global, print_all},
-    role, terminal,
+    role,
+    terminal::{self, print_all},
 };
 
 const NO_ROOT_ROLE: &str = "etcdserver: root user does not have root role";
@@ -24,7 +25,7 @@ fn no_arguments(parsed: &Parsed, message: &str) -> Outcome {
 /// `etcdctl auth enable`. A root user without the root role gets it first.
 pub(crate) async fn auth_enable(parsed: &mut Parsed) -> Outcome {
     no_arguments(parsed, "auth enable command does not accept any arguments")?;
-    let client = global(parsed)?.client().await?;
+    let client = Global::resolve(parsed)?.client().await?;
     match client.auth_enable(api::AuthEnableRequest {}).await {
         Err(error) if error.is(NO_ROOT_ROLE) => {
             let request = api::AuthRoleAddRequest { name: ROOT.into() };
@@ -44,7 +45,7 @@ pub(crate) async fn auth_enable(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl auth disable`.
 pub(crate) async fn auth_disable(parsed: &mut Parsed) -> Outcome {
     no_arguments(parsed, "auth disable command does not accept any arguments")?;
-    let client = global(parsed)?.client().await?;
+    let client = Global::resolve(parsed)?.client().await?;
     client.auth_disable(api::AuthDisableRequest {}).await?;
     print_all(b"Authentication Disabled\n")
 }
@@ -52,7 +53,7 @@ pub(crate) async fn auth_disable(parsed: &mut Parsed) -> Outcome {
 /// `etcdctl auth status`.
 pub(crate) async fn auth_status(parsed: &mut Parsed) -> Outcome {
     no_arguments(parsed, "auth status command does not accept any arguments")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table_and_fields()?;
     let request = api::AuthStatusRequest {};
     global
@@ -104,7 +105,7 @@ pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
         options: Some(authpb::UserAddOptions { no_password }),
         hashed_password: String::new(),
     };
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let response = global.client().await?.user_add(request).await?;
     global.output.show(&Told {
@@ -120,7 +121,7 @@ pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
         .words()
         .try_into()
         .map_err(|_| Failure::bad_args("user delete command requires user name as its argument"))?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("User {name} deleted");
     let request = api::AuthUserDeleteRequest { name };
@@ -140,7 +141,7 @@ pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
         .try_into()
         .map_err(|_| Failure::bad_args("user get command requires user name as its argument"))?;
     let detail = parsed.bool("detail");
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     match detail {
         true => global.output.refuse_table()?,
         false => global.output.refuse_table_and_fields()?,
@@ -198,7 +199,7 @@ impl Show for Roles<'_> {
 /// `etcdctl user list`.
 pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
     no_arguments(parsed, "user list command requires no arguments")?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table_and_fields()?;
     let request = api::AuthUserListRequest {};
     global
@@ -236,7 +237,7 @@ pub(crate) async fn passwd(parsed: &mut Parsed) -> Outcome {
         .try_into()
         .map_err(|_| Failure::bad_args("user passwd command requires user name as its argument"))?;
     let password = new_password(parsed, &name)?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthUserChangePasswordRequest {
         name,
@@ -256,7 +257,7 @@ pub(crate) async fn grant_role(parsed: &mut Parsed) -> Outcome {
     let [user, role] = parsed.words().try_into().map_err(|_| {
         Failure::bad_args("user grant command requires user name and role name as its argument")
     })?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} is granted to user {user}");
     let request = api::AuthUserGrantRoleRequest { user, role };
@@ -273,7 +274,7 @@ pub(crate) async fn revoke_role(parsed: &mut Parsed) -> Outcome {
     let [name, role] = parsed.words().try_into().map_err(|_| {
         Failure::bad_args("user revoke-role requires user name and role name as its argument")
     })?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} is revoked from user {name}");
     let request = api::AuthUserRevokeRoleRequest { name, role };

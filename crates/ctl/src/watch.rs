@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use crate::{
     child,
     failure::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_INVALID_INPUT, Failure, Outcome},
+    global::Global,
     output::{Object, Output, Page, Show, wire},
-    program::global,
     spec::WATCH,
 };
 
@@ -38,13 +38,13 @@ struct Plan {
 /// `etcdctl watch`.
 pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
     if parsed.bool("interactive") {
-        let global = global(parsed)?;
+        let global = Global::resolve(parsed)?;
         global.output.refuse_table()?;
         let watcher = global.client().await?.watcher();
         return interactive(watcher, global.output).await;
     }
     let plan = plan(parsed).map_err(Failure::bad_args)?;
-    let global = global(parsed)?;
+    let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let mut watcher = global.client().await?.watcher();
     let watch = watcher.watch(plan.request).await;

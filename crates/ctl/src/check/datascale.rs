@@ -5,14 +5,13 @@ use std::time::Duration;
 use cli::flags::Parsed;
 
 use super::{
-    After, Size, clean_up,
     load::{Amount, Load, run},
     memory::resident_bytes,
-    must_be_empty,
+    prefix::{After, Size, clean_up, must_be_empty},
 };
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
-    program::global,
+    global::Global,
 };
 
 const KEY_BYTES: usize = 512;
@@ -30,7 +29,7 @@ pub(crate) async fn datascale(parsed: &mut Parsed) -> Outcome {
     };
     let after = After::of(parsed);
     let prefix = parsed.text("prefix").to_owned();
-    let global = global(parsed)?.patient(PATIENCE);
+    let global = Global::resolve(parsed)?.patient(PATIENCE);
     let Some(endpoint) = global.endpoints.first().cloned() else {
         return Err(Failure::bad_args("no endpoint"));
     };

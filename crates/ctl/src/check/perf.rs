@@ -5,13 +5,12 @@ use std::time::Duration;
 use cli::flags::Parsed;
 
 use super::{
-    After, Size, clean_up,
     load::{Amount, Done, Load, run},
-    must_be_empty,
+    prefix::{After, Size, clean_up, must_be_empty},
 };
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
-    program::global,
+    global::Global,
 };
 
 const LASTS: Duration = Duration::from_secs(60);
@@ -36,7 +35,7 @@ pub(crate) async fn perf(parsed: &mut Parsed) -> Outcome {
     };
     let after = After::of(parsed);
     let prefix = parsed.text("prefix").to_owned();
-    let global = global(parsed)?.patient(PATIENCE);
+    let global = Global::resolve(parsed)?.patient(PATIENCE);
     let client = global.client().await?;
     must_be_empty(&client, &prefix, "'").await?;
     let done = run(

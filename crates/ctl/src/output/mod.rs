@@ -8,7 +8,7 @@ use proto::etcdserverpb::ResponseHeader;
 
 use crate::{
     failure::{EXIT_FEATURE, Failure, Outcome},
-    program::print_all,
+    terminal::print_all,
 };
 
 mod fields;

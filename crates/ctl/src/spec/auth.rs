@@ -2,7 +2,7 @@
 
 use cli::flags::{Flag, Kind};
 
-use super::{Action, Command};
+use super::action::{Action, Command};
 
 const PREFIX: Flag = Flag::switch("prefix", "all keys that start with <key>");
 const FROM_KEY: Flag = Flag::switch("from-key", "all keys from <key> on, in byte order");

@@ -2,7 +2,7 @@
 
 use cli::flags::{Flag, Kind};
 
-use super::{Action, Command};
+use super::action::{Action, Command};
 
 const CLUSTER: Flag = Flag::switch(
     "cluster",

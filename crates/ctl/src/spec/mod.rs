@@ -2,74 +2,15 @@
 //! the help pages, the "did you mean" lines and the completion all read this
 //! table, which stands in the order in which etcdctl registers its commands.
 
+mod action;
 mod auth;
 mod cluster;
 mod keys;
 
 use cli::flags::{Flag, Kind};
 
+pub(crate) use action::{Action, Command};
 pub(crate) use keys::{DEL, GET, PUT, WATCH};
-
-/// One command or group of commands of etcdctl.
-pub(crate) type Command = cli::command::Command<Action>;
-
-/// What a command does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Get,
-    Put,
-    Del,
-    Txn,
-    Compaction,
-    AlarmDisarm,
-    AlarmList,
-    Defrag,
-    EndpointHealth,
-    EndpointStatus,
-    EndpointHashKv,
-    MoveLeader,
-    Watch,
-    Version,
-    LeaseGrant,
-    LeaseRevoke,
-    LeaseTimeToLive,
-    LeaseList,
-    LeaseKeepAlive,
-    MemberAdd,
-    MemberRemove,
-    MemberUpdate,
-    MemberList,
-    MemberPromote,
-    SnapshotSave,
-    /// A command on files: etcdutl runs it, under the same names.
-    Offline,
-    MakeMirror,
-    Lock,
-    Elect,
-    AuthEnable,
-    AuthDisable,
-    AuthStatus,
-    UserAdd,
-    UserDelete,
-    UserGet,
-    UserList,
-    UserPasswd,
-    UserGrantRole,
-    UserRevokeRole,
-    RoleAdd,
-    RoleDelete,
-    RoleGet,
-    RoleList,
-    RoleGrantPermission,
-    RoleRevokePermission,
-    CheckPerf,
-    CheckDatascale,
-    DowngradeValidate,
-    DowngradeEnable,
-    DowngradeCancel,
-    /// The completion script for this shell.
-    Completion(&'static str),
-}
 
 /// Flags every command takes.
 pub(crate) const GLOBAL: &[Flag] = &[
