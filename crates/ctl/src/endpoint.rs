@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use proto::etcdserverpb as api;
 
 use crate::{
+    alarm,
     failure::{EXIT_ERROR, Failure, Outcome, cause},
     global::{Global, took},
-    maintenance::{active_alarms, list_alarms},
     output::{Format, Object, Output},
     terminal::print_all,
 };
@@ -80,7 +80,7 @@ async fn check(global: &Global, endpoint: String) -> Health {
             Err(error) if !error.is(PERMISSION_DENIED) => return Err(error),
             _ => {}
         }
-        Ok(client.alarm(list_alarms()).await)
+        Ok(client.alarm(alarm::list_all()).await)
     }
     .await;
     let error = match result {
@@ -88,7 +88,7 @@ async fn check(global: &Global, endpoint: String) -> Health {
         Ok(Err(error)) if error.is(PERMISSION_DENIED) => None,
         Ok(Err(_)) => Some("Unable to fetch the alarm list".to_owned()),
         Ok(Ok(alarms)) if alarms.alarms.is_empty() => None,
-        Ok(Ok(alarms)) => Some(format!("Active Alarm(s): {}", active_alarms(&alarms))),
+        Ok(Ok(alarms)) => Some(format!("Active Alarm(s): {}", alarm::names(&alarms))),
     };
     Health {
         endpoint,

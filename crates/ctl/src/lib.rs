@@ -9,13 +9,14 @@
 //! - `discovery`: endpoints from the DNS
 //! - `kv`, `txn`, `watch`, `lease`: the commands on keys
 //! - `lock`, `elect`: those that hold a key; `session`: how
-//! - `endpoint`, `member`, `move_leader`, `downgrade`, `maintenance`,
-//!   `snapshot`, `check`, `mirror`: the commands on members and clusters
+//! - `alarm`, `endpoint`, `member`, `move_leader`, `downgrade`,
+//!   `maintenance`, `snapshot`, `check`, `mirror`: the commands on members and clusters
 //! - `user`, `role`: the commands on authentication
 //! - `output`: the formats simple, json, fields, table, protobuf
 
 use std::ffi::OsString;
 
+mod alarm;
 mod check;
 mod child;
 mod discovery;

@@ -8,7 +8,7 @@ use cli::{
 };
 
 use crate::{
-    check, downgrade, elect, endpoint,
+    alarm, check, downgrade, elect, endpoint,
     failure::{EXIT_ERROR, Failure, Outcome},
     help, kv, lease, lock, maintenance, member, mirror, move_leader, role, snapshot,
     spec::{Action, COMMANDS, GLOBAL},
@@ -113,8 +113,8 @@ async fn act(action: Action, parsed: &mut Parsed) -> Outcome {
         Action::Del => kv::del(parsed).await,
         Action::Txn => txn::run(parsed).await,
         Action::Compaction => maintenance::compaction(parsed).await,
-        Action::AlarmDisarm => maintenance::alarm_disarm(parsed).await,
-        Action::AlarmList => maintenance::alarm_list(parsed).await,
+        Action::AlarmDisarm => alarm::disarm(parsed).await,
+        Action::AlarmList => alarm::list(parsed).await,
         Action::Defrag => maintenance::defrag(parsed).await,
         Action::EndpointHealth => endpoint::health(parsed).await,
         Action::EndpointStatus => endpoint::status(parsed).await,
