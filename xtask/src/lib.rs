@@ -1,0 +1,42 @@
+//! The rules of this repository that no compiler knows, as functions that find
+//! what breaks them; `tests/` runs each on the repository. It must never change
+//! a file, and never need more than the toolchain.
+//!
+//! - [`imports`]: no file of a crate imports itself through others
+//! - [`source`]: Rust files as syntax trees
+//! - [`workspace`]: the crates and the files of the repository
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub mod imports;
+pub mod source;
+pub mod workspace;
+
+/// A file that cannot be checked.
+#[derive(Debug)]
+pub struct Error {
+    path: PathBuf,
+    reason: String,
+}
+
+impl Error {
+    fn new(path: &Path, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+impl std::error::Error for Error {}
