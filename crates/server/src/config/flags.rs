@@ -173,6 +173,11 @@ pub const FLAGS: &[Group] = &[
         "tls-min-version" Text "TLS1.2" "Minimum TLS version supported: TLS1.2 or TLS1.3.";
         "tls-max-version" Text "" "Maximum TLS version supported: TLS1.2 or TLS1.3 (empty for the highest).";
     },
+    group! { "Auth";
+        "auth-token" Text "simple" "Token type and its options: simple, or jwt,pub-key=PATH,priv-key=PATH,sign-method=METHOD,ttl=DURATION.";
+        "auth-token-ttl" Uint "300" "Lifetime of a simple token in seconds.";
+        "bcrypt-cost" Uint "10" "Cost of the bcrypt hash of a password, 4 to 31 (any other value means 10).";
+    },
     group! { "Logging";
         "logger" Text "zap" "Accepted for compatibility: zap.";
         "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, or file paths.";

@@ -180,6 +180,12 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// `--metrics` is `extensive`
     pub extensive_metrics: bool,
+    /// `--auth-token`, its type and options well-formed
+    pub auth_token: String,
+    /// `--auth-token-ttl`, of simple tokens
+    pub auth_token_ttl: Duration,
+    /// `--bcrypt-cost`, within bcrypt's bounds
+    pub bcrypt_cost: u32,
     /// Where and how log lines are written
     pub logs: Logs,
     /// Serving runtimes; 0 = one per core (`--runtimes`, Pintle's own)

@@ -210,6 +210,9 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
                 )));
             }
         },
+        auth_token: auth_token(settings)?,
+        auth_token_ttl: Duration::from_secs(uint(settings, "auth-token-ttl")),
+        bcrypt_cost: bcrypt_cost(settings),
         logs,
         runtimes: uint(settings, "runtimes") as usize,
     })
@@ -218,16 +221,6 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
 /// What a setting of an unbuilt subject asks for, where its syntax alone does
 /// not tell.
 fn refuse_unbuilt(settings: &Settings) -> Result<(), ParseError> {
-    let kind = settings.get("auth-token").split(',').next();
-    match kind.unwrap_or_default() {
-        "" | "simple" => {}
-        "jwt" => {
-            return Err(config(
-                "--auth-token=jwt: etcd has this, but it is not built into this version of Pintle; start without it, or stay with etcd",
-            ));
-        }
-        _ => return Err(config("auth: invalid auth options")),
-    }
     let deprecation = settings.get("v2-deprecation");
     if boolean(settings, "enable-v2") && deprecation != "not-yet" {
         return Err(config(format!(
@@ -235,6 +228,37 @@ fn refuse_unbuilt(settings: &Settings) -> Result<(), ParseError> {
         )));
     }
     Ok(())
+}
+
+/// The type of the token and its options, each once as `name=value`; what the options mean is left
+/// to the provider of that type.
+fn auth_token(settings: &Settings) -> Result<String, ParseError> {
+    let text = settings.get("auth-token");
+    let mut options = text.split(',');
+    let kind = options.next().unwrap_or_default();
+    let mut names = std::collections::BTreeSet::new();
+    let well_formed = options.all(|option| {
+        option
+            .split_once('=')
+            .is_some_and(|(name, value)| !value.contains('=') && names.insert(name))
+    });
+    if well_formed && matches!(kind, "" | "simple" | "jwt") {
+        Ok(text.to_owned())
+    } else {
+        Err(config("auth: invalid auth options"))
+    }
+}
+
+/// bcrypt's own bounds.
+const BCRYPT_COSTS: std::ops::RangeInclusive<u64> = 4..=31;
+const DEFAULT_BCRYPT_COST: u32 = 10;
+
+fn bcrypt_cost(settings: &Settings) -> u32 {
+    let given = uint(settings, "bcrypt-cost");
+    match u32::try_from(given) {
+        Ok(cost) if BCRYPT_COSTS.contains(&given) => cost,
+        _ => DEFAULT_BCRYPT_COST,
+    }
 }
 
 pub(super) fn config(message: impl Into<String>) -> ParseError {

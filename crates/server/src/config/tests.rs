@@ -141,7 +141,6 @@ fn a_value_that_an_operator_relies_on_is_refused_by_name() {
         "--enable-distributed-tracing=true",
         "--experimental-enable-v2v3=/v2",
         "--memory-mlock",
-        "--auth-token=jwt,pub-key=k,sign-method=RS256",
         "--feature-gates=SetMemberLocalAddr=true",
     ] {
         let error = config(line).expect_err(line);
@@ -169,6 +168,41 @@ fn a_value_that_an_operator_relies_on_is_refused_by_name() {
         ),
     ] {
         assert_eq!(config(line).expect_err(line).message, text);
+    }
+}
+
+#[test]
+fn the_settings_of_authentication_are_checked_as_etcd_checks_them() {
+    let found = config("").expect("defaults");
+    assert_eq!(
+        (
+            found.auth_token.as_str(),
+            found.auth_token_ttl,
+            found.bcrypt_cost
+        ),
+        ("simple", Duration::from_secs(300), 10)
+    );
+    let jwt = "jwt,pub-key=k,priv-key=p,sign-method=RS256,ttl=10m";
+    let line = format!("--auth-token={jwt} --auth-token-ttl=9 --bcrypt-cost=31");
+    let found = config(&line).expect("jwt");
+    assert_eq!(
+        (
+            found.auth_token.as_str(),
+            found.auth_token_ttl,
+            found.bcrypt_cost
+        ),
+        (jwt, Duration::from_secs(9), 31)
+    );
+    for (cost, used) in [("3", 10), ("4", 4), ("32", 10), ("5000000000", 10)] {
+        let found = config(&format!("--bcrypt-cost={cost}")).expect(cost);
+        assert_eq!(found.bcrypt_cost, used, "{cost}");
+    }
+    for token in ["odd", "jwt,ttl", "jwt,ttl=1s,ttl=2s", "jwt,ttl=1=2"] {
+        let error = config(&format!("--auth-token={token}")).expect_err(token);
+        assert_eq!(
+            (error.message.as_str(), error.exit_code),
+            ("auth: invalid auth options", 1)
+        );
     }
 }
 

@@ -36,13 +36,8 @@ macro_rules! unbuilt {
 
 use Other::{Idle, Refused, Warned};
 
-const NO_AUTH: Other = Warned("authentication is not built: it cannot be enabled");
-
 /// Flags of etcd 3.5, 3.6 and 3.7 under the names of 3.5.
 pub(super) const UNBUILT: &[Unbuilt] = unbuilt! {
-    "auth-token" Kind::Text, "", NO_AUTH;
-    "auth-token-ttl" Kind::Uint, "300", NO_AUTH;
-    "bcrypt-cost" Kind::Uint, "10", NO_AUTH;
     "enable-log-rotation" Kind::Bool, "false", Refused;
     "enable-pprof" Kind::Bool, "false", Warned("there are no profiles under /debug/pprof");
     "enable-v2" Kind::Bool, "false", Warned("requests under /v2 are answered 404 Not Found");
