@@ -1,0 +1,452 @@
+//! The entries that change users, roles and authentication, in log order. An entry either has its
+//! whole effect or none: everything that can fail is checked before the first change.
+
+use base64::{Engine as _, alphabet, engine::GeneralPurpose, engine::GeneralPurposeConfig};
+use bolt::Batch;
+use bytes::Bytes;
+use proto::{
+    authpb::{Permission, Role, User, UserAddOptions},
+    etcdserverpb::{
+        AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest,
+        AuthRoleGrantPermissionRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest,
+        AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
+        AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, internal_raft_request::Op,
+    },
+};
+
+use crate::{
+    Error, Identity, ROOT, Store, password, permissions,
+    record::{self, NAME_MAX},
+    sort, store,
+};
+
+/// What else a change means for tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Nothing.
+    Keep,
+    /// They are accepted from here on.
+    Accept,
+    /// All of them are invalid.
+    ForgetAll,
+    /// Those of one user are invalid.
+    Forget(String),
+}
+
+/// True for the requests that root alone may make.
+#[must_use]
+pub fn needs_root(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::AuthEnable(_)
+            | Op::AuthDisable(_)
+            | Op::AuthStatus(_)
+            | Op::AuthUserAdd(_)
+            | Op::AuthUserDelete(_)
+            | Op::AuthUserChangePassword(_)
+            | Op::AuthUserGrantRole(_)
+            | Op::AuthUserRevokeRole(_)
+            | Op::AuthUserList(_)
+            | Op::AuthRoleAdd(_)
+            | Op::AuthRoleDelete(_)
+            | Op::AuthRoleGrantPermission(_)
+            | Op::AuthRoleRevokePermission(_)
+            | Op::AuthRoleList(_)
+    )
+}
+
+/// As Go's decoder: trailing bits may be anything.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+impl Store {
+    /// Applies a request that changes something.
+    ///
+    /// # Errors
+    /// Why it has no effect.
+    pub fn change(&mut self, op: &Op, batch: &mut Batch) -> Result<Tokens, Error> {
+        match op {
+            Op::AuthEnable(_) => self.enable(batch),
+            Op::AuthDisable(_) => Ok(self.disable(batch)),
+            Op::AuthUserAdd(request) => self.user_add(request, batch),
+            Op::AuthUserDelete(request) => self.user_delete(request, batch),
+            Op::AuthUserChangePassword(request) => self.user_change_password(request, batch),
+            Op::AuthUserGrantRole(request) => self.user_grant_role(request, batch),
+            Op::AuthUserRevokeRole(request) => self.user_revoke_role(request, batch),
+            Op::AuthRoleAdd(request) => self.role_add(request, batch),
+            Op::AuthRoleDelete(request) => self.role_delete(request, batch),
+            Op::AuthRoleGrantPermission(request) => self.role_grant_permission(request, batch),
+            Op::AuthRoleRevokePermission(request) => self.role_revoke_permission(request, batch),
+            _ => Ok(Tokens::Keep),
+        }
+    }
+
+    fn enable(&mut self, batch: &mut Batch) -> Result<Tokens, Error> {
+        if self.enabled {
+            tracing::info!("authentication is already enabled; ignored auth enable request");
+            return Ok(Tokens::Keep);
+        }
+        let root = self.users.get(ROOT).ok_or(Error::RootUserNotExist)?;
+        if !store::is_root(root) {
+            return Err(Error::RootRoleNotExist);
+        }
+        self.enabled = true;
+        record::put_enabled(batch, true);
+        tracing::info!("enabled authentication");
+        Ok(Tokens::Accept)
+    }
+
+    fn disable(&mut self, batch: &mut Batch) -> Tokens {
+        if !self.enabled {
+            return Tokens::Keep;
+        }
+        self.enabled = false;
+        record::put_enabled(batch, false);
+        self.advance(batch);
+        tracing::info!("disabled authentication");
+        Tokens::ForgetAll
+    }
+
+    fn user_add(
+        &mut self,
+        request: &AuthUserAddRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        if request.name.is_empty() {
+            return Err(Error::UserEmpty);
+        }
+        if self.users.contains_key(&request.name) {
+            return Err(Error::UserAlreadyExist);
+        }
+        let options = request
+            .options
+            .unwrap_or(UserAddOptions { no_password: false });
+        let password = if options.no_password {
+            Bytes::new()
+        } else {
+            self.stored_password(&request.password, &request.hashed_password)?
+        };
+        check_length(&request.name)?;
+        let user = User {
+            name: request.name.clone().into(),
+            password,
+            roles: Vec::new(),
+            options: Some(options),
+        };
+        self.put_user(&request.name, user, batch);
+        self.advance(batch);
+        tracing::info!("user-name" = request.name, "added a user");
+        Ok(Tokens::Keep)
+    }
+
+    fn user_delete(
+        &mut self,
+        request: &AuthUserDeleteRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        if self.enabled && request.name == ROOT {
+            tracing::error!("user-name" = request.name, "cannot delete 'root' user");
+            return Err(Error::InvalidAuthMgmt);
+        }
+        let user = self
+            .users
+            .remove(&request.name)
+            .ok_or(Error::UserNotFound)?;
+        record::delete_user(batch, &request.name);
+        self.merge(&request.name);
+        self.advance(batch);
+        tracing::info!(
+            "user-name" = request.name,
+            "user-roles" = ?user.roles,
+            "deleted a user"
+        );
+        Ok(Tokens::Forget(request.name.clone()))
+    }
+
+    fn user_change_password(
+        &mut self,
+        request: &AuthUserChangePasswordRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        let mut user = self.user(&request.name)?.clone();
+        user.password = if password::has_none(&user) {
+            Bytes::new()
+        } else {
+            self.stored_password(&request.password, &request.hashed_password)?
+        };
+        tracing::info!(
+            "user-name" = request.name,
+            "user-roles" = ?user.roles,
+            "changed a password of a user"
+        );
+        self.put_user(&request.name, user, batch);
+        self.advance(batch);
+        Ok(Tokens::Forget(request.name.clone()))
+    }
+
+    fn user_grant_role(
+        &mut self,
+        request: &AuthUserGrantRoleRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        let mut user = self.user(&request.user)?.clone();
+        if request.role != ROOT && !self.roles.contains_key(&request.role) {
+            return Err(Error::RoleNotFound);
+        }
+        let at = user.roles.partition_point(|role| *role < request.role);
+        if user.roles.get(at) == Some(&request.role) {
+            tracing::warn!(
+                "user-name" = request.user,
+                "user-roles" = ?user.roles,
+                "duplicate-role-name" = request.role,
+                "ignored grant role request to a user"
+            );
+            return Ok(Tokens::Keep);
+        }
+        user.roles.push(request.role.clone());
+        user.roles.sort_unstable();
+        tracing::info!(
+            "user-name" = request.user,
+            "user-roles" = ?user.roles,
+            "added-role-name" = request.role,
+            "granted a role to a user"
+        );
+        self.put_user(&request.user, user, batch);
+        self.advance(batch);
+        Ok(Tokens::Keep)
+    }
+
+    fn user_revoke_role(
+        &mut self,
+        request: &AuthUserRevokeRoleRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        if self.enabled && request.name == ROOT && request.role == ROOT {
+            tracing::error!(
+                "user-name" = request.name,
+                "role-name" = request.role,
+                "'root' user cannot revoke 'root' role"
+            );
+            return Err(Error::InvalidAuthMgmt);
+        }
+        let mut user = self.user(&request.name)?.clone();
+        let before = user.roles.len();
+        user.roles.retain(|role| *role != request.role);
+        if user.roles.len() == before {
+            return Err(Error::RoleNotGranted);
+        }
+        tracing::info!(
+            "user-name" = request.name,
+            "new-user-roles" = ?user.roles,
+            "revoked-role-name" = request.role,
+            "revoked a role from a user"
+        );
+        self.put_user(&request.name, user, batch);
+        self.advance(batch);
+        Ok(Tokens::Keep)
+    }
+
+    fn role_add(
+        &mut self,
+        request: &AuthRoleAddRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        if request.name.is_empty() {
+            return Err(Error::RoleEmpty);
+        }
+        if self.roles.contains_key(&request.name) {
+            return Err(Error::RoleAlreadyExist);
+        }
+        check_length(&request.name)?;
+        let role = Role {
+            name: request.name.clone().into(),
+            key_permission: Vec::new(),
+        };
+        record::put_role(batch, &role);
+        self.roles.insert(request.name.clone(), role);
+        self.advance(batch);
+        tracing::info!("role-name" = request.name, "created a role");
+        Ok(Tokens::Keep)
+    }
+
+    fn role_delete(
+        &mut self,
+        request: &AuthRoleDeleteRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        if self.enabled && request.role == ROOT {
+            tracing::error!("role-name" = request.role, "cannot delete 'root' role");
+            return Err(Error::InvalidAuthMgmt);
+        }
+        self.roles
+            .remove(&request.role)
+            .ok_or(Error::RoleNotFound)?;
+        record::delete_role(batch, &request.role);
+        for name in self.holders(&request.role) {
+            if let Some(user) = self.users.get_mut(&name) {
+                user.roles.retain(|role| *role != request.role);
+                record::put_user(batch, user);
+            }
+            self.merge(&name);
+        }
+        self.advance(batch);
+        tracing::info!("role-name" = request.role, "deleted a role");
+        Ok(Tokens::Keep)
+    }
+
+    fn role_grant_permission(
+        &mut self,
+        request: &AuthRoleGrantPermissionRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        let new = request.perm.as_ref().ok_or(Error::PermissionNotGiven)?;
+        if !permissions::is_valid_range(&new.key, &new.range_end) {
+            return Err(Error::InvalidAuthMgmt);
+        }
+        let role = self
+            .roles
+            .get_mut(&request.name)
+            .ok_or(Error::RoleNotFound)?;
+        let listed = &mut role.key_permission;
+        let at = listed.partition_point(|one| one.key < new.key);
+        match listed.get_mut(at) {
+            Some(one) if is_same_range(one, new) => one.perm_type = new.perm_type,
+            _ => sort::add(listed, new.clone()),
+        }
+        record::put_role(batch, role);
+        self.merge_holders(&request.name);
+        self.advance(batch);
+        tracing::info!(
+            "user-name" = request.name,
+            "permission-name" = new.perm_type().as_str_name(),
+            "granted/updated a permission to a user"
+        );
+        Ok(Tokens::Keep)
+    }
+
+    fn role_revoke_permission(
+        &mut self,
+        request: &AuthRoleRevokePermissionRequest,
+        batch: &mut Batch,
+    ) -> Result<Tokens, Error> {
+        let role = self
+            .roles
+            .get_mut(&request.role)
+            .ok_or(Error::RoleNotFound)?;
+        let before = role.key_permission.len();
+        role.key_permission
+            .retain(|one| one.key != request.key || one.range_end != request.range_end);
+        if role.key_permission.len() == before {
+            return Err(Error::PermissionNotGranted);
+        }
+        record::put_role(batch, role);
+        self.merge_holders(&request.role);
+        self.advance(batch);
+        tracing::info!(
+            "role-name" = request.role,
+            key = %String::from_utf8_lossy(&request.key),
+            "range-end" = %String::from_utf8_lossy(&request.range_end),
+            "revoked a permission on range"
+        );
+        Ok(Tokens::Keep)
+    }
+
+    /// Whether a user may be given a token. The password was checked before it was asked for.
+    ///
+    /// # Errors
+    /// [`Error::AuthNotEnabled`], [`Error::AuthFailed`].
+    pub fn authenticate(&self, name: &str) -> Result<(), Error> {
+        if !self.enabled {
+            return Err(Error::AuthNotEnabled);
+        }
+        match self.users.get(name) {
+            Some(user) if !password::has_none(user) => Ok(()),
+            _ => Err(Error::AuthFailed),
+        }
+    }
+
+    /// The roles of a user, for root and the user itself.
+    ///
+    /// # Errors
+    /// That of [`Store::check_admin`], or [`Error::UserNotFound`].
+    pub fn user_get(
+        &self,
+        who: &Identity,
+        request: &AuthUserGetRequest,
+    ) -> Result<Vec<String>, Error> {
+        if request.name != who.user {
+            self.check_admin(who)?;
+        }
+        Ok(self.user(&request.name)?.roles.clone())
+    }
+
+    /// The permissions of a role, for root and users that have it.
+    ///
+    /// # Errors
+    /// That of [`Store::check_admin`], or [`Error::RoleNotFound`].
+    pub fn role_get(
+        &self,
+        who: &Identity,
+        request: &AuthRoleGetRequest,
+    ) -> Result<Vec<Permission>, Error> {
+        if !self.has_role(&who.user, &request.role) {
+            self.check_admin(who)?;
+        }
+        let role = self.roles.get(&request.role).ok_or(Error::RoleNotFound)?;
+        Ok(role.key_permission.clone())
+    }
+
+    fn user(&self, name: &str) -> Result<&User, Error> {
+        self.users.get(name).ok_or(Error::UserNotFound)
+    }
+
+    fn put_user(&mut self, name: &str, user: User, batch: &mut Batch) {
+        record::put_user(batch, &user);
+        self.users.insert(name.to_owned(), user);
+        self.merge(name);
+    }
+
+    fn holders(&self, role: &str) -> Vec<String> {
+        let holds = |user: &User| user.roles.iter().any(|one| one == role);
+        self.users
+            .iter()
+            .filter(|(_, user)| holds(user))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn merge_holders(&mut self, role: &str) {
+        for name in self.holders(role) {
+            self.merge(&name);
+        }
+    }
+
+    /// What is stored for a password. Releases before 3.5 put the plain one into the log, and
+    /// every member hashes it for itself.
+    fn stored_password(&self, plain: &str, hashed: &str) -> Result<Bytes, Error> {
+        if !plain.is_empty() && hashed.is_empty() {
+            return password::hash(plain, self.bcrypt_cost)
+                .map(Bytes::from)
+                .map_err(|_| Error::NoPasswordUser);
+        }
+        // As Go's decoder, which passes over line breaks.
+        let text: String = hashed.split(['\r', '\n']).collect();
+        BASE64
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(|_| Error::NoPasswordUser)
+    }
+}
+
+fn is_same_range(one: &Permission, other: &Permission) -> bool {
+    one.key == other.key && one.range_end == other.range_end
+}
+
+fn check_length(name: &str) -> Result<(), Error> {
+    if name.len() > NAME_MAX {
+        return Err(Error::NameTooLong);
+    }
+    Ok(())
+}

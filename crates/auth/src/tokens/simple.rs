@@ -1,0 +1,113 @@
+//! Random tokens with a time to live that every use renews.
+
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
+use rand::RngExt as _;
+
+use super::login::{Login, Now};
+
+const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const PREFIX_LEN: usize = 16;
+const TTL_DEFAULT: Duration = Duration::from_secs(300);
+/// How often expired tokens are looked for, at most.
+const SWEEP_MS: u64 = 1000;
+
+/// The tokens of this member.
+pub struct Simple {
+    ttl_ms: u64,
+    tokens: Mutex<Tokens>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    /// Authentication is on.
+    accepted: bool,
+    known: HashMap<String, Token>,
+    swept_ms: u64,
+}
+
+struct Token {
+    user: String,
+    ends_ms: u64,
+}
+
+impl Simple {
+    /// No tokens; they will live for `ttl`, or etcd's 300 seconds if that is zero.
+    #[must_use]
+    pub fn new(ttl: Duration) -> Simple {
+        let ttl = if ttl.is_zero() { TTL_DEFAULT } else { ttl };
+        Simple {
+            ttl_ms: ttl.as_millis().try_into().unwrap_or(u64::MAX),
+            tokens: Mutex::default(),
+        }
+    }
+
+    fn end(&self, now: Now) -> u64 {
+        now.monotonic_ms.saturating_add(self.ttl_ms)
+    }
+
+    pub(super) fn assign(&self, login: &Login<'_>, now: Now) -> String {
+        let token = format!("{}.{}", login.prefix, login.index);
+        let mut tokens = self.tokens.lock();
+        if tokens.accepted {
+            tokens.sweep(now);
+            let new = Token {
+                user: login.user.to_owned(),
+                ends_ms: self.end(now),
+            };
+            tokens.known.insert(token.clone(), new);
+        }
+        token
+    }
+
+    pub(super) fn user_of(&self, token: &str, now: Now) -> Option<String> {
+        index_of(token)?;
+        let mut tokens = self.tokens.lock();
+        let found = tokens.known.get_mut(token)?;
+        if now.monotonic_ms > found.ends_ms {
+            tokens.known.remove(token);
+            return None;
+        }
+        found.ends_ms = self.end(now);
+        Some(found.user.clone())
+    }
+
+    pub(super) fn accept(&self) {
+        self.tokens.lock().accepted = true;
+    }
+
+    pub(super) fn forget_all(&self) {
+        *self.tokens.lock() = Tokens::default();
+    }
+
+    pub(super) fn forget(&self, user: &str) {
+        self.tokens.lock().known.retain(|_, one| one.user != user);
+    }
+}
+
+impl Tokens {
+    /// Tokens that no one shows any more are not looked up either.
+    fn sweep(&mut self, now: Now) {
+        if now.monotonic_ms < self.swept_ms.saturating_add(SWEEP_MS) {
+            return;
+        }
+        self.swept_ms = now.monotonic_ms;
+        self.known.retain(|_, one| now.monotonic_ms <= one.ends_ms);
+    }
+}
+
+pub(super) fn prefix() -> String {
+    let mut random = rand::rng();
+    let letter = |_| char::from(LETTERS[random.random_range(0..LETTERS.len())]);
+    (0..PREFIX_LEN).map(letter).collect()
+}
+
+/// The number in a token; `None` if it is none of these.
+pub(super) fn index_of(token: &str) -> Option<u64> {
+    let (_, index) = token.split_once('.')?;
+    if !index.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    index.parse().ok()
+}
