@@ -965,6 +965,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             others: parsed.duration("others"),
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
+            given_up: RefCell::default(),
             say: &say,
         };
         let steps = engine
@@ -1047,6 +1048,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             others: parsed.duration("patience"),
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
+            given_up: RefCell::default(),
             say: &say,
         };
         let known = engine.journal.plan().map(|(steps, _)| steps.to_vec());

@@ -51,6 +51,8 @@ pub struct Access {
 const TRAILER: usize = 32;
 /// A database may grow while it is streamed.
 const GROWTH: f64 = 1.25;
+/// A small one may grow by far more than that under load.
+const SMALL_BYTES: i64 = 16 << 20;
 
 impl Access {
     /// A client on one endpoint alone.
@@ -187,7 +189,7 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
     facts.live = Some(live);
     if let Some(scratch) = &access.scratch {
         let path = scratch.join(format!("{:x}.db", header.member_id));
-        let wanted = (status.db_size.max(1 << 20) as f64 * GROWTH) as u64;
+        let wanted = (status.db_size.max(SMALL_BYTES) as f64 * GROWTH) as u64;
         let outcome = match stream(&client, endpoint, &path, wanted, access.stream_rate).await {
             Ok(_) => database(&path, access.pages),
             Err(error) => Err(error),

@@ -12,7 +12,7 @@ pub use database::{database, metadata};
 pub use directory::directory;
 pub(crate) use live::stream;
 pub use live::{Access, hash, live, moments};
-pub(crate) use pages::{cluster_version, is_pintle, parts};
+pub(crate) use pages::{cluster_version, is_pintle, knock, parts};
 
 /// Bytes as `sha256sum` shows them.
 pub(crate) fn hex(bytes: &[u8]) -> String {

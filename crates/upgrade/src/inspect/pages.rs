@@ -99,6 +99,19 @@ fn reached(access: &Access, endpoint: &str) -> Option<(String, bool)> {
     Some((address, secure || by_default))
 }
 
+/// Whether something takes connections at `endpoint`. What is no address is no reason to
+/// think that nothing does.
+///
+/// # Errors
+/// Nothing does.
+pub(crate) async fn knock(access: &Access, endpoint: &str) -> std::io::Result<()> {
+    let Some((address, _)) = reached(access, endpoint) else {
+        return Ok(());
+    };
+    let connected = timeout(access.dial_timeout, TcpStream::connect(&address)).await;
+    connected?.map(drop)
+}
+
 /// The page at `path` of the client URL `endpoint`.
 async fn page(access: &Access, endpoint: &str, path: &str) -> Option<String> {
     let (address, secure) = reached(access, endpoint)?;

@@ -22,6 +22,8 @@ use crate::{
 const SINCE: Version = Version::new(3, 5, 26);
 /// Every member applies the change a moment after it was committed.
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
+/// How long an election, or a member that was slow for a moment, may take.
+const SETTLES_WITHIN: Duration = Duration::from_secs(15);
 /// How often the databases are looked at meanwhile.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -190,15 +192,18 @@ impl Plan {
         }
         let deadline = cluster.now() + APPLIED_WITHIN;
         loop {
-            let left = plan(cluster, endpoints).await?.wrong;
-            let Some(one) = left.first() else {
-                return Ok(());
+            let failure = match plan(cluster, endpoints).await.map(|plan| plan.wrong) {
+                Ok(left) => match left.first() {
+                    None => return Ok(()),
+                    Some(one) => Failure::new(format!(
+                        "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
+                        left.len()
+                    )),
+                },
+                Err(failure) => failure,
             };
             if cluster.now() >= deadline {
-                return Err(Failure::new(format!(
-                    "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
-                    left.len()
-                )));
+                return Err(failure);
             }
             cluster.sleep(POLL).await;
         }
@@ -224,10 +229,19 @@ async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<(
             directory: None,
         });
     }
-    let view = look_around(cluster, &named, None, None).await;
-    for (member, version) in runs {
-        let launch = Launch::of(&version, false);
-        may_stop(&view, &member, &launch, Purpose::Again, None).map_err(Failure::new)?;
+    let deadline = cluster.now() + SETTLES_WITHIN;
+    loop {
+        let view = look_around(cluster, &named, None, None).await;
+        let refusal = runs.iter().find_map(|(member, version)| {
+            let launch = Launch::of(version, false);
+            may_stop(&view, member, &launch, Purpose::Again, None).err()
+        });
+        match refusal {
+            None => return Ok(()),
+            Some(refusal) if refusal.may_pass() && cluster.now() < deadline => {
+                cluster.sleep(POLL).await;
+            }
+            Some(refusal) => return Err(Failure::new(refusal)),
+        }
     }
-    Ok(())
 }

@@ -29,7 +29,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn find(&self, to: &Target) -> Outcome<Way> {
         let mut members = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let facts = self.cluster.everything(&endpoint).await.ok();
+            let facts = self.hear(&endpoint, true).await.ok();
             // Without a leader it does not list itself, and has no name.
             if let Some(facts) = &facts
                 && facts.label != name
@@ -170,6 +170,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 _ => format!("take back: {}", step.words()),
             };
             if let Err(why) = self.undo(steps, at).await {
+                let stopped = Event::Stopped {
+                    at,
+                    why: why.clone(),
+                };
+                // What went wrong is said in any case.
+                let _ = self.journal.write(stopped);
                 return Err(self.deviated(words, why).await);
             }
             self.journal.write(Event::Undone { at })?;
@@ -197,7 +203,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if let Step::Swap { member, .. } = &steps[at]
                 && self.driver.manages(member)
                 && let Ok(managed) = self.of(member)
-                && self.cluster.answers(&managed.endpoint).await.is_err()
+                && self.is_silent(&managed.endpoint).await
             {
                 return Some(at);
             }
@@ -286,7 +292,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Takes the cluster version down to that of `from`, where it is above: before that
     /// no member starts with the older release.
     async fn take_down(&mut self, steps: &[Step], from: &Version) -> Result<(), String> {
-        let view = self.view().await;
+        let view = self.settled().await;
         let Some(cluster) = view.cluster_version else {
             return Err(
                 "the cluster version is not known: no member answers, and no directory can be read"

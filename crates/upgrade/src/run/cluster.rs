@@ -37,6 +37,8 @@ pub(crate) trait Cluster {
     async fn answers(&self, endpoint: &str) -> Result<Facts, String>;
     /// The same with its database and its pages.
     async fn everything(&self, endpoint: &str) -> Result<Facts, String>;
+    /// Whether something takes connections there: a process that may answer later.
+    async fn listens(&self, endpoint: &str) -> bool;
     /// What the directory of a member that does not run says, if it can be read.
     fn files(&self, directory: &Path) -> Option<Facts>;
     /// Brings the indexes of `members` to one moment.
@@ -78,6 +80,8 @@ pub(crate) trait Cluster {
 const KEY: &[u8] = b"pintle-upgrade/turn";
 /// The key that is written for a snapshot to become due, and read.
 const PROBE: &[u8] = b"pintle-upgrade";
+/// How long a member may take to answer before it is seen whether anything listens there.
+const KNOCK: Duration = Duration::from_millis(500);
 /// Reads that are averaged.
 const READS: u32 = 5;
 
@@ -87,13 +91,20 @@ impl Cluster for Access {
             scratch: None,
             ..self.clone()
         };
-        let facts = inspect::live(&quick, endpoint).await;
-        facts.map_err(|e| e.to_string())
+        tokio::select! {
+            facts = inspect::live(&quick, endpoint) => facts.map_err(|e| e.to_string()),
+            why = is_closed(self, endpoint) => Err(format!("{endpoint}: {why}")),
+        }
     }
 
     async fn everything(&self, endpoint: &str) -> Result<Facts, String> {
+        self.answers(endpoint).await?;
         let facts = inspect::live(self, endpoint).await;
         facts.map_err(|e| e.to_string())
+    }
+
+    async fn listens(&self, endpoint: &str) -> bool {
+        inspect::knock(self, endpoint).await.is_ok()
     }
 
     fn files(&self, directory: &Path) -> Option<Facts> {
@@ -262,6 +273,18 @@ impl Cluster for Access {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+}
+
+/// Ends when nothing takes connections at `endpoint`, and says why. A client goes on trying
+/// for its whole time; here whoever asks asks again.
+async fn is_closed(access: &Access, endpoint: &str) -> std::io::Error {
+    loop {
+        // A member that answers is not knocked at: it would log that.
+        tokio::time::sleep(KNOCK).await;
+        if let Err(error) = inspect::knock(access, endpoint).await {
+            return error;
+        }
     }
 }
 

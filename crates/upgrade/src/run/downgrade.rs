@@ -27,33 +27,25 @@ pub(super) async fn enable(
     minor: u64,
     limit: Duration,
 ) -> Result<String, String> {
-    let Some((_, first)) = endpoints.first() else {
-        return Err("there are no members".into());
-    };
     let version = format!("3.{minor}.0");
     let deadline = cluster.now() + limit;
     // Another one's end is awaited; ours was asked for by an interrupted attempt.
-    let is_asked = loop {
-        match under_way(cluster, endpoints).await? {
-            Some((_, to)) if to.minor == minor => break true,
-            None => break false,
-            Some((name, to)) if cluster.now() >= deadline => {
-                return Err(format!(
-                    "{name}: a downgrade to {to} is under way, and not the one to {version}; `etcdctl downgrade cancel` ends it"
-                ));
-            }
-            Some(_) => cluster.sleep(POLL).await,
+    loop {
+        let why = match under_way(cluster, endpoints).await {
+            Ok(Some((_, to))) if to.minor == minor => break,
+            Ok(Some((name, to))) => format!(
+                "{name}: a downgrade to {to} is under way, and not the one to {version}; `etcdctl downgrade cancel` ends it"
+            ),
+            Ok(None) => match ask_for(cluster, endpoints, minor).await {
+                Ok(()) => break,
+                Err(why) => why,
+            },
+            Err(why) => why,
+        };
+        if cluster.now() >= deadline {
+            return Err(why);
         }
-    };
-    if !is_asked
-        && !arrived(cluster, endpoints, minor)
-            .await
-            .is_ok_and(|there| there)
-    {
-        for (ask, word) in [(Ask::Validate, "validate"), (Ask::Enable, "enable")] {
-            let answer = cluster.downgrade(first, ask, &version).await;
-            answer.map_err(|why| format!("downgrade {word} {version}: {why}"))?;
-        }
+        cluster.sleep(POLL).await;
     }
     loop {
         match arrived(cluster, endpoints, minor).await {
@@ -73,6 +65,26 @@ pub(super) async fn enable(
             _ => cluster.sleep(POLL).await,
         }
     }
+}
+
+/// Asks for the downgrade to `3.minor`, unless the members are there.
+async fn ask_for(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
+    minor: u64,
+) -> Result<(), String> {
+    if matches!(arrived(cluster, endpoints, minor).await, Ok(true)) {
+        return Ok(());
+    }
+    let Some((_, first)) = endpoints.first() else {
+        return Err("there are no members".into());
+    };
+    let version = format!("3.{minor}.0");
+    for (ask, word) in [(Ask::Validate, "validate"), (Ask::Enable, "enable")] {
+        let answer = cluster.downgrade(first, ask, &version).await;
+        answer.map_err(|why| format!("downgrade {word} {version}: {why}"))?;
+    }
+    Ok(())
 }
 
 /// Waits until the cluster itself has seen that it is down: until then it refuses

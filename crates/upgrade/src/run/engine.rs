@@ -1,6 +1,6 @@
 //! The machine that goes through the steps.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
 use cli::interrupt;
 use semver::Version;
@@ -12,9 +12,10 @@ use super::{
     journal::Event,
     look,
     safety::{self, Purpose},
+    settling::Settling,
 };
 use crate::{
-    checks::{self, Given, Level},
+    checks::{self, Finding, Given, Level},
     failure::{Failure, Outcome},
     plan,
     target::Target,
@@ -73,6 +74,12 @@ pub(super) const SNAPSHOT_AT_ONCE: &str = "--snapshot-count=1";
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(300);
 
+/// Whether a check may pass a moment later: an election ends, a member catches up, a
+/// stream of a database that broke off is begun again.
+fn may_pass(finding: &Finding) -> bool {
+    matches!(finding.check, "P1" | "P18")
+}
+
 /// A run.
 pub(crate) struct Engine<'a, D, C> {
     pub(crate) driver: &'a mut D,
@@ -86,6 +93,8 @@ pub(crate) struct Engine<'a, D, C> {
     pub(crate) only_here: bool,
     /// What reads took before anything was changed.
     pub(crate) baseline: Option<Duration>,
+    /// Voters and endpoints that were waited for in vain.
+    pub(crate) given_up: RefCell<BTreeSet<String>>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),
 }
@@ -118,9 +127,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         outcome
     }
 
-    /// A stop, with what the cluster says of itself.
+    /// A stop, with what the cluster says of itself when it had the time to settle.
     pub(super) async fn deviated(&self, step: String, why: String) -> Stop {
-        let state = self.view().await.state();
+        let state = self.settled().await.state();
         Stop::Deviated { step, why, state }
     }
 
@@ -244,37 +253,23 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let endpoints = self.endpoints();
         let before = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
         self.baseline.get_or_insert(before.latency);
-        let mut members = Vec::new();
-        for (name, endpoint) in &endpoints {
-            // Another node may be restarting its member just now.
-            let deadline = self.cluster.now() + self.patience;
-            let mut facts = loop {
-                match self.cluster.everything(endpoint).await {
-                    Ok(facts) => break facts,
-                    Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
-                    Err(why) => return Err(why),
-                }
-            };
-            facts.label.clone_from(name);
-            members.push(facts);
-        }
-        self.cluster.moments(&mut members).await;
         let target = Target::parse(&to.to_string())?;
-        let report = checks::run(
-            target,
-            members,
-            &Given {
-                now: checks::now(),
-                ..Given::default()
-            },
-        );
+        let deadline = self.cluster.now() + self.patience;
+        let mut wait = Settling::until(deadline);
+        let blocks = loop {
+            let blocks = self.blocks(&target, deadline).await?;
+            match blocks.iter().find(|finding| may_pass(finding)) {
+                Some(finding) if self.cluster.now() < deadline => {
+                    let what = format!("{} {}", finding.member, finding.seen);
+                    self.say_waiting(what.trim_start(), &mut wait);
+                    self.cluster.sleep(POLL).await;
+                }
+                _ => break blocks,
+            }
+        };
         // The flags of now are not those of the next start: a manifest is edited, and
         // commands are told the release.
-        let (flags, others): (Vec<_>, Vec<_>) = report
-            .findings
-            .iter()
-            .filter(|f| f.level == Level::Block)
-            .partition(|f| f.check == "P12");
+        let (flags, others): (Vec<_>, Vec<_>) = blocks.iter().partition(|f| f.check == "P12");
         if !self.driver.edits_flags() {
             for finding in flags {
                 (self.say)(&format!(
@@ -297,6 +292,31 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         ))
     }
 
+    /// What blocks the way to `target`, by the databases of all members.
+    async fn blocks(&self, target: &Target, deadline: Duration) -> Result<Vec<Finding>, String> {
+        let mut members = Vec::new();
+        for (name, endpoint) in &self.endpoints() {
+            // Another node may be restarting its member just now.
+            let mut facts = loop {
+                match self.cluster.everything(endpoint).await {
+                    Ok(facts) => break facts,
+                    Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
+                    Err(why) => return Err(why),
+                }
+            };
+            facts.label.clone_from(name);
+            members.push(facts);
+        }
+        self.cluster.moments(&mut members).await;
+        let given = Given {
+            now: checks::now(),
+            ..Given::default()
+        };
+        let mut findings = checks::run(target.clone(), members, &given).findings;
+        findings.retain(|finding| finding.level == Level::Block);
+        Ok(findings)
+    }
+
     pub(super) async fn move_leader(&self, member: &str) -> Result<String, String> {
         let endpoints = self.endpoints();
         let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
@@ -315,20 +335,31 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         if to == 0 {
             return Ok("there is nobody else".into());
         }
-        self.cluster.move_leader(&from, to).await?;
-        let seen = look::until(self.cluster, &endpoints, self.patience, |seen| {
-            match seen.leader == member {
-                true => Err(format!("{member} still leads")),
-                false => Ok(()),
+        // One that is too slow to take over in time is asked again.
+        let deadline = self.cluster.now() + self.patience;
+        loop {
+            let moved = self.cluster.move_leader(&from, to).await;
+            let left = deadline.saturating_sub(self.cluster.now());
+            let limit = if moved.is_ok() { left } else { Duration::ZERO };
+            let seen = look::until(self.cluster, &endpoints, limit, |seen| {
+                match seen.leader == member {
+                    true => Err(format!("{member} still leads")),
+                    false => Ok(()),
+                }
+            });
+            match (seen.await, moved) {
+                (Ok(seen), _) => return Ok(format!("{} leads", seen.leader)),
+                (Err(_), Err(_)) if self.cluster.now() < deadline => {
+                    self.cluster.sleep(POLL).await;
+                }
+                (Err(_), Err(why)) | (Err(why), Ok(())) => return Err(why),
             }
-        })
-        .await?;
-        Ok(format!("{} leads", seen.leader))
+        }
     }
 
     /// Whether the member runs what `launch` starts already.
     pub(super) async fn runs(&self, endpoint: &str, launch: &Launch) -> bool {
-        let Some(version) = self.version_of(endpoint).await else {
+        let Some(version) = self.heard_version(endpoint).await else {
             return false;
         };
         version == launch.version
@@ -347,7 +378,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Whether the member answers with this version or a later one.
     async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
-        let now = self.version_of(endpoint).await;
+        let now = self.heard_version(endpoint).await;
         now.is_some_and(|now| now >= *version)
     }
 

@@ -11,16 +11,12 @@ use super::{
     driver::Launch,
     journal::Event,
     safety::{self, Purpose, View},
+    settling::{AGAIN, SILENT, Settling},
     view::{Named, look_around},
 };
 use crate::facts::Facts;
 
 const POLL: Duration = Duration::from_millis(300);
-/// How long a member must not answer before it is taken for one that does not run: it
-/// may be slow for some seconds.
-const SILENT: Duration = Duration::from_secs(6);
-/// How often it is asked meanwhile.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for a member that can have no leader yet.
 const NO_QUORUM: Duration = Duration::from_secs(10);
 
@@ -39,17 +35,22 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         look_around(self.cluster, &named, planned, self.journal.height()).await
     }
 
-    /// Waits until `member` may be stopped and started by `launch`.
+    /// Waits until the cluster has settled, and `member` may be stopped and started by
+    /// `launch`.
     ///
     /// # Errors
     /// It may not, after all patience or for good.
     async fn clear(&self, member: &str, launch: &Launch, purpose: Purpose) -> Result<View, String> {
         let deadline = self.cluster.now() + self.patience;
+        let mut settling = Settling::until(deadline);
         let mut silent_since = None;
         loop {
             let facts = self.known_of(member, launch, purpose).await;
             // The last thing that is looked at.
             let view = self.view().await;
+            if self.is_settling(&view, &mut settling).await {
+                continue;
+            }
             let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
             match safety::may_stop(&view, member, launch, purpose, facts.as_ref()) {
                 Ok(()) => {
@@ -63,8 +64,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Err(refusal) if !refusal.may_pass() || self.cluster.now() >= deadline => {
                     return Err(refusal.to_string());
                 }
-                Err(_) => {
+                Err(refusal) => {
                     silent_since = None;
+                    self.say_waiting(&refusal.to_string(), &mut settling);
                     self.cluster.sleep(POLL).await;
                 }
             }
@@ -139,20 +141,6 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         noted.map_err(|f| format!("{member} was started; {f}"))
     }
 
-    /// Whether nothing has answered at `endpoint` for a while.
-    pub(super) async fn is_silent(&self, endpoint: &str) -> bool {
-        let began = self.cluster.now();
-        loop {
-            if self.cluster.answers(endpoint).await.is_ok() {
-                return false;
-            }
-            if self.cluster.now() - began >= SILENT {
-                return true;
-            }
-            self.cluster.sleep(AGAIN).await;
-        }
-    }
-
     /// Starts the members again that do not answer, each with the release that the
     /// journal says it runs. Those that an interrupted step has in hand are left to it.
     ///
@@ -195,15 +183,21 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// is started may make one: there it is not waited for as long.
     pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), String> {
         let began = self.cluster.now();
+        let mut lost_since = None;
         loop {
             if self.cluster.answers(endpoint).await.is_ok() {
                 return Ok(());
             }
-            let waited = self.cluster.now() - began;
-            if waited >= NO_QUORUM.min(self.patience) && !self.view().await.serves() {
+            let serves = self.view().await.serves();
+            let now = self.cluster.now();
+            match serves {
+                true => lost_since = None,
+                false => _ = lost_since.get_or_insert(now),
+            }
+            if lost_since.is_some_and(|since| now - since >= NO_QUORUM.min(self.patience)) {
                 return Ok(());
             }
-            if waited >= self.patience {
+            if now - began >= self.patience {
                 return Err(format!("{member} does not come up"));
             }
             self.cluster.sleep(POLL).await;

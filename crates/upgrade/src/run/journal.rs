@@ -75,6 +75,19 @@ pub(crate) enum Event {
     },
 }
 
+/// How a run has left a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It did nothing with it, or all that it began with it is done.
+    Alone,
+    /// It was stopping it.
+    Stopped,
+    /// It has started it, and was cut off before it saw what came of that.
+    Starting,
+    /// It has started it and waited in vain.
+    Failed,
+}
+
 /// The journal of one run.
 pub(crate) struct Journal {
     dir: PathBuf,
@@ -193,6 +206,18 @@ impl Journal {
             }
         }
         was_stopped
+    }
+
+    /// How this run has left `member`.
+    pub(crate) fn left(&self, member: &str) -> Left {
+        let events = self.events.iter();
+        events.fold(Left::Alone, |left, event| match event {
+            Event::Stopping { member: m, .. } if m == member => Left::Stopped,
+            Event::Starting { member: m, .. } if m == member => Left::Starting,
+            Event::Stopped { .. } if left == Left::Starting => Left::Failed,
+            Event::Done { .. } | Event::Undone { .. } => Left::Alone,
+            _ => left,
+        })
     }
 
     /// The highest that the cluster version can be by what this run has seen and done,

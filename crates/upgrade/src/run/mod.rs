@@ -18,6 +18,7 @@ mod place;
 mod rebuilt;
 mod rehearse;
 mod safety;
+mod settling;
 mod static_pod;
 mod steps;
 mod turn;

@@ -4,6 +4,7 @@
 //! holds are planted. Nothing touches the live cluster.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -465,6 +466,7 @@ async fn walk(
         others: of.patience,
         only_here: false,
         baseline: None,
+        given_up: RefCell::default(),
         say,
     };
     engine.begin(&of.target, false, true).await?;

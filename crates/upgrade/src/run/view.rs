@@ -7,7 +7,6 @@ use semver::Version;
 
 use super::{
     cluster::Cluster,
-    look::BEHIND_MAX,
     safety::{View, Voter},
 };
 use crate::facts::Facts;
@@ -94,7 +93,6 @@ async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named,
     let lives = answers
         .iter()
         .filter_map(|(_, f)| f.as_ref()?.live.as_ref());
-    let newest = lives.clone().map(|live| live.raft_index).max().unwrap_or(0);
     let listing = lives
         .filter(|live| live.leader != 0 && !live.members.is_empty())
         .max_by_key(|live| live.applied);
@@ -111,15 +109,20 @@ async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named,
             .collect();
         return;
     };
+    let silent: Vec<&str> = answers
+        .iter()
+        .filter(|(_, facts)| facts.is_none())
+        .map(|(named, _)| named.endpoint.as_str())
+        .collect();
     for member in listing.members.iter().filter(|m| !m.is_learner) {
         let own = answers.iter().find_map(|(named, facts)| {
             let facts = facts.as_ref().filter(|f| f.id == Some(member.id))?;
             Some((facts, named.endpoint.as_str()))
         });
         let (answers, serves) = match own {
-            Some((facts, endpoint)) => (true, is_serving(cluster, facts, endpoint, newest).await),
+            Some((facts, endpoint)) => (true, is_serving(cluster, facts, endpoint).await),
             // One that the file does not name, or names at another place.
-            None => ask_around(cluster, &member.client_urls, newest).await,
+            None => ask_around(cluster, &member.client_urls, &silent).await,
         };
         view.voters.push(Voter {
             id: member.id,
@@ -133,19 +136,23 @@ async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named,
     }
 }
 
-async fn ask_around(cluster: &impl Cluster, urls: &[String], newest: u64) -> (bool, bool) {
-    for url in urls {
+/// Asks at the client URLs that were not `silent` a moment before.
+async fn ask_around(cluster: &impl Cluster, urls: &[String], silent: &[&str]) -> (bool, bool) {
+    for url in urls.iter().filter(|url| !silent.contains(&url.as_str())) {
         if let Ok(facts) = cluster.answers(url).await {
-            return (true, is_serving(cluster, &facts, url, newest).await);
+            return (true, is_serving(cluster, &facts, url).await);
         }
     }
     (false, false)
 }
 
-async fn is_serving(cluster: &impl Cluster, facts: &Facts, endpoint: &str, newest: u64) -> bool {
+/// A linearizable read that succeeds proves that the member follows the leader and has
+/// applied all that was committed when it was asked. Indexes prove less: those of several
+/// members are never of one moment, and while a silent member is asked in between, a busy
+/// cluster moves on by thousands of entries.
+async fn is_serving(cluster: &impl Cluster, facts: &Facts, endpoint: &str) -> bool {
     let Some(live) = &facts.live else {
         return false;
     };
-    let follows = live.leader != 0 && live.applied + BEHIND_MAX >= newest;
-    follows && !live.is_learner && cluster.read(endpoint).await.is_ok()
+    live.leader != 0 && !live.is_learner && cluster.read(endpoint).await.is_ok()
 }

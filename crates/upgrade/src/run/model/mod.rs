@@ -5,6 +5,7 @@
 
 mod boundaries;
 mod seeds;
+mod settling;
 mod world;
 
 use std::{
@@ -82,6 +83,11 @@ impl Cluster for Handle {
         let mut facts = self.asked(endpoint)?;
         facts.database = Some(self.0.borrow().database(endpoint));
         Ok(facts)
+    }
+
+    async fn listens(&self, endpoint: &str) -> bool {
+        self.point().await;
+        self.0.borrow().listens(endpoint)
     }
 
     fn files(&self, directory: &Path) -> Option<Facts> {
@@ -339,6 +345,7 @@ impl Model {
             others: PATIENCE,
             only_here: false,
             baseline: None,
+            given_up: RefCell::default(),
             say: &|_| {},
         }
     }

@@ -93,6 +93,10 @@ pub(super) struct World {
     /// The call at which the command is killed.
     pub(super) kill_at: Option<u64>,
     pub(super) calls: u64,
+    /// What clients write.
+    pub(super) entries_per_second: u64,
+    /// What it takes to find out that a member does not answer.
+    pub(super) silence_costs: Duration,
     /// How rare faults are; 0 for none.
     pub(super) rarity: u64,
     pub(super) random: Random,
@@ -149,6 +153,8 @@ impl World {
             path,
             kill_at: None,
             calls: 0,
+            entries_per_second: 0,
+            silence_costs: Duration::ZERO,
             rarity: 0,
             random: Random(seed),
             is_changed: false,
@@ -314,8 +320,15 @@ impl World {
         member.is_some_and(|m| m.process.is_some() && m.is_ready && m.slow_until <= self.now)
     }
 
+    /// Whether something takes connections at a member.
+    pub(super) fn listens(&self, endpoint: &str) -> bool {
+        let member = self.members.iter().find(|m| m.name == endpoint);
+        member.is_some_and(|m| m.process.is_some())
+    }
+
     pub(super) fn ask(&mut self, endpoint: &str) -> Result<(), String> {
         if !self.reaches(endpoint) {
+            self.now += self.silence_costs;
             return Err(format!("{endpoint}: no answer"));
         }
         let (clock, count, has_quorum) = (self.clock, self.members.len(), self.has_quorum());
@@ -345,6 +358,7 @@ impl World {
         let version = member.process.as_ref().map(|p| p.version.clone());
         let minor = version.as_ref().map_or(0, |v| v.minor);
         let leads = self.has_quorum();
+        let index = 100 + self.entries_per_second * self.now.as_secs();
         Facts {
             label: endpoint.to_owned(),
             id: Some(MemberId(member.id)),
@@ -353,8 +367,8 @@ impl World {
                 endpoint: endpoint.to_owned(),
                 version,
                 leader: if leads { self.leader } else { 0 },
-                raft_index: 100,
-                applied: 100,
+                raft_index: index,
+                applied: index,
                 revision: 1,
                 downgrade: self
                     .downgrade

@@ -1,0 +1,97 @@
+//! Clusters that are looked at before they have settled: under load, with members that are
+//! slow, in the middle of an election.
+
+use super::*;
+
+const NEW: Version = Version::new(3, 6, 14);
+
+fn world() -> World {
+    World::new(3, vec![Version::new(3, 5, 30), NEW], 1)
+}
+
+/// A run that is killed at its `call`, if it makes so many.
+fn killed(world: World, call: u64) -> Option<Model> {
+    let model = Model::new(world);
+    model.world().kill_at = Some(call);
+    if model.run() != Came::Killed {
+        return None;
+    }
+    model.world().kill_at = None;
+    Some(model)
+}
+
+fn stops(model: &Model, member: &str) -> usize {
+    let stopped = format!("{member} is stopped");
+    let world = model.world();
+    let history = world.history.iter();
+    history.filter(|line| line.ends_with(&stopped)).count()
+}
+
+#[test]
+fn a_member_of_a_busy_cluster_does_not_lag() {
+    // Asking the one that the killed run had stopped takes its time. Meanwhile so much is
+    // written that the indexes of the others are of different worlds.
+    let busy = World {
+        entries_per_second: 2000,
+        silence_costs: Duration::from_secs(5),
+        ..world()
+    };
+    for call in 1.. {
+        let Some(model) = killed(busy.clone(), call) else {
+            return;
+        };
+        for command in [Model::run, Model::roll_back] {
+            let came = command(&model);
+            let nothing = matches!(&came, Came::Refused(why) if why.contains("no journal"));
+            assert!(
+                came == Came::Done || nothing,
+                "killed at call {call}: {came:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_member_that_answers_after_a_while_is_waited_for_and_not_restarted() {
+    for call in (1..).step_by(3) {
+        let Some(model) = killed(world(), call) else {
+            return;
+        };
+        let slow = model.world().now + Duration::from_secs(13);
+        model.world().find("n3").slow_until = slow;
+        let before = stops(&model, "n3");
+        let was_swapped = model
+            .world()
+            .find("n3")
+            .manifest
+            .present
+            .as_ref()
+            .map(|l| l.version.clone());
+        let came = model.run();
+        assert_eq!(came, Came::Done, "killed at call {call}");
+        let more = usize::from(was_swapped != Some(NEW));
+        let why = format!("killed at call {call}: n3 is restarted");
+        assert_eq!(
+            stops(&model, "n3"),
+            before + more,
+            "{}",
+            model.with_history(&why)
+        );
+    }
+}
+
+#[test]
+fn that_the_cluster_does_not_serve_is_said_of_none_that_is_about_to() {
+    let model = Model::new(world());
+    for name in ["n2", "n3"] {
+        model.world().find(name).slow_until = PATIENCE / 2;
+    }
+    let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+    let journal = Journal::open(model.state.path()).expect("a journal");
+    let engine = model.engine(&mut driver, &cluster, journal);
+    let stop = drive(engine.deviated("a step".into(), "a reason".into()));
+    let Some(Stop::Deviated { state, .. }) = stop else {
+        panic!("{stop:?}");
+    };
+    assert_eq!(state, "the cluster serves: all 3 voters do");
+}

@@ -1,0 +1,157 @@
+//! Waiting before judging. One look proves nothing: a killed run may have started a member
+//! a moment before, an election may be under way, a machine may be slow. A member is taken
+//! for one that does not serve only after it had its time.
+
+use std::time::Duration;
+
+use semver::Version;
+
+use super::{
+    Driver, Engine,
+    cluster::Cluster,
+    journal::Left,
+    safety::{View, Voter},
+};
+use crate::facts::Facts;
+
+const POLL: Duration = Duration::from_millis(300);
+/// How long a member must not answer before it is taken for one that does not run: it
+/// may be slow for some seconds.
+pub(super) const SILENT: Duration = Duration::from_secs(6);
+/// How often it is asked meanwhile.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+/// One wait for the cluster to settle.
+pub(super) struct Settling {
+    deadline: Duration,
+    /// What was last said to be waited for.
+    said: String,
+}
+
+impl Settling {
+    /// A wait that ends at `deadline`.
+    pub(super) fn until(deadline: Duration) -> Settling {
+        Settling {
+            deadline,
+            said: String::new(),
+        }
+    }
+}
+
+impl<D: Driver, C: Cluster> Engine<'_, D, C> {
+    /// Whether `view` may be the one of a cluster that is about to serve with more voters
+    /// than it shows. Waits a moment then, for the caller to look again.
+    pub(super) async fn is_settling(&self, view: &View, wait: &mut Settling) -> bool {
+        let awaited = self.awaited(view).await;
+        if awaited.is_empty() {
+            return false;
+        }
+        if self.cluster.now() >= wait.deadline {
+            let names = awaited.into_iter().map(|voter| voter.name.clone());
+            self.given_up.borrow_mut().extend(names);
+            return false;
+        }
+        let shown: Vec<String> = awaited.into_iter().map(shown).collect();
+        self.say_waiting(&shown.join(", "), wait);
+        self.cluster.sleep(POLL).await;
+        true
+    }
+
+    /// Says what is waited for, once.
+    pub(super) fn say_waiting(&self, what: &str, wait: &mut Settling) {
+        if wait.said != what {
+            wait.said = what.to_owned();
+            (self.say)(&format!("        waiting: {what}"));
+        }
+    }
+
+    /// The voters that do not serve and may come to, if with them there can be a quorum.
+    async fn awaited<'v>(&self, view: &'v View) -> Vec<&'v Voter> {
+        let mut awaited = Vec::new();
+        let mut lost = 0;
+        for voter in view.voters.iter().filter(|voter| !voter.serves) {
+            match self.may_come(voter).await {
+                true => awaited.push(voter),
+                false => lost += 1,
+            }
+        }
+        if view.voters.len() - lost < view.quorum() {
+            awaited.clear();
+        }
+        awaited
+    }
+
+    /// Whether a voter may come to serve by itself.
+    async fn may_come(&self, voter: &Voter) -> bool {
+        if self.given_up.borrow().contains(&voter.name) {
+            return false;
+        }
+        match self.journal.left(&voter.name) {
+            Left::Starting => true,
+            Left::Stopped | Left::Failed => false,
+            Left::Alone if voter.answers => true,
+            Left::Alone => match self.of(&voter.name) {
+                Ok(managed) => self.cluster.listens(&managed.endpoint).await,
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// The cluster, when it serves or does not come to.
+    pub(super) async fn settled(&self) -> View {
+        let mut wait = Settling::until(self.cluster.now() + self.patience);
+        loop {
+            let view = self.view().await;
+            if view.serves() || !self.is_settling(&view, &mut wait).await {
+                return view;
+            }
+        }
+    }
+
+    /// What the member answers, if it does within some seconds. One that takes connections
+    /// has more time: it is starting, or its machine is slow.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub(super) async fn hear(&self, endpoint: &str, with_database: bool) -> Result<Facts, String> {
+        let began = self.cluster.now();
+        let mut wait = Settling::until(began + self.patience);
+        loop {
+            let facts = match with_database {
+                true => self.cluster.everything(endpoint).await,
+                false => self.cluster.answers(endpoint).await,
+            };
+            let why = match facts {
+                Ok(facts) => return Ok(facts),
+                Err(why) => why,
+            };
+            let now = self.cluster.now();
+            let had_its_time = now >= wait.deadline || self.given_up.borrow().contains(endpoint);
+            if now - began >= SILENT {
+                if had_its_time || !self.cluster.listens(endpoint).await {
+                    self.given_up.borrow_mut().insert(endpoint.to_owned());
+                    return Err(why);
+                }
+                self.say_waiting(&format!("{endpoint} does not answer yet"), &mut wait);
+            }
+            self.cluster.sleep(AGAIN).await;
+        }
+    }
+
+    /// Whether nothing has answered at `endpoint` for a while.
+    pub(super) async fn is_silent(&self, endpoint: &str) -> bool {
+        self.hear(endpoint, false).await.is_err()
+    }
+
+    /// The version that the member answers within some seconds.
+    pub(super) async fn heard_version(&self, endpoint: &str) -> Option<Version> {
+        self.hear(endpoint, false).await.ok()?.live?.version
+    }
+}
+
+fn shown(voter: &Voter) -> String {
+    match voter.answers {
+        true => format!("{} answers, and does not serve yet", voter.name),
+        false => format!("{} does not answer yet", voter.name),
+    }
+}
