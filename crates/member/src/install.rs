@@ -3,25 +3,28 @@
 //! built from the old one is built anew. The log has recorded it before; a crash
 //! in here is finished at the next start.
 
-use std::{fs, path::Path, sync::atomic::Ordering};
+use std::{path::Path, sync::atomic::Ordering};
 
 use membership::{Replay, v2store::Tree};
 use proto::raftpb::Snapshot;
 use wal::snap::Snapshotter;
 
-use super::{Machine, snapshot::SnapshotState};
 use crate::{
-    boot::{self, At as _, Error},
-    config::MembershipCheck,
-    database::Database,
-    membership_check::{self, Stored},
-    runtime::Delivery,
+    At as _, Error, Fatal, Files, Host, Machine,
+    apply::{Change, Effects, PeerChange},
+    host::Step,
+    open::{self, Database, MembershipCheck, Stored},
+    snapshot::SnapshotState,
 };
 
 impl Machine {
-    /// Puts the snapshot in place. What cannot be put in place ends the process:
-    /// the log speaks of it already.
-    pub(super) fn install(&mut self, snapshot: &Snapshot) {
+    /// Puts the snapshot in place.
+    pub(crate) fn install<H: Host>(
+        &mut self,
+        snapshot: &Snapshot,
+        host: &mut H,
+        effects: &mut Effects,
+    ) -> Result<(), Fatal> {
         let metadata = &snapshot.metadata;
         tracing::info!(
             "current-snapshot-index" = self.snapshot_index,
@@ -30,41 +33,33 @@ impl Machine {
             "incoming-leader-snapshot-term" = metadata.term,
             "applying snapshot"
         );
-        if metadata.index > self.applied
-            && let Err(error) = self.replace(snapshot)
-        {
-            self.core
-                .fatal
-                .report("failed to apply a received snapshot", &error);
-            return;
+        if metadata.index > self.applied {
+            // What cannot be put in place ends the process: the log speaks of it already.
+            self.replace(snapshot, host, effects)
+                .map_err(|error| Fatal::new("failed to apply a received snapshot", &error))?;
         }
         let applied = self.applied;
-        self.core.raft.drive(|node| node.applied_to(applied));
-        release_received(
-            &Snapshotter::new(&self.core.config.snap_dir()),
-            metadata.index,
-        );
+        host.consensus(|node| node.applied_to(applied));
+        release_received(&self.snapshotter, metadata.index);
         tracing::info!(
             "incoming-leader-snapshot-index" = metadata.index,
             "applied snapshot"
         );
+        Ok(())
     }
 
-    fn replace(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let core = self.core.clone();
+    fn replace<H: Host>(
+        &mut self,
+        snapshot: &Snapshot,
+        host: &mut H,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
         let metadata = &snapshot.metadata;
-        let snap_dir = core.config.snap_dir();
-        let path = snap_dir.join("db");
-        let received = Snapshotter::new(&snap_dir).db_path(metadata.index);
-        let json = snapshot.data.clone().unwrap_or_default();
-        let tree = Tree::parse(&json)
-            .map_err(|error| Error::new(format!("its v2 tree is unreadable: {error}")))?;
-        let mut from =
-            Replay::from_snapshot(core.cluster_id.into(), tree, metadata.conf_state.clone())
-                .map_err(|error| Error::new(error.to_string()))?;
-        from.cluster.limit_learners(core.config.max_learners);
-        let check = core.config.membership_check;
-        let stored = Stored::read(&received)?.ok_or_else(|| {
+        let path = self.options.snap_dir.join("db");
+        let received = self.snapshotter.db_path(metadata.index);
+        let from = self.members_of(snapshot)?;
+        let check = self.options.membership_check;
+        let stored = Stored::read(self.files.as_ref(), &received)?.ok_or_else(|| {
             Error::new(format!(
                 "{}: there is no database in it",
                 received.display()
@@ -73,10 +68,11 @@ impl Machine {
         // Before anything is replaced: etcd finishes the installation instead.
         stored.auth().refuse_enabled(&received)?;
         stored.auth().warn();
-        let (applied, members) = (metadata.index, from.clone());
-        let verdict = membership_check::compare(members, applied, &[], applied, stored);
+        let verdict =
+            open::compare_members(from.clone(), metadata.index, &[], metadata.index, stored);
         if let Some(verdict) = &verdict {
-            verdict.report(check, &core.metrics);
+            let action = verdict.report(check);
+            host.observe(Step::Disagreements(verdict.found(), action));
             if check == MembershipCheck::Refuse && verdict.is_serious() {
                 return Err(verdict.refusal(&received));
             }
@@ -85,24 +81,11 @@ impl Machine {
             mut cluster, tree, ..
         } = from;
 
-        // Nothing may write, or put another file, under the name any more; one
-        // of our own snapshots may just be committing.
-        if let SnapshotState::Running(thread) =
-            std::mem::replace(&mut self.snapshot, SnapshotState::Idle)
-        {
-            // A panic of the thread was already reported by the panic hook.
-            let _ = thread.join();
-        }
-        let old = core.store.load_full();
-        old.stop();
-        old.backend()
-            .close()
-            .at("cannot close the database", &path)?;
-        fs::rename(&received, &path).at("cannot put in place the received database", &received)?;
-        sync_dir(&snap_dir)?;
-        let database = Database::open(&core.config, &core.fatal, &core.metrics, &path)?;
+        self.close_database(&path, host)?;
+        put_in_place(self.files.as_ref(), &received, &path)?;
+        let database = Database::open(self.files.as_ref(), self.options.lease, &path)?;
         cluster.recover_downgrade(&database.membership);
-        boot::check_version(&cluster, &database.membership)?;
+        open::check_version(&cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.
         if let Some(verdict) = verdict.filter(|_| check == MembershipCheck::Heal) {
             database.store.backend().write(verdict.healing());
@@ -111,7 +94,7 @@ impl Machine {
         self.cluster = cluster;
         self.tree = tree;
         self.generation += 1;
-        self.is_in_the_way = false;
+        self.blocks_newer_release = false;
         self.conf_state = metadata.conf_state.clone();
         self.applied = metadata.index;
         self.term = metadata.term;
@@ -119,28 +102,65 @@ impl Machine {
         self.snapshot_index = metadata.index;
         self.compacted = metadata.index;
         let revision = database.store.revision();
-        {
-            // Keys and leases change together, as far as anybody can see.
-            let mut lessor = core.lessor.write();
-            *lessor = database.lessor;
-            *core.alarms.write() = database.alarms;
-            core.store.store(database.store);
-        }
-        core.leases_changed.notify_waiters();
-        core.applied.store(self.applied, Ordering::Release);
-        self.publish_cluster();
-        self.meet_everybody();
-        for out in &mut self.deliveries {
-            out.push(Delivery::Restored { revision });
-        }
+        self.show(database);
+        effects.leases_changed = true;
+        let members = self.cluster.members().cloned().collect();
+        effects.peers.push(PeerChange::Replaced(members));
+        effects.changes.push(Change::Restored { revision });
         Ok(())
     }
+
+    /// The membership in a received snapshot.
+    fn members_of(&self, snapshot: &Snapshot) -> Result<Replay, Error> {
+        let json = snapshot.data.clone().unwrap_or_default();
+        let tree = Tree::parse(&json)
+            .map_err(|error| Error::new(format!("its v2 tree is unreadable: {error}")))?;
+        let conf_state = snapshot.metadata.conf_state.clone();
+        let cluster_id = self.identity.cluster_id.into();
+        let mut from = Replay::from_snapshot(cluster_id, tree, conf_state)
+            .map_err(|error| Error::new(error.to_string()))?;
+        from.cluster.limit_learners(self.options.max_learners);
+        Ok(from)
+    }
+
+    /// From here on nothing writes, or puts another file, under the name; one
+    /// of our own snapshots may just be committing.
+    fn close_database(&mut self, path: &Path, host: &mut impl Host) -> Result<(), Error> {
+        if matches!(self.snapshot, SnapshotState::Running) {
+            host.await_snapshot();
+            self.snapshot = SnapshotState::Idle;
+        }
+        let old = self.state.store.load_full();
+        old.stop();
+        old.backend().close().at("cannot close the database", path)
+    }
+
+    /// Shows readers the new state.
+    fn show(&self, database: Database) {
+        {
+            // Keys and leases change together, as far as anyone can see.
+            let mut lessor = self.state.lessor.write();
+            *lessor = database.lessor;
+            *self.state.alarms.write() = database.alarms;
+            self.state.store.store(database.store);
+        }
+        self.state.applied.store(self.applied, Ordering::Release);
+        self.publish_cluster();
+    }
+}
+
+fn put_in_place(files: &dyn Files, received: &Path, path: &Path) -> Result<(), Error> {
+    let disk = files.disk();
+    disk.rename(received, path)
+        .at("cannot put in place the received database", received)?;
+    let dir = path.parent().unwrap_or(path);
+    disk.sync_dir(dir).at("cannot sync the directory", dir)
 }
 
 /// Removes received databases that an installed or a saved snapshot at `index` has
 /// outdated. Not as soon as the log knows of the snapshot: an earlier one may still
 /// wait to be put in place.
-pub(super) fn release_received(snapshotter: &Snapshotter, index: u64) {
+pub(crate) fn release_received(snapshotter: &Snapshotter, index: u64) {
     match snapshotter.release_snap_dbs(index) {
         Ok(files) => {
             for file in files {
@@ -150,10 +170,4 @@ pub(super) fn release_received(snapshotter: &Snapshotter, index: u64) {
         // It costs room and nothing else, until the next start.
         Err(error) => tracing::warn!(error = %error, "failed to delete a received database"),
     }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), Error> {
-    fs::File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .at("cannot sync the directory", dir)
 }

@@ -1,21 +1,15 @@
-//! The log-writer thread: everything that queued up during one sync becomes one
-//! write and one fdatasync. It owns the WAL; nobody else touches it. An I/O
-//! error here is fatal for the process: nothing may be acknowledged after it.
+//! The log writer: all that has queued up becomes one write and one sync. It owns the log; no one
+//! else touches it. After an error nothing may be acknowledged any more.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
+use std::collections::VecDeque;
 
 use proto::{
     raftpb::{Entry, HardState, Message, Snapshot},
     walpb,
 };
+use wal::{SyncStats, Wal, snap::Snapshotter};
 
-use wal::snap::Snapshotter;
-
-use super::{Queue, Raft};
-use crate::{
-    apply::{Command, SharedMachine},
-    fatal::Fatal,
-};
+use crate::apply::Command;
 
 /// What the log writer is asked to do.
 pub enum LogCommand {
@@ -37,174 +31,133 @@ pub enum LogCommand {
         /// To other members, once this is durable.
         messages: Vec<Message>,
     },
-    /// Record a snapshot that already lies on disk, then release what it covers.
+    /// Record a snapshot that is on disk already, then release what it covers.
     Snapshot {
         /// Index, term and ConfState of the `.snap` file.
         record: walpb::Snapshot,
-        /// Segments wholly below this index may be purged.
-        release_to: u64,
-        /// Runs after the record is durable.
-        done: Box<dyn FnOnce() + Send>,
     },
 }
 
-/// The running thread.
-pub struct LogWriter {
-    thread: JoinHandle<()>,
-    queue: Arc<Queue<LogCommand>>,
+/// What a turn of the log writer came to.
+#[derive(Default)]
+pub struct Written {
+    /// The newest work that is durable now, for [`consensus::Node::persisted`].
+    pub number: Option<u64>,
+    /// To other members, after the core has heard of that.
+    pub messages: Vec<Message>,
+    /// Bytes of data of the entries written.
+    pub bytes: usize,
+    /// A received snapshot went to the apply machine.
+    pub installs: bool,
+    /// The sync at the end of the turn, if one was needed.
+    pub sync: Option<SyncStats>,
+    /// Bytes of the records of snapshots, which are synced by themselves.
+    pub record_bytes: u64,
 }
 
 /// Runs up to this many entries may be applied by the log writer.
 const INLINE_ENTRIES_MAX: usize = 4;
 
-/// A sync longer than this is logged, as etcd does.
-const SLOW_SYNC: Duration = Duration::from_secs(1);
+impl Written {
+    /// Whether the log writer applies a run of `committed` entries itself: a small one, with
+    /// nothing waiting to be written. That saves the lone client a hand-over between threads.
+    /// Otherwise the next sync must not wait for it.
+    pub fn applies_inline(&self, committed: usize, more_waits: bool) -> bool {
+        committed <= INLINE_ENTRIES_MAX && !self.installs && !more_waits
+    }
+}
+
+/// The log, and who writes to it.
+pub struct LogWriter {
+    wal: Wal,
+    snapshotter: Snapshotter,
+}
 
 impl LogWriter {
-    /// Starts the thread.
-    pub fn start(
-        wal: wal::Wal,
-        snapshotter: Snapshotter,
-        raft: Arc<Raft>,
-        machine: SharedMachine,
-        metrics: Arc<crate::metrics::Metrics>,
-        fatal: Fatal,
-    ) -> std::io::Result<LogWriter> {
-        let queue = raft.log.clone();
-        let thread = std::thread::Builder::new()
-            .name("wal".into())
-            .spawn(move || run(wal, &snapshotter, &raft, &machine, &metrics, &fatal))?;
-        Ok(LogWriter { thread, queue })
+    /// A writer of this log, and of the files of received snapshots.
+    pub fn new(wal: Wal, snapshotter: Snapshotter) -> LogWriter {
+        LogWriter { wal, snapshotter }
     }
 
-    /// Writes what is queued and closes the log.
-    pub fn stop(self) {
-        self.queue.close();
-        // A panic of the writer was already reported by the panic hook.
-        let _ = self.thread.join();
-    }
-}
-
-fn run(
-    mut wal: wal::Wal,
-    snapshotter: &Snapshotter,
-    raft: &Raft,
-    machine: &SharedMachine,
-    metrics: &crate::metrics::Metrics,
-    fatal: &Fatal,
-) {
-    let mut batch = VecDeque::new();
-    while raft.log.wait() {
-        raft.log.take(&mut batch);
-        if let Err(error) = write(&mut wal, &mut batch, snapshotter, raft, machine, metrics) {
-            fatal.report("failed to write the write-ahead log", &error);
-            return;
-        }
-    }
-    if let Err(error) = wal.close() {
-        fatal.report("failed to close the write-ahead log", &error);
-    }
-}
-
-fn write(
-    wal: &mut wal::Wal,
-    batch: &mut VecDeque<LogCommand>,
-    snapshotter: &Snapshotter,
-    raft: &Raft,
-    machine: &SharedMachine,
-    metrics: &crate::metrics::Metrics,
-) -> Result<(), wal::Error> {
-    let mut sync = false;
-    let mut newest = None;
-    let mut outgoing = Vec::new();
-    let mut installs = false;
-    let mut written = 0;
-    for command in batch.drain(..) {
-        match command {
-            LogCommand::Append {
-                snapshot,
-                bytes,
-                entries,
-                state,
-                must_sync,
-                number,
-                messages,
-            } => {
-                written += bytes;
-                if let Some(snapshot) = &snapshot {
-                    record(wal, snapshotter, snapshot)?;
+    /// Writes what is queued, and hands `apply` what it makes possible.
+    ///
+    /// # Errors
+    /// Nothing may be acknowledged any more.
+    pub fn write(
+        &mut self,
+        batch: &mut VecDeque<LogCommand>,
+        apply: &mut dyn FnMut(Command),
+    ) -> Result<Written, wal::Error> {
+        let mut done = Written::default();
+        let mut sync = false;
+        for command in batch.drain(..) {
+            match command {
+                LogCommand::Append {
+                    snapshot,
+                    bytes,
+                    entries,
+                    state,
+                    must_sync,
+                    number,
+                    messages,
+                } => {
+                    done.bytes += bytes;
+                    if let Some(snapshot) = &snapshot {
+                        self.record_received(snapshot)?;
+                    }
+                    self.wal.append(&entries, state.as_ref())?;
+                    if let Some(snapshot) = snapshot {
+                        // Until the log says that the snapshot is committed, a restart
+                        // begins with what was there before. So nothing of that may go
+                        // any earlier: neither the database nor a segment.
+                        self.wal.sync()?;
+                        self.wal.release_to(snapshot.metadata.index)?;
+                        apply(Command::Install(*snapshot));
+                        done.installs = true;
+                    }
+                    sync |= must_sync;
+                    done.number = Some(number);
+                    if done.messages.is_empty() {
+                        done.messages = messages;
+                    } else {
+                        done.messages.extend(messages);
+                    }
                 }
-                wal.append(&entries, state.as_ref())?;
-                if let Some(snapshot) = snapshot {
-                    // Until the log says that the snapshot is committed, a restart
-                    // begins with what was there before. So nothing of that may go
-                    // any earlier: neither the database nor a segment.
-                    wal.sync()?;
-                    wal.release_to(snapshot.metadata.index)?;
-                    raft.apply.push(Command::Install(*snapshot));
-                    installs = true;
+                LogCommand::Snapshot { record } => {
+                    let index = record.index;
+                    done.record_bytes += self.wal.save_snapshot(&record)?.bytes;
+                    self.wal.release_to(index)?;
+                    apply(Command::SnapshotSaved { index });
                 }
-                sync |= must_sync;
-                newest = Some(number);
-                outgoing.extend(messages);
-            }
-            LogCommand::Snapshot {
-                record,
-                release_to,
-                done,
-            } => {
-                let stats = wal.save_snapshot(&record)?;
-                metrics.wal_write_bytes.add(stats.bytes as i64);
-                wal.release_to(release_to)?;
-                done();
             }
         }
-    }
-    if sync {
-        let stats = wal.sync()?;
-        let took = stats.sync;
-        metrics.wal_write_bytes.add(stats.bytes as i64);
-        metrics
-            .wal_write_duration_seconds
-            .observe(stats.write.as_secs_f64());
-        metrics
-            .wal_fsync_duration_seconds
-            .observe(took.as_secs_f64());
-        if took > SLOW_SYNC {
-            tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
+        if sync {
+            done.sync = Some(self.wal.sync()?);
         }
+        Ok(done)
     }
-    raft.written(written);
-    if let Some(number) = newest {
-        let committed = raft.persisted(number, outgoing);
-        // A small run, with nothing waiting to be written: applying it here saves
-        // the lone client a hand-over between threads. Otherwise the next sync
-        // must not wait for it.
-        match machine.try_lock() {
-            Some(mut machine)
-                if committed <= INLINE_ENTRIES_MAX && !installs && !raft.log.is_loud() =>
-            {
-                machine.turn()
-            }
-            _ => raft.apply.wake(),
-        }
+
+    /// Makes a received snapshot known to the log: first its file, then its record.
+    /// Only then may a hard state speak of entries that it stands for.
+    fn record_received(&mut self, snapshot: &Snapshot) -> Result<(), wal::Error> {
+        self.snapshotter.save(snapshot)?;
+        self.wal.save_snapshot(&record(snapshot)).map(drop)
     }
-    Ok(())
+
+    /// Writes what is left and closes the log.
+    ///
+    /// # Errors
+    /// As [`LogWriter::write`].
+    pub fn close(self) -> Result<(), wal::Error> {
+        self.wal.close()
+    }
 }
 
-/// Makes a received snapshot known to the log: first its file, then its record.
-/// Only then may a hard state speak of entries that it stands for.
-fn record(
-    wal: &mut wal::Wal,
-    snapshotter: &Snapshotter,
-    snapshot: &Snapshot,
-) -> Result<(), wal::Error> {
-    snapshotter.save(snapshot)?;
-    let metadata = &snapshot.metadata;
-    wal.save_snapshot(&walpb::Snapshot {
-        index: metadata.index,
-        term: metadata.term,
-        conf_state: Some(metadata.conf_state.clone()),
-    })
-    .map(drop)
+/// The record of a snapshot, for the log.
+pub(crate) fn record(snapshot: &Snapshot) -> walpb::Snapshot {
+    walpb::Snapshot {
+        index: snapshot.metadata.index,
+        term: snapshot.metadata.term,
+        conf_state: Some(snapshot.metadata.conf_state.clone()),
+    }
 }

@@ -103,7 +103,7 @@ pub async fn leader_often(rt: &Rc<Runtime>, path: &str, body: Bytes) -> Result<R
 /// The membership and the leader in it, if that is another member.
 fn other_leader(rt: &Rc<Runtime>) -> Result<(Arc<Cluster>, u64), Status> {
     match rt.core.raft.status.leader.load(Ordering::Acquire) {
-        id if id != rt.core.member_id => Ok((rt.core.cluster.load_full(), id)),
+        id if id != rt.core.member_id => Ok((rt.core.state.cluster.load_full(), id)),
         _ => Err(errors::NO_LEADER),
     }
 }

@@ -4,15 +4,22 @@
 //! that cannot be understood is overwritten.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool, atomic::AtomicI64, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicI64},
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
+pub use member::{At, Error};
+use member::{
+    Files, Machine, Seed, State,
+    apply::Options,
+    log::LogWriter,
+    open::{self, Database, MembershipCheck, Stored, check_version},
+    snapshot::placeholder,
+    state::Identity,
+};
 use membership::{Cluster, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
-use parking_lot::RwLock;
 use prost::Message as _;
 use proto::{
     etcdserverpb::Metadata,
@@ -22,64 +29,29 @@ use proto::{
 use wal::snap::Snapshotter;
 
 use crate::{
-    alarms::Alarms,
-    apply::{Seed, placeholder},
-    auth, bootstrap,
-    config::{Config, Discovery, MembershipCheck},
+    bootstrap,
+    config::{Config, Discovery},
     core::Core,
     data_dir::{DirLock, check_data_dir, ensure_dir, exists, tidy},
-    database::{self, Database},
+    database::{self, ServerFiles},
     fatal::Fatal,
     force_new_cluster::{self, Impossible},
-    membership_check::{self, Stored},
     metrics::Metrics,
-    node::{Queue, Raft, RaftStatus},
+    node::{Queue, Raft},
     peers::SnapshotsOut,
     runtime::Inbox,
     transport::Admission,
     v2_keys,
 };
 
-/// Why a member could not start. One text: what is wrong, where, what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub(crate) String);
-
-impl Error {
-    /// An error from its text.
-    pub fn new(text: impl Into<String>) -> Error {
-        Error(text.into())
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error(error.to_string())
-    }
-}
-
-/// Adds where it happened.
-pub(crate) trait At<T> {
-    fn at(self, what: &str, path: &Path) -> Result<T, Error>;
-}
-
-impl<T, E: std::fmt::Display> At<T> for Result<T, E> {
-    fn at(self, what: &str, path: &Path) -> Result<T, Error> {
-        self.map_err(|error| Error(format!("{what} {}: {error}", path.display())))
-    }
-}
-
 /// The parts of a member, not yet running.
 pub struct Booted {
     lock: DirLock,
-    wal: wal::Wal,
+    log: LogWriter,
     node: consensus::Node,
-    seed: Seed,
-    store: Arc<mvcc::Store>,
-    lessor: lease::Lessor,
-    alarms: Alarms,
-    cluster_id: u64,
-    member_id: u64,
+    machine: Machine,
+    state: Arc<State>,
+    identity: Identity,
     hard_state: HardState,
     metrics: Arc<Metrics>,
     peers: Vec<Member>,
@@ -92,10 +64,10 @@ pub struct Parts {
     pub lock: DirLock,
     /// Shared by all.
     pub core: Arc<Core>,
-    /// For the log writer.
-    pub wal: wal::Wal,
+    /// For the thread of the log writer.
+    pub log: LogWriter,
     /// For the apply thread.
-    pub seed: Seed,
+    pub machine: Machine,
     /// Members to be reached from the start, this one not among them.
     pub peers: Vec<Member>,
 }
@@ -120,22 +92,20 @@ impl Booted {
             Arc::new(Queue::default()),
         );
         raft.status.publish(&self.hard_state);
-        let ids = membership::RequestIds::new(self.member_id, unix_ms());
+        let Identity {
+            cluster_id,
+            member_id,
+        } = self.identity;
+        let ids = membership::RequestIds::new(member_id, unix_ms());
         let core = Core {
-            cluster_id: self.cluster_id,
-            member_id: self.member_id,
-            store: ArcSwap::new(self.store),
-            lessor: RwLock::new(self.lessor),
+            cluster_id,
+            member_id,
+            state: self.state,
             leases_changed: tokio::sync::Notify::new(),
-            cluster: ArcSwap::from_pointee(self.seed.cluster.clone()),
-            alarms: RwLock::new(self.alarms),
             raft: Arc::new(raft),
             leader_lost: tokio::sync::watch::Sender::new(()),
             peer_connect: config.peer_connect(),
             inboxes: (0..=runtimes).map(|_| Arc::new(Inbox::default())).collect(),
-            applied: AtomicU64::new(self.seed.applied.0),
-            sole_leader: AtomicBool::new(false),
-            is_learner: AtomicBool::new(false),
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),
             slow_watchers: AtomicI64::new(0),
@@ -156,8 +126,8 @@ impl Booted {
         Parts {
             lock: self.lock,
             core: Arc::new(core),
-            wal: self.wal,
-            seed: self.seed,
+            log: self.log,
+            machine: self.machine,
             peers: self.peers,
         }
     }
@@ -167,14 +137,6 @@ fn unix_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_millis() as u64)
-}
-
-impl RaftStatus {
-    fn publish(&self, state: &HardState) {
-        use std::sync::atomic::Ordering::Release;
-        self.term.store(state.term, Release);
-        self.commit.store(state.commit, Release);
-    }
 }
 
 /// Opens or creates the member. Nothing that another server may be using is touched
@@ -194,18 +156,20 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     let was_member =
         wal::Wal::exists(&wal_dir).at("cannot look for the write-ahead log", &wal_dir)?;
     let log = if was_member {
-        open_log(config, &wal_dir, &snapshotter, &db_path)?
+        open_log(config, fatal, &wal_dir, &snapshotter, &db_path)?
     } else {
-        create_log(config, &wal_dir, &db_path)?
+        create_log(config, fatal, &wal_dir, &db_path)?
     };
     Ok(Booted {
         was_member,
-        ..assemble(config, fatal, lock, log, &snapshotter)?
+        ..assemble(config, lock, log, snapshotter)?
     })
 }
 
 /// What the log and the newest snapshot say.
 struct Log {
+    files: Arc<ServerFiles>,
+    metrics: Arc<Metrics>,
     wal: wal::Wal,
     cluster_id: u64,
     member_id: u64,
@@ -275,7 +239,14 @@ impl Log {
     }
 }
 
-fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error> {
+/// The files of this member, and where they are counted.
+fn open_files(config: &Config, fatal: &Fatal, member_id: u64) -> (Arc<ServerFiles>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new(config.extensive_metrics, member_id));
+    let files = ServerFiles::new(config, fatal, &metrics);
+    (Arc::new(files), metrics)
+}
+
+fn create_log(config: &Config, fatal: &Fatal, dir: &Path, db_path: &Path) -> Result<Log, Error> {
     if holds_database(db_path)? {
         tracing::warn!(path = %db_path.display(), "a database file without a write-ahead log is taken over as it is");
     }
@@ -299,7 +270,10 @@ fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error>
         "cluster-id" = format!("{cluster_id:x}"),
         "starting local member"
     );
+    let (files, metrics) = open_files(config, fatal, own);
     Ok(Log {
+        files,
+        metrics,
         is_new: true,
         wal,
         cluster_id,
@@ -314,6 +288,7 @@ fn create_log(config: &Config, dir: &Path, db_path: &Path) -> Result<Log, Error>
 
 fn open_log(
     config: &Config,
+    fatal: &Fatal,
     dir: &Path,
     snapshotter: &Snapshotter,
     db_path: &Path,
@@ -349,13 +324,15 @@ fn open_log(
     }
     let metadata = Metadata::decode(opened.metadata.clone())
         .at("the write-ahead log has unreadable metadata in", dir)?;
+    let (files, metrics) = open_files(config, fatal, metadata.node_id);
     if let Some(snapshot) = &snapshot {
         tracing::info!(
             index = snapshot.metadata.index,
             term = snapshot.metadata.term,
             "recovered v2 store from snapshot"
         );
-        finish_install(snapshot.metadata.index, snapshotter, db_path)?;
+        let index = snapshot.metadata.index;
+        finish_install(files.as_ref(), index, snapshotter, db_path)?;
     }
     let first_term = snapshot.as_ref().map_or(0, |s| s.metadata.term);
     let mut entries = opened.entries;
@@ -370,6 +347,8 @@ fn open_log(
         entries.truncate(stale);
     }
     let log = Log {
+        files,
+        metrics,
         is_new: false,
         wal: opened.wal,
         cluster_id: metadata.cluster_id,
@@ -399,7 +378,12 @@ fn holds_database(path: &Path) -> Result<bool, Error> {
 }
 
 /// A snapshot that was received but not yet put in place is put in place now.
-fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Result<(), Error> {
+fn finish_install(
+    files: &dyn Files,
+    index: u64,
+    snapshotter: &Snapshotter,
+    db_path: &Path,
+) -> Result<(), Error> {
     let held = if holds_database(db_path)? {
         let db = bolt::Db::open(
             db_path,
@@ -435,7 +419,7 @@ fn finish_install(index: u64, snapshotter: &Snapshotter, db_path: &Path) -> Resu
             received.display()
         )));
     }
-    auth::refuse_file(&received)?;
+    open::refuse_file(files, &received)?;
     fs::rename(&received, db_path).at("cannot put the received database in place of", db_path)?;
     tracing::info!(path = %received.display(), "put the received database in place");
     durable()
@@ -522,19 +506,33 @@ fn refuse_entries(config: &Config, log: &Log, stored: Option<&Stored>) -> Result
     Ok(())
 }
 
+/// What the machine is told.
+fn machine_options(config: &Config) -> Options {
+    Options {
+        snapshot_count: config.snapshot_count,
+        snapshot_catchup_entries: config.snapshot_catchup_entries,
+        drop_v2_keys: config.drop_v2_keys,
+        max_learners: config.max_learners,
+        membership_check: config.membership_check,
+        quota_backend_bytes: config.quota_backend_bytes,
+        lease_extension_ms: config.election.as_millis() as u64,
+        lease: database::lease_options(config),
+        snap_dir: config.snap_dir(),
+    }
+}
+
 fn assemble(
     config: &Config,
-    fatal: &Fatal,
     lock: DirLock,
     mut log: Log,
-    snapshotter: &Snapshotter,
+    snapshotter: Snapshotter,
 ) -> Result<Booted, Error> {
     let db_path = &config.snap_dir().join("db");
-    let metrics = Arc::new(Metrics::new(config.extensive_metrics, log.member_id));
+    let (files, metrics) = (log.files.clone(), log.metrics.clone());
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     let mut from = membership_at_snapshot(config, &log)?;
     let stored = match log.db_existed {
-        true => Stored::read(db_path)?,
+        true => Stored::read(files.as_ref(), db_path)?,
         false => None,
     };
     refuse_foreign(&from.cluster, &log, stored.as_ref(), db_path)?;
@@ -553,18 +551,20 @@ fn assemble(
             .and_then(|()| log.wal.sync().map(drop))
             .at("cannot write the write-ahead log", &config.wal_path())?;
     }
-    tidy(snapshotter).at("cannot tidy", &config.snap_dir())?;
+    tidy(&snapshotter).at("cannot tidy", &config.snap_dir())?;
     let verdict = stored.and_then(|stored| {
-        membership_check::compare(from.clone(), snapshot_index, &log.entries, commit, stored)
+        open::compare_members(from.clone(), snapshot_index, &log.entries, commit, stored)
     });
     if let Some(verdict) = &verdict {
-        verdict.report(config.membership_check, &metrics);
+        let action = verdict.report(config.membership_check);
+        metrics.count_disagreements(verdict.found(), action);
         if config.membership_check == MembershipCheck::Refuse && verdict.is_serious() {
             return Err(verdict.refusal(&config.data_dir));
         }
     }
     let v2_keys_dropped = v2_keys::settle(config, &mut from, &log.entries, commit, snapshot_index)?;
-    let database = Database::open(config, fatal, &metrics, db_path)?;
+    let options = machine_options(config);
+    let database = Database::open(files.as_ref(), options.lease, db_path)?;
     if let Some(verdict) = &verdict
         && config.membership_check == MembershipCheck::Heal
     {
@@ -613,49 +613,37 @@ fn assemble(
         .filter(|member| member.id.0 != log.member_id)
         .cloned()
         .collect();
+    let state = Arc::new(State::new(
+        database.store,
+        database.lessor,
+        database.alarms,
+        cluster.clone(),
+        snapshot_index,
+    ));
+    let identity = Identity {
+        cluster_id: log.cluster_id,
+        member_id: log.member_id,
+    };
+    let seed = Seed {
+        applied: (snapshot_index, snapshot_term),
+        consistent_index,
+        cluster,
+        tree,
+        conf_state,
+        judged: database.membership.conf_state,
+        snapshot_index,
+        blocks_newer_release: v2_keys_dropped,
+    };
     Ok(Booted {
         lock,
         was_member: false,
-        wal: log.wal,
+        log: LogWriter::new(log.wal, snapshotter),
         node,
         peers,
-        seed: Seed {
-            applied: (snapshot_index, snapshot_term),
-            consistent_index,
-            cluster,
-            tree,
-            conf_state,
-            judged: database.membership.conf_state,
-            snapshot_index,
-            is_in_the_way: v2_keys_dropped,
-        },
-        store: database.store,
-        lessor: database.lessor,
-        alarms: database.alarms,
-        cluster_id: log.cluster_id,
-        member_id: log.member_id,
+        machine: Machine::new(identity, options, files, state.clone(), seed),
+        state,
+        identity,
         hard_state: log.hard_state,
         metrics,
     })
-}
-
-/// Refuses a cluster newer than this server.
-///
-/// # Errors
-/// The text says what to do.
-pub fn check_version(cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
-    let own = crate::version::own();
-    for version in cluster
-        .version()
-        .into_iter()
-        .chain(v3.cluster_version.as_ref())
-    {
-        if (version.major, version.minor) > (own.major, own.minor) {
-            return Err(Error(format!(
-                "invalid downgrade; server version is lower than determined cluster version: the data directory belongs to a \
-                 cluster of version {version}, which is newer than {own}; downgrade the cluster first, or start a newer server"
-            )));
-        }
-    }
-    Ok(())
 }

@@ -6,14 +6,13 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use member::{Outcome, State, propose};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader, internal_raft_request::Op},
@@ -23,8 +22,6 @@ use proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    alarms::Alarms,
-    apply::Outcome,
     config::Config,
     fatal::Fatal,
     metrics::Metrics,
@@ -43,17 +40,10 @@ pub struct Core {
     pub cluster_id: u64,
     /// From the head of the log.
     pub member_id: u64,
-    /// Keys, values, history, over the database file behind the log. A received
-    /// snapshot puts another one in its place.
-    pub store: ArcSwap<mvcc::Store>,
-    /// Leases.
-    pub lessor: RwLock<lease::Lessor>,
+    /// What is applied.
+    pub state: Arc<State>,
     /// Woken when leases have ended, or their lessor has become primary or ceased to be.
     pub leases_changed: Notify,
-    /// Membership as last applied.
-    pub cluster: ArcSwap<membership::Cluster>,
-    /// Active alarms.
-    pub alarms: RwLock<Alarms>,
     /// Consensus.
     pub raft: Arc<Raft>,
     /// Sent again and again while this member has known no leader for long: what ends the streams
@@ -63,13 +53,6 @@ pub struct Core {
     pub peer_connect: Arc<dyn peer::Connect>,
     /// Mailboxes of the runtimes; the last one's serves the other members.
     pub inboxes: Vec<Arc<Inbox>>,
-    /// Index of the last applied entry.
-    pub applied: AtomicU64,
-    /// True while this member is the only voter, leads, and has applied an
-    /// entry of its own term: then its applied state is the linearizable state.
-    pub sole_leader: AtomicBool,
-    /// This member has no vote, and answers little.
-    pub is_learner: AtomicBool,
     /// Watchers on all runtimes.
     pub watchers: AtomicI64,
     /// Watch streams on all runtimes.
@@ -104,19 +87,16 @@ pub struct Core {
     pub started: Instant,
 }
 
-/// Entries that may wait between commit and apply before requests are refused.
-const APPLY_GAP_MAX: u64 = 5000;
-
 impl Core {
     /// The store of this moment, for one short use.
     #[inline]
     pub fn store(&self) -> arc_swap::Guard<Arc<mvcc::Store>> {
-        self.store.load()
+        self.state.store.load()
     }
 
     /// The database file of this moment.
     pub fn backend(&self) -> Arc<mvcc::backend::Backend> {
-        self.store.load().backend().clone()
+        self.state.store.load().backend().clone()
     }
 
     /// What ends the connections of a listener. Other members are needed as long
@@ -130,7 +110,12 @@ impl Core {
 
     /// Milliseconds since this process started, the clock of leases.
     pub fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        self.ms_at(Instant::now())
+    }
+
+    /// What [`Core::now_ms`] says at that time.
+    pub fn ms_at(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_millis() as u64
     }
 
     /// Member id of the leader; 0 when unknown.
@@ -162,7 +147,7 @@ impl Core {
 
     /// True if local state may answer a linearizable read as it is.
     pub fn reads_are_local(&self) -> bool {
-        self.sole_leader.load(Ordering::Acquire)
+        self.state.sole_leader.load(Ordering::Acquire)
     }
 
     /// A fresh request id.
@@ -176,21 +161,20 @@ impl Core {
             .status
             .last_index
             .load(Ordering::Relaxed)
-            .saturating_sub(self.applied.load(Ordering::Relaxed))
+            .saturating_sub(self.state.applied.load(Ordering::Relaxed))
     }
 
     /// Puts an operation through the log and waits until it is applied here.
     pub async fn submit(&self, rt: &Rc<Runtime>, op: Op) -> Result<Outcome, Status> {
         // First of all: what an operation holds must not be dropped level by level.
         let serialized = self.serialize(op);
-        let commit = self.raft.status.commit.load(Ordering::Acquire);
-        if commit.saturating_sub(self.applied.load(Ordering::Acquire)) > APPLY_GAP_MAX {
-            return Err(errors::TOO_MANY_REQUESTS);
-        }
         let (id, data) = serialized;
-        if data.len() > self.config.max_request_bytes {
-            return Err(errors::REQUEST_TOO_LARGE);
-        }
+        propose::admit(
+            self.raft.status.commit.load(Ordering::Acquire),
+            self.state.applied.load(Ordering::Acquire),
+            data.len(),
+            self.config.max_request_bytes,
+        )?;
         if self.raft.is_congested() || !rt.has_room(data.len()) {
             return Err(errors::TOO_MANY_REQUESTS);
         }
@@ -248,7 +232,7 @@ impl Core {
         let connected = match self.leader() {
             0 => true,
             id if id == self.member_id => {
-                let cluster = self.cluster.load();
+                let cluster = self.state.cluster.load();
                 let count = cluster.members().count();
                 cluster.members().filter(|m| since(m.id.0)).count() > count / 2
             }

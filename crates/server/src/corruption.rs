@@ -118,7 +118,7 @@ async fn peers(rt: &Rc<Runtime>, cluster: &Cluster, revision: i64) -> Vec<(Membe
 /// All members at one revision. However many differ there is one alarm: which of them is
 /// right cannot be told from here.
 async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
-    let cluster = rt.core.cluster.load_full();
+    let cluster = rt.core.state.cluster.load_full();
     let before = api::maintenance::hash_of(rt, 0).await?;
     let others = peers(rt, &cluster, before.revision).await;
     rt.linearizable().await?;
@@ -191,7 +191,7 @@ async fn compactions(rt: &Rc<Runtime>, checked: i64) -> i64 {
         "local-member-id" = format!("{:x}", rt.core.member_id),
         "starting compact hash check"
     );
-    let cluster = rt.core.cluster.load_full();
+    let cluster = rt.core.state.cluster.load_full();
     let others_count = cluster.members().count().saturating_sub(1);
     let mut hashes = rt.core.store().compaction_hashes();
     hashes.retain(|hash| hash.revision > checked);
@@ -255,7 +255,7 @@ async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
         member_id: NOBODY,
         alarm: AlarmType::Corrupt as i32,
     };
-    let raised = rt.core.alarms.read().all();
+    let raised = rt.core.state.alarms.read().all();
     if raised
         .iter()
         .any(|a| a.member_id == NOBODY && a.alarm == request.alarm)

@@ -107,7 +107,7 @@ async fn settle(rt: Rc<Runtime>, id: MemberId) {
     let core = &rt.core;
     let mut attempt = FIRST_ATTEMPT;
     loop {
-        let cluster = core.cluster.load_full();
+        let cluster = core.state.cluster.load_full();
         let Some(member) = cluster.member(id).filter(|_| cluster.is_disputed(id)) else {
             return;
         };
@@ -138,7 +138,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub async fn settled(rt: &Rc<Runtime>) -> Result<(), Status> {
     let core = &rt.core;
     let deadline = Instant::now() + core.config.request_timeout();
-    while core.cluster.load().disputed().next().is_some() && !is_unanimous(core) {
+    while core.state.cluster.load().disputed().next().is_some() && !is_unanimous(core) {
         if Instant::now() >= deadline {
             return Err(errors::VOTE_DISPUTED);
         }

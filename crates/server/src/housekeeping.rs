@@ -26,7 +26,7 @@ pub fn start(rt: &Rc<Runtime>) {
     tokio::task::spawn_local(miss_leader(rt.clone()));
     lease_upkeep::start(rt);
     tokio::task::spawn_local(purge(rt.clone()));
-    tokio::task::spawn_local(clear_the_way(rt.clone()));
+    tokio::task::spawn_local(snapshot_for_newer_releases(rt.clone()));
     match rt.core.config.auto_compaction {
         AutoCompaction::Off => {}
         AutoCompaction::Periodic(retention) => drop(tokio::task::spawn_local(
@@ -136,7 +136,7 @@ async fn miss_leader(rt: Rc<Runtime>) {
 /// cluster need not wait for an election when this member stops.
 pub async fn give_up_leadership(rt: &Rc<Runtime>) {
     let core = &rt.core;
-    let cluster = core.cluster.load_full();
+    let cluster = core.state.cluster.load_full();
     if !core.raft.status.is_leader.load(Ordering::Acquire) {
         tracing::info!(
             "local-member-id" = format!("{:x}", core.member_id),
@@ -203,15 +203,15 @@ pub async fn announce(rt: &Rc<Runtime>) {
 
 /// Soon after the start, when everybody has published itself, and from then on
 /// whenever a member that speaks the v2 language has.
-const CLEAR_PERIOD: Duration = Duration::from_secs(5);
+const NEWER_RELEASE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Keeps what lies on disk fit for releases to come, also where the process is killed.
-async fn clear_the_way(rt: Rc<Runtime>) {
-    let mut rounds = steady(CLEAR_PERIOD);
+async fn snapshot_for_newer_releases(rt: Rc<Runtime>) {
+    let mut rounds = steady(NEWER_RELEASE_PERIOD);
     rounds.tick().await;
     loop {
         rounds.tick().await;
-        rt.core.raft.apply.push(crate::apply::Command::ClearTheWay);
+        rt.core.raft.apply.push(member::Command::SnapshotIfBlocking);
     }
 }
 

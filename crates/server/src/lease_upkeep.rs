@@ -59,8 +59,8 @@ async fn expire(rt: Rc<Runtime>) {
 
 /// The leases that are over, and the term in which the lessor says so.
 fn expired(rt: &Rc<Runtime>) -> Option<(u64, Vec<LeaseId>)> {
-    rt.core.lessor.read().primary_term()?;
-    let mut lessor = rt.core.lessor.write();
+    rt.core.state.lessor.read().primary_term()?;
+    let mut lessor = rt.core.state.lessor.write();
     let term = lessor.primary_term()?;
     let over = lessor.expired(rt.core.now_ms(), EXPIRED_PER_ROUND);
     (!over.is_empty()).then_some((term, over))
@@ -108,8 +108,8 @@ async fn checkpoint(rt: Rc<Runtime>) {
 
 /// The checkpoints that are due, and the term in which the lessor says so.
 fn due(rt: &Rc<Runtime>) -> Option<(u64, Vec<LeaseCheckpoint>)> {
-    rt.core.lessor.read().primary_term()?;
-    let mut lessor = rt.core.lessor.write();
+    rt.core.state.lessor.read().primary_term()?;
+    let mut lessor = rt.core.state.lessor.write();
     let term = lessor.primary_term()?;
     let due: Vec<_> = lessor
         .checkpoints(rt.core.now_ms())

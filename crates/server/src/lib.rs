@@ -7,9 +7,8 @@
 //! | [`boot`] | from a data directory to a running member's parts |
 //! | `force_new_cluster` | what `--force-new-cluster` makes of a directory |
 //! | [`descriptors`] | how the file descriptors of the process are shared |
-//! | `auth` | what shows that a directory needs authentication, which is refused |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
-//! | [`apply`] | the apply machine: committed entries into state |
+//! | [`apply`] | the apply thread: drives the machine of [`member`] |
 //! | [`core`] | what all threads share |
 //! | [`runtime`] | a serving thread: calls in flight, read gate, watchers |
 //! | [`api`] | the methods, free of transport types |
@@ -19,11 +18,9 @@
 //!
 //! Architecture invariant: below [`transport`] nothing names a type of hyper.
 
-pub mod alarms;
 pub mod api;
 pub mod apply;
 pub mod ask;
-mod auth;
 pub mod boot;
 pub mod bootstrap;
 pub mod config;
@@ -39,17 +36,16 @@ mod force_new_cluster;
 pub mod housekeeping;
 pub mod lease_upkeep;
 pub mod logging;
-pub mod membership_check;
 pub mod metrics;
 pub mod node;
 pub mod peers;
 mod program;
 pub mod quota;
 pub mod runtime;
-pub mod status;
 pub mod transport;
 pub mod v2_keys;
 pub mod version;
 pub mod versions;
 
+pub use member::status;
 pub use program::main;

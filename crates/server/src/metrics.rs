@@ -17,7 +17,7 @@ use prometheus::{
 use wal::snap::Saved;
 
 use crate::{api::Method, core::Core, status::Code, version};
-pub use applies::{Applies, Kind};
+pub use applies::Applies;
 pub use compaction::Compaction;
 
 struct PerMethod {
@@ -466,7 +466,7 @@ impl Metrics {
         let raft = &core.raft.status;
         m.has_leader.set(i64::from(core.leader() != 0));
         m.is_leader.set(i64::from(raft.is_leader.load(Relaxed)));
-        let cluster = core.cluster.load();
+        let cluster = core.state.cluster.load();
         m.is_learner.set(i64::from(
             cluster.member(core.member_id).is_some_and(|m| m.is_learner),
         ));
@@ -477,7 +477,7 @@ impl Metrics {
         }
         follow(&m.leader_changes, raft.leader_changes.load(Relaxed));
         m.committed.set(raft.commit.load(Relaxed) as i64);
-        m.applied.set(core.applied.load(Relaxed) as i64);
+        m.applied.set(core.state.applied.load(Relaxed) as i64);
         m.pending.set(core.in_flight() as i64);
         m.quota
             .set(core.config.quota_backend_bytes.unwrap_or(0) as i64);

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use membership::Refusal;
+use member::propose;
 use parking_lot::Mutex;
-use proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
+use proto::raftpb::{Message, Snapshot, SnapshotMetadata};
 
 use crate::{apply::SharedMachine, core::Core};
 
@@ -92,7 +92,7 @@ impl peer::Host for Host {
             );
             return;
         }
-        if let Err((index, refusal)) = judge(&message) {
+        if let Err((index, refusal)) = propose::judge(&message) {
             tracing::warn!(
                 "from-member" = format!("{:x}", message.from),
                 proposal = index,
@@ -114,7 +114,7 @@ impl peer::Host for Host {
     }
 
     fn is_removed(&self, id: u64) -> bool {
-        self.core.cluster.load().is_removed(id.into())
+        self.core.state.cluster.load().is_removed(id.into())
     }
 
     fn report_unreachable(&self, id: u64) {
@@ -149,38 +149,25 @@ impl peer::Host for Host {
     }
 }
 
-/// Judges what another member wants in the log: once committed, it would stop
-/// every member, or those that are Pintle. A request costs one more decoding.
-fn judge(message: &Message) -> Result<(), (usize, Refusal)> {
-    if message.r#type != MessageType::MsgProp as i32 {
-        return Ok(());
-    }
-    let mut entries = message.entries.iter().enumerate();
-    entries.try_for_each(|(at, entry)| {
-        membership::entry::judge_proposal(entry).map_err(|refusal| (at, refusal))
-    })
-}
-
 /// Attempts to catch a database and a membership of the same index in passing.
 const ATTEMPTS: usize = 8;
 
 /// The membership and a view of the database, both as of one index.
 fn consistent(core: &Core, machine: &SharedMachine) -> io::Result<(Snapshot, bolt::ReadTx)> {
     for _ in 0..ATTEMPTS {
-        let (generation, json, conf_state) = {
-            let machine = machine.lock();
+        let (generation, json, conf_state) = machine.inspect(|machine| {
             (
                 machine.generation(),
                 machine.tree_json(),
                 machine.conf_state().clone(),
             )
-        };
+        });
         let view = core.backend().snapshot().map_err(io::Error::other)?;
         let (index, term) = mvcc::backend::consistent_index(&view).map_err(io::Error::other)?;
         // Membership changes rarely: if it did not meanwhile, it is also that of
         // the view's index. At the start the database can be ahead of it.
-        let machine = machine.lock();
-        if machine.generation() == generation && index <= machine.applied() {
+        let (now, applied) = machine.inspect(|machine| (machine.generation(), machine.applied()));
+        if now == generation && index <= applied {
             let metadata = SnapshotMetadata {
                 conf_state,
                 index,

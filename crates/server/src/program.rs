@@ -3,13 +3,6 @@
 
 use std::{io::IsTerminal as _, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
-use membership::Member;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::LocalSet,
-};
-use wal::snap::Snapshotter;
-
 use crate::{
     apply::{ApplyThread, SharedMachine},
     boot, bootstrap,
@@ -19,11 +12,16 @@ use crate::{
     descriptors::Descriptors,
     fatal::Fatal,
     housekeeping, logging,
-    node::LogWriter,
+    node::LogThread,
     peers::Host,
     runtime::Runtime,
     transport::{Admission, Listeners, Security, Surface},
     version, versions,
+};
+use membership::Member;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
 };
 
 /// Runs the server with these arguments (program name left out); returns the
@@ -181,7 +179,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     // Until the last thread that writes has ended.
     let _lock = parts.lock;
     let core = parts.core;
-    let apply = ApplyThread::start(core.clone(), parts.seed)?;
+    let apply = ApplyThread::start(core.clone(), parts.machine)?;
     let transport = reach(&core, apply.machine(), &parts.peers);
     let members_side = listeners.split_off(|surface| surface == Surface::Peer);
     let mut threads = vec![start_peer_side(
@@ -195,9 +193,8 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
         bootstrap::compare_hashes(&core, &parts.peers)?;
     }
     core.joined.send_replace(true);
-    let log_writer = LogWriter::start(
-        parts.wal,
-        Snapshotter::new(&core.config.snap_dir()),
+    let log_writer = LogThread::start(
+        parts.log,
         core.raft.clone(),
         apply.machine(),
         core.metrics.clone(),

@@ -19,28 +19,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use member::{Outcome, Waiter};
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::{
     api::watch::WatchHub,
-    apply::Outcome,
     core::Core,
     node::Proposal,
     status::{Status, errors},
 };
-
-/// Where a result is awaited: runtime, slot, and the slot's generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiter {
-    /// Index of the runtime.
-    pub runtime: u32,
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-    /// The call has an answer by then, or was given up.
-    pub(crate) deadline: Instant,
-}
 
 /// Something to do on a runtime.
 pub type Task = Box<dyn FnOnce(&Rc<Runtime>) + Send>;
@@ -321,7 +310,8 @@ impl Runtime {
     fn seat(self: &Rc<Self>, timeout: Duration, bytes: usize) -> Pending {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let deadline = Instant::now() + timeout;
+        let now = Instant::now();
+        let deadline = now + timeout;
         let slot = self.slots.borrow_mut().insert(Slot {
             generation,
             state: SlotState::Waiting(None),
@@ -334,7 +324,7 @@ impl Runtime {
                 runtime: self.id,
                 slot,
                 generation,
-                deadline,
+                deadline_ms: self.core.ms_at(deadline),
             },
             bytes,
         }
@@ -568,7 +558,7 @@ async fn sweep(rt: Rc<Runtime>) {
                 runtime: rt.id,
                 slot: key as u32,
                 generation: slot.generation,
-                deadline: slot.deadline,
+                deadline_ms: rt.core.ms_at(slot.deadline),
             })
             .collect();
         for waiter in late {

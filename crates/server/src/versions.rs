@@ -38,12 +38,12 @@ async fn watch(rt: Rc<Runtime>) {
     loop {
         sleep(POLL).await;
         let term = core.raft.status.term.load(Ordering::Acquire);
-        let period = match core.cluster.load().downgrade() {
+        let period = match core.state.cluster.load().downgrade() {
             Some(_) => core.config.downgrade_check_time,
             None => PERIOD,
         };
         let due = asked.is_none_or(|(t, at)| t != term || at.elapsed() >= period);
-        if !due || !core.lessor.read().is_primary() {
+        if !due || !core.state.lessor.read().is_primary() {
             continue;
         }
         asked = Some((term, tokio::time::Instant::now()));
@@ -69,7 +69,7 @@ async fn ask_all(rt: &Rc<Runtime>, cluster: &Cluster) -> Vec<(Member, Option<Ver
 }
 
 async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
-    let cluster = rt.core.cluster.load_full();
+    let cluster = rt.core.state.cluster.load_full();
     let versions = ask_all(rt, &cluster).await;
     if let Some(target) = cluster.downgrade() {
         return finish_downgrade(rt, &cluster, target, &versions).await;

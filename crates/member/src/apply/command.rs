@@ -1,36 +1,38 @@
-//! The apply machine: one thread that turns committed entries into state, in
-//! log order. It alone changes keys, leases, alarms and membership. A run of
-//! entries is applied under one write lock and published at once; then every
-//! waiting call gets its result, with one wake-up per runtime.
-//!
-//! An entry whose index the database already holds (consistent_index) must not
-//! touch the v3 state again; membership and the v2 tree still follow it, since
-//! those are rebuilt from the last `.snap`.
+//! What an apply machine is given, and what comes out of it.
 
-mod cluster;
-mod install;
-mod machine;
-mod snapshot;
-mod waiters;
+use std::sync::Arc;
 
-pub use machine::{ApplyThread, Machine, Seed, SharedMachine, placeholder};
-
+use bytes::Bytes;
+use membership::Member;
 use proto::{
     etcdserverpb as pb,
     raftpb::{Entry, Snapshot},
     wire::Nested,
 };
 
-use crate::runtime::Waiter;
+use crate::status::Status;
 
-/// What the apply thread is asked to do.
+/// Where a result is awaited, for whoever asked: runtime, slot, and the slot's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Index of the runtime.
+    pub runtime: u32,
+    /// Its slot.
+    pub slot: u32,
+    /// Tells the calls apart that use a slot one after the other.
+    pub generation: u32,
+    /// The call has an answer by then, or was given up. On the clock of [`crate::Host::now_ms`].
+    pub deadline_ms: u64,
+}
+
+/// What the machine is asked to do.
 pub enum Command {
     /// The results of these request ids are awaited there.
     Register(Vec<(u64, Waiter)>),
     /// Committed entries, in index order, each exactly once.
     Committed(Vec<Entry>),
     /// Read requests that may be answered once their index is applied.
-    Reads(Vec<(u64, bytes::Bytes)>),
+    Reads(Vec<(u64, Bytes)>),
     /// Another member leads, or this one began or ceased to.
     Role {
         /// True if this member leads now.
@@ -46,8 +48,8 @@ pub enum Command {
         /// Its index.
         index: u64,
     },
-    /// Time to take a snapshot if what lies on disk would stop a newer release.
-    ClearTheWay,
+    /// Time to take a snapshot if what is on disk would stop a newer release.
+    SnapshotIfBlocking,
 }
 
 /// The result of an applied operation. A revision in it is the store's as of this entry: by the
@@ -69,7 +71,59 @@ pub enum Outcome {
     /// Alarm, likewise.
     Alarm(pb::AlarmResponse),
     /// A change of the configuration: the members after it.
-    Members(Vec<membership::Member>),
-    /// Applied; there is nothing to tell.
+    Members(Vec<Member>),
+    /// Applied; there is nothing to report.
     Done,
+}
+
+/// What follows from a turn of the machine, outside of it. Whoever drives the machine empties
+/// this after each turn, and keeps it for its memory.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Results, for those who await them.
+    pub answers: Vec<(Waiter, Result<Outcome, Status>)>,
+    /// What watchers hear, in order.
+    pub changes: Vec<Change>,
+    /// Contexts of read requests whose index is applied.
+    pub reads: Vec<Bytes>,
+    /// There is a leader, and it is not the one before: what reads asked of that one is lost.
+    pub new_leader: bool,
+    /// A lease ended, or the lessor became primary or ceased to be.
+    pub leases_changed: bool,
+    /// What the transport to the other members must follow, in order.
+    pub peers: Vec<PeerChange>,
+}
+
+/// What watchers hear of.
+#[derive(Debug)]
+pub enum Change {
+    /// What one run of entries changed, in revision order.
+    Events(Vec<Arc<mvcc::EventBatch>>),
+    /// A received snapshot took the place of the store, which is at this revision.
+    Restored {
+        /// Current revision of the new store.
+        revision: i64,
+    },
+}
+
+/// A change of the members as the transport to them must follow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// A member came.
+    Added(Member),
+    /// A member has other URLs.
+    Updated(Member),
+    /// A member left.
+    Removed(u64),
+    /// This member was removed.
+    Left,
+    /// A snapshot was put in place: the members are these, whoever was known before.
+    Replaced(Vec<Member>),
+    /// The releases of etcd disagree about the vote of a member since it was updated.
+    Disputed {
+        /// As it is here.
+        member: Member,
+        /// Raft counts it as a learner.
+        raft_has_learner: bool,
+    },
 }

@@ -10,7 +10,6 @@ use membership::{
     Cluster, Refusal,
     conf_change::{self, Done, Rejection, Rules},
 };
-use mvcc::Writer;
 use proto::{
     etcdserverpb::Request,
     membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest},
@@ -18,11 +17,14 @@ use proto::{
     wire::Read as _,
 };
 
-use super::{Machine, Outcome};
+use super::{
+    Machine, Outcome, PeerChange, Run,
+    entry::{At, Failure, refuse},
+};
 use crate::{
-    disputes,
-    runtime::Delivery,
+    Fatal, Host,
     status::{Code, Status, errors},
+    version,
 };
 
 /// What the caller of a change that does not hold is told.
@@ -38,100 +40,87 @@ fn rejected(rejection: &Rejection) -> Status {
 }
 
 impl Machine {
-    pub(super) fn publish_cluster(&self) {
-        let own = self.cluster.member(self.core.member_id);
-        let is_learner = own.is_some_and(|member| member.is_learner);
-        self.core.is_learner.store(is_learner, Ordering::Relaxed);
-        self.core
-            .cluster
-            .store(std::sync::Arc::new(self.cluster.clone()));
-    }
-
     /// Brings the buckets from what the truth was to what it is.
-    fn project(&self, before: &Cluster, fresh: bool, writer: &mut Writer<'_>) {
+    fn project<H>(&self, before: &Cluster, fresh: bool, run: &mut Run<'_, H>) {
         if fresh {
             let mut batch = Batch::default();
             membership::v3store::project_change(before, &self.cluster, &mut batch);
-            writer.write(batch);
+            run.writer.write(batch);
         }
     }
 
-    /// A change of the configuration. One that does not hold is still told to
-    /// raft, as a change of nobody, so that every member counts the same.
-    pub(super) fn apply_conf_change(
+    /// A change of the configuration. One that does not hold still goes to raft, as a change of
+    /// no one, so that every member counts the same.
+    pub(super) fn apply_conf_change<H: Host>(
         &mut self,
         entry: &Entry,
         fresh: bool,
-        writer: &mut Writer<'_>,
-    ) {
+        run: &mut Run<'_, H>,
+    ) -> Result<(), Fatal> {
         self.generation += 1;
         let data = entry.data.clone().unwrap_or_default();
-        let mut change = match ConfChange::read(&data) {
-            Ok(change) => change,
-            Err(error) => return self.refuse(entry.index, &error.into()),
-        };
+        let mut change =
+            ConfChange::read(&data).map_err(|error| refuse(entry.index, &error.into()))?;
         let id = change.id;
         let before = self.cluster.clone();
         let rules = match &self.judged {
             Some(outcome) if !fresh => Rules::Outcome(outcome),
-            _ => disputes::rules(&self.core),
+            _ => run.host.rules(),
         };
         let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change, rules);
         if let Err(Rejection::Malformed(_)) = result {
-            return self.refuse(entry.index, &Refusal::Invalid("configuration change"));
+            return Err(refuse(
+                entry.index,
+                &Refusal::Invalid("configuration change"),
+            ));
         }
         if let Err(rejection) = &result {
             tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
             change.node_id = 0;
         }
-        // Before anybody else counts: what is local is no longer all there is.
-        self.core.sole_leader.store(false, Ordering::Release);
-        self.conf_state = self.core.raft.drive(|node| node.apply_conf_change(&change));
+        // Before anyone else counts: what is local is no longer all there is.
+        self.state.sole_leader.store(false, Ordering::Release);
+        self.conf_state = run.host.consensus(|node| node.apply_conf_change(&change));
         self.follow_sole_leader();
         if fresh {
             let mut batch = Batch::default();
             membership::v3store::project_conf_state(&self.conf_state, &mut batch);
-            writer.write(batch);
+            run.writer.write(batch);
         }
-        self.project(&before, fresh, writer);
+        self.project(&before, fresh, run);
         self.publish_cluster();
         if let Ok(done) = result {
-            self.follow_change(done);
-            self.follow_dispute(done);
+            run.effects.peers.extend(self.follow_change(done));
+            run.effects.peers.extend(self.follow_dispute(done));
         }
         let members = self.cluster.members().cloned().collect();
-        self.answer(
-            id,
-            result
-                .map(|_| Outcome::Members(members))
-                .map_err(|rejection| rejected(&rejection)),
-        );
+        let result = result
+            .map(|_| Outcome::Members(members))
+            .map_err(|rejection| rejected(&rejection));
+        self.answer(id, result, run);
+        Ok(())
     }
 
-    /// Has a dispute about a vote ended that an update began.
-    fn follow_dispute(&mut self, done: Done) {
-        let Done::Updated(id) = done else { return };
-        let Some(member) = self.cluster.member(id) else {
-            return;
+    /// Whether an update began a dispute about a vote.
+    fn follow_dispute(&self, done: Done) -> Option<PeerChange> {
+        let Done::Updated(id) = done else {
+            return None;
         };
-        let raft_has_learner = self.conf_state.learners.contains(&id.0);
-        if self.cluster.is_disputed(id)
-            && let Some(work) = disputes::follow(&self.core, member, raft_has_learner)
-        {
-            self.deliveries[0].push(Delivery::Spawn(work));
-        }
+        let member = self.cluster.member(id)?;
+        self.cluster.is_disputed(id).then(|| PeerChange::Disputed {
+            member: member.clone(),
+            raft_has_learner: self.conf_state.learners.contains(&id.0),
+        })
     }
 
-    /// Tells the way to the other members, and the log, what changed.
-    fn follow_change(&self, done: Done) {
-        let core = &self.core;
-        let (cluster_id, own) = (format!("{:x}", core.cluster_id), core.member_id);
+    /// Logs what changed, and returns what the transport to the other members must follow.
+    fn follow_change(&self, done: Done) -> Option<PeerChange> {
+        let own = self.identity.member_id;
+        let cluster_id = format!("{:x}", self.identity.cluster_id);
         let local = format!("{own:x}");
         match done {
             Done::Added(id) => {
-                let Some(member) = self.cluster.member(id) else {
-                    return;
-                };
+                let member = self.cluster.member(id)?;
                 tracing::info!(
                     "cluster-id" = cluster_id,
                     "local-member-id" = local,
@@ -140,9 +129,7 @@ impl Machine {
                     "added-peer-is-learner" = member.is_learner,
                     "added member"
                 );
-                if let Some(peers) = core.raft.peers().filter(|_| id.0 != own) {
-                    peers.add_peer(id.0, &member.peer_urls);
-                }
+                (id.0 != own).then(|| PeerChange::Added(member.clone()))
             }
             Done::Promoted(id) => {
                 tracing::info!(
@@ -151,11 +138,10 @@ impl Machine {
                     "promoted-member-id" = %id,
                     "promote member"
                 );
+                None
             }
             Done::Updated(id) => {
-                let Some(member) = self.cluster.member(id) else {
-                    return;
-                };
+                let member = self.cluster.member(id)?;
                 tracing::info!(
                     "cluster-id" = cluster_id,
                     "local-member-id" = local,
@@ -163,9 +149,7 @@ impl Machine {
                     "updated-remote-peer-urls" = member.peer_urls.join(","),
                     "updated member"
                 );
-                if let Some(peers) = core.raft.peers().filter(|_| id.0 != own) {
-                    peers.update_peer(id.0, &member.peer_urls);
-                }
+                (id.0 != own).then(|| PeerChange::Updated(member.clone()))
             }
             Done::Removed(id) => {
                 tracing::info!(
@@ -174,69 +158,47 @@ impl Machine {
                     "removed-remote-peer-id" = %id,
                     "removed member"
                 );
-                if id.0 == own {
-                    core.leave();
-                } else if let Some(peers) = core.raft.peers() {
-                    peers.remove_peer(id.0);
-                }
-            }
-        }
-    }
-
-    /// Tells the way to the other members who they are, as after a snapshot. What is on its
-    /// way to those who stay is not lost.
-    pub(super) fn meet_everybody(&self) {
-        let Some(peers) = self.core.raft.peers() else {
-            return;
-        };
-        let known = peers.peers();
-        for peer in &known {
-            if self.cluster.member(peer.id).is_none() {
-                peers.remove_peer(peer.id);
-            }
-        }
-        for member in self.cluster.members() {
-            let id = member.id.0;
-            match known.iter().find(|peer| peer.id == id) {
-                Some(peer) if peer.urls == member.peer_urls => {}
-                Some(_) => peers.update_peer(id, &member.peer_urls),
-                None if id == self.core.member_id => {}
-                None => peers.add_peer(id, &member.peer_urls),
+                Some(if id.0 == own {
+                    PeerChange::Left
+                } else {
+                    PeerChange::Removed(id.0)
+                })
             }
         }
     }
 
     /// A request of the v2 API, which etcd up to 3.5 uses for its own membership.
-    pub(super) fn apply_v2(
+    pub(super) fn apply_v2<H>(
         &mut self,
         index: u64,
         request: &Request,
         fresh: bool,
-        writer: &mut Writer<'_>,
-    ) {
+        run: &mut Run<'_, H>,
+    ) -> Result<(), Fatal> {
         self.generation += 1;
-        self.is_in_the_way = true;
-        if membership::entry::is_membership(request) || !self.core.config.drop_v2_keys {
+        self.blocks_newer_release = true;
+        if membership::entry::is_membership(request) || !self.options.drop_v2_keys {
             self.tree.apply(request);
         }
         let before = self.cluster.clone();
         match self.cluster.apply_v2(request) {
             Ok(true) => {
-                self.follow_version(before.version());
-                self.project(&before, fresh, writer);
+                self.follow_version(before.version())?;
+                self.project(&before, fresh, run);
                 self.publish_cluster();
+                Ok(())
             }
-            Ok(false) => {}
-            Err(error) => self.skip_removed(index, &error),
+            Ok(false) => Ok(()),
+            Err(error) => skip_removed(index, &error),
         }
     }
 
-    pub(super) fn set_cluster_version(
+    pub(super) fn set_cluster_version<H>(
         &mut self,
         version: &str,
         fresh: bool,
-        writer: &mut Writer<'_>,
-    ) -> Result<Outcome, Status> {
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
         let parsed = semver::Version::parse(version).map_err(|error| {
             Status::new(
                 Code::InvalidArgument,
@@ -245,29 +207,28 @@ impl Machine {
         })?;
         let before = self.cluster.clone();
         self.set_version(parsed);
-        self.follow_version(before.version());
-        self.project(&before, fresh, writer);
+        self.follow_version(before.version())?;
+        self.project(&before, fresh, run);
         self.publish_cluster();
         Ok(Outcome::Done)
     }
 
-    /// Says that the cluster version has changed; a server that is older than
-    /// its cluster must not go on.
-    fn follow_version(&self, before: Option<&semver::Version>) {
+    /// Logs that the cluster version has changed; a server that is older than
+    /// its cluster must stop.
+    fn follow_version(&self, before: Option<&semver::Version>) -> Result<(), Fatal> {
         let Some(version) = self.cluster.version().filter(|v| Some(*v) != before) else {
-            return;
+            return Ok(());
         };
-        let own = crate::version::own();
+        let own = version::own();
         if (version.major, version.minor) > (own.major, own.minor) {
-            self.core.fatal.report(
-                "invalid downgrade; server version is lower than determined cluster version",
-                &format!("cluster {version}, server {own}"),
-            );
-            return;
+            return Err(Fatal {
+                what: "invalid downgrade; server version is lower than determined cluster version",
+                error: format!("cluster {version}, server {own}"),
+            });
         }
         match before {
             None => tracing::info!(
-                "cluster-id" = format!("{:x}", self.core.cluster_id),
+                "cluster-id" = format!("{:x}", self.identity.cluster_id),
                 "cluster-version" = %version,
                 "set initial cluster version"
             ),
@@ -277,6 +238,7 @@ impl Machine {
         }
         tracing::info!("cluster-version" = %version, "enabled capabilities for version");
         tracing::info!("cluster-version" = %version, "cluster version is updated");
+        Ok(())
     }
 
     fn set_version(&mut self, version: semver::Version) {
@@ -285,13 +247,12 @@ impl Machine {
         self.cluster.set_version(Some(version));
     }
 
-    pub(super) fn set_attributes(
+    pub(super) fn set_attributes<H>(
         &mut self,
-        index: u64,
+        at: At,
         set: &ClusterMemberAttrSetRequest,
-        fresh: bool,
-        writer: &mut Writer<'_>,
-    ) -> Result<Outcome, Status> {
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
         self.generation += 1;
         let attributes = set.member_attributes.clone().unwrap_or_default();
         let before = self.cluster.clone();
@@ -305,34 +266,35 @@ impl Machine {
                 &attributes.name,
                 &attributes.client_urls,
             ),
-            Err(error) => self.skip_removed(index, &error),
+            Err(error) => skip_removed(at.index, &error)?,
         }
-        self.project(&before, fresh, writer);
+        self.project(&before, at.fresh, run);
         self.publish_cluster();
         Ok(Outcome::Done)
     }
 
-    /// A member that is gone may still publish itself; one that no one knows ends etcd.
-    fn skip_removed(&self, index: u64, error: &membership::Error) {
-        match error {
-            membership::Error::Removed(_) => {
-                tracing::warn!(index, error = %error, "skipped attributes of a removed member");
-            }
-            _ => self.refuse(index, &Refusal::Invalid("member")),
-        }
-    }
-
-    pub(super) fn set_downgrade(
+    pub(super) fn set_downgrade<H>(
         &mut self,
         set: &DowngradeInfoSetRequest,
         fresh: bool,
-        writer: &mut Writer<'_>,
-    ) -> Result<Outcome, Status> {
+        run: &mut Run<'_, H>,
+    ) -> Outcome {
         let before = self.cluster.clone();
         self.cluster
             .set_downgrade(set.enabled.then(|| set.ver.clone()));
-        self.project(&before, fresh, writer);
+        self.project(&before, fresh, run);
         self.publish_cluster();
-        Ok(Outcome::Done)
+        Outcome::Done
+    }
+}
+
+/// A member that is gone may still publish itself; one that no one knows ends etcd.
+fn skip_removed(index: u64, error: &membership::Error) -> Result<(), Fatal> {
+    match error {
+        membership::Error::Removed(_) => {
+            tracing::warn!(index, error = %error, "skipped attributes of a removed member");
+            Ok(())
+        }
+        _ => Err(refuse(index, &Refusal::Invalid("member"))),
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bolt::ReadTx;
 
-use crate::boot::{At as _, Error};
+use crate::{At as _, Error, Files};
 
 /// What the buckets of a database tell of authentication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,12 +72,10 @@ fn has_any(tx: &ReadTx, bucket: &[u8]) -> Result<bool, bolt::Error> {
 ///
 /// # Errors
 /// It is, or cannot be read.
-pub(crate) fn refuse_file(path: &Path) -> Result<(), Error> {
-    let options = bolt::Options {
-        read_only: true,
-        ..bolt::Options::default()
-    };
-    let db = bolt::Db::open(path, options).at("cannot open the database", path)?;
+pub fn refuse_file(files: &dyn Files, path: &Path) -> Result<(), Error> {
+    let db = files
+        .read_database(path)
+        .at("cannot open the database", path)?;
     Auth::read(&db.begin_read())
         .at("cannot read the database", path)?
         .refuse_enabled(path)

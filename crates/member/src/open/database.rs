@@ -2,23 +2,13 @@
 //! Opened at the start, and again when a received snapshot has taken its place.
 //! Never looks at the log.
 
-use std::{path::Path, sync::Arc, time::Duration, time::Instant};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use membership::v3store::V3View;
-use mvcc::{
-    CompactionObserver, CompactionStep,
-    backend::{Backend, BackendOptions},
-};
+use mvcc::backend::Backend;
 
-use crate::{
-    alarms::Alarms,
-    boot::{At as _, Error},
-    config::Config,
-    fatal::Fatal,
-    logging::human_bytes,
-    metrics::Metrics,
-};
+use crate::{At as _, Error, Files, alarms::Alarms};
 
 /// An open database.
 pub struct Database {
@@ -39,15 +29,8 @@ impl Database {
     ///
     /// # Errors
     /// It cannot be read or written, or contradicts itself; the text names it.
-    pub fn open(
-        config: &Config,
-        fatal: &Fatal,
-        metrics: &Arc<Metrics>,
-        path: &Path,
-    ) -> Result<Database, Error> {
-        let begin = Instant::now();
-        let backend = open_backend(config, fatal, metrics, path)?;
-        tracing::info!(path = %path.display(), took = ?begin.elapsed(), "opened backend db");
+    pub fn open(files: &dyn Files, leases: lease::Options, path: &Path) -> Result<Database, Error> {
+        let backend = files.open_backend(path)?;
         let (consistent_index, _) = backend.consistent_index();
         let view = backend.db().begin_read();
         let membership =
@@ -55,19 +38,14 @@ impl Database {
         let alarms = Alarms::recover(&view)
             .map_err(|error| Error(format!("{}: {error}", path.display())))?;
         let mut attached: Vec<(Bytes, i64)> = Vec::new();
-        let store = mvcc::Store::open(
-            backend.clone(),
-            mvcc::StoreOptions {
-                compaction_batch_limit: config.compaction_batch_limit,
-                compaction_sleep: config.compaction_sleep_interval,
-                on_compaction: observer(&backend, metrics),
-            },
-            &mut |key, lease| attached.push((key, lease)),
-        )
-        .at("cannot restore the keys of", path)?;
+        let store = files
+            .open_store(backend.clone(), &mut |key, lease| {
+                attached.push((key, lease))
+            })
+            .at("cannot restore the keys of", path)?;
         tracing::info!("current-rev" = store.revision(), "kvstore restored");
-        let mut lessor = lease::Lessor::recover(lease_options(config), &view)
-            .at("cannot restore the leases of", path)?;
+        let mut lessor =
+            lease::Lessor::recover(leases, &view).at("cannot restore the leases of", path)?;
         for (key, id) in attached {
             if lessor.attach(lease::LeaseId(id), &key).is_err() {
                 tracing::error!(
@@ -88,109 +66,6 @@ impl Database {
             consistent_index,
         })
     }
-}
-
-/// Logs and counts what compactions do.
-fn observer(backend: &Arc<Backend>, metrics: &Arc<Metrics>) -> CompactionObserver {
-    let (backend, metrics) = (Arc::downgrade(backend), metrics.clone());
-    CompactionObserver::new(move |step| {
-        metrics.compaction.observe(step);
-        let CompactionStep::Finished {
-            revision,
-            hash,
-            took,
-        } = step
-        else {
-            return;
-        };
-        // Gone if another database took its place meanwhile.
-        let Some(backend) = backend.upgrade() else {
-            return;
-        };
-        let (size, in_use) = (backend.size(), backend.size_in_use());
-        tracing::info!(
-            "compact-revision" = revision,
-            took = ?took,
-            hash = hash,
-            "current-db-size-bytes" = size,
-            "current-db-size" = human_bytes(size),
-            "current-db-size-in-use-bytes" = in_use,
-            "current-db-size-in-use" = human_bytes(in_use),
-            "finished scheduled compaction"
-        );
-    })
-}
-
-fn lease_options(config: &Config) -> lease::Options {
-    lease::Options {
-        min_ttl_secs: (3 * config.election.as_millis()).div_ceil(2 * 1000) as i64,
-        checkpoint: config.lease_checkpoint,
-        checkpoint_persist: config.lease_checkpoint_persist,
-    }
-}
-
-fn open_backend(
-    config: &Config,
-    fatal: &Fatal,
-    metrics: &Arc<Metrics>,
-    path: &Path,
-) -> Result<Arc<Backend>, Error> {
-    let db = bolt::Db::open(
-        path,
-        bolt::Options {
-            warn: Some(Arc::new(|text: &str| tracing::warn!("{text}"))),
-            ..bolt::Options::default()
-        },
-    )
-    .at("cannot open the database", path)?;
-    let (fatal, metrics) = (fatal.clone(), metrics.clone());
-    Backend::open(
-        db,
-        BackendOptions {
-            batch_interval: config.backend_batch_interval,
-            batch_limit: config.backend_batch_limit,
-            on_error: Box::new(move |error: &bolt::Error| {
-                fatal.report("failed to commit to the database", error);
-            }),
-            on_commit: Box::new(move |took: Duration| {
-                metrics
-                    .backend_commit_duration_seconds
-                    .observe(took.as_secs_f64());
-            }),
-            ..BackendOptions::default()
-        },
-    )
-    .at("cannot open the database", path)
-}
-
-/// Defragments a file with more free space than the flag allows. At the start
-/// only: nobody waits then.
-///
-/// # Errors
-/// The copy could not be made; the text names the file.
-pub fn defragment(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
-    let threshold = config.bootstrap_defrag_threshold_mb * (1 << 20);
-    if threshold == 0 {
-        return Ok(());
-    }
-    let (size, in_use) = (backend.size(), backend.size_in_use());
-    let free = size.saturating_sub(in_use);
-    if free < threshold {
-        tracing::info!(
-            "current-db-size-bytes" = size,
-            "current-db-size" = human_bytes(size),
-            "current-db-size-in-use-bytes" = in_use,
-            "current-db-size-in-use" = human_bytes(in_use),
-            "experimental-bootstrap-defrag-threshold-bytes" = threshold,
-            "experimental-bootstrap-defrag-threshold" = human_bytes(threshold),
-            "Skipping defragmentation"
-        );
-        return Ok(());
-    }
-    tracing::info!("freeable-bytes" = free, "starting defragment");
-    backend.defrag().at("cannot defragment", path)?;
-    tracing::info!("finished defragment");
-    Ok(())
 }
 
 /// Every etcd writes the auth revision at its first start, with auth never used.

@@ -4,21 +4,28 @@
 //! the truth. The truth is what the log says; one member alone never changes
 //! that, nor what raft counts by.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use bolt::Batch;
 use membership::{
-    Disagreement, Replay, disagreement,
+    Cluster, Disagreement, Replay, disagreement,
     v3store::{self, V3View},
 };
 use proto::raftpb::Entry;
 
-use crate::{
-    auth::Auth,
-    boot::{At as _, Error},
-    config::MembershipCheck,
-    metrics::Metrics,
-};
+use super::Auth;
+use crate::{At as _, Error, Files, version};
+
+/// What to do about copies of the membership that disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipCheck {
+    /// Say so, and write the database anew from the truth.
+    Heal,
+    /// Say so.
+    Report,
+    /// Say so and do not start.
+    Refuse,
+}
 
 /// The membership that a database holds, and where in the log that belongs.
 pub struct Stored {
@@ -33,19 +40,16 @@ impl Stored {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(path: &Path) -> Result<Option<Stored>, Error> {
-        if bolt::Db::is_unwritten(path).at("cannot read the database", path)? {
+    pub fn read(files: &dyn Files, path: &Path) -> Result<Option<Stored>, Error> {
+        if files
+            .is_unwritten(path)
+            .at("cannot read the database", path)?
+        {
             return Ok(None);
         }
-        let db = bolt::Db::open(
-            path,
-            bolt::Options {
-                read_only: true,
-                lock_timeout: Some(LOCK_WAIT),
-                ..bolt::Options::default()
-            },
-        )
-        .at("cannot open the database", path)?;
+        let db = files
+            .read_database(path)
+            .at("cannot open the database", path)?;
         let tx = db.begin_read();
         let view = v3store::read(&tx).at("cannot read the membership in", path)?;
         let (consistent_index, _) =
@@ -73,9 +77,6 @@ impl Stored {
         self.consistent_index
     }
 }
-
-/// Whoever holds the file is another server, which the log's lock would have found.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What was found, and the truth to heal it with.
 pub struct Verdict {
@@ -141,13 +142,17 @@ impl Verdict {
         self.found.iter().any(is_serious)
     }
 
-    /// One log line and one count for each disagreement.
-    pub fn report(&self, check: MembershipCheck, metrics: &Metrics) {
+    /// What was found.
+    pub fn found(&self) -> &[Disagreement] {
+        &self.found
+    }
+
+    /// Logs each disagreement; returns what becomes of them.
+    pub fn report(&self, check: MembershipCheck) -> &'static str {
         let action = match check {
             MembershipCheck::Heal if self.is_certain() => "healed",
             _ => "reported",
         };
-        metrics.count_disagreements(&self.found, action);
         for one in &self.found {
             let (copy, kind) = (one.copy(), one.kind());
             let detail = one.to_string();
@@ -159,6 +164,7 @@ impl Verdict {
                 tracing::error!(copy, kind, action, detail, "{MESSAGE}");
             }
         }
+        action
     }
 
     /// With `--membership-check=refuse`, why the server does not go on.
@@ -202,3 +208,24 @@ fn is_serious(one: &Disagreement) -> bool {
 
 /// Monitoring looks for it.
 const MESSAGE: &str = "the copies of the membership disagree";
+
+/// Refuses a cluster newer than this server.
+///
+/// # Errors
+/// The text says what to do.
+pub fn check_version(cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
+    let own = version::own();
+    for version in cluster
+        .version()
+        .into_iter()
+        .chain(v3.cluster_version.as_ref())
+    {
+        if (version.major, version.minor) > (own.major, own.minor) {
+            return Err(Error(format!(
+                "invalid downgrade; server version is lower than determined cluster version: the data directory belongs to a \
+                 cluster of version {version}, which is newer than {own}; downgrade the cluster first, or start a newer server"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -46,7 +46,7 @@ pub async fn member_list(rt: &Rc<Runtime>, request: MemberListRequest) -> Result
     if request.linearizable {
         rt.linearizable().await?;
     }
-    let cluster = rt.core.cluster.load();
+    let cluster = rt.core.state.cluster.load();
     // Membership answers carry no revision.
     Ok(frame_message(&MemberListResponse {
         header: Some(rt.core.header(0)),
@@ -116,7 +116,7 @@ pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<B
     }
     urls.sort();
     let core = &rt.core;
-    let cluster = core.cluster.load_full();
+    let cluster = core.state.cluster.load_full();
     check_add(core, &cluster, request.is_learner)?;
     if request.is_learner {
         disputes::settled(rt).await?;
@@ -182,12 +182,12 @@ fn check_remove(core: &Core, cluster: &Cluster, member: &Member) -> Result<(), S
 /// The membership with `id` in it: the member may have been added through another one a moment
 /// ago, so its absence counts only once all that was committed is applied here.
 async fn cluster_with(rt: &Rc<Runtime>, id: u64) -> Result<Arc<Cluster>, Status> {
-    let known = rt.core.cluster.load_full();
+    let known = rt.core.state.cluster.load_full();
     if known.member(id).is_some() {
         return Ok(known);
     }
     rt.linearizable().await?;
-    Ok(rt.core.cluster.load_full())
+    Ok(rt.core.state.cluster.load_full())
 }
 
 /// `Cluster.MemberRemove`
@@ -355,7 +355,7 @@ pub async fn move_leader(rt: &Rc<Runtime>, request: &MoveLeaderRequest) -> Resul
         return Err(errors::NOT_LEADER);
     }
     let target = request.target_id;
-    match core.cluster.load().member(target) {
+    match core.state.cluster.load().member(target) {
         Some(member) if !member.is_learner => {}
         _ => return Err(errors::BAD_TRANSFEREE),
     }

@@ -35,7 +35,7 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
         }
         Ok(DowngradeAction::Cancel) => {
             rt.linearizable().await?;
-            let cluster = rt.core.cluster.load_full();
+            let cluster = rt.core.state.cluster.load_full();
             if cluster.downgrade().is_none() {
                 return Err(errors::NO_INFLIGHT_DOWNGRADE);
             }
@@ -66,7 +66,7 @@ fn parse(text: &str) -> Option<Version> {
 async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Status> {
     let target = parse(text).ok_or(errors::WRONG_DOWNGRADE_FORMAT)?;
     rt.linearizable().await?;
-    let cluster = rt.core.cluster.load();
+    let cluster = rt.core.state.cluster.load();
     let current = cluster
         .version()
         .ok_or(errors::CLUSTER_VERSION_UNAVAILABLE)?;
@@ -89,6 +89,7 @@ async fn set(rt: &Rc<Runtime>, enabled: bool, ver: String) -> Result<String, Sta
     rt.core.submit(rt, Op::DowngradeInfoSet(request)).await?;
     Ok(rt
         .core
+        .state
         .cluster
         .load()
         .version()

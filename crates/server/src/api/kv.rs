@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use member::Outcome;
 use prost::encoding::{encode_varint, encoded_len_varint};
 use proto::{
     etcdserverpb::{
@@ -22,7 +23,6 @@ use mvcc::{Place, RangeAnswer};
 
 use super::Answer;
 use crate::{
-    apply::Outcome,
     quota,
     runtime::Runtime,
     status::{Code, Status},
@@ -245,7 +245,7 @@ async fn check_ranges(rt: &Rc<Runtime>, request: &TxnRequest) -> Result<(), Stat
         return Ok(());
     }
     rt.linearizable().await?;
-    let exists = |id| rt.core.lessor.read().exists(LeaseId(id));
+    let exists = |id| rt.core.state.lessor.read().exists(LeaseId(id));
     Ok(rt.core.store().check_txn(request, &exists)?)
 }
 

@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use lease::LeaseId;
+use member::Outcome;
 use prost::Message as _;
 use proto::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
@@ -15,7 +16,6 @@ use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
 use super::kv::mixed_up;
 use crate::{
-    apply::Outcome,
     ask, lease_upkeep, quota,
     runtime::Runtime,
     status::{Status, errors},
@@ -107,7 +107,7 @@ pub fn remaining_as_primary(
     request: &LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let id = LeaseId(request.id);
-    let lessor = rt.core.lessor.read();
+    let lessor = rt.core.state.lessor.read();
     if !lessor.is_primary() {
         return Err(errors::NOT_PRIMARY);
     }
@@ -155,6 +155,7 @@ async fn ask_primary(
 pub fn leases(rt: &Rc<Runtime>) -> Bytes {
     let leases = rt
         .core
+        .state
         .lessor
         .read()
         .leases()
@@ -212,7 +213,7 @@ pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> 
 
 fn try_renew(rt: &Rc<Runtime>, id: LeaseId) -> Result<i64, lease::Error> {
     let (term, renewed) = {
-        let lessor = rt.core.lessor.read();
+        let lessor = rt.core.state.lessor.read();
         (lessor.primary_term(), lessor.renew(id, rt.core.now_ms()))
     };
     let renewal = renewed?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use member::Outcome;
 use proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, HashKvRequest, HashKvResponse,
     HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
@@ -19,7 +20,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::{health, kv::mixed_up};
 use crate::{
-    apply::Outcome,
     logging::human_bytes,
     metrics::Metrics,
     runtime::Runtime,
@@ -62,7 +62,7 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
     if leader == 0 {
         errors.push("etcdserver: no leader".to_owned());
     }
-    for alarm in core.alarms.read().all() {
+    for alarm in core.state.alarms.read().all() {
         let kind = AlarmType::try_from(alarm.alarm)
             .unwrap_or_default()
             .as_str_name();
@@ -76,10 +76,11 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
         leader,
         raft_index: raft.commit.load(Ordering::Acquire),
         raft_term: raft.term.load(Ordering::Acquire),
-        raft_applied_index: core.applied.load(Ordering::Acquire),
+        raft_applied_index: core.state.applied.load(Ordering::Acquire),
         errors,
         db_size_in_use: core.backend().size_in_use() as i64,
         is_learner: core
+            .state
             .cluster
             .load()
             .member(core.member_id)
@@ -122,7 +123,7 @@ pub async fn defragment(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
 
 /// `Maintenance.Hash`
 pub async fn hash(rt: &Rc<Runtime>) -> Result<Bytes, Status> {
-    let store = rt.core.store.load_full();
+    let store = rt.core.state.store.load_full();
     let begin = Instant::now();
     let hash = blocking(move || store.hash()).await??;
     rt.core
@@ -151,7 +152,7 @@ pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, 
 /// # Errors
 /// Compacted, or in the future.
 pub async fn hash_of(rt: &Rc<Runtime>, revision: i64) -> Result<mvcc::HashKv, Status> {
-    let store = rt.core.store.load_full();
+    let store = rt.core.state.store.load_full();
     let begin = Instant::now();
     let hash = blocking(move || store.hash_kv(revision)).await??;
     rt.core

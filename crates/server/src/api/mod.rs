@@ -252,7 +252,7 @@ fn admit(
     if *ending.borrow() {
         return Err(errors::STOPPED);
     }
-    if core.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
+    if core.state.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
         return Err(errors::NOT_FOR_LEARNER);
     }
     if call.has_leader && core.leader() == 0 {

@@ -22,6 +22,7 @@ pub use discovery::{Discovery, Registry};
 pub use flags::{FLAGS, Flag};
 pub use help::usage;
 pub use logs::{LogOutput, Logs};
+pub use member::open::MembershipCheck;
 pub use parse::{ParseError, Parsed, parse, without_secrets};
 pub use resolve::{check_url, resolve};
 pub use security::Security;
@@ -56,17 +57,6 @@ pub enum AutoCompaction {
     Periodic(Duration),
     /// Keep this many revisions.
     Revision(i64),
-}
-
-/// What to do about copies of the membership that disagree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MembershipCheck {
-    /// Say so, and write the database anew from the truth.
-    Heal,
-    /// Say so.
-    Report,
-    /// Say so and do not start.
-    Refuse,
 }
 
 /// Everything the server needs to know before it starts.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use member::host::Kind;
 use prometheus::{HistogramVec, local::LocalHistogram};
-use proto::etcdserverpb::internal_raft_request::Op;
 
-/// What an entry asked for, as etcd labels it: version and operation.
+/// What an entry asked for, as etcd labels it: version and operation. In the order of [`Kind`].
 const KINDS: [(&str, &str); 12] = [
     ("v2", "PUT"),
     ("v3", "Put"),
@@ -21,32 +21,6 @@ const KINDS: [(&str, &str); 12] = [
     ("v3", "ClusterMemberAttrSet"),
     ("v3", "unknown"),
 ];
-
-/// A row of [`KINDS`].
-#[derive(Clone, Copy)]
-pub struct Kind(usize);
-
-impl Kind {
-    /// A request of the v2 store.
-    pub const V2: Kind = Kind(0);
-
-    /// The kind of an operation.
-    pub fn of(op: Option<&Op>) -> Kind {
-        Kind(match op {
-            Some(Op::Put(_)) => 1,
-            Some(Op::DeleteRange(_)) => 2,
-            Some(Op::Txn(_)) => 3,
-            Some(Op::Compaction(_)) => 4,
-            Some(Op::LeaseGrant(_)) => 5,
-            Some(Op::LeaseRevoke(_)) => 6,
-            Some(Op::LeaseCheckpoint(_)) => 7,
-            Some(Op::Alarm(_)) => 8,
-            Some(Op::ClusterVersionSet(_)) => 9,
-            Some(Op::ClusterMemberAttrSet(_)) => 10,
-            _ => 11,
-        })
-    }
-}
 
 /// The entries of the run under way; belongs to whoever applies.
 pub struct Applies {
@@ -65,7 +39,7 @@ impl Applies {
 
     /// Counts an entry of the run.
     pub fn count(&mut self, kind: Kind, success: bool) {
-        self.series[kind.0][usize::from(success)].0 += 1;
+        self.series[kind as usize][usize::from(success)].0 += 1;
     }
 
     /// The run took this long.

@@ -55,7 +55,7 @@ pub(super) async fn health(rt: &Rc<Runtime>, query: &str) -> Response<Body> {
 
 async fn health_reason(rt: &Rc<Runtime>, query: &str, serializable: bool) -> Option<String> {
     let excluded: Vec<&str> = values(query, "exclude").collect();
-    for alarm in rt.core.alarms.read().all() {
+    for alarm in rt.core.state.alarms.read().all() {
         let name = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
         if excluded.contains(&name) {
             continue;
@@ -136,12 +136,13 @@ pub(super) async fn checks(rt: &Rc<Runtime>, page: CheckPage, query: &str) -> Re
         let error = match name {
             "data_corruption" => rt
                 .core
+                .state
                 .alarms
                 .read()
                 .is_active(AlarmType::Corrupt)
                 .then(|| "alarm activated: CORRUPT".to_owned()),
             "non_learner" => {
-                let cluster = rt.core.cluster.load();
+                let cluster = rt.core.state.cluster.load();
                 cluster
                     .member(rt.core.member_id)
                     .is_some_and(|m| m.is_learner)

@@ -88,7 +88,7 @@ pub(super) fn json(text: String) -> Response<Body> {
 }
 
 pub(super) fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
-    let cluster = rt.core.cluster.load();
+    let cluster = rt.core.state.cluster.load();
     let cluster = cluster
         .version()
         .map_or_else(|| "not_decided".to_owned(), ToString::to_string);
@@ -112,7 +112,7 @@ fn debug_vars(rt: &Rc<Runtime>) -> Response<Body> {
                 "id": format!("{:x}", rt.core.member_id),
                 "term": raft.term.load(Acquire),
                 "commit": raft.commit.load(Acquire),
-                "applied": rt.core.applied.load(Acquire),
+                "applied": rt.core.state.applied.load(Acquire),
                 "lead": format!("{:x}", rt.core.leader()),
                 "raftState": if raft.is_leader.load(Acquire) { "StateLeader" } else { "StateFollower" },
             },

@@ -149,7 +149,7 @@ fn members_json(members: &[membership::Member]) -> String {
 }
 
 fn members(rt: &Rc<Runtime>) -> Response<Body> {
-    let members: Vec<_> = rt.core.cluster.load().members().cloned().collect();
+    let members: Vec<_> = rt.core.state.cluster.load().members().cloned().collect();
     json(members_json(&members))
 }
 
@@ -194,7 +194,13 @@ async fn downgrade_enabled(rt: &Rc<Runtime>) -> Response<Body> {
     match rt.linearizable().await {
         Ok(()) => plain(
             StatusCode::OK,
-            rt.core.cluster.load().downgrade().is_some().to_string(),
+            rt.core
+                .state
+                .cluster
+                .load()
+                .downgrade()
+                .is_some()
+                .to_string(),
         ),
         Err(error) => refused(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,0 +1,246 @@
+//! One committed entry: what it is, whether the database has it already, and who gets the result.
+
+use membership::{Payload, Refusal};
+use proto::{
+    etcdserverpb::{InternalRaftRequest, internal_raft_request::Op},
+    raftpb::{Entry, EntryType},
+    wire::Nested,
+};
+
+use super::{Machine, Outcome, Run};
+use crate::{
+    Fatal, Host,
+    alarms::Restriction,
+    host::{Kind, Step},
+    status::{Status, errors},
+};
+
+/// Where a request is in the log, and who waits for it.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub(super) index: u64,
+    /// The database does not hold it yet.
+    pub(super) fresh: bool,
+    /// A client of this member waits for the result.
+    pub(super) asked: bool,
+}
+
+/// Why an entry has no outcome.
+pub(super) enum Failure {
+    /// Every member refuses what it asks for.
+    Refused(Status),
+    /// This member must not pass over it.
+    Fatal(Fatal),
+}
+
+impl From<Fatal> for Failure {
+    fn from(fatal: Fatal) -> Failure {
+        Failure::Fatal(fatal)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        Failure::Refused(status)
+    }
+}
+
+impl From<mvcc::Error> for Failure {
+    fn from(error: mvcc::Error) -> Failure {
+        Failure::Refused(error.into())
+    }
+}
+
+impl From<lease::Error> for Failure {
+    fn from(error: lease::Error) -> Failure {
+        Failure::Refused(error.into())
+    }
+}
+
+/// Stops before an entry that must not be applied. It is never skipped: the
+/// members after it would not be the same.
+pub(super) fn refuse(index: u64, refusal: &Refusal) -> Fatal {
+    Fatal {
+        what: CANNOT_APPLY,
+        error: format!("entry {index}: {refusal}; {}", refusal.advice()),
+    }
+}
+
+const CANNOT_APPLY: &str = "cannot apply a committed entry";
+
+/// Tells what the log decided, the same on every member, from what went wrong on
+/// this one, which must not pass over the entry.
+pub(super) fn decided<T>(index: u64, result: Result<T, mvcc::Error>) -> Result<T, Failure> {
+    result.map_err(|error| match error {
+        mvcc::Error::EmptyOperation => refuse(index, &Refusal::Invalid("operation")).into(),
+        mvcc::Error::Database(_) | mvcc::Error::Corrupt { .. } => Failure::Fatal(Fatal {
+            what: CANNOT_APPLY,
+            error: format!("entry {index}: {error}"),
+        }),
+        error => Failure::Refused(error.into()),
+    })
+}
+
+impl Machine {
+    pub(super) fn apply_entry<H: Host>(
+        &mut self,
+        entry: &Entry,
+        run: &mut Run<'_, H>,
+    ) -> Result<(), Fatal> {
+        if entry.index <= self.applied {
+            return Ok(());
+        }
+        let fresh = entry.index > self.consistent_index;
+        match EntryType::try_from(entry.r#type) {
+            Ok(EntryType::EntryNormal) => self.apply_normal(entry, fresh, run)?,
+            Ok(EntryType::EntryConfChange) => self.apply_conf_change(entry, fresh, run)?,
+            _ => return Err(refuse(entry.index, &Refusal::Type(entry.r#type))),
+        }
+        self.applied = entry.index;
+        self.term = entry.term;
+        if fresh {
+            run.writer.set_consistent_index(entry.index, entry.term);
+        }
+        Ok(())
+    }
+
+    fn apply_normal<H: Host>(
+        &mut self,
+        entry: &Entry,
+        fresh: bool,
+        run: &mut Run<'_, H>,
+    ) -> Result<(), Fatal> {
+        let data = entry.data.clone().unwrap_or_default();
+        let payload =
+            membership::decode_entry(&data).map_err(|error| refuse(entry.index, &error.into()))?;
+        if let Some(refusal) = membership::entry::refusal(&payload, fresh) {
+            return Err(refuse(entry.index, &refusal));
+        }
+        let request = match payload {
+            Payload::Empty => {
+                self.first_entry_of_term(entry.term, run);
+                return Ok(());
+            }
+            Payload::V2(request) => {
+                self.apply_v2(entry.index, &request, fresh, run)?;
+                run.host.observe(Step::Entry(Kind::V2, true));
+                self.answer(request.id, Ok(Outcome::Done), run);
+                return Ok(());
+            }
+            Payload::Internal(request) => request,
+        };
+        let id = match &request.header {
+            Some(header) if request.id == 0 => header.id,
+            _ => request.id,
+        };
+        let kind = Kind::of(request.op.as_ref());
+        let at = At {
+            index: entry.index,
+            fresh,
+            asked: self.waiters.contains(id),
+        };
+        let result = match self.apply_request(request, at, run) {
+            Ok(outcome) => Ok(outcome),
+            Err(Failure::Refused(status)) => Err(status),
+            Err(Failure::Fatal(fatal)) => return Err(fatal),
+        };
+        run.host.observe(Step::Entry(kind, result.is_ok()));
+        self.answer(id, result, run);
+        Ok(())
+    }
+
+    /// The leader's empty entry is in: everything of earlier terms is applied.
+    fn first_entry_of_term<H: Host>(&mut self, term: u64, run: &mut Run<'_, H>) {
+        let status = run.host.consensus(|node| node.status());
+        if status.role != consensus::Role::Leader || term != status.term {
+            return;
+        }
+        let (now, extend) = (run.host.now_ms(), self.options.lease_extension_ms);
+        run.lessor.promote(term, now, extend);
+        run.effects.leases_changed = true;
+        self.leads_since_entry = true;
+        self.follow_sole_leader();
+    }
+
+    /// Has whoever awaits the result of request `id` get it.
+    pub(super) fn answer<H>(
+        &mut self,
+        id: u64,
+        result: Result<Outcome, Status>,
+        run: &mut Run<'_, H>,
+    ) {
+        if let Some(waiter) = self.waiters.take(id) {
+            run.effects.answers.push((waiter, result));
+        }
+    }
+
+    fn apply_request<H: Host>(
+        &mut self,
+        mut request: Nested<InternalRaftRequest>,
+        at: At,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        // Membership follows the log from the last `.snap` on, whatever the database holds.
+        if membership::entry::is_about_members(request.op.as_ref()) {
+            // etcd 3.4 ends where it finds one of these in its log.
+            self.blocks_newer_release = true;
+        }
+        match &request.op {
+            Some(Op::ClusterVersionSet(set)) => {
+                return self.set_cluster_version(&set.ver, at.fresh, run);
+            }
+            Some(Op::ClusterMemberAttrSet(set)) => return self.set_attributes(at, set, run),
+            Some(Op::DowngradeInfoSet(set)) => return Ok(self.set_downgrade(set, at.fresh, run)),
+            _ if !at.fresh => return Ok(Outcome::Done),
+            _ => {}
+        }
+        let Some(op) = &mut request.op else {
+            return Err(refuse(at.index, &Refusal::Unknown).into());
+        };
+        let restriction = self.state.alarms.read().restriction();
+        if restriction == Restriction::All && is_stopped_by_corruption(op) {
+            return Err(errors::CORRUPT.into());
+        }
+        // Whether the user in the request's header may do this is decided here, by state that
+        // only the log changes, so that every member decides alike.
+        let no_space = restriction == Restriction::Growth;
+        match op {
+            Op::Put(put) => self.apply_put(put, at, no_space, run),
+            Op::DeleteRange(delete) => self.apply_delete(delete, at, run),
+            Op::Txn(txn) => self.apply_txn(txn, at, no_space, run),
+            Op::Compaction(compaction) => self.apply_compaction(compaction, run),
+            Op::LeaseGrant(grant) => self.apply_grant(grant, no_space, run),
+            Op::LeaseRevoke(revoke) => self.apply_revoke(revoke, run),
+            Op::LeaseCheckpoint(checkpoint) => Ok(self.apply_checkpoint(checkpoint, run)),
+            Op::Alarm(request) => Ok(self.apply_alarm(request, run)),
+            Op::DowngradeVersionTest(_) | Op::Range(_) => Ok(Outcome::Done),
+            // Applied before this.
+            Op::ClusterVersionSet(_) | Op::ClusterMemberAttrSet(_) | Op::DowngradeInfoSet(_) => {
+                Ok(Outcome::Done)
+            }
+            // Refused before this.
+            Op::V2(_) => Err(refuse(at.index, &Refusal::Unknown).into()),
+            op => self.apply_auth(op, at),
+        }
+    }
+
+    /// Whether `cost` more bytes fit.
+    pub(super) fn fits(&self, cost: u64) -> bool {
+        let limit = self.options.quota_backend_bytes;
+        crate::quota::available(&self.state.store.load(), limit, cost)
+    }
+}
+
+/// What the CORRUPT alarm forbids.
+fn is_stopped_by_corruption(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Put(_)
+            | Op::Range(_)
+            | Op::DeleteRange(_)
+            | Op::Txn(_)
+            | Op::Compaction(_)
+            | Op::LeaseGrant(_)
+            | Op::LeaseRevoke(_)
+    )
+}

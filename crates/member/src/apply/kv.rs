@@ -1,0 +1,144 @@
+//! Puts, deletions, transactions and compactions.
+
+use lease::LeaseId;
+use mvcc::{Leases, Writer};
+use parking_lot::RwLockWriteGuard;
+use proto::{
+    etcdserverpb::{
+        CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RequestOp,
+        ResponseHeader, TxnRequest, TxnResponse, request_op,
+    },
+    wire::Nested,
+};
+
+use super::{
+    Machine, Outcome, Run,
+    entry::{At, Failure, decided},
+};
+use crate::{Host, host::Step, quota, status::errors};
+
+impl Machine {
+    pub(super) fn apply_put<H: Host>(
+        &mut self,
+        put: &PutRequest,
+        at: At,
+        no_space: bool,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        if no_space {
+            return Err(errors::NO_SPACE.into());
+        }
+        let fits = self.fits(quota::put_cost(put));
+        let result = run.writer.put(put, &mut Book(&mut run.lessor));
+        let response = decided(at.index, result)?;
+        run.host.observe(Step::Put(put));
+        // The write stands either way: every member must do the same.
+        if fits {
+            Ok(Outcome::Put(response))
+        } else {
+            Err(errors::NO_SPACE.into())
+        }
+    }
+
+    pub(super) fn apply_delete<H: Host>(
+        &mut self,
+        delete: &DeleteRangeRequest,
+        at: At,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        let result = run.writer.delete_range(delete, &mut Book(&mut run.lessor));
+        let response = decided(at.index, result)?;
+        run.host.observe(Step::Delete(delete));
+        Ok(Outcome::DeleteRange(response))
+    }
+
+    pub(super) fn apply_txn<H: Host>(
+        &mut self,
+        txn: &mut TxnRequest,
+        at: At,
+        no_space: bool,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        let cost = quota::txn_cost(txn);
+        if no_space && cost > 0 {
+            return Err(errors::NO_SPACE.into());
+        }
+        let fits = self.fits(cost);
+        let result = transact(txn, at.asked, &mut run.writer, &mut run.lessor);
+        let response = decided(at.index, result)?;
+        run.host.observe(Step::Txn(txn, &response));
+        if fits {
+            Ok(Outcome::Txn(response))
+        } else {
+            Err(errors::NO_SPACE.into())
+        }
+    }
+
+    pub(super) fn apply_compaction<H: Host>(
+        &mut self,
+        compaction: &CompactionRequest,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        let ticket = run.writer.compact(compaction.revision)?;
+        run.host.observe(Step::Compaction);
+        let header = as_of(&run.writer);
+        Ok(Outcome::Compaction(
+            CompactionResponse { header },
+            Some(ticket),
+        ))
+    }
+}
+
+/// A header that holds the revision as of the entry just applied, for the API to complete.
+pub(super) fn as_of(writer: &Writer<'_>) -> Option<ResponseHeader> {
+    Some(ResponseHeader {
+        revision: writer.revision(),
+        ..ResponseHeader::default()
+    })
+}
+
+/// Runs a transaction. Its ranges never decide what it does: etcd's members pass
+/// over those on the outermost level unless their own client asked, so what a
+/// failed one leaves undone would be undone on one member alone. Whoever asked
+/// hears of it all the same.
+fn transact(
+    txn: &mut TxnRequest,
+    asked: bool,
+    writer: &mut Writer<'_>,
+    lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+) -> Result<Nested<TxnResponse>, mvcc::Error> {
+    if !asked {
+        drop_ranges(txn);
+    }
+    match writer.txn(txn, &mut Book(lessor)) {
+        Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if asked => {
+            drop_ranges(txn);
+            drop(Nested::new(writer.txn(txn, &mut Book(lessor))?));
+            Err(error)
+        }
+        result => result.map(Nested::new),
+    }
+}
+
+fn drop_ranges(txn: &mut TxnRequest) {
+    let is_range =
+        |op: &RequestOp| matches!(op.request, Some(request_op::Request::RequestRange(_)));
+    txn.success.retain(|op| !is_range(op));
+    txn.failure.retain(|op| !is_range(op));
+}
+
+/// The lessor as the store sees it.
+struct Book<'a, 'b>(&'a mut RwLockWriteGuard<'b, lease::Lessor>);
+
+impl Leases for Book<'_, '_> {
+    fn exists(&self, id: i64) -> bool {
+        self.0.exists(LeaseId(id))
+    }
+    fn attach(&mut self, id: i64, key: &bytes::Bytes) {
+        // The store asked for the lease before it wrote the key.
+        let _ = self.0.attach(LeaseId(id), key);
+    }
+    fn detach(&mut self, _: i64, key: &[u8]) {
+        self.0.detach(key);
+    }
+}

@@ -1,0 +1,76 @@
+//! Grants, revocations and checkpoints of leases.
+
+use bolt::Batch;
+use lease::LeaseId;
+use proto::etcdserverpb::{
+    LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse,
+};
+
+use super::{Machine, Outcome, Run, entry::Failure, kv::as_of};
+use crate::{Host, host::Step, quota, status::errors};
+
+impl Machine {
+    pub(super) fn apply_grant<H: Host>(
+        &mut self,
+        grant: &LeaseGrantRequest,
+        no_space: bool,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        if no_space {
+            return Err(errors::NO_SPACE.into());
+        }
+        let fits = self.fits(quota::LEASE_COST);
+        let mut batch = Batch::default();
+        let now = run.host.now_ms();
+        let ttl = run
+            .lessor
+            .grant(LeaseId(grant.id), grant.ttl, now, &mut batch)?;
+        run.writer.write(batch);
+        run.host.observe(Step::LeaseGranted(ttl));
+        let response = LeaseGrantResponse {
+            header: as_of(&run.writer),
+            id: grant.id,
+            ttl,
+            error: String::new(),
+        };
+        if fits {
+            Ok(Outcome::LeaseGrant(response))
+        } else {
+            Err(errors::NO_SPACE.into())
+        }
+    }
+
+    pub(super) fn apply_revoke<H: Host>(
+        &mut self,
+        revoke: &LeaseRevokeRequest,
+        run: &mut Run<'_, H>,
+    ) -> Result<Outcome, Failure> {
+        let mut batch = Batch::default();
+        let keys = run.lessor.revoke(LeaseId(revoke.id), &mut batch)?;
+        run.writer.delete_keys(&keys);
+        run.writer.write(batch);
+        run.host.observe(Step::LeaseRevoked(keys.len()));
+        run.effects.leases_changed = true;
+        let header = as_of(&run.writer);
+        Ok(Outcome::LeaseRevoke(LeaseRevokeResponse { header }))
+    }
+
+    pub(super) fn apply_checkpoint<H: Host>(
+        &mut self,
+        request: &LeaseCheckpointRequest,
+        run: &mut Run<'_, H>,
+    ) -> Outcome {
+        let mut batch = Batch::default();
+        let now = run.host.now_ms();
+        for checkpoint in &request.checkpoints {
+            // A lease revoked meanwhile is no longer there to be told.
+            let id = LeaseId(checkpoint.id);
+            let _ = run
+                .lessor
+                .checkpoint_apply(id, checkpoint.remaining_ttl, now, &mut batch);
+        }
+        run.writer.write(batch);
+        Outcome::Done
+    }
+}

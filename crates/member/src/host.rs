@@ -1,0 +1,150 @@
+//! What a member needs from the process around it: the consensus core, a clock, files, and
+//! someone who writes a snapshot while entries go on being applied. The server's is made of
+//! threads, the simulator's of events in virtual time.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use membership::{Disagreement, conf_change::Rules};
+use mvcc::backend::Backend;
+use proto::etcdserverpb::{
+    DeleteRangeRequest, PutRequest, TxnRequest, TxnResponse, internal_raft_request::Op,
+};
+use wal::disk::Disk;
+
+use crate::{Error, snapshot::Job};
+
+/// The process around an apply machine.
+pub trait Host {
+    /// Milliseconds on the clock that leases run by.
+    fn now_ms(&self) -> u64;
+
+    /// Brings an event to the consensus core. What follows from it goes to the queues before
+    /// this returns.
+    fn consensus<R>(&mut self, event: impl FnOnce(&mut consensus::Node) -> R) -> R;
+
+    /// By whose rules the other members judge a change of the configuration.
+    fn rules(&self) -> Rules<'static>;
+
+    /// True while a snapshot of this member is on its way to another one, which will need the
+    /// entries after it.
+    fn is_sending_snapshot(&self) -> bool;
+
+    /// Has a snapshot written while entries go on being applied. False if that could not begin:
+    /// the machine tries again.
+    fn start_snapshot(&mut self, job: Job) -> bool;
+
+    /// Waits until the snapshot that was started is written and known to the log writer's queue.
+    fn await_snapshot(&mut self);
+
+    /// Hears what was applied, to count it.
+    fn observe(&mut self, step: Step<'_>);
+}
+
+/// What a machine did, for whoever counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A run of entries begins.
+    RunBegins,
+    /// That many entries were applied and are visible.
+    RunEnds(usize),
+    /// An entry was applied; false if what it asked for was refused.
+    Entry(Kind, bool),
+    /// A put.
+    Put(&'a PutRequest),
+    /// A deletion.
+    Delete(&'a DeleteRangeRequest),
+    /// A transaction.
+    Txn(&'a TxnRequest, &'a TxnResponse),
+    /// A compaction.
+    Compaction,
+    /// A lease was granted, for so many seconds.
+    LeaseGranted(i64),
+    /// A lease was revoked, with so many keys.
+    LeaseRevoked(usize),
+    /// What the copies of the membership in a received snapshot disagree about, and what
+    /// becomes of it.
+    Disagreements(&'a [Disagreement], &'static str),
+}
+
+/// What an entry asked for, as etcd's metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request of the v2 store.
+    V2,
+    /// Put.
+    Put,
+    /// DeleteRange.
+    DeleteRange,
+    /// Txn.
+    Txn,
+    /// Compaction.
+    Compaction,
+    /// LeaseGrant.
+    LeaseGrant,
+    /// LeaseRevoke.
+    LeaseRevoke,
+    /// LeaseCheckpoint.
+    LeaseCheckpoint,
+    /// Alarm.
+    Alarm,
+    /// ClusterVersionSet.
+    ClusterVersionSet,
+    /// ClusterMemberAttrSet.
+    ClusterMemberAttrSet,
+    /// One that etcd has no name for.
+    Unknown,
+}
+
+impl Kind {
+    /// The kind of an operation.
+    pub fn of(op: Option<&Op>) -> Kind {
+        match op {
+            Some(Op::Put(_)) => Kind::Put,
+            Some(Op::DeleteRange(_)) => Kind::DeleteRange,
+            Some(Op::Txn(_)) => Kind::Txn,
+            Some(Op::Compaction(_)) => Kind::Compaction,
+            Some(Op::LeaseGrant(_)) => Kind::LeaseGrant,
+            Some(Op::LeaseRevoke(_)) => Kind::LeaseRevoke,
+            Some(Op::LeaseCheckpoint(_)) => Kind::LeaseCheckpoint,
+            Some(Op::Alarm(_)) => Kind::Alarm,
+            Some(Op::ClusterVersionSet(_)) => Kind::ClusterVersionSet,
+            Some(Op::ClusterMemberAttrSet(_)) => Kind::ClusterMemberAttrSet,
+            _ => Kind::Unknown,
+        }
+    }
+}
+
+/// Files, and the databases among them.
+pub trait Files: Send + Sync {
+    /// Directories and files by path.
+    fn disk(&self) -> &Arc<dyn Disk>;
+
+    /// True if there is no database at `path`, or one whose creation was cut off.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn is_unwritten(&self, path: &Path) -> Result<bool, bolt::Error>;
+
+    /// Opens a database that no one has open, without writing to it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no database.
+    fn read_database(&self, path: &Path) -> Result<bolt::Db, bolt::Error>;
+
+    /// Opens the database at `path`, or makes one, and what commits to it.
+    ///
+    /// # Errors
+    /// It cannot be read or written; the text names it.
+    fn open_backend(&self, path: &Path) -> Result<Arc<Backend>, Error>;
+
+    /// Restores the keys of a database; `leased` hears of each that a lease is attached to.
+    ///
+    /// # Errors
+    /// The database contradicts itself.
+    fn open_store(
+        &self,
+        backend: Arc<Backend>,
+        leased: &mut dyn FnMut(Bytes, i64),
+    ) -> Result<Arc<mvcc::Store>, mvcc::OpenError>;
+}

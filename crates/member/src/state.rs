@@ -1,0 +1,63 @@
+//! What readers see of a member: the state as of the last entry that was applied. Only the apply
+//! machine changes it; everyone else reads, under locks that are held for microseconds.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use arc_swap::ArcSwap;
+use membership::Cluster;
+use parking_lot::RwLock;
+
+use crate::alarms::Alarms;
+
+/// Who a member is: from the head of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster_id: u64,
+    /// This member.
+    pub member_id: u64,
+}
+
+/// See the module's page.
+pub struct State {
+    /// Keys, values, history, over the database file after the log. A received
+    /// snapshot puts another one in its place.
+    pub store: ArcSwap<mvcc::Store>,
+    /// Leases.
+    pub lessor: RwLock<lease::Lessor>,
+    /// Active alarms.
+    pub alarms: RwLock<Alarms>,
+    /// Membership as last applied.
+    pub cluster: ArcSwap<Cluster>,
+    /// Index of the last applied entry.
+    pub applied: AtomicU64,
+    /// True while this member is the only voter, leads, and has applied an
+    /// entry of its own term: then its applied state is the linearizable state.
+    pub sole_leader: AtomicBool,
+    /// This member is a learner, which serves only a few methods.
+    pub is_learner: AtomicBool,
+}
+
+impl State {
+    /// The state as a database has it, which holds the effects of entries up to `applied`.
+    pub fn new(
+        store: Arc<mvcc::Store>,
+        lessor: lease::Lessor,
+        alarms: Alarms,
+        cluster: Cluster,
+        applied: u64,
+    ) -> State {
+        State {
+            store: ArcSwap::new(store),
+            lessor: RwLock::new(lessor),
+            alarms: RwLock::new(alarms),
+            cluster: ArcSwap::from_pointee(cluster),
+            applied: AtomicU64::new(applied),
+            sole_leader: AtomicBool::new(false),
+            is_learner: AtomicBool::new(false),
+        }
+    }
+}
