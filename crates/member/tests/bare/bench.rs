@@ -1,0 +1,380 @@
+//! A cluster of one, driven by hand: the parts of a member with queues between them.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use consensus::{Initial, Node};
+use member::{
+    At as _, Command, Effects, Error, Fatal, Files, Host, Machine, Outcome, Seed, State, Waiter,
+    apply::Options,
+    host::Step,
+    log::{LogCommand, LogWriter},
+    open::{Database, MembershipCheck},
+    propose::HandOff,
+    snapshot::Job,
+    state::Identity,
+    status::Status,
+};
+use membership::{
+    Cluster, Replay,
+    conf_change::{self, Rules},
+    v2store::Tree,
+};
+use mvcc::backend::{Backend, BackendOptions};
+use prost::Message as _;
+use proto::{
+    etcdserverpb::{
+        InternalRaftRequest, PutRequest, RangeRequest, RequestHeader, internal_raft_request::Op,
+    },
+    raftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
+};
+use wal::{
+    Wal,
+    disk::{Disk, OsDisk},
+    snap::Snapshotter,
+};
+
+/// Files of the operating system; what cannot be committed fails the test.
+pub(crate) struct TestFiles(Arc<dyn Disk>);
+
+impl Files for TestFiles {
+    fn disk(&self) -> &Arc<dyn Disk> {
+        &self.0
+    }
+
+    fn is_unwritten(&self, path: &Path) -> Result<bool, bolt::Error> {
+        bolt::Db::is_unwritten(path)
+    }
+
+    fn read_database(&self, path: &Path) -> Result<bolt::Db, bolt::Error> {
+        let options = bolt::Options {
+            read_only: true,
+            ..bolt::Options::default()
+        };
+        bolt::Db::open(path, options)
+    }
+
+    fn open_backend(&self, path: &Path) -> Result<Arc<Backend>, Error> {
+        let db = bolt::Db::open(path, bolt::Options::default()).at("cannot open", path)?;
+        Backend::open(db, BackendOptions::default()).at("cannot open", path)
+    }
+
+    fn open_store(
+        &self,
+        backend: Arc<Backend>,
+        leased: &mut dyn FnMut(Bytes, i64),
+    ) -> Result<Arc<mvcc::Store>, mvcc::OpenError> {
+        mvcc::Store::open(backend, mvcc::StoreOptions::default(), leased)
+    }
+}
+
+/// The process around the machine.
+pub(crate) struct TestHost {
+    pub(crate) node: Node,
+    pub(crate) now_ms: u64,
+    /// A snapshot that was started and is not written yet.
+    pub(crate) job: Option<Job>,
+    pub(crate) entries: usize,
+    pub(crate) log: VecDeque<LogCommand>,
+    pub(crate) apply: VecDeque<Command>,
+}
+
+impl TestHost {
+    pub(crate) fn hand_on(&mut self) {
+        while let Some(work) = HandOff::next(&mut self.node) {
+            let commands = [work.role, work.reads, work.committed];
+            self.apply.extend(commands.into_iter().flatten());
+            self.log.push_back(work.append);
+        }
+    }
+
+    /// Makes the steps of a snapshot that was started.
+    pub(crate) fn write_snapshot(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.commit().expect("the database is committed");
+            job.save().expect("the snapshot is saved");
+            self.log.push_back(job.record());
+        }
+    }
+}
+
+impl Host for TestHost {
+    fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    fn consensus<R>(&mut self, event: impl FnOnce(&mut Node) -> R) -> R {
+        let result = event(&mut self.node);
+        self.hand_on();
+        result
+    }
+
+    fn rules(&self) -> Rules<'static> {
+        Rules::Newer
+    }
+
+    fn is_sending_snapshot(&self) -> bool {
+        false
+    }
+
+    fn start_snapshot(&mut self, job: Job) -> bool {
+        self.job = Some(job);
+        true
+    }
+
+    fn await_snapshot(&mut self) {
+        self.write_snapshot();
+    }
+
+    fn observe(&mut self, step: Step<'_>) {
+        if let Step::Entry(..) = step {
+            self.entries += 1;
+        }
+    }
+}
+
+/// A member, its directory, and the queues between its parts.
+pub(crate) struct Bench {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) machine: Machine,
+    pub(crate) state: Arc<State>,
+    pub(crate) writer: LogWriter,
+    pub(crate) host: TestHost,
+    pub(crate) effects: Effects,
+    next_request: u64,
+}
+
+/// Entries between two snapshots.
+pub(crate) const SNAPSHOT_COUNT: u64 = 20;
+
+pub(crate) fn options(snap_dir: PathBuf) -> Options {
+    Options {
+        snapshot_count: SNAPSHOT_COUNT,
+        snapshot_catchup_entries: 5,
+        drop_v2_keys: false,
+        max_learners: 1,
+        membership_check: MembershipCheck::Heal,
+        quota_backend_bytes: None,
+        lease_extension_ms: 1000,
+        lease: lease::Options {
+            min_ttl_secs: 1,
+            ..lease::Options::default()
+        },
+        snap_dir,
+    }
+}
+
+impl Bench {
+    /// A cluster of one, whose only member leads.
+    pub(crate) fn leading() -> Bench {
+        let mut bench = Bench::new(|_| {});
+        bench.host.node.campaign().expect("a sole voter may");
+        bench.host.hand_on();
+        bench.settle();
+        bench
+    }
+
+    /// A member that has not begun; `change` may set its options.
+    pub(crate) fn new(change: impl FnOnce(&mut Options)) -> Bench {
+        let dir = tempfile::tempdir().expect("a directory");
+        let snap_dir = dir.path().join("snap");
+        std::fs::create_dir(&snap_dir).expect("a directory");
+        let cluster = Cluster::from_initial("bare", "m=http://127.0.0.1:1").expect("a cluster");
+        let member_id = cluster.members().next().expect("a member").id.0;
+        let identity = Identity {
+            cluster_id: cluster.id().0,
+            member_id,
+        };
+        let entries = conf_change::bootstrap_entries(&cluster);
+        let hard_state = HardState {
+            term: 1,
+            vote: 0,
+            commit: entries.len() as u64,
+        };
+        let wal_dir = dir.path().join("wal");
+        let wal = Wal::found(
+            &wal_dir,
+            b"metadata",
+            &entries,
+            hard_state,
+            wal::Options::default(),
+        )
+        .expect("a log");
+        let config = consensus::Config {
+            id: member_id,
+            ..consensus::Config::default()
+        };
+        let initial = Initial {
+            hard_state,
+            entries,
+            ..Initial::default()
+        };
+        let node = Node::new(config, initial).expect("a node");
+        let mut options = options(snap_dir.clone());
+        change(&mut options);
+        let files: Arc<dyn Files> = Arc::new(TestFiles(Arc::new(OsDisk)));
+        let path = snap_dir.join("db");
+        let database = Database::open(files.as_ref(), options.lease, &path).expect("a database");
+        let replay =
+            Replay::from_snapshot(cluster.id(), Tree::new(), ConfState::default()).expect("empty");
+        let state = Arc::new(State::new(
+            database.store,
+            database.lessor,
+            database.alarms,
+            replay.cluster.clone(),
+            0,
+        ));
+        let seed = Seed {
+            applied: (0, 0),
+            consistent_index: database.consistent_index,
+            cluster: replay.cluster,
+            tree: replay.tree,
+            conf_state: ConfState::default(),
+            judged: database.membership.conf_state,
+            snapshot_index: 0,
+            blocks_newer_release: false,
+        };
+        let mut bench = Bench {
+            machine: Machine::new(identity, options, files, state.clone(), seed),
+            state,
+            writer: LogWriter::new(wal, Snapshotter::new(&snap_dir)),
+            host: TestHost {
+                node,
+                now_ms: 0,
+                job: None,
+                entries: 0,
+                log: VecDeque::new(),
+                apply: VecDeque::new(),
+            },
+            effects: Effects::default(),
+            next_request: 100,
+            dir,
+        };
+        bench.host.hand_on();
+        bench.settle();
+        bench
+    }
+
+    /// The log writer's turn, and what the core makes of it.
+    pub(crate) fn log_turn(&mut self) {
+        let apply = &mut self.host.apply;
+        let written = self
+            .writer
+            .write(&mut self.host.log, &mut |command| apply.push_back(command))
+            .expect("the log is written");
+        if let Some(number) = written.number {
+            self.host.node.persisted(number);
+            self.host.hand_on();
+        }
+    }
+
+    /// The machine's turn.
+    pub(crate) fn apply_turn(&mut self) -> Result<(), Fatal> {
+        let mut commands = std::mem::take(&mut self.host.apply);
+        self.machine
+            .turn(&mut commands, &mut self.host, &mut self.effects)?;
+        self.machine.upkeep(&mut self.host);
+        Ok(())
+    }
+
+    /// Turns until nothing is queued.
+    pub(crate) fn settle(&mut self) {
+        while !self.host.log.is_empty() || !self.host.apply.is_empty() {
+            self.log_turn();
+            self.apply_turn().expect("entries are applied");
+        }
+    }
+
+    /// Proposes an operation; its result comes with the waiter's slot.
+    pub(crate) fn propose(&mut self, op: Op) -> u32 {
+        self.next_request += 1;
+        let request = InternalRaftRequest {
+            header: Some(RequestHeader {
+                id: self.next_request,
+                ..RequestHeader::default()
+            }),
+            op: Some(op),
+            ..InternalRaftRequest::default()
+        };
+        let slot = self.next_request as u32;
+        let waiter = Waiter {
+            runtime: 0,
+            slot,
+            generation: 0,
+            deadline_ms: u64::MAX,
+        };
+        let data = request.encode_to_vec().into();
+        self.host.node.propose(vec![data]).expect("it leads");
+        let run = vec![(self.next_request, waiter)];
+        self.host.apply.push_back(Command::Register(run));
+        self.host.hand_on();
+        slot
+    }
+
+    /// Puts an operation through log and machine.
+    pub(crate) fn run(&mut self, op: Op) -> Result<Outcome, Status> {
+        let slot = self.propose(op);
+        self.settle();
+        self.answer(slot).expect("it was applied")
+    }
+
+    /// The answer to whoever waits at `slot`, if there is one.
+    pub(crate) fn answer(&mut self, slot: u32) -> Option<Result<Outcome, Status>> {
+        let answers = &mut self.effects.answers;
+        let at = answers.iter().position(|(waiter, _)| waiter.slot == slot)?;
+        Some(answers.swap_remove(at).1)
+    }
+
+    /// Has the machine apply an entry that no log brought.
+    pub(crate) fn apply_raw(&mut self, data: &[u8]) -> Result<(), Fatal> {
+        let entry = Entry {
+            r#type: EntryType::EntryNormal as i32,
+            term: 2,
+            index: self.machine.applied() + 1,
+            data: Some(Bytes::copy_from_slice(data)),
+        };
+        self.host.apply.push_back(Command::Committed(vec![entry]));
+        self.apply_turn()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Bytes> {
+        let request = RangeRequest {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            ..RangeRequest::default()
+        };
+        let answer = self.state.store.load().range(&request).expect("a range");
+        let kvs = answer.into_response().kvs;
+        kvs.into_iter().next().map(|kv| kv.value)
+    }
+
+    pub(crate) fn snap_dir(&self) -> PathBuf {
+        self.dir.path().join("snap")
+    }
+
+    /// The state as of now, as it is sent to another member: the snapshot, and its database.
+    pub(crate) fn image(&self, term: u64) -> (Snapshot, bolt::ReadTx) {
+        let store = self.state.store.load_full();
+        let view = store.backend().snapshot().expect("a view");
+        let snapshot = Snapshot {
+            data: Some(self.machine.tree_json().into()),
+            metadata: proto::raftpb::SnapshotMetadata {
+                conf_state: self.machine.conf_state().clone(),
+                index: self.machine.applied(),
+                term,
+            },
+        };
+        (snapshot, view)
+    }
+}
+
+pub(crate) fn put(key: &str, value: &str) -> Op {
+    Op::Put(PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ..PutRequest::default()
+    })
+}

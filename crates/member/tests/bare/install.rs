@@ -1,0 +1,70 @@
+//! A received snapshot takes the place of a member's state.
+
+use std::io::Read as _;
+
+use member::{
+    Command,
+    apply::{Change, PeerChange},
+};
+use wal::snap::Snapshotter;
+
+use crate::bench::{Bench, put};
+
+/// What one member sends, and another one receives: in its directory, and in its apply queue.
+fn send(from: &Bench, to: &mut Bench) {
+    let (snapshot, view) = from.image(2);
+    let path = Snapshotter::new(&to.snap_dir()).db_path(snapshot.metadata.index);
+    let mut image = Vec::new();
+    view.image().read_to_end(&mut image).expect("an image");
+    std::fs::write(path, image).expect("written");
+    to.host.apply.push_back(Command::Install(snapshot));
+}
+
+#[test]
+fn an_install_brings_keys_members_and_revision() {
+    let mut sender = Bench::leading();
+    for n in 0..10 {
+        assert!(sender.run(put("a", &n.to_string())).is_ok());
+    }
+    let mut receiver = Bench::new(|_| {});
+    send(&sender, &mut receiver);
+    receiver.apply_turn().expect("it is put in place");
+    assert_eq!(receiver.get("a").as_deref(), Some(&b"9"[..]));
+    assert_eq!(receiver.machine.applied(), sender.machine.applied());
+    assert_eq!(receiver.machine.tree_json(), sender.machine.tree_json());
+    let revision = sender.state.store.load().revision();
+    assert!(matches!(
+        receiver.effects.changes[..],
+        [Change::Restored { revision: restored }] if restored == revision
+    ));
+    let last = receiver.effects.peers.last();
+    assert!(matches!(last, Some(PeerChange::Replaced(members)) if members.len() == 1));
+    let left = std::fs::read_dir(receiver.snap_dir()).expect("listed");
+    let names: Vec<_> = left.map(|file| file.expect("listed").file_name()).collect();
+    assert_eq!(names, ["db"], "the received file is gone");
+}
+
+#[test]
+fn a_snapshot_that_the_member_is_past_is_passed_over() {
+    let mut sender = Bench::leading();
+    assert!(sender.run(put("a", "1")).is_ok());
+    let mut receiver = Bench::leading();
+    for _ in 0..5 {
+        assert!(receiver.run(put("a", "own")).is_ok());
+    }
+    send(&sender, &mut receiver);
+    receiver.apply_turn().expect("it is passed over");
+    assert_eq!(receiver.get("a").as_deref(), Some(&b"own"[..]));
+}
+
+#[test]
+fn a_snapshot_without_its_database_stops_the_member_and_keeps_its_state() {
+    let mut sender = Bench::leading();
+    assert!(sender.run(put("a", "1")).is_ok());
+    let mut receiver = Bench::new(|_| {});
+    let (snapshot, _) = sender.image(2);
+    receiver.host.apply.push_back(Command::Install(snapshot));
+    let fatal = receiver.apply_turn().expect_err("it must stop");
+    assert_eq!(fatal.what, "failed to apply a received snapshot");
+    assert_eq!(receiver.state.store.load().revision(), 1);
+}
