@@ -12,7 +12,7 @@ use proto::etcdserverpb::{
 };
 use wal::disk::Disk;
 
-use crate::{Error, snapshot::Job};
+use crate::{error::Error, snapshot::Job};
 
 /// The process around an apply machine.
 pub trait Host {

@@ -5,9 +5,8 @@
 //! |---|---|
 //! | [`propose`] | the consensus core: which proposals it takes, and its work sorted by who does it |
 //! | [`log`] | the log writer: what is queued becomes one write and one sync |
-//! | [`apply`] | the apply machine: committed entries into state |
-//! | [`snapshot`] | snapshots of this member: when one is due, and the steps that write it |
-//! | [`install`] | a received snapshot takes the place of this member's state |
+//! | [`apply`] | the apply machine: committed entries, and received snapshots, into state |
+//! | [`snapshot`] | the steps that write a snapshot |
 //! | [`open`] | what a data directory holds: database, membership, authentication |
 //! | [`state`] | what readers see of the applied state |
 //! | [`host`] | what a member needs from the process around it |
@@ -21,7 +20,6 @@ pub mod alarms;
 pub mod apply;
 mod error;
 pub mod host;
-pub mod install;
 pub mod log;
 pub mod open;
 pub mod propose;

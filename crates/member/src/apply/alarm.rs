@@ -5,8 +5,11 @@ use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, alarm_request::AlarmAction,
 };
 
-use super::{Machine, Outcome, Run, kv::as_of};
-use crate::Host;
+use super::{
+    command::Outcome,
+    machine::{Machine, Run},
+};
+use crate::host::Host;
 
 impl Machine {
     pub(super) fn apply_alarm<H: Host>(
@@ -41,7 +44,7 @@ impl Machine {
         };
         run.writer.write(batch);
         Outcome::Alarm(AlarmResponse {
-            header: as_of(&run.writer),
+            header: run.header(),
             alarms: listed,
         })
     }

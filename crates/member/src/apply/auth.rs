@@ -5,8 +5,9 @@ use membership::Refusal;
 use proto::etcdserverpb::internal_raft_request::Op;
 
 use super::{
-    Machine, Outcome,
+    command::Outcome,
     entry::{At, Failure, refuse},
+    machine::Machine,
 };
 
 impl Machine {

@@ -7,11 +7,14 @@ use proto::{
     wire::Nested,
 };
 
-use super::{Machine, Outcome, Run};
+use super::{
+    command::Outcome,
+    machine::{Machine, Run},
+};
 use crate::{
-    Fatal, Host,
     alarms::Restriction,
-    host::{Kind, Step},
+    error::Fatal,
+    host::{Host, Kind, Step},
     status::{Status, errors},
 };
 
@@ -162,18 +165,6 @@ impl Machine {
         self.follow_sole_leader();
     }
 
-    /// Has whoever awaits the result of request `id` get it.
-    pub(super) fn answer<H>(
-        &mut self,
-        id: u64,
-        result: Result<Outcome, Status>,
-        run: &mut Run<'_, H>,
-    ) {
-        if let Some(waiter) = self.waiters.take(id) {
-            run.effects.answers.push((waiter, result));
-        }
-    }
-
     fn apply_request<H: Host>(
         &mut self,
         mut request: Nested<InternalRaftRequest>,
@@ -222,12 +213,6 @@ impl Machine {
             Op::V2(_) => Err(refuse(at.index, &Refusal::Unknown).into()),
             op => self.apply_auth(op, at),
         }
-    }
-
-    /// Whether `cost` more bytes fit.
-    pub(super) fn fits(&self, cost: u64) -> bool {
-        let limit = self.options.quota_backend_bytes;
-        crate::quota::available(&self.state.store.load(), limit, cost)
     }
 }
 

@@ -6,16 +6,21 @@ use parking_lot::RwLockWriteGuard;
 use proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RequestOp,
-        ResponseHeader, TxnRequest, TxnResponse, request_op,
+        TxnRequest, TxnResponse, request_op,
     },
     wire::Nested,
 };
 
 use super::{
-    Machine, Outcome, Run,
+    command::Outcome,
     entry::{At, Failure, decided},
+    machine::{Machine, Run},
 };
-use crate::{Host, host::Step, quota, status::errors};
+use crate::{
+    host::{Host, Step},
+    quota,
+    status::errors,
+};
 
 impl Machine {
     pub(super) fn apply_put<H: Host>(
@@ -81,20 +86,12 @@ impl Machine {
     ) -> Result<Outcome, Failure> {
         let ticket = run.writer.compact(compaction.revision)?;
         run.host.observe(Step::Compaction);
-        let header = as_of(&run.writer);
+        let header = run.header();
         Ok(Outcome::Compaction(
             CompactionResponse { header },
             Some(ticket),
         ))
     }
-}
-
-/// A header that holds the revision as of the entry just applied, for the API to complete.
-pub(super) fn as_of(writer: &Writer<'_>) -> Option<ResponseHeader> {
-    Some(ResponseHeader {
-        revision: writer.revision(),
-        ..ResponseHeader::default()
-    })
 }
 
 /// Runs a transaction. Its ranges never decide what it does: etcd's members pass

@@ -7,8 +7,16 @@ use proto::etcdserverpb::{
     LeaseRevokeResponse,
 };
 
-use super::{Machine, Outcome, Run, entry::Failure, kv::as_of};
-use crate::{Host, host::Step, quota, status::errors};
+use super::{
+    command::Outcome,
+    entry::Failure,
+    machine::{Machine, Run},
+};
+use crate::{
+    host::{Host, Step},
+    quota,
+    status::errors,
+};
 
 impl Machine {
     pub(super) fn apply_grant<H: Host>(
@@ -29,7 +37,7 @@ impl Machine {
         run.writer.write(batch);
         run.host.observe(Step::LeaseGranted(ttl));
         let response = LeaseGrantResponse {
-            header: as_of(&run.writer),
+            header: run.header(),
             id: grant.id,
             ttl,
             error: String::new(),
@@ -52,7 +60,7 @@ impl Machine {
         run.writer.write(batch);
         run.host.observe(Step::LeaseRevoked(keys.len()));
         run.effects.leases_changed = true;
-        let header = as_of(&run.writer);
+        let header = run.header();
         Ok(Outcome::LeaseRevoke(LeaseRevokeResponse { header }))
     }
 

@@ -18,11 +18,13 @@ use proto::{
 };
 
 use super::{
-    Machine, Outcome, PeerChange, Run,
+    command::{Outcome, PeerChange},
     entry::{At, Failure, refuse},
+    machine::{Machine, Run},
 };
 use crate::{
-    Fatal, Host,
+    error::Fatal,
+    host::Host,
     status::{Code, Status, errors},
     version,
 };

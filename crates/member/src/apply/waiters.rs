@@ -4,7 +4,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Waiter;
+use super::command::Waiter;
 
 /// How many may gather before those that no longer wait are removed.
 const GATHER: usize = 100_000;

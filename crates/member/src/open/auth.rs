@@ -7,7 +7,10 @@ use std::path::Path;
 
 use bolt::ReadTx;
 
-use crate::{At as _, Error, Files};
+use crate::{
+    error::{At as _, Error},
+    host::Files,
+};
 
 /// What the buckets of a database tell of authentication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

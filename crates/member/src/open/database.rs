@@ -8,7 +8,11 @@ use bytes::Bytes;
 use membership::v3store::V3View;
 use mvcc::backend::Backend;
 
-use crate::{At as _, Error, Files, alarms::Alarms};
+use crate::{
+    alarms::Alarms,
+    error::{At as _, Error},
+    host::Files,
+};
 
 /// An open database.
 pub struct Database {

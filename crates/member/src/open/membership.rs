@@ -13,8 +13,12 @@ use membership::{
 };
 use proto::raftpb::Entry;
 
-use super::Auth;
-use crate::{At as _, Error, Files, version};
+use super::auth::Auth;
+use crate::{
+    error::{At as _, Error},
+    host::Files,
+    version,
+};
 
 /// What to do about copies of the membership that disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,19 +7,21 @@ use std::{path::Path, sync::atomic::Ordering};
 
 use membership::{Replay, v2store::Tree};
 use proto::raftpb::Snapshot;
-use wal::snap::Snapshotter;
 
+use super::{
+    command::{Change, Effects, PeerChange},
+    machine::Machine,
+};
 use crate::{
-    At as _, Error, Fatal, Files, Host, Machine,
-    apply::{Change, Effects, PeerChange},
-    host::Step,
+    error::{At as _, Error, Fatal},
+    host::{Files, Host, Step},
     open::{self, Database, MembershipCheck, Stored},
-    snapshot::SnapshotState,
+    snapshot::{SnapshotState, release_received},
 };
 
 impl Machine {
     /// Puts the snapshot in place.
-    pub(crate) fn install<H: Host>(
+    pub(super) fn install<H: Host>(
         &mut self,
         snapshot: &Snapshot,
         host: &mut H,
@@ -155,19 +157,4 @@ fn put_in_place(files: &dyn Files, received: &Path, path: &Path) -> Result<(), E
         .at("cannot put in place the received database", received)?;
     let dir = path.parent().unwrap_or(path);
     disk.sync_dir(dir).at("cannot sync the directory", dir)
-}
-
-/// Removes received databases that an installed or a saved snapshot at `index` has
-/// outdated. Not as soon as the log knows of the snapshot: an earlier one may still
-/// wait to be put in place.
-pub(crate) fn release_received(snapshotter: &Snapshotter, index: u64) {
-    match snapshotter.release_snap_dbs(index) {
-        Ok(files) => {
-            for file in files {
-                tracing::info!(path = %file.display(), "found orphaned .snap.db file; deleting");
-            }
-        }
-        // It costs room and nothing else, until the next start.
-        Err(error) => tracing::warn!(error = %error, "failed to delete a received database"),
-    }
 }

@@ -1,0 +1,82 @@
+//! Raft snapshots: when one is due, and what may go once it is saved.
+
+use proto::raftpb::{Snapshot, SnapshotMetadata};
+
+use super::machine::Machine;
+use crate::{
+    host::Host,
+    snapshot::{Job, SnapshotState},
+};
+
+impl Machine {
+    /// Starts a snapshot if one is due and none is under way.
+    pub(super) fn snapshot_if_due(&mut self, host: &mut impl Host) {
+        if self.applied - self.snapshot_index > self.options.snapshot_count {
+            self.take_snapshot(host);
+        }
+    }
+
+    /// Takes a snapshot if a release that comes after this one would not start
+    /// from what is on disk: a raw v2 request after the newest snapshot ends
+    /// etcd 3.7, and some of them 3.6.
+    pub(super) fn snapshot_if_blocking(&mut self, host: &mut impl Host) {
+        if self.blocks_newer_release && self.applied > self.snapshot_index {
+            self.take_snapshot(host);
+        }
+    }
+
+    /// Takes a last snapshot if what is on disk would stop another release, and lets no other
+    /// begin. Whoever calls this has waited for the one under way.
+    pub fn take_last_snapshot(&mut self, host: &mut impl Host) {
+        self.snapshot = SnapshotState::Idle;
+        self.snapshot_if_blocking(host);
+        self.snapshot = SnapshotState::Over;
+    }
+
+    fn take_snapshot(&mut self, host: &mut impl Host) {
+        if !matches!(self.snapshot, SnapshotState::Idle) {
+            return;
+        }
+        tracing::info!(
+            "local-member-id" = format!("{:x}", self.identity.member_id),
+            "local-member-applied-index" = self.applied,
+            "local-member-snapshot-index" = self.snapshot_index,
+            "local-member-snapshot-count" = self.options.snapshot_count,
+            "triggering snapshot"
+        );
+        let snapshot = Snapshot {
+            data: Some(self.tree.to_json().into()),
+            metadata: SnapshotMetadata {
+                conf_state: self.conf_state.clone(),
+                index: self.applied,
+                term: self.term,
+            },
+        };
+        let job = Job::new(snapshot, self.state.clone(), self.snapshotter.clone());
+        // If not, the next run of entries tries again.
+        if host.start_snapshot(job) {
+            self.snapshot = SnapshotState::Running;
+            self.blocks_newer_release = false;
+        }
+    }
+
+    /// The snapshot at `index` is on disk: raft may forget what is well before it.
+    pub(super) fn snapshot_saved(&mut self, index: u64, host: &mut impl Host) {
+        if matches!(self.snapshot, SnapshotState::Running) {
+            self.snapshot = SnapshotState::Idle;
+        }
+        self.snapshot_index = self.snapshot_index.max(index);
+        tracing::info!("snapshot-index" = index, "saved snapshot");
+        if host.is_sending_snapshot() {
+            // Whoever gets it needs the entries after it.
+            tracing::info!("skip compaction since there is an inflight snapshot");
+            return;
+        }
+        let keep = self.options.snapshot_catchup_entries;
+        let compact = index.saturating_sub(keep);
+        if compact > self.compacted {
+            self.forget_log(compact, host);
+            tracing::info!("compact-index" = compact, "compacted Raft logs");
+        }
+    }
+}
