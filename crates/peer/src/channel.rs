@@ -14,7 +14,7 @@ use proto::raftpb::{Message, MessageType};
 use semver::Version;
 use tokio::sync::{mpsc, watch};
 
-use crate::{codec::Kind, outlet::Queue, probe::RoundTrips};
+use crate::{codec::Kind, queue::Queue, round_trips::RoundTrips};
 
 /// Messages that wait for the pipeline; etcd's number.
 const PIPELINE_QUEUE: usize = 64;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A sender that falls silent in the middle of a message is given up.
-pub(crate) const READ_TIMEOUT: Duration = crate::STALL;
+const READ_TIMEOUT: Duration = crate::STALL;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 

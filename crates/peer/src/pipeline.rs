@@ -18,7 +18,7 @@ use crate::{
     channel::Channel,
     dial::{self, RequestBody},
     headers,
-    transport::Shared,
+    shared::Shared,
 };
 
 /// Requests under way at once, each on a connection of its own: to a member, and to a stranger,

@@ -16,7 +16,7 @@ use crate::{
     channel::Channel,
     codec::{Decoder, Kind},
     dial, headers,
-    transport::Shared,
+    shared::Shared,
 };
 
 /// Between two attempts to open a stream.

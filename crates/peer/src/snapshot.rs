@@ -2,13 +2,9 @@
 //! consistent view and into a file. Never more of it in memory than a few
 //! pieces, whatever its size.
 
+mod pace;
 mod receive;
 mod send;
 
 pub(crate) use receive::{ReceiveError, receive};
 pub(crate) use send::send_all;
-
-/// Pieces of a database that may lie between disk and socket.
-const PIECES: usize = 4;
-/// A line of progress after so many bytes.
-const PROGRESS: u64 = 256 << 20;

@@ -17,11 +17,11 @@ use prost::Message as _;
 use proto::raftpb::{Message, MessageType};
 use tokio::sync::mpsc;
 
-use super::{PIECES, PROGRESS};
+use super::pace::{PIECES, PROGRESS};
 use crate::{
     codec::MESSAGE_MAX,
-    incoming::READ_TIMEOUT,
-    transport::{Rejected, Shared},
+    host::STALL,
+    shared::{Rejected, Shared},
 };
 
 /// A sender may need this long to read on from a slow disk.
@@ -116,7 +116,7 @@ async fn head(body: &mut Incoming) -> Result<(Message, Bytes), ReceiveError> {
         if has_length && buffer.len() >= end {
             break;
         }
-        match next(body, READ_TIMEOUT).await {
+        match next(body, STALL).await {
             Ok(Some(data)) => buffer.extend_from_slice(&data),
             Ok(None) if buffer.is_empty() => return Err(decode(&"EOF")),
             Ok(None) => return Err(decode(&"unexpected EOF")),

@@ -14,8 +14,8 @@ use prost::Message as _;
 use proto::raftpb::Message;
 use tokio::sync::mpsc;
 
-use super::{PIECES, PROGRESS};
-use crate::{OutgoingSnapshot, channel::Channel, dial, headers, pipeline, transport::Shared};
+use super::pace::{PIECES, PROGRESS};
+use crate::{OutgoingSnapshot, channel::Channel, dial, headers, pipeline, shared::Shared};
 
 /// A piece of the database.
 const PIECE: usize = 256 << 10;
