@@ -3,10 +3,13 @@
 //! the few header lines of a call. It must never trust a length from the wire.
 
 mod huffman;
+mod malformed;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
+
+pub(crate) use malformed::Malformed;
 
 /// Table size that both sides begin with, in octets (RFC 7541 4.2, RFC 9113 6.5.2).
 pub(crate) const DEFAULT_TABLE_SIZE: usize = 4096;
@@ -17,10 +20,6 @@ const ENTRY_OVERHEAD: usize = 32;
 /// The longest name or value that is accepted, in octets. An error text of a
 /// server is far shorter; beyond it the peer is not a gRPC server.
 const STRING_MAX: usize = 1 << 20;
-
-/// A header block that cannot be read; the connection must end.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// RFC 7541 Appendix A; index 1 is the first.
 const STATIC: [(&str, &str); 61] = [

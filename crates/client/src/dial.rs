@@ -19,7 +19,7 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-use crate::{Endpoint, EndpointError, endpoint::Target, pool::root};
+use crate::{Endpoint, EndpointError, cause::root, endpoint::Target};
 
 /// Length of an HTTP/2 frame header, and where its type is.
 const FRAME_HEADER: usize = 9;

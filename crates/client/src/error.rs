@@ -8,7 +8,7 @@ use thiserror::Error as ThisError;
 
 pub use tonic::Code;
 
-use crate::{EndpointError, pool::root};
+use crate::{EndpointError, cause::root};
 
 /// Descriptions that begin like etcd's own but are not in the Go client's list
 /// of known errors, so it shows them with their code (surface 6.4).

@@ -10,6 +10,7 @@
 //! - [`SnapshotStream`]: the backend of a member as a stream of blobs
 //! - [`Error`]: what went wrong, worded as etcd words it
 
+mod cause;
 mod client;
 mod config;
 mod dial;

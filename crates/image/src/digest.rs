@@ -9,9 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::Error;
-
 const PREFIX: &str = "sha256:";
+
+/// Text that is no digest; says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadDigest(String);
 
 /// A SHA-256 as images write it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,14 +26,14 @@ impl Digest {
     ///
     /// # Errors
     /// It is something else; the text says what.
-    pub fn parse(text: &str) -> Result<Digest, Error> {
+    pub fn parse(text: &str) -> Result<Digest, BadDigest> {
         let digits = text.strip_prefix(PREFIX).ok_or_else(|| {
-            Error::Question(format!(
+            BadDigest(format!(
                 "{text:?} is no digest: it has to be sha256: and 64 digits"
             ))
         })?;
         Digest::of_digits(digits).ok_or_else(|| {
-            Error::Question(format!(
+            BadDigest(format!(
                 "{text:?} is no digest: behind sha256: stand {} characters, and 64 of 0-9 and a-f are wanted",
                 digits.chars().count()
             ))
@@ -87,9 +90,9 @@ impl From<Digest> for String {
 }
 
 impl TryFrom<String> for Digest {
-    type Error = Error;
+    type Error = BadDigest;
 
-    fn try_from(text: String) -> Result<Digest, Error> {
+    fn try_from(text: String) -> Result<Digest, BadDigest> {
         Digest::parse(&text)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-use crate::Digest;
+use crate::{BadDigest, Digest};
 
 /// Why an image was refused, or could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -107,5 +107,11 @@ impl Error {
             path: path.display().to_string(),
             why: why.to_string(),
         }
+    }
+}
+
+impl From<BadDigest> for Error {
+    fn from(bad: BadDigest) -> Error {
+        Error::Question(bad.to_string())
     }
 }

@@ -27,7 +27,7 @@ pub mod versions;
 #[cfg(test)]
 mod tests;
 
-pub use digest::Digest;
+pub use digest::{BadDigest, Digest};
 pub use error::Error;
 pub use verify::{
     Form, Layer, Names, Program, Verified, Version, this_platform, verify, verify_for,

@@ -17,28 +17,19 @@
 //! | `lessor.rs` | grants, renewals, attached keys, expiry, leadership |
 //! | `spread.rs` | keeps leases of a new leader from ending all at once |
 //! | `record.rs` | the `lease` bucket |
+//! | `id.rs` | the id of a lease |
 //! | `error.rs` | what can go wrong |
 
 mod error;
+mod id;
 mod lessor;
 mod record;
 mod spread;
 
 pub use error::{Error, RecoverError};
+pub use id::LeaseId;
 pub use lessor::{
     CHECKPOINT_BATCH, CHECKPOINT_INTERVAL_SECS, Checkpoint, EXPIRY_CHECK_MS, Lessor, MAX_TTL_SECS,
     Options, REVOKE_RETRY_MS, REVOKES_PER_SECOND, Renewal, TimeToLive,
 };
 pub use record::BUCKET;
-
-/// The id of a lease: chosen by the client, or by the server that took the
-/// request before it went into the log. Zero is no lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId(pub i64);
-
-impl std::fmt::Display for LeaseId {
-    /// 16 hexadecimal digits, as etcdctl prints them.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use proto::{raftpb as pb, wire::Read as _};
 use raft::eraftpb::MessageType as Kind;
 
-use crate::{node::Error, wire};
+use crate::{error::Error, wire};
 
 /// What the checks need to know of the node.
 pub(crate) struct Position {

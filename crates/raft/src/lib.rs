@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `node` | [`Node`]: events and work |
 //! | `guard` | which messages of other members are let in |
+//! | `error` | what it cannot take |
 //! | `store` | the log in memory, from the last compaction on, payloads shared |
 //! | `wire` | etcd's messages to raft-rs's and back, payloads moved |
 //! | `drain` | raft-rs's log lines into `tracing` |
@@ -16,6 +17,7 @@
 
 mod backlog;
 mod drain;
+mod error;
 mod guard;
 mod node;
 mod store;
@@ -23,4 +25,5 @@ mod store;
 mod tests;
 mod wire;
 
-pub use node::{Config, Error, Initial, Node, ProposeError, Role, SoftState, Status, Work};
+pub use error::{Error, ProposeError};
+pub use node::{Config, Initial, Node, Role, SoftState, Status, Work};

@@ -12,10 +12,9 @@ use cli::{
 use serde_json::json;
 
 use crate::{
-    command::Line,
+    command::{Line, one_argument},
     failure::{Failure, Outcome},
     output::Format,
-    program::one_argument,
 };
 
 pub(crate) fn db(line: &Line) -> Outcome<String> {

@@ -1,11 +1,15 @@
 //! The commands of etcdutl as data, and what a line asks of them. Must never
 //! run anything before the whole line has been understood.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
 use cli::{
     command::{Body, find},
     completion::SHELLS,
     flags::{self, Flag, HELP, Kind, Parsed},
 };
+
+use crate::failure::{Failure, Outcome};
 
 /// One command or group of commands of etcdutl.
 pub(crate) type Command = cli::command::Command<Action>;
@@ -313,5 +317,15 @@ pub(crate) fn read(words: &[String]) -> Result<Line, Misread> {
     match line.parsed.missing(own.iter()) {
         Some(message) if !line.help => Err(misread(line.path, message)),
         _ => Ok(line),
+    }
+}
+
+/// The one argument that a command takes.
+pub(crate) fn one_argument<'a>(line: &'a Line, command: &str) -> Outcome<&'a Path> {
+    match &line.parsed.args[..] {
+        [one] => Ok(Path::new(OsStr::from_bytes(one))),
+        _ => Err(Failure::arguments(format_args!(
+            "{command} requires exactly one argument"
+        ))),
     }
 }

@@ -10,10 +10,9 @@ use prost::Message;
 use proto::mvccpb::KeyValue;
 
 use crate::{
-    command::Line,
+    command::{Line, one_argument},
     failure::{Failure, Outcome},
     output::{Format, Named, row},
-    program::one_argument,
     progress::Progress,
     snapshot::status::{main_revision, open},
 };

@@ -1,6 +1,6 @@
 //! From a command line to an exit code. Must never print an answer and fail.
 
-use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::Path};
+use std::io::Write;
 
 use cli::{command::Body, completion};
 
@@ -80,15 +80,5 @@ fn act(action: Action, line: &Line) -> Outcome<String> {
             "etcdutl version: {VERSION}\nAPI version: {API_VERSION}\nPintle version: {}\n",
             env!("CARGO_PKG_VERSION")
         )),
-    }
-}
-
-/// The one argument that a command takes.
-pub(crate) fn one_argument<'a>(line: &'a Line, command: &str) -> Outcome<&'a Path> {
-    match &line.parsed.args[..] {
-        [one] => Ok(Path::new(OsStr::from_bytes(one))),
-        _ => Err(Failure::arguments(format_args!(
-            "{command} requires exactly one argument"
-        ))),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{Damage, Error},
     frame::{self, Front, LENGTH_BYTES, Length, RecordType, SECTOR_BYTES},
     recovery::{Later, Place, Segment, Witness},
-    replay::OpenSegment,
+    segment::OpenSegment,
 };
 
 /// A file is read in windows of this many bytes. Data of entries points into

@@ -14,7 +14,8 @@ use crate::{
     disk::DiskFile,
     name::SegmentName,
     recovery::Access,
-    replay::{OpenSegment, Replay, walk},
+    replay::{Replay, walk},
+    segment::OpenSegment,
     snap,
 };
 

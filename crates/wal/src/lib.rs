@@ -36,6 +36,7 @@ pub mod prepare;
 pub mod purge;
 pub mod recovery;
 pub mod replay;
+mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod snap;

@@ -2,7 +2,7 @@
 //! index second (`.snap` files have it the other way round: term, index). Must
 //! never guess: a name that is not exactly of this form is not a segment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{disk::Disk, error::Error};
 
@@ -84,6 +84,20 @@ pub(crate) fn consecutive(dir: &Path, names: &[SegmentName]) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// The path with something added to its last name.
+pub(crate) fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub(crate) fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,7 @@
 //! what to do about a faulty place is decided by [`crate::recovery`], and
 //! repair is the writer's business.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,47 +12,13 @@ use proto::{raftpb, walpb};
 
 use crate::{
     cursor::{Cursor, Found},
-    disk::{Disk, DiskFile, Mode, OsDisk},
+    disk::{Disk, Mode, OsDisk},
     error::{Damage, Error},
     frame::RecordType,
     name::{SegmentName, consecutive, segments, segments_from},
     recovery::{Access, Action, Later, Segment, decide},
+    segment::OpenSegment,
 };
-
-/// A segment opened for reading or writing.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenSegment {
-    pub(crate) name: SegmentName,
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<dyn DiskFile>,
-}
-
-impl OpenSegment {
-    pub(crate) fn open(
-        disk: &dyn Disk,
-        dir: &Path,
-        name: SegmentName,
-        mode: Mode,
-    ) -> Result<Self, Error> {
-        let path = dir.join(name.file());
-        let file = disk
-            .open(&path, mode)
-            .map_err(|e| Error::io("open", &path, e))?;
-        Ok(Self {
-            name,
-            path,
-            file: Arc::from(file),
-        })
-    }
-
-    pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {
-        Error::Corrupt {
-            path: self.path.clone(),
-            offset,
-            damage,
-        }
-    }
-}
 
 /// Where the log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,10 +22,11 @@ use crate::{
     disk::{Disk, Mode, OsDisk},
     error::Error,
     frame::{Encoder, RecordType},
-    name::{SegmentName, segments, segments_from},
+    name::{SegmentName, beside, parent_of, segments, segments_from},
     prepare::{Frontier, Prepared, Preparer, create_segment, tmp_name},
     recovery::Access,
-    replay::{OpenSegment, Replay, walk},
+    replay::{Replay, walk},
+    segment::OpenSegment,
 };
 
 mod repair;
@@ -642,20 +643,6 @@ fn write_head(segment: &Prepared, encoder: &Encoder) -> Result<u64, Error> {
         .and_then(|()| segment.file.sync())
         .map_err(|e| Error::io("write", &segment.path, e))?;
     Ok(head.len() as u64)
-}
-
-/// The path with something added to its last name.
-fn beside(dir: &Path, suffix: &str) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn parent_of(dir: &Path) -> &Path {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::Malformed;
+use super::malformed::Malformed;
 
 /// Bits of the code word of each octet; the last entry is the end-of-string symbol.
 #[rustfmt::skip]

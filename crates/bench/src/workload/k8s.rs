@@ -4,6 +4,7 @@
 //! leases and the compaction loop. Every answer is checked against what was
 //! written; a watcher that misses an event fails the run.
 
+mod cluster;
 mod objects;
 mod reads;
 #[cfg(test)]
@@ -11,49 +12,23 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
-
+pub(crate) use self::cluster::Cluster;
 use self::objects::{Action, Resource, Write as Written};
 use self::reads::{Compactor, Lister, Stream};
-use super::{Failed, Load, Meter, Pool, Report, workload_error};
+use super::measure::{Meter, values, workload_error};
 use crate::closed::{self, Tally};
 use crate::grpc::{Method, Status};
 use crate::histogram::Histogram;
 use crate::http2::{Connection, Handler};
 use crate::keys::{Random, Values, prefix_end};
-use crate::net::{Driver, Next};
-use crate::report::Latency;
+use crate::net::{Driver, Failed, Next, Pool};
+use crate::options::Load;
+use crate::report::{Latency, Report};
 use crate::wire;
 
 /// After the last write is answered, a watch may lag for so long before what
 /// it lacks counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Flags of `k8s` beside the common ones; --keys is the number of objects.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub(crate) struct Cluster {
-    /// Copies of the watches: each apiserver watches every resource.
-    #[arg(long, default_value_t = 2)]
-    apiservers: usize,
-    /// Percent of updates that bear a stale revision.
-    #[arg(long, default_value_t = 5)]
-    conflicts: u64,
-    /// Percent of requests that read one key.
-    #[arg(long, default_value_t = 20)]
-    gets: u64,
-    /// Keys of a list page.
-    #[arg(long, default_value_t = 500)]
-    limit: i64,
-    /// Milliseconds between the lists of one resource after another.
-    #[arg(long, default_value_t = 200)]
-    list_ms: u64,
-    /// Milliseconds between compactions. Kubernetes waits five minutes.
-    #[arg(long, default_value_t = 2000)]
-    compact_ms: u64,
-    /// Milliseconds between progress requests on every watch stream.
-    #[arg(long, default_value_t = 100)]
-    progress_ms: u64,
-}
 
 /// Whom an answer is for; the low half of a tag is its number.
 const SLOT: u64 = 0;
@@ -457,7 +432,7 @@ pub(super) fn run(load: &Load, cluster: &Cluster, report: &mut Report) -> Result
         ],
         free: (0..load.clients).collect(),
         random: Random::new(load.seed),
-        values: super::values(load),
+        values: values(load),
         phase: Phase::Opening,
         opened: false,
         total: objects,

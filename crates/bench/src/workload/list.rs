@@ -2,10 +2,14 @@
 //! everything at once, and `RangeStream`. Each walk is checked: every key
 //! once, and the server's own count.
 
-use super::{Failed, Load, Pool, Report, amount, fill, measure};
+use super::fill::fill;
+use super::measure::{amount, measure};
 use crate::closed::Requests;
 use crate::grpc::Method;
 use crate::keys::Keys;
+use crate::net::{Failed, Pool};
+use crate::options::Load;
+use crate::report::Report;
 use crate::wire::{self, Range};
 
 /// Where a slot's walk stands.

@@ -1,86 +1,19 @@
 //! Requests with one answer: puts, gets, Kubernetes' transaction, and reads
 //! beside writes.
 
-use super::{Amount, Failed, Load, Pool, Report, amount, fill, measure, values};
-use crate::closed::{self, Requests};
+use super::fill::fill;
+use super::measure::{amount, count, measure, values};
+use super::puts::{Choice, Puts};
+use crate::closed::{self, Amount, Requests};
 use crate::grpc::Method;
 use crate::keys::{Keys, Random, Values};
+use crate::net::{Failed, Pool};
+use crate::options::Load;
+use crate::report::Report;
 use crate::wire::{self, Compare, Range, Write};
 
 fn unreadable(error: wire::Unreadable) -> String {
     error.to_string()
-}
-
-/// Chooses keys in order or at random.
-#[derive(Debug)]
-struct Choice {
-    keys: Keys,
-    random: Random,
-    next: u64,
-    sequential: bool,
-    key: Vec<u8>,
-}
-
-impl Choice {
-    fn new(load: &Load, sequential: bool) -> Self {
-        Self {
-            keys: Keys::new(load),
-            random: Random::new(load.seed),
-            next: 0,
-            sequential,
-            key: Vec::new(),
-        }
-    }
-
-    fn key(&mut self) -> &[u8] {
-        let index = if self.sequential {
-            self.next % self.keys.count
-        } else {
-            self.random.below(self.keys.count)
-        };
-        self.next += 1;
-        self.keys.key(index, &mut self.key);
-        &self.key
-    }
-}
-
-/// Puts of one size.
-#[derive(Debug)]
-pub(super) struct Puts {
-    choice: Choice,
-    values: Values,
-    size: usize,
-    revision: i64,
-}
-
-impl Puts {
-    pub(super) fn new(load: &Load, sequential: bool) -> Self {
-        Self {
-            choice: Choice::new(load, sequential),
-            values: values(load),
-            size: load.value_size,
-            revision: 0,
-        }
-    }
-}
-
-impl Requests for Puts {
-    fn method(&mut self, _: usize) -> Method {
-        Method::Put
-    }
-
-    fn body(&mut self, _: usize, out: &mut Vec<u8>) {
-        wire::put(self.choice.key(), self.values.next(self.size), 0, out);
-    }
-
-    fn answer(&mut self, _: usize, body: &[u8]) -> Result<(), String> {
-        let revision = wire::revision(body).map_err(unreadable)?;
-        if revision == 0 {
-            return Err("the answer to a put bears no revision".into());
-        }
-        self.revision = self.revision.max(revision);
-        Ok(())
-    }
 }
 
 /// Gets of one key.
@@ -267,7 +200,7 @@ pub(super) fn load(load: &Load, report: &mut Report) -> Result<(), Failed> {
         report,
     )?;
     let keys = Keys::new(load);
-    let held = super::count(&mut pool, keys.prefix(), &keys.end())?;
+    let held = count(&mut pool, keys.prefix(), &keys.end())?;
     report.facts.insert("keys held", held as f64);
     if held as u64 != load.keys {
         return Err(Failed::Workload(format!(

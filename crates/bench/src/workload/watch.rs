@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::{Amount, Failed, Load, Meter, Pool, Report};
-use crate::closed::Tally;
+use super::measure::{Meter, amount, values};
+use crate::closed::{Amount, Tally};
 use crate::grpc::{Method, Status};
 use crate::histogram::Histogram;
 use crate::http2::{Connection, Handler};
 use crate::keys::{Keys, Random, Values};
-use crate::net::{Driver, Next};
-use crate::report::Latency;
+use crate::net::{Driver, Failed, Next, Pool};
+use crate::options::Load;
+use crate::report::{Latency, Report};
 use crate::wire::{self, Watch};
 
 /// Tags from here on are watch streams; those below are slots of the writer.
@@ -78,7 +79,7 @@ impl Fan {
         Self {
             end: keys.end(),
             keys,
-            values: super::values(load),
+            values: values(load),
             size: load.value_size.max(NUMBER),
             random: Random::new(load.seed),
             sequential: load.sequential,
@@ -305,7 +306,7 @@ pub(super) fn run(
     }
     // The writer has a connection of its own, behind those of the watchers.
     let mut pool = Pool::connect(&load.endpoints, load.connections + 1)?;
-    let amount = super::amount(load);
+    let amount = amount(load);
     let mut fan = Fan::new(load, watchers, streams, amount);
     pool.run(&mut fan)?;
     if let Some(reason) = fan.fatal.take() {

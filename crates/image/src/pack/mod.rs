@@ -4,6 +4,7 @@
 //! user or an order from the machine that it runs on.
 
 mod elf;
+mod recipe;
 mod rootfs;
 mod sbom;
 
@@ -13,6 +14,9 @@ use std::{
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
+
+pub use recipe::Recipe;
+use rootfs::{FOLDER, PROGRAMS};
 
 use cli::private;
 use serde::Serialize;
@@ -27,34 +31,6 @@ use crate::{
     tar,
 };
 
-/// What is packed.
-#[derive(Clone, Debug)]
-pub struct Recipe<'a> {
-    /// The program that is all of Pintle's.
-    pub binary: &'a Path,
-    /// A folder, which must be empty or be missing.
-    pub out: &'a Path,
-    /// Name without a tag, with a host: `localhost/pintle/etcd`. No digest depends on it.
-    pub repository: &'a str,
-    /// The tag, `3.5.30-0`.
-    pub tag: &'a str,
-    /// The etcd that the programs report.
-    pub etcd: &'a str,
-    /// Pintle's own version.
-    pub pintle: &'a str,
-    /// The commit, if it is known.
-    pub revision: Option<&'a str>,
-    /// Seconds since 1970 that everything gets.
-    pub time: u64,
-    /// What `cargo metadata` printed, and `Cargo.lock`: what the program is made of.
-    pub sources: Option<(&'a [u8], &'a str)>,
-    /// What the linker added to it: name, version, licence.
-    pub linked: &'a [(String, String, String)],
-    /// Takes a program that needs shared libraries, which the image does not have.
-    /// For tests, which have no other.
-    pub dynamic: bool,
-}
-
 /// What was made.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -66,10 +42,6 @@ pub struct Packed {
     pub sums: Vec<(String, Digest)>,
 }
 
-/// Names by which the one program is called, beside its own.
-const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
-/// Where images of etcd keep their programs.
-const FOLDER: &str = "usr/local/bin";
 /// gzip's slowest: the image is packed once and pulled often.
 const LEVEL: u32 = 9;
 

@@ -8,7 +8,11 @@ use std::{
 
 use crate::tar::Writer;
 
-use super::{FOLDER, PROGRAMS};
+/// Names by which the one program is called, beside its own.
+pub(super) const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
+
+/// Where images of etcd keep their programs.
+pub(super) const FOLDER: &str = "usr/local/bin";
 
 /// Users, so that a container that runs as `nobody` has a name.
 const PASSWD: &str =

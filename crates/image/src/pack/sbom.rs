@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Digest;
 
-use super::Recipe;
+use super::recipe::Recipe;
 
 #[derive(Deserialize)]
 struct Metadata {

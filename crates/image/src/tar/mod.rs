@@ -7,11 +7,9 @@
 //! Layout (POSIX ustar, with what GNU and pax added): a header of 512 bytes, the
 //! content padded to 512, and so on; two blocks of zeros at the end.
 
+mod block;
 mod read;
 mod write;
 
 pub(crate) use read::{Bounds, Entry, Fault, Kind, Reader, clean};
 pub(crate) use write::Writer;
-
-/// Headers and padding are multiples of this.
-const BLOCK: usize = 512;

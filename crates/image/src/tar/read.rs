@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::BLOCK;
+use super::block::BLOCK;
 use crate::Error;
 
 /// Longest path that is taken: Linux opens none that is longer.

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::BLOCK;
+use super::block::BLOCK;
 
 /// A tar archive on its way out.
 pub(crate) struct Writer<W> {

@@ -3,18 +3,46 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::{
     Digest, Error,
     documents::{self, Config, Descriptor, DockerImage, Index, Manifest, Platform},
     store::{self, Store},
 };
 
-use super::{Form, Names, blob, config, docker, manifest, same_size};
+use super::documents::{blob, config, docker, manifest, same_size};
 
 /// Indexes within indexes; two occur.
 const DEPTH_MAX: u32 = 4;
 /// Descriptors of an archive at most; an index of etcd has some ten.
 const DESCRIPTORS_MAX: usize = 4096;
+
+/// What an image is stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// A folder with `oci-layout`, `index.json` and `blobs`.
+    OciFolder,
+    /// The same as a tar archive.
+    OciArchive,
+    /// What `docker save` writes.
+    DockerArchive,
+    /// A tar archive that is both.
+    OciAndDockerArchive,
+}
+
+/// What the pinned digest names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Names {
+    /// An index of images for several platforms: what a tag of a registry names.
+    Index,
+    /// The manifest of one platform.
+    Manifest,
+    /// The config, which container engines call the image's ID.
+    ImageId,
+}
 
 /// The image that was chosen.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! in them. It must never report as verified what the digest does not vouch for.
 
 mod choose;
+mod documents;
 mod programs;
 
 use std::path::Path;
@@ -12,42 +13,19 @@ use serde::Serialize;
 
 use crate::{
     Digest, Error,
-    documents::{self, Config, DockerImage, Manifest, Platform},
+    documents::Platform,
     layer,
     rootfs::RootFs,
-    store::{self, BLOBS, Store},
+    store::{self, Store},
 };
 use choose::Chosen;
+use documents::{blob, same_size};
+
+pub use choose::{Form, Names};
 pub use programs::{Program, Version};
 
 /// Bytes that all layers of an image may have unpacked. etcd's own has some 100 MB.
 const UNPACKED_MAX: u64 = 8 << 30;
-
-/// What an image is stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// A folder with `oci-layout`, `index.json` and `blobs`.
-    OciFolder,
-    /// The same as a tar archive.
-    OciArchive,
-    /// What `docker save` writes.
-    DockerArchive,
-    /// A tar archive that is both.
-    OciAndDockerArchive,
-}
-
-/// What the pinned digest names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Names {
-    /// An index of images for several platforms: what a tag of a registry names.
-    Index,
-    /// The manifest of one platform.
-    Manifest,
-    /// The config, which container engines call the image's ID.
-    ImageId,
-}
 
 /// A layer that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -231,53 +209,4 @@ fn layers_of(store: &Store, chosen: &Chosen) -> Result<Vec<String>, Error> {
         )));
     }
     Ok(names)
-}
-
-/// Where a layout keeps a blob.
-fn blob(digest: Digest) -> String {
-    format!("{BLOBS}{}", digest.digits())
-}
-
-fn same_size(name: &str, said: u64, is: u64) -> Result<(), Error> {
-    match said == is {
-        true => Ok(()),
-        false => Err(Error::Inconsistent(format!(
-            "{name} has {is} bytes, and what points to it says {said}"
-        ))),
-    }
-}
-
-/// Reads a manifest, whose kind was told by who points to it.
-fn manifest(store: &Store, name: &str) -> Result<Manifest, Error> {
-    let manifest: Manifest = documents::read(name, &store.document(name)?)?;
-    if manifest.schema_version != 2 {
-        return Err(Error::Unsupported(format!(
-            "{name} has version {} of its schema; 2 is read here",
-            manifest.schema_version
-        )));
-    }
-    if !manifest.media_type.is_empty() && !documents::is_manifest(&manifest.media_type) {
-        return Err(Error::Inconsistent(format!(
-            "{name} calls itself {:?}, and what points to it calls it a manifest",
-            manifest.media_type
-        )));
-    }
-    Ok(manifest)
-}
-
-/// Reads a config.
-fn config(store: &Store, name: &str) -> Result<Config, Error> {
-    let config: Config = documents::read(name, &store.document(name)?)?;
-    if config.rootfs.kind != "layers" {
-        return Err(Error::Inconsistent(format!(
-            "{name} has a root file system of kind {:?}; there is only \"layers\"",
-            config.rootfs.kind
-        )));
-    }
-    Ok(config)
-}
-
-/// What `manifest.json` lists.
-fn docker(store: &Store) -> Result<Vec<DockerImage>, Error> {
-    documents::read("manifest.json", &store.document("manifest.json")?)
 }

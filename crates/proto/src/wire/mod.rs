@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `fields` | one field after another, by the rules of etcd up to 3.6 |
+//! | `read` | [`Read`], which each request implements |
 //! | `messages` | which fields each request has |
 //! | `internal` | the request in the log, of whose operations etcd performs one |
 //! | `txn` | transactions within transactions, read and written without recursion |
@@ -20,44 +21,14 @@ mod fields;
 mod internal;
 mod messages;
 mod nested;
+mod read;
 mod txn;
 
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-
 pub use fields::Malformed;
 pub use internal::encode_internal;
 pub use nested::{Nest, Nested};
+pub use read::Read;
 pub use txn::encode_nested;
-
-use fields::Fields;
-
-/// A message that is read by etcd's rules.
-pub trait Read: Default {
-    /// Reads a whole message.
-    ///
-    /// # Errors
-    /// etcd could not read it either.
-    fn read(data: &Bytes) -> Result<Self, Malformed> {
-        let mut message = Self::default();
-        message.fill(Fields::new(data))?;
-        Ok(message)
-    }
-
-    /// Reads a message that etcd uses as it came. Most requests it writes anew, into
-    /// the log, and an end of a range that is there but empty is lost on the way.
-    ///
-    /// # Errors
-    /// etcd could not read it either.
-    fn read_used(data: &Bytes) -> Result<Self, Malformed> {
-        let mut message = Self::default();
-        message.fill(Fields::new(data).used())?;
-        Ok(message)
-    }
-
-    /// Reads fields into what is there: scalars are replaced, lists grow.
-    #[doc(hidden)]
-    fn fill(&mut self, from: Fields<'_>) -> Result<(), Malformed>;
-}

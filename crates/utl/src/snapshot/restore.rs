@@ -24,10 +24,9 @@ use wal::{Wal, snap::Snapshotter};
 
 use crate::{
     cluster_flags::{self, Initial},
-    command::Line,
+    command::{Line, one_argument},
     failure::{Failure, Outcome, make_dir},
     log,
-    program::one_argument,
     progress::Progress,
     snapshot::status::main_revision,
 };

@@ -8,10 +8,9 @@ use cli::text::size;
 use crc32c::crc32c_append;
 
 use crate::{
-    command::Line,
+    command::{Line, one_argument},
     failure::{Failure, Outcome},
     output::{Format, Named, row},
-    program::one_argument,
     progress::Progress,
 };
 

@@ -9,7 +9,7 @@ use time::{OffsetDateTime, macros::format_description};
 use crate::{
     disk::{Disk, DiskFile, Mode},
     error::Error,
-    writer::{beside, parent_of},
+    name::{beside, parent_of},
 };
 
 /// Bytes are copied in pieces of this size.

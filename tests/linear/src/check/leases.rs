@@ -6,10 +6,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Findings, Kind, LEASE_TOLERANCE, Timeline,
+    Findings, Kind, Timeline,
     writes::{Writer, Writers},
 };
 use crate::history::{Body, Call, History, Op, Outcome, Us};
+
+/// How much earlier than its last renewal plus its TTL a lease may end: clocks of
+/// one machine differ in rate by less, and etcd counts whole ticks of 500 ms.
+pub const LEASE_TOLERANCE: Us = 600_000;
 
 /// What is known of one lease.
 #[derive(Debug, Default)]

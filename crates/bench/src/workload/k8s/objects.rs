@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 
-use super::Cluster;
+use super::cluster::Cluster;
 use crate::keys::Random;
 use crate::options::Load;
 use crate::wire::Transacted;

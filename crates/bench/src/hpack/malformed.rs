@@ -1,0 +1,5 @@
+//! What a decoder of header blocks refuses.
+
+/// A header block that cannot be read; the connection must end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);

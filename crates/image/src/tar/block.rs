@@ -1,0 +1,4 @@
+//! The unit of an archive.
+
+/// Headers and padding are multiples of this.
+pub(super) const BLOCK: usize = 512;
