@@ -1,5 +1,5 @@
-//! The data directory as a place: who may use it, with which permissions, and
-//! what a process that died has left there. Never opens the log or the database.
+//! The data directory as a place: who may use it, and with which permissions. Never opens the log
+//! or the database.
 
 use std::{
     fs,
@@ -7,8 +7,6 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
-
-use wal::snap::Snapshotter;
 
 use crate::boot::{At as _, Error};
 
@@ -99,21 +97,4 @@ impl DirLock {
             Err(_) => Ok(DirLock { _dir: None }),
         }
     }
-}
-
-/// Whether a file is there; not being able to look is an error.
-pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
-    path.try_exists().at("cannot look for", path)
-}
-
-/// Removes what a process that died has left: files that were being written, and
-/// received databases. Whatever of these was needed is in place by now.
-pub(crate) fn tidy(snapshotter: &Snapshotter) -> Result<(), wal::Error> {
-    for file in snapshotter.remove_leftovers()? {
-        tracing::info!(path = %file.display(), "removed an unfinished file");
-    }
-    for file in snapshotter.release_snap_dbs(u64::MAX)? {
-        tracing::info!(path = %file.display(), "found orphaned .snap.db file; deleting");
-    }
-    Ok(())
 }

@@ -4,8 +4,7 @@
 //! |---|---|
 //! | [`config`] | flags, variables, YAML file; one table |
 //! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
-//! | [`boot`] | from a data directory to a running member's parts |
-//! | `force_new_cluster` | what `--force-new-cluster` makes of a directory |
+//! | [`boot`] | from flags and a data directory to a member's parts |
 //! | [`descriptors`] | how the file descriptors of the process are shared |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply thread: drives the machine of [`member`] |
@@ -32,7 +31,6 @@ pub mod descriptors;
 pub mod discovery;
 pub mod disputes;
 pub mod fatal;
-mod force_new_cluster;
 pub mod housekeeping;
 pub mod lease_upkeep;
 pub mod logging;
@@ -43,7 +41,6 @@ mod program;
 pub mod quota;
 pub mod runtime;
 pub mod transport;
-pub mod v2_keys;
 pub mod version;
 pub mod versions;
 

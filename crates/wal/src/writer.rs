@@ -127,7 +127,8 @@ impl Wal {
         Self::exists_on(&OsDisk, dir)
     }
 
-    fn exists_on(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
+    /// The same on another disk.
+    pub fn exists_on(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
         match disk.names(dir) {
             Ok(names) => Ok(names.iter().any(|name| name.ends_with(".wal"))),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -225,14 +226,19 @@ impl Wal {
     /// it decides where to read from: with the lock held, no server uses the
     /// data directory, and what a dead one left behind may be removed.
     pub fn hold(dir: &Path) -> Result<Hold, Error> {
-        let names = segments(&OsDisk, dir)?;
+        Self::hold_on(&OsDisk, dir)
+    }
+
+    /// The same on another disk.
+    pub fn hold_on(disk: &dyn Disk, dir: &Path) -> Result<Hold, Error> {
+        let names = segments(disk, dir)?;
         let newest = names.last().ok_or_else(|| Error::NotFound {
             dir: dir.into(),
             index: 0,
         })?;
         Ok(Hold {
             dir: dir.into(),
-            newest: open_locked(&OsDisk, dir, *newest)?,
+            newest: open_locked(disk, dir, *newest)?,
         })
     }
 

@@ -75,7 +75,7 @@ fn has_any(tx: &ReadTx, bucket: &[u8]) -> Result<bool, bolt::Error> {
 ///
 /// # Errors
 /// It is, or cannot be read.
-pub fn refuse_file(files: &dyn Files, path: &Path) -> Result<(), Error> {
+pub(super) fn refuse_file(files: &dyn Files, path: &Path) -> Result<(), Error> {
     let db = files
         .read_database(path)
         .at("cannot open the database", path)?;

@@ -15,31 +15,31 @@ use proto::{
 const PEER_URL: &str = "http://localhost:2380";
 
 /// What the directory of a stopped member says.
-pub(crate) struct Found<'a> {
+pub(super) struct Found<'a> {
     /// The member that the log belongs to.
-    pub(crate) own: u64,
+    pub(super) own: u64,
     /// The index of the newest snapshot, and the membership as of it.
-    pub(crate) snapshot: (u64, Replay),
+    pub(super) snapshot: (u64, Replay),
     /// The entries after it.
-    pub(crate) entries: &'a [Entry],
+    pub(super) entries: &'a [Entry],
     /// As of the end of the log.
-    pub(crate) hard_state: HardState,
+    pub(super) hard_state: HardState,
     /// Up to where the database has applied the log.
-    pub(crate) consistent_index: u64,
+    pub(super) consistent_index: u64,
 }
 
 /// What the directory becomes.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Forced {
+pub(super) struct Forced {
     /// The last entry that counts as committed. Those after it are dropped.
-    pub(crate) kept: u64,
+    pub(super) kept: u64,
     /// The entries that follow it.
-    pub(crate) changes: Vec<Entry>,
+    pub(super) changes: Vec<Entry>,
 }
 
 /// Why the directory cannot become a cluster of its own. etcd panics or ends on the same ones.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Impossible {
+pub(super) enum Impossible {
     #[error(
         "the database has entries up to {applied}, but the log ends at {last}; restore this member from a backup"
     )]
@@ -58,7 +58,7 @@ pub(crate) enum Impossible {
 
 impl Found<'_> {
     /// Works out the changes.
-    pub(crate) fn force(mut self) -> Result<Forced, Impossible> {
+    pub(super) fn force(mut self) -> Result<Forced, Impossible> {
         // A commit index that merely moved need not be in the log yet, while the database may
         // already have what it committed.
         let kept = self.hard_state.commit.max(self.consistent_index);

@@ -1,32 +1,34 @@
 //! Keys that users stored by API version 2, which Pintle carries along in its
 //! snapshots but does not serve. etcd 3.6 refuses a directory that holds any, so
-//! they are spoken of at every start, and given up when the operator says so:
+//! each start logs them, and they are given up when the operator says so:
 //! never without a copy.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::path::PathBuf;
 
 use membership::Replay;
 use proto::raftpb::Entry;
+use wal::disk::{Disk, Mode};
 
 use crate::{
-    boot::{At as _, Error},
-    config::Config,
+    apply::Options,
+    error::{At as _, Error},
 };
 
-/// Looks for v2 keys as of a snapshot and of the entries behind it. True if they
+/// Looks for v2 keys as of a snapshot and of the entries after it. True if they
 /// were taken out of `seed`, so that a new snapshot should follow.
 ///
 /// # Errors
 /// The copy could not be written; nothing was given up.
-pub fn settle(
-    config: &Config,
+pub(super) fn give_up(
+    disk: &dyn Disk,
+    config: &Options,
     seed: &mut Replay,
     entries: &[Entry],
     commit: u64,
     index: u64,
 ) -> Result<bool, Error> {
-    // Empty folders of v2 auth stand in the way of 3.6.0 to 3.6.2 alone, so they go with
-    // the keys and are not worth a word of their own.
+    // Empty folders of v2 auth block 3.6.0 to 3.6.2 alone, so they go with
+    // the keys, without a line of their own.
     let folders = config.drop_v2_keys && seed.tree.has_auth();
     if !seed.tree.has_user_data() && !folders {
         return Ok(false);
@@ -44,23 +46,17 @@ pub fn settle(
         // What cannot be decoded ends the server when it is applied.
         let _ = newest.follow(entry);
     }
-    let path = config
-        .snap_dir()
-        .join(format!("v2-keys-{:016x}.json", commit.max(index)));
+    let dir = &config.snap_dir;
+    let path = dir.join(format!("v2-keys-{:016x}.json", commit.max(index)));
     let partial = PathBuf::from(format!("{}.partial", path.display()));
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        // Values of clients, like those in the database.
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| {
-            file.write_all(&newest.tree.to_json())?;
-            file.sync_all()
+    // Values of clients, like those in the database.
+    disk.open(&partial, Mode::Create(0o600))
+        .and_then(|file| {
+            file.write_at(&newest.tree.to_json(), 0)?;
+            file.sync()
         })
-        .and_then(|()| fs::rename(&partial, &path))
-        .and_then(|()| fs::File::open(config.snap_dir())?.sync_all())
+        .and_then(|()| disk.rename(&partial, &path))
+        .and_then(|()| disk.sync_dir(dir))
         .at("cannot keep a copy of the keys of API version 2 in", &path)?;
     seed.tree.drop_user_data();
     tracing::warn!(copy = %path.display(), "gave up the keys of API version 2");

@@ -84,9 +84,7 @@ fn an_alarm_refuses_writes_until_it_is_cleared() {
 #[test]
 fn a_write_that_does_not_fit_is_applied_and_refused() {
     let mut bench = Bench::new(|options| options.quota_backend_bytes = Some(1));
-    bench.host.node.campaign().expect("a sole voter may");
-    bench.host.hand_on();
-    bench.settle();
+    bench.campaign();
     let refused = bench.run(put("a", "1"));
     assert_eq!(refused.err(), Some(errors::NO_SPACE));
     assert!(bench.get("a").is_some(), "every member does the same");

@@ -7,22 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use consensus::{Initial, Node};
+use consensus::Node;
 use member::{
-    At as _, Command, Effects, Error, Fatal, Files, Host, Machine, Outcome, Seed, State, Waiter,
+    At as _, Command, Effects, Error, Fatal, Files, Host, Machine, Outcome, State, Waiter,
     apply::Options,
     host::Step,
     log::{LogCommand, LogWriter},
-    open::{Database, MembershipCheck},
+    open::{self, Dirs, Founding, Log, MembershipCheck, Setup},
     propose::HandOff,
     snapshot::Job,
     state::Identity,
     status::Status,
 };
 use membership::{
-    Cluster, Replay,
+    Cluster,
     conf_change::{self, Rules},
-    v2store::Tree,
 };
 use mvcc::backend::{Backend, BackendOptions};
 use prost::Message as _;
@@ -30,13 +29,9 @@ use proto::{
     etcdserverpb::{
         InternalRaftRequest, PutRequest, RangeRequest, RequestHeader, internal_raft_request::Op,
     },
-    raftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
+    raftpb::{Entry, EntryType, HardState, Snapshot},
 };
-use wal::{
-    Wal,
-    disk::{Disk, OsDisk},
-    snap::Snapshotter,
-};
+use wal::disk::{Disk, OsDisk};
 
 /// Files of the operating system; what cannot be committed fails the test.
 pub(crate) struct TestFiles(Arc<dyn Disk>);
@@ -151,7 +146,7 @@ pub(crate) struct Bench {
 /// Entries between two snapshots.
 pub(crate) const SNAPSHOT_COUNT: u64 = 20;
 
-pub(crate) fn options(snap_dir: PathBuf) -> Options {
+fn options(snap_dir: PathBuf) -> Options {
     Options {
         snapshot_count: SNAPSHOT_COUNT,
         snapshot_catchup_entries: 5,
@@ -168,82 +163,84 @@ pub(crate) fn options(snap_dir: PathBuf) -> Options {
     }
 }
 
+fn dirs(dir: &tempfile::TempDir) -> Dirs {
+    Dirs {
+        wal: dir.path().join("wal"),
+        snap: dir.path().join("snap"),
+    }
+}
+
 impl Bench {
     /// A cluster of one, whose only member leads.
     pub(crate) fn leading() -> Bench {
         let mut bench = Bench::new(|_| {});
-        bench.host.node.campaign().expect("a sole voter may");
-        bench.host.hand_on();
-        bench.settle();
+        bench.campaign();
         bench
     }
 
     /// A member that has not begun; `change` may set its options.
     pub(crate) fn new(change: impl FnOnce(&mut Options)) -> Bench {
         let dir = tempfile::tempdir().expect("a directory");
-        let snap_dir = dir.path().join("snap");
-        std::fs::create_dir(&snap_dir).expect("a directory");
+        std::fs::create_dir(dir.path().join("snap")).expect("a directory");
         let cluster = Cluster::from_initial("bare", "m=http://127.0.0.1:1").expect("a cluster");
-        let member_id = cluster.members().next().expect("a member").id.0;
-        let identity = Identity {
-            cluster_id: cluster.id().0,
-            member_id,
-        };
         let entries = conf_change::bootstrap_entries(&cluster);
-        let hard_state = HardState {
-            term: 1,
-            vote: 0,
-            commit: entries.len() as u64,
+        let founding = Founding {
+            identity: Identity {
+                cluster_id: cluster.id().0,
+                member_id: cluster.members().next().expect("a member").id.0,
+            },
+            entries: &entries,
+            hard_state: HardState {
+                term: 1,
+                vote: 0,
+                commit: entries.len() as u64,
+            },
         };
-        let wal_dir = dir.path().join("wal");
-        let wal = Wal::found(
-            &wal_dir,
-            b"metadata",
-            &entries,
-            hard_state,
-            wal::Options::default(),
-        )
-        .expect("a log");
-        let config = consensus::Config {
-            id: member_id,
-            ..consensus::Config::default()
+        let log = Log::found(&dirs(&dir), &founding, wal::Options::default()).expect("a log");
+        Bench::start(dir, log, change).expect("it starts")
+    }
+
+    /// The process ends without a word, and another one starts on the directory.
+    pub(crate) fn restart(self) -> Result<Bench, Error> {
+        let dir = self.end();
+        let dirs = dirs(&dir);
+        let hold = Log::hold(&dirs, &OsDisk)?;
+        let log = Log::open(&dirs, hold, wal::Options::default())?;
+        Bench::start(dir, log, |_| {})
+    }
+
+    /// The process ends without a word.
+    pub(crate) fn end(self) -> tempfile::TempDir {
+        let Bench { dir, state, .. } = self;
+        let store = state.store.load_full();
+        store.stop();
+        store.backend().close().expect("the database is closed");
+        dir
+    }
+
+    fn start(
+        dir: tempfile::TempDir,
+        log: Log,
+        change: impl FnOnce(&mut Options),
+    ) -> Result<Bench, Error> {
+        let dirs = dirs(&dir);
+        let mut machine = options(dirs.snap.clone());
+        change(&mut machine);
+        let setup = Setup {
+            dirs,
+            data_dir: dir.path().to_owned(),
+            machine,
+            consensus: consensus::Config::default(),
+            force_new_cluster: false,
         };
-        let initial = Initial {
-            hard_state,
-            entries,
-            ..Initial::default()
-        };
-        let node = Node::new(config, initial).expect("a node");
-        let mut options = options(snap_dir.clone());
-        change(&mut options);
         let files: Arc<dyn Files> = Arc::new(TestFiles(Arc::new(OsDisk)));
-        let path = snap_dir.join("db");
-        let database = Database::open(files.as_ref(), options.lease, &path).expect("a database");
-        let replay =
-            Replay::from_snapshot(cluster.id(), Tree::new(), ConfState::default()).expect("empty");
-        let state = Arc::new(State::new(
-            database.store,
-            database.lessor,
-            database.alarms,
-            replay.cluster.clone(),
-            0,
-        ));
-        let seed = Seed {
-            applied: (0, 0),
-            consistent_index: database.consistent_index,
-            cluster: replay.cluster,
-            tree: replay.tree,
-            conf_state: ConfState::default(),
-            judged: database.membership.conf_state,
-            snapshot_index: 0,
-            blocks_newer_release: false,
-        };
+        let parts = open::start(&setup, files, log)?;
         let mut bench = Bench {
-            machine: Machine::new(identity, options, files, state.clone(), seed),
-            state,
-            writer: LogWriter::new(wal, Snapshotter::new(&snap_dir)),
+            machine: parts.machine,
+            state: parts.state,
+            writer: parts.log,
             host: TestHost {
-                node,
+                node: parts.node,
                 now_ms: 0,
                 job: None,
                 entries: 0,
@@ -256,7 +253,14 @@ impl Bench {
         };
         bench.host.hand_on();
         bench.settle();
-        bench
+        Ok(bench)
+    }
+
+    /// This member asks to lead; as the sole voter it does.
+    pub(crate) fn campaign(&mut self) {
+        self.host.node.campaign().expect("a sole voter may");
+        self.host.hand_on();
+        self.settle();
     }
 
     /// The log writer's turn, and what the core makes of it.
@@ -270,6 +274,21 @@ impl Bench {
             self.host.node.persisted(number);
             self.host.hand_on();
         }
+    }
+
+    /// Has the log writer append a snapshot of another member, whose install is left out.
+    pub(crate) fn append_received(&mut self, snapshot: &Snapshot, state: HardState) {
+        let append = LogCommand::Append {
+            snapshot: Some(Box::new(snapshot.clone())),
+            bytes: 0,
+            entries: Vec::new(),
+            state: Some(state),
+            must_sync: true,
+            number: 1,
+            messages: Vec::new(),
+        };
+        let written = self.writer.write(&mut [append].into(), &mut drop);
+        assert!(written.expect("the log is written").installs);
     }
 
     /// The machine's turn.

@@ -5,3 +5,4 @@ mod apply;
 mod bench;
 mod install;
 mod log;
+mod recovery;

@@ -1,0 +1,214 @@
+//! The log and the newest snapshot that it knows: read, or founded. Nothing here looks at the
+//! database, and nothing is overwritten but a torn end of the log.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use prost::Message as _;
+use proto::{
+    etcdserverpb::Metadata,
+    raftpb::{Entry, HardState, Snapshot},
+    walpb,
+};
+use wal::{Wal, disk::Disk, snap::Snapshotter};
+
+use crate::{
+    error::{At as _, Error},
+    log::record,
+    state::Identity,
+};
+
+/// Where a member keeps its files.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// The log.
+    pub wal: PathBuf,
+    /// Snapshots, and the database.
+    pub snap: PathBuf,
+}
+
+impl Dirs {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.snap.join("db")
+    }
+}
+
+/// What the log and the newest snapshot say.
+pub struct Log {
+    pub(super) wal: Wal,
+    pub(super) snapshotter: Snapshotter,
+    /// Whose log it is.
+    pub identity: Identity,
+    /// The newest snapshot that the log knows.
+    pub snapshot: Option<Snapshot>,
+    /// As of the end of the log.
+    pub hard_state: HardState,
+    /// The entries after the snapshot.
+    pub entries: Vec<Entry>,
+    /// Made by this start.
+    pub is_new: bool,
+}
+
+/// What a new log begins with.
+pub struct Founding<'a> {
+    /// The member, and its cluster.
+    pub identity: Identity,
+    /// The first entries, as if agreed on in term 1; none for one that joins.
+    pub entries: &'a [Entry],
+    /// What goes with them.
+    pub hard_state: HardState,
+}
+
+impl Log {
+    /// Makes the log of a new member.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn found(
+        dirs: &Dirs,
+        founding: &Founding<'_>,
+        options: wal::Options,
+    ) -> Result<Log, Error> {
+        let metadata = Metadata {
+            node_id: founding.identity.member_id,
+            cluster_id: founding.identity.cluster_id,
+        };
+        let snapshotter = Snapshotter::on(options.disk.clone(), &dirs.snap);
+        let wal = Wal::found(
+            &dirs.wal,
+            &metadata.encode_to_vec(),
+            founding.entries,
+            founding.hard_state,
+            options,
+        )
+        .at("cannot create the write-ahead log", &dirs.wal)?;
+        tracing::info!(
+            "local-member-id" = format!("{:x}", metadata.node_id),
+            "cluster-id" = format!("{:x}", metadata.cluster_id),
+            "starting local member"
+        );
+        Ok(Log {
+            wal,
+            snapshotter,
+            identity: founding.identity,
+            snapshot: None,
+            hard_state: founding.hard_state,
+            entries: founding.entries.to_vec(),
+            is_new: true,
+        })
+    }
+
+    /// Locks the log of a member that was here before; from then on no one else uses its files.
+    ///
+    /// # Errors
+    /// It is locked, or cannot be read.
+    pub fn hold(dirs: &Dirs, disk: &dyn Disk) -> Result<wal::Hold, Error> {
+        Wal::hold_on(disk, &dirs.wal).at("cannot open the write-ahead log", &dirs.wal)
+    }
+
+    /// Reads a log that is held, and the newest snapshot that it knows. A torn end is repaired.
+    ///
+    /// # Errors
+    /// What is there contradicts itself, or cannot be read; the text says what to do.
+    pub fn open(dirs: &Dirs, hold: wal::Hold, options: wal::Options) -> Result<Log, Error> {
+        let dir = &dirs.wal;
+        let disk = options.disk.clone();
+        let snapshotter = Snapshotter::on(disk.clone(), &dirs.snap);
+        let snapshot = newest_snapshot(dirs, &disk, &snapshotter)?;
+        let at = snapshot
+            .as_ref()
+            .map_or_else(walpb::Snapshot::default, record);
+        let opened = hold
+            .open(at, options)
+            .at("cannot read the write-ahead log", dir)?;
+        if let Some(repair) = &opened.repaired {
+            tracing::warn!(path = %repair.path.display(), offset = repair.offset, "repaired a torn tail of the write-ahead log");
+        }
+        let metadata = Metadata::decode(opened.metadata.clone())
+            .at("the write-ahead log has unreadable metadata in", dir)?;
+        let mut log = Log {
+            wal: opened.wal,
+            snapshotter,
+            identity: Identity {
+                cluster_id: metadata.cluster_id,
+                member_id: metadata.node_id,
+            },
+            snapshot,
+            hard_state: opened.state,
+            entries: opened.entries,
+            is_new: false,
+        };
+        log.leave_out_replaced();
+        log.check_commit(dir)?;
+        Ok(log)
+    }
+
+    /// Index and term of the newest snapshot, zero without one.
+    pub(super) fn snapshot_position(&self) -> (u64, u64) {
+        self.snapshot
+            .as_ref()
+            .map_or((0, 0), |s| (s.metadata.index, s.metadata.term))
+    }
+
+    /// Index of the last entry, or of what stands for it.
+    pub fn last_index(&self) -> u64 {
+        let (first, _) = self.snapshot_position();
+        self.entries.last().map_or(first, |entry| entry.index)
+    }
+
+    /// A received snapshot takes the place of the whole log, but what contradicted
+    /// it is still there after its record.
+    fn leave_out_replaced(&mut self) {
+        let (_, first_term) = self.snapshot_position();
+        let stale = self.entries.iter().position(|e| e.term < first_term);
+        if let Some(stale) = stale {
+            tracing::warn!(
+                from = self.entries[stale].index,
+                count = self.entries.len() - stale,
+                "left out entries that a received snapshot had replaced"
+            );
+            self.entries.truncate(stale);
+        }
+    }
+
+    /// Refuses a log that lacks what it says is committed.
+    fn check_commit(&self, dir: &Path) -> Result<(), Error> {
+        let (first, _) = self.snapshot_position();
+        let (last, commit) = (self.last_index(), self.hard_state.commit);
+        if (first..=last).contains(&commit) {
+            return Ok(());
+        }
+        Err(Error(format!(
+            "{}: the log says that entry {commit} is committed, but holds entries {} to {last} only; restore this member \
+             from a backup, or remove it from the cluster and add it anew",
+            dir.display(),
+            first + 1
+        )))
+    }
+}
+
+fn newest_snapshot(
+    dirs: &Dirs,
+    disk: &Arc<dyn Disk>,
+    snapshotter: &Snapshotter,
+) -> Result<Option<Snapshot>, Error> {
+    let valid = wal::replay::valid_snapshots_on(disk.as_ref(), &dirs.wal)
+        .at("cannot read the write-ahead log", &dirs.wal)?;
+    let loaded = snapshotter
+        .load(&valid)
+        .at("cannot read the snapshots in", &dirs.snap)?;
+    for aside in &loaded.set_aside {
+        tracing::warn!(path = %aside.path.display(), error = %aside.reason, "renamed a broken snapshot file");
+    }
+    if let Some(snapshot) = &loaded.snapshot {
+        tracing::info!(
+            index = snapshot.metadata.index,
+            term = snapshot.metadata.term,
+            "recovered v2 store from snapshot"
+        );
+    }
+    Ok(loaded.snapshot)
+}

@@ -1,0 +1,381 @@
+//! From a log and the files next to it to the parts of a member. What is there is read, checked
+//! and finished (an interrupted install of a snapshot); what this release must not be started on
+//! is refused before the first write to it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use consensus::{Initial, Node};
+use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
+use proto::raftpb::{ConfState, Entry, HardState, SnapshotMetadata};
+
+use super::{
+    auth,
+    database::Database,
+    force_new_cluster::{Found, Impossible},
+    log::{Dirs, Log},
+    membership::{MembershipCheck, Stored, check_version, compare},
+    v2_keys,
+};
+use crate::{
+    apply::{Machine, Options, Seed},
+    error::{At as _, Error},
+    host::Files,
+    log::LogWriter,
+    snapshot::placeholder,
+    state::{Identity, State},
+};
+
+/// How a member starts.
+pub struct Setup {
+    /// Where its files are.
+    pub dirs: Dirs,
+    /// What its directory is called where it is refused as a whole.
+    pub data_dir: PathBuf,
+    /// How its machine behaves.
+    pub machine: Options,
+    /// How its consensus core behaves; the id is the log's.
+    pub consensus: consensus::Config,
+    /// It becomes the only member of its cluster.
+    pub force_new_cluster: bool,
+}
+
+/// The parts of a member, none of which has been driven yet.
+pub struct Parts {
+    /// Who it is.
+    pub identity: Identity,
+    /// The consensus core.
+    pub node: Node,
+    /// The log writer.
+    pub log: LogWriter,
+    /// The apply machine.
+    pub machine: Machine,
+    /// What readers see.
+    pub state: Arc<State>,
+    /// As of the end of the log.
+    pub hard_state: HardState,
+    /// The database has the effects of entries up to here.
+    pub consistent_index: u64,
+    /// Members as of the newest snapshot, this one among them.
+    pub members: Vec<Member>,
+    /// What the copies of the membership disagree about, and what became of it.
+    pub disagreements: Option<(Vec<Disagreement>, &'static str)>,
+}
+
+/// Opens a member whose log is read.
+///
+/// # Errors
+/// The directory must not be used; the text says why, and what to do. Nothing in it was changed
+/// unless it is one that this release can start on.
+pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts, Error> {
+    let db_path = &setup.dirs.database();
+    let (snapshot_index, _) = log.snapshot_position();
+    if snapshot_index > 0 {
+        finish_install(files.as_ref(), snapshot_index, &log, db_path)?;
+    }
+    if !log.is_new && !setup.force_new_cluster {
+        tracing::info!(
+            "cluster-id" = format!("{:x}", log.identity.cluster_id),
+            "local-member-id" = format!("{:x}", log.identity.member_id),
+            "commit-index" = log.hard_state.commit,
+            "restarting local member"
+        );
+    }
+    let mut from = membership_at_snapshot(setup, &log)?;
+    let stored = match log.is_new {
+        true => None,
+        false => Stored::read(files.as_ref(), db_path)?,
+    };
+    refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
+    let mut changes = Vec::new();
+    let forces = setup.force_new_cluster && !log.is_new;
+    if forces {
+        changes = force_new_cluster(&mut log, &from, stored.as_ref())
+            .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))?;
+    }
+    refuse_entries(setup, &log, stored.as_ref())?;
+    if forces {
+        log.wal
+            .append(&changes, Some(&log.hard_state))
+            .and_then(|()| log.wal.sync().map(drop))
+            .at("cannot write the write-ahead log", &setup.dirs.wal)?;
+    }
+    tidy(&log).at("cannot tidy", &setup.dirs.snap)?;
+    let commit = log.hard_state.commit;
+    let check = setup.machine.membership_check;
+    let verdict = stored
+        .and_then(|stored| compare(from.clone(), snapshot_index, &log.entries, commit, stored));
+    let mut disagreements = None;
+    if let Some(verdict) = &verdict {
+        disagreements = Some((verdict.found().to_vec(), verdict.report(check)));
+        if check == MembershipCheck::Refuse && verdict.is_serious() {
+            return Err(verdict.refusal(&setup.data_dir));
+        }
+    }
+    let v2_keys_dropped = v2_keys::give_up(
+        files.disk().as_ref(),
+        &setup.machine,
+        &mut from,
+        &log.entries,
+        commit,
+        snapshot_index,
+    )?;
+    let database = Database::open(files.as_ref(), setup.machine.lease, db_path)?;
+    if let Some(verdict) = &verdict
+        && check == MembershipCheck::Heal
+    {
+        database.store.backend().write(verdict.healing());
+    }
+    let parts = assemble(setup, files, log, from, database, v2_keys_dropped)?;
+    Ok(Parts {
+        disagreements,
+        ..parts
+    })
+}
+
+/// Whether there is a database: a file whose creation was cut off is none, and is made anew.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn holds_database(files: &dyn Files, path: &Path) -> Result<bool, Error> {
+    let unwritten = files
+        .is_unwritten(path)
+        .at("cannot read the database", path)?;
+    Ok(!unwritten)
+}
+
+/// A snapshot that was received but not yet put in place is put in place now.
+fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> Result<(), Error> {
+    let held = if holds_database(files, db_path)? {
+        let db = files
+            .read_database(db_path)
+            .at("cannot open the database", db_path)?;
+        mvcc::backend::consistent_index(&db.begin_read())
+            .at("cannot read the database", db_path)?
+            .0
+    } else {
+        0
+    };
+    let disk = files.disk();
+    let parent = db_path.parent().unwrap_or(db_path);
+    // Renames of a process that died before it had made them durable: from here
+    // on they are relied upon.
+    let durable = || disk.sync_dir(parent).at("cannot sync", parent);
+    if held >= index {
+        return durable();
+    }
+    let received = log.snapshotter.db_path(index);
+    let names = disk.names(parent).at("cannot list", parent)?;
+    let name = received.file_name().map(|name| name.to_string_lossy());
+    if !names.iter().any(|n| Some(n.as_str()) == name.as_deref()) {
+        return Err(Error(format!(
+            "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing; restore this \
+             member from a backup, or remove it from the cluster and add it anew",
+            db_path.display(),
+            received.display()
+        )));
+    }
+    auth::refuse_file(files, &received)?;
+    disk.rename(&received, db_path)
+        .at("cannot put the received database in place of", db_path)?;
+    tracing::info!(path = %received.display(), "put the received database in place");
+    durable()
+}
+
+/// Who was a member when the newest snapshot was taken.
+fn membership_at_snapshot(setup: &Setup, log: &Log) -> Result<Replay, Error> {
+    let (index, _) = log.snapshot_position();
+    let (tree, conf_state) = match &log.snapshot {
+        Some(snapshot) => {
+            let json = snapshot.data.clone().unwrap_or_default();
+            let tree = Tree::parse(&json).map_err(|error| {
+                Error(format!(
+                    "the snapshot at index {index} holds an unreadable v2 tree: {error}"
+                ))
+            })?;
+            (tree, snapshot.metadata.conf_state.clone())
+        }
+        None => (Tree::new(), ConfState::default()),
+    };
+    let cluster_id = log.identity.cluster_id.into();
+    let mut replay = Replay::from_snapshot(cluster_id, tree, conf_state)
+        .map_err(|error| Error(format!("the snapshot at index {index}: {error}")))?;
+    replay.cluster.limit_learners(setup.machine.max_learners);
+    Ok(replay)
+}
+
+/// Refuses a directory that this release must not be started on: before anything in it
+/// is written, so that the release it belongs to goes on with it as it was.
+fn refuse_foreign(
+    cluster: &Cluster,
+    snapshot_index: u64,
+    stored: Option<&Stored>,
+    db_path: &Path,
+) -> Result<(), Error> {
+    let held = stored.map_or(0, Stored::consistent_index);
+    if held != 0 && held < snapshot_index {
+        return Err(Error(format!(
+            "{}: holds entries up to {held}, but the log starts at snapshot {snapshot_index}; restore this member \
+             from a backup, or remove it from the cluster and add it anew",
+            db_path.display()
+        )));
+    }
+    if cluster.has_too_many_learners() {
+        return Err(Error(format!(
+            "{}; raise --max-learners",
+            membership::conf_change::Rejection::TooManyLearners
+        )));
+    }
+    if let Some(stored) = stored {
+        stored.auth().refuse_enabled(db_path)?;
+        stored.auth().warn();
+    }
+    let none = V3View::default();
+    check_version(cluster, stored.map_or(&none, Stored::view))?;
+    if cluster.version().is_some() && stored.is_none() {
+        return Err(Error(format!(
+            "database file ({}) of the backend is missing; restore this member from a backup",
+            db_path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// For `--force-new-cluster`: this member becomes the only one. What has to be written
+/// is returned: the directory may yet be refused.
+fn force_new_cluster(
+    log: &mut Log,
+    from: &Replay,
+    stored: Option<&Stored>,
+) -> Result<Vec<Entry>, Impossible> {
+    let commit_before = log.hard_state.commit;
+    let forced = Found {
+        own: log.identity.member_id,
+        snapshot: (log.snapshot_position().0, from.clone()),
+        entries: &log.entries,
+        hard_state: log.hard_state,
+        consistent_index: stored.map_or(0, Stored::consistent_index),
+    }
+    .force()?;
+    let known = log.entries.len();
+    log.entries.retain(|entry| entry.index <= forced.kept);
+    log.entries.extend_from_slice(&forced.changes);
+    log.hard_state.commit = forced.kept + forced.changes.len() as u64;
+    tracing::info!(
+        "cluster-id" = format!("{:x}", log.identity.cluster_id),
+        "local-member-id" = format!("{:x}", log.identity.member_id),
+        "wal-commit-index" = commit_before,
+        "commit-index" = log.hard_state.commit,
+        "number-of-discarded-entries" = known + forced.changes.len() - log.entries.len(),
+        "forcing restart member"
+    );
+    Ok(forced.changes)
+}
+
+/// Refuses a log with an entry that this release must not apply, before the
+/// others in it are applied. What is not committed may yet be taken back, but an
+/// entry about authentication stays with whoever can apply it.
+fn refuse_entries(setup: &Setup, log: &Log, stored: Option<&Stored>) -> Result<(), Error> {
+    let held = stored.map_or(0, Stored::consistent_index);
+    for entry in &log.entries {
+        let is_committed = entry.index <= log.hard_state.commit;
+        match membership::entry::judge(entry, entry.index > held) {
+            Err(refusal) if is_committed || matches!(refusal, Refusal::Auth(_)) => {
+                return Err(Error(format!(
+                    "{}: entry {} of the log cannot be applied: {refusal}; {}",
+                    setup.dirs.wal.display(),
+                    entry.index,
+                    refusal.advice()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a process that died has left: files that were being written, and
+/// received databases. Whatever of these was needed is in place by now.
+fn tidy(log: &Log) -> Result<(), wal::Error> {
+    for file in log.snapshotter.remove_leftovers()? {
+        tracing::info!(path = %file.display(), "removed an unfinished file");
+    }
+    for file in log.snapshotter.release_snap_dbs(u64::MAX)? {
+        tracing::info!(path = %file.display(), "found orphaned .snap.db file; deleting");
+    }
+    Ok(())
+}
+
+/// Puts the parts together.
+fn assemble(
+    setup: &Setup,
+    files: Arc<dyn Files>,
+    log: Log,
+    from: Replay,
+    database: Database,
+    v2_keys_dropped: bool,
+) -> Result<Parts, Error> {
+    let (snapshot_index, snapshot_term) = log.snapshot_position();
+    let Replay {
+        mut cluster,
+        tree,
+        conf_state,
+        ..
+    } = from;
+    // Only the database knows of a downgrade.
+    cluster.recover_downgrade(&database.membership);
+    let mut node = Node::new(
+        consensus::Config {
+            id: log.identity.member_id,
+            ..setup.consensus.clone()
+        },
+        Initial {
+            hard_state: log.hard_state,
+            conf_state: conf_state.clone(),
+            snapshot: (snapshot_index, snapshot_term),
+            entries: log.entries,
+            applied: snapshot_index,
+        },
+    )
+    .map_err(|error| Error(format!("cannot start consensus: {error}")))?;
+    if snapshot_index > 0 {
+        // Whoever is behind the log gets the state of the moment it is sent.
+        node.create_snapshot(placeholder(SnapshotMetadata {
+            conf_state: conf_state.clone(),
+            index: snapshot_index,
+            term: snapshot_term,
+        }));
+    }
+    let members = cluster.members().cloned().collect();
+    let state = Arc::new(State::new(
+        database.store,
+        database.lessor,
+        database.alarms,
+        cluster.clone(),
+        snapshot_index,
+    ));
+    let seed = Seed {
+        applied: (snapshot_index, snapshot_term),
+        consistent_index: database.consistent_index,
+        cluster,
+        tree,
+        conf_state,
+        judged: database.membership.conf_state,
+        snapshot_index,
+        blocks_newer_release: v2_keys_dropped,
+    };
+    let options = setup.machine.clone();
+    Ok(Parts {
+        identity: log.identity,
+        node,
+        log: LogWriter::new(log.wal, log.snapshotter),
+        machine: Machine::new(log.identity, options, files, state.clone(), seed),
+        state,
+        hard_state: log.hard_state,
+        consistent_index: database.consistent_index,
+        members,
+        disagreements: None,
+    })
+}
