@@ -7,12 +7,15 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use membership::{Disagreement, conf_change::Rules};
 use mvcc::backend::Backend;
-use proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, TxnRequest, TxnResponse, internal_raft_request::Op,
+use proto::{
+    etcdserverpb::{
+        DeleteRangeRequest, PutRequest, TxnRequest, TxnResponse, internal_raft_request::Op,
+    },
+    raftpb::Entry,
 };
 use wal::disk::Disk;
 
-use crate::{error::Error, snapshot::Job};
+use crate::{apply::Outcome, error::Error, snapshot::Job, status::Status};
 
 /// The process around an apply machine.
 pub trait Host {
@@ -48,8 +51,8 @@ pub enum Step<'a> {
     RunBegins,
     /// That many entries were applied and are visible.
     RunEnds(usize),
-    /// An entry was applied; false if what it asked for was refused.
-    Entry(Kind, bool),
+    /// An entry was applied.
+    Entry(Applied<'a>),
     /// A put.
     Put(&'a PutRequest),
     /// A deletion.
@@ -65,6 +68,24 @@ pub enum Step<'a> {
     /// What the copies of the membership in a received snapshot disagree about, and what
     /// becomes of it.
     Disagreements(&'a [Disagreement], &'static str),
+}
+
+/// An entry that was applied, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'a> {
+    /// The entry.
+    pub entry: &'a Entry,
+    /// What it asked for; `None` for a leader's first one and for a change of the configuration,
+    /// which etcd does not count.
+    pub kind: Option<Kind>,
+    /// What its caller is told, if it has one anywhere.
+    pub result: Option<&'a Result<Outcome, Status>>,
+    /// The database did not hold it yet.
+    pub fresh: bool,
+    /// A client of this member waits for the result.
+    pub asked: bool,
+    /// Revision of the store after it.
+    pub revision: i64,
 }
 
 /// What an entry asked for, as etcd's metrics name it.

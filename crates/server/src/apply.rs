@@ -15,7 +15,7 @@ use bytes::Bytes;
 use member::{
     Command, Effects, Machine,
     apply::{Change, PeerChange},
-    host::Step,
+    host::{Applied, Step},
     snapshot::Job,
 };
 use membership::{Member, conf_change::Rules};
@@ -338,7 +338,11 @@ impl member::Host for Host {
         match step {
             Step::RunBegins => self.began = Instant::now(),
             Step::RunEnds(entries) => self.run_ends(entries),
-            Step::Entry(kind, success) => self.applies.count(kind, success),
+            Step::Entry(Applied { kind, result, .. }) => {
+                if let Some(kind) = kind {
+                    self.applies.count(kind, result.is_none_or(|r| r.is_ok()));
+                }
+            }
             Step::Put(put) => metrics.count_put(put),
             Step::Delete(delete) => metrics.count_delete(delete),
             Step::Txn(txn, response) => metrics.count_txn(txn, response),

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use member::propose;
+use member::{Machine, propose};
 use parking_lot::Mutex;
-use proto::raftpb::{Message, Snapshot, SnapshotMetadata};
+use proto::raftpb::{Message, Snapshot};
 
 use crate::{apply::SharedMachine, core::Core};
 
@@ -155,28 +155,10 @@ const ATTEMPTS: usize = 8;
 /// The membership and a view of the database, both as of one index.
 fn consistent(core: &Core, machine: &SharedMachine) -> io::Result<(Snapshot, bolt::ReadTx)> {
     for _ in 0..ATTEMPTS {
-        let (generation, json, conf_state) = machine.inspect(|machine| {
-            (
-                machine.generation(),
-                machine.tree_json(),
-                machine.conf_state().clone(),
-            )
-        });
+        let members = machine.inspect(Machine::members_to_send);
         let view = core.backend().snapshot().map_err(io::Error::other)?;
-        let (index, term) = mvcc::backend::consistent_index(&view).map_err(io::Error::other)?;
-        // Membership changes rarely: if it did not meanwhile, it is also that of
-        // the view's index. At the start the database can be ahead of it.
-        let (now, applied) = machine.inspect(|machine| (machine.generation(), machine.applied()));
-        if now == generation && index <= applied {
-            let metadata = SnapshotMetadata {
-                conf_state,
-                index,
-                term,
-            };
-            let snapshot = Snapshot {
-                data: Some(json.into()),
-                metadata,
-            };
+        let snapshot = machine.inspect(|machine| members.with(machine, &view));
+        if let Some(snapshot) = snapshot.map_err(io::Error::other)? {
             return Ok((snapshot, view));
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     alarms::Restriction,
     error::Fatal,
-    host::{Host, Kind, Step},
+    host::{Applied, Host, Kind, Step},
     status::{Status, errors},
 };
 
@@ -26,6 +26,17 @@ pub(super) struct At {
     pub(super) fresh: bool,
     /// A client of this member waits for the result.
     pub(super) asked: bool,
+}
+
+/// What an entry came to.
+#[derive(Default)]
+pub(super) struct Done {
+    /// The request's, 0 for none.
+    pub(super) id: u64,
+    /// As etcd counts it, if it does.
+    pub(super) kind: Option<Kind>,
+    /// For whoever awaits it.
+    pub(super) result: Option<Result<Outcome, Status>>,
 }
 
 /// Why an entry has no outcome.
@@ -94,15 +105,26 @@ impl Machine {
             return Ok(());
         }
         let fresh = entry.index > self.consistent_index;
-        match EntryType::try_from(entry.r#type) {
+        let done = match EntryType::try_from(entry.r#type) {
             Ok(EntryType::EntryNormal) => self.apply_normal(entry, fresh, run)?,
             Ok(EntryType::EntryConfChange) => self.apply_conf_change(entry, fresh, run)?,
             _ => return Err(refuse(entry.index, &Refusal::Type(entry.r#type))),
-        }
+        };
         self.applied = entry.index;
         self.term = entry.term;
         if fresh {
             run.writer.set_consistent_index(entry.index, entry.term);
+        }
+        run.host.observe(Step::Entry(Applied {
+            entry,
+            kind: done.kind,
+            result: done.result.as_ref(),
+            fresh,
+            asked: self.waiters.contains(done.id),
+            revision: run.writer.revision(),
+        }));
+        if let Some(result) = done.result {
+            self.answer(done.id, result, run);
         }
         Ok(())
     }
@@ -112,7 +134,7 @@ impl Machine {
         entry: &Entry,
         fresh: bool,
         run: &mut Run<'_, H>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Done, Fatal> {
         let data = entry.data.clone().unwrap_or_default();
         let payload =
             membership::decode_entry(&data).map_err(|error| refuse(entry.index, &error.into()))?;
@@ -122,13 +144,15 @@ impl Machine {
         let request = match payload {
             Payload::Empty => {
                 self.first_entry_of_term(entry.term, run);
-                return Ok(());
+                return Ok(Done::default());
             }
             Payload::V2(request) => {
                 self.apply_v2(entry.index, &request, fresh, run)?;
-                run.host.observe(Step::Entry(Kind::V2, true));
-                self.answer(request.id, Ok(Outcome::Done), run);
-                return Ok(());
+                return Ok(Done {
+                    id: request.id,
+                    kind: Some(Kind::V2),
+                    result: Some(Ok(Outcome::Done)),
+                });
             }
             Payload::Internal(request) => request,
         };
@@ -147,9 +171,11 @@ impl Machine {
             Err(Failure::Refused(status)) => Err(status),
             Err(Failure::Fatal(fatal)) => return Err(fatal),
         };
-        run.host.observe(Step::Entry(kind, result.is_ok()));
-        self.answer(id, result, run);
-        Ok(())
+        Ok(Done {
+            id,
+            kind: Some(kind),
+            result: Some(result),
+        })
     }
 
     /// The leader's empty entry is in: everything of earlier terms is applied.

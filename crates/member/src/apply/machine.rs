@@ -154,16 +154,6 @@ impl Machine {
         }
     }
 
-    /// Counts the changes of membership and the v2 tree.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The v2 tree as a `.snap` holds it.
-    pub fn tree_json(&self) -> Vec<u8> {
-        self.tree.to_json()
-    }
-
     /// Voters and learners.
     pub fn conf_state(&self) -> &ConfState {
         &self.conf_state

@@ -19,7 +19,7 @@ use proto::{
 
 use super::{
     command::{Outcome, PeerChange},
-    entry::{At, Failure, refuse},
+    entry::{self, At, Failure, refuse},
     machine::{Machine, Run},
 };
 use crate::{
@@ -58,7 +58,7 @@ impl Machine {
         entry: &Entry,
         fresh: bool,
         run: &mut Run<'_, H>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<entry::Done, Fatal> {
         self.generation += 1;
         let data = entry.data.clone().unwrap_or_default();
         let mut change =
@@ -99,8 +99,11 @@ impl Machine {
         let result = result
             .map(|_| Outcome::Members(members))
             .map_err(|rejection| rejected(&rejection));
-        self.answer(id, result, run);
-        Ok(())
+        Ok(entry::Done {
+            id,
+            kind: None,
+            result: Some(result),
+        })
     }
 
     /// Whether an update began a dispute about a vote.

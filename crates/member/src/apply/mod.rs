@@ -37,3 +37,4 @@ mod waiters;
 
 pub use command::{Change, Command, Effects, Outcome, PeerChange, Waiter};
 pub use machine::{Machine, Options, Seed};
+pub use snapshot::MembersToSend;

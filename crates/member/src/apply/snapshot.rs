@@ -1,6 +1,7 @@
 //! Raft snapshots: when one is due, and what may go once it is saved.
 
-use proto::raftpb::{Snapshot, SnapshotMetadata};
+use bolt::ReadTx;
+use proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
 
 use super::machine::Machine;
 use crate::{
@@ -77,6 +78,49 @@ impl Machine {
         if compact > self.compacted {
             self.forget_log(compact, host);
             tracing::info!("compact-index" = compact, "compacted Raft logs");
+        }
+    }
+}
+
+/// The membership as it is sent along with a database.
+pub struct MembersToSend {
+    generation: u64,
+    json: Vec<u8>,
+    conf_state: ConfState,
+}
+
+impl MembersToSend {
+    /// The snapshot for another member that goes with `view`, a view of the database that was
+    /// opened since. `None` if the membership may be another one as of the view: it changes
+    /// rarely, so if it did not meanwhile, it is also that of the view's index.
+    ///
+    /// # Errors
+    /// The view cannot be read.
+    pub fn with(self, machine: &Machine, view: &ReadTx) -> Result<Option<Snapshot>, bolt::Error> {
+        let (index, term) = mvcc::backend::consistent_index(view)?;
+        // At the start the database can be ahead of the membership.
+        if machine.generation != self.generation || index > machine.applied {
+            return Ok(None);
+        }
+        Ok(Some(Snapshot {
+            data: Some(self.json.into()),
+            metadata: SnapshotMetadata {
+                conf_state: self.conf_state,
+                index,
+                term,
+            },
+        }))
+    }
+}
+
+impl Machine {
+    /// The membership as of now, for a snapshot that another member is sent. The view of the
+    /// database is to be opened after this, and compared with [`MembersToSend::with`].
+    pub fn members_to_send(&self) -> MembersToSend {
+        MembersToSend {
+            generation: self.generation,
+            json: self.tree.to_json(),
+            conf_state: self.conf_state.clone(),
         }
     }
 }

@@ -375,18 +375,12 @@ impl Bench {
     }
 
     /// The state as of now, as it is sent to another member: the snapshot, and its database.
-    pub(crate) fn image(&self, term: u64) -> (Snapshot, bolt::ReadTx) {
+    pub(crate) fn image(&self) -> (Snapshot, bolt::ReadTx) {
         let store = self.state.store.load_full();
+        let members = self.machine.members_to_send();
         let view = store.backend().snapshot().expect("a view");
-        let snapshot = Snapshot {
-            data: Some(self.machine.tree_json().into()),
-            metadata: proto::raftpb::SnapshotMetadata {
-                conf_state: self.machine.conf_state().clone(),
-                index: self.machine.applied(),
-                term,
-            },
-        };
-        (snapshot, view)
+        let snapshot = members.with(&self.machine, &view).expect("readable");
+        (snapshot.expect("nothing changed meanwhile"), view)
     }
 }
 

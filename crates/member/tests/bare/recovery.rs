@@ -54,7 +54,7 @@ fn before_the_install() -> (Bench, Snapshot) {
     for n in 0..10 {
         assert!(sender.run(put("a", &n.to_string())).is_ok());
     }
-    let (snapshot, view) = sender.image(2);
+    let (snapshot, view) = sender.image();
     let mut receiver = Bench::new(|_| {});
     let path = Snapshotter::new(&receiver.snap_dir()).db_path(snapshot.metadata.index);
     let mut image = Vec::new();
