@@ -10,10 +10,12 @@ use crate::db::{Db, Options};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, show};
 use crate::meta::{self, NO_FREELIST};
-use crate::page::{ELEM_BUCKET, FLAG_FREELIST, Kind, MAX_DEPTH, PageView, Pages, Root, u64_at};
+use crate::page::{
+    ELEM_BUCKET, FLAG_FREELIST, Kind, MAX_DEPTH, MAX_KEY_SIZE, PageView, Pages, Root, u64_at,
+};
 use crate::read::ReadTx;
+use crate::state::io_error;
 use crate::walk::{PageSet, Sparing};
-use crate::{MAX_KEY_SIZE, db::io_error};
 
 /// After so many findings the check ends: the file is beyond reading them all.
 pub const MAX_PROBLEMS: usize = 1000;

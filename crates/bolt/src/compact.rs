@@ -4,9 +4,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::db::{Db, Options, io_error};
+use crate::db::{Db, Options};
 use crate::error::Error;
 use crate::read::{Bucket, ReadTx};
+use crate::state::io_error;
 use crate::write::WriteTx;
 
 /// A transaction of the copy ends after this many bytes or keys, so that memory stays bounded.

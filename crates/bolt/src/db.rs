@@ -1,15 +1,14 @@
-//! An open database: the file, its lock, the current committed state, and who looks at which state. Opening for writing
-//! rebuilds the free pages by walking all that is reachable and trusts no stored list; it never changes the file unless
-//! the file is empty.
+//! Opening a database: the file, its lock, and what it says of itself. Opening for writing rebuilds the free pages by
+//! walking all that is reachable and trusts no stored list; it never changes the file unless the file is empty.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -20,6 +19,8 @@ use crate::freespace::FreeSpace;
 use crate::meta::{self, META_END, Meta, NO_FREELIST};
 use crate::page::{FLAG_FREELIST, FLAG_LEAF, Pages};
 use crate::read::ReadTx;
+pub use crate::state::Db;
+use crate::state::{Inner, Shared, Writer, io_error};
 use crate::walk;
 use crate::write::WriteTx;
 
@@ -79,51 +80,6 @@ impl fmt::Debug for Options {
             .field("growth_step", &self.growth_step)
             .finish_non_exhaustive()
     }
-}
-
-/// A database. Clones share it; the file is closed and its lock given back when the last clone, read transaction and
-/// write transaction is gone.
-#[derive(Clone)]
-pub struct Db {
-    pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) path: PathBuf,
-    pub(crate) disk: Box<dyn Disk>,
-    pub(crate) page_size: u32,
-    pub(crate) read_only: bool,
-    pub(crate) no_sync: AtomicBool,
-    pub(crate) growth_step: u64,
-    shared: Mutex<Shared>,
-    /// The writer's belongings; taken out while a write transaction is open.
-    writer: Mutex<Option<Box<Writer>>>,
-    writer_back: Condvar,
-    /// Free pages of a database opened for reading, counted when first asked for.
-    free_read_only: OnceLock<u64>,
-}
-
-/// What readers take their snapshot from. Locked for moments only, never across a disk operation.
-pub(crate) struct Shared {
-    pub(crate) meta: Meta,
-    pub(crate) pages: Arc<Pages>,
-    /// Open snapshots by transaction id.
-    pub(crate) readers: BTreeMap<u64, usize>,
-    pub(crate) free_pages: u64,
-    pub(crate) failed: Option<Arc<Error>>,
-}
-
-/// What the one writer works with.
-pub(crate) struct Writer {
-    pub(crate) space: FreeSpace,
-    /// Pages of the stored freelist of the state that was opened; given up by the first commit.
-    pub(crate) stored_freelist: Option<(u64, u64)>,
-    /// The current meta stands on the page that the next one goes to (so in a streamed image); it is copied to its
-    /// own page before the first commit.
-    pub(crate) misplaced_meta: bool,
-    pub(crate) file_len: u64,
-    pub(crate) buf: Vec<u8>,
-    pub(crate) runs: Vec<(u64, u64)>,
 }
 
 impl Db {
@@ -371,56 +327,6 @@ impl Db {
         let mut unused = writer.space.unused();
         unused.extend(writer.stored_freelist);
         Some(look(&self.begin_read(), unused))
-    }
-}
-
-impl Inner {
-    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the writer's belongings to be there. After a commit that was cut off by a panic they never come back.
-    fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Box<Writer>>>, Error> {
-        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        while slot.is_none() {
-            if let Some(failed) = &self.shared().failed {
-                return Err(Error::Failed(failed.clone()));
-            }
-            slot = self
-                .writer_back
-                .wait(slot)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        Ok(slot)
-    }
-
-    /// Lets no transaction begin any more.
-    pub(crate) fn fail(&self, e: Error) {
-        self.shared().failed = Some(Arc::new(e));
-        // Taken so that nobody is between looking at the failure and waiting.
-        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
-        self.writer_back.notify_all();
-    }
-
-    pub(crate) fn writer_back(&self, writer: Box<Writer>) {
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        self.writer_back.notify_one();
-    }
-}
-
-impl fmt::Debug for Db {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db")
-            .field("path", &self.inner.path)
-            .finish_non_exhaustive()
-    }
-}
-
-pub(crate) fn io_error(path: &Path, op: &str, source: io::Error) -> Error {
-    Error::Io {
-        path: path.to_owned(),
-        op: op.to_owned(),
-        source: Arc::new(source),
     }
 }
 

@@ -22,8 +22,21 @@ pub struct ImageReader {
     len: u64,
 }
 
+impl ReadTx {
+    /// Writes the state to `out` as a database file: two meta pages made for it, then all pages as they are. Returns the
+    /// number of bytes, which is [`ReadTx::size`].
+    pub fn write_to(&self, out: &mut dyn Write) -> Result<u64, Error> {
+        self.image().write_to(out)
+    }
+
+    /// The same bytes as [`ReadTx::write_to`], to be pulled piece by piece. Pins the state as long as it lives.
+    pub fn image(&self) -> ImageReader {
+        ImageReader::new(self.clone())
+    }
+}
+
 impl ImageReader {
-    pub(crate) fn new(tx: ReadTx) -> ImageReader {
+    fn new(tx: ReadTx) -> ImageReader {
         let meta = *tx.meta();
         let ps = meta.page_size as usize;
         let mut metas = vec![0u8; 2 * ps];

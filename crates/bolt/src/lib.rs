@@ -74,7 +74,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `db` | an open file: lock, creation, the current state, sizes |
+//! | `db` | opening a file: lock, creation, what it says of itself |
+//! | `state` | an open database: the current state, its readers, the writer's belongings |
 //! | `read`, `cursor`, `image` | snapshots and what is asked of them |
 //! | `write`, `batch` | the write transaction and the commit protocol |
 //! | `tree`, `node`, `settle` | a bucket's tree while it changes; cutting, merging, encoding |
@@ -105,6 +106,7 @@ mod read;
 mod settle;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod state;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -118,10 +120,6 @@ pub use db::{Db, LOCK_WARN_AFTER, Options, Warn};
 pub use disk::{Disk, Map, Memory};
 pub use error::Error;
 pub use image::ImageReader;
+pub use page::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use read::{Bucket, BucketNames, BucketStats, ReadTx};
 pub use write::WriteTx;
-
-/// Keys and bucket names are at most this long, in bytes. bbolt's own limit.
-pub const MAX_KEY_SIZE: usize = 32768;
-/// Values are at most this long, in bytes. bbolt's own limit.
-pub const MAX_VALUE_SIZE: usize = (1 << 31) - 2;

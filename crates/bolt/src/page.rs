@@ -28,6 +28,10 @@ pub(crate) const BUCKET_HEADER: usize = 16;
 /// Trees deeper than this are taken for a circle. A tree of the smallest pages and the largest keys with 2^32 leaves has
 /// 32 levels; real ones have 3 to 5.
 pub(crate) const MAX_DEPTH: usize = 40;
+/// Keys and bucket names are at most this long, in bytes. bbolt's own limit.
+pub const MAX_KEY_SIZE: usize = 32768;
+/// Values are at most this long, in bytes. bbolt's own limit.
+pub const MAX_VALUE_SIZE: usize = (1 << 31) - 2;
 
 #[inline]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -2,15 +2,13 @@
 //! long as it does and cannot change. Nothing here can allocate or write a page.
 
 use std::fmt;
-use std::io::Write;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::db::{Db, Inner};
 use crate::error::{Error, show};
-use crate::image::ImageReader;
 use crate::meta::Meta;
 use crate::page::{Kind, Pages, Root, lookup};
+use crate::state::{Db, Inner};
 
 /// A read transaction: one committed state, unchanging. Cloning is a reference count.
 #[derive(Clone)]
@@ -94,17 +92,6 @@ impl ReadTx {
     /// The top-level bucket `name`.
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Bucket<'_>>, Error> {
         self.root().bucket(name)
-    }
-
-    /// Writes the state to `out` as a database file: two meta pages made for it, then all pages as they are. Returns the
-    /// number of bytes, which is [`ReadTx::size`].
-    pub fn write_to(&self, out: &mut dyn Write) -> Result<u64, Error> {
-        self.image().write_to(out)
-    }
-
-    /// The same bytes as [`ReadTx::write_to`], to be pulled piece by piece. Pins the state as long as it lives.
-    pub fn image(&self) -> ImageReader {
-        ImageReader::new(self.clone())
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::Batch;
-use crate::db::{Inner, Writer, io_error};
 use crate::error::{Error, show};
 use crate::meta::{META_END, Meta, NO_FREELIST};
 use crate::node::{Arena, Core};
-use crate::page::{ELEM_BUCKET, Pages, Root, lookup};
+use crate::page::{ELEM_BUCKET, MAX_KEY_SIZE, MAX_VALUE_SIZE, Pages, Root, lookup};
 use crate::settle::Output;
+use crate::state::{Inner, Writer, io_error};
 use crate::tree::Tree;
-use crate::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 
 /// Buffers up to this size are kept for the next transaction.
 const KEEP_BUFFER: usize = 16 << 20;

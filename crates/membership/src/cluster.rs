@@ -1,107 +1,21 @@
-//! The one truth about membership, and how etcd derives ids.
+//! The one truth about membership.
 
-use std::{collections::BTreeMap, collections::BTreeSet, fmt};
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::etcdserverpb::Request;
 use semver::Version;
-use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
 
-use crate::{json, urls, v2store::Tree, v3store::V3View};
-
-/// The id of a member. Printed in hexadecimal without padding, as etcd prints it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct MemberId(pub u64);
-
-/// The id of a cluster, printed likewise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterId(pub u64);
-
-impl fmt::Display for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
-    }
-}
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
-    }
-}
-
-impl From<u64> for MemberId {
-    fn from(id: u64) -> Self {
-        MemberId(id)
-    }
-}
-
-impl From<u64> for ClusterId {
-    fn from(id: u64) -> Self {
-        ClusterId(id)
-    }
-}
-
-/// One member. Its JSON is etcd's: conf change contexts, bucket `members`, `/members`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Never 0.
-    pub id: MemberId,
-    /// Where other members reach it, sorted.
-    #[serde(rename = "peerURLs", default, deserialize_with = "null_is_empty")]
-    pub peer_urls: Vec<String>,
-    /// True while it has no vote.
-    #[serde(rename = "isLearner", default, skip_serializing_if = "is_false")]
-    pub is_learner: bool,
-    /// Empty until it has published itself.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Where clients reach it; empty until it has published itself.
-    #[serde(
-        rename = "clientURLs",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_empty"
-    )]
-    pub client_urls: Vec<String>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn null_is_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    Ok(Option::<Vec<String>>::deserialize(from)?.unwrap_or_default())
-}
-
-impl Member {
-    /// The JSON object of bucket `members` and of `/members`.
-    pub fn to_json_value(&self) -> serde_json::Value {
-        // Strings, numbers and lists always serialize.
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
-    /// The same as text, with the bytes that etcd writes.
-    pub fn to_json(&self) -> String {
-        json::to_string(self)
-    }
-}
-
-/// What does not fit the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Text that should name members does not.
-    #[error("{0}")]
-    Malformed(String),
-    /// There is no such member.
-    #[error("member {0} is unknown")]
-    Unknown(MemberId),
-    /// The member was removed; its id never comes back.
-    #[error("member {0} has been removed")]
-    Removed(MemberId),
-}
+pub use crate::{
+    downgrade::Downgrade,
+    error::Error,
+    id::{ClusterId, MemberId, cluster_id, member_id, member_id_at},
+    member::Member,
+};
+use crate::{
+    member::{Published, attributes_path, is_plain_put},
+    urls,
+    v2store::Tree,
+};
 
 /// Who is in the cluster, as of one index.
 #[derive(Clone, Debug)]
@@ -132,54 +46,6 @@ impl Default for Cluster {
             learners_max: LEARNERS_MAX,
         }
     }
-}
-
-/// Whether a downgrade is under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Downgrade {
-    /// There never was one.
-    #[default]
-    Never,
-    /// The last one ended, or was given up.
-    Ended,
-    /// To this version, like `3.5.0`.
-    To(String),
-}
-
-fn first_u64(digest: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(head)
-}
-
-/// The id of a member known from the start: SHA-1 over its sorted peer URLs and
-/// the cluster token, first eight bytes.
-pub fn member_id(peer_urls: &[String], token: &str) -> MemberId {
-    let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
-    urls.sort_unstable();
-    let mut hash = Sha1::new();
-    for url in urls {
-        hash.update(url.as_bytes());
-    }
-    hash.update(token.as_bytes());
-    MemberId(first_u64(&hash.finalize()))
-}
-
-/// The id of a member that is added to a running cluster, at a time in seconds
-/// since 1970: the time stands where the token would.
-pub fn member_id_at(peer_urls: &[String], unix_seconds: u64) -> MemberId {
-    member_id(peer_urls, &unix_seconds.to_string())
-}
-
-/// The id of a cluster: SHA-1 over the ids of its first members in order.
-pub fn cluster_id(members: impl Iterator<Item = MemberId>) -> ClusterId {
-    let mut ids: Vec<u64> = members.map(|m| m.0).collect();
-    ids.sort_unstable();
-    let mut hash = Sha1::new();
-    for id in ids {
-        hash.update(id.to_be_bytes());
-    }
-    ClusterId(first_u64(&hash.finalize()))
 }
 
 impl Cluster {
@@ -319,9 +185,8 @@ impl Cluster {
         self.downgrade = target.map_or(Downgrade::Ended, Downgrade::To);
     }
 
-    /// Takes over what only the database knows: a downgrade.
-    pub fn recover_downgrade(&mut self, v3: &V3View) {
-        self.downgrade = v3.downgrade.clone();
+    pub(crate) fn set_downgrade_record(&mut self, record: Downgrade) {
+        self.downgrade = record;
     }
 
     /// What a member published of itself.
@@ -383,74 +248,5 @@ impl Cluster {
         self.members.remove(&id);
         self.disputed.remove(&id);
         self.removed.insert(id);
-    }
-}
-
-/// The value of an `attributes` leaf.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Published {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) name: String,
-    #[serde(
-        rename = "clientURLs",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_empty"
-    )]
-    pub(crate) client_urls: Vec<String>,
-}
-
-impl Published {
-    pub(crate) fn parse(json: &str) -> serde_json::Result<Published> {
-        serde_json::from_str(json)
-    }
-}
-
-/// True for the v2 request that sets a path whatever is there: the only one that
-/// etcd looks at for its own membership.
-pub(crate) fn is_plain_put(request: &Request) -> bool {
-    request.method == "PUT"
-        && request.prev_exist.is_none()
-        && request.prev_index == 0
-        && request.prev_value.is_empty()
-}
-
-/// The value of a `raftAttributes` leaf.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct RaftPublished {
-    #[serde(rename = "peerURLs", default, deserialize_with = "null_is_empty")]
-    pub(crate) peer_urls: Vec<String>,
-    #[serde(rename = "isLearner", default, skip_serializing_if = "is_false")]
-    pub(crate) is_learner: bool,
-}
-
-/// The member that `/0/members/<hex id>/attributes` speaks of.
-pub(crate) fn attributes_path(path: &str) -> Option<MemberId> {
-    let id = path
-        .strip_prefix("/0/members/")?
-        .strip_suffix("/attributes")?;
-    parse_hex_id(id)
-}
-
-/// True if the names of [`attributes_path`] are anywhere in a path.
-pub(crate) fn has_attributes_path(path: &str) -> bool {
-    let mut rest = path;
-    while let Some((_, after)) = rest.split_once("/0/members/") {
-        let digits = after.bytes().take_while(|b| b.is_ascii_hexdigit()).count();
-        if (1..=16).contains(&digits) && after[digits..].starts_with("/attributes") {
-            return true;
-        }
-        rest = after;
-    }
-    false
-}
-
-/// 1 to 16 hexadecimal digits.
-pub(crate) fn parse_hex_id(text: &str) -> Option<MemberId> {
-    let plain = (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if plain {
-        u64::from_str_radix(text, 16).ok().map(MemberId)
-    } else {
-        None
     }
 }

@@ -15,7 +15,7 @@ use proto::{
 };
 use semver::Version;
 
-use crate::{cluster, conf_change};
+use crate::{conf_change, member};
 
 /// What an entry asks for.
 #[derive(Debug)]
@@ -204,21 +204,21 @@ fn refusal_of_v2(request: &Request) -> Option<Refusal> {
     if request.method.contains(char::REPLACEMENT_CHARACTER) {
         return Some(Refusal::Invalid("method"));
     }
-    if !cluster::is_plain_put(request) {
+    if !member::is_plain_put(request) {
         return None;
     }
     if request.path == "/0/version" {
         return (Version::parse(&request.val).is_err())
             .then_some(Refusal::Invalid("cluster version"));
     }
-    if cluster::attributes_path(&request.path).is_some() {
-        let read = cluster::Published::parse(&request.val);
+    if member::attributes_path(&request.path).is_some() {
+        let read = member::Published::parse(&request.val);
         return read
             .is_err()
             .then_some(Refusal::Invalid("member attributes"));
     }
     // etcd takes the path for one of a member wherever these names are in it.
-    cluster::has_attributes_path(&request.path).then_some(Refusal::Invalid("path"))
+    member::has_attributes_path(&request.path).then_some(Refusal::Invalid("path"))
 }
 
 fn refusal_of(op: &Op) -> Option<Refusal> {

@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cluster`] | [`Cluster`]: the truth, as of one index; how ids are derived |
+//! | [`cluster`] | [`Cluster`]: the truth, as of one index |
+//! | `id`, `member`, `downgrade` | what it is made of; how ids are derived |
 //! | [`conf_change`] | which changes hold, what they change; the first members' entries |
 //! | [`v2store`] | the projection into the v2 tree, which is what `.snap` files hold |
 //! | [`v3store`] | the projection into the buckets of the database |
@@ -17,11 +18,15 @@
 pub mod cluster;
 pub mod conf_change;
 pub mod disagreement;
+mod downgrade;
 pub mod entry;
+mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod id;
 mod json;
+mod member;
 pub mod replay;
 mod request_id;
 #[cfg(test)]

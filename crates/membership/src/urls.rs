@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Error;
+use crate::error::Error;
 
 /// Checks one URL. Gives it as etcd keeps it: without blanks around it, the scheme in small letters.
 pub fn parse(text: &str) -> Result<String, Error> {

@@ -9,7 +9,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cluster::{Cluster, Downgrade, Member, MemberId, parse_hex_id},
+    cluster::{Cluster, Downgrade, Member, MemberId},
+    id::parse_hex_id,
     json,
 };
 
@@ -29,6 +30,13 @@ pub struct V3View {
     /// Records that say nothing. They hinder nobody up to etcd 3.5, which
     /// believes the v2 tree, and everybody after.
     pub unreadable: Vec<Unreadable>,
+}
+
+impl Cluster {
+    /// Takes over what only the database knows: a downgrade.
+    pub fn recover_downgrade(&mut self, v3: &V3View) {
+        self.set_downgrade_record(v3.downgrade.clone());
+    }
 }
 
 /// A record that cannot be understood.

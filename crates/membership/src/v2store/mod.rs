@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    cluster::{Error, Member, MemberId, Published, RaftPublished, parse_hex_id},
+    error::Error,
+    id::{MemberId, parse_hex_id},
     json,
+    member::{Member, Published, RaftPublished},
 };
 
 /// A node of the tree: a directory has children, a leaf has none.

@@ -7,7 +7,7 @@ use semver::Version;
 use time::OffsetDateTime;
 
 use super::{Node, Tree, names};
-use crate::cluster::{Published, attributes_path};
+use crate::member::{Published, attributes_path};
 
 /// Expirations before the year 2000 stand for none, when a node is made.
 const EXPIRE_MIN: i64 = 946_684_800_000_000_000;
