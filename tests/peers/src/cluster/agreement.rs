@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use proto::etcdserverpb::*;
 use tokio::time::timeout;
 
-use super::{ANSWER_WITHIN, Cluster, Member, WITHIN, until};
+use super::processes::{ANSWER_WITHIN, Cluster, Member, WITHIN, until};
 use crate::{api, http};
 
 /// What all members of a cluster at rest say alike.
@@ -39,6 +39,13 @@ pub struct Agreement {
 pub type Listed = (u64, String, Vec<String>, Vec<String>, bool);
 
 impl Cluster {
+    /// All running members must agree; then everything is stopped and checked.
+    pub async fn finish(mut self) -> Result<Agreement> {
+        let agreement = self.agree().await?;
+        self.end().await?;
+        Ok(agreement)
+    }
+
     /// Waits until all running members, learners too, say the same of everything
     /// in [`Agreement`]. Nobody may write meanwhile.
     pub async fn agree(&mut self) -> Result<Agreement> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use proto::etcdserverpb::*;
 use tonic::Status;
 
-use super::{Cluster, WITHIN, until};
+use super::processes::{Cluster, WITHIN, until};
 use crate::peer::Program;
 
 /// Whether a new member votes from the start.
