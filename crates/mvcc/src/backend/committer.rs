@@ -8,19 +8,11 @@ use std::{
     time::Instant,
 };
 
-use super::{CONSISTENT_INDEX, Inner, KEY, META, TERM, overlay::Segment};
-
-/// What the committer waits for.
-#[derive(Default)]
-pub(super) struct Signal {
-    /// The open batch is committed at this time.
-    deadline: Option<Instant>,
-    /// Requests so far, and those that a finished commit covers.
-    requested: u64,
-    finished: u64,
-    stop: bool,
-    failed: Option<bolt::Error>,
-}
+use super::{
+    inner::Inner,
+    meta::{CONSISTENT_INDEX, KEY, META, TERM, consistent_index},
+    overlay::Segment,
+};
 
 impl Inner {
     /// The open batch has become non-empty, or full.
@@ -160,7 +152,7 @@ impl Inner {
     pub(super) fn settle(&self) -> Result<(), bolt::Error> {
         let _file = self.file.lock();
         let db = self.db.read().clone();
-        let (index, _) = super::consistent_index(&db.begin_read())?;
+        let (index, _) = consistent_index(&db.begin_read())?;
         if index == 0 {
             return Ok(());
         }

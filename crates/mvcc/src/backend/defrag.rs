@@ -11,7 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::Inner;
+use super::inner::Inner;
 
 impl Inner {
     pub(super) fn defrag(&self) -> Result<(), bolt::Error> {

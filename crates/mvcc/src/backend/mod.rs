@@ -9,103 +9,36 @@
 
 mod committer;
 mod defrag;
+mod inner;
+mod meta;
 mod overlay;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use bolt::{Batch, Db, ReadTx};
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::Mutex;
 
+pub use inner::BackendOptions;
+pub(crate) use inner::Inner;
+pub use meta::{BUCKETS, consistent_index};
+pub(crate) use meta::{KEY, META};
 pub(crate) use overlay::{Overlay, Pending, Run, find_record};
 
 use crate::OpenError;
-use committer::Signal;
-
-/// The bucket of keys.
-pub(crate) const KEY: &str = "key";
-/// The bucket of single facts.
-pub(crate) const META: &str = "meta";
-const CONSISTENT_INDEX: &[u8] = b"consistent_index";
-const TERM: &[u8] = b"term";
-
-/// The buckets of etcd 3.5, all of which 3.6 reads without asking whether they
-/// are there (formats.md 5).
-pub const BUCKETS: [&str; 10] = [
-    "alarm",
-    "auth",
-    "authRoles",
-    "authUsers",
-    "cluster",
-    KEY,
-    "lease",
-    "members",
-    "members_removed",
-    META,
-];
-
-/// How a [`Backend`] commits.
-pub struct BackendOptions {
-    /// A batch is committed this long after its first change.
-    pub batch_interval: Duration,
-    /// A batch of this many changes is committed at once.
-    pub batch_limit: usize,
-    /// A batch of this many bytes is committed at once. While twice as many
-    /// wait for the disk, [`crate::Store::write`] waits too.
-    pub batch_bytes: usize,
-    /// Called once, on the committer thread, with the error after which
-    /// nothing is committed any more.
-    pub on_error: Box<dyn Fn(&bolt::Error) + Send + Sync>,
-    /// Called after each commit with the time it took.
-    pub on_commit: Box<dyn Fn(Duration) + Send + Sync>,
-}
-
-impl Default for BackendOptions {
-    /// etcd's interval and limit; 32 MiB.
-    fn default() -> BackendOptions {
-        BackendOptions {
-            batch_interval: Duration::from_millis(100),
-            batch_limit: 10_000,
-            batch_bytes: 32 << 20,
-            on_error: Box::new(|_| {}),
-            on_commit: Box::new(|_| {}),
-        }
-    }
-}
 
 /// The open batch, the committer, the file. Dropping it commits what is open,
 /// errors unseen; [`Backend::close`] shows them.
 pub struct Backend {
     inner: Arc<Inner>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-pub(crate) struct Inner {
-    options: BackendOptions,
-    /// The name of the file. After a defragmentation the open database still
-    /// knows itself by the name it was made under.
-    path: PathBuf,
-    overlay: RwLock<Overlay>,
-    signal: Mutex<Signal>,
-    /// The committer has something to do.
-    wake: Condvar,
-    /// A commit ended.
-    done: Condvar,
-    /// Held by whoever writes the file: the committer, or a defragmentation.
-    file: Mutex<()>,
-    db: RwLock<Db>,
-    committed_index: AtomicU64,
-    /// There is no committer: whoever asks for a commit makes it.
-    #[cfg(feature = "sim")]
-    threadless: bool,
 }
 
 impl Backend {
@@ -287,84 +220,4 @@ impl fmt::Debug for Backend {
             .field("path", &self.inner.path)
             .finish_non_exhaustive()
     }
-}
-
-impl Inner {
-    fn new(db: Db, options: BackendOptions) -> Result<Inner, OpenError> {
-        create_buckets(&db)?;
-        let tx = db.begin_read();
-        let (index, _) = consistent_index(&tx)?;
-        Ok(Inner {
-            options,
-            path: db.path().to_owned(),
-            overlay: RwLock::new(Overlay::new(tx)),
-            signal: Mutex::new(Signal::default()),
-            wake: Condvar::new(),
-            done: Condvar::new(),
-            file: Mutex::new(()),
-            db: RwLock::new(db),
-            committed_index: AtomicU64::new(index),
-            #[cfg(feature = "sim")]
-            threadless: false,
-        })
-    }
-
-    /// The open batch and the state under it, for moments only.
-    #[inline]
-    pub(crate) fn overlay(&self) -> parking_lot::RwLockReadGuard<'_, Overlay> {
-        self.overlay.read()
-    }
-
-    /// Adds the changes of a run, all or none of which a commit takes.
-    pub(crate) fn append(&self, run: Run) {
-        let (before, after) = self.overlay.write().append(run);
-        if after.ops == 0 {
-            return;
-        }
-        let full = |size: overlay::Size| {
-            size.ops >= self.options.batch_limit || size.bytes >= self.options.batch_bytes
-        };
-        if before.ops == 0 || full(after) && !full(before) {
-            self.schedule(full(after));
-        }
-    }
-}
-
-/// Index and term of the last entry whose effects `tx` holds; zero where none is
-/// recorded.
-///
-/// # Errors
-/// The file cannot be read, or the value is not what the format says.
-pub fn consistent_index(tx: &ReadTx) -> Result<(u64, u64), bolt::Error> {
-    let Some(meta) = tx.bucket(META.as_bytes())? else {
-        return Ok((0, 0));
-    };
-    let number = |key: &[u8]| match meta.get(key)? {
-        None => Ok(0),
-        Some(value) => match value.try_into() {
-            Ok(bytes) => Ok(u64::from_be_bytes(bytes)),
-            Err(_) => Err(bolt::Error::IncompatibleValue(
-                String::from_utf8_lossy(key).into_owned(),
-                "not a number of eight bytes",
-            )),
-        },
-    };
-    Ok((number(CONSISTENT_INDEX)?, number(TERM)?))
-}
-
-fn create_buckets(db: &Db) -> Result<(), bolt::Error> {
-    let tx = db.begin_read();
-    let mut missing = false;
-    for name in BUCKETS {
-        missing |= tx.bucket(name.as_bytes())?.is_none();
-    }
-    drop(tx);
-    if missing {
-        let mut tx = db.begin_write()?;
-        for name in BUCKETS {
-            tx.create_bucket_if_not_exists(name.as_bytes())?;
-        }
-        tx.commit()?;
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bolt::{Batch, ReadTx};
 use bytes::Bytes;
 
-use super::consistent_index;
+use super::meta::consistent_index;
 use crate::{Revision, index::Step};
 
 /// A record of the bucket `key` on its way to the file.

@@ -21,8 +21,10 @@ use bolt::Batch;
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    CompactionStep, HashKv, Inner,
     hash::{Hasher, Rules, hash_records},
+    hashes::HashKv,
+    inner::Inner,
+    observer::CompactionStep,
 };
 use crate::{
     Error, Revision,

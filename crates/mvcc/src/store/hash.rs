@@ -4,54 +4,14 @@
 
 use bolt::ReadTx;
 
-use super::Inner;
+use super::{hashes::HashKv, inner::Inner};
 use crate::{
     Error, Revision,
     backend::{KEY, META, Pending},
 };
 
-/// Hashes of past compactions that are kept. etcd's figure.
-const CACHED: usize = 10;
 /// Entries of the index looked at under one hold of the lock.
 const ENTRIES_AT_A_TIME: usize = 1024;
-
-/// A hash of the keys up to a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashKv {
-    /// CRC-32C.
-    pub hash: u32,
-    /// Everything up to here is included.
-    pub revision: i64,
-    /// What was compacted when the hash was made; hashes with different ones
-    /// must not be compared. -1 if nothing was.
-    pub compact_revision: i64,
-    /// The revision of the store.
-    pub current_revision: i64,
-}
-
-/// Hashes made by the newest compactions, by revision.
-#[derive(Default)]
-pub(super) struct Cache {
-    hashes: Vec<HashKv>,
-}
-
-impl Cache {
-    pub(super) fn insert(&mut self, hash: HashKv) {
-        let at = self.hashes.partition_point(|h| h.revision < hash.revision);
-        self.hashes.insert(at, hash);
-        if self.hashes.len() > CACHED {
-            self.hashes.remove(0);
-        }
-    }
-
-    pub(super) fn newest_first(&self) -> Vec<HashKv> {
-        self.hashes.iter().rev().copied().collect()
-    }
-
-    fn get(&self, revision: i64) -> Option<HashKv> {
-        self.hashes.iter().find(|h| h.revision == revision).copied()
-    }
-}
 
 /// Which records a hash leaves out.
 pub(super) struct Rules {

@@ -3,7 +3,7 @@
 
 use smallvec::smallvec;
 
-use super::{Inner, values::Fetch};
+use super::{inner::Inner, values::Fetch};
 use crate::{
     Error, Revision,
     backend::{KEY, Pending},

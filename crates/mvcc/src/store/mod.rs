@@ -6,7 +6,9 @@
 mod answer;
 mod compaction;
 mod hash;
+mod hashes;
 mod history;
+mod inner;
 mod observer;
 mod range;
 mod restore;
@@ -23,7 +25,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,71 +33,20 @@ use proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 
 pub use answer::{Place, RangeAnswer};
 pub use compaction::CompactionTicket;
-pub use hash::HashKv;
+pub use hashes::HashKv;
 pub use history::EventRef;
+pub use inner::StoreOptions;
 pub use observer::{CompactionObserver, CompactionStep};
 pub use stream::RangeStream;
 pub use writer::{Leases, Writer};
 
-use crate::{
-    Error, OpenError,
-    backend::Backend,
-    index::{Index, Step},
-};
-
-/// How a [`Store`] works in the background.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// Records that a compaction removes at a time.
-    pub compaction_batch_limit: usize,
-    /// Pause between two such steps.
-    pub compaction_sleep: Duration,
-    /// Hears how compactions get on.
-    pub on_compaction: CompactionObserver,
-}
-
-impl Default for StoreOptions {
-    /// etcd's numbers (surface.md 9.6 C3).
-    fn default() -> StoreOptions {
-        StoreOptions {
-            compaction_batch_limit: 1000,
-            compaction_sleep: Duration::from_millis(10),
-            on_compaction: CompactionObserver::default(),
-        }
-    }
-}
+use crate::{Error, OpenError, backend::Backend};
+use inner::{Inner, State};
 
 /// All keys with their history since the last compaction.
 pub struct Store {
     inner: Arc<Inner>,
     worker: compaction::Worker,
-}
-
-pub(crate) struct Inner {
-    backend: Arc<Backend>,
-    options: StoreOptions,
-    state: RwLock<State>,
-    /// The published `state.current` and `state.compacted`.
-    current: AtomicI64,
-    compacted: AtomicI64,
-    /// Held while history in the index is removed, or must stay.
-    past: Mutex<()>,
-    /// Records that the index has forgotten and the file perhaps not, ascending.
-    doomed: Mutex<Arc<Vec<Step>>>,
-    hashes: Mutex<hash::Cache>,
-    /// Records removed by compaction since the store was opened.
-    removed: AtomicU64,
-}
-
-/// What the lock protects.
-struct State {
-    index: Index,
-    /// The last revision that was made.
-    current: i64,
-    /// The last revision that compaction was asked for; -1 before the first.
-    compacted: i64,
-    /// No compaction is under way.
-    settled: bool,
 }
 
 impl Store {

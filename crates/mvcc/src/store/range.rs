@@ -11,8 +11,8 @@ use proto::etcdserverpb::{
 use smallvec::SmallVec;
 
 use super::{
-    Inner, State,
     answer::RangeAnswer,
+    inner::{Inner, State},
     values::{Fetch, Sources, Values},
 };
 use crate::{Error, Revision, index::Span, stored::Record};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::etcdserverpb::RangeRequest;
 
-use super::{Inner, RangeAnswer};
+use super::{answer::RangeAnswer, inner::Inner};
 use crate::{Error, stored::Record};
 
 /// Keys of the first piece. etcd 3.7's figure.

@@ -1,7 +1,7 @@
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bolt::sim::SimDisk;

@@ -15,7 +15,7 @@ use proto::{
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    Inner, State,
+    inner::{Inner, State},
     range::{Gathered, Keys, TO_THE_END},
     values::{Fetch, Sources},
     writer::{Leases, Writer},

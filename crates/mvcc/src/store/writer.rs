@@ -18,9 +18,9 @@ use proto::{
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    CompactionTicket, Inner, RangeAnswer, State,
-    answer::key_value,
-    compaction::{Job, SCHEDULED, Worker},
+    answer::{RangeAnswer, key_value},
+    compaction::{CompactionTicket, Job, SCHEDULED, Worker},
+    inner::{Inner, State},
     range::Keys,
     values::{Fetch, Sources},
 };

@@ -9,15 +9,15 @@ use bytes::BytesMut;
 use proto::etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType};
 
 use super::{
-    deliver::Scratch,
     frame::{self, Header, Notice},
+    gathered::Whole,
     index::Index,
     range::Range,
     reason,
+    scratch::Scratch,
     stream::Stream,
-    whole::Whole,
+    watcher::Watcher,
 };
-use crate::events::EventKind;
 
 /// The id in responses that belong to no watch.
 pub(super) const NO_WATCH: i64 = -1;
@@ -113,46 +113,6 @@ pub struct WatcherGroup<S> {
     events_taken: u64,
     /// The sum of the streams' `events`.
     pub(super) events_pending: u64,
-}
-
-/// What an event touches of a watcher, and nothing else.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watcher {
-    pub(super) id: i64,
-    /// Events below are not for it: where it starts, or how far it has read.
-    pub(super) next: i64,
-    /// Progress below is not for it: the start it asked for, or the revision of
-    /// the store when it came.
-    since: i64,
-    pub(super) stream: u32,
-    place: u32,
-    /// Position in the scratch list plus one, while a batch is sorted out.
-    pub(super) hits: u32,
-    pub(super) is_behind: bool,
-    /// Takes part in the history being read.
-    pub(super) is_reading: bool,
-    /// Nothing was sent since the last tick of its stream.
-    pub(super) is_idle: bool,
-    pub(super) progress_notify: bool,
-    pub(super) prev_kv: bool,
-    pub(super) fragment: bool,
-    no_put: bool,
-    no_delete: bool,
-}
-
-impl Watcher {
-    #[inline]
-    pub(super) fn wants(&self, kind: EventKind) -> bool {
-        match kind {
-            EventKind::Put => !self.no_put,
-            EventKind::Delete => !self.no_delete,
-        }
-    }
-
-    /// Progress at `revision` would be true and of use to it.
-    pub(super) fn may_hear_progress(&self, revision: i64) -> bool {
-        !self.is_behind && self.since <= revision
-    }
 }
 
 impl<S: Copy + Eq + Hash> WatcherGroup<S> {

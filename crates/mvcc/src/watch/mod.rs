@@ -26,8 +26,10 @@
 //! | `group.rs` | creation, cancellation, output |
 //! | `deliver.rs` | a batch, to the watchers that are synced |
 //! | `catch_up.rs` | reading history for watchers that are behind |
-//! | `whole.rs` | the history of one watcher in one response |
+//! | `whole.rs`, `gathered.rs` | the history of one watcher in one response |
 //! | `progress.rs` | progress, asked for and periodic |
+//! | `watcher.rs`, `scratch.rs` | one watcher; memory that deliveries use again |
+//! | `reason.rs` | why a watch was not made, or ended |
 //! | `stream.rs` | one stream: its ids, its output, what it waits for |
 //! | `index.rs` | from a key to its watchers |
 //! | `spans.rs` | the tree of ranges behind the index |
@@ -42,27 +44,20 @@
 mod catch_up;
 mod deliver;
 mod frame;
+mod gathered;
 mod group;
 mod index;
 mod progress;
 mod range;
+pub mod reason;
+mod scratch;
 mod source;
 mod spans;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watcher;
 mod whole;
 
 pub use group::{Options, Stats, WatcherGroup};
 pub use source::{HistoryError, Past, Source};
-
-/// Why a watch was not made or ended, as `cancel_reason` tells it. A compacted
-/// start has no reason text, only `compact_revision`.
-pub mod reason {
-    /// The start revision is negative.
-    pub const NEGATIVE_START: &str = "etcdserver: mvcc: required revision has been compacted";
-    /// The end of the range is not above its start.
-    pub const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
-    /// The stream has a watch with this id.
-    pub const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
-}

@@ -7,27 +7,17 @@ use std::hash::Hash;
 
 use bytes::Bytes;
 
-use super::{HistoryError, Source, WatcherGroup};
+use super::{
+    gathered::{REVISIONS, Whole},
+    group::WatcherGroup,
+    source::{HistoryError, Source},
+};
 use crate::events::Event;
 
-/// Revisions in one response, as in etcd.
-const REVISIONS: usize = 1000;
 /// Watchers behind, up to which each is read for alone.
 const WATCHERS: usize = 8;
 /// Times a whole history that may wait in the outputs of a group.
 const HELD: usize = 2;
-
-/// What has been read for a watcher, and is still to be put out.
-#[derive(Debug)]
-pub(super) struct Whole {
-    slot: u32,
-    events: Vec<(i64, Event)>,
-    bytes: usize,
-    /// How many revisions `events` has.
-    revisions: usize,
-    /// Read on from here.
-    next: i64,
-}
 
 impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     /// The watcher of a round that is to have its history in one response: the one that is being
@@ -125,31 +115,5 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         watcher.next = watcher.next.max(next);
         self.settle(&[whole.slot]);
         failed.map_or(Ok(()), Err)
-    }
-}
-
-impl Whole {
-    /// True if this watcher gathers.
-    pub(super) fn is_of(&self, slot: u32) -> bool {
-        self.slot == slot
-    }
-
-    /// Drops what is beyond the last revision of a response; the first revision that was dropped.
-    fn cut(&mut self) -> i64 {
-        let (mut seen, mut last) = (0, 0);
-        let beyond = self.events.iter().position(|(revision, _)| {
-            if *revision != last {
-                (seen, last) = (seen + 1, *revision);
-            }
-            seen > REVISIONS
-        });
-        match beyond {
-            Some(at) => {
-                let first = self.events[at].0;
-                self.events.truncate(at);
-                first
-            }
-            None => self.next,
-        }
     }
 }
