@@ -968,6 +968,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             given_up: RefCell::default(),
             say: &say,
         };
+        engine.is_let_in().await?;
         let steps = engine
             .begin(&target, parsed.bool(command::ALLOW_LOWER.name), !dry)
             .await?;
@@ -1051,6 +1052,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             given_up: RefCell::default(),
             say: &say,
         };
+        engine.is_let_in().await?;
         let known = engine.journal.plan().map(|(steps, _)| steps.to_vec());
         let steps = match (known, to) {
             (None, None) => return Err(nothing()),

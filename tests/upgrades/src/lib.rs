@@ -14,15 +14,19 @@
 //! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
 //! | [`tool`] | `pintle upgrade check` as the one that foretells |
 //! | [`operated`] | runs of `pintle upgrade run`, killed in every step, and writers beside them |
+//! | [`scripted`] | clusters whose members scripts stop and start |
+//! | [`certificates`] | certificates for clusters with TLS |
 //! | [`report`] | the table as Markdown |
 
 pub mod bucket;
+pub mod certificates;
 pub mod operated;
 pub mod predict;
 pub mod reality;
 pub mod report;
 pub mod rows;
 pub mod script;
+pub mod scripted;
 pub mod tool;
 pub mod workshop;
 

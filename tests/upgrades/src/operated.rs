@@ -3,6 +3,7 @@
 //! the end.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs,
     path::Path,
@@ -188,10 +189,25 @@ pub fn subject() -> Option<Program> {
     subject
 }
 
+thread_local! {
+    static LOGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the end of what a member of this test logged, for the message of its failure.
+pub fn remember_log(path: &Path) {
+    /// More than a start and an election write.
+    const LINES: usize = 60;
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    LOGS.with_borrow_mut(|logs| logs.push(format!("---- the end of {}\n{end}", path.display())));
+}
+
 /// Runs a test's work to its end.
 ///
 /// # Panics
-/// It failed.
+/// It failed; then the logs of its members are printed.
 pub fn block_on(work: impl Future<Output = Result<()>>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -199,6 +215,7 @@ pub fn block_on(work: impl Future<Output = Result<()>>) {
         .build()
         .expect("a tokio runtime");
     if let Err(error) = runtime.block_on(work) {
+        LOGS.with_borrow(|logs| logs.iter().for_each(|log| println!("{log}")));
         panic!("{error:#}");
     }
 }

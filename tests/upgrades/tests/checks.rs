@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use peers::{
     api::{self, Api},
     cluster::{Plan, Role},
@@ -20,10 +19,12 @@ use peers::{
     server::Launch,
 };
 use proto::etcdserverpb::HashKvRequest;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde_json::Value;
 use tempfile::TempDir;
-use upgrades::operated::{block_on, subject};
+use upgrades::{
+    certificates,
+    operated::{block_on, subject},
+};
 
 fn etcd(version: &str) -> Option<Program> {
     let found = peer::etcd(version);
@@ -151,33 +152,6 @@ fn a_running_member_tells_its_flags_its_measures_and_its_neighbours() {
     });
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-}
-
-/// A CA and a server's certificate for the loopback address that ends in `days`.
-fn certificates(dir: &Path, days: i64) -> Result<()> {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate()?;
-    let cert = ca.self_signed(&ca_key)?;
-    fs::write(dir.join("ca.crt"), pem("CERTIFICATE", cert.der()))?;
-    let issuer = Issuer::new(ca, ca_key);
-    let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
-    params.not_before = time::OffsetDateTime::now_utc() - time::Duration::days(400);
-    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
-    let key = KeyPair::generate()?;
-    let cert = params.signed_by(&key, &issuer)?;
-    fs::write(dir.join("server.crt"), pem("CERTIFICATE", cert.der()))?;
-    fs::write(
-        dir.join("server.key"),
-        pem("PRIVATE KEY", key.serialized_der()),
-    )?;
-    Ok(())
-}
-
 #[test]
 fn certificates_are_seen_on_the_connection() {
     let (Some(pintle), Some(etcd)) = (subject(), etcd("3.5.30")) else {
@@ -186,7 +160,7 @@ fn certificates_are_seen_on_the_connection() {
     block_on(async move {
         for (days, expected) in [(365, ""), (10, "expires in")] {
             let temp = TempDir::new()?;
-            certificates(temp.path(), days)?;
+            certificates::write(temp.path(), days)?;
             let at = |name: &str| temp.path().join(name).display().to_string();
             let (client, peer_port) = (ports::claim()?, ports::claim()?);
             let url = format!("https://127.0.0.1:{client}");
@@ -220,7 +194,7 @@ fn certificates_are_seen_on_the_connection() {
             // A member that cannot be asked in this way is not down: "bring it back" or
             // "remove it" would be the wrong advice.
             let other = TempDir::new()?;
-            certificates(other.path(), days)?;
+            certificates::write(other.path(), days)?;
             let other = other.path().join("ca.crt").display().to_string();
             let (plain, bare) = (url.replace("https", "http"), url.replace("https://", ""));
             let wrong: [(&[&str], &str); 4] = [

@@ -2,168 +2,18 @@
 //! killed once in every step of its journal: it goes on each time, and no
 //! acknowledged write is lost. Then a run that cannot go on is taken back.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{fs, process::Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use peers::{
     api::{self, Api},
     peer::{self, Program},
-    ports,
 };
 use proto::etcdserverpb::*;
-use upgrades::operated::{Writers, begun, block_on, run, subject, until};
-
-const MEMBERS: usize = 3;
-
-/// A cluster whose members are scripts, as an operator would have them.
-struct Operated {
-    dir: tempfile::TempDir,
-    ports: Vec<(u16, u16)>,
-    pintle: PathBuf,
-}
-
-impl Drop for Operated {
-    fn drop(&mut self) {
-        for n in 0..MEMBERS {
-            let _ = self.script("stop.sh", n, "");
-        }
-    }
-}
-
-impl Operated {
-    fn new(pintle: &Program, releases: &[&str]) -> Result<Operated> {
-        let dir = tempfile::tempdir()?;
-        let mut taken = Vec::new();
-        for _ in 0..MEMBERS {
-            taken.push((ports::claim()?, ports::claim()?));
-        }
-        let at = dir.path().display();
-        let mut start = format!(
-            "#!/bin/sh\n# start.sh MEMBER RELEASE FLAGS\nm=$1; r=$2; shift 2\ncase $r in\npintle) b='{} server';;\n",
-            pintle.path.display()
-        );
-        for release in releases {
-            let program = peer::etcd(release).with_context(|| format!("etcd {release}"))?;
-            start += &format!("{release}) b={};;\n", program.path.display());
-        }
-        start += "*) echo \"no binary for $r\" >&2; exit 1;;\nesac\ncase $m in\n";
-        for (n, (client, peer)) in taken.iter().enumerate() {
-            start += &format!("m{n}) c={client}; p={peer};;\n");
-        }
-        start += &format!(
-            "esac\nsetsid $b --name=$m --data-dir={at}/$m --listen-client-urls=http://127.0.0.1:$c \
-             --advertise-client-urls=http://127.0.0.1:$c --listen-peer-urls=http://127.0.0.1:$p \
-             --initial-advertise-peer-urls=http://127.0.0.1:$p $JOIN \"$@\" >>{at}/$m.log 2>&1 </dev/null &\n\
-             echo $! > {at}/$m.pid\n"
-        );
-        let stop = format!(
-            "#!/bin/sh\np=$(cat {at}/$1.pid 2>/dev/null) || exit 0\nkill $p 2>/dev/null\n\
-             i=0; while [ $i -lt 150 ]; do kill -0 $p 2>/dev/null || exit 0; sleep 0.1; i=$((i+1)); done\nkill -9 $p\n"
-        );
-        for (name, text) in [("start.sh", start), ("stop.sh", stop)] {
-            let path = dir.path().join(name);
-            fs::write(&path, text)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        }
-        let mut members = String::from("members:\n");
-        for (n, (client, _)) in taken.iter().enumerate() {
-            members += &format!(
-                "  - name: m{n}\n    endpoint: http://127.0.0.1:{client}\n    stop: {at}/stop.sh m{n}\n    start: {at}/start.sh m{n} $VERSION $EXTRA_FLAGS\n"
-            );
-        }
-        members += &format!("binaries:\n  pintle: {}\n", pintle.path.display());
-        for release in releases {
-            if let Some(program) = peer::etcd(release) {
-                members += &format!("  {release}: {}\n", program.path.display());
-            }
-        }
-        fs::write(dir.path().join("members.yaml"), members)?;
-        Ok(Operated {
-            dir,
-            ports: taken,
-            pintle: pintle.path.clone(),
-        })
-    }
-
-    fn script(&self, name: &str, member: usize, release: &str) -> Result<()> {
-        self.script_joining(name, member, release, "")
-    }
-
-    fn script_joining(&self, name: &str, member: usize, release: &str, join: &str) -> Result<()> {
-        let status = Command::new(self.dir.path().join(name))
-            .arg(format!("m{member}"))
-            .args((!release.is_empty()).then_some(release))
-            .env("JOIN", join)
-            .status()?;
-        ensure!(status.success(), "{name} m{member}: {status}");
-        Ok(())
-    }
-
-    fn api(&self, member: usize) -> Api {
-        Api::new(self.ports[member].0)
-    }
-
-    /// One member, then the others as learners that are promoted: how kubeadm joins.
-    async fn grow(&self, release: &str) -> Result<()> {
-        let peer = |n: usize| format!("http://127.0.0.1:{}", self.ports[n].1);
-        let mut initial = format!("m0={}", peer(0));
-        let join = format!("--initial-cluster={initial} --initial-cluster-state=new");
-        self.script_joining("start.sh", 0, release, &join)?;
-        for n in 1..MEMBERS {
-            let added = until(async || {
-                self.api(0)
-                    .member_add(MemberAddRequest {
-                        peer_ur_ls: vec![peer(n)],
-                        is_learner: true,
-                    })
-                    .await
-                    .map_err(Into::into)
-            })
-            .await?;
-            let id = added.member.context("no member")?.id;
-            initial += &format!(",m{n}={}", peer(n));
-            let join = format!("--initial-cluster={initial} --initial-cluster-state=existing");
-            self.script_joining("start.sh", n, release, &join)?;
-            until(async || {
-                self.api(0)
-                    .member_promote(MemberPromoteRequest { id })
-                    .await
-                    .map_err(Into::into)
-            })
-            .await?;
-        }
-        until(async || {
-            for n in 0..MEMBERS {
-                self.api(n).range(api::get("x")).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    fn tool(&self, command: &str, target: &str) -> Command {
-        let mut line = Command::new(&self.pintle);
-        line.args(["upgrade", command, "--patience=2m", "--dial-timeout=8s"])
-            .arg("--members")
-            .arg(self.dir.path().join("members.yaml"))
-            .arg("--state")
-            .arg(self.dir.path().join("state"))
-            .stdin(Stdio::null());
-        if !target.is_empty() {
-            line.args(["--target", target]);
-        }
-        line
-    }
-
-    fn journal(&self) -> PathBuf {
-        self.dir.path().join("state").join("journal.jsonl")
-    }
-}
+use upgrades::{
+    operated::{Writers, begun, block_on, run, subject, until},
+    scripted::{MEMBERS, Scripted, have, outcome},
+};
 
 #[test]
 fn a_run_that_is_killed_in_every_step_loses_nothing() {
@@ -177,7 +27,7 @@ fn a_run_that_is_killed_in_every_step_loses_nothing() {
         }
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.16", "3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.16", "3.5.30", "3.6.14"])?;
         cluster.grow("3.5.16").await?;
         let apis: Vec<Api> = (0..MEMBERS).map(|m| cluster.api(m)).collect();
         let writers = Writers::start(&apis);
@@ -207,7 +57,7 @@ fn a_run_that_cannot_go_on_is_taken_back() {
         }
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
         // The second member to be swapped does not come up with the new release.
         let start = cluster.dir.path().join("start.sh");
@@ -218,7 +68,7 @@ fn a_run_that_cannot_go_on_is_taken_back() {
             1,
         );
         fs::write(&start, broken)?;
-        let before: Vec<String> = versions(&cluster).await?;
+        let before: Vec<String> = cluster.versions().await?;
         let answer = cluster.tool("run", "3.6.14").output()?;
         let said = String::from_utf8_lossy(&answer.stderr).into_owned();
         ensure!(answer.status.code() == Some(3), "{}: {said}", answer.status);
@@ -233,7 +83,7 @@ fn a_run_that_cannot_go_on_is_taken_back() {
         let said = String::from_utf8_lossy(&answer.stderr).into_owned();
         ensure!(answer.status.success(), "{}: {said}", answer.status);
         let after = until(async || {
-            let now = versions(&cluster).await?;
+            let now = cluster.versions().await?;
             ensure!(now == before, "{now:?}");
             Ok(now)
         })
@@ -255,9 +105,9 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
         }
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
-        let before = versions(&cluster).await?;
+        let before = cluster.versions().await?;
         let forth = |kill| run(|| cluster.tool("run", "3.6.14"), cluster.dir.path(), kill);
         tokio::task::block_in_place(|| forth(false))?;
         cluster.api(0).put(api::put("on 3.6", "here")).await?;
@@ -271,7 +121,7 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
         ensure!(answer.status.success(), "{}: {said}", answer.status);
         ensure!(said.contains("taken back"), "{said}");
         let after = until(async || {
-            let now = versions(&cluster).await?;
+            let now = cluster.versions().await?;
             ensure!(now == before, "{now:?}");
             Ok(now)
         })
@@ -300,7 +150,7 @@ fn pintle_is_put_in_and_taken_out() {
         }
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
         let forth = |target| {
             tokio::task::block_in_place(|| {
@@ -317,7 +167,7 @@ fn pintle_is_put_in_and_taken_out() {
         };
         let all_are = async |ours: bool| {
             until(async || {
-                ensure!(versions(&cluster).await? == ["3.5.30"; MEMBERS]);
+                ensure!(cluster.versions().await? == ["3.5.30"; MEMBERS]);
                 for (client, _) in &cluster.ports {
                     let page = peers::http::send(*client, "GET", "/metrics", "").await?;
                     ensure!(page.text().contains("\npintle_version") == ours, "{client}");
@@ -364,9 +214,9 @@ fn without_a_journal_what_is_found_decides() {
         }
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
-        let before = versions(&cluster).await?;
+        let before = cluster.versions().await?;
         let state = cluster.dir.path().join("state");
         let back = |words: &[&str]| -> Result<(Option<i32>, String)> {
             let answer =
@@ -383,7 +233,7 @@ fn without_a_journal_what_is_found_decides() {
         };
         let at_home = async || {
             until(async || {
-                let now = versions(&cluster).await?;
+                let now = cluster.versions().await?;
                 ensure!(now == before, "{now:?}");
                 Ok(())
             })
@@ -477,45 +327,6 @@ fn without_a_journal_what_is_found_decides() {
     });
 }
 
-async fn versions(cluster: &Operated) -> Result<Vec<String>> {
-    let mut versions = Vec::new();
-    for n in 0..MEMBERS {
-        match cluster.api(n).status(StatusRequest {}).await {
-            Ok(status) => versions.push(status.version),
-            Err(error) => bail!("m{n}: {error}"),
-        }
-    }
-    Ok(versions)
-}
-
-/// What a command printed, and its exit code.
-fn outcome(command: &mut Command) -> Result<(Option<i32>, String)> {
-    let answer = tokio::task::block_in_place(|| command.output())?;
-    let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
-    Ok((answer.status.code(), said))
-}
-
-/// Whether the releases are here.
-fn have(releases: &[&str]) -> bool {
-    let missing = releases
-        .iter()
-        .find(|release| peer::etcd(release).is_none());
-    if let Some(release) = missing {
-        peer::say(&format!("SKIP: etcd {release} is not installed"));
-    }
-    missing.is_none()
-}
-
-impl Operated {
-    /// A member dies as by a power failure.
-    fn crash(&self, member: usize) -> Result<()> {
-        let pid = fs::read_to_string(self.dir.path().join(format!("m{member}.pid")))?;
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status()?;
-        ensure!(killed.success(), "m{member} did not run");
-        Ok(())
-    }
-}
-
 #[test]
 fn a_moved_cluster_version_goes_down_before_any_older_release_comes() {
     let Some(pintle) = subject() else { return };
@@ -523,9 +334,9 @@ fn a_moved_cluster_version_goes_down_before_any_older_release_comes() {
         return;
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
-        let before = versions(&cluster).await?;
+        let before = cluster.versions().await?;
         let (code, said) = outcome(&mut cluster.tool("run", "3.6.14"))?;
         ensure!(code == Some(0), "{code:?}: {said}");
         // As a run leaves it that is killed before its last step: all members are swapped.
@@ -545,7 +356,7 @@ fn a_moved_cluster_version_goes_down_before_any_older_release_comes() {
             "{code:?}: {said}"
         );
         ensure!(said.contains("take it down to 3.5 first"), "{said}");
-        ensure!(versions(&cluster).await? == before);
+        ensure!(cluster.versions().await? == before);
         peer::say("RAN: rollback under a moved cluster version, with a crashed member");
         Ok(())
     });
@@ -558,9 +369,9 @@ fn what_loses_data_and_what_is_of_another_run_is_refused() {
         return;
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.1", "3.5.16", "3.5.30"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.1", "3.5.16", "3.5.30"])?;
         cluster.grow("3.5.16").await?;
-        let before = versions(&cluster).await?;
+        let before = cluster.versions().await?;
         let (code, said) = outcome(&mut cluster.tool("run", "3.5.1"))?;
         ensure!(
             code == Some(1) && said.contains("etcd#13766"),
@@ -571,7 +382,7 @@ fn what_loses_data_and_what_is_of_another_run_is_refused() {
             code == Some(1) && said.contains("--allow-lower-patch"),
             "{code:?}: {said}"
         );
-        ensure!(versions(&cluster).await? == before, "a member was changed");
+        ensure!(cluster.versions().await? == before, "a member was changed");
         // Another run, from another folder, has a member in hand.
         let turn = "pintle-upgrade/turn";
         cluster
@@ -584,7 +395,7 @@ fn what_loses_data_and_what_is_of_another_run_is_refused() {
             code == Some(3) && said.contains("it is the turn of m1"),
             "{code:?}: {said}"
         );
-        ensure!(versions(&cluster).await? == before, "a member was changed");
+        ensure!(cluster.versions().await? == before, "a member was changed");
         cluster
             .api(0)
             .delete_range(DeleteRangeRequest {
@@ -614,7 +425,7 @@ fn what_loses_data_and_what_is_of_another_run_is_refused() {
                 "{code:?}: {said}"
             );
         }
-        ensure!(versions(&cluster).await? == before, "a member was changed");
+        ensure!(cluster.versions().await? == before, "a member was changed");
         peer::say("RAN: upgrade run refuses what loses data, and what is of another run");
         Ok(())
     });
@@ -644,14 +455,11 @@ async fn one_seed(pintle: &Program, seed: u64) -> Result<String> {
         ["3.5.16", "3.5.30"],
     ];
     let [old, new] = ways[usize::try_from(seed % 3)?];
-    let cluster = Operated::new(pintle, &[old, new])?;
+    let cluster = Scripted::new(pintle, &[old, new])?;
     let at = cluster.dir.path();
     fs::rename(at.join("stop.sh"), at.join("stop-it.sh"))?;
-    fs::write(
-        at.join("stop.sh"),
-        COUNTED_STOP.replace("AT", &at.display().to_string()),
-    )?;
-    fs::set_permissions(at.join("stop.sh"), fs::Permissions::from_mode(0o755))?;
+    let stop = COUNTED_STOP.replace("AT", &at.display().to_string());
+    cluster.write_script("stop.sh", &stop)?;
     cluster.grow(old).await?;
     let mut story = format!("{old} -> {new}:");
     let mut is_begun = false;
@@ -686,7 +494,7 @@ async fn one_seed(pintle: &Program, seed: u64) -> Result<String> {
         }
         story += &format!(" {name} {:?}", ended.and_then(|status| status.code()));
         if name == "rollback" && ended.is_some_and(|status| status.success()) {
-            let now = versions(&cluster).await?;
+            let now = cluster.versions().await?;
             ensure!(now.iter().all(|v| v == old), "{story}: {now:?}");
         }
         if next(&mut random).is_multiple_of(2) {
@@ -711,7 +519,8 @@ async fn one_seed(pintle: &Program, seed: u64) -> Result<String> {
             break;
         }
     }
-    let now = versions(&cluster)
+    let now = cluster
+        .versions()
         .await
         .with_context(|| format!("{story}: {said}"))?;
     ensure!(now.iter().all(|v| *v == now[0]), "{story}: {now:?}: {said}");
@@ -767,7 +576,7 @@ fn a_signal_ends_a_run_where_every_member_runs() {
         return;
     }
     block_on(async {
-        let cluster = Operated::new(&pintle, &["3.5.30", "3.6.14"])?;
+        let cluster = Scripted::new(&pintle, &["3.5.30", "3.6.14"])?;
         cluster.grow("3.5.30").await?;
         let at = |name: &str| cluster.dir.path().join(name);
         // A start with the new release takes as long as the test wants.

@@ -24,7 +24,10 @@ use peers::{
     ports,
 };
 use proto::etcdserverpb::*;
-use upgrades::operated::{Writers, begun, block_on, run, subject, until};
+use upgrades::{
+    operated::{Writers, begun, block_on, remember_log, run, subject, until},
+    scripted::outcome,
+};
 
 const NODES: usize = 3;
 const POLL: Duration = Duration::from_millis(50);
@@ -161,6 +164,14 @@ fn end(mut child: Child) {
     let _ = child.wait();
 }
 
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for n in 0..NODES {
+            remember_log(&self.dir.path().join(format!("cp{n}/etcd.log")));
+        }
+    }
+}
+
 /// Three nodes.
 struct Nodes {
     dir: tempfile::TempDir,
@@ -273,7 +284,7 @@ impl Nodes {
 
     /// The file of members with the manifests of these nodes.
     fn members(&self, local: &[usize], images: &[(&str, String)]) -> Result<PathBuf> {
-        let mut text = "driver: static-pod\ntimeout_seconds: 30\nmembers:\n".to_owned();
+        let mut text = "driver: static-pod\ntimeout_seconds: 120\nmembers:\n".to_owned();
         for (n, (client, _)) in self.ports.iter().enumerate() {
             text += &format!("  - name: cp{n}\n    endpoint: http://127.0.0.1:{client}\n");
             if local.contains(&n) {
@@ -302,7 +313,7 @@ impl Nodes {
         line.args([
             "upgrade",
             command,
-            "--patience=60s",
+            "--patience=2m",
             "--dial-timeout=8s",
             "--members",
         ])
@@ -736,13 +747,6 @@ fn traps_of_the_folder_are_named_before_anything_stops() {
     });
 }
 
-/// What a command printed, and its exit code.
-fn outcome(command: &mut Command) -> Result<(Option<i32>, String)> {
-    let answer = tokio::task::block_in_place(|| command.output())?;
-    let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
-    Ok((answer.status.code(), said))
-}
-
 /// Starts a command and kills it as soon as `reached` is so.
 fn kill_when(command: &mut Command, reached: impl Fn() -> bool) -> Result<()> {
     let mut child = command
@@ -817,18 +821,16 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
     block_on(async {
         let nodes = Nodes::grown(&pintle, "3.5.16").await?;
         let all = [etcd("3.5.30"), etcd("3.6.14")];
-        let members = || -> Result<PathBuf> {
+        let members = |seconds: u64| -> Result<PathBuf> {
             let path = nodes.members(&[0, 1, 2], &all)?;
             let text = fs::read_to_string(&path)?;
-            fs::write(
-                &path,
-                text.replace("timeout_seconds: 30", "timeout_seconds: 5"),
-            )?;
+            let limit = format!("timeout_seconds: {seconds}");
+            fs::write(&path, text.replace("timeout_seconds: 120", &limit))?;
             Ok(path)
         };
         let state = nodes.dir.path().join("state");
-        let run = |to: &str| -> Result<Command> {
-            let mut line = nodes.tool("run", &members()?, &state);
+        let run = |to: &str, seconds: u64| -> Result<Command> {
+            let mut line = nodes.tool("run", &members(seconds)?, &state);
             line.args(["--target", to]);
             Ok(line)
         };
@@ -844,7 +846,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
         // No kubelet sees the folder: the member is never stopped, and must not be later.
         let before = texts()?;
         pause(true);
-        let (code, said) = outcome(&mut run("3.5.30")?)?;
+        let (code, said) = outcome(&mut run("3.5.30", 5)?)?;
         pause(false);
         ensure!(code == Some(3), "{code:?}: {said}");
         ensure!(
@@ -856,7 +858,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
             "{said}"
         );
         ensure!(texts()? == before, "a manifest is not as it was");
-        let (code, said) = outcome(&mut run("3.5.30")?)?;
+        let (code, said) = outcome(&mut run("3.5.30", 120)?)?;
         ensure!(code == Some(0), "{code:?}: {said}");
         // One member goes to the next release. The way back is not what was found at first,
         // so it takes an image, and that is left out of the file.
@@ -865,7 +867,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
             let text = fs::read_to_string(nodes.manifest(n));
             text.is_ok_and(|text| text.contains("etcd:3.6.14-0"))
         };
-        let mut next = run("3.6.14")?;
+        let mut next = run("3.6.14", 120)?;
         tokio::task::block_in_place(|| kill_when(&mut next, || (0..NODES).any(is_swapped)))?;
         let half = texts()?;
         let less = nodes.members(&[0, 1, 2], &all[1..])?;
@@ -875,7 +877,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
             "{code:?}: {said}"
         );
         ensure!(texts()? == half, "a manifest was touched");
-        let (code, said) = outcome(&mut nodes.tool("rollback", &members()?, &state))?;
+        let (code, said) = outcome(&mut nodes.tool("rollback", &members(120)?, &state))?;
         ensure!(code == Some(0), "{code:?}: {said}");
         ensure!(texts()? == before, "a manifest is not as it was");
         peer::say("RAN: static pods, no kubelet, and a rollback without its image");

@@ -341,6 +341,29 @@ pub(crate) async fn stream(
     Ok(digest.into())
 }
 
+/// What each of some linearizable reads of `key` takes.
+///
+/// # Errors
+/// One failed.
+pub(crate) async fn read(
+    access: &Access,
+    endpoint: &str,
+    key: &'static [u8],
+    times: u32,
+) -> Result<Duration, Error> {
+    let client = access.client(endpoint).await?;
+    let began = std::time::Instant::now();
+    for _ in 0..times {
+        let request = api::RangeRequest {
+            key: key.into(),
+            ..Default::default()
+        };
+        let answer = client.range(request).await;
+        answer.map_err(|e| unreachable(endpoint, &e))?;
+    }
+    Ok(began.elapsed() / times.max(1))
+}
+
 /// The hash of all keys up to `revision`.
 ///
 /// # Errors

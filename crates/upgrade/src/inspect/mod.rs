@@ -10,6 +10,7 @@ use std::{io, path::PathBuf};
 
 pub use database::{database, metadata};
 pub use directory::directory;
+pub(crate) use live::read;
 pub(crate) use live::stream;
 pub use live::{Access, hash, live, moments};
 pub(crate) use pages::{cluster_version, is_pintle, knock, parts};

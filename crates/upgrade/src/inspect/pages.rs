@@ -132,6 +132,12 @@ async fn page(access: &Access, endpoint: &str, path: &str) -> Option<String> {
 /// The first bytes of an HTTP/2 client: its preface and empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+/// The head of an HTTP/2 frame, and the type of the one that a server begins with.
+const FRAME_BYTES: usize = 9;
+const SETTINGS: u8 = 4;
+/// How soon after the handshake a server says that it does not take the client's certificate.
+const REFUSED_WITHIN: Duration = Duration::from_millis(500);
+
 /// What is wrong with TLS at an endpoint that takes connections; `None` where nothing
 /// is, or where nothing takes them.
 pub(super) async fn tls_trouble(access: &Access, endpoint: &str) -> Option<String> {
@@ -160,19 +166,48 @@ pub(super) async fn tls_trouble(access: &Access, endpoint: &str) -> Option<Strin
             .is_ok()
             .then(|| "it speaks TLS, and was asked without: name it with https://".into());
     }
-    let failed = |error: std::io::Error| Some(format!("TLS: {error}"));
     let mut stream = match outcome {
         Ok(stream) => stream,
-        Err(error) => return failed(error),
+        Err(error) if is_of_tls(&error) => return Some(format!("TLS: {error}")),
+        // A member that ends closes its connections too.
+        Err(error) => {
+            let is_plain = speaks_plainly(&address, limit).await;
+            return is_plain
+                .then(|| format!("TLS: {error}: it speaks no TLS: name it with http://"));
+        }
     };
-    // In TLS 1.3 a server refuses the client's certificate only after the handshake.
-    if let Err(error) = stream.write_all(HELLO).await {
-        return failed(error);
-    }
-    match timeout(limit, stream.read(&mut [0; 1])).await.ok()? {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => failed(error),
+    // In TLS 1.3 a server refuses the client's certificate only after the handshake. What it
+    // says of that is lost where the client goes on writing.
+    let first = timeout(REFUSED_WITHIN.min(limit), stream.read(&mut [0; 1])).await;
+    let answer = match first {
+        Ok(answer) => answer,
+        Err(_) => {
+            stream.write_all(HELLO).await.ok()?;
+            timeout(limit, stream.read(&mut [0; 1])).await.ok()?
+        }
+    };
+    match answer {
+        Err(error) if is_of_tls(&error) => Some(format!("TLS: {error}")),
         _ => None,
     }
+}
+
+/// Whether the two sides did not come to terms, where others only lost their connection.
+fn is_of_tls(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+}
+
+/// Whether something at `address` answers HTTP/2 without TLS.
+async fn speaks_plainly(address: &str, limit: Duration) -> bool {
+    let ask = async {
+        let mut plain = TcpStream::connect(address).await.ok()?;
+        plain.write_all(HELLO).await.ok()?;
+        let mut header = [0; FRAME_BYTES];
+        plain.read_exact(&mut header).await.ok()?;
+        // It begins with its settings.
+        Some(header[3] == SETTINGS)
+    };
+    matches!(timeout(limit, ask).await, Ok(Some(true)))
 }
 
 /// One GET; `None` unless the answer is 200 and whole.

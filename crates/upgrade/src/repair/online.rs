@@ -42,7 +42,13 @@ pub(crate) struct Plan {
 pub(crate) async fn plan(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<Plan> {
     let mut all: Vec<Facts> = Vec::new();
     for endpoint in endpoints {
-        all.push(cluster.everything(endpoint).await.map_err(Failure::new)?);
+        all.push(
+            cluster
+                .everything(endpoint)
+                .await
+                .told()
+                .map_err(Failure::new)?,
+        );
     }
     let truth = certain(&all)?;
     let mut plan = Plan {
@@ -216,7 +222,11 @@ async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<(
     let mut named = Vec::new();
     let mut runs = Vec::new();
     for endpoint in endpoints {
-        let facts = cluster.answers(endpoint).await.map_err(Failure::new)?;
+        let facts = cluster
+            .answers(endpoint)
+            .await
+            .told()
+            .map_err(Failure::new)?;
         runs.extend(
             facts
                 .live

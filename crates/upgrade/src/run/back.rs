@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::{
     Driver, Engine, Step, Stop,
-    cluster::Cluster,
+    cluster::{Answer, Cluster},
     downgrade,
     driver::Launch,
     found::{self, Way},
@@ -29,7 +29,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn find(&self, to: &Target) -> Outcome<Way> {
         let mut members = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let facts = self.hear(&endpoint, true).await.ok();
+            let facts = match self.hear(&endpoint, true).await {
+                Answer::Told(facts) => Some(facts),
+                Answer::Silent(_) => None,
+                Answer::Refused(why) => return Err(Failure::new(why)),
+            };
             // Without a leader it does not list itself, and has no name.
             if let Some(facts) = &facts
                 && facts.label != name
@@ -203,7 +207,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if let Step::Swap { member, .. } = &steps[at]
                 && self.driver.manages(member)
                 && let Ok(managed) = self.of(member)
-                && self.is_silent(&managed.endpoint).await
+                && self.is_silent(&managed.endpoint).await == Ok(true)
             {
                 return Some(at);
             }
@@ -259,7 +263,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         for managed in self.driver.members() {
             if self.driver.manages(&managed.name)
                 && self.journal.was_stopped_in(at, &managed.name)
-                && self.is_silent(&managed.endpoint).await
+                && self.is_silent(&managed.endpoint).await?
             {
                 let launch = Launch::back(version, false);
                 self.start_again(&managed.name, &launch).await?;
@@ -327,7 +331,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// was taken back by an earlier attempt, and crashed, stays there.
     async fn all_answer(&mut self, steps: &[Step], below: u64) -> Result<(), String> {
         for managed in self.driver.members() {
-            if !self.is_silent(&managed.endpoint).await {
+            if !self.is_silent(&managed.endpoint).await? {
                 continue;
             }
             let name = &managed.name;

@@ -31,12 +31,46 @@ pub(crate) enum Lock {
     Of(String),
 }
 
+/// What asking a member came to. No `Result`: who is silent may be down, and who refuses
+/// this client is not, so no call site may take "no facts" for "does not run".
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Answer<T> {
+    /// What it told.
+    Told(T),
+    /// Nothing answers: it is down, or out of reach.
+    Silent(String),
+    /// Something answers there, and not to this client: TLS or the login is wrong. Of the
+    /// member nothing is known.
+    Refused(String),
+}
+
+impl<T> Answer<T> {
+    /// What it told, or why it did not: for who goes no further in both cases.
+    pub(crate) fn told(self) -> Result<T, String> {
+        match self {
+            Answer::Told(told) => Ok(told),
+            Answer::Silent(why) | Answer::Refused(why) => Err(why),
+        }
+    }
+}
+
+impl<T> From<Result<T, inspect::Error>> for Answer<T> {
+    fn from(outcome: Result<T, inspect::Error>) -> Answer<T> {
+        match outcome {
+            Ok(told) => Answer::Told(told),
+            Err(error @ inspect::Error::Refused { .. }) => Answer::Refused(error.to_string()),
+            Err(error) => Answer::Silent(error.to_string()),
+        }
+    }
+}
+
 /// A cluster, by the endpoints of its members.
 pub(crate) trait Cluster {
     /// What a member answers, without its database.
-    async fn answers(&self, endpoint: &str) -> Result<Facts, String>;
+    async fn answers(&self, endpoint: &str) -> Answer<Facts>;
     /// The same with its database and its pages.
-    async fn everything(&self, endpoint: &str) -> Result<Facts, String>;
+    async fn everything(&self, endpoint: &str) -> Answer<Facts>;
     /// Whether something takes connections there: a process that may answer later.
     async fn listens(&self, endpoint: &str) -> bool;
     /// What the directory of a member that does not run says, if it can be read.
@@ -48,7 +82,7 @@ pub(crate) trait Cluster {
     /// Whether a member is Pintle, if it shows that.
     async fn is_pintle(&self, endpoint: &str) -> Option<bool>;
     /// What a linearizable read takes.
-    async fn read(&self, endpoint: &str) -> Result<Duration, String>;
+    async fn read(&self, endpoint: &str) -> Answer<Duration>;
     /// Writes a few keys and deletes them: a snapshot becomes due.
     async fn write(&self, endpoint: &str) -> Result<(), String>;
     /// The hash of all keys up to a revision.
@@ -86,21 +120,22 @@ const KNOCK: Duration = Duration::from_millis(500);
 const READS: u32 = 5;
 
 impl Cluster for Access {
-    async fn answers(&self, endpoint: &str) -> Result<Facts, String> {
+    async fn answers(&self, endpoint: &str) -> Answer<Facts> {
         let quick = Access {
             scratch: None,
             ..self.clone()
         };
         tokio::select! {
-            facts = inspect::live(&quick, endpoint) => facts.map_err(|e| e.to_string()),
-            why = is_closed(self, endpoint) => Err(format!("{endpoint}: {why}")),
+            facts = inspect::live(&quick, endpoint) => facts.into(),
+            why = is_closed(self, endpoint) => Answer::Silent(format!("{endpoint}: {why}")),
         }
     }
 
-    async fn everything(&self, endpoint: &str) -> Result<Facts, String> {
-        self.answers(endpoint).await?;
-        let facts = inspect::live(self, endpoint).await;
-        facts.map_err(|e| e.to_string())
+    async fn everything(&self, endpoint: &str) -> Answer<Facts> {
+        match self.answers(endpoint).await {
+            Answer::Told(_) => inspect::live(self, endpoint).await.into(),
+            other => other,
+        }
     }
 
     async fn listens(&self, endpoint: &str) -> bool {
@@ -123,17 +158,8 @@ impl Cluster for Access {
         inspect::is_pintle(self, endpoint).await
     }
 
-    async fn read(&self, endpoint: &str) -> Result<Duration, String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
-        let began = std::time::Instant::now();
-        for _ in 0..READS {
-            let request = api::RangeRequest {
-                key: PROBE.into(),
-                ..Default::default()
-            };
-            client.range(request).await.map_err(|e| e.to_string())?;
-        }
-        Ok(began.elapsed() / READS)
+    async fn read(&self, endpoint: &str) -> Answer<Duration> {
+        inspect::read(self, endpoint, PROBE, READS).await.into()
     }
 
     async fn write(&self, endpoint: &str) -> Result<(), String> {

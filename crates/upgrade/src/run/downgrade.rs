@@ -120,7 +120,7 @@ async fn under_way(
 ) -> Result<Option<(String, Version)>, String> {
     for (name, endpoint) in endpoints {
         let facts = cluster.everything(endpoint).await;
-        let facts = facts.map_err(|e| format!("{name}: {e}"))?;
+        let facts = facts.told().map_err(|e| format!("{name}: {e}"))?;
         let Some(database) = facts.database else {
             return Err(format!("{name}: {}", facts.unread.join("; ")));
         };
@@ -140,7 +140,7 @@ async fn arrived(
 ) -> Result<bool, String> {
     for (name, endpoint) in endpoints {
         let facts = cluster.answers(endpoint).await;
-        let live = facts.map_err(|e| format!("{name}: {e}"))?.live;
+        let live = facts.told().map_err(|e| format!("{name}: {e}"))?.live;
         let live = live.ok_or_else(|| format!("{name}: no answer"))?;
         let runs = live.version.is_some_and(|version| version.minor == minor);
         let stored = Version::parse(&live.storage_version);

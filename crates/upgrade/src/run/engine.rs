@@ -298,7 +298,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         for (name, endpoint) in &self.endpoints() {
             // Another node may be restarting its member just now.
             let mut facts = loop {
-                match self.cluster.everything(endpoint).await {
+                match self.cluster.everything(endpoint).await.told() {
                     Ok(facts) => break facts,
                     Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
                     Err(why) => return Err(why),
@@ -328,7 +328,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if name == member {
                 from.clone_from(endpoint);
             } else if to == 0 {
-                let facts = self.cluster.answers(endpoint).await?;
+                let facts = self.cluster.answers(endpoint).await.told()?;
                 to = facts.id.map_or(0, |id| id.0);
             }
         }
@@ -373,7 +373,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What the member answers as its version.
     pub(super) async fn version_of(&self, endpoint: &str) -> Option<Version> {
-        self.cluster.answers(endpoint).await.ok()?.live?.version
+        self.cluster
+            .answers(endpoint)
+            .await
+            .told()
+            .ok()?
+            .live?
+            .version
     }
 
     /// Whether the member answers with this version or a later one.
@@ -507,7 +513,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn stale_now(&self) -> Result<BTreeSet<String>, String> {
         let mut all = Vec::new();
         for (_, endpoint) in self.endpoints() {
-            let facts = self.cluster.everything(&endpoint).await?;
+            let facts = self.cluster.everything(&endpoint).await.told()?;
             if facts.database.is_none() {
                 return Err(facts.unread.join("; "));
             }

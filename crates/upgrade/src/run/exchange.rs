@@ -7,7 +7,7 @@ use semver::Version;
 
 use super::{
     Driver, Engine, Step,
-    cluster::Cluster,
+    cluster::{Answer, Cluster},
     driver::Launch,
     journal::Event,
     safety::{self, Purpose, View},
@@ -51,12 +51,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if self.is_settling(&view, &mut settling).await {
                 continue;
             }
-            let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
             match safety::may_stop(&view, member, launch, purpose, facts.as_ref()) {
                 Ok(()) => {
                     let now = self.cluster.now();
                     let silent = now - *silent_since.get_or_insert(now);
-                    if is_up || view.rest(member) >= view.quorum() || silent >= SILENT {
+                    if view.is_up(member) || view.rest(member) >= view.quorum() || silent >= SILENT
+                    {
                         return Ok(view);
                     }
                     self.cluster.sleep(AGAIN).await;
@@ -81,7 +81,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             // It runs what it will run again.
             Some(_) if purpose == Purpose::Again => None,
             Some(version) if version.minor == launch.version.minor => None,
-            Some(_) => self.cluster.everything(&managed.endpoint).await.ok(),
+            Some(_) => self.cluster.everything(&managed.endpoint).await.told().ok(),
             None => self.cluster.files(&self.driver.directory(member)?),
         }
     }
@@ -154,7 +154,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let Some(launch) = self.expected(steps, &managed.name) else {
                 continue;
             };
-            if self.is_silent(&managed.endpoint).await {
+            if self.is_silent(&managed.endpoint).await? {
                 self.start_again(&managed.name, &launch).await?;
             }
         }
@@ -185,12 +185,15 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let began = self.cluster.now();
         let mut lost_since = None;
         loop {
-            if self.cluster.answers(endpoint).await.is_ok() {
-                return Ok(());
-            }
-            let serves = self.view().await.serves();
+            let why = match self.cluster.answers(endpoint).await {
+                Answer::Told(_) => return Ok(()),
+                Answer::Silent(_) => String::new(),
+                Answer::Refused(why) => format!(": it refuses this client: {why}"),
+            };
+            let view = self.view().await;
             let now = self.cluster.now();
-            match serves {
+            // Who refuses this client may serve.
+            match view.serves() || view.refusing().is_some() {
                 true => lost_since = None,
                 false => _ = lost_since.get_or_insert(now),
             }
@@ -198,7 +201,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 return Ok(());
             }
             if now - began >= self.patience {
-                return Err(format!("{member} does not come up"));
+                return Err(format!("{member} does not come up{why}"));
             }
             self.cluster.sleep(POLL).await;
         }

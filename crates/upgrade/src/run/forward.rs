@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::{
     Driver, Engine, Step,
-    cluster::Cluster,
+    cluster::{Answer, Cluster},
     driver::Launch,
     engine::SNAPSHOT_AT_ONCE,
     safety::{self, Purpose, Refusal, View},
@@ -117,7 +117,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let state = self.journal.dir().display();
         let planned = self.journal.plan().map_or("", |(_, cluster)| cluster);
         for (name, endpoint) in self.endpoints() {
-            let Ok(facts) = self.cluster.answers(&endpoint).await else {
+            let Answer::Told(facts) = self.cluster.answers(&endpoint).await else {
                 continue;
             };
             let is = facts.cluster.map(|id| id.to_string()).unwrap_or_default();
@@ -190,7 +190,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let mut facts: Vec<Facts> = Vec::new();
         for (name, endpoint) in self.endpoints() {
             let one = self.hear(&endpoint, with_databases).await;
-            let mut one = one.map_err(Failure::new)?;
+            let mut one = one.told().map_err(Failure::new)?;
             let members = one.live.iter().flat_map(|live| &live.members);
             let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
                 true => Some(name.clone()),

@@ -38,7 +38,7 @@ pub(crate) async fn once(
     let mut ids = Vec::new();
     for (name, endpoint) in endpoints {
         let said = |why: String| format!("{name}: {why}");
-        let facts = cluster.answers(endpoint).await.map_err(said)?;
+        let facts = cluster.answers(endpoint).await.told().map_err(said)?;
         let live = facts
             .live
             .as_ref()
@@ -80,7 +80,7 @@ pub(crate) async fn once(
         let took = cluster.read(endpoint).await;
         seen.latency = seen
             .latency
-            .max(took.map_err(|e| said(format!("a read: {e}")))?);
+            .max(took.told().map_err(|e| said(format!("a read: {e}")))?);
     }
     if leaders.len() != 1 {
         return Err("the members do not agree on one leader".into());
@@ -128,7 +128,7 @@ async fn cluster_version(
     if let Some(version) = cluster.cluster_version(endpoint).await {
         return Some(version);
     }
-    let facts = cluster.everything(endpoint).await.ok()?;
+    let facts = cluster.everything(endpoint).await.told().ok()?;
     facts.database?.members.cluster_version
 }
 

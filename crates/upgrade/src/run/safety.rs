@@ -19,11 +19,28 @@ pub(crate) struct Voter {
     pub(crate) id: MemberId,
     /// Its name; its id while it has not published one.
     pub(crate) name: String,
-    /// Whether anything answers at its client URL.
-    pub(crate) answers: bool,
-    /// Whether it answers as a member does that serves: it knows the leader, reads
-    /// linearizably and has applied nearly all.
-    pub(crate) serves: bool,
+    /// What it is seen to be.
+    pub(crate) seen: Seen,
+}
+
+/// What a voter is seen to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It knows the leader and reads linearizably.
+    Serves,
+    /// It answers, and does not serve.
+    Answers,
+    /// Nothing answers at its client URL.
+    Silent,
+    /// It answers, and not to this client; why. Whether it serves cannot be judged.
+    Refuses(String),
+}
+
+impl Voter {
+    /// Whether it is seen to serve.
+    pub(crate) fn serves(&self) -> bool {
+        self.seen == Seen::Serves
+    }
 }
 
 /// A cluster at one moment, as far as the decision needs it.
@@ -48,7 +65,13 @@ impl View {
     /// Voters that serve, apart from `member`.
     pub(crate) fn rest(&self, member: &str) -> usize {
         let rest = self.voters.iter().filter(|v| v.name != member);
-        rest.filter(|voter| voter.serves).count()
+        rest.filter(|voter| voter.serves()).count()
+    }
+
+    /// Whether `member` is a voter that answers.
+    pub(crate) fn is_up(&self, member: &str) -> bool {
+        let voter = self.voters.iter().find(|voter| voter.name == member);
+        voter.is_some_and(|voter| voter.seen != Seen::Silent)
     }
 
     /// Voters that a quorum takes.
@@ -58,20 +81,33 @@ impl View {
 
     /// Whether enough voters serve.
     pub(crate) fn serves(&self) -> bool {
-        let serving = self.voters.iter().filter(|v| v.serves).count();
+        let serving = self.voters.iter().filter(|v| v.serves()).count();
         !self.voters.is_empty() && serving >= self.quorum()
+    }
+
+    /// The first voter that refuses this client, and why.
+    pub(crate) fn refusing(&self) -> Option<(&str, &str)> {
+        self.voters.iter().find_map(|voter| match &voter.seen {
+            Seen::Refuses(why) => Some((voter.name.as_str(), why.as_str())),
+            _ => None,
+        })
     }
 
     /// Whether the cluster serves, for a person.
     pub(crate) fn state(&self) -> String {
-        let serving = self.voters.iter().filter(|v| v.serves).count();
+        let serving = self.voters.iter().filter(|v| v.serves()).count();
         let silent: Vec<&str> = self
             .voters
             .iter()
-            .filter(|v| !v.serves)
+            .filter(|v| !v.serves())
             .map(|v| v.name.as_str())
             .collect();
         let all = self.voters.len();
+        if let Some((member, why)) = self.refusing() {
+            return format!(
+                "whether the cluster serves is not known: {serving} of {all} voters do, and {member} refuses this client: {why}"
+            );
+        }
         match (self.serves(), silent.is_empty()) {
             (true, true) => format!("the cluster serves: all {all} voters do"),
             (true, false) => format!(
@@ -132,6 +168,18 @@ pub(crate) enum Refusal {
         quorum: usize,
         /// Who else does not serve.
         silent: String,
+    },
+    /// A voter cannot be judged.
+    #[error(
+        "{member} is not stopped: {refusing} answers, and refuses this client: {why}; give the TLS files and the user with which it answers"
+    )]
+    Unjudged {
+        /// The member.
+        member: String,
+        /// Who refuses.
+        refusing: String,
+        /// How.
+        why: String,
     },
     /// The cluster version is above the release.
     #[error(
@@ -215,7 +263,10 @@ impl Refusal {
     pub(crate) fn may_pass(&self) -> bool {
         matches!(
             self,
-            Refusal::Quorum { .. } | Refusal::Unseen { .. } | Refusal::Unknown { .. }
+            Refusal::Quorum { .. }
+                | Refusal::Unseen { .. }
+                | Refusal::Unjudged { .. }
+                | Refusal::Unknown { .. }
         )
     }
 }
@@ -235,8 +286,14 @@ pub(crate) fn may_stop(
     if view.clusters.len() > 1 {
         return Err(Refusal::Clusters(view.clusters.join(", ")));
     }
-    let is_up = view.voters.iter().any(|v| v.name == member && v.answers);
-    if is_up {
+    if let Some((refusing, why)) = view.refusing() {
+        return Err(Refusal::Unjudged {
+            member: member.to_owned(),
+            refusing: refusing.to_owned(),
+            why: why.to_owned(),
+        });
+    }
+    if view.is_up(member) {
         if let Some((member, kind)) = view.alarms.first() {
             return Err(Refusal::Alarm {
                 member: member.clone(),
@@ -262,7 +319,10 @@ fn has_quorum(view: &View, member: &str) -> Result<(), Refusal> {
     if rest >= needed {
         return Ok(());
     }
-    let others = view.voters.iter().filter(|v| v.name != member && !v.serves);
+    let others = view
+        .voters
+        .iter()
+        .filter(|v| v.name != member && !v.serves());
     let silent: Vec<&str> = others.map(|v| v.name.as_str()).collect();
     Err(Refusal::Quorum {
         member: member.to_owned(),
@@ -277,12 +337,15 @@ fn has_quorum(view: &View, member: &str) -> Result<(), Refusal> {
 /// of reach may serve: a linearizable read that succeeds at fewer voters than a quorum
 /// proves that silent ones do, and this may be one of them.
 fn is_spare(view: &View, member: &str) -> Result<(), Refusal> {
-    let serving = view.voters.iter().filter(|v| v.serves).count();
+    let serving = view.voters.iter().filter(|v| v.serves()).count();
     let is_voter = view.voters.iter().any(|v| v.name == member);
     if !is_voter || serving == 0 || serving >= view.quorum() {
         return Ok(());
     }
-    let others = view.voters.iter().filter(|v| v.name != member && !v.serves);
+    let others = view
+        .voters
+        .iter()
+        .filter(|v| v.name != member && !v.serves());
     let silent: Vec<&str> = others.map(|v| v.name.as_str()).collect();
     Err(Refusal::Unseen {
         member: member.to_owned(),

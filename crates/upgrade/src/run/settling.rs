@@ -8,11 +8,14 @@ use semver::Version;
 
 use super::{
     Driver, Engine,
-    cluster::Cluster,
+    cluster::{Answer, Cluster},
     journal::Left,
-    safety::{View, Voter},
+    safety::{Seen, View, Voter},
 };
-use crate::facts::Facts;
+use crate::{
+    facts::Facts,
+    failure::{Failure, Outcome},
+};
 
 const POLL: Duration = Duration::from_millis(300);
 /// How long a member must not answer before it is taken for one that does not run: it
@@ -69,7 +72,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn awaited<'v>(&self, view: &'v View) -> Vec<&'v Voter> {
         let mut awaited = Vec::new();
         let mut lost = 0;
-        for voter in view.voters.iter().filter(|voter| !voter.serves) {
+        for voter in view.voters.iter().filter(|voter| !voter.serves()) {
             match self.may_come(voter).await {
                 true => awaited.push(voter),
                 false => lost += 1,
@@ -89,7 +92,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         match self.journal.left(&voter.name) {
             Left::Starting => true,
             Left::Stopped | Left::Failed => false,
-            Left::Alone if voter.answers => true,
+            Left::Alone if voter.seen != Seen::Silent => true,
             Left::Alone => match self.of(&voter.name) {
                 Ok(managed) => self.cluster.listens(&managed.endpoint).await,
                 Err(_) => false,
@@ -110,27 +113,23 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What the member answers, if it does within some seconds. One that takes connections
     /// has more time: it is starting, or its machine is slow.
-    ///
-    /// # Errors
-    /// Why it does not answer.
-    pub(super) async fn hear(&self, endpoint: &str, with_database: bool) -> Result<Facts, String> {
+    pub(super) async fn hear(&self, endpoint: &str, with_database: bool) -> Answer<Facts> {
         let began = self.cluster.now();
         let mut wait = Settling::until(began + self.patience);
         loop {
-            let facts = match with_database {
+            let answer = match with_database {
                 true => self.cluster.everything(endpoint).await,
                 false => self.cluster.answers(endpoint).await,
             };
-            let why = match facts {
-                Ok(facts) => return Ok(facts),
-                Err(why) => why,
-            };
+            if matches!(answer, Answer::Told(_)) {
+                return answer;
+            }
             let now = self.cluster.now();
             let had_its_time = now >= wait.deadline || self.given_up.borrow().contains(endpoint);
             if now - began >= SILENT {
                 if had_its_time || !self.cluster.listens(endpoint).await {
                     self.given_up.borrow_mut().insert(endpoint.to_owned());
-                    return Err(why);
+                    return answer;
                 }
                 self.say_waiting(&format!("{endpoint} does not answer yet"), &mut wait);
             }
@@ -139,19 +138,54 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Whether nothing has answered at `endpoint` for a while.
-    pub(super) async fn is_silent(&self, endpoint: &str) -> bool {
-        self.hear(endpoint, false).await.is_err()
+    ///
+    /// # Errors
+    /// Something answers, and refuses this client.
+    pub(super) async fn is_silent(&self, endpoint: &str) -> Result<bool, String> {
+        match self.hear(endpoint, false).await {
+            Answer::Told(_) => Ok(false),
+            Answer::Silent(_) => Ok(true),
+            Answer::Refused(why) => Err(why),
+        }
     }
 
     /// The version that the member answers within some seconds.
     pub(super) async fn heard_version(&self, endpoint: &str) -> Option<Version> {
-        self.hear(endpoint, false).await.ok()?.live?.version
+        self.hear(endpoint, false).await.told().ok()?.live?.version
+    }
+
+    /// Asks every member, before anything is judged. Of one that refuses this client nothing
+    /// is known, and a wrong flag makes all of them refuse.
+    ///
+    /// # Errors
+    /// One refuses.
+    pub(crate) async fn is_let_in(&self) -> Outcome<()> {
+        for (name, endpoint) in self.endpoints() {
+            let refused = match self.cluster.answers(&endpoint).await {
+                // A learner answers no reads.
+                Answer::Told(facts) if facts.live.as_ref().is_some_and(|l| l.is_learner) => {
+                    continue;
+                }
+                Answer::Told(_) => match self.cluster.read(&endpoint).await {
+                    Answer::Refused(why) => why,
+                    Answer::Told(_) | Answer::Silent(_) => continue,
+                },
+                Answer::Silent(_) => continue,
+                Answer::Refused(why) => why,
+            };
+            return Err(Failure::new(format!(
+                "{name} answers, and refuses this client, so nothing was done: {refused}; give the TLS files and the user with which every member answers"
+            )));
+        }
+        Ok(())
     }
 }
 
 fn shown(voter: &Voter) -> String {
-    match voter.answers {
-        true => format!("{} answers, and does not serve yet", voter.name),
-        false => format!("{} does not answer yet", voter.name),
+    let name = &voter.name;
+    match &voter.seen {
+        Seen::Silent => format!("{name} does not answer yet"),
+        Seen::Refuses(why) => format!("{name} refuses this client: {why}"),
+        Seen::Answers | Seen::Serves => format!("{name} answers, and does not serve yet"),
     }
 }

@@ -8,7 +8,7 @@ use super::{
     driver::Launch,
     found,
     journal::Event,
-    safety::{self, Purpose, Refusal, View, Voter},
+    safety::{self, Purpose, Refusal, Seen, View, Voter},
     steps,
 };
 use crate::{
@@ -352,13 +352,17 @@ fn what_no_rollback_mends_is_told_so() {
     assert!(found::judge(&foreign, &[], &target("3.5.30")).is_err());
 }
 
-/// `n1` to `nN` of a 3.5 cluster: `+` serves, `~` answers, `-` is down.
+/// `n1` to `nN` of a 3.5 cluster: `+` serves, `~` answers, `-` is down, `!` refuses this client.
 fn view(voters: &str) -> View {
     let voters = voters.chars().zip(1..).map(|(is, n)| Voter {
         id: MemberId(n),
         name: format!("n{n}"),
-        answers: is != '-',
-        serves: is == '+',
+        seen: match is {
+            '+' => Seen::Serves,
+            '-' => Seen::Silent,
+            '!' => Seen::Refuses("TLS".into()),
+            _ => Seen::Answers,
+        },
     });
     View {
         voters: voters.collect(),
@@ -393,6 +397,10 @@ fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
         ("+++-", false),
         ("+++--", false),
         ("++++-", true),
+        // Of one that refuses this client nothing is known.
+        ("!++", false),
+        ("++!", false),
+        ("-!!", false),
     ] {
         let decided = decided(&view(voters), &OLD, Purpose::Again);
         assert_eq!(decided.is_ok(), may, "{voters}: {decided:?}");

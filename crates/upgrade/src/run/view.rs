@@ -6,10 +6,10 @@ use std::{collections::BTreeSet, path::PathBuf};
 use semver::Version;
 
 use super::{
-    cluster::Cluster,
-    safety::{View, Voter},
+    cluster::{Answer, Cluster},
+    safety::{Seen, View, Voter},
 };
-use crate::facts::Facts;
+use crate::facts::{Facts, Live};
 
 /// A member that is known by name.
 pub(crate) struct Named {
@@ -34,8 +34,8 @@ pub(crate) async fn look_around(
     let mut answers = Vec::new();
     let mut clusters: BTreeSet<String> = planned.into_iter().collect();
     for member in named {
-        let facts = cluster.answers(&member.endpoint).await.ok();
-        if let Some(facts) = &facts {
+        let answer = cluster.answers(&member.endpoint).await;
+        if let Answer::Told(facts) = &answer {
             add_answer(cluster, &mut view, facts, &member.endpoint).await;
             clusters.extend(facts.cluster.map(|id| id.to_string()));
         } else if let Some(directory) = &member.directory
@@ -44,10 +44,11 @@ pub(crate) async fn look_around(
             add_files(&mut view, &files);
             clusters.extend(files.cluster.map(|id| id.to_string()));
         }
-        answers.push((member, facts));
+        answers.push((member, answer));
     }
     add_voters(cluster, &mut view, &answers).await;
-    if answers.iter().all(|(_, facts)| facts.is_none()) {
+    let is_silent = |(_, answer): &(_, Answer<Facts>)| matches!(answer, Answer::Silent(_));
+    if answers.iter().all(is_silent) {
         view.cluster_version = view.cluster_version.max(height);
     }
     view.clusters = clusters.into_iter().collect();
@@ -58,7 +59,7 @@ async fn add_answer(cluster: &impl Cluster, view: &mut View, facts: &Facts, endp
     let Some(live) = &facts.live else { return };
     let mut version = cluster.cluster_version(endpoint).await;
     if version.is_none()
-        && let Ok(all) = cluster.everything(endpoint).await
+        && let Answer::Told(all) = cluster.everything(endpoint).await
     {
         version = all.cluster_version();
     }
@@ -89,40 +90,30 @@ fn add_files(view: &mut View, files: &Facts) {
 }
 
 /// The voters, and who of them serves.
-async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named, Option<Facts>)]) {
-    let lives = answers
-        .iter()
-        .filter_map(|(_, f)| f.as_ref()?.live.as_ref());
+async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named, Answer<Facts>)]) {
+    let lives = answers.iter().filter_map(|(_, answer)| match answer {
+        Answer::Told(facts) => facts.live.as_ref(),
+        Answer::Silent(_) | Answer::Refused(_) => None,
+    });
     let listing = lives
         .filter(|live| live.leader != 0 && !live.members.is_empty())
         .max_by_key(|live| live.applied);
     let Some(listing) = listing else {
         view.is_guess = true;
-        view.voters = answers
-            .iter()
-            .map(|(member, facts)| Voter {
-                id: facts.as_ref().and_then(|f| f.id).unwrap_or_default(),
-                name: member.name.clone(),
-                answers: facts.is_some(),
-                serves: false,
-            })
-            .collect();
+        view.voters = answers.iter().map(|(m, answer)| guess(m, answer)).collect();
         return;
     };
-    let silent: Vec<&str> = answers
-        .iter()
-        .filter(|(_, facts)| facts.is_none())
-        .map(|(named, _)| named.endpoint.as_str())
-        .collect();
     for member in listing.members.iter().filter(|m| !m.is_learner) {
-        let own = answers.iter().find_map(|(named, facts)| {
-            let facts = facts.as_ref().filter(|f| f.id == Some(member.id))?;
-            Some((facts, named.endpoint.as_str()))
+        let own = answers.iter().find_map(|(named, answer)| match answer {
+            Answer::Told(facts) if facts.id == Some(member.id) => {
+                Some((facts, named.endpoint.as_str()))
+            }
+            _ => None,
         });
-        let (answers, serves) = match own {
-            Some((facts, endpoint)) => (true, is_serving(cluster, facts, endpoint).await),
+        let seen = match own {
+            Some((facts, endpoint)) => seen(cluster, facts, endpoint).await,
             // One that the file does not name, or names at another place.
-            None => ask_around(cluster, &member.client_urls, &silent).await,
+            None => ask_around(cluster, &member.client_urls, answers).await,
         };
         view.voters.push(Voter {
             id: member.id,
@@ -130,29 +121,63 @@ async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named,
                 true => member.id.to_string(),
                 false => member.name.clone(),
             },
-            answers,
-            serves,
+            seen,
         });
     }
 }
 
-/// Asks at the client URLs that were not `silent` a moment before.
-async fn ask_around(cluster: &impl Cluster, urls: &[String], silent: &[&str]) -> (bool, bool) {
-    for url in urls.iter().filter(|url| !silent.contains(&url.as_str())) {
-        if let Ok(facts) = cluster.answers(url).await {
-            return (true, is_serving(cluster, &facts, url).await);
-        }
+/// A voter by the file of members alone, in a cluster of which no one knows the leader.
+fn guess(named: &Named, answer: &Answer<Facts>) -> Voter {
+    let (id, seen) = match answer {
+        Answer::Told(facts) => (facts.id, Seen::Answers),
+        Answer::Silent(_) => (None, Seen::Silent),
+        Answer::Refused(why) => (None, Seen::Refuses(why.clone())),
+    };
+    Voter {
+        id: id.unwrap_or_default(),
+        name: named.name.clone(),
+        seen,
     }
-    (false, false)
+}
+
+/// Asks at the client URLs of a member; those of `answers` that told nothing a moment before
+/// are not asked again.
+async fn ask_around(
+    cluster: &impl Cluster,
+    urls: &[String],
+    answers: &[(&Named, Answer<Facts>)],
+) -> Seen {
+    let mut refuses = None;
+    for url in urls {
+        let known = answers.iter().find(|(named, _)| named.endpoint == *url);
+        let why = match known {
+            Some((_, Answer::Refused(why))) => why.clone(),
+            Some((_, Answer::Silent(_))) => continue,
+            // Another member answers there now.
+            Some((_, Answer::Told(_))) => continue,
+            None => match cluster.answers(url).await {
+                Answer::Told(facts) => return seen(cluster, &facts, url).await,
+                Answer::Silent(_) => continue,
+                Answer::Refused(why) => why,
+            },
+        };
+        refuses.get_or_insert(why);
+    }
+    refuses.map_or(Seen::Silent, Seen::Refuses)
 }
 
 /// A linearizable read that succeeds proves that the member follows the leader and has
 /// applied all that was committed when it was asked. Indexes prove less: those of several
 /// members are never of one moment, and while a silent member is asked in between, a busy
 /// cluster moves on by thousands of entries.
-async fn is_serving(cluster: &impl Cluster, facts: &Facts, endpoint: &str) -> bool {
-    let Some(live) = &facts.live else {
-        return false;
-    };
-    live.leader != 0 && !live.is_learner && cluster.read(endpoint).await.is_ok()
+async fn seen(cluster: &impl Cluster, facts: &Facts, endpoint: &str) -> Seen {
+    let is_follower = |live: &&Live| live.leader != 0 && !live.is_learner;
+    if facts.live.as_ref().filter(is_follower).is_none() {
+        return Seen::Answers;
+    }
+    match cluster.read(endpoint).await {
+        Answer::Told(_) => Seen::Serves,
+        Answer::Silent(_) => Seen::Answers,
+        Answer::Refused(why) => Seen::Refuses(why),
+    }
 }

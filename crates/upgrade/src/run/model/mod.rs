@@ -24,7 +24,7 @@ use world::World;
 
 use super::{
     Driver, Engine, Journal, Step, Stop,
-    cluster::{Ask, Cluster, Lock, is_of},
+    cluster::{Answer, Ask, Cluster, Lock, is_of},
     driver::{Launch, Managed},
 };
 use crate::{
@@ -64,25 +64,35 @@ impl Handle {
         }
     }
 
-    fn asked(&self, endpoint: &str) -> Result<Facts, String> {
+    fn asked(&self, endpoint: &str) -> Answer<Facts> {
         let mut world = self.0.borrow_mut();
         world.settle();
-        world.ask(endpoint)?;
-        Ok(world.facts(endpoint))
+        match world.ask(endpoint) {
+            Answer::Told(()) => Answer::Told(world.facts(endpoint)),
+            Answer::Silent(why) => Answer::Silent(why),
+            Answer::Refused(why) => Answer::Refused(why),
+        }
+    }
+
+    /// A request that takes a quorum.
+    async fn served(&self, endpoint: &str) -> Result<(), String> {
+        self.read(endpoint).await.told().map(drop)
     }
 }
 
 impl Cluster for Handle {
-    async fn answers(&self, endpoint: &str) -> Result<Facts, String> {
+    async fn answers(&self, endpoint: &str) -> Answer<Facts> {
         self.point().await;
         self.asked(endpoint)
     }
 
-    async fn everything(&self, endpoint: &str) -> Result<Facts, String> {
+    async fn everything(&self, endpoint: &str) -> Answer<Facts> {
         self.point().await;
-        let mut facts = self.asked(endpoint)?;
-        facts.database = Some(self.0.borrow().database(endpoint));
-        Ok(facts)
+        let mut answer = self.asked(endpoint);
+        if let Answer::Told(facts) = &mut answer {
+            facts.database = Some(self.0.borrow().database(endpoint));
+        }
+        answer
     }
 
     async fn listens(&self, endpoint: &str) -> bool {
@@ -109,21 +119,21 @@ impl Cluster for Handle {
         self.0.borrow().reaches(endpoint).then_some(false)
     }
 
-    async fn read(&self, endpoint: &str) -> Result<Duration, String> {
+    async fn read(&self, endpoint: &str) -> Answer<Duration> {
         self.point().await;
         let world = self.0.borrow();
         match world.reaches(endpoint) && world.has_quorum() {
-            true => Ok(Duration::from_millis(1)),
-            false => Err("etcdserver: request timed out".into()),
+            true => Answer::Told(Duration::from_millis(1)),
+            false => Answer::Silent("etcdserver: request timed out".into()),
         }
     }
 
     async fn write(&self, endpoint: &str) -> Result<(), String> {
-        self.read(endpoint).await.map(drop)
+        self.served(endpoint).await
     }
 
     async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         Ok(Hash {
             revision,
             hash: 1,
@@ -132,18 +142,18 @@ impl Cluster for Handle {
     }
 
     async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         self.0.borrow_mut().lead(to)
     }
 
     async fn announce(&self, endpoint: &str, _member: &Member) -> Result<(), String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         self.0.borrow_mut().stale.clear();
         Ok(())
     }
 
     async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         let to = Version::parse(version).map_err(|e| e.to_string())?;
         self.0.borrow_mut().go_down(ask, to.minor)
     }
@@ -155,7 +165,7 @@ impl Cluster for Handle {
         run: &str,
         seconds: u64,
     ) -> Result<Lock, String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         let mut world = self.0.borrow_mut();
         if !world.alarms.is_empty() {
             return Err("etcdserver: mvcc: database space exceeded".into());
@@ -172,7 +182,7 @@ impl Cluster for Handle {
     }
 
     async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String> {
-        self.read(endpoint).await?;
+        self.served(endpoint).await?;
         let mut world = self.0.borrow_mut();
         world.lock.take_if(|(holder, _)| is_of(holder, run));
         Ok(())
@@ -358,6 +368,7 @@ impl Model {
         came(drive(async {
             let journal = Journal::open(self.state.path())?;
             let mut engine = self.engine(&mut driver, &cluster, journal);
+            engine.is_let_in().await?;
             engine.begin(&target, false, true).await?;
             engine.run().await?;
             engine.journal.retire()?;
@@ -379,6 +390,7 @@ impl Model {
                 return Ok(false);
             }
             *self.before.borrow_mut() = before(&steps);
+            engine.is_let_in().await?;
             engine.may_go_back(&steps).await?;
             engine.journal.take_up()?;
             engine.roll_back().await?;

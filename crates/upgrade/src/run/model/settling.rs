@@ -95,3 +95,50 @@ fn that_the_cluster_does_not_serve_is_said_of_none_that_is_about_to() {
     };
     assert_eq!(state, "the cluster serves: all 3 voters do");
 }
+
+#[test]
+fn a_member_that_refuses_the_tool_is_never_stopped_nor_called_silent() {
+    for refusing in [&["n1"][..], &["n3"], &["n1", "n2", "n3"]] {
+        for call in (1..).step_by(7) {
+            let Some(model) = killed(world(), call) else {
+                break;
+            };
+            let is_there = |name: &&&str| model.world().listens(name);
+            if !refusing.iter().all(|name| is_there(&name)) {
+                continue;
+            }
+            model.world().refusing = refusing.iter().map(|name| (*name).to_owned()).collect();
+            let known = model.world().history.len();
+            for command in [Model::run, Model::roll_back] {
+                let came = command(&model);
+                let is_refused = matches!(&came, Came::Refused(why) if why.contains("nothing was done") || why.contains("no journal"));
+                assert!(is_refused, "killed at call {call}: {came:?}");
+            }
+            let acted = model.world().history[known..].join("\n");
+            assert!(
+                !acted.contains("is stopped"),
+                "{refusing:?}, killed at call {call}: {acted}"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_that_begins_to_refuse_in_the_middle_stops_the_run() {
+    for call in (1..).step_by(5) {
+        let model = Model::new(world());
+        model.world().refuse_at = Some((call, "n2".into()));
+        let came = model.run();
+        if came == Came::Done {
+            return;
+        }
+        let Came::Refused(why) = came else {
+            panic!("{came:?}");
+        };
+        assert!(
+            why.contains("TLS: an unknown issuer"),
+            "at call {call}: {why}"
+        );
+        assert!(!why.contains("DOES NOT SERVE"), "at call {call}: {why}");
+    }
+}

@@ -93,6 +93,10 @@ pub(super) struct World {
     /// The call at which the command is killed.
     pub(super) kill_at: Option<u64>,
     pub(super) calls: u64,
+    /// Members that refuse the tool: its TLS files are wrong.
+    pub(super) refusing: BTreeSet<String>,
+    /// The call at which a member begins to refuse it.
+    pub(super) refuse_at: Option<(u64, String)>,
     /// What clients write.
     pub(super) entries_per_second: u64,
     /// What it takes to find out that a member does not answer.
@@ -153,6 +157,8 @@ impl World {
             path,
             kill_at: None,
             calls: 0,
+            refusing: BTreeSet::new(),
+            refuse_at: None,
             entries_per_second: 0,
             silence_costs: Duration::ZERO,
             rarity: 0,
@@ -185,6 +191,11 @@ impl World {
         if self.kill_at.is_some_and(|at| self.calls >= at) {
             self.note("the tool is killed");
             return true;
+        }
+        if let Some((at, member)) = &self.refuse_at
+            && self.calls >= *at
+        {
+            self.refusing.insert(member.clone());
         }
         if self.rarity > 0 && self.random.one_in(self.rarity) {
             self.fault();
@@ -316,6 +327,9 @@ impl World {
 
     /// Whether a member answers, without noting that it did.
     pub(super) fn reaches(&self, endpoint: &str) -> bool {
+        if self.refusing.contains(endpoint) {
+            return false;
+        }
         let member = self.members.iter().find(|m| m.name == endpoint);
         member.is_some_and(|m| m.process.is_some() && m.is_ready && m.slow_until <= self.now)
     }
@@ -326,10 +340,13 @@ impl World {
         member.is_some_and(|m| m.process.is_some())
     }
 
-    pub(super) fn ask(&mut self, endpoint: &str) -> Result<(), String> {
+    pub(super) fn ask(&mut self, endpoint: &str) -> Answer<()> {
+        if self.listens(endpoint) && self.refusing.contains(endpoint) {
+            return Answer::Refused(format!("{endpoint}: TLS: an unknown issuer"));
+        }
         if !self.reaches(endpoint) {
             self.now += self.silence_costs;
-            return Err(format!("{endpoint}: no answer"));
+            return Answer::Silent(format!("{endpoint}: no answer"));
         }
         let (clock, count, has_quorum) = (self.clock, self.members.len(), self.has_quorum());
         let member = self.find(endpoint);
@@ -337,7 +354,7 @@ impl World {
         if has_quorum && member.in_file {
             self.listed = (clock, count);
         }
-        Ok(())
+        Answer::Told(())
     }
 
     fn list(&self) -> Vec<Member> {
