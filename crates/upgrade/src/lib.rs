@@ -25,6 +25,7 @@ pub mod facts;
 mod failure;
 pub mod inspect;
 mod manifest;
+mod next_command;
 pub mod plan;
 pub mod predict;
 mod program;

@@ -20,6 +20,7 @@ use crate::{
     failure::{Failure, Outcome},
     inspect::{self, Access},
     manifest::Manifest,
+    next_command,
     plan::{Plan, Wishes},
     repair, report,
     run::{
@@ -844,8 +845,8 @@ fn mend(parsed: &Parsed) -> Outcome<i32> {
     Ok(code)
 }
 
-/// The exit code of a run.
-fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
+/// The exit code of a run. `again` is the command that continues it.
+fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> Outcome<i32> {
     match outcome {
         Ok(()) => Ok(0),
         Err(Stop::Failed(failure)) => Err(failure),
@@ -856,14 +857,14 @@ fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
         Err(Stop::Asked(signal)) => {
             warn(&format!(
                 "{signal}; every step that was begun is done, and every member runs. To go on: {}",
-                same_command()
+                again
             ));
             Ok(exit::INTERRUPTED)
         }
         Err(Stop::Cut(member)) => {
             warn(&format!(
                 "{member} is stopped and was not started again. The next command: {}",
-                same_command()
+                again
             ));
             Ok(exit::INTERRUPTED)
         }
@@ -876,19 +877,6 @@ fn stopped(outcome: Result<(), Stop>, advice: &str) -> Outcome<i32> {
             Ok(exit::STOPPED)
         }
     }
-}
-
-/// The command line that this process was started with.
-fn same_command() -> String {
-    let words = std::env::args_os().map(|word| {
-        let word = word.to_string_lossy().into_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@+".contains(c);
-        match !word.is_empty() && word.chars().all(plain) {
-            true => word,
-            false => format!("'{}'", word.replace('\'', "'\\''")),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Steps that a signal does not cut off between the stop and the start of a member: the
@@ -944,11 +932,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
     access.pages = false;
     let dry = parsed.bool("dry-run");
     let patience = parsed.duration("patience");
-    let advice = format!(
-        "see to it and run the same command again, or: pintle upgrade rollback --members {} --state {}",
-        parsed.text("members"),
-        state.display()
-    );
+    let again = next_command::command("run", parsed);
+    let back = next_command::command("rollback", parsed);
+    let advice = format!("see to it and run the same command again, or: {back}");
     to_its_end(async {
         let journal_dir = match dry {
             true => scratch.path().to_owned(),
@@ -996,7 +982,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
         }
         let outcome = steps_until_asked(engine.run(), &down).await;
         let done = outcome.is_ok();
-        let code = stopped(outcome, &advice)?;
+        let code = stopped(outcome, &again, &advice)?;
         if done {
             let kept = engine.journal.retire()?;
             say(&format!("done; journal: {}", kept.display()));
@@ -1126,7 +1112,9 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         }
         engine.journal.take_up()?;
         let outcome = steps_until_asked(engine.roll_back(), &down).await;
-        let code = stopped(outcome, "see to it and run the same command again")?;
+        let again = next_command::command("rollback", parsed);
+        let advice = format!("see to it and run the same command again: {again}");
+        let code = stopped(outcome, &again, &advice)?;
         if code == exit::OK && !begun(&engine.journal) {
             engine.journal.retire()?;
             say(if was_begun {
@@ -1198,6 +1186,7 @@ fn rehearse(parsed: &Parsed) -> Outcome<i32> {
             }
             Err(stop) => stopped(
                 Err(stop),
+                "",
                 "this is what would happen to the live cluster; it was not touched",
             ),
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use peers::peer;
+use peers::{api, peer};
 use tempfile::TempDir;
 use upgrades::{
     certificates,
@@ -154,6 +154,51 @@ fn who_has_not_logged_in_stops_no_member() {
         let (code, said) = outcome(cluster.tool("run", "3.5.30").arg("--user=root:secret"))?;
         ensure!(code == Some(0), "{code:?}: {said}");
         peer::say("RAN: upgrade run without a login: exit 1, no member stopped");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_printed_rollback_can_be_pasted() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.16", "3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::secure(&pintle, &["3.5.16", "3.5.30"])?;
+        cluster.grow("3.5.16").await?;
+        cluster.api(0).put(api::put("still", "here")).await?;
+        // The second member to be swapped does not come up with the new release.
+        let start = fs::read_to_string(cluster.at("start.sh"))?;
+        let broken = start.replacen(
+            "case $r in\n",
+            "[ $m$r = m23.5.30 ] && exit 1\ncase $r in\n",
+            1,
+        );
+        cluster.write_script("start.sh", &broken)?;
+        // A name that a shell would take apart.
+        let state = cluster.at("it's $HOME `here`");
+        let mut run = cluster.tool("run", "3.5.30");
+        run.args(let_in(&cluster)).arg("--state").arg(&state);
+        let (code, said) = outcome(&mut run)?;
+        ensure!(code == Some(3), "{code:?}: {said}");
+        let printed = said
+            .lines()
+            .find_map(|line| Some(line.split_once(" or: ")?.1));
+        let Some(printed) = printed else {
+            anyhow::bail!("no command in: {said}");
+        };
+        let (code, said) = outcome(Command::new("sh").arg("-c").arg(printed))?;
+        ensure!(
+            code == Some(0) && said.contains("taken back"),
+            "{printed}: {code:?}: {said}"
+        );
+        let versions = cluster.versions().await?;
+        ensure!(
+            versions.iter().all(|version| version == "3.5.16"),
+            "{versions:?}"
+        );
+        peer::say(&format!("RAN: pasted: {printed}"));
         Ok(())
     });
 }
