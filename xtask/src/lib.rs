@@ -2,7 +2,9 @@
 //! what breaks them; `tests/` runs each on the repository. It must never change
 //! a file, and never need more than the toolchain.
 //!
+//! - [`floors`]: a crate imports from floors below its own only
 //! - [`imports`]: no file of a crate imports itself through others
+//! - [`functions`]: how long functions are
 //! - [`source`]: Rust files as syntax trees
 //! - [`workspace`]: the crates and the files of the repository
 
@@ -13,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub mod floors;
+pub mod functions;
 pub mod imports;
 pub mod source;
 pub mod workspace;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use crate::{Error, source};
 
 /// Folders without files of ours.
 const SKIPPED: [&str; 2] = ["target", ".git"];
@@ -26,6 +26,16 @@ pub fn crates(root: &Path) -> Result<Vec<PathBuf>, Error> {
         .filter(|path| *path != root)
         .map(Path::to_owned)
         .collect())
+}
+
+/// Reads a Cargo.toml.
+///
+/// # Errors
+/// The file cannot be read or is not TOML.
+pub fn manifest(path: &Path) -> Result<toml::Table, Error> {
+    let text = source::read(path)?;
+    text.parse()
+        .map_err(|error: toml::de::Error| Error::new(path, error.to_string()))
 }
 
 /// The path of a folder or file, from the root.

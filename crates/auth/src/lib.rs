@@ -19,6 +19,8 @@
 //! | `identity.rs` | who asks |
 //! | `error.rs` | what a caller is told |
 
+#![forbid(unsafe_code)]
+
 mod change;
 mod check;
 mod error;

@@ -11,6 +11,8 @@
 //! - `net`, `http2`, `hpack`, `grpc`, `wire`: the lean client below
 //! - `histogram`, `process`, `report`: what is measured, and how it is told
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod closed;
 mod compare;

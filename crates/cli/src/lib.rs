@@ -11,6 +11,8 @@
 //! - [`private`]: files and folders for their owner alone
 //! - [`interrupt`]: signals that ask a command to end
 
+#![forbid(unsafe_code)]
+
 pub mod command;
 pub mod completion;
 pub mod flags;

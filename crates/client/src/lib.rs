@@ -10,6 +10,8 @@
 //! - [`SnapshotStream`]: the backend of a member as a stream of blobs
 //! - [`Error`]: what went wrong, worded as etcd words it
 
+#![forbid(unsafe_code)]
+
 mod cause;
 mod client;
 mod config;

@@ -14,6 +14,8 @@
 //! - `user`, `role`: the commands on authentication
 //! - `output`: the formats simple, json, fields, table, protobuf
 
+#![forbid(unsafe_code)]
+
 use std::ffi::OsString;
 
 mod alarm;

@@ -11,6 +11,8 @@
 //!
 //! Calls block: they are made before there is anything else to do.
 
+#![forbid(unsafe_code)]
+
 mod message;
 mod order;
 mod resolv;

@@ -9,6 +9,8 @@
 //! - `store`, `layer`, `rootfs`: where the parts lie, one layer, the tree that layers make
 //! - `tar`, `documents`, `digest`: what images are written in
 
+#![forbid(unsafe_code)]
+
 mod digest;
 mod documents;
 mod error;

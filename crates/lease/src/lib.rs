@@ -20,6 +20,8 @@
 //! | `id.rs` | the id of a lease |
 //! | `error.rs` | what can go wrong |
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod id;
 mod lessor;

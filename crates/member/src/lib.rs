@@ -16,6 +16,8 @@
 //! Architecture invariant: nothing here starts a thread, reads a clock, or names a type of
 //! tokio. Files are reached through [`host::Files`] and the crates for log and database alone.
 
+#![forbid(unsafe_code)]
+
 pub mod alarms;
 pub mod apply;
 mod error;

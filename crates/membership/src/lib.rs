@@ -15,6 +15,8 @@
 //! Architecture invariant: every copy of the membership on disk is written by
 //! one function each, from one [`Cluster`]. Nothing here talks to the network.
 
+#![forbid(unsafe_code)]
+
 pub mod cluster;
 pub mod conf_change;
 pub mod disagreement;

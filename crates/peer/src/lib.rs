@@ -21,6 +21,7 @@
 //! stream goes by single requests. Queues are bounded; what does not fit is
 //! dropped and raft is told.
 
+#![forbid(unsafe_code)]
 // What comes back to its owner, a message or a whole answer, is as large as it is.
 #![allow(clippy::result_large_err)]
 

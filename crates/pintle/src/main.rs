@@ -1,5 +1,7 @@
 //! The one binary. A subcommand, or the name it was called by, picks the program.
 
+#![forbid(unsafe_code)]
+
 use std::{ffi::OsString, path::Path};
 
 #[global_allocator]

@@ -4,6 +4,7 @@
 //! Messages of the log and of files (`raftpb`, `walpb`, `snappb`, v2 `Request`,
 //! `Metadata`) encode as etcd up to 3.6 does: scalars are written even when
 //! zero. Everything else is plain proto3.
+#![forbid(unsafe_code)]
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 #[cfg(feature = "json")]

@@ -15,6 +15,8 @@
 //! raft-rs never parses a byte from outside: configuration changes are opaque
 //! to it, since its enum differs from etcd's.
 
+#![forbid(unsafe_code)]
+
 mod backlog;
 mod drain;
 mod error;

@@ -17,6 +17,8 @@
 //! - `run`: carries a plan out, rehearses it, takes it back
 //! - `command`, `program`: the commands as data, and how they are run
 
+#![forbid(unsafe_code)]
+
 mod backup;
 pub mod checks;
 mod command;

@@ -14,6 +14,8 @@
 //! - `cluster_flags`: what `--initial-cluster` and its relatives must look like
 //! - `output`, `log`, `progress`: formats, log lines, the bar of a long read
 
+#![forbid(unsafe_code)]
+
 mod backup;
 mod check;
 mod cluster_flags;

@@ -17,6 +17,8 @@
 //! | [`nemesis`] | faults, by seed |
 //! | [`run`] | one run: a cluster, load, faults, verdict |
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 pub mod generate;
 pub mod history;

@@ -3,6 +3,8 @@
 //! end. One line a run, and the logs and history of each bad one. It must never
 //! end with 0 when a run was bad or did not end.
 
+#![forbid(unsafe_code)]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},

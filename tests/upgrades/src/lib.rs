@@ -18,6 +18,8 @@
 //! | [`certificates`] | certificates for clusters with TLS |
 //! | [`report`] | the table as Markdown |
 
+#![forbid(unsafe_code)]
+
 pub mod bucket;
 pub mod certificates;
 pub mod operated;

@@ -1,0 +1,204 @@
+//! Rules of the code that no compiler knows.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use xtask::{functions, source, workspace};
+
+/// Crates that need `unsafe`, and what for. All others forbid it.
+const UNSAFE: &[(&str, &str)] = &[
+    (
+        "crates/bolt",
+        "the database file is mapped, and readers get slices of the map",
+    ),
+    (
+        "crates/mvcc",
+        "an answer holds the values it was assembled from, and slices of them",
+    ),
+    (
+        "crates/server",
+        "a process that a signal ends resets its handler and raises it again",
+    ),
+    (
+        "crates/tls",
+        "getnameinfo: the standard library has no reverse look-up",
+    ),
+    (
+        "crates/wal",
+        "locks of open file descriptions, which no safe crate offers",
+    ),
+    (
+        "tests/peers",
+        "a member that is started dies with the test: a call between fork and exec",
+    ),
+    (
+        "tests/sim",
+        "a simulated file below a database has to be mapped",
+    ),
+];
+
+/// The longest function that needs no reason.
+const LINES_MAX: usize = 100;
+/// Longer functions, and why they are one. One that got shorter leaves the list.
+const LONG: &[(&str, &str, &str)] = &[
+    (
+        "crates/bench/src/compare/rows.rs",
+        "table",
+        "one row after the other, as data",
+    ),
+    (
+        "crates/bolt/examples/speed.rs",
+        "main",
+        "a measurement, told in order",
+    ),
+    (
+        "crates/image/src/verify/choose.rs",
+        "by_index",
+        "one pass with its refusals",
+    ),
+    (
+        "crates/server/src/api/mod.rs",
+        "unary",
+        "one arm for each method of the API",
+    ),
+    (
+        "crates/server/src/config/resolve.rs",
+        "resolve",
+        "one line for each setting",
+    ),
+    (
+        "crates/server/src/metrics.rs",
+        "new",
+        "one line for each metric",
+    ),
+    (
+        "crates/server/src/program.rs",
+        "serve",
+        "a start and a stop, in order",
+    ),
+    (
+        "crates/upgrade/src/checks/membership_copies.rs",
+        "ids",
+        NOT_YET,
+    ),
+    ("crates/upgrade/src/inspect/directory.rs", "log", NOT_YET),
+    ("crates/upgrade/src/manifest.rs", "edited", NOT_YET),
+    ("crates/upgrade/src/program.rs", "plan", NOT_YET),
+    ("crates/upgrade/src/program.rs", "take_back", NOT_YET),
+    (
+        "crates/upgrade/src/report/text.rs",
+        "text",
+        "a page, from top to bottom",
+    ),
+    ("crates/upgrade/src/run/found.rs", "judge", NOT_YET),
+    (
+        "tests/linear/src/nemesis.rs",
+        "fault",
+        "one arm for each fault",
+    ),
+    ("tests/sim/src/member/boot.rs", "boot", NOT_YET),
+    (
+        "tests/upgrades/src/workshop.rs",
+        "perform",
+        "one arm for each kind of damage",
+    ),
+];
+/// It does several things that have names.
+const NOT_YET: &str = "to be split";
+
+/// Files that name hyper outside the room for it, and why.
+const HYPER: &[(&str, &str)] = &[];
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let files = workspace::files(folder, is_rust).expect("files");
+    let is_test = |path: &PathBuf| path.components().any(|part| part.as_os_str() == "tests");
+    let own = |path: &PathBuf| !is_test(&path.strip_prefix(folder).expect("below").to_owned());
+    files.into_iter().filter(own).collect()
+}
+
+fn fail(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// The server's logic knows no HTTP library: one room translates.
+#[test]
+fn hyper_is_named_in_the_transport_of_the_server_only() {
+    let root = workspace::root();
+    let folder = root.join("crates/server/src");
+    let mut wrong = Vec::new();
+    for path in sources(&folder) {
+        let name = workspace::name(&root, &path);
+        let text = source::read(&path).expect("source");
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let names = code.filter(|line| line.contains("hyper")).count() > 0;
+        let listed = HYPER.iter().any(|(listed, _)| *listed == name);
+        match (
+            names && !name.starts_with("crates/server/src/transport/"),
+            listed,
+        ) {
+            (true, false) => wrong.push(format!("{name} names hyper")),
+            (false, true) => wrong.push(format!("{name} names no hyper: take it off HYPER")),
+            _ => {}
+        }
+    }
+    fail(&wrong);
+}
+
+#[test]
+fn crates_forbid_unsafe_code_or_say_why_they_need_it() {
+    let root = workspace::root();
+    let mut wrong = Vec::new();
+    for folder in workspace::crates(&root).expect("crates") {
+        let name = workspace::name(&root, &folder);
+        let listed = UNSAFE.iter().any(|(listed, _)| *listed == name);
+        for file in ["src/lib.rs", "src/main.rs"].map(|file| folder.join(file)) {
+            let Ok(text) = source::read(&file) else {
+                continue;
+            };
+            match (text.contains("#![forbid(unsafe_code)]"), listed) {
+                (false, false) => wrong.push(format!("{name} does not forbid unsafe code")),
+                (true, true) => wrong.push(format!("{name} forbids it: take it off UNSAFE")),
+                _ => {}
+            }
+        }
+    }
+    fail(&wrong);
+}
+
+#[test]
+fn functions_are_short_or_say_why_not() {
+    let root = workspace::root();
+    let mut long = BTreeMap::new();
+    for folder in ["crates", "tests", "xtask"] {
+        for path in sources(&root.join(folder)) {
+            let name = workspace::name(&root, &path);
+            for function in functions::of_file(&path).expect("source") {
+                if function.lines > LINES_MAX {
+                    long.insert((name.clone(), function.name), function.lines);
+                }
+            }
+        }
+    }
+    let mut wrong = Vec::new();
+    for (file, function, _) in LONG {
+        if long
+            .remove(&((*file).to_owned(), (*function).to_owned()))
+            .is_none()
+        {
+            wrong.push(format!("{file}: {function} is short: take it off LONG"));
+        }
+    }
+    let more = long
+        .iter()
+        .map(|((file, name), lines)| format!("{file}: {name} has {lines} lines"));
+    wrong.extend(more);
+    fail(&wrong);
+}
