@@ -5,6 +5,7 @@
 //! - [`floors`]: a crate imports from floors below its own only
 //! - [`imports`]: no file of a crate imports itself through others
 //! - [`functions`]: how long functions are
+//! - [`pages`]: references to pages, and how wide pages are
 //! - [`source`]: Rust files as syntax trees
 //! - [`workspace`]: the crates and the files of the repository
 
@@ -18,6 +19,7 @@ use std::{
 pub mod floors;
 pub mod functions;
 pub mod imports;
+pub mod pages;
 pub mod source;
 pub mod workspace;
 

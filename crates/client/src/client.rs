@@ -295,7 +295,7 @@ impl Client {
 
 /// Answers that a fresh token may turn into a success. A call refused for its
 /// token had no effect, so writes are repeated as well; an old auth revision
-/// is only repeated for reads (surface 6.4).
+/// is only repeated for reads (docs/design/commands.md).
 fn must_login(status: &Status, policy: Policy) -> bool {
     match status.message() {
         INVALID_TOKEN | EMPTY_USER => true,

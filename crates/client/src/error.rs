@@ -1,6 +1,6 @@
 //! What a call can end with. The wording is the contract: scripts and people
 //! match on the texts that etcd's Go client prints, so known errors show their
-//! bare description and all others the `rpc error: ...` form (surface 6.4).
+//! bare description and all others the `rpc error: ...` form (docs/design/commands.md).
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub use tonic::Code;
 use crate::{EndpointError, cause::root};
 
 /// Descriptions that begin like etcd's own but are not in the Go client's list
-/// of known errors, so it shows them with their code (surface 6.4).
+/// of known errors, so it shows them with their code (docs/design/commands.md).
 const UNLISTED: [&str; 4] = [
     "etcdserver: permission not given",
     "etcdserver: watch canceled",

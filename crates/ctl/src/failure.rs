@@ -1,4 +1,4 @@
-//! How a command fails: an exit code (surface 4.3) and what stderr shows.
+//! How a command fails: an exit code (docs/design/commands.md) and what stderr shows.
 
 use client::Error;
 

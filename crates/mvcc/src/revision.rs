@@ -1,5 +1,5 @@
 //! The address of one change: which transaction, and which change in it. The
-//! bytes on disk sort as the numbers do (formats.md 5, bucket `key`). Nothing
+//! bytes on disk sort as the numbers do (docs/design/store.md). Nothing
 //! here reads a file.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The encoded `mvccpb.KeyValue`, written once and read in place. The bytes
 //! are part of the hash that members compare, so fields ascend and zeros are
-//! left out (formats.md 5). Reading never copies and never panics.
+//! left out (docs/design/store.md). Reading never copies and never panics.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};

@@ -1,5 +1,5 @@
 //! What a request must satisfy before anything is done with it, as pure
-//! functions on messages (surface.md 9.1 R3 and R4, 9.5 T5 and T6). Nothing
+//! functions on messages (docs/design/requests.md). Nothing
 //! here looks at a store.
 
 use std::collections::BTreeMap;

@@ -160,7 +160,7 @@ impl Model {
         gone
     }
 
-    /// The hash at the current revision, as formats.md 6.4 words it.
+    /// The hash at the current revision, as docs/design/store.md has it.
     fn hash(&self) -> u32 {
         let mut sub = 0;
         let mut last = 0;

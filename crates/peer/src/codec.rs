@@ -1,4 +1,4 @@
-//! The two stream formats (formats.md 8.4). Encoders append to a buffer that
+//! The two stream formats (docs/design/peers.md). Encoders append to a buffer that
 //! goes out with one write; decoders take whole messages off the front of what
 //! has been read. Payloads are shared with the bytes they were read into.
 

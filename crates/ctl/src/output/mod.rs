@@ -1,6 +1,6 @@
 //! The output formats. A response that can be shown says so by [`Show`]; what
-//! each format looks like is etcdctl's contract with scripts (surface 4.4 and
-//! 4.5), byte for byte.
+//! each format looks like is etcdctl's contract with scripts, byte for byte
+//! (docs/design/commands.md).
 
 use cli::text;
 use prost::Message;

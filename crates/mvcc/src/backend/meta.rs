@@ -13,7 +13,7 @@ pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 pub(super) const TERM: &[u8] = b"term";
 
 /// The buckets of etcd 3.5, all of which 3.6 reads without asking whether they
-/// are there (formats.md 5).
+/// are there (docs/design/README.md).
 pub const BUCKETS: [&str; 10] = [
     "alarm",
     "auth",

@@ -1,7 +1,7 @@
 //! The database file behind the store. Changes gather in an open batch that
 //! readers of the store see at once; a committer thread writes them in one
 //! transaction together with consistent_index and term, so that the file never
-//! speaks of an entry without holding its effects (formats.md 6.6).
+//! speaks of an entry without holding its effects (docs/design/store.md).
 //!
 //! The log has made every change durable before, so nobody waits for a commit
 //! who does not ask for it. No lock that a reader takes is held across a disk

@@ -21,7 +21,7 @@ impl Model {
         keys.filter_map(|key| self.at(key, main)).collect()
     }
 
-    /// The rule in words of formats.md 6.3, by generations.
+    /// The rule of docs/design/store.md, by generations.
     fn compact(&mut self, main: i64) -> (Vec<Step>, bool) {
         let (mut dropped, mut keeps) = (vec![], false);
         for steps in self.0.values_mut() {

@@ -1,5 +1,5 @@
 //! Compaction at a revision: forgets what no reader at that revision or later
-//! can see (formats.md 6.3). Asking for it is part of applying the log; the
+//! can see (docs/design/store.md). Asking for it is part of applying the log; the
 //! work is done by one thread, a little at a time, in the order asked for:
 //! first the index, whose walk yields exactly the records to remove, then the
 //! hash that members compare, then the records. Only committed records are

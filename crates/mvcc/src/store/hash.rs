@@ -1,5 +1,5 @@
 //! Hashes that members compare. A difference takes a cluster down, so every
-//! rule of formats.md 6.4 is met to the letter; the rules about tombstones at
+//! rule of docs/design/store.md is met to the letter; the rules about tombstones at
 //! a compaction hide that older etcd versions removed them and newer do not.
 
 use bolt::ReadTx;

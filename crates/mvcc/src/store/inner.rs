@@ -28,7 +28,7 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// etcd's numbers (surface.md 9.6 C3).
+    /// etcd's numbers.
     fn default() -> StoreOptions {
         StoreOptions {
             compaction_batch_limit: 1000,

@@ -151,7 +151,7 @@ impl Store {
         &self.inner.backend
     }
 
-    /// Answers a range (surface.md 9.3).
+    /// Answers a range (docs/design/requests.md).
     ///
     /// # Errors
     /// [`Error::Compacted`], [`Error::FutureRev`], [`Error::Database`],
@@ -220,7 +220,7 @@ impl Store {
     }
 
     /// The hash of everything up to `revision`, 0 for the current one, that
-    /// members compare (formats.md 6.4).
+    /// members compare (docs/design/store.md).
     ///
     /// # Errors
     /// [`Error::Compacted`], [`Error::FutureRev`], [`Error::Database`].

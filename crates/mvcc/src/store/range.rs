@@ -1,5 +1,5 @@
 //! Ranges: which revisions answer a request, how many keys there are in all,
-//! and what sorting and filters make of it (surface.md 9.3). The walk over the
+//! and what sorting and filters make of it (docs/design/requests.md). The walk over the
 //! index happens under the lock, everything else after it.
 
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! Transactions (surface.md 9.5): all compares, nested ones included, are
+//! Transactions (docs/design/requests.md): all compares, nested ones included, are
 //! evaluated against the state before; then everything that could fail in the
 //! chosen branches is checked; then they run in order, seeing their own
 //! changes.

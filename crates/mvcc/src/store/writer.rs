@@ -1,7 +1,7 @@
 //! Changes. A [`Writer`] applies a run of log entries under one hold of the
 //! lock and shows the result to readers all at once. Each call is one
 //! transaction: everything that can fail is checked before its first change
-//! (surface.md 9.1 R9), and whatever it changes bears one main revision.
+//! (docs/design/requests.md), and whatever it changes bears one main revision.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
         self.state.current
     }
 
-    /// Puts a key (surface.md 9.4).
+    /// Puts a key (docs/design/requests.md).
     ///
     /// # Errors
     /// [`Error::LeaseNotFound`], [`Error::KeyNotFound`]; [`Error::Database`]
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
         self.finish_txn();
     }
 
-    /// Asks for a compaction (surface.md 9.6). It counts from now on; the work
+    /// Asks for a compaction (docs/design/requests.md). It counts from now on; the work
     /// begins once this run is published.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ fn decode_all(kind: Kind, bytes: &[u8], piece: usize) -> Result<Vec<Message>, Er
     Ok(out)
 }
 
-/// What etcd 3.5 wrote, as formats.md 8.4 has it: one whole message, then a
+/// What etcd 3.5 wrote, as docs/design/peers.md has it: one whole message, then a
 /// commit index alone.
 #[test]
 fn reads_what_etcd_wrote() {
