@@ -4,7 +4,7 @@
 //! It must never know an API or a file of etcd.
 //!
 //! - [`command`]: the commands as data, and which of them a line names
-//! - [`flags`]: flags as data, and their parser
+//! - [`flags`]: flags as data, and the two grammars of command lines
 //! - [`text`]: Go's forms of numbers, strings, durations and sizes
 //! - [`table`]: the box of `--write-out=table`
 //! - [`completion`]: completion scripts for shells, from the tables

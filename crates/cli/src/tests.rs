@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use crate::{
     command::{Body, Command, find},
     completion,
-    flags::{self, Flag, Kind, Parsed},
+    flags::{self, Flag, Kind, Parsed, Values, go},
     table::{Side, Table},
     text::{
-        duration, hex, parse_bool, parse_duration, parse_int, parse_uint, quote, size, unquote,
-        words,
+        duration, hex, parse_bool, parse_duration, parse_int, parse_nanoseconds, parse_uint, quote,
+        size, unquote, words,
     },
 };
 
@@ -84,6 +84,85 @@ fn bad_flags_are_refused_in_pflags_words() {
 }
 
 #[test]
+#[should_panic(expected = "--bogus is no flag of this command")]
+fn a_name_outside_the_table_is_no_empty_value() {
+    parse("k").expect("parses").text("bogus");
+}
+
+#[derive(Debug)]
+struct Found(&'static Flag);
+
+impl go::Entry for Found {
+    fn flag(&self) -> &Flag {
+        self.0
+    }
+}
+
+fn parse_as_go(line: &str) -> Result<go::Line<Found>, go::UsageError> {
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    go::parse(&words, |name| {
+        FLAGS.iter().find(|flag| flag.name == name).map(Found)
+    })
+}
+
+#[test]
+fn gos_grammar_has_one_dash_or_two_and_ends_at_the_first_word_that_is_no_flag() {
+    let line = parse_as_go("-prefix --rev 0x10 -timeout=1m30s k --bump=1").expect("parses");
+    let [prefix, rev, timeout] = &line.flags[..] else {
+        panic!("{line:?}");
+    };
+    assert!(prefix.value.bool());
+    assert_eq!(rev.value.int(), 16);
+    assert_eq!(timeout.value.duration(), Duration::from_secs(90));
+    assert_eq!(line.stray.as_deref(), Some("k"));
+    let line = parse_as_go("--prefix=f -- --rev").expect("parses");
+    assert!(!line.flags[0].value.bool());
+    assert_eq!(line.stray.as_deref(), Some("--rev"));
+    assert_eq!(parse_as_go("-h").err(), Some(go::UsageError::Help));
+}
+
+#[test]
+fn bad_flags_are_refused_in_the_words_of_gos_flag_package() {
+    for (line, message) in [
+        ("--bogus", "flag provided but not defined: -bogus"),
+        ("--rev", "flag needs an argument: -rev"),
+        ("---rev", "bad flag syntax: ---rev"),
+        ("-=x", "bad flag syntax: -=x"),
+        ("--rev x", "invalid value \"x\" for flag -rev: parse error"),
+        (
+            "--rev=9223372036854775808",
+            "invalid value \"9223372036854775808\" for flag -rev: value out of range",
+        ),
+        (
+            "--prefix=maybe",
+            "invalid boolean value \"maybe\" for -prefix: parse error",
+        ),
+        (
+            "--timeout=5",
+            "invalid value \"5\" for flag -timeout: parse error",
+        ),
+    ] {
+        let error = parse_as_go(line).expect_err(line);
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn spellings_of_one_value_are_equal() {
+    let flag = Flag::new("timeout", Kind::Duration, "5s", "");
+    assert_eq!(flag.read("5000ms"), Ok(flag.default_value()));
+    assert_ne!(flag.read("-5s"), Ok(flag.default_value()));
+    let flag = Flag::switch("on", "").values(Values::Any);
+    assert_eq!(flag.read("F"), Ok(flag.default_value()));
+    let flag = Flag::new("color", Kind::Text, "red", "").values(Values::OneOf(&["red", "blue"]));
+    assert_eq!(
+        flag.read("Red").expect_err("case").to_string(),
+        "invalid value"
+    );
+    assert_eq!(flags::variable("ETCD", "data-dir"), "ETCD_DATA_DIR");
+}
+
+#[test]
 fn integers_are_read_as_go_reads_them() {
     assert_eq!(parse_int("+50", 10), Ok(50));
     assert_eq!(parse_int("-8000000000000000", 16), Ok(i64::MIN));
@@ -126,6 +205,8 @@ fn durations_are_written_and_read_as_go_does() {
         assert_eq!(parse_duration(text), Ok(value), "{text}");
     }
     assert_eq!(parse_duration("-1s"), Ok(Duration::ZERO));
+    assert_eq!(parse_nanoseconds("-1s"), Ok(-1_000_000_000));
+    assert!(parse_nanoseconds("1h 2m").is_err());
     assert_eq!(
         parse_duration("5x").expect_err("unit"),
         "time: unknown unit \"x\" in duration \"5x\""

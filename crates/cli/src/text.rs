@@ -12,6 +12,13 @@ pub struct ParseError {
     reason: &'static str,
 }
 
+impl ParseError {
+    /// Whether the text is a number, but too large a one.
+    pub fn is_out_of_range(&self) -> bool {
+        self.reason == RANGE
+    }
+}
+
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = quote(self.text.as_bytes());
@@ -122,10 +129,21 @@ const UNITS: [(&str, f64); 8] = [
 /// # Errors
 /// Go's own words for it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = parse_nanoseconds(text)?;
+    Ok(Duration::from_nanos(
+        u64::try_from(nanoseconds).unwrap_or(0),
+    ))
+}
+
+/// Reads a duration as Go's `ParseDuration`, in nanoseconds.
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if unsigned == "0" {
-        return Ok(Duration::ZERO);
+        return Ok(0);
     }
     if unsigned.is_empty() {
         return Err(invalid());
@@ -157,10 +175,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if nanoseconds > i64::MAX as f64 {
         return Err(invalid());
     }
-    if text.starts_with('-') {
-        return Ok(Duration::ZERO);
-    }
-    Ok(Duration::from_nanos(nanoseconds as u64))
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    Ok((sign * nanoseconds) as i64)
 }
 
 /// Writes a duration as Go prints it: `1.5s`, `2m0s`, `340.5µs`.

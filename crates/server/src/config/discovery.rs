@@ -4,9 +4,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    parse::ParseError,
-    resolve::{boolean, config, duration, list},
+    error::ParseError,
     settings::Settings,
+    table::{Id, flag},
 };
 
 /// Where the founding members are named.
@@ -81,60 +81,60 @@ impl Discovery {
 }
 
 /// Settings of the v3 discovery that do not go with v2's proxy.
-const V3_ONLY: &[&str] = &[
-    "discovery-endpoints",
-    "discovery-token",
-    "discovery-cert",
-    "discovery-key",
-    "discovery-cacert",
-    "discovery-user",
-    "discovery-password",
+const V3_ONLY: &[Id] = &[
+    flag!("discovery-endpoints"),
+    flag!("discovery-token"),
+    flag!("discovery-cert"),
+    flag!("discovery-key"),
+    flag!("discovery-cacert"),
+    flag!("discovery-user"),
+    flag!("discovery-password"),
 ];
 
 /// Reads the flags.
 pub(super) fn resolve(settings: &Settings) -> Result<Discovery, ParseError> {
-    let given = |name| !settings.get(name).is_empty();
+    let given = |id: Id| !settings.text(id).is_empty();
     let ways = [
-        "initial-cluster",
-        "discovery",
-        "discovery-srv",
-        "discovery-endpoints",
+        flag!("initial-cluster"),
+        flag!("discovery"),
+        flag!("discovery-srv"),
+        flag!("discovery-endpoints"),
     ];
-    if ways.iter().filter(|name| given(name)).count() > 1 {
+    if ways.iter().filter(|id| given(**id)).count() > 1 {
         // etcd 3.5 does not know the last of them.
-        let choice = if given("discovery-endpoints") {
+        let choice = if given(flag!("discovery-endpoints")) {
             r#""initial-cluster", "discovery", "discovery-endpoints" or "discovery-srv""#
         } else {
             r#""initial-cluster", "discovery" or "discovery-srv""#
         };
-        return Err(config(format!(
+        return Err(ParseError::config(format!(
             "multiple discovery or bootstrap flags are set. Choose one of {choice}"
         )));
     }
-    if given("discovery-proxy") && V3_ONLY.iter().any(|name| given(name)) {
-        return Err(config(
+    if given(flag!("discovery-proxy")) && V3_ONLY.iter().any(|id| given(*id)) {
+        return Err(ParseError::config(
             "both v2 discovery settings (discovery, discovery-proxy) and v3 discovery settings (discovery-token, \
              discovery-endpoints, discovery-cert, discovery-key, discovery-cacert, discovery-user, discovery-password) are set",
         ));
     }
-    if given("discovery-token") != given("discovery-endpoints") {
-        return Err(config(
+    if given(flag!("discovery-token")) != given(flag!("discovery-endpoints")) {
+        return Err(ParseError::config(
             "both --discovery-token and --discovery-endpoints must be set",
         ));
     }
-    let text = |name| settings.get(name).to_owned();
-    Ok(if given("discovery") {
-        let proxy = text("discovery-proxy");
+    let text = |id: Id| settings.text(id).to_owned();
+    Ok(if given(flag!("discovery")) {
+        let proxy = text(flag!("discovery-proxy"));
         Discovery::V2 {
-            url: text("discovery"),
+            url: text(flag!("discovery")),
             proxy: (!proxy.is_empty()).then_some(proxy),
         }
-    } else if given("discovery-endpoints") {
+    } else if given(flag!("discovery-endpoints")) {
         Discovery::Registry(registry(settings)?)
-    } else if given("discovery-srv") {
+    } else if given(flag!("discovery-srv")) {
         Discovery::Srv {
-            domain: text("discovery-srv"),
-            service_name: text("discovery-srv-name"),
+            domain: text(flag!("discovery-srv")),
+            service_name: text(flag!("discovery-srv-name")),
         }
     } else {
         Discovery::Static
@@ -143,40 +143,40 @@ pub(super) fn resolve(settings: &Settings) -> Result<Discovery, ParseError> {
 
 fn registry(settings: &Settings) -> Result<Registry, ParseError> {
     let (cert, key) = (
-        settings.get("discovery-cert"),
-        settings.get("discovery-key"),
+        settings.text(flag!("discovery-cert")),
+        settings.text(flag!("discovery-key")),
     );
     if cert.is_empty() != key.is_empty() {
-        return Err(config(format!(
+        return Err(ParseError::config(format!(
             "KeyFile and CertFile must both be present[key: {key}, cert: {cert}] (--discovery-key, --discovery-cert)"
         )));
     }
-    let cacert = settings.get("discovery-cacert");
+    let cacert = settings.text(flag!("discovery-cacert"));
     let (user, password) = (
-        settings.get("discovery-user"),
-        settings.get("discovery-password"),
+        settings.text(flag!("discovery-user")),
+        settings.text(flag!("discovery-password")),
     );
     let (user, password) = match (password, user.split_once(':')) {
         ("", Some(both)) => both,
         _ => (user, password),
     };
-    let mut endpoints = list(settings.get("discovery-endpoints"));
+    let mut endpoints = settings.list(flag!("discovery-endpoints"));
     endpoints.sort();
     endpoints.dedup();
     Ok(Registry {
-        token: settings.get("discovery-token").to_owned(),
+        token: settings.text(flag!("discovery-token")).to_owned(),
         endpoints,
-        dial_timeout: duration(settings, "discovery-dial-timeout"),
-        request_timeout: duration(settings, "discovery-request-timeout"),
-        keepalive_time: duration(settings, "discovery-keepalive-time"),
-        keepalive_timeout: duration(settings, "discovery-keepalive-timeout"),
+        dial_timeout: settings.duration(flag!("discovery-dial-timeout")),
+        request_timeout: settings.duration(flag!("discovery-request-timeout")),
+        keepalive_time: settings.duration(flag!("discovery-keepalive-time")),
+        keepalive_timeout: settings.duration(flag!("discovery-keepalive-timeout")),
         identity: (!cert.is_empty()).then(|| tls::Identity {
             cert: cert.into(),
             key: key.into(),
         }),
         trusted_ca: (!cacert.is_empty()).then(|| cacert.into()),
-        skip_verify: boolean(settings, "discovery-insecure-skip-tls-verify"),
-        insecure_transport: boolean(settings, "discovery-insecure-transport"),
+        skip_verify: settings.bool(flag!("discovery-insecure-skip-tls-verify")),
+        insecure_transport: settings.bool(flag!("discovery-insecure-transport")),
         // As etcd's client: without a name or without a password nobody logs in.
         credentials: (!user.is_empty() && !password.is_empty())
             .then(|| (user.to_owned(), password.to_owned())),

@@ -1,10 +1,12 @@
 //! `--feature-gates`: how etcd 3.6 and 3.7 name what 3.5 switches by experimental
 //! flags of their own.
 
+use cli::text::parse_bool;
+
 use super::{
-    parse::ParseError,
-    resolve::{boolean, config},
-    settings::{Settings, parse_bool},
+    error::ParseError,
+    settings::Settings,
+    table::{Id, flag},
 };
 
 /// How ripe etcd 3.6 and 3.7 hold a feature, which is also the group it is in.
@@ -18,7 +20,7 @@ enum Stage {
 #[derive(Clone, Copy)]
 enum Effect {
     /// The same as this flag of etcd 3.5.
-    Flag(&'static str),
+    Flag(Id),
     /// Nothing that a client or an operator could tell.
     None,
     /// On is refused: it is not built.
@@ -35,7 +37,7 @@ const GATES: &[Gate] = &[
     Gate {
         name: "CompactHashCheck",
         stage: Stage::Alpha,
-        effect: Effect::Flag("experimental-compact-hash-check-enabled"),
+        effect: Effect::Flag(flag!("experimental-compact-hash-check-enabled")),
     },
     // A renewal never waits for more than its answer needs.
     Gate {
@@ -46,17 +48,17 @@ const GATES: &[Gate] = &[
     Gate {
         name: "InitialCorruptCheck",
         stage: Stage::Alpha,
-        effect: Effect::Flag("experimental-initial-corrupt-check"),
+        effect: Effect::Flag(flag!("experimental-initial-corrupt-check")),
     },
     Gate {
         name: "LeaseCheckpoint",
         stage: Stage::Alpha,
-        effect: Effect::Flag("experimental-enable-lease-checkpoint"),
+        effect: Effect::Flag(flag!("experimental-enable-lease-checkpoint")),
     },
     Gate {
         name: "LeaseCheckpointPersist",
         stage: Stage::Alpha,
-        effect: Effect::Flag("experimental-enable-lease-checkpoint-persist"),
+        effect: Effect::Flag(flag!("experimental-enable-lease-checkpoint-persist")),
     },
     Gate {
         name: "PriorityRequest",
@@ -71,7 +73,7 @@ const GATES: &[Gate] = &[
     Gate {
         name: "StopGRPCServiceOnDefrag",
         stage: Stage::Alpha,
-        effect: Effect::Flag("experimental-stop-grpc-service-on-defrag"),
+        effect: Effect::Flag(flag!("experimental-stop-grpc-service-on-defrag")),
     },
     Gate {
         name: "TxnModeWriteWithSharedBuffer",
@@ -83,14 +85,14 @@ const GATES: &[Gate] = &[
 /// The gates that were set, by the flag of 3.5 that each stands for.
 #[derive(Debug, Default)]
 pub(super) struct Gates {
-    flags: Vec<(&'static str, bool)>,
+    flags: Vec<(Id, bool)>,
 }
 
 impl Gates {
     /// Reads the flag.
     pub(super) fn resolve(settings: &Settings) -> Result<Gates, ParseError> {
         let mut gates = Gates::default();
-        for (name, on) in pairs(settings.get("feature-gates"))? {
+        for (name, on) in pairs(settings.text(flag!("feature-gates")))? {
             let group = match name {
                 "AllAlpha" => Some(Stage::Alpha),
                 "AllBeta" => Some(Stage::Beta),
@@ -106,7 +108,9 @@ impl Gates {
                 gates.switch(settings, gate, on, group.is_none())?;
             }
             if !known {
-                return Err(config(format!("unrecognized feature gate: {name}")));
+                return Err(ParseError::config(format!(
+                    "unrecognized feature gate: {name}"
+                )));
             }
         }
         Ok(gates)
@@ -124,31 +128,31 @@ impl Gates {
         match gate.effect {
             Effect::None => {}
             Effect::NotBuilt if on => {
-                return Err(config(format!(
+                return Err(ParseError::config(format!(
                     "--feature-gates={name}=true: etcd has this, but it is not built into this version of Pintle; \
                      start without it, or stay with etcd"
                 )));
             }
             Effect::NotBuilt => {}
-            Effect::Flag(flag) if settings.is_set(flag) => {
-                let value = boolean(settings, flag);
+            Effect::Flag(id) if settings.is_set(id) => {
+                let (flag, value) = (id.name(), settings.bool(id));
                 let gate = format!("--feature-gates={name}={on}");
                 if named {
-                    return Err(config(format!(
+                    return Err(ParseError::config(format!(
                         "cannot specify both flags: --{flag}={value} and {gate} at the same time, please just use {gate}"
                     )));
                 }
             }
-            Effect::Flag(flag) if named => self.flags.insert(0, (flag, on)),
-            Effect::Flag(flag) => self.flags.push((flag, on)),
+            Effect::Flag(id) if named => self.flags.insert(0, (id, on)),
+            Effect::Flag(id) => self.flags.push((id, on)),
         }
         Ok(())
     }
 
     /// Whether the subject of a flag is switched on, by the flag or by its gate.
-    pub(super) fn on(&self, settings: &Settings, flag: &'static str) -> bool {
-        let gate = self.flags.iter().find(|(name, _)| *name == flag);
-        gate.map_or_else(|| boolean(settings, flag), |(_, on)| *on)
+    pub(super) fn on(&self, settings: &Settings, id: Id) -> bool {
+        let gate = self.flags.iter().find(|(gate, _)| *gate == id);
+        gate.map_or_else(|| settings.bool(id), |(_, on)| *on)
     }
 }
 
@@ -157,12 +161,12 @@ fn pairs(value: &str) -> Result<Vec<(&str, bool)>, ParseError> {
     items
         .map(|item| {
             let Some((name, value)) = item.split_once('=') else {
-                return Err(config(format!("missing bool value for {}", item.trim())));
+                return Err(ParseError::config(format!("missing bool value for {}", item.trim())));
             };
             let (name, value) = (name.trim(), value.trim());
             match parse_bool(value) {
-                Some(on) => Ok((name, on)),
-                None => Err(config(format!(
+                Ok(on) => Ok((name, on)),
+                Err(_) => Err(ParseError::config(format!(
                     "invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: invalid syntax"
                 ))),
             }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{FLAGS, Kind, env_name};
+use cli::flags::Kind;
+
+use super::{definitions::GROUPS, table::env_name};
 
 /// The help text of `pintle server`, `width` columns wide at most.
 pub fn usage(program: &str, width: usize) -> String {
@@ -13,11 +15,12 @@ pub fn usage(program: &str, width: usize) -> String {
          flags and variables are then ignored.\n\nEvery flag is also an environment variable, for example {}.\n",
         env_name("data-dir")
     );
-    for group in FLAGS {
+    for group in GROUPS {
         let _ = write!(out, "\n{}:\n\n", group.title);
-        for flag in group.flags {
+        for setting in group.settings.iter().filter(|setting| !setting.file_only) {
+            let flag = &setting.flag;
             let shown = match (flag.kind, flag.default) {
-                (Kind::Text | Kind::Urls | Kind::State, default) => {
+                (Kind::Text, default) => {
                     format!("--{} '{default}'", flag.name)
                 }
                 (_, default) => format!("--{} {default}", flag.name),

@@ -3,11 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{
-    parse::ParseError,
-    resolve::{config, list},
-    settings::Settings,
-};
+use super::{error::ParseError, settings::Settings, table::flag};
 
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +44,16 @@ impl Logs {
     /// In etcd's words, with its exit code.
     pub fn resolve(settings: &Settings) -> Result<Logs, ParseError> {
         Ok(Logs {
-            level: level(settings.get("log-level"))?,
-            outputs: outputs(settings.get("log-outputs"))?,
-            json: match settings.get("log-format") {
+            level: match level(settings.text(flag!("log-level")))? {
+                _ if settings.bool(flag!("debug")) => tracing::Level::DEBUG,
+                level => level,
+            },
+            outputs: outputs(settings.list(flag!("log-outputs")))?,
+            json: match settings.text(flag!("log-format")) {
                 "" | "json" => true,
                 "console" => false,
                 other => {
-                    return Err(config(format!(
+                    return Err(ParseError::config(format!(
                         "unknown log format: {other:?}, supported values are json and console"
                     )));
                 }
@@ -67,7 +66,7 @@ fn level(text: &str) -> Result<tracing::Level, ParseError> {
     Ok(match text.to_ascii_lowercase().as_str() {
         "debug" => tracing::Level::DEBUG,
         "info" | "" => tracing::Level::INFO,
-        "warn" => tracing::Level::WARN,
+        "warn" | "warning" => tracing::Level::WARN,
         "error" | "dpanic" | "panic" | "fatal" => tracing::Level::ERROR,
         _ => {
             return Err(ParseError::usage(format!(
@@ -77,10 +76,9 @@ fn level(text: &str) -> Result<tracing::Level, ParseError> {
     })
 }
 
-fn outputs(value: &str) -> Result<Vec<LogOutput>, ParseError> {
-    let outputs = list(value);
+fn outputs(outputs: Vec<String>) -> Result<Vec<LogOutput>, ParseError> {
     if outputs.len() > 1 && outputs.iter().any(|o| o == "default") {
-        return Err(config(
+        return Err(ParseError::config(
             "multi logoutput for \"default\" is not supported yet",
         ));
     }

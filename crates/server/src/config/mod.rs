@@ -2,31 +2,35 @@
 //! one table; then checked and resolved into a [`Config`]. Parsing never acts:
 //! it opens no file but the configuration file itself.
 
+mod definitions;
 mod discovery;
+mod error;
 mod file;
-mod flags;
 mod gates;
 mod help;
 mod logs;
 mod parse;
 mod resolve;
 mod security;
+mod setting;
 mod settings;
+mod table;
 #[cfg(test)]
 mod tests;
-mod unbuilt;
+mod urls;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use discovery::{Discovery, Registry};
-pub use flags::{FLAGS, Flag};
+pub use error::ParseError;
 pub use help::usage;
 pub use logs::{LogOutput, Logs};
 pub use member::open::MembershipCheck;
-pub use parse::{ParseError, Parsed, parse, without_secrets};
-pub use resolve::{check_url, resolve};
+pub use parse::{Parsed, parse, without_secrets};
+pub use resolve::resolve;
 pub use security::Security;
 pub use settings::{Note, Settings};
+pub use urls::check_url;
 
 /// A URL this server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]

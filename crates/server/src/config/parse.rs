@@ -2,15 +2,19 @@
 //! Precedence is etcd's: a configuration file replaces everything else; without
 //! one a flag and its variable must not both be set.
 
-use super::{
-    file, flags,
-    flags::Kind,
-    settings::{Note, Settings, parse_bool},
-    unbuilt::DROPPED,
+use cli::flags::{
+    Flag, Kind,
+    go::{self, UsageError},
 };
 
-/// Flags whose values have no place in a log.
-const SECRETS: &[&str] = &["discovery-user", "discovery-password"];
+use super::{
+    definitions::DROPPED,
+    error::ParseError,
+    file,
+    settings::{Note, Settings},
+    table::{self, Found},
+};
+
 const MASK: &str = "***";
 
 /// A command line as it may be logged.
@@ -24,7 +28,8 @@ pub fn without_secrets(args: &[String]) -> Vec<String> {
         }
         let body = arg.trim_start_matches('-');
         let name = body.split('=').next().unwrap_or_default();
-        let secret = arg.starts_with('-') && SECRETS.contains(&name);
+        let found = table::lookup(name).filter(|_| arg.starts_with('-'));
+        let secret = found.is_some_and(|found| found.id.setting().secret);
         match arg.split_once('=') {
             Some((flag, _)) if secret => out.push(format!("{flag}={MASK}")),
             _ => {
@@ -34,46 +39,6 @@ pub fn without_secrets(args: &[String]) -> Vec<String> {
         }
     }
     out
-}
-
-/// Why a command line could not be read, and the exit code that etcd gives.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ParseError {
-    /// For standard error.
-    pub message: String,
-    /// 2 for usage, 1 for configuration.
-    pub exit_code: i32,
-    /// The variable that says what a flag says as well, if that is the error.
-    pub conflict: Option<String>,
-}
-
-impl ParseError {
-    pub(super) fn usage(message: impl Into<String>) -> ParseError {
-        ParseError {
-            message: message.into(),
-            exit_code: 2,
-            conflict: None,
-        }
-    }
-
-    pub(super) fn config(message: impl Into<String>) -> ParseError {
-        ParseError {
-            message: message.into(),
-            exit_code: 1,
-            conflict: None,
-        }
-    }
-
-    /// etcd takes an empty variable for a conflict as well.
-    fn conflict(variable: String) -> ParseError {
-        ParseError {
-            message: format!(
-                "conflicting environment variable \"{variable}\" is shadowed by corresponding command-line flag (either unset environment variable or disable flag)"
-            ),
-            exit_code: 1,
-            conflict: Some(variable),
-        }
-    }
 }
 
 /// What to do.
@@ -88,6 +53,9 @@ pub enum Parsed {
 }
 
 /// Reads a command line (without the program's name) and an environment.
+///
+/// # Errors
+/// In etcd's words, with its exit code.
 pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseError> {
     let line = match read_line(args)? {
         Line::Done(parsed) => return Ok(parsed),
@@ -121,82 +89,91 @@ struct Flags {
     config_file: Option<String>,
 }
 
-fn read_line(args: &[String]) -> Result<Line, ParseError> {
-    let mut line = Flags::default();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let Some(body) = arg
-            .strip_prefix("--")
-            .or_else(|| arg.strip_prefix('-'))
-            .filter(|b| !b.is_empty())
-        else {
-            return Err(ParseError::config(format!("'{arg}' is not a valid flag")));
-        };
-        let (name, value) = match body.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (body, None),
-        };
-        match name {
-            "h" | "help" => return Ok(Line::Done(Parsed::Help)),
-            "version" => {
-                if value.as_deref().is_none_or(|v| parse_bool(v) == Some(true)) {
-                    return Ok(Line::Done(Parsed::Version));
-                }
-            }
-            "config-file" => {
-                line.config_file = Some(argument(name, value, &mut args)?);
-            }
-            _ => match DROPPED.iter().find(|dropped| **dropped == name) {
-                Some(name) => line.settings.notes.push(Note::Dropped(name)),
-                None => set_flag(&mut line.settings, name, value, &mut args)?,
-            },
+static CONFIG_FILE: Flag = Flag::new("config-file", Kind::Text, "", "");
+static VERSION: Flag = Flag::switch("version", "");
+/// What a dropped flag is read as: anything goes.
+static ANYTHING: Flag = Flag::new("", Kind::Text, "", "");
+
+/// What a name on the command line stands for.
+enum Entry {
+    Setting(Found),
+    ConfigFile,
+    Version,
+    Dropped(&'static str),
+}
+
+impl Entry {
+    fn find(name: &str) -> Option<Entry> {
+        if name == CONFIG_FILE.name {
+            return Some(Entry::ConfigFile);
+        }
+        if name == VERSION.name {
+            return Some(Entry::Version);
+        }
+        let dropped = DROPPED.iter().find(|dropped| **dropped == name);
+        match dropped {
+            Some(name) => Some(Entry::Dropped(name)),
+            None => table::lookup(name).map(Entry::Setting),
         }
     }
+}
+
+impl go::Entry for Entry {
+    fn flag(&self) -> &Flag {
+        match self {
+            Entry::Setting(found) => &found.id.setting().flag,
+            Entry::ConfigFile => &CONFIG_FILE,
+            Entry::Version => &VERSION,
+            Entry::Dropped(_) => &ANYTHING,
+        }
+    }
+
+    fn stands_alone(&self) -> bool {
+        matches!(self, Entry::Dropped(_)) || self.flag().kind == Kind::Bool
+    }
+}
+
+fn read_line(args: &[String]) -> Result<Line, ParseError> {
+    let words = match go::parse(args, Entry::find) {
+        Ok(words) => words,
+        Err(UsageError::Help) => return Ok(Line::Done(Parsed::Help)),
+        Err(error) => return Err(ParseError::usage(error.to_string())),
+    };
+    let mut line = Flags::default();
+    let mut version = false;
+    for go::Given { entry, value } in words.flags {
+        match entry {
+            Entry::ConfigFile => line.config_file = Some(value.text().to_owned()),
+            Entry::Version => version = value.bool(),
+            Entry::Dropped(name) => line.settings.notes.push(Note::Dropped(name)),
+            Entry::Setting(found) => {
+                let text = value.text().to_owned();
+                line.settings.set(&found, value).map_err(|why| {
+                    ParseError::usage(format!(
+                        "invalid value {text:?} for flag -{}: {why}",
+                        found.name
+                    ))
+                })?;
+            }
+        }
+    }
+    if let Some(word) = words.stray {
+        return Err(ParseError::config(format!("'{word}' is not a valid flag")));
+    }
+    if version {
+        return Ok(Line::Done(Parsed::Version));
+    }
     Ok(Line::Settings(line))
-}
-
-fn argument(
-    name: &str,
-    value: Option<String>,
-    rest: &mut std::slice::Iter<'_, String>,
-) -> Result<String, ParseError> {
-    value
-        .or_else(|| rest.next().cloned())
-        .ok_or_else(|| ParseError::usage(format!("flag needs an argument: -{name}")))
-}
-
-fn set_flag(
-    settings: &mut Settings,
-    name: &str,
-    value: Option<String>,
-    rest: &mut std::slice::Iter<'_, String>,
-) -> Result<(), ParseError> {
-    let Some(found) = flags::lookup(name) else {
-        return Err(ParseError::usage(format!(
-            "flag provided but not defined: -{name}"
-        )));
-    };
-    let kind = found.flag.kind;
-    let value = match value {
-        None if kind == Kind::Bool => "true".to_owned(),
-        value => argument(name, value, rest)?,
-    };
-    settings.set(&found, value.clone()).map_err(|error| {
-        ParseError::usage(match kind {
-            Kind::Bool => format!("invalid boolean value \"{value}\" for -{name}: {error}"),
-            _ => format!("invalid value \"{value}\" for flag -{name}: {error}"),
-        })
-    })
 }
 
 /// Reads the variables; `line` is what the flags say.
 fn read_env(line: &Settings, env: &[(String, String)]) -> Result<Settings, ParseError> {
     let mut settings = Settings::default();
-    for (key, value) in env.iter().filter(|(key, _)| key.starts_with("ETCD_")) {
+    for (key, text) in env.iter().filter(|(key, _)| key.starts_with("ETCD_")) {
         match key.as_str() {
             "ETCD_VERSION" => {
-                if !value.is_empty() {
-                    let (name, value) = (key.clone(), value.clone());
+                if !text.is_empty() {
+                    let (name, value) = (key.clone(), text.clone());
                     settings.notes.push(Note::SpecialVariable { name, value });
                 }
                 continue;
@@ -204,30 +181,30 @@ fn read_env(line: &Settings, env: &[(String, String)]) -> Result<Settings, Parse
             "ETCD_CONFIG_FILE" | "ETCD_UNSUPPORTED_ARCH" | "ETCD_VERIFY" => continue,
             _ => {}
         }
-        let name = flags::names().find(|name| flags::env_name(name) == *key);
-        let Some(found) = name.and_then(flags::lookup) else {
-            let both = format!("{key}={value}");
+        let Some(found) = table::of_variable(key) else {
+            let both = format!("{key}={text}");
             settings.notes.push(Note::UnknownVariable(both));
             continue;
         };
-        if line.is_set(found.flag.name) {
+        if line.is_set(found.id) {
             return Err(ParseError::conflict(key.clone()));
         }
         // Helm charts and unit files name every variable; an empty one is none.
-        if value.is_empty() {
+        if text.is_empty() {
             continue;
         }
-        settings.set(&found, value.clone()).map_err(|error| {
-            ParseError::config(format!("invalid value \"{value}\" for {key}: {error}"))
-        })?;
-        let shown = if SECRETS.contains(&found.flag.name) {
-            MASK
-        } else {
-            value
-        };
+        let setting = found.id.setting();
+        setting
+            .flag
+            .read(text)
+            .map_err(|reason| go::short(&reason).to_owned())
+            .and_then(|value| settings.set(&found, value))
+            .map_err(|why| {
+                ParseError::config(format!("invalid value {text:?} for {key}: {why}"))
+            })?;
         settings.notes.push(Note::Variable {
             name: key.clone(),
-            value: shown.to_owned(),
+            value: if setting.secret { MASK } else { text }.to_owned(),
         });
     }
     Ok(settings)

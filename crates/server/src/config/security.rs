@@ -7,13 +7,10 @@ use tls::{Allowed, Connector, Identity, Options, Protocol};
 
 use super::{
     ListenUrl,
-    parse::ParseError,
-    resolve::{boolean, config, list, uint},
+    error::ParseError,
     settings::Settings,
+    table::{Id, flag},
 };
-
-/// The key of `client-transport-security.allowed-cn`, which has no flag.
-pub(super) const CLIENT_ALLOWED_CN: &str = "client-transport-security.allowed-cn";
 
 /// TLS towards clients and towards peers.
 #[derive(Clone, Default)]
@@ -47,48 +44,56 @@ impl fmt::Debug for Security {
 /// Reads the flags.
 pub(super) fn resolve(settings: &Settings) -> Result<Security, ParseError> {
     let protocol = Protocol::parse(
-        settings.get("tls-min-version"),
-        settings.get("tls-max-version"),
-        &list(settings.get("cipher-suites")),
+        settings.text(flag!("tls-min-version")),
+        settings.text(flag!("tls-max-version")),
+        &settings.list(flag!("cipher-suites")),
     )
-    .map_err(config)?;
+    .map_err(ParseError::config)?;
     let client = Options {
-        identity: identity(settings, "cert-file", "key-file")?,
-        client_identity: client_identity(settings, "client-cert-file", "client-key-file")?,
-        trusted_ca: path(settings, "trusted-ca-file"),
-        client_cert_auth: boolean(settings, "client-cert-auth"),
-        allowed: allowed(settings, CLIENT_ALLOWED_CN, "client-cert-allowed-hostname")?,
-        crl: path(settings, "client-crl-file"),
+        identity: identity(settings, flag!("cert-file"), flag!("key-file"))?,
+        client_identity: client_identity(
+            settings,
+            flag!("client-cert-file"),
+            flag!("client-key-file"),
+        )?,
+        trusted_ca: path(settings, flag!("trusted-ca-file")),
+        client_cert_auth: settings.bool(flag!("client-cert-auth")),
+        allowed: allowed(
+            settings,
+            flag!("client-cert-allowed-cn"),
+            flag!("client-cert-allowed-hostname"),
+        )?,
+        crl: path(settings, flag!("client-crl-file")),
         check_remote: false,
         self_signed: false,
         protocol: protocol.clone(),
     };
     let peer = Options {
-        identity: identity(settings, "peer-cert-file", "peer-key-file")?,
+        identity: identity(settings, flag!("peer-cert-file"), flag!("peer-key-file"))?,
         client_identity: client_identity(
             settings,
-            "peer-client-cert-file",
-            "peer-client-key-file",
+            flag!("peer-client-cert-file"),
+            flag!("peer-client-key-file"),
         )?,
-        trusted_ca: path(settings, "peer-trusted-ca-file"),
-        client_cert_auth: boolean(settings, "peer-client-cert-auth"),
+        trusted_ca: path(settings, flag!("peer-trusted-ca-file")),
+        client_cert_auth: settings.bool(flag!("peer-client-cert-auth")),
         allowed: allowed(
             settings,
-            "peer-cert-allowed-cn",
-            "peer-cert-allowed-hostname",
+            flag!("peer-cert-allowed-cn"),
+            flag!("peer-cert-allowed-hostname"),
         )?,
-        crl: path(settings, "peer-crl-file"),
-        check_remote: !boolean(settings, "experimental-peer-skip-client-san-verification"),
+        crl: path(settings, flag!("peer-crl-file")),
+        check_remote: !settings.bool(flag!("experimental-peer-skip-client-san-verification")),
         self_signed: false,
         protocol,
     };
     Ok(Security {
         client,
         peer,
-        client_auto: boolean(settings, "auto-tls"),
-        peer_auto: boolean(settings, "peer-auto-tls"),
+        client_auto: settings.bool(flag!("auto-tls")),
+        peer_auto: settings.bool(flag!("peer-auto-tls")),
         // The file may say 0, which is the default there.
-        self_signed_years: match uint(settings, "self-signed-cert-validity") {
+        self_signed_years: match settings.uint(flag!("self-signed-cert-validity")) {
             0 if settings.file.is_some() => 1,
             years => years,
         },
@@ -109,18 +114,18 @@ impl Security {
         let has_peer = self.peer.identity.is_some() || self.peer_auto;
         let secure = |urls: &[ListenUrl]| urls.iter().find(|u| u.secure).map(|u| u.url.clone());
         if !has_peer && let Some(url) = secure(peer) {
-            return Err(config(format!(
+            return Err(ParseError::config(format!(
                 "cannot listen on TLS for {url}: KeyFile and CertFile are not presented (--peer-cert-file and --peer-key-file, \
                  or --peer-auto-tls)"
             )));
         }
         if !has_client && let Some(url) = secure(client).or_else(|| secure(http)) {
-            return Err(config(format!(
+            return Err(ParseError::config(format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {url} with HTTPS scheme"
             )));
         }
         if !has_client && let Some(url) = secure(metrics) {
-            return Err(config(format!(
+            return Err(ParseError::config(format!(
                 "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url {url}"
             )));
         }
@@ -128,54 +133,46 @@ impl Security {
     }
 }
 
-fn path(settings: &Settings, name: &'static str) -> Option<std::path::PathBuf> {
-    Some(settings.get(name))
+fn path(settings: &Settings, id: Id) -> Option<std::path::PathBuf> {
+    Some(settings.text(id))
         .filter(|p| !p.is_empty())
         .map(Into::into)
 }
 
-fn identity(
-    settings: &Settings,
-    cert: &'static str,
-    key: &'static str,
-) -> Result<Option<Identity>, ParseError> {
+fn identity(settings: &Settings, cert: Id, key: Id) -> Result<Option<Identity>, ParseError> {
     match (path(settings, cert), path(settings, key)) {
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => Ok(Some(Identity { cert, key })),
-        _ => Err(config(format!(
-            "KeyFile and CertFile must both be present[key: {}, cert: {}] (--{key}, --{cert})",
-            settings.get(key),
-            settings.get(cert)
+        _ => Err(ParseError::config(format!(
+            "KeyFile and CertFile must both be present[key: {}, cert: {}] (--{}, --{})",
+            settings.text(key),
+            settings.text(cert),
+            key.name(),
+            cert.name()
         ))),
     }
 }
 
-fn client_identity(
-    settings: &Settings,
-    cert: &'static str,
-    key: &'static str,
-) -> Result<Option<Identity>, ParseError> {
+fn client_identity(settings: &Settings, cert: Id, key: Id) -> Result<Option<Identity>, ParseError> {
     identity(settings, cert, key).map_err(|_| {
-        config(format!(
-            "ClientKeyFile and ClientCertFile must both be present or both absent: key: {}, cert: {}] (--{key}, --{cert})",
-            settings.get(key),
-            settings.get(cert)
+        ParseError::config(format!(
+            "ClientKeyFile and ClientCertFile must both be present or both absent: key: {}, cert: {}] (--{}, --{})",
+            settings.text(key),
+            settings.text(cert),
+            key.name(),
+            cert.name()
         ))
     })
 }
 
-fn allowed(
-    settings: &Settings,
-    names: &'static str,
-    hostnames: &'static str,
-) -> Result<Allowed, ParseError> {
-    let names = list(settings.get(names));
-    let hostnames = list(settings.get(hostnames));
+fn allowed(settings: &Settings, names: Id, hostnames: Id) -> Result<Allowed, ParseError> {
+    let names = settings.list(names);
+    let hostnames = settings.list(hostnames);
     match (names.is_empty(), hostnames.is_empty()) {
         (true, true) => Ok(Allowed::Any),
         (false, true) => Ok(Allowed::CommonNames(names)),
         (true, false) => Ok(Allowed::Hostnames(hostnames)),
-        (false, false) => Err(config(format!(
+        (false, false) => Err(ParseError::config(format!(
             "AllowedCNs and AllowedHostnames are mutually exclusive (cns={names:?}, hostnames={hostnames:?})"
         ))),
     }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use cli::flags::{Kind, Values};
+
 use super::{
-    settings::parse_duration,
-    unbuilt::{Other, UNBUILT},
+    setting::{Here, Setting},
+    table::{env_name, flag, ids, lookup},
     *,
 };
 
@@ -90,56 +92,12 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
 }
 
 #[test]
-fn a_name_is_a_flag_here_or_in_etcd_alone_and_never_twice() {
-    let mut names: Vec<&str> = flags::names()
-        .chain(unbuilt::DROPPED.iter().copied())
-        .collect();
-    let all = names.len();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), all);
-    for name in flags::names() {
-        assert!(flags::lookup(name).is_some(), "{name}");
-    }
-}
-
-#[test]
-fn a_value_that_asks_for_nothing_is_accepted_for_what_is_not_built() {
-    for unbuilt in UNBUILT {
-        let (name, default) = (unbuilt.flag.name, unbuilt.flag.default);
-        let settings = settings_of(&format!("--{name}={default}"), &[]);
-        assert_eq!(settings.notes, [], "--{name}={default}");
-        resolve(&settings).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    }
-    // In every spelling, as flag, as variable and in the file.
-    for line in [
-        "--enable-pprof=0",
-        "--proxy off",
-        "--grpc-keepalive-min-time=5000ms",
-    ] {
-        assert_eq!(settings_of(line, &[]).notes, [], "{line}");
-    }
-    let settings = settings_of("", &[("ETCD_PROXY", "off"), ("ETCD_ENABLE_V2", "F")]);
-    assert!(
-        settings
-            .notes
-            .iter()
-            .all(|note| matches!(note, Note::Variable { .. }))
-    );
-    config_of_file(
-        "proxy: 'off'\nproxy-read-timeout: 0\nenable-v2: false\ndiscovery-fallback: proxy\n",
-    )
-    .expect("a file of defaults");
-}
-
-#[test]
 fn a_value_that_an_operator_relies_on_is_refused_by_name() {
     for line in [
         "--proxy=on",
         "--enable-log-rotation",
         "--experimental-enable-distributed-tracing=true",
         "--enable-distributed-tracing=true",
-        "--experimental-enable-v2v3=/v2",
         "--memory-mlock",
         "--feature-gates=SetMemberLocalAddr=true",
     ] {
@@ -207,130 +165,6 @@ fn the_settings_of_authentication_are_checked_as_etcd_checks_them() {
 }
 
 #[test]
-fn a_value_that_changes_little_is_accepted_with_one_warning() {
-    for unbuilt in UNBUILT {
-        let Other::Warned(effect) = unbuilt.other else {
-            continue;
-        };
-        let name = unbuilt.flag.name;
-        let value = match unbuilt.flag.kind {
-            flags::Kind::Bool if unbuilt.flag.default == "false" => "true",
-            flags::Kind::Bool => "false",
-            flags::Kind::Duration => "7s",
-            flags::Kind::Text => "simple",
-            _ => "7",
-        };
-        let settings = settings_of(&format!("--{name}={value}"), &[]);
-        let value = value.to_owned();
-        assert_eq!(
-            settings.notes,
-            [Note::Unbuilt {
-                name,
-                value,
-                effect
-            }]
-        );
-        resolve(&settings).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    }
-}
-
-#[test]
-fn the_names_of_etcd_3_6_mean_the_flags_of_3_5_everywhere() {
-    for (newer, older, value, in_file) in [
-        (
-            "watch-progress-notify-interval",
-            "experimental-watch-progress-notify-interval",
-            "5s",
-            "5000000000",
-        ),
-        (
-            "corrupt-check-time",
-            "experimental-corrupt-check-time",
-            "3m",
-            "180000000000",
-        ),
-        (
-            "compaction-batch-limit",
-            "experimental-compaction-batch-limit",
-            "77",
-            "77",
-        ),
-        (
-            "compaction-sleep-interval",
-            "experimental-compaction-sleep-interval",
-            "2ms",
-            "2000000",
-        ),
-        (
-            "warning-apply-duration",
-            "experimental-warning-apply-duration",
-            "2s",
-            "2000000000",
-        ),
-        (
-            "snapshot-catchup-entries",
-            "experimental-snapshot-catchup-entries",
-            "9",
-            "9",
-        ),
-        (
-            "bootstrap-defrag-threshold-megabytes",
-            "experimental-bootstrap-defrag-threshold-megabytes",
-            "3",
-            "3",
-        ),
-        (
-            "compact-hash-check-time",
-            "experimental-compact-hash-check-time",
-            "9s",
-            "9000000000",
-        ),
-        (
-            "downgrade-check-time",
-            "experimental-downgrade-check-time",
-            "1s",
-            "1000000000",
-        ),
-        (
-            "peer-skip-client-san-verification",
-            "experimental-peer-skip-client-san-verification",
-            "true",
-            "true",
-        ),
-    ] {
-        let same = |config: Config, how: &str| {
-            let by_flag = self::config(&format!("--{older}={value}")).expect(older);
-            assert_eq!(
-                format!("{config:?}"),
-                format!("{by_flag:?}"),
-                "{newer} as {how}"
-            );
-            let default = self::config("").expect("defaults");
-            // The time of that check counts with the check alone.
-            if newer != "compact-hash-check-time" {
-                assert_ne!(format!("{config:?}"), format!("{default:?}"), "{newer}");
-            }
-        };
-        same(config(&format!("--{newer}={value}")).expect(newer), "flag");
-        let variable = flags::env_name(newer);
-        let settings = settings_of("", &[(variable.as_str(), value)]);
-        same(resolve(&settings).expect(newer), "variable");
-        same(
-            config_of_file(&format!("{newer}: {in_file}\n")).expect(newer),
-            "key",
-        );
-        let error = config(&format!("--{older}={value} --{newer}={value}")).expect_err("both");
-        assert!(
-            error.message.ends_with(&format!(
-                "cannot set --{older} and --{newer} at the same time, please use --{newer} only"
-            )),
-            "{}",
-            error.message
-        );
-    }
-}
-
-#[test]
 fn feature_gates_switch_what_the_experimental_flags_switch() {
     let gates = "InitialCorruptCheck=true,CompactHashCheck=true, LeaseCheckpoint=1,LeaseCheckpointPersist=T,\
                  TxnModeWriteWithSharedBuffer=true,FastLeaseKeepAlive=true,PriorityRequest=false";
@@ -373,7 +207,9 @@ fn feature_gates_switch_what_the_experimental_flags_switch() {
 
 #[test]
 fn empty_variables_count_as_unset() {
-    let variables: Vec<String> = flags::names().map(flags::env_name).collect();
+    let flags = ids().filter(|id| !id.setting().file_only);
+    let names = flags.flat_map(|id| id.setting().names());
+    let variables: Vec<String> = names.map(|(name, _)| env_name(name)).collect();
     let empty: Vec<(&str, &str)> = variables.iter().map(|key| (key.as_str(), "")).collect();
     let settings = settings_of("", &empty);
     assert_eq!(settings, Settings::default());
@@ -388,11 +224,15 @@ fn levels_are_read_in_any_case_and_lines_are_json_unless_asked_otherwise() {
     for (text, level) in [
         ("WARN", tracing::Level::WARN),
         ("Debug", tracing::Level::DEBUG),
+        ("warning", tracing::Level::WARN),
         ("DPANIC", tracing::Level::ERROR),
     ] {
         let settings = settings_of("", &[("ETCD_LOG_LEVEL", text)]);
         assert_eq!(resolve(&settings).expect(text).logs.level, level);
     }
+    let debug = config("--debug --log-level=error").expect("debug");
+    assert_eq!(debug.logs.level, tracing::Level::DEBUG);
+    config("--logger=capnslog").expect("the default of etcd 3.4");
     assert!(config("").expect("default").logs.json);
     assert!(!config("--log-format=console").expect("text").logs.json);
 }
@@ -405,7 +245,7 @@ fn flags_that_etcd_dropped_are_ignored_with_a_warning() {
         Note::Dropped("peer-election-timeout"),
     ];
     assert_eq!(settings.notes, notes);
-    assert_eq!(settings.get("name"), "m");
+    assert_eq!(settings.text(flag!("name")), "m");
 }
 
 #[test]
@@ -466,7 +306,7 @@ fn a_value_that_is_no_such_thing_is_a_usage_error_on_the_command_line_alone() {
         if flag == "log-level" {
             continue;
         }
-        let env = [(flags::env_name(flag), value.to_owned())];
+        let env = [(env_name(flag), value.to_owned())];
         let error = parse(&[], &env).expect_err(flag);
         assert_eq!(error.exit_code, 1, "{flag} in the environment");
     }
@@ -491,7 +331,7 @@ fn environment_fills_in_and_conflicts_with_flags() {
     let Ok(Parsed::Serve(settings)) = parse(&[], &env) else {
         panic!("environment alone")
     };
-    assert_eq!(settings.get("name"), "m2");
+    assert_eq!(settings.text(flag!("name")), "m2");
     let error = parse(&args("--name m1"), &env).expect_err("both");
     assert_eq!(error.exit_code, 1);
     assert!(
@@ -522,27 +362,14 @@ fn a_file_replaces_flags_and_counts_durations_in_nanoseconds() {
 }
 
 #[test]
-fn durations_read_as_go_reads_them() {
-    for (text, nanos) in [
-        ("1h30m", 5_400_000_000_000),
-        ("1.5s", 1_500_000_000),
-        ("0", 0),
-        ("-2ms", -2_000_000),
-    ] {
-        assert_eq!(parse_duration(text), Some(nanos), "{text}");
-    }
-    for text in ["", "5", "s", "1x", "1h 2m"] {
-        assert_eq!(parse_duration(text), None, "{text:?}");
-    }
-}
-
-#[test]
 fn help_names_every_flag_and_fits_the_terminal() {
     let text = usage("pintle server", 80);
-    for group in FLAGS {
-        for flag in group.flags {
-            assert!(text.contains(&format!("--{}", flag.name)), "{}", flag.name);
-        }
+    for id in ids().filter(|id| !id.setting().file_only) {
+        assert!(
+            text.contains(&format!("  --{}", id.name())),
+            "{}",
+            id.name()
+        );
     }
     assert!(
         text.lines()
@@ -733,7 +560,7 @@ fn a_password_is_not_logged() {
     let Ok(Parsed::Serve(settings)) = parse(&[], &env) else {
         panic!("refused");
     };
-    assert_eq!(settings.get("discovery-password"), "secret");
+    assert_eq!(settings.text(flag!("discovery-password")), "secret");
     assert!(!format!("{:?}", settings.notes).contains("secret"));
     let given = args(
         "--discovery-password secret --name m -discovery-password=secret --discovery-user u:secret",
@@ -757,5 +584,216 @@ fn what_is_done_about_disagreeing_copies_is_one_of_three() {
         Some((MembershipCheck::Report, false))
     );
     assert!(check("--membership-check=repair").is_err());
-    assert!(check("--v2-deprecation=gone").is_err());
+    assert_eq!(
+        check("--v2-deprecation=gone").ok(),
+        Some((MembershipCheck::Heal, false))
+    );
+    let error = check("--v2-deprecation=odd").expect_err("stage");
+    assert_eq!(
+        error.message,
+        "invalid value \"odd\" for flag -v2-deprecation: invalid value \"odd\""
+    );
+}
+
+/// A value of a setting that is not its default.
+fn sample(setting: &Setting) -> &'static str {
+    let default = setting.flag.default;
+    match (setting.flag.name, setting.flag.kind, setting.flag.values) {
+        ("v2-deprecation", ..) => "write-only",
+        ("max-concurrent-streams", ..) => "7",
+        (_, Kind::Bool, _) if default == "true" => "false",
+        (_, Kind::Bool, _) => "true",
+        (_, Kind::Int | Kind::Uint, _) => "77",
+        (_, Kind::Duration, _) => "7s",
+        (_, Kind::Text | Kind::List, Values::OneOf(words)) => words
+            .iter()
+            .copied()
+            .find(|word| *word != default)
+            .expect("another word"),
+        (_, Kind::Text | Kind::List, Values::Checked(_)) => "http://127.0.0.1:7",
+        (_, Kind::Text | Kind::List, Values::Any) => "sample",
+    }
+}
+
+/// The file that has `value` under nested keys.
+fn file_of(path: &[&str], kind: Kind, value: &str) -> String {
+    let value = match kind {
+        Kind::Duration => "7000000000".to_owned(),
+        Kind::Text | Kind::List => format!("'{value}'"),
+        Kind::Bool | Kind::Int | Kind::Uint => value.to_owned(),
+    };
+    let mut lines = String::new();
+    for (depth, key) in path.iter().enumerate() {
+        lines += &format!("{}{key}:", "  ".repeat(depth));
+        lines += if depth + 1 == path.len() { " " } else { "\n" };
+    }
+    lines + &value + "\n"
+}
+
+fn settings_of_file(text: &str) -> Result<Settings, ParseError> {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.yml");
+    std::fs::write(&path, text).expect("write");
+    match parse(&args(&format!("--config-file {}", path.display())), &[])? {
+        Parsed::Serve(settings) => Ok(settings),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn served(parsed: Parsed) -> Settings {
+    match parsed {
+        Parsed::Serve(settings) => settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_setting_means_the_same_as_flag_as_variable_and_in_the_file() {
+    for id in ids() {
+        let setting = id.setting();
+        let text = sample(setting);
+        let value = setting.flag.read(text).expect("a value of its kind");
+        assert_ne!(value, setting.flag.default_value(), "--{}", id.name());
+        let check = |result: Result<Settings, ParseError>, how: &str| match result {
+            Err(error) => {
+                assert_eq!(setting.here, Here::Refused, "{how}: {error:?}");
+                assert!(error.message.contains("not built"), "{how}: {error:?}");
+            }
+            Ok(settings) => {
+                assert_eq!(settings.value(id), value, "{how}");
+                let set: Vec<_> = ids().filter(|id| settings.is_set(*id)).collect();
+                assert_eq!(set, [id], "{how}");
+                let warnings = settings.notes.iter();
+                let warnings = warnings.filter(|note| matches!(note, Note::Unbuilt { .. }));
+                let expected = matches!(setting.here, Here::Warned(_));
+                assert_eq!(warnings.count(), usize::from(expected), "{how}");
+            }
+        };
+        for (name, _) in setting.names().filter(|_| !setting.file_only) {
+            let line = format!("--{name}={text}");
+            check(parse(&args(&line), &[]).map(served), &line);
+            let env = [(env_name(name), text.to_owned())];
+            check(parse(&[], &env).map(served), &env[0].0);
+        }
+        for (path, _) in setting.paths() {
+            let text = file_of(&path, setting.flag.kind, text);
+            check(settings_of_file(&text), &text);
+        }
+    }
+}
+
+#[test]
+fn a_default_that_is_spelled_out_is_no_reason_to_warn() {
+    for id in ids().filter(|id| !id.setting().file_only) {
+        let flag = &id.setting().flag;
+        let (name, default) = (flag.name, flag.default);
+        assert!(flag.read(default).is_ok(), "{name}");
+        let line = [format!("--{name}={default}")];
+        let settings = parse(&line, &[]).map(served).expect(name);
+        assert_eq!(settings.notes, [], "{name}");
+    }
+    // In every spelling.
+    for line in [
+        "--enable-pprof=0",
+        "--proxy off",
+        "--grpc-keepalive-min-time=5000ms",
+    ] {
+        assert_eq!(settings_of(line, &[]).notes, [], "{line}");
+    }
+}
+
+#[test]
+fn two_names_of_one_setting_are_one_too_many() {
+    for id in ids() {
+        let names: Vec<_> = id.setting().names().map(|(name, _)| name).collect();
+        let value = sample(id.setting());
+        let [own, other] = names[..] else {
+            assert_eq!(names.len(), 1);
+            continue;
+        };
+        if id.setting().here == Here::Refused {
+            continue;
+        }
+        let line = format!("--{own}={value} --{other}={value}");
+        let error = parse(&args(&line), &[]).expect_err(&line);
+        let text =
+            format!("cannot set --{own} and --{other} at the same time, please use --{other} only");
+        assert!(error.message.ends_with(&text), "{}", error.message);
+    }
+}
+
+/// The flags that the releases of etcd accept, those that `--help` leaves out included.
+const RELEASES: [(u8, &str); 4] = [
+    (4, include_str!("names/3.4.23.txt")),
+    (5, include_str!("names/3.5.30.txt")),
+    (6, include_str!("names/3.6.16.txt")),
+    (7, include_str!("names/3.7.3.txt")),
+];
+
+#[test]
+fn the_table_has_every_flag_of_every_line_and_no_other() {
+    let mut all: Vec<&str> = definitions::DROPPED.to_vec();
+    all.extend(ids().flat_map(|id| id.setting().names().map(|(name, _)| name)));
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "a name is in the table once");
+    for (line, names) in RELEASES {
+        let known: Vec<&str> = names.lines().collect();
+        assert!(known.len() > 80, "3.{line}");
+        for name in &known {
+            assert!(lookup(name).is_some(), "--{name} of 3.{line}");
+        }
+        for id in ids().filter(|id| !id.setting().file_only) {
+            for (name, lines) in id.setting().names() {
+                let in_table = lines.is_some_and(|(first, last)| (first..=last).contains(&line));
+                assert_eq!(in_table, known.contains(&name), "--{name} in 3.{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_are_read_as_go_reads_them() {
+    let found = config("--heartbeat-interval=0x64 --quota-backend-bytes=1_000").expect("numbers");
+    assert_eq!(found.heartbeat, Duration::from_millis(100));
+    assert_eq!(found.quota_backend_bytes, Some(1000));
+    for (line, text) in [
+        (
+            "--snapshot-count=99999999999999999999",
+            "invalid value \"99999999999999999999\" for flag -snapshot-count: value out of range",
+        ),
+        (
+            "--max-concurrent-streams=4294967296",
+            "invalid value \"4294967296\" for flag -max-concurrent-streams: strconv.ParseUint: parsing \"4294967296\": value out of range",
+        ),
+        (
+            "--backend-batch-interval=5",
+            "invalid value \"5\" for flag -backend-batch-interval: parse error",
+        ),
+        ("---name=x", "bad flag syntax: ---name=x"),
+        ("--name", "flag needs an argument: -name"),
+    ] {
+        let error = config(line).expect_err(line);
+        assert_eq!(
+            (error.message.as_str(), error.exit_code),
+            (text, 2),
+            "{line}"
+        );
+    }
+    assert!(!config("--metrics=odd").expect("any word").extensive_metrics);
+    assert!(config("--auto-compaction-mode=").is_ok());
+}
+
+#[test]
+fn keys_of_the_file_are_read_where_etcd_reads_them() {
+    let settings =
+        settings_of_file("Name: m\ncert-file: c\npeer-crl-file: r\nodd: 1\n").expect("file");
+    assert_eq!(settings.text(flag!("name")), "m");
+    for id in [flag!("cert-file"), flag!("peer-crl-file")] {
+        assert!(!settings.is_set(id), "{}", id.name());
+    }
+    let unknown = |key: &str| Note::UnknownKey(key.to_owned());
+    let expected = ["cert-file", "peer-crl-file", "odd"].map(unknown);
+    assert!(expected.iter().all(|note| settings.notes.contains(note)));
 }
