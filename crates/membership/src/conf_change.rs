@@ -4,11 +4,12 @@
 
 use prost::Message as _;
 use proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType};
-use serde::Deserialize;
 
 use crate::{
     cluster::{Cluster, Member, MemberId},
-    v2store::Tree,
+    context::Context,
+    urls,
+    v2store::{Blocked, Tree},
 };
 
 /// Why a committed change does not hold. The texts are etcd's.
@@ -32,6 +33,9 @@ pub enum Rejection {
     /// One learner at a time.
     #[error("membership: too many learner members in cluster")]
     TooManyLearners,
+    /// The v2 tree has something else where the member belongs.
+    #[error("membership: {0}")]
+    Blocked(#[from] Blocked),
     /// The change does not say what it changes.
     #[error("configuration change is malformed: {0}")]
     Malformed(String),
@@ -48,15 +52,6 @@ pub enum Done {
     Updated(MemberId),
     /// A member was removed.
     Removed(MemberId),
-}
-
-/// A member and what is to happen to it, the JSON of a change's context.
-#[derive(Debug, Deserialize)]
-struct Context {
-    #[serde(flatten)]
-    member: Member,
-    #[serde(rename = "isPromote", default)]
-    promote: bool,
 }
 
 /// By whose rules a change is judged where the releases differ: about members that are
@@ -136,6 +131,35 @@ pub fn check_form(change: &ConfChange) -> Result<(), Rejection> {
     }
 }
 
+/// Checks further what a member proposes: its API lets no change through that the others
+/// would end on, or list by one vote and count by another.
+///
+/// # Errors
+/// [`Rejection::Malformed`]: no member proposes it.
+pub fn check_proposal(change: &ConfChange) -> Result<(), Rejection> {
+    let kind = kind_of(change)?;
+    if kind == ConfChangeType::ConfChangeRemoveNode {
+        return Ok(());
+    }
+    let context = context_of(change)?;
+    let is_learner = kind == ConfChangeType::ConfChangeAddLearnerNode;
+    let contradicts = match kind {
+        ConfChangeType::ConfChangeUpdateNode => context.promote,
+        _ if context.promote => is_learner || context.member.is_learner,
+        _ => is_learner != context.member.is_learner,
+    };
+    if contradicts {
+        return Err(malformed("its kind and its context name different votes"));
+    }
+    let urls = &context.member.peer_urls;
+    let is_valid = || !urls.is_empty() && urls.iter().all(|url| urls::parse(url).is_ok());
+    if context.promote || is_valid() {
+        Ok(())
+    } else {
+        Err(malformed("a peer URL is none"))
+    }
+}
+
 fn malformed(why: &str) -> Rejection {
     Rejection::Malformed(why.to_owned())
 }
@@ -145,9 +169,9 @@ fn kind_of(change: &ConfChange) -> Result<ConfChangeType, Rejection> {
 }
 
 fn context_of(change: &ConfChange) -> Result<Context, Rejection> {
-    let context: Context = serde_json::from_slice(change.context.as_deref().unwrap_or_default())
+    let context = Context::read(change.context.as_deref().unwrap_or_default())
         .map_err(|error| Rejection::Malformed(error.to_string()))?;
-    if context.member.id.0 != change.node_id || change.node_id == 0 {
+    if context.id().0 != change.node_id || change.node_id == 0 {
         return Err(malformed(
             "the member in the context is not the one that changes",
         ));
@@ -196,20 +220,17 @@ pub fn validate(
         },
         _ if known.is_some() => Err(Rejection::Exists),
         _ if url_taken() => Err(Rejection::PeerUrlExists),
-        kind => {
-            member.is_learner = kind == ConfChangeType::ConfChangeAddLearnerNode;
-            if member.is_learner && !rules.has_room(cluster, id) {
-                return Err(Rejection::TooManyLearners);
-            }
-            Ok(Valid::Add(member))
-        }
+        // The list follows the context, as in etcd; raft follows the kind. They differ in no
+        // change that an API makes.
+        _ if member.is_learner && !rules.has_room(cluster, id) => Err(Rejection::TooManyLearners),
+        _ => Ok(Valid::Add(member)),
     }
 }
 
 /// Checks a committed change against the members and carries it out in both.
 ///
 /// # Errors
-/// It does not hold, and nothing was changed.
+/// It does not hold, and nothing was changed; or the v2 tree is blocked, on which etcd ends.
 pub fn apply(
     cluster: &mut Cluster,
     tree: &mut Tree,
@@ -219,28 +240,28 @@ pub fn apply(
     match validate(cluster, change, rules)? {
         Valid::Add(member) => {
             let id = member.id;
-            tree.add_member(&member);
+            tree.add_member(&member)?;
             cluster.insert(member);
             Ok(Done::Added(id))
         }
         Valid::Promote(id) => {
             cluster.promote(id);
             if let Some(member) = cluster.member(id) {
-                tree.set_raft_attributes(member);
+                tree.set_raft_attributes(member)?;
             }
             Ok(Done::Promoted(id))
         }
         Valid::Update(id, peer_urls, said_learner) => {
             if let Some(member) = cluster.member_mut(id) {
                 member.peer_urls = peer_urls;
-                tree.set_raft_attributes(member);
+                tree.set_raft_attributes(member)?;
             }
             cluster.dispute(id, said_learner);
             Ok(Done::Updated(id))
         }
         Valid::Remove(id) => {
             cluster.remove(id);
-            tree.remove_member(id);
+            tree.remove_member(id)?;
             Ok(Done::Removed(id))
         }
     }

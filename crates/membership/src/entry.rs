@@ -15,7 +15,10 @@ use proto::{
 };
 use semver::Version;
 
-use crate::{conf_change, member};
+use crate::{
+    conf_change, member,
+    v2store::{self, Blocked},
+};
 
 /// What an entry asks for.
 #[derive(Debug)]
@@ -34,6 +37,11 @@ pub fn is_membership(request: &Request) -> bool {
     let attributes =
         request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
     request.method == "PUT" && (attributes || request.path == "/0/version")
+}
+
+/// True for a v2 request that changes something where the cluster keeps its members.
+fn is_about_cluster(request: &Request) -> bool {
+    request.method != "QGET" && v2store::names(&request.path).first() == Some(&"0")
 }
 
 /// False for entries that say nothing of members and are no request of the v2
@@ -94,6 +102,12 @@ pub enum Refusal {
     /// An operation of which a part is missing or wrong.
     #[error("its {0} is not valid")]
     Invalid(&'static str),
+    /// It would leave no member with a vote.
+    #[error("it takes the last vote")]
+    LastVote,
+    /// A request about members that does not fit the v2 tree.
+    #[error("{0}")]
+    Blocked(#[from] Blocked),
     /// An entry that is neither a request nor a single configuration change.
     #[error("it is of type {0}, which etcd does not apply")]
     Type(i32),
@@ -160,10 +174,13 @@ pub fn judge(entry: &Entry, fresh: bool) -> Result<(), Refusal> {
 /// # Errors
 /// It must not get into the log.
 pub fn judge_proposal(entry: &Entry) -> Result<(), Refusal> {
+    let data = entry.data.clone().unwrap_or_default();
     if entry.r#type != EntryType::EntryNormal as i32 {
-        return judge(entry, true);
+        judge(entry, true)?;
+        return conf_change::check_proposal(&ConfChange::read(&data)?)
+            .map_err(|_| Refusal::Invalid("configuration change"));
     }
-    let payload = decode_entry(&entry.data.clone().unwrap_or_default())?;
+    let payload = decode_entry(&data)?;
     if let Some(refusal) = refusal(&payload, true) {
         return Err(refusal);
     }
@@ -171,6 +188,14 @@ pub fn judge_proposal(entry: &Entry) -> Result<(), Refusal> {
         Payload::Empty => Err(Refusal::Unknown),
         Payload::V2(request) if !METHODS.contains(&request.method.as_str()) => {
             Err(Refusal::Unknown)
+        }
+        // Only these are etcd's own. Any other could take away, or block, what the next change
+        // of a member needs.
+        Payload::V2(request)
+            if is_about_cluster(request)
+                && !(is_membership(request) && member::is_plain_put(request)) =>
+        {
+            Err(Refusal::Invalid("path"))
         }
         Payload::Internal(request) => match &request.op {
             Some(Op::Txn(txn)) if has_empty_operation(txn) => Err(Refusal::Invalid("operation")),

@@ -24,7 +24,7 @@ pub fn entry(data: &[u8]) {
     let _ = crate::entry::judge_proposal(&entry);
     if let Ok(crate::Payload::V2(request)) = crate::decode_entry(&Bytes::copy_from_slice(data)) {
         let mut tree = Tree::new();
-        tree.apply(&request);
+        let _ = tree.apply(&request);
         assert!(Tree::parse(&tree.to_json()).is_ok());
     }
 }

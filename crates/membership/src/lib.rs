@@ -19,6 +19,7 @@
 
 pub mod cluster;
 pub mod conf_change;
+mod context;
 pub mod disagreement;
 mod downgrade;
 pub mod entry;

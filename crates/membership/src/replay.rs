@@ -63,7 +63,8 @@ impl Replay {
         })
     }
 
-    /// Applies a committed entry.
+    /// Applies a committed entry. Where the v2 tree is blocked it is left as it is: no etcd
+    /// gets past such an entry, so there is no membership to agree with.
     ///
     /// # Errors
     /// The entry cannot be decoded.
@@ -72,7 +73,7 @@ impl Replay {
         match EntryType::try_from(entry.r#type) {
             Ok(EntryType::EntryNormal) => match decode_entry(&data)? {
                 Payload::V2(request) => {
-                    self.tree.apply(&request);
+                    let _ = self.tree.apply(&request);
                     // Attributes of a member that is gone change nothing.
                     let _ = self.cluster.apply_v2(&request);
                     Ok(Followed::V2(request))
@@ -105,12 +106,12 @@ impl Replay {
                 );
                 let known = self.cluster.set_attributes(id, &to.name, &to.client_urls);
                 if known.is_ok() {
-                    self.tree.set_attributes(id, &to.name, &to.client_urls);
+                    let _ = self.tree.set_attributes(id, &to.name, &to.client_urls);
                 }
             }
             Some(Op::ClusterVersionSet(set)) => {
                 if let Ok(version) = Version::parse(&set.ver) {
-                    self.tree.set_version(&version);
+                    let _ = self.tree.set_version(&version);
                     self.cluster.set_version(Some(version));
                 }
             }

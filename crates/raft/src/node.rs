@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::raftpb as pb;
+use proto::{raftpb as pb, wire::Read as _};
 use raft::{
     RawNode, SnapshotStatus, StateRole,
     eraftpb::{self as rs, ConfChangeSingle, ConfChangeType, ConfChangeV2},
@@ -285,7 +285,7 @@ impl Node {
             self.held_bytes = 0;
             for (message, _) in std::mem::take(&mut self.held) {
                 // What is refused now is lost, as it would have been at once.
-                let _ = self.raw.step(message);
+                let _ = self.step_proposal(message);
             }
         }
     }
@@ -404,6 +404,32 @@ impl Node {
         self.propose(data)
     }
 
+    /// True for entries of which one would leave no voter once it is applied. raft, and with it
+    /// every etcd, ends on that. The answer of a leader is final: no change is appended while
+    /// another one waits to be applied.
+    fn would_take_last_vote(&self, entries: &[rs::Entry]) -> bool {
+        let raft = &self.raw.raft;
+        let changes = entries
+            .iter()
+            .filter(|entry| entry.get_entry_type() == rs::EntryType::EntryConfChange);
+        let mut changes = changes.filter_map(|entry| {
+            let change = wire::entry_out(entry.clone()).data.unwrap_or_default();
+            pb::ConfChange::read(&change).ok()
+        });
+        raft.state == StateRole::Leader && changes.any(|change| self.takes_last_vote(&change))
+    }
+
+    /// True for a change that would leave no voter. raft refuses it when it is applied, and
+    /// etcd ends.
+    pub fn takes_last_vote(&self, change: &pb::ConfChange) -> bool {
+        let takes = matches!(
+            pb::ConfChangeType::try_from(change.r#type),
+            Ok(pb::ConfChangeType::ConfChangeRemoveNode
+                | pb::ConfChangeType::ConfChangeAddLearnerNode)
+        );
+        takes && self.raw.raft.prs().conf().to_conf_state().voters == [change.node_id]
+    }
+
     /// Proposes a configuration change in etcd's serialization, which stays opaque.
     pub fn propose_conf_change(&mut self, change: Bytes) -> Result<(), ProposeError> {
         if pb::ConfChange::decode(change.clone()).is_err() {
@@ -424,6 +450,10 @@ impl Node {
         }
         if self.raw.raft.leader_id == raft::INVALID_ID {
             return Err(ProposeError::NoLeader);
+        }
+        if self.would_take_last_vote(&entries) {
+            tracing::warn!("refused to propose the removal of the last vote");
+            return Err(ProposeError::Dropped);
         }
         let mut message = rs::Message::default();
         message.set_msg_type(rs::MessageType::MsgPropose);
@@ -486,12 +516,28 @@ impl Node {
             }
             return Ok(());
         }
-        let result = self.raw.step(message);
+        let result = match kind {
+            rs::MessageType::MsgPropose => self.step_proposal(message),
+            _ => self.raw.step(message),
+        };
         self.settle();
         match result {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(Error::Core(error.to_string())),
         }
+    }
+
+    /// A proposal of another member.
+    fn step_proposal(&mut self, message: rs::Message) -> raft::Result<()> {
+        if self.would_take_last_vote(&message.entries) {
+            let from = format!("{:x}", message.from);
+            tracing::warn!(
+                from,
+                "refused a proposal of another member: it removes the last vote"
+            );
+            return Err(raft::Error::ProposalDropped);
+        }
+        self.raw.step(message)
     }
 
     /// Stands for election now. A sole voter leads when this returns. An error

@@ -99,7 +99,7 @@ impl Backup {
                 Failure::error(format_args!("cannot translate v2store: {path}: {e}"))
             })?;
         for member in self.cluster.members() {
-            tree.add_member(member);
+            tree.add_member(member).map_err(Failure::error)?;
         }
         snapshot.data = Some(tree.to_json().into());
         snapshot.metadata.conf_state = self.conf_state();

@@ -407,6 +407,72 @@ async fn every_check(programs: Vec<Program>) -> Result<String> {
     Ok(format!("{proposed} entries"))
 }
 
+/// Changes whose kind and context name different votes, which no API makes. An etcd leads, since
+/// a Pintle appends none: all list what the context says, and count by the kind.
+async fn contradictions(programs: Vec<Program>) -> Result<String> {
+    use ConfChangeType::*;
+    let mut cluster = Plan::of(&programs).start().await?;
+    let leader = programs.iter().position(|p| !p.is_pintle);
+    let leader = leader.context("no etcd")?;
+    cluster.move_leader(leader).await?;
+    let member = |id: u64, more: &str| {
+        format!("{{\"id\":{id},\"peerURLs\":[\"http://127.0.0.1:{id}\"]{more}}}")
+    };
+    const LEARNER: &str = ",\"isLearner\":true";
+    let promote = "{\"id\":103,\"peerURLs\":null,\"isPromote\":true}";
+    let changes = [
+        change(ConfChangeAddLearnerNode, 101, &member(101, "")),
+        change(ConfChangeAddLearnerNode, 102, &member(102, "")),
+        change(ConfChangeAddLearnerNode, 103, &member(103, LEARNER)),
+        // The list has no room for a second learner, however it is counted.
+        change(ConfChangeAddNode, 104, &member(104, LEARNER)),
+        // Promoted in the list alone.
+        change(ConfChangeAddLearnerNode, 103, promote),
+        change(ConfChangeAddLearnerNode, 105, &member(105, LEARNER)),
+        // Keys in letters of any case, and twice.
+        change(
+            ConfChangeUpdateNode,
+            101,
+            "{\"ID\":1,\"id\":101,\"PeerURLs\":[\"http://127.0.0.1:91\"]}",
+        ),
+    ];
+    for (n, entry) in changes.into_iter().enumerate() {
+        carry_out(&cluster, leader, entry)
+            .await
+            .with_context(|| format!("change {n}"))?;
+        cluster
+            .agree()
+            .await
+            .with_context(|| format!("change {n}"))?;
+    }
+    let listed = cluster.agree().await?.members;
+    let learners: Vec<u64> = listed.iter().filter(|m| m.4).map(|m| m.0).collect();
+    ensure!(learners == [105], "{learners:?} are learners");
+    cluster.end().await?;
+    for place in cluster.places() {
+        let [voters, learners] = conf_state(&cluster, place)?;
+        ensure!(
+            voters.len() == programs.len() && learners == BTreeSet::from([101, 102, 103, 105]),
+            "m{place} counts by {voters:x?} and {learners:?}"
+        );
+    }
+    Ok("7 changes".to_owned())
+}
+
+#[test]
+fn a_vote_that_kind_and_context_disagree_about_is_listed_and_counted_as_by_etcd() {
+    let mut cases = Vec::new();
+    if let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd("3.5.30")) {
+        cases.push(Programs(vec![etcd.clone(), subject.clone(), etcd]));
+    }
+    mixes::each(
+        "a_vote_that_kind_and_context_disagree_about_is_listed_and_counted_as_by_etcd",
+        180,
+        cases,
+        |case| contradictions(case.0),
+    );
+}
+
 /// Changes that come before a disputed update has been settled, as fast as the leader takes
 /// them. Whatever is decided is decided by all.
 async fn in_dispute(programs: Vec<Program>) -> Result<String> {

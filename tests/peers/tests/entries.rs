@@ -4,6 +4,7 @@
 //! a round that failed, and the entries it came down to, are in its message.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
@@ -26,9 +27,10 @@ use peers::{
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
-        HashKvRequest, MemberListRequest, RangeResponse, StatusRequest, internal_raft_request::Op,
+        HashKvRequest, MemberListRequest, RangeResponse, Request, StatusRequest,
+        internal_raft_request::Op,
     },
-    raftpb::{Entry, EntryType, Message, MessageType},
+    raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
 };
 
 /// What the reference is; its line is the one that Pintle speaks.
@@ -40,6 +42,8 @@ struct Bed {
     member: u64,
     reference: Program,
     subject: Program,
+    /// Logs on which both ended.
+    ended: Cell<usize>,
 }
 
 impl Bed {
@@ -66,6 +70,7 @@ impl Bed {
             member,
             reference,
             subject,
+            ended: Cell::new(0),
         })
     }
 
@@ -113,7 +118,10 @@ impl Bed {
             (Outcome::Serves(theirs), Outcome::Serves(ours)) => {
                 theirs.same_as(ours).err().map(|error| format!("{error:#}"))
             }
-            (Outcome::Ended(_), Outcome::Ended(_)) => None,
+            (Outcome::Ended(_), Outcome::Ended(_)) => {
+                self.ended.set(self.ended.get() + 1);
+                None
+            }
             (Outcome::Ended(log), Outcome::Serves(_)) => Some(format!("etcd alone ends: {log}")),
             (Outcome::Serves(_), Outcome::Ended(log)) => Some(format!("Pintle alone ends: {log}")),
         })
@@ -207,6 +215,14 @@ fn judged(data: &Bytes) -> Result<(), Refusal> {
     entry::judge(&entry, true)
 }
 
+fn has_empty_operation(data: &Bytes) -> bool {
+    let entry = Entry {
+        data: Some(data.clone()),
+        ..Entry::default()
+    };
+    entry::judge_proposal(&entry) == Err(Refusal::Invalid("operation"))
+}
+
 /// Left out: what has another effect with every second that passes, what other
 /// releases of the line do otherwise, and what changes who is a member.
 fn is_comparable(data: &Bytes, member: u64) -> bool {
@@ -233,11 +249,24 @@ fn hex(data: &[u8]) -> String {
     format!("{} bytes {shown}", data.len())
 }
 
+/// What a run has compared.
+#[derive(Default)]
+struct Tally {
+    rounds: usize,
+    applied: usize,
+    refused: usize,
+    /// Entries with an empty operation, which end both or neither.
+    doubtful: usize,
+    /// Logs whose entries hold each for itself, and ended both together.
+    ended: usize,
+}
+
 /// One log of entries that both must apply, and one for each that neither may.
-async fn round(bed: &Bed, seed: u64, tally: &mut (usize, usize, usize)) -> Result<()> {
+async fn round(bed: &Bed, seed: u64, tally: &mut Tally) -> Result<()> {
     let mut dice = Dice::new(seed);
     let mut sound = Vec::new();
     let mut unsound = Vec::new();
+    let mut doubtful = Vec::new();
     {
         let mut writer = Writer::new(&mut dice, bed.member);
         for n in 0..400 {
@@ -247,17 +276,33 @@ async fn round(bed: &Bed, seed: u64, tally: &mut (usize, usize, usize)) -> Resul
             };
             match judged(&data) {
                 Ok(()) if n % 4 == 0 && !is_comparable(&data, bed.member) => {}
+                // Ends both if the branch with it runs: a log of its own, or most logs would
+                // end early.
+                Ok(()) if has_empty_operation(&data) => doubtful.push(data),
                 Ok(()) => sound.push(data),
                 Err(refusal) => unsound.push((data, refusal)),
             }
         }
     }
+    let ended = bed.ended.get();
     if bed.difference(&sound).await?.is_some() {
         let (left, why) = bed.shortest(sound).await?;
         let shown: Vec<String> = left.iter().map(|data| hex(data)).collect();
         anyhow::bail!("seed {seed}: {why}\nentries:\n{}", shown.join("\n"));
     }
-    tally.0 += sound.len();
+    // Entries that hold each for itself can end both together: a request of the v2 API makes a
+    // directory of what the next one writes.
+    if bed.ended.get() == ended {
+        tally.applied += sound.len();
+    } else {
+        tally.ended += 1;
+    }
+    for data in doubtful.into_iter().take(1) {
+        let found = bed.difference(std::slice::from_ref(&data)).await?;
+        let entry = hex(&data);
+        ensure!(found.is_none(), "seed {seed}: {found:?}\nentry: {entry}");
+        tally.doubtful += 1;
+    }
     for (data, refusal) in unsound.into_iter().take(2) {
         let found = bed.difference(std::slice::from_ref(&data)).await?;
         let expected = matches!(refusal, Refusal::Auth(_));
@@ -271,9 +316,9 @@ async fn round(bed: &Bed, seed: u64, tally: &mut (usize, usize, usize)) -> Resul
             found.unwrap_or_default(),
             hex(&data)
         );
-        tally.1 += 1;
+        tally.refused += 1;
     }
-    tally.2 += 1;
+    tally.rounds += 1;
     Ok(())
 }
 
@@ -291,15 +336,16 @@ fn the_same_log_makes_the_same_state() {
     let seconds = peers::env_number("PINTLE_ENTRIES_SECONDS").unwrap_or(15);
     with_bed(seconds + 900, async |bed| {
         let end = Instant::now() + Duration::from_secs(seconds);
-        let mut tally = (0, 0, 0);
+        let mut tally = Tally::default();
         let mut seed = peers::seed(1);
         while Instant::now() < end {
             round(&bed, seed, &mut tally).await?;
             seed += 1;
         }
         peer::say(&format!(
-            "RAN: {} rounds, {} entries applied by both, {} refused by both",
-            tally.2, tally.0, tally.1
+            "RAN: {} rounds, {} entries applied by both, {} refused by both, {} with an empty \
+             operation, {} logs ended both",
+            tally.rounds, tally.applied, tally.refused, tally.doubtful, tally.ended
         ));
         Ok(())
     });
@@ -316,6 +362,33 @@ fn issue_8_1_deep_transactions_and_unknown_groups_are_applied() {
             .collect();
         let difference = bed.difference(&made).await?;
         ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
+        Ok(())
+    });
+}
+
+/// A request of the v2 API, bare.
+fn v2(method: &str, path: &str, val: &str) -> Bytes {
+    let request = Request {
+        id: 5,
+        method: method.into(),
+        path: path.into(),
+        val: val.into(),
+        recursive: true,
+        ..Request::default()
+    };
+    request.encode_to_vec().into()
+}
+
+#[test]
+fn what_blocks_the_place_of_the_version_or_of_attributes_ends_both() {
+    with_bed(300, async |bed| {
+        let attributes = format!("/0/members/{:x}/attributes", bed.member);
+        for (path, val) in [("/0/version", "3.5.0"), (&attributes, "{}")] {
+            let made = ["DELETE", "POST", "PUT"].map(|method| v2(method, path, val));
+            let difference = bed.difference(&made).await?;
+            ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
+            ensure!(bed.ended.take() == 1, "both serve after {path}");
+        }
         Ok(())
     });
 }
@@ -740,6 +813,16 @@ fn issue_8_6_a_junk_proposal_is_refused_before_it_is_appended() {
             r#type: EntryType::EntryConfChange as i32,
             ..normal(data)
         };
+        let conf_change = |kind: ConfChangeType, id: u64, context: &str| {
+            let conf_change = ConfChange {
+                id: 1,
+                r#type: kind as i32,
+                node_id: id,
+                context: Some(Bytes::copy_from_slice(context.as_bytes())),
+            };
+            change(&conf_change.encode_to_vec())
+        };
+        use ConfChangeType::*;
         let alarm = entries::plain(&[entries::Field::Number(1, 1), entries::Field::Number(3, 9)]);
         let junk = [
             normal(&[0xff, 0xff, 0xff]),
@@ -755,6 +838,22 @@ fn issue_8_6_a_junk_proposal_is_refused_before_it_is_appended() {
             change(&[0xff]),
             change(&[0x08, 1, 0x10, 0, 0x18, 7]),
             change(&[0x08, 1, 0x10, 9, 0x18, 7]),
+            // The only vote there is; another vote in the kind than in the context; no address.
+            conf_change(ConfChangeRemoveNode, bed.member, ""),
+            conf_change(
+                ConfChangeAddNode,
+                7,
+                r#"{"id":7,"peerURLs":["http://h:1"],"isLearner":true}"#,
+            ),
+            conf_change(
+                ConfChangeAddLearnerNode,
+                7,
+                r#"{"id":7,"peerURLs":["http://h:1"]}"#,
+            ),
+            conf_change(ConfChangeAddNode, 7, r#"{"id":7,"peerURLs":["h"]}"#),
+            // It would make a directory of the cluster version.
+            normal(&v2("POST", "/0/version", "")),
+            normal(&v2("DELETE", "/0/members", "")),
         ];
         let before = server.api().status(StatusRequest {}).await?.raft_index;
         for (n, entry) in junk.into_iter().enumerate() {

@@ -204,7 +204,7 @@ impl Machine {
         }
         match &request.op {
             Some(Op::ClusterVersionSet(set)) => {
-                return self.set_cluster_version(&set.ver, at.fresh, run);
+                return self.set_cluster_version(at.index, &set.ver, at.fresh, run);
             }
             Some(Op::ClusterMemberAttrSet(set)) => return self.set_attributes(at, set, run),
             Some(Op::DowngradeInfoSet(set)) => return Ok(self.set_downgrade(set, at.fresh, run)),

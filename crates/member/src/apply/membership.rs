@@ -9,6 +9,7 @@ use bolt::Batch;
 use membership::{
     Cluster, Refusal,
     conf_change::{self, Done, Rejection, Rules},
+    v2store::Blocked,
 };
 use proto::{
     etcdserverpb::Request,
@@ -37,8 +38,15 @@ fn rejected(rejection: &Rejection) -> Status {
         Rejection::PeerUrlExists => errors::PEER_URL_EXISTS,
         Rejection::NotLearner => errors::NOT_A_LEARNER,
         Rejection::TooManyLearners => errors::TOO_MANY_LEARNERS,
-        Rejection::Malformed(_) => Status::new(Code::Unknown, rejection.to_string()),
+        Rejection::Malformed(_) | Rejection::Blocked(_) => {
+            Status::new(Code::Unknown, rejection.to_string())
+        }
     }
+}
+
+/// The v2 tree has something else where an entry writes.
+fn blocked(index: u64, place: &Blocked) -> Fatal {
+    refuse(index, &place.clone().into())
 }
 
 impl Machine {
@@ -70,15 +78,22 @@ impl Machine {
             _ => run.host.rules(),
         };
         let result = conf_change::apply(&mut self.cluster, &mut self.tree, &change, rules);
-        if let Err(Rejection::Malformed(_)) = result {
-            return Err(refuse(
-                entry.index,
-                &Refusal::Invalid("configuration change"),
-            ));
-        }
-        if let Err(rejection) = &result {
-            tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
-            change.node_id = 0;
+        match &result {
+            Ok(_) if run.host.consensus(|node| node.takes_last_vote(&change)) => {
+                return Err(refuse(entry.index, &Refusal::LastVote));
+            }
+            Ok(_) => {}
+            Err(Rejection::Malformed(_)) => {
+                return Err(refuse(
+                    entry.index,
+                    &Refusal::Invalid("configuration change"),
+                ));
+            }
+            Err(Rejection::Blocked(place)) => return Err(blocked(entry.index, place)),
+            Err(rejection) => {
+                tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
+                change.node_id = 0;
+            }
         }
         // Before anyone else counts: what is local is no longer all there is.
         self.state.sole_leader.store(false, Ordering::Release);
@@ -183,7 +198,8 @@ impl Machine {
         self.generation += 1;
         self.blocks_newer_release = true;
         if membership::entry::is_membership(request) || !self.options.drop_v2_keys {
-            self.tree.apply(request);
+            let applied = self.tree.apply(request);
+            applied.map_err(|place| blocked(index, &place))?;
         }
         let before = self.cluster.clone();
         match self.cluster.apply_v2(request) {
@@ -200,6 +216,7 @@ impl Machine {
 
     pub(super) fn set_cluster_version<H>(
         &mut self,
+        index: u64,
         version: &str,
         fresh: bool,
         run: &mut Run<'_, H>,
@@ -211,7 +228,7 @@ impl Machine {
             )
         })?;
         let before = self.cluster.clone();
-        self.set_version(parsed);
+        self.set_version(index, parsed)?;
         self.follow_version(before.version())?;
         self.project(&before, fresh, run);
         self.publish_cluster();
@@ -246,10 +263,12 @@ impl Machine {
         Ok(())
     }
 
-    fn set_version(&mut self, version: semver::Version) {
+    fn set_version(&mut self, index: u64, version: semver::Version) -> Result<(), Fatal> {
         self.generation += 1;
-        self.tree.set_version(&version);
+        let applied = self.tree.set_version(&version);
+        applied.map_err(|place| blocked(index, &place))?;
         self.cluster.set_version(Some(version));
+        Ok(())
     }
 
     pub(super) fn set_attributes<H>(
@@ -266,11 +285,14 @@ impl Machine {
             &attributes.name,
             &attributes.client_urls,
         ) {
-            Ok(()) => self.tree.set_attributes(
-                set.member_id.into(),
-                &attributes.name,
-                &attributes.client_urls,
-            ),
+            Ok(()) => self
+                .tree
+                .set_attributes(
+                    set.member_id.into(),
+                    &attributes.name,
+                    &attributes.client_urls,
+                )
+                .map_err(|place| blocked(at.index, &place))?,
             Err(error) => skip_removed(at.index, &error)?,
         }
         self.project(&before, at.fresh, run);

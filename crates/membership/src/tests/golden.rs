@@ -66,7 +66,7 @@ fn replay(version: &str, up_to: u64) -> (Cluster, Tree) {
         }
         match decode_entry(&entry.data).expect("decodes") {
             Payload::V2(request) => {
-                tree.apply(&request);
+                tree.apply(&request).expect("not blocked");
                 cluster.apply_v2(&request).expect("known member");
             }
             Payload::Internal(request) => assert!(request.op.is_some()),

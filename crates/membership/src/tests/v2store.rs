@@ -37,15 +37,20 @@ fn what_ended_goes_in_the_order_in_which_it_ended() {
         ..put(path, "")
     };
     // As texts these three would sort otherwise.
-    tree.apply(&ending("/1/second", at));
-    tree.apply(&ending("/1/half", at + SECOND / 2));
-    tree.apply(&ending("/1/next", at + SECOND));
+    tree.apply(&ending("/1/second", at)).expect("not blocked");
+    tree.apply(&ending("/1/half", at + SECOND / 2))
+        .expect("not blocked");
+    tree.apply(&ending("/1/next", at + SECOND))
+        .expect("not blocked");
     tree.apply(&Request {
         dir: true,
         ..ending("/1/dir", at)
-    });
-    tree.apply(&ending("/1/dir/inside", at + 1));
-    tree.apply(&ending("/1/ancient", EXPIRE_BEFORE_2000));
+    })
+    .expect("not blocked");
+    tree.apply(&ending("/1/dir/inside", at + 1))
+        .expect("not blocked");
+    tree.apply(&ending("/1/ancient", EXPIRE_BEFORE_2000))
+        .expect("not blocked");
     let json = String::from_utf8(tree.to_json()).expect("text");
     assert!(
         json.contains("\"2023-11-14T22:13:20Z\"") && json.contains("\"2023-11-14T22:13:20.5Z\"")
@@ -55,7 +60,7 @@ fn what_ended_goes_in_the_order_in_which_it_ended() {
         json["CurrentIndex"].as_u64().expect("number")
     };
     let before = index(&tree);
-    tree.apply(&sync(at + SECOND / 2));
+    tree.apply(&sync(at + SECOND / 2)).expect("not blocked");
     for gone in ["/1/second", "/1/half", "/1/dir"] {
         assert_eq!(tree.get(gone), None, "{gone}");
     }
@@ -73,20 +78,25 @@ fn times_with_a_zone_are_the_same_moments() {
     tree.apply(&Request {
         expiration: 1_700_000_000 * SECOND,
         ..put("/1/a", "")
-    });
+    })
+    .expect("not blocked");
     let text = String::from_utf8(tree.to_json()).expect("text");
     let zoned = text.replace("2023-11-14T22:13:20Z", "2023-11-15T00:13:20+02:00");
     assert_ne!(zoned, text);
     let mut zoned = Tree::parse(zoned.as_bytes()).expect("readable");
     assert_eq!(zoned, tree);
-    zoned.apply(&sync(1_700_000_000 * SECOND - 1));
+    zoned
+        .apply(&sync(1_700_000_000 * SECOND - 1))
+        .expect("not blocked");
     assert!(zoned.get("/1/a").is_some());
-    zoned.apply(&sync(1_700_000_000 * SECOND));
+    zoned
+        .apply(&sync(1_700_000_000 * SECOND))
+        .expect("not blocked");
     assert!(zoned.get("/1/a").is_none());
     for never in ["0001-01-01T00:00:00Z", "0001-01-01T02:00:00.000+02:00"] {
         let never = text.replace("2023-11-14T22:13:20Z", never);
         let mut never = Tree::parse(never.as_bytes()).expect("readable");
-        never.apply(&sync(i64::MAX));
+        never.apply(&sync(i64::MAX)).expect("not blocked");
         assert!(never.get("/1/a").is_some());
     }
     for sick in ["\"yesterday\"", "\"2023-13-14T22:13:20Z\"", "5"] {
@@ -100,7 +110,7 @@ fn attributes_of_a_member_that_is_not_there_leave_no_trace() {
     let mut truth = Cluster::from_initial("t", "a=http://h:1,b=http://h:2").expect("cluster");
     let mut tree = Tree::new();
     for member in truth.members() {
-        tree.add_member(member);
+        tree.add_member(member).expect("not blocked");
     }
     let ids: Vec<_> = truth.members().map(|m| m.id).collect();
     let publish = |id: MemberId| {
@@ -109,7 +119,7 @@ fn attributes_of_a_member_that_is_not_there_leave_no_trace() {
             r#"{"name":"n","clientURLs":null}"#,
         )
     };
-    tree.apply(&publish(ids[0]));
+    tree.apply(&publish(ids[0])).expect("not blocked");
     truth.apply_v2(&publish(ids[0])).expect("member");
     let value = &tree
         .get(&format!("/0/members/{}/attributes", ids[0]))
@@ -120,11 +130,13 @@ fn attributes_of_a_member_that_is_not_there_leave_no_trace() {
     conf_change::apply(&mut truth, &mut tree, &gone, conf_change::Rules::Newer).expect("holds");
     let before = tree.clone();
     for id in [ids[1], MemberId(77)] {
-        tree.apply(&publish(id));
+        tree.apply(&publish(id)).expect("not blocked");
         assert!(truth.apply_v2(&publish(id)).is_err());
     }
-    tree.apply(&put(&format!("/0/members/{}/attributes", ids[0]), "{"));
-    tree.apply(&put("/0/version", "three"));
+    tree.apply(&put(&format!("/0/members/{}/attributes", ids[0]), "{"))
+        .expect("not blocked");
+    tree.apply(&put("/0/version", "three"))
+        .expect("not blocked");
     assert_eq!(tree, before);
     assert_eq!(tree.members().map(|m| m.len()), Ok(1));
     assert_eq!(tree.removed(), Ok(vec![ids[1]]));
@@ -133,11 +145,12 @@ fn attributes_of_a_member_that_is_not_there_leave_no_trace() {
 #[test]
 fn paths_are_cleaned_and_namespaces_are_fixed() {
     let mut tree = Tree::new();
-    tree.apply(&put("1//a/./x/../b/", "v"));
+    tree.apply(&put("1//a/./x/../b/", "v"))
+        .expect("not blocked");
     assert_eq!(tree.get("/1/a/b").map(|n| n.path.as_str()), Some("/1/a/b"));
     let before = tree.clone();
     for path in ["/", "/0", "/1", "/1/..", "", "/../1/"] {
-        tree.apply(&put(path, "v"));
+        tree.apply(&put(path, "v")).expect("not blocked");
         for method in ["DELETE", "POST"] {
             let request = Request {
                 method: method.into(),
@@ -145,7 +158,7 @@ fn paths_are_cleaned_and_namespaces_are_fixed() {
                 ..put(path, "v")
             };
             if method == "DELETE" {
-                tree.apply(&request);
+                tree.apply(&request).expect("not blocked");
             }
         }
     }
@@ -156,11 +169,14 @@ fn paths_are_cleaned_and_namespaces_are_fixed() {
 fn no_path_is_too_deep_to_be_read_again() {
     let mut tree = Tree::new();
     let deep = |levels: usize| format!("/1{}", "/x".repeat(levels - 1));
-    tree.apply(&put(&deep(DEPTH_MAX), "deepest"));
+    tree.apply(&put(&deep(DEPTH_MAX), "deepest"))
+        .expect("not blocked");
     let full = tree.clone();
     assert!(full.get(&deep(DEPTH_MAX)).is_some());
-    tree.apply(&put(&deep(DEPTH_MAX + 1), "too deep"));
-    tree.apply(&put(&"/1/y".repeat(300_000), "far too deep"));
+    tree.apply(&put(&deep(DEPTH_MAX + 1), "too deep"))
+        .expect("not blocked");
+    tree.apply(&put(&"/1/y".repeat(300_000), "far too deep"))
+        .expect("not blocked");
     assert_eq!(tree, full);
     assert_eq!(Tree::parse(&full.to_json()), Ok(full));
     let nested = format!(
@@ -228,8 +244,31 @@ proptest! {
     fn every_tree_is_read_back_as_it_was(requests in prop::collection::vec(request(), 0..60)) {
         let mut tree = Tree::new();
         for request in &requests {
-            tree.apply(request);
+            tree.apply(request).expect("not blocked");
         }
         prop_assert_eq!(Tree::parse(&tree.to_json()), Ok(tree));
     }
+}
+
+/// etcd ends where a member or the version is to be written and cannot be.
+#[test]
+fn what_is_in_the_place_of_etcds_own_leaves_is_not_passed_over() {
+    let mut tree = Tree::new();
+    let cluster = Cluster::from_initial("t", "a=http://h:1").expect("one member");
+    let member = cluster.members().next().expect("one member");
+    tree.add_member(member).expect("not blocked");
+    let attributes = format!("/0/members/{}/attributes", member.id);
+    for path in ["/0/version", &attributes] {
+        let unique = Request {
+            method: "POST".into(),
+            ..put(path, "v")
+        };
+        tree.apply(&unique).expect("a directory with one leaf");
+    }
+    let before = tree.clone();
+    assert!(tree.apply(&put("/0/version", "3.5.0")).is_err());
+    assert!(tree.apply(&put(&attributes, "{}")).is_err());
+    assert!(tree.set_version(&semver::Version::new(3, 5, 0)).is_err());
+    assert!(tree.set_attributes(member.id, "a", &[]).is_err());
+    assert_eq!(tree, before);
 }

@@ -88,6 +88,12 @@ struct Written<'a> {
     current_version: u64,
 }
 
+/// Where a member, or the cluster version, is to be written, another request has put a
+/// directory, or there is a leaf on the path to it. That ends every etcd.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} cannot be written to the v2 tree: it is a directory, or below a leaf")]
+pub struct Blocked(String);
+
 /// The tree as of one index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
@@ -131,7 +137,7 @@ impl Node {
 }
 
 /// The names along a path, as Go's path.Clean leaves them.
-fn names(path: &str) -> Vec<&str> {
+pub(crate) fn names(path: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for name in path.split('/') {
         match name {
@@ -266,21 +272,20 @@ impl Tree {
         Some((node.children.as_mut()?, at, last.to_owned()))
     }
 
-    /// Makes a leaf, or makes one anew. False if a directory or a leaf is in the way.
-    fn set(&mut self, path: &str, value: &str) -> bool {
+    /// Makes a leaf, or makes one anew.
+    fn set(&mut self, path: &str, value: &str) -> Result<(), Blocked> {
         let index = self.current_index + 1;
-        let Some((parent, path, name)) = self.parent_mut(path, index) else {
-            return false;
-        };
+        let blocked = || Blocked(path.to_owned());
+        let (parent, at, name) = self.parent_mut(path, index).ok_or_else(blocked)?;
         if parent
             .get(&name)
             .is_some_and(|node| node.children.is_some())
         {
-            return false;
+            return Err(blocked());
         }
-        parent.insert(name, Node::leaf(path, value.to_owned(), index));
+        parent.insert(name, Node::leaf(at, value.to_owned(), index));
         self.current_index = index;
-        true
+        Ok(())
     }
 
     /// Writes to a leaf that is there: it keeps the index at which it was made.
@@ -310,33 +315,51 @@ impl Tree {
     }
 
     /// A member's directory, with its peer URLs.
-    pub fn add_member(&mut self, member: &Member) {
-        self.set_raft_attributes(member);
+    ///
+    /// # Errors
+    /// Something is in its place.
+    pub fn add_member(&mut self, member: &Member) -> Result<(), Blocked> {
+        self.set_raft_attributes(member)
     }
 
     /// Peer URLs and vote of a member.
-    pub fn set_raft_attributes(&mut self, member: &Member) {
+    ///
+    /// # Errors
+    /// Something is in their place.
+    pub fn set_raft_attributes(&mut self, member: &Member) -> Result<(), Blocked> {
         let value = RaftPublished {
             peer_urls: member.peer_urls.clone(),
             is_learner: member.is_learner,
         };
         let value = json::to_string(&value);
         let path = format!("/0/members/{}/raftAttributes", member.id);
-        if !self.rewrite(&path, &value) {
-            self.set(&path, &value);
+        if self.rewrite(&path, &value) {
+            return Ok(());
         }
+        self.set(&path, &value)
     }
 
     /// What a member published of itself.
-    pub fn set_attributes(&mut self, id: MemberId, name: &str, client_urls: &[String]) {
+    ///
+    /// # Errors
+    /// Something is in its place.
+    pub fn set_attributes(
+        &mut self,
+        id: MemberId,
+        name: &str,
+        client_urls: &[String],
+    ) -> Result<(), Blocked> {
         let value = attributes_json(name, client_urls);
-        self.set(&format!("/0/members/{id}/attributes"), &value);
+        self.set(&format!("/0/members/{id}/attributes"), &value)
     }
 
     /// Takes a member out and remembers that it was there.
-    pub fn remove_member(&mut self, id: MemberId) {
+    ///
+    /// # Errors
+    /// Something is in the place of the memory.
+    pub fn remove_member(&mut self, id: MemberId) -> Result<(), Blocked> {
         self.remove(&format!("/0/members/{id}"));
-        self.set(&format!("/0/removed_members/{id}"), "");
+        self.set(&format!("/0/removed_members/{id}"), "")
     }
 
     /// Forgets all members, those that were removed too.
@@ -354,8 +377,11 @@ impl Tree {
     }
 
     /// The cluster version.
-    pub fn set_version(&mut self, version: &Version) {
-        self.set("/0/version", &version.to_string());
+    ///
+    /// # Errors
+    /// Something is in its place.
+    pub fn set_version(&mut self, version: &Version) -> Result<(), Blocked> {
+        self.set("/0/version", &version.to_string())
     }
 
     /// Members as the tree has them.

@@ -6,7 +6,7 @@ use proto::etcdserverpb::Request;
 use semver::Version;
 use time::OffsetDateTime;
 
-use super::{Node, Tree, names};
+use super::{Blocked, Node, Tree, names};
 use crate::member::{Published, attributes_path};
 
 /// Expirations before the year 2000 stand for none, when a node is made.
@@ -24,13 +24,16 @@ fn is_read_only(path: &str) -> bool {
 
 impl Tree {
     /// Follows a v2 request.
-    pub fn apply(&mut self, request: &Request) {
+    ///
+    /// # Errors
+    /// It is one of etcd's own about a member or the version, and something is in its place.
+    pub fn apply(&mut self, request: &Request) -> Result<(), Blocked> {
         let compares = request.prev_index != 0 || !request.prev_value.is_empty();
         match (request.method.as_str(), request.prev_exist) {
             ("PUT", Some(true)) if !compares => self.update(request),
             ("PUT", Some(false)) => self.create(request, &request.path),
             ("PUT", _) if compares => self.compare_and_swap(request),
-            ("PUT", _) => self.put(request),
+            ("PUT", _) => return self.put(request),
             ("POST", _) => {
                 let unique = format!("{}/{:020}", request.path, self.current_index + 1);
                 self.create(request, &unique);
@@ -40,25 +43,32 @@ impl Tree {
             ("SYNC", _) => self.expire(request.time),
             _ => {}
         }
+        Ok(())
     }
 
-    fn put(&mut self, request: &Request) {
+    fn put(&mut self, request: &Request) -> Result<(), Blocked> {
         if let Some(id) = attributes_path(&request.path) {
             // Attributes without peer URLs beside them would keep etcd from starting.
             let known = self.get(&format!("/0/members/{id}/raftAttributes"));
             if known.is_some()
                 && let Ok(published) = serde_json::from_str::<Published>(&request.val)
             {
-                self.set_attributes(id, &published.name, &published.client_urls);
+                return self.set_attributes(id, &published.name, &published.client_urls);
             }
-            return;
+            return Ok(());
         }
         if request.path == "/0/version" {
-            if let Ok(version) = Version::parse(&request.val) {
-                self.set_version(&version);
-            }
-            return;
+            return match Version::parse(&request.val) {
+                Ok(version) => self.set_version(&version),
+                Err(_) => Ok(()),
+            };
         }
+        self.write(request);
+        Ok(())
+    }
+
+    /// Writes a leaf, whether it is there or not.
+    fn write(&mut self, request: &Request) {
         if is_read_only(&request.path) {
             return;
         }

@@ -147,14 +147,18 @@ pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<B
 
 /// Would the rest still be a working majority?
 fn check_remove(core: &Core, cluster: &Cluster, member: &Member) -> Result<(), Status> {
-    if !core.config.strict_reconfig_check || member.is_learner {
+    if member.is_learner {
+        return Ok(());
+    }
+    // raft cannot carry that out, whatever is checked; etcd ends on it.
+    let is_last = voters(cluster).all(|m| m.id == member.id);
+    if !core.config.strict_reconfig_check && !is_last {
         return Ok(());
     }
     let rest = || voters(cluster).filter(|m| m.id != member.id);
     let quorum = rest().count() / 2 + 1;
     let started = rest().filter(|m| is_started(m)).count();
-    let none_left = rest().count() == 0;
-    if none_left || is_started(member) && started < quorum {
+    if is_last || is_started(member) && started < quorum {
         tracing::warn!(
             "requested-member-remove-id" = %member.id,
             "rejecting member remove request; not enough healthy members"

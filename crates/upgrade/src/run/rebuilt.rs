@@ -157,7 +157,8 @@ impl Source {
         let data = snapshot.data.as_deref().unwrap_or_default();
         let mut tree = Tree::parse(data).map_err(|e| failed(&e))?;
         for member in tree.members().map_err(|e| failed(&e))? {
-            tree.set_raft_attributes(&addresses.moved(&member));
+            tree.set_raft_attributes(&addresses.moved(&member))
+                .map_err(|e| failed(&e))?;
         }
         let moved = raftpb::Snapshot {
             data: Some(tree.to_json().into()),

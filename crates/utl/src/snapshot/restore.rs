@@ -294,7 +294,7 @@ impl Restore<'_> {
 
         let mut tree = Tree::new();
         for member in cluster.members() {
-            tree.add_member(member);
+            tree.add_member(member).map_err(Failure::error)?;
         }
         let conf_state = raftpb::ConfState {
             voters: ids,

@@ -206,7 +206,9 @@ impl Member {
         let reply = match op {
             Op::ClusterVersionSet(set) => match semver::Version::parse(&set.ver) {
                 Ok(version) => {
-                    self.tree.set_version(&version);
+                    if let Err(blocked) = self.tree.set_version(&version) {
+                        return Reply::Refused(blocked.to_string());
+                    }
                     self.cluster.set_version(Some(version));
                     self.project(fresh, writer);
                     Reply::Done
@@ -217,8 +219,10 @@ impl Member {
                 let attributes = set.member_attributes.clone().unwrap_or_default();
                 let id = set.member_id.into();
                 let (name, urls) = (&attributes.name, &attributes.client_urls);
-                if self.cluster.set_attributes(id, name, urls).is_ok() {
-                    self.tree.set_attributes(id, name, urls);
+                if self.cluster.set_attributes(id, name, urls).is_ok()
+                    && let Err(blocked) = self.tree.set_attributes(id, name, urls)
+                {
+                    return Reply::Refused(blocked.to_string());
                 }
                 self.project(fresh, writer);
                 self.published |= fresh && set.member_id == self.id;
