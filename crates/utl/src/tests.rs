@@ -377,12 +377,14 @@ fn users_keys_in_the_old_store_are_found_in_the_newest_snapshot() {
     let path = snap_dir.join(wal::snap::file_name(newest.term, newest.index));
     let mut snapshot = wal::snap::read_file(&path).unwrap();
     let mut store = membership::v2store::Tree::parse(snapshot.data.as_ref().unwrap()).unwrap();
-    store.apply(&proto::etcdserverpb::Request {
-        method: "PUT".into(),
-        path: "/1/mine".into(),
-        val: "x".into(),
-        ..Default::default()
-    });
+    store
+        .apply(&proto::etcdserverpb::Request {
+            method: "PUT".into(),
+            path: "/1/mine".into(),
+            val: "x".into(),
+            ..Default::default()
+        })
+        .expect("not blocked");
     snapshot.data = Some(store.to_json().into());
     fs::write(&path, wal::snap::encode(&snapshot)).unwrap();
     assert_eq!(

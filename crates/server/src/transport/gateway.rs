@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{
     Body, MessageStream, Source, Surface,
     connection::plain,
-    json::transcode,
+    json::{transcode, txn_to_json},
     messages::too_large,
     pages,
     streams::{OpenStream, Streams},
@@ -45,6 +45,10 @@ fn to_json<M: Message + Default + Serialize>(bytes: Bytes) -> Result<String, Sta
     serde_json::to_string(&message).map_err(|error| internal(error.to_string()))
 }
 
+fn txn_answer(bytes: Bytes) -> Result<String, Status> {
+    txn_to_json(bytes).map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
+
 macro_rules! routes {
     ($path:expr; $($($route:literal)|+ => $method:ident $request:ident => $answer:ty;)*) => {
         match $path {
@@ -59,11 +63,18 @@ macro_rules! routes {
 }
 
 fn route(path: &str) -> Option<Route> {
+    if path == "kv/txn" {
+        return Some(Route {
+            method: Method::Txn,
+            request: &schema::TxnRequest,
+            // As deep as the request: what serde reads and writes by recursion is not.
+            answer: txn_answer,
+        });
+    }
     routes! { path;
         "kv/range" => Range RangeRequest => RangeResponse;
         "kv/put" => Put PutRequest => PutResponse;
         "kv/deleterange" => DeleteRange DeleteRangeRequest => DeleteRangeResponse;
-        "kv/txn" => Txn TxnRequest => TxnResponse;
         "kv/compaction" => Compact CompactionRequest => CompactionResponse;
         "watch" => Watch WatchRequest => WatchResponse;
         "lease/grant" => LeaseGrant LeaseGrantRequest => LeaseGrantResponse;

@@ -153,16 +153,18 @@ fn work_per_byte_does_not_grow_with_the_stream() {
 }
 
 mod messages {
+    use bytes::Bytes;
     use prost::Message as _;
     use proto::{
         etcdserverpb::{
-            PutRequest, RangeRequest, TxnRequest, WatchRequest, compare::TargetUnion,
-            watch_request::RequestUnion,
+            DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+            ResponseHeader, ResponseOp, TxnRequest, TxnResponse, WatchRequest,
+            compare::TargetUnion, response_op::Response, watch_request::RequestUnion,
         },
         schema,
     };
 
-    use super::super::transcode;
+    use super::super::{transcode, txn_to_json};
 
     fn put(text: &str) -> Result<PutRequest, String> {
         let bytes = transcode(text.as_bytes(), &schema::PutRequest).map_err(|e| e.to_string())?;
@@ -251,6 +253,64 @@ mod messages {
             panic!("another request");
         };
         assert_eq!((create.filters, create.start_revision), (vec![0, 1], -1));
+    }
+
+    /// An answer nested so deep, around one of each operation, serialized from the inside out.
+    fn answer(depth: usize) -> Bytes {
+        use prost::encoding::{WireType, encode_key, encode_varint};
+        let header = Some(ResponseHeader {
+            revision: 2,
+            ..ResponseHeader::default()
+        });
+        let put = PutResponse {
+            header,
+            prev_kv: None,
+        };
+        let range = RangeResponse {
+            count: 3,
+            ..RangeResponse::default()
+        };
+        let ops = [
+            Response::ResponsePut(put),
+            Response::ResponseRange(range),
+            Response::ResponseDeleteRange(DeleteRangeResponse::default()),
+            Response::ResponseTxn(TxnResponse::default()),
+        ];
+        let responses = ops.into_iter().map(|op| ResponseOp { response: Some(op) });
+        let mut bytes = TxnResponse {
+            header,
+            succeeded: true,
+            responses: responses.chain([ResponseOp::default()]).collect(),
+        }
+        .encode_to_vec();
+        for _ in 0..depth {
+            for field in [4, 3] {
+                let mut outer = Vec::new();
+                encode_key(field, WireType::LengthDelimited, &mut outer);
+                encode_varint(bytes.len() as u64, &mut outer);
+                outer.extend(bytes);
+                bytes = outer;
+            }
+        }
+        bytes.into()
+    }
+
+    #[test]
+    fn the_answer_of_a_transaction_is_written_as_serde_writes_it() {
+        for depth in [0, 1, 5] {
+            let message = TxnResponse::decode(answer(depth)).expect("a message");
+            let expected = serde_json::to_string(&message).expect("a text");
+            assert_eq!(txn_to_json(answer(depth)), Ok(expected));
+        }
+        assert_eq!(txn_to_json(Bytes::new()), Ok("{}".to_owned()));
+        assert!(txn_to_json(Bytes::from_static(&[0x1a, 9, 1])).is_err());
+    }
+
+    #[test]
+    fn the_answer_of_a_transaction_is_written_without_recursion() {
+        let text = txn_to_json(answer(3_000)).expect("a text");
+        assert_eq!(text.matches("response_txn").count(), 3_001);
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
     }
 
     #[test]
