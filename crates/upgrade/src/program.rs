@@ -854,17 +854,13 @@ fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> Outcome<i32>
             say(&text);
             Ok(exit::RESERVED)
         }
-        Err(Stop::Asked(signal)) => {
-            warn(&format!(
-                "{signal}; every step that was begun is done, and every member runs. To go on: {}",
-                again
-            ));
+        Err(Stop::Asked { signal, state }) => {
+            warn(&format!("{signal}; {state}. To go on: {again}"));
             Ok(exit::INTERRUPTED)
         }
         Err(Stop::Cut(member)) => {
             warn(&format!(
-                "{member} is stopped and was not started again. The next command: {}",
-                again
+                "{member} is stopped and was not started again. The next command: {again}"
             ));
             Ok(exit::INTERRUPTED)
         }
@@ -880,29 +876,49 @@ fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> Outcome<i32>
 }
 
 /// Steps that a signal does not cut off between the stop and the start of a member: the
-/// first one ends them where every member runs, a second one says which does not.
+/// first one ends them when that is done, a second one at once.
 async fn steps_until_asked(
     steps: impl Future<Output = Result<(), Stop>>,
+/// How steps came out that a signal may have cut off.
+enum Cut {
+    /// They ended by themselves.
+    Ended(Result<(), Stop>),
+    /// Where no member is between its stop and its start.
+    Between(&'static str),
+    /// While this member was stopped.
+    In(String),
+}
+
     down: &RefCell<Option<String>>,
-) -> Result<(), Stop> {
-    let _attended = interrupt::attend(2);
+) -> Cut {
     let cut = async {
         let signal = interrupt::asked(1).await;
         if down.borrow().is_none() {
-            return Stop::Asked(signal);
+            return Cut::Between(signal);
         }
         warn(&format!(
             "{signal}: this step is finished first, a second signal ends it at once"
         ));
         let signal = interrupt::asked(2).await;
         match down.borrow().as_ref() {
-            None => Stop::Asked(signal),
-            Some(member) => Stop::Cut(member.clone()),
+            None => Cut::Between(signal),
+            Some(member) => Cut::In(member.clone()),
         }
     };
     tokio::select! {
-        outcome = steps => outcome,
-        cut = cut => Err(cut),
+        outcome = steps => Cut::Ended(outcome),
+        cut = cut => cut,
+    }
+}
+
+impl Cut {
+    /// The same as a stop, with what the cluster says of itself.
+    async fn told<D: run::Driver>(self, engine: &Engine<'_, D, Access>) -> Result<(), Stop> {
+        match self {
+            Cut::Ended(outcome) => outcome,
+            Cut::Between(signal) => Err(engine.asked(signal).await),
+            Cut::In(member) => Err(Stop::Cut(member)),
+        }
     }
 }
 
@@ -994,7 +1010,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
 const NOTHING_TO_TAKE_BACK: &str =
     "there was nothing to do: what the journal tells of was taken back, or never begun";
 
+        let _attended = interrupt::attend(2);
 fn take_back(parsed: &Parsed) -> Outcome<i32> {
+        let outcome = outcome.told(&engine).await;
     let state = PathBuf::from(parsed.text("state"));
     let mut driver = FromFile::read(
         Path::new(parsed.text("members")),
@@ -1125,7 +1143,9 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         }
         Ok(code)
     })
+        let _attended = interrupt::attend(2);
 }
+        let outcome = outcome.told(&engine).await;
 
 fn rehearse(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;

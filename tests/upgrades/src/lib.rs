@@ -14,6 +14,7 @@
 //! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
 //! | [`tool`] | `pintle upgrade check` as the one that foretells |
 //! | [`operated`] | runs of `pintle upgrade run`, killed in every step, and writers beside them |
+//! | [`proxy`] | a proxy that is cut and joined again |
 //! | [`scripted`] | clusters whose members scripts stop and start |
 //! | [`certificates`] | certificates for clusters with TLS |
 //! | [`report`] | the table as Markdown |
@@ -24,6 +25,7 @@ pub mod bucket;
 pub mod certificates;
 pub mod operated;
 pub mod predict;
+pub mod proxy;
 pub mod reality;
 pub mod report;
 pub mod rows;

@@ -19,6 +19,7 @@ use proto::etcdserverpb::*;
 use crate::{
     certificates,
     operated::{remember_log, until},
+    proxy::Proxy,
 };
 
 /// Members of such a cluster.
@@ -32,6 +33,8 @@ pub struct Scripted {
     pub ports: Vec<(u16, u16)>,
     /// What the members listen on by TLS for clients with a certificate; none without TLS.
     secure: Vec<u16>,
+    /// Between the tool and the members; none without them.
+    pub proxies: Vec<Proxy>,
     pintle: PathBuf,
 }
 
@@ -71,25 +74,40 @@ kill -9 $p
 impl Scripted {
     /// The scripts; no member runs.
     pub fn new(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
-        Scripted::with(pintle, releases, false)
+        Scripted::with(pintle, releases, false, false)
+    }
+
+    /// The same where the tool reaches every member by a proxy, and by nothing else.
+    pub fn proxied(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
+        Scripted::with(pintle, releases, false, true)
     }
 
     /// The same with TLS for the tool: `ca.crt`, `client.crt` and `client.key` are its files.
     pub fn secure(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
-        Scripted::with(pintle, releases, true)
+        Scripted::with(pintle, releases, true, false)
     }
 
-    fn with(pintle: &Program, releases: &[&str], is_secure: bool) -> Result<Scripted> {
+    fn with(
+        pintle: &Program,
+        releases: &[&str],
+        is_secure: bool,
+        is_proxied: bool,
+    ) -> Result<Scripted> {
         let mut cluster = Scripted {
             dir: tempfile::tempdir()?,
             ports: Vec::new(),
             secure: Vec::new(),
+            proxies: Vec::new(),
             pintle: pintle.path.clone(),
         };
         for _ in 0..MEMBERS {
             cluster.ports.push((ports::claim()?, ports::claim()?));
             if is_secure {
                 cluster.secure.push(ports::claim()?);
+            }
+            if is_proxied {
+                let to = cluster.ports.last().map_or(0, |(client, _)| *client);
+                cluster.proxies.push(Proxy::start(ports::claim()?, to)?);
             }
         }
         if is_secure {
@@ -158,9 +176,10 @@ impl Scripted {
 
     /// Where the tool reaches a member.
     pub fn url(&self, member: usize) -> String {
-        match self.secure.get(member) {
-            Some(port) => format!("https://127.0.0.1:{port}"),
-            None => format!("http://127.0.0.1:{}", self.ports[member].0),
+        match (self.secure.get(member), self.proxies.get(member)) {
+            (Some(port), _) => format!("https://127.0.0.1:{port}"),
+            (None, Some(proxy)) => format!("http://127.0.0.1:{}", proxy.port),
+            (None, None) => format!("http://127.0.0.1:{}", self.ports[member].0),
         }
     }
 

@@ -99,8 +99,12 @@ fn reached(access: &Access, endpoint: &str) -> Option<(String, bool)> {
     Some((address, secure || by_default))
 }
 
-/// Whether something takes connections at `endpoint`. What is no address is no reason to
-/// think that nothing does.
+/// How soon a proxy closes a connection that leads nowhere.
+const CLOSED_WITHIN: Duration = Duration::from_millis(300);
+
+/// Whether something takes connections at `endpoint`, and keeps them: a proxy without the
+/// member it stands for closes them. What is no address is no reason to think that nothing
+/// does.
 ///
 /// # Errors
 /// Nothing does.
@@ -108,8 +112,13 @@ pub(crate) async fn knock(access: &Access, endpoint: &str) -> std::io::Result<()
     let Some((address, _)) = reached(access, endpoint) else {
         return Ok(());
     };
-    let connected = timeout(access.dial_timeout, TcpStream::connect(&address)).await;
-    connected?.map(drop)
+    let mut stream = timeout(access.dial_timeout, TcpStream::connect(&address)).await??;
+    // A member waits for its client to speak first.
+    match timeout(CLOSED_WITHIN, stream.read(&mut [0; 1])).await {
+        Ok(Ok(0)) => Err(std::io::ErrorKind::ConnectionAborted.into()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// The page at `path` of the client URL `endpoint`.

@@ -166,7 +166,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         while let Some(at) = self.next_back(steps).await {
             if let Some(signal) = interrupt::is_asked() {
-                return Err(Stop::Asked(signal));
+                return Err(self.asked(signal).await);
             }
             let step = &steps[at];
             let words = match step {
@@ -314,15 +314,21 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 cluster.major, cluster.minor, from.minor
             ));
         }
-        (self.say)(&format!(
-            "the cluster version is {}.{}: take it down to 3.{} first",
-            cluster.major, height, from.minor
-        ));
+        // While a downgrade is under way it is down already, and not the storage of all.
+        let is_above = cluster.minor > from.minor;
+        if is_above {
+            (self.say)(&format!(
+                "the cluster version is {}.{}: take it down to 3.{} first",
+                cluster.major, cluster.minor, from.minor
+            ));
+        }
         self.all_answer(steps, from.minor).await?;
         let endpoints = self.endpoints();
         let limit = self.patience;
         let note = downgrade::enable(self.cluster, &endpoints, from.minor, limit).await?;
-        (self.say)(&format!("        {note}"));
+        if is_above {
+            (self.say)(&format!("        {note}"));
+        }
         Ok(())
     }
 

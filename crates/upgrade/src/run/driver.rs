@@ -336,8 +336,11 @@ impl Commands {
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
-            // A key pressed here must not end a command between stop and start.
-            .arg(format!("trap '' INT HUP\n{line}"))
+            .arg(line)
+            // A signal to this process and its group, as of a key pressed here or of a service
+            // manager, must not end a command between stop and start. Nor may the command
+            // ignore signals instead: what it starts would inherit that.
+            .process_group(0)
             .envs(variables.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -37,8 +37,13 @@ pub(crate) enum Stop {
     },
     /// Another node is next; in words.
     Others(String),
-    /// A signal came; this is its human-readable name. No step is half done.
-    Asked(&'static str),
+    /// A signal came. No member is between its stop and its start.
+    Asked {
+        /// Its human-readable name.
+        signal: &'static str,
+        /// Whether the cluster serves: asked, not assumed.
+        state: String,
+    },
     /// A second signal came while this member was stopped.
     Cut(String),
 }
@@ -127,10 +132,21 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         outcome
     }
 
-    /// A stop, with what the cluster says of itself when it had the time to settle.
+    /// A stop, with what the cluster says of itself when it had the time to settle. After a
+    /// signal there is no such time.
     pub(super) async fn deviated(&self, step: String, why: String) -> Stop {
+        if let Some(signal) = interrupt::is_asked() {
+            (self.say)(&format!("        {why}"));
+            return self.asked(signal).await;
+        }
         let state = self.settled().await.state();
         Stop::Deviated { step, why, state }
+    }
+
+    /// A stop by a signal, with what the cluster says of itself.
+    pub(crate) async fn asked(&self, signal: &'static str) -> Stop {
+        let state = self.view().await.state();
+        Stop::Asked { signal, state }
     }
 
     async fn go_through(&mut self, steps: &[Step]) -> Result<(), Stop> {
@@ -145,7 +161,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 continue;
             }
             if let Some(signal) = interrupt::is_asked() {
-                return Err(Stop::Asked(signal));
+                return Err(self.asked(signal).await);
             }
             (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
             if let Some(text) = self.turn_of_others(steps, at).await {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cli::interrupt;
 use semver::Version;
 
 use super::{
@@ -126,6 +127,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         self.driver.prepare(member, launch).map_err(|f| f.0)?;
         let seen = self.clear(member, launch, purpose).await?;
+        // What was begun before a signal is finished; no further member is stopped.
+        if let Some(signal) = interrupt::is_asked() {
+            return Err(format!("{signal}: {member} is not stopped"));
+        }
         let stopping = Event::Stopping {
             member: member.to_owned(),
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),

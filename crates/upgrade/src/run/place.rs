@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -203,7 +204,9 @@ impl Place {
         let failed = |why: String| Failure::new(format!("{reach}: {}: {why}", self.path.display()));
         let mut child = Command::new("/bin/sh")
             .arg("-c")
-            .arg(format!("trap '' INT HUP\nexec {reach} sh -s"))
+            .arg(format!("exec {reach} sh -s"))
+            // As for the commands of a driver: no signal to this group ends it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,5 +1,5 @@
-//! A driver that remembers which member is stopped, so that a run which is cut off
-//! can say so.
+//! A driver that remembers which member is between its stop and its start, so that a
+//! signal is held back there and nowhere else, and a run which is cut off there can say so.
 
 use std::{cell::RefCell, path::PathBuf};
 
@@ -63,20 +63,21 @@ impl<D: Driver> Driver for Watched<'_, D> {
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {
         *self.down.borrow_mut() = Some(member.to_owned());
-        self.inner.stop(member).await
+        let stopped = self.inner.stop(member).await;
+        if stopped.is_err() {
+            *self.down.borrow_mut() = None;
+        }
+        stopped
     }
 
     async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
-        self.inner.start(member, launch).await?;
+        let started = self.inner.start(member, launch).await;
+        // One that failed is over too: who runs is for the cluster to say.
         *self.down.borrow_mut() = None;
-        Ok(())
+        started
     }
 
     fn restore(&mut self, member: &str) -> Outcome<bool> {
-        let is_back = self.inner.restore(member)?;
-        if is_back {
-            *self.down.borrow_mut() = None;
-        }
-        Ok(is_back)
+        self.inner.restore(member)
     }
 }

@@ -307,7 +307,7 @@ fn came(outcome: Option<Result<bool, Stop>>) -> Came {
         Some(Ok(false)) => Came::Nothing,
         Some(Err(Stop::Failed(failure))) => Came::Refused(failure.0),
         Some(Err(Stop::Others(text) | Stop::Cut(text))) => Came::Refused(text),
-        Some(Err(Stop::Asked(signal))) => Came::Refused(signal.to_owned()),
+        Some(Err(Stop::Asked { signal, .. })) => Came::Refused(signal.to_owned()),
         Some(Err(Stop::Deviated { step, why, state })) => {
             Came::Refused(format!("{step}: {why}; {state}"))
         }

@@ -1,0 +1,209 @@
+//! Signals to a run or a rollback, and members that it does not reach: nothing is cut off
+//! between a stop and a start, nothing further is begun, and no quorum is taken away.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use peers::{api, peer};
+use rustix::process::{Pid, Signal, kill_process_group};
+use upgrades::{
+    operated::{block_on, subject, until},
+    scripted::{MEMBERS, Scripted, have, outcome},
+};
+
+const WITHIN: Duration = Duration::from_secs(240);
+
+/// A command in a process group of its own that writes what it says to a file.
+fn start(mut command: Command, said_to: &Path) -> Result<Child> {
+    let log = fs::File::create(said_to)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(command.process_group(0).spawn()?)
+}
+
+/// Waits until `is_so`, as long as `child` runs.
+fn wait(child: &mut Child, said_to: &Path, is_so: impl Fn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    while !is_so() {
+        let said = || fs::read_to_string(said_to).unwrap_or_default();
+        ensure!(child.try_wait()?.is_none(), "it ended before: {}", said());
+        ensure!(Instant::now() < deadline, "it never came there: {}", said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// The exit code of a command that was signalled with its whole group, and what it said.
+fn terminated(mut child: Child, said_to: &Path) -> Result<(Option<i32>, String)> {
+    kill_process_group(Pid::from_child(&child), Signal::TERM)?;
+    let code = child.wait()?.code();
+    Ok((code, fs::read_to_string(said_to)?))
+}
+
+fn holds(path: &Path, text: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|all| all.contains(text))
+}
+
+#[test]
+fn a_signal_to_the_group_ends_no_command_between_stop_and_start() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.16", "3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::new(&pintle, &["3.5.16", "3.5.30"])?;
+        cluster.grow("3.5.16").await?;
+        let at = cluster.dir.path().display();
+        let (held, go, log) = (
+            cluster.at("held"),
+            cluster.at("go"),
+            cluster.at("signal.log"),
+        );
+        let hold = format!("echo held >{at}/held; while [ ! -e {at}/go ]; do sleep 0.05; done\n");
+        for name in ["stop.sh", "start.sh"] {
+            let text = fs::read_to_string(cluster.at(name))?;
+            let (_, rest) = text.split_once('\n').context("one line")?;
+            cluster.write_script(name, &format!("#!/bin/sh\n{hold}{rest}"))?;
+            let mut run = start(cluster.tool("run", "3.5.30"), &log)?;
+            tokio::task::block_in_place(|| wait(&mut run, &log, || held.exists()))?;
+            kill_process_group(Pid::from_child(&run), Signal::TERM)?;
+            let is_told = || holds(&log, "this step is finished first");
+            tokio::task::block_in_place(|| wait(&mut run, &log, is_told))?;
+            fs::write(&go, "")?;
+            let status = tokio::task::block_in_place(|| run.wait())?;
+            let said = fs::read_to_string(&log)?;
+            ensure!(status.code() == Some(7), "{name}: {status}: {said}");
+            ensure!(
+                said.contains("the cluster serves: all 3 voters do"),
+                "{name}: {said}"
+            );
+            cluster.write_script(name, &text)?;
+            fs::remove_file(&held)?;
+            fs::remove_file(&go)?;
+        }
+        // What the commands started ignores no signal.
+        for n in 0..MEMBERS {
+            let pid = fs::read_to_string(cluster.at(&format!("m{n}.pid")))?;
+            let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()))?;
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let ignored = u64::from_str_radix(ignored.context("no mask")?.trim(), 16)?;
+            ensure!(ignored & 0b11 == 0, "m{n} ignores {ignored:x}");
+        }
+        let (code, said) = outcome(&mut cluster.tool("run", "3.5.30"))?;
+        ensure!(code == Some(0), "{code:?}: {said}");
+        peer::say("RAN: SIGTERM to the process group while a member is stopped, and started");
+        Ok(())
+    });
+}
+
+/// The members in the order in which the plan in the journal swaps them.
+fn order(cluster: &Scripted) -> Result<Vec<usize>> {
+    let text = fs::read_to_string(cluster.journal())?;
+    let plan: serde_json::Value = serde_json::from_str(text.lines().next().context("empty")?)?;
+    let steps = plan["steps"].as_array().context("no steps")?;
+    let swaps = steps.iter().filter(|step| step["step"] == "swap");
+    let names = swaps.filter_map(|step| step["member"].as_str()?.strip_prefix('m')?.parse().ok());
+    Ok(names.collect())
+}
+
+/// A run to 3.6.14 that is killed when it has begun with its second member, and has not
+/// stopped that yet. Gives the members in the order of its steps.
+async fn cut_off(pintle: &peer::Program) -> Result<(Scripted, [usize; MEMBERS])> {
+    loop {
+        let cluster = Scripted::proxied(pintle, &["3.5.30", "3.6.14"])?;
+        cluster.grow("3.5.30").await?;
+        let log = cluster.at("run.log");
+        let mut run = start(cluster.tool("run", "3.6.14"), &log)?;
+        // The look at the way, the first member, the second one.
+        let begun = || upgrades::operated::begun(&cluster.journal()) >= 3;
+        tokio::task::block_in_place(|| wait(&mut run, &log, begun))?;
+        run.kill()?;
+        run.wait()?;
+        let order = order(&cluster)?;
+        let [first, second, third] = order[..] else {
+            anyhow::bail!("{order:?}");
+        };
+        if !cluster.events().contains(&format!("stop m{second}")) {
+            return Ok((cluster, [first, second, third]));
+        }
+    }
+}
+
+#[test]
+fn a_member_that_serves_out_of_reach_is_not_stopped_and_a_signal_is_not_held_back() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.30", "3.6.14"]) {
+        return;
+    }
+    block_on(async {
+        let (cluster, [first, second, third]) = cut_off(&pintle).await?;
+        // The third dies for good, and the second is out of reach of the tool: with the first
+        // it is the quorum.
+        let start_script = fs::read_to_string(cluster.at("start.sh"))?;
+        let dead = start_script.replacen(
+            "case $r in\n",
+            &format!("[ $m = m{third} ] && exit 255\ncase $r in\n"),
+            1,
+        );
+        cluster.write_script("start.sh", &dead)?;
+        cluster.crash(third)?;
+        cluster.proxies[second].cut();
+        let serves = async || {
+            until(async || Ok(cluster.api(first).put(api::put("still", "serving")).await?)).await
+        };
+        serves().await?;
+        let before = cluster.events();
+        let log = cluster.at("rollback.log");
+        let mut back = start(cluster.tool("rollback", ""), &log)?;
+        let is_refused = || holds(&log, "it does not answer from here, but it serves");
+        tokio::task::block_in_place(|| wait(&mut back, &log, is_refused))?;
+        let (code, said) = tokio::task::block_in_place(|| terminated(back, &log))?;
+        ensure!(code == Some(7), "{code:?}: {said}");
+        ensure!(!said.contains("finished first"), "{said}");
+        let events = cluster.events();
+        ensure!(!events[before.len()..].contains("stop"), "{events}");
+        serves().await?;
+        // In reach again: the dead one does not start, and no other may be stopped. A signal
+        // is held back by nothing.
+        cluster.proxies[second].join()?;
+        let mut back = start(cluster.tool("rollback", ""), &log)?;
+        let is_refused = || holds(&log, &format!("m{first} is not stopped: without it"));
+        tokio::task::block_in_place(|| wait(&mut back, &log, is_refused))?;
+        let (code, said) = tokio::task::block_in_place(|| terminated(back, &log))?;
+        ensure!(code == Some(7), "{code:?}: {said}");
+        ensure!(!said.contains("finished first"), "{said}");
+        let state = format!("the cluster serves: 2 of 3 voters do; not m{third}");
+        ensure!(
+            said.contains(&state) && !said.contains("every member runs"),
+            "{said}"
+        );
+        let events = cluster.events();
+        for alive in [first, second] {
+            let stop = format!("stop m{alive}");
+            ensure!(!events[before.len()..].contains(&stop), "{events}");
+        }
+        serves().await?;
+        // Its machine is there again.
+        cluster.write_script("start.sh", &start_script)?;
+        let (code, said) = outcome(&mut cluster.tool("rollback", ""))?;
+        ensure!(
+            code == Some(0) && said.contains("taken back"),
+            "{code:?}: {said}"
+        );
+        let versions = cluster.versions().await?;
+        ensure!(
+            versions.iter().all(|version| version == "3.5.30"),
+            "{versions:?}"
+        );
+        peer::say("RAN: rollback with one member dead and one out of reach, ended by SIGTERM");
+        Ok(())
+    });
+}
