@@ -181,6 +181,7 @@ const PLAN: &[Flag] = asking![
         "releases that may be used on the way (default: the newest known of each minor)",
     ),
     ALLOW_LOWER,
+    NEW_BUILD,
 ];
 
 const MEMBERS: Flag = Flag::new(
@@ -211,6 +212,12 @@ pub(crate) const ALLOW_LOWER: Flag = Flag::switch(
     "let members go to an older patch release than the one they run",
 );
 
+/// Puts a new build of the release in that members run.
+pub(crate) const NEW_BUILD: Flag = Flag::switch(
+    "new-build",
+    "put the target in once more where all members run that version: a new build of it",
+);
+
 /// Leaves members of other nodes to runs there.
 pub(crate) const ONLY_HERE: Flag = Flag::switch(
     "only-this-node",
@@ -231,6 +238,7 @@ const RUN: &[Flag] = asking![
     );
     SCRATCH,
     ALLOW_LOWER,
+    NEW_BUILD,
     DRY_RUN,
 ];
 

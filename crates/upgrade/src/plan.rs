@@ -62,8 +62,8 @@ pub(crate) struct Wishes<'a> {
     pub(crate) pintles: BTreeSet<String>,
     /// Whether the order of members is that of their names, whoever leads.
     pub(crate) by_name: bool,
-    /// Whether the same release is put in once more where all run it: a new build.
-    pub(crate) anew: bool,
+    /// Members that get the release once more where all run it: a new build of it.
+    pub(crate) anew: BTreeSet<String>,
     /// Whether members may go to an older patch than the one they run.
     pub(crate) allow_lower_patch: bool,
 }
@@ -96,8 +96,9 @@ impl Plan {
         let patch_known = !running.is_empty();
         let mut versions = path(&now, patch_known, target, wishes.available);
         may_go(&versions, &running, target, wishes.allow_lower_patch)?;
-        let is_other = |m: &Member| m.runs != target.version || m.pintle != target.is_pintle;
-        if versions.len() == 1 && (wishes.anew || order.iter().any(is_other)) {
+        let is_other =
+            |m: &Member| m.anew || m.runs != target.version || m.pintle != target.is_pintle;
+        if versions.len() == 1 && order.iter().any(is_other) {
             versions.push(target.version.clone());
         }
         let stale = stale(members);
@@ -214,6 +215,7 @@ fn order(members: &[Facts], now: &Version, wishes: &Wishes<'_>) -> Vec<Member> {
                 name: facts.label.clone(),
                 runs: version.unwrap_or_else(|| now.clone()),
                 pintle: wishes.pintles.contains(&facts.label),
+                anew: wishes.anew.contains(&facts.label),
             };
             (leads(facts) && !wishes.by_name, member)
         })

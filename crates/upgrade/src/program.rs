@@ -24,8 +24,8 @@ use crate::{
     plan::{Plan, Wishes},
     repair, report,
     run::{
-        self, Driver as _, Engine, FromFile, Journal, Named, Rehearsal, Step, Stop, Watched, Way,
-        look_around,
+        self, Allow, Driver as _, Engine, FromFile, Journal, Named, Rehearsal, Step, Stop, Watched,
+        Way, look_around,
     },
     target::{self, Target},
 };
@@ -624,7 +624,11 @@ fn plan(parsed: &Parsed) -> Outcome<i32> {
     let wishes = Wishes {
         available: &available,
         pintles: pintles(parsed, &sources.members)?,
-        allow_lower_patch: parsed.bool(command::ALLOW_LOWER.name),
+        allow_lower_patch: allow(parsed).lower_patch,
+        anew: match allow(parsed).new_build {
+            true => sources.members.iter().map(|m| m.label.clone()).collect(),
+            false => BTreeSet::new(),
+        },
         ..Wishes::default()
     };
     let plan = Plan::make(&sources.members, &target, &wishes);
@@ -875,10 +879,6 @@ fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> Outcome<i32>
     }
 }
 
-/// Steps that a signal does not cut off between the stop and the start of a member: the
-/// first one ends them when that is done, a second one at once.
-async fn steps_until_asked(
-    steps: impl Future<Output = Result<(), Stop>>,
 /// How steps came out that a signal may have cut off.
 enum Cut {
     /// They ended by themselves.
@@ -889,6 +889,10 @@ enum Cut {
     In(String),
 }
 
+/// Steps that a signal does not cut off between the stop and the start of a member: the
+/// first one ends them when that is done, a second one at once.
+async fn steps_until_asked(
+    steps: impl Future<Output = Result<(), Stop>>,
     down: &RefCell<Option<String>>,
 ) -> Cut {
     let cut = async {
@@ -935,6 +939,14 @@ fn scratch_folder(parsed: &Parsed) -> PathBuf {
     }
 }
 
+/// What the command line allows a plan.
+fn allow(parsed: &Parsed) -> Allow {
+    Allow {
+        lower_patch: parsed.bool(command::ALLOW_LOWER.name),
+        new_build: parsed.bool(command::NEW_BUILD.name),
+    }
+}
+
 fn carry_out(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
     let state = PathBuf::from(parsed.text("state"));
@@ -971,9 +983,11 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             say: &say,
         };
         engine.is_let_in().await?;
-        let steps = engine
-            .begin(&target, parsed.bool(command::ALLOW_LOWER.name), !dry)
-            .await?;
+        let steps = engine.begin(&target, allow(parsed), !dry).await?;
+        if steps.is_empty() {
+            say(&format!("nothing to do: every member runs {target}"));
+            return Ok(exit::OK);
+        }
         if dry {
             for (at, step) in steps.iter().enumerate() {
                 say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
@@ -996,7 +1010,9 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
             say("nothing was done");
             return Ok(0);
         }
+        let _attended = interrupt::attend(2);
         let outcome = steps_until_asked(engine.run(), &down).await;
+        let outcome = outcome.told(&engine).await;
         let done = outcome.is_ok();
         let code = stopped(outcome, &again, &advice)?;
         if done {
@@ -1010,9 +1026,7 @@ fn carry_out(parsed: &Parsed) -> Outcome<i32> {
 const NOTHING_TO_TAKE_BACK: &str =
     "there was nothing to do: what the journal tells of was taken back, or never begun";
 
-        let _attended = interrupt::attend(2);
 fn take_back(parsed: &Parsed) -> Outcome<i32> {
-        let outcome = outcome.told(&engine).await;
     let state = PathBuf::from(parsed.text("state"));
     let mut driver = FromFile::read(
         Path::new(parsed.text("members")),
@@ -1129,7 +1143,9 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
             return Ok(0);
         }
         engine.journal.take_up()?;
+        let _attended = interrupt::attend(2);
         let outcome = steps_until_asked(engine.roll_back(), &down).await;
+        let outcome = outcome.told(&engine).await;
         let again = next_command::command("rollback", parsed);
         let advice = format!("see to it and run the same command again: {again}");
         let code = stopped(outcome, &again, &advice)?;
@@ -1143,9 +1159,7 @@ fn take_back(parsed: &Parsed) -> Outcome<i32> {
         }
         Ok(code)
     })
-        let _attended = interrupt::attend(2);
 }
-        let outcome = outcome.told(&engine).await;
 
 fn rehearse(parsed: &Parsed) -> Outcome<i32> {
     let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;

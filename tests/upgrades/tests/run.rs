@@ -2,7 +2,10 @@
 //! killed once in every step of its journal: it goes on each time, and no
 //! acknowledged write is lost. Then a run that cannot go on is taken back.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use peers::{
@@ -133,6 +136,41 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
         peer::say(&format!(
             "RAN: upgrade rollback by a downgrade to {after:?}, and forth again"
         ));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_run_with_nothing_to_do_restarts_no_one() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.16", "3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::new(&pintle, &["3.5.16", "3.5.30"])?;
+        cluster.grow("3.5.16").await?;
+        let done = |command: &mut Command, text: &str| -> Result<usize> {
+            let (code, said) = outcome(command)?;
+            ensure!(code == Some(0) && said.contains(text), "{code:?}: {said}");
+            Ok(cluster.events().matches("stop ").count())
+        };
+        let upgraded = done(&mut cluster.tool("run", "3.5.30"), "done; journal: ")?;
+        let again = done(&mut cluster.tool("run", "3.5.30"), "nothing to do")?;
+        ensure!(again == upgraded, "{}", cluster.events());
+        ensure!(
+            !cluster.at("state/journal.2.jsonl").exists(),
+            "it left a journal"
+        );
+        // What is taken back is the upgrade.
+        done(&mut cluster.tool("rollback", ""), "taken back")?;
+        let versions = cluster.versions().await?;
+        ensure!(versions.iter().all(|v| v == "3.5.16"), "{versions:?}");
+        // Of a command nobody can tell which build it starts: a new one is asked for.
+        let back = done(&mut cluster.tool("run", "3.5.16"), "nothing to do")?;
+        let mut anew = cluster.tool("run", "3.5.16");
+        let anew = done(anew.arg("--new-build"), "done; journal: ")?;
+        ensure!(anew == back + MEMBERS, "{}", cluster.events());
+        peer::say("RAN: a run with nothing to do, and a new build that is asked for");
         Ok(())
     });
 }

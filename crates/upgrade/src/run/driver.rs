@@ -113,6 +113,11 @@ pub(crate) trait Driver {
     fn prepare(&mut self, _member: &str, _launch: &Launch) -> Outcome<()> {
         Ok(())
     }
+    /// Whether `launch` starts the very build that the member has, as far as that can be
+    /// told: by their versions alone two builds of one release are the same.
+    fn is_same_build(&self, _member: &str, _launch: &Launch) -> bool {
+        true
+    }
     /// Whether what makes the member run, and run again, leads to this release: its
     /// process may have outlived that.
     fn is_in_place(&self, _member: &str, _launch: &Launch) -> bool {
@@ -277,6 +282,13 @@ impl Driver for FromFile {
         match self {
             FromFile::Commands(driver) => driver.preview(member, from, to, pintle),
             FromFile::StaticPods(driver) => driver.preview(member, from, to, pintle),
+        }
+    }
+
+    fn is_same_build(&self, member: &str, launch: &Launch) -> bool {
+        match self {
+            FromFile::Commands(driver) => driver.is_same_build(member, launch),
+            FromFile::StaticPods(driver) => driver.is_same_build(member, launch),
         }
     }
 

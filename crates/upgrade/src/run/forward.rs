@@ -20,6 +20,15 @@ use crate::{
     target::Target,
 };
 
+/// What the operator allows beyond the ordinary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allow {
+    /// Members go to an older patch than the one they run.
+    pub(crate) lower_patch: bool,
+    /// Members get the release that they run once more: a new build of it.
+    pub(crate) new_build: bool,
+}
+
 /// A member's name, or its id where it has none yet.
 fn shown(member: &Member) -> String {
     match member.name.as_str() {
@@ -45,7 +54,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn begin(
         &mut self,
         target: &Target,
-        allow_lower_patch: bool,
+        allow: Allow,
         write: bool,
     ) -> Outcome<Vec<Step>> {
         let known = self.journal.plan().map(|(steps, _)| steps.to_vec());
@@ -57,9 +66,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 steps
             }
             None => {
-                let (steps, cluster) = self.steps(target, allow_lower_patch).await?;
+                let (steps, cluster) = self.steps(target, allow).await?;
                 self.ready(&steps)?;
-                if write {
+                // A run with nothing to do leaves no journal: a rollback takes back the one before.
+                if write && !steps.is_empty() {
                     self.journal.begin(steps.clone(), cluster)?;
                 }
                 steps
@@ -140,7 +150,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn steps(
         &self,
         target: &Target,
-        allow_lower_patch: bool,
+        allow: Allow,
     ) -> Outcome<(Vec<Step>, String)> {
         let mut facts = self.ask_all(false).await?;
         let listed = facts
@@ -168,6 +178,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 pintles.insert(name);
             }
         }
+        let launch = Launch::of(&target.version, target.is_pintle);
+        let is_new = |name: &String| allow.new_build || !self.driver.is_same_build(name, &launch);
+        let names = self.endpoints().into_iter().map(|(name, _)| name);
+        let anew = names.filter(is_new).collect();
         let available = self.driver.available();
         let wishes = Wishes {
             available: &available,
@@ -175,8 +189,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             // The runs on several nodes must come to the same order, whoever leads when
             // each of them begins.
             by_name: !facts.iter().all(|f| self.driver.manages(&f.label)),
-            anew: true,
-            allow_lower_patch,
+            anew,
+            allow_lower_patch: allow.lower_patch,
         };
         if enters_from_3_5(&facts, target) {
             facts = self.ask_all(true).await?;

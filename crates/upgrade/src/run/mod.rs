@@ -28,7 +28,7 @@ mod watched;
 pub(crate) use cluster::Cluster;
 pub(crate) use driver::{Driver, FromFile, Launch};
 pub(crate) use engine::{Engine, Stop};
-pub(crate) use forward::refusal;
+pub(crate) use forward::{Allow, refusal};
 pub(crate) use found::Way;
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};

@@ -19,7 +19,7 @@ use semver::Version;
 use tokio::process::{Child, Command};
 
 use super::{
-    Driver, Engine, Journal, Stop,
+    Allow, Driver, Engine, Journal, Stop,
     driver::{Launch, Managed, release, versions},
     rebuilt::{self, Addresses, Source},
 };
@@ -469,7 +469,7 @@ async fn walk(
         given_up: RefCell::default(),
         say,
     };
-    engine.begin(&of.target, false, true).await?;
+    engine.begin(&of.target, Allow::default(), true).await?;
     engine.run().await?;
     Ok(before)
 }

@@ -284,6 +284,16 @@ impl super::Driver for StaticPods {
         self.image(&launch.version, launch.pintle).map(drop)
     }
 
+    fn is_same_build(&self, member: &str, launch: &Launch) -> bool {
+        let Some(place) = self.place(member) else {
+            return true;
+        };
+        let now = place.look().ok().and_then(|folder| folder.text);
+        let original = self.original(member).ok();
+        let wanted = original.and_then(|original| self.text_of(&original, launch).ok());
+        now.zip(wanted).is_none_or(|(now, wanted)| now == wanted)
+    }
+
     fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
         let Some(place) = self.place(member) else {
             return true;

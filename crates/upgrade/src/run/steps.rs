@@ -123,14 +123,15 @@ pub(crate) struct Member {
     pub(crate) runs: Version,
     /// Whether that is Pintle.
     pub(crate) pintle: bool,
+    /// Whether it gets the last release once more where all run it: a new build of it.
+    pub(crate) anew: bool,
 }
 
 impl Member {
     /// Whether it gets another binary on the way from `from` to `to`.
     fn moves(&self, from: &Version, to: &Version, pintle: bool, is_last: bool) -> bool {
         match is_last {
-            // The same release once more is a new build of it.
-            true => from == to || self.runs != *to || self.pintle != pintle,
+            true => (from == to && self.anew) || self.runs != *to || self.pintle != pintle,
             // One that is ahead, of an upgrade that was left half done, stays there.
             false => self.runs < *to,
         }

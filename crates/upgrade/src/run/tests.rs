@@ -30,6 +30,7 @@ fn old(name: &str) -> steps::Member {
         name: name.into(),
         runs: OLD,
         pintle: false,
+        anew: false,
     }
 }
 
@@ -105,12 +106,14 @@ fn steps_that_were_found_have_begun_and_are_done_until_undone() {
 #[test]
 fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
     let same = [OLD, OLD];
-    let ours = steps::Member {
-        pintle: true,
-        ..old("a")
+    let anew = |name, pintle| steps::Member {
+        pintle,
+        anew: true,
+        ..old(name)
     };
     let swaps = |pintle| {
-        let mut steps = steps::along(&same, &[ours.clone(), old("b")], pintle, false);
+        let members = [anew("a", true), anew("b", false)];
+        let mut steps = steps::along(&same, &members, pintle, false);
         steps.retain(|step| matches!(step, Step::Swap { .. }));
         steps.iter().map(Step::shows).collect::<Vec<_>>()
     };

@@ -53,6 +53,10 @@ impl<D: Driver> Driver for Watched<'_, D> {
         self.inner.preview(member, from, to, pintle)
     }
 
+    fn is_same_build(&self, member: &str, launch: &Launch) -> bool {
+        self.inner.is_same_build(member, launch)
+    }
+
     fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
         self.inner.is_in_place(member, launch)
     }

@@ -118,6 +118,19 @@ fn finished(world: &World) -> Model {
 }
 
 #[test]
+fn a_run_with_nothing_to_do_stops_no_one_and_leaves_the_way_back() {
+    for (way, world) in ways() {
+        let model = finished(&world);
+        let known = model.world().history.len();
+        assert_eq!(model.run(), Came::Nothing, "{way}");
+        let acted = model.world().history[known..].join("\n");
+        assert!(!acted.contains("is stopped"), "{way}: {acted}");
+        assert_eq!(model.roll_back(), Came::Done, "{way}");
+        all_run(&model, &world.path[0], way);
+    }
+}
+
+#[test]
 fn a_rollback_that_is_killed_anywhere_goes_on() {
     for (way, world) in ways() {
         for call in 1..CALLS_MAX {

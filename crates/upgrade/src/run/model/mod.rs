@@ -26,6 +26,7 @@ use super::{
     Driver, Engine, Journal, Step, Stop,
     cluster::{Answer, Ask, Cluster, Lock, is_of},
     driver::{Launch, Managed},
+    forward::Allow,
 };
 use crate::{
     facts::{Database, Facts, Hash, Live},
@@ -369,7 +370,10 @@ impl Model {
             let journal = Journal::open(self.state.path())?;
             let mut engine = self.engine(&mut driver, &cluster, journal);
             engine.is_let_in().await?;
-            engine.begin(&target, false, true).await?;
+            let steps = engine.begin(&target, Allow::default(), true).await?;
+            if steps.is_empty() {
+                return Ok(false);
+            }
             engine.run().await?;
             engine.journal.retire()?;
             Ok(true)
