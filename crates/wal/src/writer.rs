@@ -105,6 +105,9 @@ pub struct Wal {
     held: VecDeque<OpenSegment>,
     frontier: Arc<Frontier>,
     preparer: Option<Preparer>,
+    /// The preparer knows the segment. Not before the first write: a directory that
+    /// is looked at and refused stays as it was.
+    is_followed: bool,
     encoder: Encoder,
     /// Offset in the last segment behind everything written.
     position: u64,
@@ -344,12 +347,13 @@ impl Wal {
         } else {
             None
         };
-        let wal = Self {
+        Self {
             dir: dir.into(),
             options,
             held,
             frontier,
             preparer,
+            is_followed: false,
             encoder,
             position,
             unsynced: 0,
@@ -358,12 +362,11 @@ impl Wal {
             state_pending: false,
             last_index,
             failed: None,
-        };
-        wal.follow();
-        wal
+        }
     }
 
-    fn follow(&self) {
+    fn follow(&mut self) {
+        self.is_followed = true;
         if let Some(preparer) = &self.preparer {
             preparer.follow(Arc::clone(&self.frontier), self.next_path());
         }
@@ -540,6 +543,9 @@ impl Wal {
         let len = self.encoder.frames().len() as u64;
         if len == 0 {
             return Ok(());
+        }
+        if !self.is_followed {
+            self.follow();
         }
         let end = self.position + len;
         self.frontier.claim(end);
