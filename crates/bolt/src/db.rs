@@ -129,8 +129,17 @@ impl Db {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(io("opening", error)),
         };
+        Db::is_unwritten_on(path, &disk, &Options::default())
+    }
+
+    /// The same of what is on `disk`; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn is_unwritten_on(name: &Path, disk: &impl Disk, opts: &Options) -> Result<bool, Error> {
+        let io = |op: &str, e: io::Error| io_error(name, op, e);
         let len = disk.len().map_err(|e| io("reading the length", e))?;
-        never_written(&disk, len, &Options::default()).map_err(|e| io("reading the meta pages", e))
+        never_written(disk, len, opts).map_err(|e| io("reading the meta pages", e))
     }
 
     /// Opens the database on `disk`, without a file lock; `name` stands for its path in messages.

@@ -9,7 +9,10 @@ use proto::{
 };
 use wal::{SyncStats, Wal, snap::Snapshotter};
 
-use crate::apply::Command;
+use crate::{
+    apply::Command,
+    plant::{Plant, broken},
+};
 
 /// What the log writer is asked to do.
 pub enum LogCommand {
@@ -103,7 +106,13 @@ impl LogWriter {
                 } => {
                     done.bytes += bytes;
                     if let Some(snapshot) = &snapshot {
+                        if broken(Plant::CommitBeforeSnapshot) {
+                            self.wal.append(&[], state.as_ref())?;
+                        }
                         self.record_received(snapshot)?;
+                        if broken(Plant::InstallBeforeState) {
+                            apply(Command::Install(*snapshot.clone()));
+                        }
                     }
                     self.wal.append(&entries, state.as_ref())?;
                     if let Some(snapshot) = snapshot {
@@ -115,7 +124,10 @@ impl LogWriter {
                         apply(Command::Install(*snapshot));
                         done.installs = true;
                     }
-                    sync |= must_sync;
+                    let votes = state.is_some_and(|state| state.vote != 0);
+                    let ignored =
+                        broken(Plant::EntriesNotSynced) && (!votes || !entries.is_empty());
+                    sync |= must_sync && !ignored;
                     done.number = Some(number);
                     if done.messages.is_empty() {
                         done.messages = messages;

@@ -9,6 +9,7 @@ use proto::raftpb::{HardState, Message, MessageType};
 use crate::{
     apply::Command,
     log::LogCommand,
+    plant::{Plant, broken},
     status::{Status, errors},
 };
 
@@ -104,14 +105,23 @@ fn promises_nothing(message: &Message) -> bool {
 impl HandOff {
     /// What the core wants done next; `None` if nothing.
     pub fn next(node: &mut consensus::Node) -> Option<HandOff> {
-        node.has_work().then(|| HandOff::sort(node.work()))
+        node.has_work().then(|| {
+            let mut work = node.work();
+            if broken(Plant::CommitBeforeQuorum) && node.status().role == Role::Leader {
+                work.committed.extend_from_slice(&work.entries);
+            }
+            HandOff::sort(work)
+        })
     }
 
-    fn sort(work: Work) -> HandOff {
+    fn sort(mut work: Work) -> HandOff {
+        if broken(Plant::VoteNotSynced) && work.entries.is_empty() {
+            work.must_sync = false;
+        }
         let (at_once, after): (Vec<_>, Vec<_>) = work
             .messages_after_persist
             .into_iter()
-            .partition(promises_nothing);
+            .partition(|message| promises_nothing(message) || broken(Plant::MessagesBeforePersist));
         let mut send = work.messages;
         send.extend(at_once);
         let data = work.entries.iter().filter_map(|entry| entry.data.as_ref());

@@ -7,7 +7,12 @@ use std::sync::Arc;
 use proto::raftpb::{Snapshot, SnapshotMetadata};
 use wal::snap::{Saved, Snapshotter};
 
-use crate::{error::Fatal, log, state::State};
+use crate::{
+    error::Fatal,
+    log,
+    plant::{Plant, broken},
+    state::State,
+};
 
 /// Whether a snapshot may begin.
 pub(crate) enum SnapshotState {
@@ -41,6 +46,9 @@ impl Job {
     /// # Errors
     /// The member must stop.
     pub fn commit(&self) -> Result<(), Fatal> {
+        if broken(Plant::SnapshotBeforeCommit) {
+            return Ok(());
+        }
         let store = self.state.store.load_full();
         let committed = store.backend().commit_now();
         committed.map_err(|error| Fatal::new("failed to commit to the database", &error))

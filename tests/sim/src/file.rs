@@ -2,9 +2,15 @@
 //! over the file of the log's simulated disk, so that one disk holds log,
 //! snapshots and database, dies as a whole, and counts every write of a member.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use bolt::{Map, Memory};
+use bytes::Bytes;
+use member::{At as _, Files};
+use mvcc::{
+    StoreOptions,
+    backend::{Backend, BackendOptions},
+};
 use wal::{
     disk::{Disk, DiskFile, Mode},
     sim::SimulatedDisk,
@@ -81,13 +87,78 @@ impl bolt::Disk for DbFile {
     }
 }
 
-/// Opens the database at `path`, or makes one.
-pub(crate) fn open_db(disk: &SimulatedDisk, path: &Path) -> Result<bolt::Db, String> {
-    let file = DbFile::open(disk, path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let options = bolt::Options {
+/// The files of a simulated machine, for the member that runs on it.
+pub(crate) struct SimulatedFiles {
+    disk: SimulatedDisk,
+    shared: Arc<dyn Disk>,
+}
+
+impl SimulatedFiles {
+    pub(crate) fn new(disk: &SimulatedDisk) -> SimulatedFiles {
+        SimulatedFiles {
+            disk: disk.clone(),
+            shared: Arc::new(disk.clone()),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.open(path, Mode::Read).is_ok()
+    }
+
+    fn file(&self, path: &Path) -> Result<DbFile, bolt::Error> {
+        DbFile::open(&self.disk, path).map_err(|error| bolt::Error::Io {
+            path: path.to_owned(),
+            op: "opening".into(),
+            source: Arc::new(error),
+        })
+    }
+
+    fn open(&self, path: &Path, read_only: bool) -> Result<bolt::Db, bolt::Error> {
+        bolt::Db::open_on(path, self.file(path)?, options(read_only))
+    }
+}
+
+fn options(read_only: bool) -> bolt::Options {
+    bolt::Options {
         page_size: Some(1024),
         growth_step: 16 << 10,
+        read_only,
         ..bolt::Options::default()
-    };
-    bolt::Db::open_on(path, file, options).map_err(|error| error.to_string())
+    }
+}
+
+impl Files for SimulatedFiles {
+    fn disk(&self) -> &Arc<dyn Disk> {
+        &self.shared
+    }
+
+    fn is_unwritten(&self, path: &Path) -> Result<bool, bolt::Error> {
+        if !self.exists(path) {
+            return Ok(true);
+        }
+        bolt::Db::is_unwritten_on(path, &self.file(path)?, &options(true))
+    }
+
+    fn read_database(&self, path: &Path) -> Result<bolt::Db, bolt::Error> {
+        self.open(path, true)
+    }
+
+    fn open_backend(&self, path: &Path) -> Result<Arc<Backend>, member::Error> {
+        let db = self
+            .open(path, false)
+            .at("cannot open the database", path)?;
+        Backend::open_threadless(db, BackendOptions::default()).at("cannot open the database", path)
+    }
+
+    fn open_store(
+        &self,
+        backend: Arc<Backend>,
+        leased: &mut dyn FnMut(Bytes, i64),
+    ) -> Result<Arc<mvcc::Store>, mvcc::OpenError> {
+        let options = StoreOptions {
+            compaction_batch_limit: 8,
+            ..StoreOptions::default()
+        };
+        mvcc::Store::open_threadless(backend, options, leased)
+    }
 }

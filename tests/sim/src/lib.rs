@@ -1,5 +1,5 @@
-//! A whole cluster in one thread, replayed by a seed: the real consensus core,
-//! log, database, store, lessor and membership of every member, on disks that
+//! A whole cluster in one thread, replayed by a seed: members as the server drives them (the crate
+//! [`member`](::member), with log, database, store and lessor below it), on disks that
 //! lose what was not synced and a network that loses, delays, doubles and
 //! reorders, with clients, an operator and crashes at any write. Virtual time
 //! only; the same seed gives the same run to the last event.
@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`world`] | machines, network, clients, bad luck: what happens next |
-//! | [`member`] | one member: the real parts and the order of steps between them |
+//! | [`member`] | one member: the product's own, with what is around it in virtual time |
 //! | [`oracle`] | the judge: what must hold at every step |
 //! | [`model`] | keys and leases in the plainest words |
 //! | [`client`] | what is asked for |
@@ -29,6 +29,7 @@ use std::{
     sync::Once,
 };
 
+pub use ::member::plant::Plant as Rule;
 pub use oracle::{Reached, Violation};
 pub use plant::Plant;
 pub use world::{Cut, Outcome, World};
@@ -42,15 +43,15 @@ thread_local! {
 
 /// Runs one seed. A panic of any part is a broken promise like others.
 pub fn run(seed: u64, plant: Option<Plant>) -> Outcome {
-    run_world(move || World::new(seed, plant))
+    run_world(plant, move || World::new(seed, plant))
 }
 
 /// Runs one seed in which the first install of a snapshot is cut off.
 pub fn run_cut(seed: u64, plant: Option<Plant>, cut: Cut) -> Outcome {
-    run_world(move || World::new(seed, plant).cutting(cut))
+    run_world(plant, move || World::new(seed, plant).cutting(cut))
 }
 
-fn run_world(world: impl FnOnce() -> World) -> Outcome {
+fn run_world(plant: Option<Plant>, world: impl FnOnce() -> World) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
@@ -63,7 +64,9 @@ fn run_world(world: impl FnOnce() -> World) -> Outcome {
         }));
     });
     SIMULATES.set(true);
+    ::member::plant::plant(plant.and_then(Plant::rule));
     let outcome = guarded(world);
+    ::member::plant::plant(None);
     SIMULATES.set(false);
     outcome
 }

@@ -49,7 +49,7 @@ fn seeds(from: u64, to: u64) -> bool {
 
 fn plants(tries: u64, only: Option<Plant>) -> bool {
     let mut all = true;
-    for plant in Plant::ALL {
+    for plant in Plant::all() {
         if only.is_some_and(|only| only != plant) {
             continue;
         }
@@ -71,7 +71,10 @@ fn plants(tries: u64, only: Option<Plant>) -> bool {
         }
         needed.sort_unstable();
         let median = needed.get(needed.len() / 2);
-        println!("{plant:?}: median {median:?} of {needed:?}; {checks:?}");
+        println!(
+            "{}: median {median:?} of {needed:?}; {checks:?}",
+            plant.name()
+        );
     }
     all
 }

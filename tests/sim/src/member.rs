@@ -1,32 +1,23 @@
-//! One member: the real parts, and between them the order of steps that the
-//! server's threads keep. Each method is one turn of one of those threads; the
-//! world decides when it comes. What is here mirrors `server::node` and
-//! `server::apply` and must change with them:
-//!
-//! 1. work of the core: reads and committed entries go to the apply
-//!    queue, everything else to the log queue, both in order (`hand_on`)
-//! 2. log turn: all that is queued is appended, then synced once, then told to
-//!    the core, before the messages that waited are sent; a received snapshot goes
-//!    to the apply queue once the log says that it is committed (`log_turn`)
-//! 3. apply turn: a run of entries under one writer, with consistent_index in
-//!    the same batch (`apply_turn`)
-//! 4. snapshot: database committed, `.snap` durable, record in the log (`snapshot_turn`)
+//! One member: the product's own parts, whose turns the world decides. Each method is one turn of
+//! one of the server's threads. What is of the server's and not of the product's [`member`] is
+//! kept here in its plainest form: the read gate, keepalives, the transport of snapshots, purges.
 
-mod apply;
-mod boot;
-mod install;
+mod host;
+mod start;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
-use consensus::{Node, Role};
-use lease::{LeaseId, Lessor};
-use membership::{Cluster, Payload, disagreement, v2store::Tree, v3store};
-use mvcc::{Store, backend::Backend};
+use lease::LeaseId;
+use member::{
+    Command, Effects, Fatal, Machine, State, Waiter, apply::Change, log::LogWriter, open::Dirs,
+    propose,
+};
+use membership::{Cluster, disagreement, v3store};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
@@ -34,11 +25,16 @@ use proto::{
     },
     membershippb::{Attributes, ClusterMemberAttrSetRequest},
     raftpb::{self as pb, ConfChange, ConfState},
-    walpb,
 };
-use wal::{Wal, purge::purge_on, sim::SimulatedDisk, snap::Snapshotter};
+use wal::{
+    disk::{Disk as _, Mode},
+    purge::purge_on,
+    sim::SimulatedDisk,
+    snap::Snapshotter,
+};
 
-pub use boot::Birth;
+use host::{Core, SimulatedHost, request_of};
+pub use start::Birth;
 
 use crate::{
     model::{Kv, Reply},
@@ -72,7 +68,7 @@ pub struct Shared {
     pub snapshot_count: u64,
     /// Members ask before they disturb a leader.
     pub pre_vote: bool,
-    /// Entries kept in memory behind a snapshot.
+    /// Entries kept in memory before a snapshot.
     pub catch_up: u64,
     /// Next id of a request that a member makes by itself.
     pub next_request: u64,
@@ -119,90 +115,38 @@ pub enum Ask {
     Change(ConfChange),
 }
 
-enum LogCommand {
-    Append { work: Box<consensus::Work> },
-    Snapshot { snapshot: pb::Snapshot },
-}
-
-enum Command {
-    Committed(Vec<pb::Entry>),
-    Reads(Vec<(u64, Bytes)>),
-    Role { leads: bool },
-    Install(pb::Snapshot),
-    Send(Box<pb::Message>),
-    SnapshotSaved(pb::Snapshot),
-}
-
-/// What the snapshot thread does next.
-enum SnapshotStep {
-    Idle,
-    Commit(pb::Snapshot),
-    Save(pb::Snapshot),
-    /// The log writer has it.
-    Recorded,
-}
-
 /// What an answered read index is for.
 enum Waiting {
     Read(RangeRequest),
     Renew(i64),
 }
 
-/// Where a member keeps its files.
-struct Dirs {
-    wal: PathBuf,
-    snap: PathBuf,
-    db: PathBuf,
-}
-
-impl Dirs {
-    fn new() -> Dirs {
-        let member = Path::new("/data/member");
-        Dirs {
-            wal: member.join("wal"),
-            snap: member.join("snap"),
-            db: member.join("snap/db"),
-        }
+fn dirs() -> Dirs {
+    let member = Path::new("/data/member");
+    Dirs {
+        wal: member.join("wal"),
+        snap: member.join("snap"),
     }
 }
 
 /// A running member.
 pub struct Member {
-    id: u64,
     disk: SimulatedDisk,
     dirs: Dirs,
     snapshotter: Snapshotter,
-    node: Node,
-    wal: Wal,
-    backend: Arc<Backend>,
-    store: Arc<Store>,
-    lessor: Lessor,
-    /// The truth about the members.
-    pub cluster: Cluster,
-    tree: Tree,
-    conf_state: ConfState,
+    machine: Machine,
+    state: Arc<State>,
+    writer: LogWriter,
+    core: Core,
+    effects: Effects,
+    cluster_id: u64,
+    /// The members, as of the last entry applied.
+    pub cluster: Arc<Cluster>,
     /// The last entry applied.
     pub applied: u64,
-    term: u64,
-    /// The database held entries up to here when it was opened.
-    consistent_index: u64,
-    snapshot_index: u64,
-    snapshot: SnapshotStep,
-    leads: bool,
-    sole_leader: bool,
-    log: VecDeque<LogCommand>,
-    apply: VecDeque<Command>,
-    /// Something in the log queue should not wait.
-    pub log_loud: bool,
-    /// Requests whose results are awaited here.
-    waiters: BTreeSet<u64>,
     waiting: BTreeMap<u64, Waiting>,
-    /// Reads whose index is not applied yet.
-    reads: Vec<(u64, u64)>,
     ticks: u64,
-    /// It has told the cluster its name and URLs since it started.
-    pub published: bool,
-    out: Out,
+    answers: Vec<(u64, Reply)>,
 }
 
 type Turn = Result<(), Down>;
@@ -211,259 +155,252 @@ fn disk(error: impl std::fmt::Display) -> Down {
     Down(error.to_string())
 }
 
+/// What ends the product: the disk, or something that must never come about.
+fn stop(shared: &mut Shared, disk: &SimulatedDisk, fatal: &Fatal) -> Down {
+    let text = fatal.to_string();
+    let by_disk = disk.has_died() || DISK_ERRORS.iter().any(|known| text.contains(known));
+    if !by_disk {
+        shared.oracle.fail("entries are understood", text.clone());
+    }
+    Down(text)
+}
+
+/// What the simulated disk says, and the database after it has heard it.
+const DISK_ERRORS: [&str; 3] = ["the machine is dead", "sync failed", "Input/output error"];
+
 impl Member {
     /// Member id.
     pub fn id(&self) -> u64 {
-        self.id
+        self.core.id
     }
 
     /// Takes what the turns so far brought.
     pub fn take_out(&mut self) -> Out {
-        std::mem::take(&mut self.out)
+        Out {
+            messages: std::mem::take(&mut self.core.messages),
+            answers: std::mem::take(&mut self.answers),
+        }
+    }
+
+    /// True if the log writer should not wait for company.
+    pub fn wants_log(&self) -> bool {
+        self.core.log_is_loud
     }
 
     /// True if the apply thread has something to do.
     pub fn wants_apply(&self) -> bool {
-        !self.apply.is_empty()
+        !self.core.apply.is_empty() || !self.core.snapshots.is_empty()
     }
 
     /// True if the snapshot thread has something to do.
     pub fn wants_snapshot(&self) -> bool {
-        matches!(
-            self.snapshot,
-            SnapshotStep::Commit(_) | SnapshotStep::Save(_)
-        )
+        self.core.snapshot.is_some()
     }
 
     /// True if changes wait for a commit.
     pub fn wants_commit(&self) -> bool {
-        self.backend.pending() > 0
+        self.state.store.load().backend().pending() > 0
     }
 
     /// Where the core stands.
     pub fn status(&self) -> consensus::Status {
-        self.node.status()
+        self.core.node.status()
     }
 
     /// Who has a vote, as raft counts.
     pub fn conf_state(&self) -> &ConfState {
-        &self.conf_state
+        self.machine.conf_state()
     }
 
-    /// Messages leave.
-    fn send(&mut self, shared: &mut Shared, messages: Vec<pb::Message>) {
-        for message in messages {
-            if message.r#type == pb::MessageType::MsgSnap as i32 {
-                // The database is read by the one who applies.
-                self.apply.push_back(Command::Send(Box::new(message)));
-                continue;
-            }
-            shared.oracle.sends(self.id, &message);
-            self.out.messages.push(Wire { message, db: None });
-        }
+    /// It has told the cluster its name and URLs since it started.
+    pub fn is_published(&self) -> bool {
+        self.core.published
     }
 
-    fn hand_on(&mut self, shared: &mut Shared) {
-        while self.node.has_work() {
-            let mut work = self.node.work();
-            if let Some(soft) = work.soft {
-                let leads = soft.role == Role::Leader;
-                if leads {
-                    shared.oracle.leads(self.id, self.node.status().term);
-                }
-                self.apply.push_back(Command::Role { leads });
-            }
-            if !work.read_states.is_empty() {
-                let reads = std::mem::take(&mut work.read_states);
-                self.apply.push_back(Command::Reads(reads));
-            }
-            if !work.committed.is_empty() {
-                let entries = std::mem::take(&mut work.committed);
-                self.apply.push_back(Command::Committed(entries));
-            }
-            let at_once = std::mem::take(&mut work.messages);
-            self.send(shared, at_once);
-            if shared.broken(Plant::MessagesBeforePersist) {
-                let after = std::mem::take(&mut work.messages_after_persist);
-                self.send(shared, after);
-            }
-            if shared.broken(Plant::VoteNotSynced) && work.entries.is_empty() {
-                work.must_sync = false;
-            }
-            // A moved commit index rides with what comes next.
-            self.log_loud |= work.must_sync
-                || work.snapshot.is_some()
-                || !work.messages_after_persist.is_empty();
-            self.log.push_back(LogCommand::Append {
-                work: Box::new(work),
-            });
-        }
-    }
-
-    /// The log writer's turn: what is queued becomes one write and one sync.
+    /// The log writer's turn: what is queued becomes one write and one sync. Small runs of what
+    /// that commits it applies itself, if the apply thread is not at it.
     pub fn log_turn(&mut self, shared: &mut Shared) -> Turn {
-        self.log_loud = false;
-        let (mut sync, mut newest, mut after) = (false, None, Vec::new());
-        let mut own = Vec::new();
-        for command in std::mem::take(&mut self.log) {
-            match command {
-                LogCommand::Append { mut work } => {
-                    if let Some(snapshot) = &work.snapshot {
-                        if shared.broken(Plant::CommitBeforeSnapshot) {
-                            self.wal
-                                .append(&[], work.hard_state.as_ref())
-                                .map_err(disk)?;
-                        }
-                        self.record(snapshot)?;
-                        if shared.broken(Plant::InstallBeforeState) {
-                            self.install(shared, snapshot)?;
-                        }
-                    }
-                    self.wal
-                        .append(&work.entries, work.hard_state.as_ref())
-                        .map_err(disk)?;
-                    if let Some(snapshot) = work.snapshot.take() {
-                        // Nothing of what was there before goes any earlier.
-                        self.wal.sync().map_err(disk)?;
-                        self.release(snapshot.metadata.index)?;
-                        self.apply.push_back(Command::Install(snapshot));
-                    }
-                    let not_synced = shared.broken(Plant::EntriesNotSynced)
-                        && work
-                            .hard_state
-                            .is_none_or(|s| s.vote == 0 || !work.entries.is_empty());
-                    sync |= work.must_sync && !not_synced;
-                    newest = Some(work.number);
-                    after.extend(work.messages_after_persist);
-                    own.extend(work.entries);
-                }
-                LogCommand::Snapshot { snapshot } => {
-                    let index = snapshot.metadata.index;
-                    self.wal.save_snapshot(&record(&snapshot)).map_err(disk)?;
-                    self.release(index)?;
-                    self.apply.push_back(Command::SnapshotSaved(snapshot));
-                }
+        self.core.log_is_loud = false;
+        let mut batch = std::mem::take(&mut self.core.log);
+        let Member {
+            machine,
+            writer,
+            core,
+            effects,
+            ..
+        } = self;
+        let mut stopped = None;
+        let written = writer.write(&mut batch, &mut |command| {
+            // The apply thread may be at it before the next write, or long after.
+            let at_once = matches!(&command, Command::Install(snapshot)
+                if (snapshot.metadata.index ^ core.id).is_multiple_of(2));
+            core.apply.push_back(command);
+            if at_once {
+                stopped = machine_turn(machine, core, effects, shared).err();
             }
+        });
+        let mut written = written.map_err(disk)?;
+        if let Some(fatal) = stopped {
+            return Err(stop(shared, &self.disk, &fatal));
         }
-        if sync {
-            self.wal.sync().map_err(disk)?;
+        if written.installs || written.record_bytes > 0 {
+            self.purge()?;
         }
-        if let Some(number) = newest {
-            self.node.persisted(number);
-            self.send(shared, after);
-            if shared.broken(Plant::AckBeforeCommit) && self.leads {
-                self.acknowledge(&own);
+        self.follow(shared)?;
+        if let Some(number) = written.number {
+            self.core.node.persisted(number);
+            let messages = std::mem::take(&mut written.messages);
+            self.core.send(shared, messages);
+            let committed = self.core.hand_on(shared);
+            let inline = written.applies_inline(committed, self.core.log_is_loud);
+            if inline && number.is_multiple_of(2) {
+                return self.apply_turn(shared);
             }
-            if shared.broken(Plant::CommitBeforeQuorum) && self.leads && !own.is_empty() {
-                self.apply.push_back(Command::Committed(own));
-            }
-            self.hand_on(shared);
         }
         Ok(())
     }
 
-    /// Tells the callers of these entries that all is well.
-    fn acknowledge(&mut self, entries: &[pb::Entry]) {
-        for entry in entries {
-            let data = entry.data.clone().unwrap_or_default();
-            if let Ok(Payload::Internal(request)) = membership::decode_entry(&data)
-                && self.waiters.remove(&request.id)
-            {
-                self.out.answers.push((request.id, Reply::Done));
-            }
-        }
-    }
-
-    /// A received snapshot becomes known to the log: first its file, then its record.
-    /// Only then may a hard state speak of entries that it stands for.
-    fn record(&mut self, snapshot: &pb::Snapshot) -> Turn {
-        self.snapshotter.save(snapshot).map_err(disk)?;
-        self.wal
-            .save_snapshot(&record(snapshot))
-            .map(drop)
-            .map_err(disk)
-    }
-
     /// Files that a recorded snapshot makes superfluous go.
-    fn release(&mut self, index: u64) -> Turn {
-        self.wal.release_to(index).map_err(disk)?;
+    fn purge(&self) -> Turn {
         for (dir, suffix) in [(&self.dirs.wal, ".wal"), (&self.dirs.snap, ".snap")] {
             purge_on(&self.disk, dir, suffix, 2).map_err(disk)?;
         }
         Ok(())
     }
 
+    /// The apply thread's turn: what is queued, in order.
+    pub fn apply_turn(&mut self, shared: &mut Shared) -> Turn {
+        let Member {
+            machine,
+            core,
+            effects,
+            ..
+        } = self;
+        let done = machine_turn(machine, core, effects, shared);
+        if let Err(fatal) = done {
+            return Err(stop(shared, &self.disk, &fatal));
+        }
+        self.follow(shared)?;
+        let mut host = SimulatedHost {
+            core: &mut self.core,
+            shared,
+        };
+        self.machine.upkeep(&mut host);
+        self.send_snapshots(shared)
+    }
+
+    /// Takes the effects of a turn where they belong.
+    fn follow(&mut self, shared: &mut Shared) -> Turn {
+        if let Some(fatal) = self.core.failed.take() {
+            return Err(stop(shared, &self.disk, &fatal));
+        }
+        self.applied = self.machine.applied();
+        self.cluster = self.state.cluster.load_full();
+        let mut effects = std::mem::take(&mut self.effects);
+        for change in effects.changes.drain(..) {
+            if let Change::Restored { .. } = change {
+                self.restored(shared);
+            }
+        }
+        for (waiter, result) in effects.answers.drain(..) {
+            let reply = Reply::of(&result);
+            self.answers.push((waiter.slot.into(), reply));
+        }
+        for context in effects.reads.drain(..) {
+            let request = request_of(&context);
+            match request.and_then(|request| Some((request, self.waiting.remove(&request)?))) {
+                Some((request, Waiting::Read(range))) => {
+                    let reply = self.read(&range);
+                    self.answers.push((request, reply));
+                }
+                Some((request, Waiting::Renew(lease))) => self.renew(shared, request, lease),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A received snapshot is in place.
+    fn restored(&mut self, shared: &mut Shared) {
+        shared.oracle.reached.installs += 1;
+        let (index, _) = self.state.store.load().backend().consistent_index();
+        if index < self.applied {
+            let text = format!(
+                "{:x} received a database up to {index} for {}",
+                self.core.id, self.applied
+            );
+            shared
+                .oracle
+                .fail("consistent_index is that of the data", text);
+        }
+        self.inspect(shared);
+    }
+
     /// The committer's turn.
     pub fn commit_turn(&mut self) -> Turn {
-        self.backend.commit_now().map_err(disk)
+        let store = self.state.store.load_full();
+        store.backend().commit_now().map_err(disk)
     }
 
     /// The compacting thread's turn; it fails where the committer fails.
     pub fn compact_turn(&mut self) -> Turn {
-        while self.store.compact_waiting() {}
+        while self.state.store.load().compact_waiting() {}
         self.commit_turn()
     }
 
     /// The snapshot thread's turn: one step.
     pub fn snapshot_turn(&mut self, shared: &mut Shared) -> Turn {
-        match std::mem::replace(&mut self.snapshot, SnapshotStep::Idle) {
-            SnapshotStep::Commit(snapshot) => {
-                if !shared.broken(Plant::SnapshotBeforeCommit) {
-                    self.backend.commit_now().map_err(disk)?;
-                }
-                self.snapshot = SnapshotStep::Save(snapshot);
-            }
-            SnapshotStep::Save(snapshot) => {
-                self.snapshotter.save(&snapshot).map_err(disk)?;
-                let index = snapshot.metadata.index;
-                self.snapshotter.release_snap_dbs(index).map_err(disk)?;
-                self.log.push_back(LogCommand::Snapshot { snapshot });
-                self.log_loud = true;
-                self.snapshot = SnapshotStep::Recorded;
-                shared.oracle.reached.snapshots += 1;
-            }
-            other => self.snapshot = other,
+        match self.core.snapshot_step(shared) {
+            Ok(()) => Ok(()),
+            Err(fatal) => Err(stop(shared, &self.disk, &fatal)),
         }
-        Ok(())
     }
 
     /// Time passes: 100 ms.
     pub fn tick(&mut self, shared: &mut Shared) {
-        self.node.tick();
+        self.core.node.tick();
         self.ticks += 1;
-        if self.ticks.is_multiple_of(5)
-            && let Some(term) = self.lessor.primary_term()
-        {
-            for LeaseId(id) in self.lessor.expired(shared.now_ms(), 16) {
-                shared.next_request += 1;
-                let request = shared.next_request;
-                shared.oracle.expires(request, self.applied);
-                let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
-                // Refused, it is named again later.
-                let revoke = vec![encode(request, op)];
-                let _ = self.node.propose_as_leader(term, revoke);
-            }
+        if self.ticks.is_multiple_of(5) {
+            self.expire(shared);
         }
-        if !self.published && self.ticks.is_multiple_of(7) {
+        if !self.core.published && self.ticks.is_multiple_of(7) {
             self.publish(shared);
         }
-        self.log_loud |= !self.log.is_empty();
-        self.hand_on(shared);
+        self.core.log_is_loud |= !self.core.log.is_empty();
+        self.core.hand_on(shared);
+    }
+
+    /// Asks for the end of leases whose time is over, as a leader.
+    fn expire(&mut self, shared: &mut Shared) {
+        let mut lessor = self.state.lessor.write();
+        let Some(term) = lessor.primary_term() else {
+            return;
+        };
+        for LeaseId(id) in lessor.expired(shared.now_ms(), 16) {
+            shared.next_request += 1;
+            let request = shared.next_request;
+            shared.oracle.expires(request, self.applied);
+            let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
+            // Refused, it is named again later.
+            let revoke = vec![encode(request, op)];
+            let _ = self.core.node.propose_as_leader(term, revoke);
+        }
     }
 
     /// Tells the cluster name and client URLs, as every start does.
     fn publish(&mut self, shared: &mut Shared) {
         shared.next_request += 1;
         let set = ClusterMemberAttrSetRequest {
-            member_id: self.id,
+            member_id: self.core.id,
             member_attributes: Some(Attributes {
-                name: format!("m{:x}", self.id),
-                client_urls: vec![format!("http://{:x}:2379", self.id)],
+                name: format!("m{:x}", self.core.id),
+                client_urls: vec![format!("http://{:x}:2379", self.core.id)],
             }),
         };
         // Without a leader it is tried again.
         let op = Op::ClusterMemberAttrSet(set);
-        let _ = self.node.propose(vec![encode(shared.next_request, op)]);
+        let propose = vec![encode(shared.next_request, op)];
+        let _ = self.core.node.propose(propose);
     }
 
     /// A message arrives.
@@ -482,80 +419,148 @@ impl Member {
                 return Ok(());
             }
         };
-        if let Err(error) = self.node.step(message) {
-            let text = format!("{:x}: {error}", self.id);
+        if let Err((index, refusal)) = propose::judge(&message) {
+            let text = format!("{:x}: proposal {index}: {refusal}", self.core.id);
+            shared.oracle.fail("messages are understood", text);
+            return Ok(());
+        }
+        if let Err(error) = self.core.node.step(message) {
+            let text = format!("{:x}: {error}", self.core.id);
             shared.oracle.fail("messages are understood", text);
         }
-        self.hand_on(shared);
+        self.core.hand_on(shared);
+        Ok(())
+    }
+
+    /// Keeps the database of a snapshot as `<index>.snap.db`.
+    fn save_received(&mut self, shared: &Shared, index: u64, db: &[u8]) -> Turn {
+        let path = self.snapshotter.db_path(index);
+        let building = self.dirs.snap.join(format!("tmp.{index:016x}"));
+        let synced = !shared.broken(Plant::ReceivedDbNotSynced);
+        let save = || {
+            let file = self.disk.open(&building, Mode::Create(0o600))?;
+            file.write_at(db, 0)?;
+            if synced {
+                file.sync()?;
+            }
+            self.disk.rename(&building, &path)?;
+            if synced {
+                self.disk.sync_dir(&self.dirs.snap)?;
+            }
+            Ok::<(), std::io::Error>(())
+        };
+        save().map_err(disk)
+    }
+
+    /// raft wants messages sent whose snapshot says where the log begins; what is sent is the
+    /// state as of now, which is newer.
+    fn send_snapshots(&mut self, shared: &mut Shared) -> Turn {
+        for mut message in std::mem::take(&mut self.core.snapshots) {
+            let members = self.machine.members_to_send();
+            let store = self.state.store.load_full();
+            let view = store.backend().snapshot().map_err(disk)?;
+            let Some(snapshot) = members.with(&self.machine, &view).map_err(disk)? else {
+                // The database is ahead of the members after a start: it is tried again.
+                self.core.node.report_snapshot(message.to, false);
+                continue;
+            };
+            let mut db = Vec::new();
+            view.write_to(&mut db).map_err(disk)?;
+            message.snapshot = Some(snapshot);
+            shared.oracle.sends(self.core.id, &message);
+            self.core.messages.push(Wire {
+                message,
+                db: Some(Arc::new(db)),
+            });
+        }
+        self.core.hand_on(shared);
         Ok(())
     }
 
     /// What became of a snapshot that was sent.
     pub fn report_snapshot(&mut self, shared: &mut Shared, to: u64, arrived: bool) {
-        self.node.report_snapshot(to, arrived);
-        self.hand_on(shared);
+        self.core.node.report_snapshot(to, arrived);
+        self.core.hand_on(shared);
     }
 
     /// Gives leadership away.
     pub fn transfer(&mut self, shared: &mut Shared, to: u64) {
-        self.node.transfer_leader(to);
-        self.hand_on(shared);
+        self.core.node.transfer_leader(to);
+        self.core.hand_on(shared);
     }
 
     /// A client asks; a refusal at once is certain to have no effect.
     pub fn ask(&mut self, shared: &mut Shared, request: u64, ask: Ask) {
-        let refused = |text: &str| Reply::Refused(text.to_owned());
         match ask {
-            Ask::Write(op) => match self.node.propose(vec![encode(request, op)]) {
-                Ok(()) => drop(self.waiters.insert(request)),
-                Err(error) => self
-                    .out
-                    .answers
-                    .push((request, refused(&error.to_string()))),
-            },
+            Ask::Write(op) => {
+                let taken = self.core.node.propose(vec![encode(request, op)]);
+                self.register(shared, request, taken);
+            }
             Ask::Change(change) => {
-                match self.node.propose_conf_change(change.encode_to_vec().into()) {
-                    Ok(()) => drop(self.waiters.insert(request)),
-                    Err(error) => self
-                        .out
-                        .answers
-                        .push((request, refused(&error.to_string()))),
-                }
+                let change = change.encode_to_vec().into();
+                let taken = self.core.node.propose_conf_change(change);
+                self.register(shared, request, taken);
             }
             Ask::Read(range) => {
-                let alone = shared.broken(Plant::StaleReadIndex) && self.leads;
-                if range.serializable || self.sole_leader || alone {
+                if range.serializable || self.state.sole_leader.load(Ordering::Acquire) {
                     let reply = self.read(&range);
-                    self.out.answers.push((request, reply));
+                    self.answers.push((request, reply));
                 } else {
                     self.waiting.insert(request, Waiting::Read(range));
-                    self.node.read_index(context(request));
+                    self.core.node.read_index(context(request));
                 }
             }
-            Ask::Renew(_) if !self.leads => {
-                self.out.answers.push((request, refused("not leader")));
+            Ask::Renew(_) if !self.core.leads => {
+                let reply = Reply::Refused("not leader".into());
+                self.answers.push((request, reply));
             }
             Ask::Renew(lease) if shared.broken(Plant::RenewUnchecked) => {
                 self.renew(shared, request, lease);
             }
             Ask::Renew(lease) => {
                 self.waiting.insert(request, Waiting::Renew(lease));
-                self.node.read_index(context(request));
+                self.core.node.read_index(context(request));
             }
         }
-        self.hand_on(shared);
+        self.core.hand_on(shared);
+    }
+
+    /// Has the result of a request awaited, before its entry can reach the apply queue.
+    fn register(
+        &mut self,
+        shared: &Shared,
+        request: u64,
+        taken: Result<(), consensus::ProposeError>,
+    ) {
+        if let Err(error) = taken {
+            let reply = Reply::Refused(error.to_string());
+            return self.answers.push((request, reply));
+        }
+        let waiter = Waiter {
+            runtime: 0,
+            slot: request as u32,
+            generation: 0,
+            deadline_ms: shared.now_ms() + 10_000,
+        };
+        let run = vec![(request, waiter)];
+        self.core.apply.push_back(Command::Register(run));
     }
 
     fn renew(&mut self, shared: &Shared, request: u64, lease: i64) {
-        let reply = match self.lessor.renew(LeaseId(lease), shared.now_ms()) {
+        let renewed = self
+            .state
+            .lessor
+            .write()
+            .renew(LeaseId(lease), shared.now_ms());
+        let reply = match renewed {
             Ok(renewal) => Reply::Renewed(renewal.ttl_secs),
             Err(error) => Reply::Refused(error.to_string()),
         };
-        self.out.answers.push((request, reply));
+        self.answers.push((request, reply));
     }
 
     fn read(&self, range: &RangeRequest) -> Reply {
-        match self.store.range(range) {
+        match self.state.store.load().range(range) {
             Ok(answer) => {
                 let current = answer.revision;
                 let response = answer.into_response();
@@ -572,13 +577,14 @@ impl Member {
 
     /// The judge looks at hash and content.
     pub fn inspect(&self, shared: &mut Shared) {
-        match self.store.hash_kv(0) {
-            Ok(hash) => shared.oracle.hash(self.id, &hash),
+        let store = self.state.store.load_full();
+        match store.hash_kv(0) {
+            Ok(hash) => shared.oracle.hash(self.core.id, &hash),
             Err(error) => shared
                 .oracle
                 .fail("the store can be read", error.to_string()),
         }
-        let (index, _) = self.backend.consistent_index();
+        let (index, _) = store.backend().consistent_index();
         let all = RangeRequest {
             key: Bytes::from_static(&[0]),
             range_end: Bytes::from_static(&[0]),
@@ -586,8 +592,8 @@ impl Member {
         };
         match self.read(&all) {
             Reply::Range(_, kvs) => {
-                let revision = self.store.revision();
-                shared.oracle.contents(self.id, index, revision, &kvs);
+                let revision = store.revision();
+                shared.oracle.contents(self.core.id, index, revision, &kvs);
             }
             other => shared
                 .oracle
@@ -596,11 +602,30 @@ impl Member {
     }
 }
 
-fn record(snapshot: &pb::Snapshot) -> walpb::Snapshot {
-    walpb::Snapshot {
-        index: snapshot.metadata.index,
-        term: snapshot.metadata.term,
-        conf_state: Some(snapshot.metadata.conf_state.clone()),
+/// One turn of the machine.
+fn machine_turn(
+    machine: &mut Machine,
+    core: &mut Core,
+    effects: &mut Effects,
+    shared: &mut Shared,
+) -> Result<(), Fatal> {
+    let mut commands = std::mem::take(&mut core.apply);
+    check_installs(core.id, &commands, shared);
+    let mut host = SimulatedHost { core, shared };
+    machine.turn(&mut commands, &mut host, effects)
+}
+
+/// A snapshot must be of the one log.
+fn check_installs(id: u64, commands: &VecDeque<Command>, shared: &mut Shared) {
+    for command in commands {
+        let Command::Install(snapshot) = command else {
+            continue;
+        };
+        let at = &snapshot.metadata;
+        if shared.oracle.term_at(at.index) != Some(at.term) {
+            let text = format!("{id:x}: entry {} of term {}", at.index, at.term);
+            shared.oracle.fail("a snapshot is of the log", text);
+        }
     }
 }
 
@@ -627,20 +652,21 @@ pub struct Copies {
 }
 
 impl Member {
-    /// Everything is applied and nothing under way: every copy is held against
-    /// the others, and against the judge's.
+    /// Everything is applied and nothing under way: every copy is compared with
+    /// the others, and with the judge's.
     pub fn at_rest(&mut self, shared: &mut Shared) -> Result<Copies, Down> {
         self.compact_turn()?;
         self.inspect(shared);
-        let view = self.backend.db().begin_read();
+        let id = self.core.id;
+        let view = self.state.store.load().backend().db().begin_read();
         for problem in bolt::check::check(&view) {
-            let text = format!("{:x}: {problem:?}", self.id);
+            let text = format!("{id:x}: {problem:?}");
             shared.oracle.fail("the database is sound", text);
         }
         match v3store::read(&view) {
             Ok(v3) => {
-                for found in disagreement::find(&self.cluster, &self.conf_state, &v3) {
-                    let text = format!("{:x}: {found}", self.id);
+                for found in disagreement::find(&self.cluster, self.conf_state(), &v3) {
+                    let text = format!("{id:x}: {found}");
                     shared.oracle.fail("copies of the membership agree", text);
                 }
             }
@@ -648,20 +674,21 @@ impl Member {
                 .oracle
                 .fail("the database is sound", error.to_string()),
         }
-        match Cluster::recover(self.cluster.id(), &self.tree) {
+        match Cluster::recover(self.cluster_id.into(), self.machine.tree()) {
             Ok(tree) if tree.members().eq(self.cluster.members()) => {}
             other => {
-                let text = format!("{:x}: tree {other:?}, truth {:?}", self.id, self.cluster);
+                let text = format!("{id:x}: tree {other:?}, truth {:?}", self.cluster);
                 shared.oracle.fail("copies of the membership agree", text);
             }
         }
-        let leases: Vec<i64> = self.lessor.leases().iter().map(|id| id.0).collect();
+        let lessor = self.state.lessor.read();
+        let leases: Vec<i64> = lessor.leases().iter().map(|id| id.0).collect();
         let expected = shared.oracle.model.leases().count();
         if leases.len() != expected {
-            let text = format!("{:x} has leases {leases:?}, not {expected}", self.id);
+            let text = format!("{id:x} has leases {leases:?}, not {expected}");
             shared.oracle.fail("same entry, same state", text);
         }
-        let mut conf_state = self.conf_state.clone();
+        let mut conf_state = self.conf_state().clone();
         conf_state.voters.sort_unstable();
         conf_state.learners.sort_unstable();
         Ok(Copies {

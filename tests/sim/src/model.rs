@@ -8,9 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use member::{Outcome, status::Status};
 use proto::{
     etcdserverpb::{
-        Compare, DeleteRangeRequest, PutRequest, RangeRequest, ResponseOp, TxnRequest,
+        Compare, DeleteRangeRequest, PutRequest, RangeRequest, ResponseHeader, ResponseOp,
+        TxnRequest,
         compare::{CompareResult, TargetUnion},
         internal_raft_request::Op,
         request_op::Request,
@@ -80,6 +82,39 @@ impl Reply {
             | Reply::Range(revision, _)
             | Reply::Txn(revision, _, _) => Some(*revision),
             _ => None,
+        }
+    }
+
+    /// From the result of an entry.
+    pub fn of(result: &Result<Outcome, Status>) -> Reply {
+        let revision = |header: &Option<ResponseHeader>| header.as_ref().map_or(0, |h| h.revision);
+        match result {
+            Ok(Outcome::Put(done)) => {
+                Reply::Put(revision(&done.header), done.prev_kv.as_ref().map(Kv::from))
+            }
+            Ok(Outcome::DeleteRange(done)) => Reply::Delete(revision(&done.header), done.deleted),
+            Ok(Outcome::Txn(done)) => Reply::Txn(
+                revision(&done.header),
+                done.succeeded,
+                Reply::parts(&done.responses),
+            ),
+            Ok(Outcome::LeaseGrant(done)) => Reply::Granted(done.ttl),
+            Ok(_) => Reply::Done,
+            Err(status) => {
+                let text = status.message.trim_start_matches("etcdserver: ");
+                Reply::Refused(text.to_owned())
+            }
+        }
+    }
+
+    /// Without the ranges of a transaction, which a member leaves out whose client did not ask.
+    pub fn without_ranges(&self) -> Reply {
+        match self {
+            Reply::Txn(revision, succeeded, parts) => {
+                let kept = parts.iter().filter(|p| !matches!(p, Reply::Range(..)));
+                Reply::Txn(*revision, *succeeded, kept.cloned().collect())
+            }
+            other => other.clone(),
         }
     }
 

@@ -1,83 +1,44 @@
-//! Bugs to be found: each breaks one rule of a member on purpose. They live in
-//! the driver, never in the parts it drives.
+//! Bugs to be found: a rule of the product that is broken on purpose, where the product keeps it,
+//! or one that the driver keeps for the parts of the server that are not simulated.
+
+use member::plant::Plant as Rule;
 
 /// A rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Plant {
-    /// A term or a vote is told to others before it is durable.
-    VoteNotSynced,
-    /// Entries count as durable before the sync.
-    EntriesNotSynced,
-    /// Messages that wait for the disk are sent at once.
-    MessagesBeforePersist,
-    /// A leader takes for committed what its own disk has.
-    CommitBeforeQuorum,
-    /// A caller is told before the entry is committed.
-    AckBeforeCommit,
-    /// A leader answers reads from its own state, asking nobody.
-    StaleReadIndex,
-    /// A read does not wait until its index is applied.
-    ReadBeforeApply,
-    /// A former sole voter goes on reading without asking.
-    SoleLeaderKept,
-    /// After a restart entries are applied to a database that has them.
-    DoubleApply,
-    /// consistent_index is committed ahead of the data.
-    IndexAheadOfData,
-    /// consistent_index is committed behind the data.
-    IndexBehindData,
-    /// A `.snap` is written before the database is committed.
-    SnapshotBeforeCommit,
-    /// The commit index of a received snapshot is in the log before the snapshot.
-    CommitBeforeSnapshot,
-    /// A received snapshot is put in place before the log says that it is committed.
-    InstallBeforeState,
-    /// A received database is not synced.
+    /// One of the product's own.
+    Rule(Rule),
+    /// A received database is not synced; the peer transport keeps this rule.
     ReceivedDbNotSynced,
-    /// A received snapshot brings keys but no membership.
-    InstallWithoutMembers,
-    /// A rejected change of the configuration is still told to raft.
-    RejectedChangeToRaft,
-    /// A promotion does not reach the buckets of the database (etcd#19557).
-    PromotionNotProjected,
-    /// A restart takes the members of the database for those of the snapshot.
-    MembersFromDatabase,
-    /// A lease is renewed by whoever believes to lead.
+    /// A lease is renewed by whoever believes to lead; the API keeps this rule.
     RenewUnchecked,
-    /// The keys of a revoked lease go in an order of the member's own.
-    LeaseKeysUnordered,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 21] = [
-        Plant::VoteNotSynced,
-        Plant::EntriesNotSynced,
-        Plant::MessagesBeforePersist,
-        Plant::CommitBeforeQuorum,
-        Plant::AckBeforeCommit,
-        Plant::StaleReadIndex,
-        Plant::ReadBeforeApply,
-        Plant::SoleLeaderKept,
-        Plant::DoubleApply,
-        Plant::IndexAheadOfData,
-        Plant::IndexBehindData,
-        Plant::SnapshotBeforeCommit,
-        Plant::CommitBeforeSnapshot,
-        Plant::InstallBeforeState,
-        Plant::ReceivedDbNotSynced,
-        Plant::InstallWithoutMembers,
-        Plant::RejectedChangeToRaft,
-        Plant::PromotionNotProjected,
-        Plant::MembersFromDatabase,
-        Plant::RenewUnchecked,
-        Plant::LeaseKeysUnordered,
-    ];
+    pub fn all() -> impl Iterator<Item = Plant> {
+        let rules = Rule::ALL.into_iter().map(Plant::Rule);
+        rules.chain([Plant::ReceivedDbNotSynced, Plant::RenewUnchecked])
+    }
 
-    /// The one of that name, as it is written above.
+    /// The name, as it is written above or in the product.
+    pub fn name(self) -> String {
+        match self {
+            Plant::Rule(rule) => format!("{rule:?}"),
+            own => format!("{own:?}"),
+        }
+    }
+
+    /// The one of that name.
     pub fn named(name: &str) -> Option<Plant> {
-        Plant::ALL
-            .into_iter()
-            .find(|plant| format!("{plant:?}") == name)
+        Plant::all().find(|plant| plant.name() == name)
+    }
+
+    /// The rule of the product that this breaks.
+    pub(crate) fn rule(self) -> Option<Rule> {
+        match self {
+            Plant::Rule(rule) => Some(rule),
+            Plant::ReceivedDbNotSynced | Plant::RenewUnchecked => None,
+        }
     }
 }

@@ -432,7 +432,7 @@ impl World {
         let (life, slow) = (machine.life, machine.slow);
         let Out { messages, answers } = member.take_out();
         let mut plan = Vec::new();
-        if member.log_loud && !std::mem::replace(&mut machine.log_busy, member.log_loud) {
+        if member.wants_log() && !std::mem::replace(&mut machine.log_busy, true) {
             let mut took = self.random.between(100, 3 * MS) * slow;
             if self.random.chance(10) {
                 took += self.random.below(300 * MS);
@@ -593,7 +593,7 @@ impl World {
         machine.commit_busy = false;
         machine.snapshot_busy = false;
         let disk = machine.disk.clone();
-        match Member::boot(&mut self.shared, id, disk, &machine.birth, seed) {
+        match Member::start(&mut self.shared, id, disk, &machine.birth, seed) {
             Ok(member) => {
                 machine.member = Some(member);
                 let life = machine.life;
@@ -824,7 +824,7 @@ impl World {
         }
         for member in cluster.members() {
             if !self.machines.contains_key(&member.id.0) {
-                self.make(member.id.0, Birth::Joining(cluster.clone()));
+                self.make(member.id.0, Birth::Joining(cluster.as_ref().clone()));
             }
         }
     }
@@ -864,7 +864,7 @@ impl World {
             let member = self.machines.get(id).and_then(|m| m.member.as_ref());
             member.is_some_and(|member| {
                 let status = member.status();
-                member.published
+                member.is_published()
                     && member.applied == last
                     && status.last_index == last
                     && status.leader != 0

@@ -1,7 +1,7 @@
 //! Seeds that run with every check of the repository, and proof that the judge
 //! is awake.
 
-use sim::{Cut, Plant, Reached, run, run_cut};
+use sim::{Cut, Plant, Reached, Rule, run, run_cut};
 
 /// As many as a debug build does in less than a minute.
 const SEEDS: u64 = 60;
@@ -54,11 +54,12 @@ fn an_install_may_be_cut_off_at_any_write() {
 
 #[test]
 fn a_snapshot_installed_before_the_hard_state_is_found() {
-    let seed = seeds_with_installs(1)[0];
-    let found = (1..=INSTALL).find_map(|at| {
-        let cut = Cut { at, soft: true };
-        run_cut(seed, Some(Plant::InstallBeforeState), cut).violation
-    });
+    let plant = Some(Plant::Rule(Rule::InstallBeforeState));
+    let cuts = (1..=INSTALL).map(|at| Cut { at, soft: true });
+    let runs = seeds_with_installs(4)
+        .into_iter()
+        .flat_map(|seed| cuts.clone().map(move |cut| (seed, cut)));
+    let found = { runs }.find_map(|(seed, cut)| run_cut(seed, plant, cut).violation);
     let check = found.map(|violation| violation.check);
     assert_eq!(check, Some("the database is never ahead of the log"));
 }
@@ -73,17 +74,17 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn planted_bugs_are_found() {
     let quick = [
-        Plant::EntriesNotSynced,
-        Plant::CommitBeforeQuorum,
-        Plant::StaleReadIndex,
-        Plant::ReadBeforeApply,
-        Plant::DoubleApply,
-        Plant::IndexAheadOfData,
-        Plant::IndexBehindData,
-        Plant::MessagesBeforePersist,
+        Rule::EntriesNotSynced,
+        Rule::CommitBeforeQuorum,
+        Rule::StaleReadIndex,
+        Rule::ReadBeforeApply,
+        Rule::DoubleApply,
+        Rule::IndexAheadOfData,
+        Rule::IndexBehindData,
+        Rule::MessagesBeforePersist,
     ];
     for plant in quick {
-        let found = (0..40).find_map(|seed| run(seed, Some(plant)).violation);
+        let found = (0..40).find_map(|seed| run(seed, Some(Plant::Rule(plant))).violation);
         assert!(found.is_some(), "{plant:?} was not found");
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     alarms::Restriction,
     error::Fatal,
     host::{Applied, Host, Kind, Step},
+    plant::{Plant, broken},
     status::{Status, errors},
 };
 
@@ -104,7 +105,7 @@ impl Machine {
         if entry.index <= self.applied {
             return Ok(());
         }
-        let fresh = entry.index > self.consistent_index;
+        let fresh = entry.index > self.consistent_index || broken(Plant::DoubleApply);
         let done = match EntryType::try_from(entry.r#type) {
             Ok(EntryType::EntryNormal) => self.apply_normal(entry, fresh, run)?,
             Ok(EntryType::EntryConfChange) => self.apply_conf_change(entry, fresh, run)?,
@@ -112,7 +113,8 @@ impl Machine {
         };
         self.applied = entry.index;
         self.term = entry.term;
-        if fresh {
+        let late = broken(Plant::IndexBehindData) && !entry.index.is_multiple_of(8);
+        if fresh && !late {
             run.writer.set_consistent_index(entry.index, entry.term);
         }
         run.host.observe(Step::Entry(Applied {

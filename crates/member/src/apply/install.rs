@@ -16,6 +16,7 @@ use crate::{
     error::{At as _, Error, Fatal},
     host::{Files, Host, Step},
     open::{self, Database, MembershipCheck, Stored},
+    plant::{Plant, broken},
     snapshot::{SnapshotState, release_received},
 };
 
@@ -93,8 +94,10 @@ impl Machine {
             database.store.backend().write(verdict.healing());
         }
 
-        self.cluster = cluster;
-        self.tree = tree;
+        if !broken(Plant::InstallWithoutMembers) {
+            self.cluster = cluster;
+            self.tree = tree;
+        }
         self.generation += 1;
         self.blocks_newer_release = false;
         self.conf_state = metadata.conf_state.clone();

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     host::{Host, Step},
+    plant::{Plant, broken},
     quota,
     status::errors,
 };
@@ -55,7 +56,10 @@ impl Machine {
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
         let mut batch = Batch::default();
-        let keys = run.lessor.revoke(LeaseId(revoke.id), &mut batch)?;
+        let mut keys = run.lessor.revoke(LeaseId(revoke.id), &mut batch)?;
+        if broken(Plant::LeaseKeysUnordered) && self.identity.member_id % 2 == 1 {
+            keys.reverse();
+        }
         run.writer.delete_keys(&keys);
         run.writer.write(batch);
         run.host.observe(Step::LeaseRevoked(keys.len()));

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     host::{Files, Host},
     open::MembershipCheck,
+    plant::{Plant, broken},
     quota,
     snapshot::{SnapshotState, placeholder},
     state::{Identity, State},
@@ -159,6 +160,11 @@ impl Machine {
         &self.conf_state
     }
 
+    /// The v2 tree.
+    pub fn tree(&self) -> &membership::v2store::Tree {
+        &self.tree
+    }
+
     /// Index of the last applied entry.
     pub fn applied(&self) -> u64 {
         self.applied
@@ -181,10 +187,9 @@ impl Machine {
 
     /// Whether local state is linearizable state hangs on who the members are.
     pub(super) fn follow_sole_leader(&self) {
-        let sole = self.leads
-            && self.leads_since_entry
-            && self.conf_state.voters == [self.identity.member_id]
+        let alone = self.conf_state.voters == [self.identity.member_id]
             && self.conf_state.learners.is_empty();
+        let sole = self.leads && self.leads_since_entry && (alone || broken(Plant::StaleReadIndex));
         self.state.sole_leader.store(sole, Ordering::Release);
     }
 

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     error::Fatal,
     host::Host,
+    plant::{Plant, broken},
     status::{Code, Status, errors},
     version,
 };
@@ -92,19 +93,27 @@ impl Machine {
             Err(Rejection::Blocked(place)) => return Err(blocked(entry.index, place)),
             Err(rejection) => {
                 tracing::error!(index = entry.index, error = %rejection, "rejected a configuration change");
-                change.node_id = 0;
+                if !broken(Plant::RejectedChangeToRaft) {
+                    change.node_id = 0;
+                }
             }
         }
         // Before anyone else counts: what is local is no longer all there is.
-        self.state.sole_leader.store(false, Ordering::Release);
+        let kept = broken(Plant::SoleLeaderKept) && self.state.sole_leader.load(Ordering::Acquire);
+        self.state.sole_leader.store(kept, Ordering::Release);
         self.conf_state = run.host.consensus(|node| node.apply_conf_change(&change));
-        self.follow_sole_leader();
+        if !kept {
+            self.follow_sole_leader();
+        }
         if fresh {
             let mut batch = Batch::default();
             membership::v3store::project_conf_state(&self.conf_state, &mut batch);
             run.writer.write(batch);
         }
-        self.project(&before, fresh, run);
+        let promoted = matches!(result, Ok(Done::Promoted(_)));
+        if !(promoted && broken(Plant::PromotionNotProjected)) {
+            self.project(&before, fresh, run);
+        }
         self.publish_cluster();
         if let Ok(done) = result {
             run.effects.peers.extend(self.follow_change(done));

@@ -5,12 +5,13 @@ use std::{collections::VecDeque, sync::atomic::Ordering};
 use proto::raftpb::Entry;
 
 use super::{
-    command::{Change, Command, Effects},
+    command::{Change, Command, Effects, Outcome, Waiter},
     machine::{Machine, Run},
 };
 use crate::{
     error::Fatal,
     host::{Host, Step},
+    plant::{Plant, broken},
 };
 
 impl Machine {
@@ -26,7 +27,7 @@ impl Machine {
     ) -> Result<(), Fatal> {
         for command in commands.drain(..) {
             match command {
-                Command::Register(run) => self.waiters.register(run, || host.now_ms()),
+                Command::Register(run) => self.register(run, host, effects),
                 Command::Committed(entries) => self.apply_run(entries, host, effects)?,
                 Command::Reads(reads) => self.reads.extend(reads),
                 Command::Role { leads, leader } => self.change_role(leads, leader, effects),
@@ -58,6 +59,25 @@ impl Machine {
         self.forget_log(self.applied - keep, host);
     }
 
+    fn register(&mut self, run: Vec<(u64, Waiter)>, host: &impl Host, effects: &mut Effects) {
+        if broken(Plant::AckBeforeCommit) {
+            let done = run.iter().map(|(_, waiter)| (*waiter, Ok(Outcome::Done)));
+            return effects.answers.extend(done);
+        }
+        self.waiters.register(run, || host.now_ms());
+    }
+
+    /// What [`Plant::IndexAheadOfData`] does; now and then the database is committed just then.
+    fn run_ahead(&self, store: &mvcc::Store, entries: &[Entry]) {
+        if let Some(last) = entries.last().filter(|e| e.index > self.consistent_index) {
+            store.backend().set_consistent_index(last.index, last.term);
+            if last.index.is_multiple_of(8) {
+                // A disk that fails is met by whoever commits next.
+                let _ = store.backend().commit_now();
+            }
+        }
+    }
+
     fn change_role(&mut self, leads: bool, leader: u64, effects: &mut Effects) {
         effects.new_leader |= leader != 0;
         if self.leads == leads {
@@ -75,7 +95,7 @@ impl Machine {
     fn answer_reads(&mut self, effects: &mut Effects) {
         let applied = self.applied;
         self.reads.retain(|(index, context)| {
-            let waits = *index > applied;
+            let waits = *index > applied && !broken(Plant::ReadBeforeApply);
             if !waits {
                 effects.reads.push(context.clone());
             }
@@ -94,6 +114,9 @@ impl Machine {
         let state = self.state.clone();
         let lessor = state.lessor.write();
         let store = state.store.load_full();
+        if broken(Plant::IndexAheadOfData) {
+            self.run_ahead(&store, &entries);
+        }
         let mut run = Run {
             host,
             effects,

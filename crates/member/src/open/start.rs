@@ -24,6 +24,7 @@ use crate::{
     error::{At as _, Error},
     host::Files,
     log::LogWriter,
+    plant::{Plant, broken},
     snapshot::placeholder,
     state::{Identity, State},
 };
@@ -88,6 +89,13 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         true => None,
         false => Stored::read(files.as_ref(), db_path)?,
     };
+    if broken(Plant::MembersFromDatabase)
+        && snapshot_index > 0
+        && let Some(stored) = &stored
+        && let Some(conf_state) = &stored.view().conf_state
+    {
+        from.conf_state = conf_state.clone();
+    }
     refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
     let mut changes = Vec::new();
     let forces = setup.force_new_cluster && !log.is_new;
