@@ -98,7 +98,6 @@ const LONG: &[(&str, &str, &str)] = &[
         "fault",
         "one arm for each fault",
     ),
-    ("tests/sim/src/member/boot.rs", "boot", NOT_YET),
     (
         "tests/upgrades/src/workshop.rs",
         "perform",
