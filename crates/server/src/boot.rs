@@ -144,6 +144,7 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     let (log, founders) = if was_member {
         (open_log(config, &dirs)?, Vec::new())
     } else {
+        database::refuse_without_log(&dirs)?;
         found_log(config, &dirs)?
     };
     let member_id = log.identity.member_id;

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
-use member::{At as _, Error, Files};
+use member::{At as _, Error, Files, open::Dirs};
 use mvcc::{
     CompactionObserver, CompactionStep,
     backend::{Backend, BackendOptions},
@@ -46,12 +46,7 @@ impl Files for ServerFiles {
     }
 
     fn read_database(&self, path: &Path) -> Result<bolt::Db, bolt::Error> {
-        let options = bolt::Options {
-            read_only: true,
-            lock_timeout: Some(LOCK_WAIT),
-            ..bolt::Options::default()
-        };
-        bolt::Db::open(path, options)
+        bolt::Db::open(path, read_only())
     }
 
     fn open_backend(&self, path: &Path) -> Result<Arc<Backend>, Error> {
@@ -73,6 +68,40 @@ impl Files for ServerFiles {
         };
         mvcc::Store::open(backend, options, leased)
     }
+}
+
+fn read_only() -> bolt::Options {
+    bolt::Options {
+        read_only: true,
+        lock_timeout: Some(LOCK_WAIT),
+        ..bolt::Options::default()
+    }
+}
+
+/// Refuses a database that has applied entries of a log which is not there. A new log begins
+/// with entry 1: what the database takes for applied would be passed over, here and in what a
+/// leader sends, and no one would hear of it.
+///
+/// # Errors
+/// There is such a database, or one that cannot be read.
+pub fn refuse_without_log(dirs: &Dirs) -> Result<(), Error> {
+    let path = dirs.database();
+    if bolt::Db::is_unwritten(&path).at("cannot read the database", &path)? {
+        return Ok(());
+    }
+    let db = bolt::Db::open(&path, read_only()).at("cannot open the database", &path)?;
+    let (index, _) =
+        mvcc::backend::consistent_index(&db.begin_read()).at("cannot read the database", &path)?;
+    if index == 0 {
+        return Ok(());
+    }
+    Err(Error(format!(
+        "{}: the database has applied {index} entries of a write-ahead log that is not in {}; start with the --wal-dir that \
+         it is in. If it is lost, remove this member from its cluster and add it anew with an empty data directory, or make a \
+         new cluster of this database with \"snapshot restore --skip-hash-check\"",
+        path.display(),
+        dirs.wal.display()
+    )))
 }
 
 /// Logs and counts what compactions do.

@@ -413,6 +413,40 @@ fn a_damaged_database() {
     });
 }
 
+/// With a new log the writes of etcd time out until it has passed the index of the database, and
+/// linearizable reads are answered all the while. Here the start is refused.
+#[test]
+fn a_database_whose_log_is_elsewhere() {
+    with_subject("a log elsewhere", 150, async |subject| {
+        let filled = Filled::new(&subject).await?;
+        let dir = filled.copy("moved")?;
+        let away = filled.temp.path().join("away");
+        if subject.is_pintle {
+            let before = dirs::contents(&dir.join("member"))?;
+            for state in ["new", "existing"] {
+                let mut server = Launch::new(&subject, &dir)
+                    .flag(&format!("--wal-dir={}", away.display()))
+                    .flag(&format!("--initial-cluster-state={state}"))
+                    .spawn()?;
+                refused(&mut server, &["write-ahead log that is not in"]).await?;
+            }
+            ensure!(!away.exists(), "a log was made");
+            ensure!(
+                dirs::contents(&dir.join("member"))? == before,
+                "the directory was changed"
+            );
+        }
+        fs::rename(dir.join("member/wal"), &away)?;
+        let server = Launch::new(&subject, &dir)
+            .flag(&format!("--wal-dir={}", away.display()))
+            .start()
+            .await?;
+        let state = Fingerprint::of(server.api()).await?;
+        filled.state.same_as(&state)?;
+        server.terminate().await
+    });
+}
+
 #[test]
 fn wrong_flags() {
     let Some((subject, reference)) = peer::pair() else {
