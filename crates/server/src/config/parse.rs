@@ -73,6 +73,7 @@ pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseE
     let mut settings = line.settings;
     let variables = read_env(&settings, env)?;
     settings.extend(variables);
+    settings.note_deprecated();
     Ok(Parsed::Serve(settings))
 }
 

@@ -7,7 +7,7 @@ use cli::flags::Value;
 
 use super::{
     setting::Here,
-    table::{Found, Id},
+    table::{Found, Id, flag},
     urls::listed,
 };
 
@@ -53,6 +53,8 @@ pub enum Note {
     File(PathBuf),
     /// A flag that etcd dropped long ago.
     Dropped(&'static str),
+    /// A flag or variable that etcd 3.6 no longer has, whatever its value.
+    Deprecated(&'static str),
     /// A setting that is accepted although its subject is not built.
     Unbuilt {
         /// The setting.
@@ -92,6 +94,9 @@ impl Note {
             ),
             Note::Dropped(name) => {
                 tracing::warn!("flag-name" = name, "flag is no longer supported - ignoring")
+            }
+            Note::Deprecated(name) => {
+                tracing::warn!("--{name} is deprecated in 3.5 and will be decommissioned in 3.6.");
             }
             Note::Unbuilt {
                 name,
@@ -188,6 +193,13 @@ impl Settings {
         Ok(())
     }
 
+    /// Notes what was given as a flag or a variable and is about to go, as etcd 3.5 does.
+    pub(super) fn note_deprecated(&mut self) {
+        let given = DEPRECATED.iter().filter(|id| self.is_set(**id));
+        let notes: Vec<Note> = given.map(|id| Note::Deprecated(id.name())).collect();
+        self.notes.extend(notes);
+    }
+
     /// Adds what `other` has; its notes come first.
     pub(super) fn extend(&mut self, mut other: Settings) {
         self.given.append(&mut other.given);
@@ -195,6 +207,18 @@ impl Settings {
         self.notes = other.notes;
     }
 }
+
+/// In the order of their names.
+const DEPRECATED: [Id; 8] = [
+    flag!("enable-v2"),
+    flag!("experimental-enable-v2v3"),
+    flag!("proxy"),
+    flag!("proxy-dial-timeout"),
+    flag!("proxy-failure-wait"),
+    flag!("proxy-read-timeout"),
+    flag!("proxy-refresh-interval"),
+    flag!("proxy-write-timeout"),
+];
 
 /// Why a value of an unbuilt flag is refused.
 const NOT_BUILT: &str = "etcd has this, but it is not built into this version of Pintle; start without it, or stay with etcd";
