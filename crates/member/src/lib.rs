@@ -11,7 +11,7 @@
 //! | [`state`] | what readers see of the applied state |
 //! | [`host`] | what a member needs from the process around it |
 //! | [`alarms`], [`quota`] | the alarms that are active, and what counts against the quota |
-//! | `plant` | bugs on purpose, in builds for the simulator |
+//! | [`plant`] | bugs on purpose, in builds for the simulator |
 //! | [`status`], [`version`] | etcd's errors; the release that this server matches |
 //!
 //! Architecture invariant: nothing here starts a thread, reads a clock, or names a type of
@@ -25,10 +25,7 @@ mod error;
 pub mod host;
 pub mod log;
 pub mod open;
-#[cfg(feature = "plants")]
 pub mod plant;
-#[cfg(not(feature = "plants"))]
-mod plant;
 pub mod propose;
 pub mod quota;
 pub mod snapshot;

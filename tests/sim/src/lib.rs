@@ -12,6 +12,7 @@
 //! | [`model`] | keys and leases in the plainest words |
 //! | [`client`] | what is asked for |
 //! | [`plant`] | bugs to be found |
+//! | [`shared`] | what all members share, and what passes between them |
 //! | [`random`] | the one source of chance |
 
 pub mod client;
@@ -21,6 +22,7 @@ pub mod model;
 pub mod oracle;
 pub mod plant;
 pub mod random;
+pub mod shared;
 pub mod world;
 
 use std::{

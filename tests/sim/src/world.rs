@@ -14,11 +14,12 @@ use wal::sim::{Fault, Seed, SimulatedDisk};
 
 use crate::{
     client,
-    member::{Ask, Birth, Down, Member, Out, Shared, TICK_US, Wire},
+    member::{Ask, Down, Member, Out, start::Birth},
     model::Reply,
     oracle::{Oracle, Reached, Violation},
     plant::Plant,
     random::Random,
+    shared::{Shared, TICK_US, Wire},
 };
 
 const MS: u64 = 1000;

@@ -18,8 +18,10 @@ use proto::{
     raftpb::{self as pb, EntryType},
 };
 
-use super::{MIN_TTL, Shared, Wire};
-use crate::model::Reply;
+use crate::{
+    model::Reply,
+    shared::{MIN_TTL, Shared, Wire},
+};
 
 /// What the snapshot thread does next.
 pub(super) enum SnapshotStep {

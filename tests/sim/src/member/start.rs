@@ -1,19 +1,30 @@
 //! From a disk to a running member: the product's own way, on a simulated disk.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use member::{
     Effects,
     apply::Options,
-    open::{self, Founding, Log, MembershipCheck, Setup},
+    open::{self, Dirs, Founding, Log, MembershipCheck, Setup},
     state::Identity,
 };
 use membership::{Cluster, conf_change};
 use proto::raftpb::HardState;
 use wal::{Wal, sim::SimulatedDisk, snap::Snapshotter};
 
-use super::{ELECTION_TICKS, MIN_TTL, Member, Shared, TICK_US, dirs, host::Core};
-use crate::file::SimulatedFiles;
+use super::{Member, host::Core};
+use crate::{
+    file::SimulatedFiles,
+    shared::{ELECTION_TICKS, MIN_TTL, Shared, TICK_US},
+};
+
+fn dirs() -> Dirs {
+    let member = Path::new("/data/member");
+    Dirs {
+        wal: member.join("wal"),
+        snap: member.join("snap"),
+    }
+}
 
 /// How a member comes to be when its disk is empty.
 #[derive(Clone, Debug)]
