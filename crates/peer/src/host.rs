@@ -22,6 +22,10 @@ pub struct Config {
     pub advertise_peer_urls: Vec<String>,
     /// A connection may take this long and a second to come about.
     pub election_timeout: Duration,
+    /// A connection from which nothing comes for this long is given up.
+    pub read_timeout: Duration,
+    /// A connection that takes nothing for this long is given up.
+    pub write_timeout: Duration,
     /// Where received databases go.
     pub snap_dir: PathBuf,
     /// How https URLs are dialled.

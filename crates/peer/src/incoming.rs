@@ -20,9 +20,6 @@ use crate::{
     snapshot::ReceiveError,
 };
 
-/// A sender that falls silent in the middle of a message is given up.
-const READ_TIMEOUT: Duration = crate::STALL;
-
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
@@ -131,7 +128,7 @@ impl Transport {
             return refused;
         }
         self.remember(&request);
-        let Some(bytes) = read(request.into_body()).await else {
+        let Some(bytes) = read(request.into_body(), self.shared.config.read_timeout).await else {
             return text(StatusCode::BAD_REQUEST, "error reading raft message");
         };
         let len = bytes.len() as u64;
@@ -230,10 +227,10 @@ impl Transport {
 
 /// A message's bytes, as many as come; `None` if they break off, cease to come or
 /// are too many.
-async fn read(mut body: Incoming) -> Option<BytesMut> {
+async fn read(mut body: Incoming, timeout: Duration) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
     loop {
-        match tokio::time::timeout(READ_TIMEOUT, body.frame()).await {
+        match tokio::time::timeout(timeout, body.frame()).await {
             Ok(None) => return Some(bytes),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {

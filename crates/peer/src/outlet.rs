@@ -45,7 +45,7 @@ pub(crate) struct Outlet {
 impl Outlet {
     /// Takes the place of an older stream to the member.
     pub(crate) fn open(shared: &Arc<Shared>, channel: &Arc<Channel>, kind: Kind) -> Outlet {
-        let queue = Queue::new();
+        let queue = Queue::new(shared.config.write_timeout);
         let id = format!("{:x}", channel.id);
         let local = format!("{:x}", shared.config.member_id);
         if let Some(older) = channel.attach(kind, queue.clone()) {

@@ -3,7 +3,6 @@
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,8 +24,6 @@ use crate::{
 /// who is given less because anyone on the peer port can become one.
 const WORKERS: usize = 4;
 const WORKERS_FOR_STRANGER: usize = 1;
-/// A request without answer is given up after this long.
-const TIMEOUT: Duration = crate::STALL;
 
 /// Starts the workers of a member, or of a stranger.
 pub(crate) fn start(
@@ -100,7 +97,7 @@ async fn post(
         None => {
             let connect = &shared.config.connect;
             let timeout = shared.dial_timeout();
-            let mut sender = dial::open(connect, url, timeout, TIMEOUT).await?;
+            let mut sender = dial::open(connect, url, timeout, shared.config.write_timeout).await?;
             let answer = exchange(shared, url, &mut sender, body).await?;
             (sender, answer)
         }
@@ -126,18 +123,19 @@ async fn exchange(
         .header(header::CONTENT_TYPE, "application/protobuf")
         .body(body.boxed_unsync())
         .map_err(io::Error::other)?;
+    let timeout = shared.config.read_timeout;
     let response = async {
         sender.ready().await?;
         sender.send_request(request).await
     };
-    let response = tokio::time::timeout(TIMEOUT, response)
+    let response = tokio::time::timeout(timeout, response)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         .map_err(io::Error::other)?;
     let status = response.status();
     Ok((
         status,
-        dial::short_text(response.into_body(), TIMEOUT).await,
+        dial::short_text(response.into_body(), timeout).await,
     ))
 }
 

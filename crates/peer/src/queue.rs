@@ -10,17 +10,14 @@ use std::{
 use parking_lot::Mutex;
 use proto::raftpb::Message;
 
-use crate::host::STALL;
-
 /// Messages that wait for a stream; etcd's number.
 const QUEUE: usize = 4096;
-
-/// A stream into which nothing can be written for this long is dead.
-const WRITE_TIMEOUT: Duration = STALL;
 
 /// What waits for a stream.
 pub(crate) struct Queue {
     pub(crate) state: Mutex<State>,
+    /// A stream into which nothing can be written for this long is dead.
+    write_timeout: Duration,
 }
 
 pub(crate) struct State {
@@ -33,8 +30,9 @@ pub(crate) struct State {
 }
 
 impl Queue {
-    pub(crate) fn new() -> Arc<Queue> {
+    pub(crate) fn new(write_timeout: Duration) -> Arc<Queue> {
         Arc::new(Queue {
+            write_timeout,
             state: Mutex::new(State {
                 messages: VecDeque::new(),
                 waker: None,
@@ -78,7 +76,7 @@ impl Queue {
     /// True if the other side has taken nothing for too long.
     pub(crate) fn is_stalled(&self) -> bool {
         let since = self.state.lock().waiting_since;
-        since.is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
+        since.is_some_and(|since| since.elapsed() > self.write_timeout)
     }
 
     /// Ends the stream. True if messages are lost with it.

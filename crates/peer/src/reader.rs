@@ -21,8 +21,6 @@ use crate::{
 
 /// Between two attempts to open a stream.
 const RETRY: Duration = Duration::from_millis(100);
-/// A stream on which nothing came for this long is dead.
-const READ_TIMEOUT: Duration = crate::STALL;
 
 /// Bytes are gathered in pieces of this size: what a message shares with them
 /// keeps little else alive.
@@ -97,7 +95,7 @@ async fn open(
 ) -> io::Result<Option<Incoming>> {
     let config = &shared.config;
     let timeout = shared.dial_timeout();
-    let mut sender = dial::open(&config.connect, url, timeout, READ_TIMEOUT).await?;
+    let mut sender = dial::open(&config.connect, url, timeout, config.write_timeout).await?;
     let path = format!("/raft/stream/{}/{:x}", kind.path(), config.member_id);
     let request = headers::sign(Request::get(path), config)
         .header(header::HOST, dial::authority(url))
@@ -109,7 +107,7 @@ async fn open(
         )
         .map_err(io::Error::other)?;
     let response = sender.send_request(request);
-    let response = tokio::time::timeout(READ_TIMEOUT, response)
+    let response = tokio::time::timeout(config.read_timeout, response)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         .map_err(io::Error::other)?;
@@ -132,7 +130,7 @@ async fn open(
             Ok(None)
         }
         status => {
-            let text = dial::short_text(response.into_body(), READ_TIMEOUT).await;
+            let text = dial::short_text(response.into_body(), config.read_timeout).await;
             Err(io::Error::other(format!(
                 "unhandled stream status {status}: {text}"
             )))
@@ -145,9 +143,11 @@ async fn follow(shared: &Shared, channel: &Channel, kind: Kind, mut body: Incomi
     let mut decoder = Decoder::new(kind, channel.id, shared.config.member_id);
     let mut buffer = BytesMut::with_capacity(BUFFER);
     loop {
-        let frame = match tokio::time::timeout(READ_TIMEOUT, body.frame()).await {
+        let timeout = shared.config.read_timeout;
+        let frame = match tokio::time::timeout(timeout, body.frame()).await {
             Err(_) => {
-                let error = io::Error::new(io::ErrorKind::TimedOut, "nothing came for 5 s");
+                let text = format!("nothing came for {} s", timeout.as_secs());
+                let error = io::Error::new(io::ErrorKind::TimedOut, text);
                 return End::Failed(error);
             }
             Ok(None) => return End::Closed,

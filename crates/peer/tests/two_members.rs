@@ -115,6 +115,8 @@ async fn start(id: u64, cluster_id: u64, snap_dir: &Path) -> Running {
             server_version: "3.5.30".into(),
             advertise_peer_urls: vec![format!("http://{address}")],
             election_timeout: Duration::from_secs(1),
+            read_timeout: peer::STALL,
+            write_timeout: peer::STALL,
             snap_dir: snap_dir.to_owned(),
             connect: Arc::new(NoTls),
         },

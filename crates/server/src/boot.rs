@@ -209,8 +209,16 @@ fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>), Error> 
         entries: &founding.entries,
         hard_state: founding.hard_state,
     };
-    let log = Log::found(dirs, &begin, wal::Options::default())?;
+    let log = Log::found(dirs, &begin, log_options(config))?;
     Ok((log, founding.peers))
+}
+
+fn log_options(config: &Config) -> wal::Options {
+    let mut options = wal::Options::default();
+    if config.unsafe_no_fsync {
+        options.disk = Arc::new(wal::disk::NoSync);
+    }
+    options
 }
 
 fn open_log(config: &Config, dirs: &Dirs) -> Result<Log, Error> {
@@ -222,5 +230,5 @@ fn open_log(config: &Config, dirs: &Dirs) -> Result<Log, Error> {
     ) {
         tracing::warn!("wal-dir" = %dirs.wal.display(), "discovery token is ignored since cluster already initialized; valid logs are found");
     }
-    Log::open(dirs, hold, wal::Options::default())
+    Log::open(dirs, hold, log_options(config))
 }

@@ -153,6 +153,7 @@ fn open_backend(
     let db = bolt::Db::open(
         path,
         bolt::Options {
+            no_sync: config.unsafe_no_fsync,
             warn: Some(Arc::new(|text: &str| tracing::warn!("{text}"))),
             ..bolt::Options::default()
         },

@@ -2,11 +2,17 @@
 //! text for a person who asks for it. Values are written as they come; a line is
 //! one write.
 
+mod journal;
+mod rotate;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
+    path::Path,
 };
 
 use parking_lot::Mutex;
@@ -17,6 +23,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
+use self::{journal::Journal, rotate::Rotating};
 use crate::config::{LogOutput, Logs};
 
 const STAMP: &[BorrowedFormatItem<'_>] = format_description!(
@@ -27,6 +34,52 @@ enum Sink {
     Stderr,
     Stdout,
     File(File),
+    Rotating(Rotating),
+    Journal(Journal),
+}
+
+impl Sink {
+    fn open(output: &LogOutput, logs: &Logs) -> io::Result<Sink> {
+        match (output, &logs.rotation) {
+            (LogOutput::Stderr, _) => Ok(Sink::Stderr),
+            (LogOutput::Stdout, _) => Ok(Sink::Stdout),
+            (LogOutput::Journal, _) => Journal::open().map(Sink::Journal),
+            (LogOutput::File(path), Some(rotation)) => {
+                let opened = Rotating::open(path, rotation).map(Sink::Rotating);
+                opened.map_err(|error| unopened(path, &error))
+            }
+            (LogOutput::File(path), None) => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(path)
+                .map(Sink::File)
+                .map_err(|error| unopened(path, &error)),
+        }
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let bytes = line.text.as_bytes();
+        match self {
+            Sink::Stderr => io::stderr().write_all(bytes),
+            Sink::Stdout => io::stdout().write_all(bytes),
+            Sink::File(file) => file.write_all(bytes),
+            Sink::Rotating(file) => file.write(bytes),
+            Sink::Journal(journal) => journal.write(&line.level, &line.caller, &line.text),
+        }
+    }
+}
+
+fn unopened(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("cannot open the log file {}: {error}", path.display());
+    io::Error::new(error.kind(), text)
+}
+
+/// A line as it is written, and what the journal is told besides.
+struct Line {
+    level: String,
+    caller: String,
+    text: String,
 }
 
 struct Lines {
@@ -39,23 +92,7 @@ struct Lines {
 pub fn start(logs: &Logs) -> io::Result<()> {
     let mut sinks = Vec::new();
     for output in &logs.outputs {
-        sinks.push(Mutex::new(match output {
-            LogOutput::Stderr => Sink::Stderr,
-            LogOutput::Stdout => Sink::Stdout,
-            LogOutput::File(path) => Sink::File(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(|error| {
-                        io::Error::new(
-                            error.kind(),
-                            format!("cannot open the log file {}: {error}", path.display()),
-                        )
-                    })?,
-            ),
-        }));
+        sinks.push(Mutex::new(Sink::open(output, logs)?));
     }
     let lines = Lines {
         sinks,
@@ -210,13 +247,14 @@ where
             }
             line.push('\n');
         }
+        let line = Line {
+            level,
+            caller,
+            text: line,
+        };
         for sink in &self.sinks {
             // A log that cannot be written must not stop the server.
-            let _ = match &mut *sink.lock() {
-                Sink::Stderr => io::stderr().write_all(line.as_bytes()),
-                Sink::Stdout => io::stdout().write_all(line.as_bytes()),
-                Sink::File(file) => file.write_all(line.as_bytes()),
-            };
+            let _ = sink.lock().write(&line);
         }
     }
 }

@@ -140,6 +140,14 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
             .min(8),
         n => n.min(64),
     };
+    if config.unsafe_no_fsync {
+        tracing::warn!(
+            "nothing waits for the disk (--unsafe-no-fsync): a crash of this machine loses what was acknowledged, and breaks the guarantees of the cluster"
+        );
+    }
+    if config.memory_mlock {
+        lock_memory()?;
+    }
     let descriptors = Descriptors::raise(runtimes)?;
     let urls = |list: &[config::ListenUrl]| {
         list.iter()
@@ -275,6 +283,18 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     })
 }
 
+/// Keeps every page that is touched in RAM, those of the database among them.
+fn lock_memory() -> Result<(), boot::Error> {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    // On fault: what is only reserved, as the address space of the database, takes no memory.
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(all).map_err(|error| {
+        boot::Error::new(format!(
+            "cannot lock memory (--memory-mlock): {error}; raise the limit of locked memory (ulimit -l) or grant CAP_IPC_LOCK"
+        ))
+    })
+}
+
 /// The request timeout is looked for this often.
 const SWEEP: Duration = Duration::from_millis(300);
 
@@ -324,6 +344,8 @@ fn reach(core: &Arc<Core>, machine: SharedMachine, known: &[Member]) -> peer::Tr
             server_version: version::SERVER.to_owned(),
             advertise_peer_urls: core.config.advertise_peer.clone(),
             election_timeout: core.config.election,
+            read_timeout: core.config.raft_read_timeout,
+            write_timeout: core.config.raft_write_timeout,
             snap_dir: core.config.snap_dir(),
             connect: core.peer_connect.clone(),
         },

@@ -129,6 +129,78 @@ impl Disk for OsDisk {
     }
 }
 
+/// A disk whose log files do not wait for anything to be durable: a crash of the machine loses or
+/// tears what was written. For a member that was asked for just that.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSync;
+
+impl Disk for NoSync {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.names(dir)
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(NoSyncFile(OsDisk.open(path, mode)?)))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.create_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.remove_dir(dir)
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        OsDisk.free_bytes(dir)
+    }
+}
+
+#[derive(Debug)]
+struct NoSyncFile(Box<dyn DiskFile>);
+
+impl DiskFile for NoSyncFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.0.try_lock()
+    }
+}
+
 #[derive(Debug)]
 struct OsFile(File);
 

@@ -190,6 +190,8 @@ impl Follower {
                 server_version: "3.5.30".into(),
                 advertise_peer_urls: vec![format!("http://{}", listener.local_addr()?)],
                 election_timeout: Duration::from_secs(1),
+                read_timeout: peer::STALL,
+                write_timeout: peer::STALL,
                 snap_dir: snap_dir.to_owned(),
                 connect: Arc::new(peer::NoTls),
             },

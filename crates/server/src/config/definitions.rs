@@ -85,10 +85,10 @@ pub(super) const GROUPS: &[Group] = &[
         "grpc-keepalive-timeout" Duration "20s" "Additional time to wait before closing a non-responsive connection (0 to disable).";
         "socket-reuse-port" Bool "false" "Set the socket option SO_REUSEPORT on listeners.", since(5), at(&["socket-options", "reuse-port"]);
         "socket-reuse-address" Bool "false" "Set the socket option SO_REUSEADDR on listeners.", since(5), at(&["socket-options", "reuse-address"]);
-        "experimental-memory-mlock" Bool "false" "Keep the pages of the process in RAM, those of the database in particular.", since(5), until(6), newer("memory-mlock"), refused();
+        "experimental-memory-mlock" Bool "false" "Keep the pages of the process in RAM, those of the database in particular.", since(5), until(6), newer("memory-mlock");
         "grpc-keepalive-min-time" Duration "5s" "Minimum interval between pings of a client.", warned("clients that ping more often are not disconnected");
-        "raft-read-timeout" Duration "5s" "Read timeout of connections to other members (5s at least).", since(5), no_key(), warned("a silent connection to another member is given up after 5s");
-        "raft-write-timeout" Duration "5s" "Write timeout of connections to other members (5s at least).", since(5), no_key(), warned("a blocked connection to another member is given up after 5s");
+        "raft-read-timeout" Duration "5s" "Read timeout of connections to other members (5s at least).", since(5), no_key();
+        "raft-write-timeout" Duration "5s" "Write timeout of connections to other members (5s at least).", since(5), no_key();
     },
     group! { "Clustering";
         "initial-advertise-peer-urls" Text "http://localhost:2380" "List of this member's peer URLs to advertise to the rest of the cluster.", checked(urls);
@@ -167,11 +167,11 @@ pub(super) const GROUPS: &[Group] = &[
     },
     group! { "Logging";
         "logger" Text "zap" "Accepted for compatibility: zap, and capnslog of etcd 3.4.", warned("log lines are those of zap");
-        "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, or file paths.", older("log-output");
+        "log-outputs" Text "default" "Comma-separated list of output targets: default, stderr, stdout, systemd/journal, or file paths.", older("log-output");
         "log-level" Text "info" "Log level: debug, info, warn, error, panic, or fatal.";
         "log-format" Text "json" "Log format: json or console.", since(6);
-        "enable-log-rotation" Bool "false" "Enable log rotation of a single log-outputs file target.", since(5), refused();
-        "log-rotation-config-json" Text r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"# "How logs are rotated, as JSON: maxsize in MB, maxage in days, maxbackups, localtime, compress.", since(5), idle();
+        "enable-log-rotation" Bool "false" "Enable log rotation of a single log-outputs file target.", since(5);
+        "log-rotation-config-json" Text r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"# "How logs are rotated, as JSON: maxsize in MB, maxage in days, maxbackups, localtime, compress.", since(5);
         "debug" Bool "false" "Log at level debug, in the words of etcd 3.4.", until(4);
         "log-package-levels" Text "" "Levels of single packages, in the words of etcd 3.4.", until(4), warned("one level counts for all packages, that of --log-level");
     },
@@ -213,7 +213,7 @@ pub(super) const GROUPS: &[Group] = &[
     },
     group! { "Unsafe";
         "force-new-cluster" Bool "false" "Force to create a new one-member cluster from this member's data.";
-        "unsafe-no-fsync" Bool "false" "Do not wait for the disk: a crash of the machine loses acknowledged writes.", warned("what is written is synced all the same");
+        "unsafe-no-fsync" Bool "false" "Do not wait for the disk: a crash of the machine loses acknowledged writes.";
     },
 ];
 

@@ -24,7 +24,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use discovery::{Discovery, Registry};
 pub use error::ParseError;
 pub use help::usage;
-pub use logs::{LogOutput, Logs};
+pub use logs::{LogOutput, Logs, Rotation};
 pub use member::open::MembershipCheck;
 pub use parse::{Parsed, parse, without_secrets};
 pub use resolve::resolve;
@@ -144,6 +144,14 @@ pub struct Config {
     pub grpc_keepalive_interval: Option<Duration>,
     /// `--grpc-keepalive-timeout`
     pub grpc_keepalive_timeout: Duration,
+    /// `--raft-read-timeout`
+    pub raft_read_timeout: Duration,
+    /// `--raft-write-timeout`
+    pub raft_write_timeout: Duration,
+    /// `--unsafe-no-fsync`
+    pub unsafe_no_fsync: bool,
+    /// `--experimental-memory-mlock`
+    pub memory_mlock: bool,
     /// `--socket-reuse-port`
     pub reuse_port: bool,
     /// `--socket-reuse-address`

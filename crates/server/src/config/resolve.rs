@@ -182,6 +182,14 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         },
         grpc_keepalive_interval: (!keepalive.is_zero()).then_some(keepalive),
         grpc_keepalive_timeout: settings.duration(flag!("grpc-keepalive-timeout")),
+        raft_read_timeout: settings
+            .duration(flag!("raft-read-timeout"))
+            .max(peer::STALL),
+        raft_write_timeout: settings
+            .duration(flag!("raft-write-timeout"))
+            .max(peer::STALL),
+        unsafe_no_fsync: settings.bool(flag!("unsafe-no-fsync")),
+        memory_mlock: settings.bool(flag!("experimental-memory-mlock")),
         reuse_port: settings.bool(flag!("socket-reuse-port")),
         reuse_address: settings.bool(flag!("socket-reuse-address")),
         auto_compaction,

@@ -95,10 +95,8 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
 fn a_value_that_an_operator_relies_on_is_refused_by_name() {
     for line in [
         "--proxy=on",
-        "--enable-log-rotation",
         "--experimental-enable-distributed-tracing=true",
         "--enable-distributed-tracing=true",
-        "--memory-mlock",
         "--feature-gates=SetMemberLocalAddr=true",
     ] {
         let error = config(line).expect_err(line);
@@ -235,6 +233,52 @@ fn levels_are_read_in_any_case_and_lines_are_json_unless_asked_otherwise() {
     config("--logger=capnslog").expect("the default of etcd 3.4");
     assert!(config("").expect("default").logs.json);
     assert!(!config("--log-format=console").expect("text").logs.json);
+}
+
+#[test]
+fn timeouts_towards_other_members_are_raised_to_etcds_least() {
+    let found = config("--raft-read-timeout=7s --raft-write-timeout=1s").expect("timeouts");
+    assert_eq!(found.raft_read_timeout, Duration::from_secs(7));
+    assert_eq!(found.raft_write_timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn a_log_file_is_rotated_as_the_json_says() {
+    let line = "--enable-log-rotation --log-outputs=a.log,stderr";
+    let logs = config(line).expect("defaults").logs;
+    let size = |max_size| Rotation {
+        max_size,
+        ..Rotation::default()
+    };
+    assert_eq!(logs.rotation, Some(size(100)));
+    assert_eq!(logs.outputs.len(), 2);
+    let with = |json: &str| config(&format!("{line} --log-rotation-config-json={json}"));
+    let json = r#"{"MaxSize":1,"maxage":2,"maxbackups":3,"localtime":true,"compress":true,"x":0}"#;
+    let all = Rotation {
+        max_size: 1,
+        max_age: 2,
+        max_backups: 3,
+        local_time: true,
+        compress: true,
+    };
+    assert_eq!(with(json).expect("json").logs.rotation, Some(all));
+    let none = "--log-outputs requires a single file path when --log-rotate-config-json is defined";
+    for (line, text) in [
+        ("--enable-log-rotation".to_owned(), none),
+        ("--enable-log-rotation --log-outputs=x,y".to_owned(), none),
+        (
+            format!("{line} --log-rotation-config-json={{\"maxsize\":\"1\"}}"),
+            "invalid log rotation config: json: cannot unmarshal string into Go struct field logRotationConfig.Logger.maxsize of type int",
+        ),
+        (
+            "--log-outputs=systemd/journal,stderr".to_owned(),
+            "running with systemd/journal but other '--log-outputs' values ([\"stderr\" \"systemd/journal\"]) are configured with 'default'; override 'default' value with something else",
+        ),
+    ] {
+        assert_eq!(config(&line).expect_err(&line).message, text);
+    }
+    let error = with("{").expect_err("json").message;
+    assert!(error.starts_with("improperly formatted log rotation config: "));
 }
 
 #[test]

@@ -254,7 +254,7 @@ async fn accept_tcp(
         let stream = match accepted.and_then(|(stream, _)| {
             match surface {
                 // A reader that has vanished must be noticed: streams end here.
-                Surface::Peer => peer::dial::tune(&stream, peer::STALL)?,
+                Surface::Peer => peer::dial::tune(&stream, core.config.raft_write_timeout)?,
                 _ => stream.set_nodelay(true)?,
             }
             stream.into_std()

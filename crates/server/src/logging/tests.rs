@@ -1,0 +1,102 @@
+//! Old log files, and the words to the journal.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{journal::Journal, rotate::Rotating};
+use crate::config::Rotation;
+
+/// Waits until `done` holds.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("folder").flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_that_has_its_size_is_set_aside_compressed_and_removed_by_count() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("etcd.log");
+    // As etcd left them, of long ago; and files of others.
+    let oldest = "etcd-2020-01-01T00-00-00.000.log";
+    for name in [
+        oldest,
+        "etcd-2020-01-02T00-00-00.000.log.gz",
+        "etcd-other.log",
+    ] {
+        fs::write(dir.path().join(name), name).expect("file");
+    }
+    let rotation = Rotation {
+        max_size: 1,
+        max_backups: 2,
+        compress: true,
+        ..Rotation::default()
+    };
+    let mut log = Rotating::open(&path, &rotation).expect("log");
+    let line = [b'x'; 400 << 10];
+    for _ in 0..3 {
+        log.write(&line).expect("line");
+    }
+    assert_eq!(fs::metadata(&path).expect("log").len(), 400 << 10);
+    until("the oldest file is removed, the new one compressed", || {
+        let names = names(dir.path());
+        names.len() == 4 && !names.iter().any(|name| name == oldest) && names[1].ends_with(".gz")
+    });
+    let old: Vec<_> = names(dir.path())
+        .into_iter()
+        .filter(|name| name.ends_with(".gz") && !name.contains("2020"))
+        .collect();
+    let file = fs::File::open(dir.path().join(&old[0])).expect("old file");
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(file)
+        .read_to_end(&mut text)
+        .expect("gzip");
+    assert_eq!(text.len(), 800 << 10);
+}
+
+#[test]
+fn old_files_are_removed_by_age_alone_too() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let old = dir.path().join("log-2020-01-01T00-00-00.000");
+    fs::write(&old, "old").expect("file");
+    let rotation = Rotation {
+        max_age: 1,
+        local_time: true,
+        ..Rotation::default()
+    };
+    let mut log = Rotating::open(&dir.path().join("log"), &rotation).expect("log");
+    log.write(b"line\n").expect("line");
+    until("the old file is removed", || !old.exists());
+    assert_eq!(names(dir.path()), ["log"]);
+}
+
+#[test]
+fn a_line_for_the_journal_is_a_datagram_of_fields() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("socket");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("socket");
+    let journal = Journal::open_at(&path).expect("journal");
+    journal
+        .write("warn", "src/boot.rs:7", "{\"level\":\"warn\"}\n")
+        .expect("line");
+    let mut datagram = [0; 512];
+    let length = socket.recv(&mut datagram).expect("datagram");
+    let text = &datagram[..length];
+    assert!(text.starts_with(b"PRIORITY=4\nPACKAGE=src\nSYSLOG_IDENTIFIER="));
+    assert!(text.ends_with(b"MESSAGE\n\x11\0\0\0\0\0\0\0{\"level\":\"warn\"}\n\n"));
+}
