@@ -103,16 +103,9 @@ impl Db {
             .len()
             == 0;
         let db = Db::open_on(path, FileDisk(file), opts)?;
-        if fresh && let Some(parent) = path.parent() {
+        if fresh {
             // The new name must survive a crash as well.
-            let parent = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            File::open(parent)
-                .and_then(|dir| dir.sync_all())
-                .map_err(|e| io("syncing the directory", e))?;
+            ::disk::sync_parent(path).map_err(|e| io("syncing the directory", e))?;
         }
         Ok(db)
     }

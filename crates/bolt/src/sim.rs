@@ -1,192 +1,140 @@
-//! A disk that exists only in memory: it counts operations, refuses one when told to, and shows what a power cut would
-//! leave of the writes that were not yet synced. For tests of this crate and of those above it.
+//! A database file on the simulated disk of the crate `disk`, whose model of a crash it has. The file is all that is on
+//! it; torn sectors have any content. For tests of this crate and of those above it.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use ::disk::sim::{SimulatedDisk, Torn};
+use ::disk::{Disk as _, DiskFile, Mode};
 
 use crate::disk::{Disk, Map, Memory};
 
-/// The unit a disk writes whole or not at all.
-pub const SECTOR: usize = 512;
-
-#[derive(Clone)]
-enum Unsynced {
-    Write { at: u64, data: Vec<u8> },
-    SetLen(u64),
-}
-
-#[derive(Default)]
-struct State {
-    len: u64,
-    durable: Vec<u8>,
-    unsynced: Vec<Unsynced>,
-    operations: u64,
-    fail_at: Option<u64>,
-    failed: bool,
-}
+/// The name of the file.
+const NAME: &str = "/db";
 
 /// The disk. Clones share it.
 #[derive(Clone)]
 pub struct SimDisk {
+    /// What maps show; the file has the same content.
     memory: Memory,
-    state: Arc<Mutex<State>>,
+    disk: SimulatedDisk,
+    file: Arc<Mutex<Box<dyn DiskFile>>>,
 }
 
 impl SimDisk {
     /// A disk that holds `image`, all of it durable, and can grow to `capacity` bytes.
     pub fn new(image: &[u8], capacity: usize) -> io::Result<SimDisk> {
         let memory = Memory::new(capacity.max(image.len()))?;
-        // SAFETY: nobody else knows of the memory yet.
+        // SAFETY: nothing else knows of the memory yet.
         unsafe { memory.store(0, image)? };
-        let state = State {
-            len: image.len() as u64,
-            durable: image.to_vec(),
-            ..State::default()
-        };
+        let disk = SimulatedDisk::that_tears(Torn::Anything);
+        let file = disk.open(Path::new(NAME), Mode::Create(0o600))?;
+        file.write_at(image, 0)?;
+        file.sync()?;
+        disk.sync_dir(Path::new("/"))?;
+        disk.disarm();
         Ok(SimDisk {
             memory,
-            state: Arc::new(Mutex::new(state)),
+            disk,
+            file: Arc::new(Mutex::new(file)),
         })
     }
 
     /// Operations so far: writes, length changes and syncs.
     pub fn operations(&self) -> u64 {
-        self.with(|s| s.operations)
+        self.disk.operations()
     }
 
-    /// Lets operation number `at` (counted from 0) and all after it fail. A write that fails may have been done in part.
+    /// Lets operation number `at` (counted from 0) and all after it fail. A write that fails may have been done.
     pub fn fail_at(&self, at: u64) {
-        self.with(|s| s.fail_at = Some(at));
+        self.disk.die_at(at);
     }
 
     /// True when an operation was refused.
     pub fn has_failed(&self) -> bool {
-        self.with(|s| s.failed)
+        self.disk.has_died()
     }
 
-    /// What a power cut now would leave. `choose` is asked for a number below its argument, several times: which of the
-    /// unsynced changes reached the disk, and how much of each.
+    /// What a power cut now would leave, see [`SimulatedDisk::after_crash`].
     pub fn after_power_cut(&self, choose: &mut dyn FnMut(usize) -> usize) -> Vec<u8> {
-        self.with(|s| {
-            let mut image = s.durable.clone();
-            for change in &s.unsynced {
-                match (change, choose(3)) {
-                    (_, 0) => {}
-                    (Unsynced::SetLen(len), _) => image.resize(*len as usize, 0),
-                    (Unsynced::Write { at, data }, 1) => put(&mut image, *at, data),
-                    (Unsynced::Write { at, data }, _) => {
-                        // Torn: each sector by itself is old, new, or neither.
-                        for (i, sector) in data.chunks(SECTOR).enumerate() {
-                            let at = at + (i * SECTOR) as u64;
-                            match choose(3) {
-                                0 => {}
-                                1 => put(&mut image, at, sector),
-                                _ => put(&mut image, at, &vec![0xa5; sector.len()]),
-                            }
-                        }
-                    }
-                }
-            }
-            image
-        })
+        let mut choose = |below: u64| choose(below as usize) as u64;
+        self.disk
+            .after_crash(Path::new(NAME), &mut choose)
+            .unwrap_or_default()
     }
 
     /// The content as the running process sees it.
     pub fn content(&self) -> Vec<u8> {
-        self.with(|s| {
-            let mut all = vec![0; s.len as usize];
-            self.memory
-                .load(0, &mut all)
-                .expect("the length never exceeds the capacity");
-            all
+        self.with(|file| {
+            let mut all = vec![0; file.len()? as usize];
+            file.read_at(&mut all, 0)?;
+            Ok(all)
         })
+        .unwrap_or_default()
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    /// One caller at a time, so that file and memory stay the same.
+    fn with<T>(&self, f: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
+        f(&**self.file.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-fn put(image: &mut Vec<u8>, at: u64, data: &[u8]) {
-    let (start, end) = (at as usize, at as usize + data.len());
-    if image.len() < end {
-        image.resize(end, 0);
-    }
-    image[start..end].copy_from_slice(data);
-}
-
-impl State {
-    fn count(&mut self) -> io::Result<()> {
-        let number = self.operations;
-        self.operations += 1;
-        if self.fail_at.is_some_and(|at| number >= at) {
-            self.failed = true;
-            return Err(io::Error::other("simulated failure"));
-        }
-        Ok(())
+    /// Changes the file and then, if the disk lived until then, the memory.
+    fn change(
+        &self,
+        change: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+        show: impl FnOnce(&Memory, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.with(|file| {
+            let (len, dead) = (file.len()?, self.disk.has_died());
+            let changed = change(file);
+            if !dead {
+                show(&self.memory, len)?;
+            }
+            changed
+        })
     }
 }
 
 impl Disk for SimDisk {
     fn pread(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.with(|s| {
-            if offset.saturating_add(buf.len() as u64) > s.len {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.memory.load(offset, buf)
+        self.with(|file| match file.read_at(buf, offset)? {
+            read if read < buf.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         })
     }
 
     fn pwrite(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with(|s| {
-            let counted = s.count();
-            let data = if counted.is_ok() {
-                data
-            } else {
-                &data[..data.len() / 2]
-            };
-            // SAFETY: the state's lock is held; that no reader looks here is the writer's promise, see `Memory::store`.
-            unsafe { self.memory.store(offset, data)? };
-            s.len = s.len.max(offset + data.len() as u64);
-            s.unsynced.push(Unsynced::Write {
-                at: offset,
-                data: data.to_vec(),
-            });
-            counted
-        })
+        if offset + data.len() as u64 > self.memory.capacity() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.change(
+            |file| file.write_at(data, offset),
+            // SAFETY: one caller at a time; that no reader looks here is the writer's promise, see `Memory::store`.
+            |memory, _| unsafe { memory.store(offset, data) },
+        )
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.with(|s| {
-            s.count()?;
-            for change in std::mem::take(&mut s.unsynced) {
-                match change {
-                    Unsynced::Write { at, data } => put(&mut s.durable, at, &data),
-                    Unsynced::SetLen(len) => s.durable.resize(len as usize, 0),
-                }
-            }
-            Ok(())
-        })
+        self.with(|file| file.sync())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.with(|s| s.len))
+        self.with(|file| file.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|s| {
-            s.count()?;
-            if len > self.memory.capacity() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            if len < s.len {
+        if len > self.memory.capacity() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.change(
+            |file| file.set_len(len),
+            |memory, before| {
+                let gone = before.saturating_sub(len) as usize;
                 // SAFETY: as in `pwrite`; a database is shortened only while it is created.
-                unsafe { self.memory.store(len, &vec![0; (s.len - len) as usize])? };
-            }
-            s.len = len;
-            s.unsynced.push(Unsynced::SetLen(len));
-            Ok(())
-        })
+                unsafe { memory.store(len, &vec![0; gone]) }
+            },
+        )
     }
 
     fn map(&self, _len: u64) -> io::Result<Map> {

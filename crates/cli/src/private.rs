@@ -277,7 +277,7 @@ impl Part {
         fs::rename(&self.path, &self.target)?;
         forget(&self.path);
         // The new name is on disk only once its folder is.
-        File::open(parent(&self.target))?.sync_all()
+        disk::sync_parent(&self.target)
     }
 }
 

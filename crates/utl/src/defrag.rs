@@ -3,7 +3,7 @@
 //! a crash leaves the old file, and a `db.tmp.*` that the next start deletes.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -106,10 +106,7 @@ fn replace(db: &Db, path: &Path) -> Outcome<(u64, u64)> {
     if renamed.is_err() {
         let _ = fs::remove_file(&copy);
     }
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| Failure::io("sync", dir, &e))?;
+    disk::sync_parent(path).map_err(|e| Failure::io("sync the directory of", path, &e))?;
     renamed
 }
 

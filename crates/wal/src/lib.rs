@@ -8,7 +8,7 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`disk`] | the few file operations used, as a trait, so that a simulated disk fits below |
+//! | [`disk`] | files, and a simulated disk: a crate of its own, shared with the database |
 //! | [`frame`] | one frame: length field, record, padding, running checksum |
 //! | [`name`] | `<seq>-<index>.wal`, and which segments a reader needs |
 //! | [`recovery`] | the truth table: what a faulty place in a segment means |
@@ -17,15 +17,15 @@
 //! | [`prepare`] | the thread that zero-fills blocks before the writer gets there |
 //! | [`purge`] | deleting segments and snapshots nobody needs |
 //! | [`snap`] | `.snap` files |
-//! | `sim` | a disk in memory that crashes on request, behind the feature `sim` |
 //!
 //! Disk assumptions: a write that was not synced may be lost in whole or in
 //! any part, in units of aligned 512-byte sectors, each of which holds its old
 //! or its new content; a sync that returned success keeps everything written
 //! before it; a rename is atomic, and durable once its directory is synced.
 
+#![forbid(unsafe_code)]
+
 mod cursor;
-pub mod disk;
 mod error;
 pub mod frame;
 #[cfg(feature = "fuzzing")]
@@ -37,11 +37,12 @@ pub mod purge;
 pub mod recovery;
 pub mod replay;
 mod segment;
-#[cfg(feature = "sim")]
-pub mod sim;
 pub mod snap;
 mod writer;
 
+pub use disk;
+#[cfg(feature = "sim")]
+pub use disk::sim;
 pub use error::Error;
 pub use replay::{Keep, ReadOnly, read_all, read_kept, valid_snapshots, verify};
 pub use writer::{Hold, Opened, Options, Repair, SEGMENT_BYTES, SyncStats, Wal};

@@ -4,8 +4,7 @@
 //! `db.tmp.*` that stays behind is swept at the next start, as etcd's is.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -44,7 +43,9 @@ impl Inner {
             overlay.replace(tx)
         };
         drop(rest);
-        sync_parent(path).inspect_err(|error| self.fail(error.clone()))
+        disk::sync_parent(path)
+            .map_err(|source| io_error(path, "syncing the directory", source))
+            .inspect_err(|error| self.fail(error.clone()))
     }
 }
 
@@ -56,17 +57,6 @@ fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".tmp.{number}"));
     path.with_file_name(name)
-}
-
-/// Makes the rename durable.
-fn sync_parent(path: &Path) -> Result<(), bolt::Error> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|source| io_error(parent, "syncing the directory", source))
 }
 
 fn io_error(path: &Path, op: &str, source: io::Error) -> bolt::Error {

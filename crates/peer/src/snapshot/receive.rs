@@ -2,7 +2,7 @@
 //! said that this was all, and when all of it is on the disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
@@ -192,7 +192,7 @@ fn write(dir: PathBuf, index: u64, mut queue: mpsc::Receiver<Piece>) -> io::Resu
         }
         file.sync_all()?;
         fs::rename(&tmp, dir.join(format!("{index:016x}.snap.db")))?;
-        File::open(&dir)?.sync_all()
+        disk::sync_dir(&dir)
     })();
     if result.is_err() {
         // What cannot be removed now is removed at the next start.

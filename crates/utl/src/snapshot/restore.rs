@@ -379,7 +379,5 @@ fn not_interrupted() -> Outcome<()> {
 }
 
 fn sync_dir(dir: &Path) -> Outcome<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| Failure::io("sync", dir, &e))
+    disk::sync_dir(dir).map_err(|e| Failure::io("sync", dir, &e))
 }

@@ -13,9 +13,22 @@ use std::{
     },
 };
 
-use crate::disk::{Disk, DiskFile, Mode};
+use crate::{Disk, DiskFile, Mode};
 
-const SECTOR: usize = 512;
+/// The unit that a disk writes whole or not at all.
+pub const SECTOR: usize = 512;
+/// What is in a sector that was torn to anything.
+const GARBAGE: u8 = 0xa5;
+
+/// What is in a sector that was being written when the machine died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Torn {
+    /// Its old content or its new one: what the log relies on.
+    #[default]
+    OldOrNew,
+    /// Anything: what the database survives.
+    Anything,
+}
 
 /// A small generator of our own: the same seed crashes the same way for ever.
 #[derive(Debug, Clone)]
@@ -67,12 +80,32 @@ struct Inode {
     /// What a sync would write; outside it the two have the same bytes, unless
     /// a writeback failed.
     dirty: std::ops::Range<usize>,
+    /// What was written since the last sync: only that can tear to anything.
+    written: Vec<std::ops::Range<usize>>,
     /// Writebacks that failed.
     errors: u64,
     locked: bool,
 }
 
 impl Inode {
+    fn write(&mut self, range: std::ops::Range<usize>, data: &[u8]) {
+        if self.current.len() < range.end {
+            self.set_len(range.end);
+        }
+        self.current[range.clone()].copy_from_slice(data);
+        match self.written.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.written.push(range.clone()),
+        }
+        self.touch(range);
+    }
+
+    fn is_written(&self, sector: &std::ops::Range<usize>) -> bool {
+        let overlaps =
+            |range: &std::ops::Range<usize>| range.start < sector.end && sector.start < range.end;
+        self.written.iter().any(overlaps)
+    }
+
     fn touch(&mut self, range: std::ops::Range<usize>) {
         self.dirty = if self.dirty.is_empty() {
             range
@@ -90,6 +123,7 @@ impl Inode {
     /// All that was written is durable now.
     fn sync(&mut self) {
         let range = std::mem::take(&mut self.dirty);
+        self.written.clear();
         self.durable.resize(self.current.len(), 0);
         let end = range.end.min(self.current.len());
         if let Some(new) = self.current.get(range.start..end) {
@@ -100,43 +134,59 @@ impl Inode {
     /// A writeback that failed: what there was to write counts as written.
     fn lose(&mut self, seed: &mut Seed) {
         let seen = self.current.clone();
-        self.settle(seed);
+        self.settle(seed, Torn::OldOrNew);
         self.current = seen;
         self.errors += 1;
     }
 
-    /// What a crash leaves: each sector old or new, each length old or new.
-    fn settle(&mut self, seed: &mut Seed) {
-        let dirty = std::mem::take(&mut self.dirty);
-        if dirty.is_empty() {
-            if self.errors > 0 {
-                self.current.clone_from(&self.durable);
-            }
+    /// What a crash leaves, kept.
+    fn settle(&mut self, seed: &mut Seed, torn: Torn) {
+        if self.dirty.is_empty() && self.errors == 0 {
             return;
         }
+        let left = self.after_crash(&mut |below| seed.below(below), torn);
+        self.dirty = 0..0;
+        self.written.clear();
+        self.durable.clone_from(&left);
+        self.current = left;
+    }
+
+    /// What a crash leaves: each sector old or new, or anything where the disk
+    /// is that bad; each length old or new. `choose` returns a number below its
+    /// argument; nothing but 0 keeps nothing, nothing but 1 keeps all.
+    fn after_crash(&self, choose: &mut dyn FnMut(u64) -> u64, torn: Torn) -> Vec<u8> {
+        if self.dirty.is_empty() {
+            return self.durable.clone();
+        }
         let (old, new) = (&self.durable, &self.current);
-        let len = if seed.below(2) == 0 {
-            old.len()
-        } else {
-            new.len()
+        let len = match choose(2) {
+            0 => old.len(),
+            _ => new.len(),
         };
         // A whole write is lost or kept more often than torn.
-        let style = seed.below(4);
+        let style = choose(4);
         let mut left = vec![0; len];
         for (i, sector) in left.chunks_mut(SECTOR).enumerate() {
-            let take_new = match style {
-                0 => false,
-                1 => true,
-                _ => seed.below(2) == 0,
+            let (start, end) = (i * SECTOR, (i + 1) * SECTOR);
+            let clean = end <= self.dirty.start || start >= self.dirty.end;
+            let from = match style {
+                _ if clean => old,
+                0 => old,
+                1 => new,
+                _ => match (choose(if torn == Torn::Anything { 3 } else { 2 }), torn) {
+                    (0, _) => old,
+                    (2, Torn::Anything) if self.is_written(&(start..end)) => {
+                        sector.fill(GARBAGE);
+                        continue;
+                    }
+                    _ => new,
+                },
             };
-            let clean = (i + 1) * SECTOR <= dirty.start || i * SECTOR >= dirty.end;
-            let from = if take_new && !clean { new } else { old };
-            let start = (i * SECTOR).min(from.len());
+            let start = start.min(from.len());
             let bytes = &from[start..from.len().min(start + sector.len())];
             sector[..bytes.len()].copy_from_slice(bytes);
         }
-        self.durable.clone_from(&left);
-        self.current = left;
+        left
     }
 }
 
@@ -160,6 +210,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     dead: bool,
     seed: u64,
+    torn: Torn,
 }
 
 fn apply(names: &mut BTreeMap<PathBuf, SharedInode>, op: &NameOp) {
@@ -208,6 +259,43 @@ impl SimulatedDisk {
         state.seed = seed;
     }
 
+    /// A disk whose torn sectors may have any content.
+    #[must_use]
+    pub fn that_tears(torn: Torn) -> Self {
+        let disk = Self::default();
+        disk.0.lock().unwrap().torn = torn;
+        disk
+    }
+
+    /// No fault is to happen; operations are counted from here.
+    pub fn disarm(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.operations = 0;
+        state.fault = None;
+    }
+
+    /// The machine dies at the operation of that number, counted from 0 since the
+    /// disk was made or armed.
+    pub fn die_at(&self, at: u64) {
+        self.0.lock().unwrap().fault = Some((at + 1, Fault::Crash));
+    }
+
+    /// What a crash now would leave of a file; the disk itself stays as it is.
+    /// `choose` returns a number below its argument: nothing but 0 keeps nothing
+    /// that was not synced, nothing but 1 keeps all.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn after_crash(
+        &self,
+        path: &Path,
+        choose: &mut dyn FnMut(u64) -> u64,
+    ) -> io::Result<Vec<u8>> {
+        let state = self.0.lock().unwrap();
+        let inode = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(inode.lock().unwrap().after_crash(choose, state.torn))
+    }
+
     /// Operations that change something, since [`arm`](Self::arm).
     pub fn operations(&self) -> u64 {
         self.0.lock().unwrap().operations
@@ -216,9 +304,10 @@ impl SimulatedDisk {
     /// Loses what a power failure loses, and lives again without faults.
     pub fn crash(&self, seed: &mut Seed) {
         let mut state = self.0.lock().unwrap();
+        let torn = state.torn;
         for inode in &state.inodes {
             let mut inode = inode.lock().unwrap();
-            inode.settle(seed);
+            inode.settle(seed, torn);
             inode.locked = false;
         }
         let kept = seed.below(state.journal.len() as u64 + 1) as usize;
@@ -394,12 +483,8 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.change(|inode| {
-            let (start, end) = (offset as usize, offset as usize + buf.len());
-            if inode.current.len() < end {
-                inode.set_len(end);
-            }
-            inode.current[start..end].copy_from_slice(buf);
-            inode.touch(start..end);
+            let start = offset as usize;
+            inode.write(start..start + buf.len(), buf);
         })
     }
 
