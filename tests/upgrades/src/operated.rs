@@ -41,6 +41,44 @@ pub async fn until<T>(mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> 
     }
 }
 
+/// Adds a learner with this peer URL, however often the answer is lost, and returns its id.
+///
+/// # Errors
+/// The cluster does not take it.
+pub async fn add_learner(api: &Api, peer_url: &str) -> Result<u64> {
+    until(async || {
+        let list = MemberListRequest { linearizable: true };
+        let members = api.member_list(list).await?.members;
+        let has_url = |m: &&Member| m.peer_ur_ls.iter().any(|url| url == peer_url);
+        if let Some(member) = members.iter().find(has_url) {
+            return Ok(member.id);
+        }
+        let request = MemberAddRequest {
+            peer_ur_ls: vec![peer_url.to_owned()],
+            is_learner: true,
+        };
+        let added = api.member_add(request).await?.member;
+        Ok(added.map_or(0, |member| member.id))
+    })
+    .await
+}
+
+/// Promotes a learner, however often the answer is lost.
+///
+/// # Errors
+/// It does not catch up.
+pub async fn promote(api: &Api, id: u64) -> Result<()> {
+    until(async || {
+        let list = MemberListRequest { linearizable: true };
+        let members = api.member_list(list).await?.members;
+        if members.iter().any(|m| m.id == id && m.is_learner) {
+            api.member_promote(MemberPromoteRequest { id }).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// How many steps a journal says to have begun.
 pub fn begun(journal: &Path) -> usize {
     let text = fs::read_to_string(journal).unwrap_or_default();

@@ -18,11 +18,11 @@ use proto::etcdserverpb::*;
 
 use crate::{
     certificates,
-    operated::{remember_log, until},
+    operated::{add_learner, promote, remember_log, until},
     proxy::Proxy,
 };
 
-/// Members of such a cluster.
+/// Members of such a cluster, if nothing else is said.
 pub const MEMBERS: usize = 3;
 
 /// The cluster. Every start and stop by its scripts is a line in its file `events`.
@@ -38,9 +38,17 @@ pub struct Scripted {
     pintle: PathBuf,
 }
 
+/// How the tool reaches the members.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Tls,
+    Proxied,
+}
+
 impl Drop for Scripted {
     fn drop(&mut self) {
-        for n in 0..MEMBERS {
+        for n in 0..self.ports.len() {
             let _ = self.script("stop.sh", n, "");
             remember_log(&self.at(&format!("m{n}.log")));
         }
@@ -74,25 +82,25 @@ kill -9 $p
 impl Scripted {
     /// The scripts; no member runs.
     pub fn new(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
-        Scripted::with(pintle, releases, false, false)
+        Scripted::with(pintle, releases, MEMBERS, Way::Plain)
     }
 
     /// The same where the tool reaches every member by a proxy, and by nothing else.
     pub fn proxied(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
-        Scripted::with(pintle, releases, false, true)
+        Scripted::with(pintle, releases, MEMBERS, Way::Proxied)
+    }
+
+    /// The same with one member.
+    pub fn alone(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
+        Scripted::with(pintle, releases, 1, Way::Plain)
     }
 
     /// The same with TLS for the tool: `ca.crt`, `client.crt` and `client.key` are its files.
     pub fn secure(pintle: &Program, releases: &[&str]) -> Result<Scripted> {
-        Scripted::with(pintle, releases, true, false)
+        Scripted::with(pintle, releases, MEMBERS, Way::Tls)
     }
 
-    fn with(
-        pintle: &Program,
-        releases: &[&str],
-        is_secure: bool,
-        is_proxied: bool,
-    ) -> Result<Scripted> {
+    fn with(pintle: &Program, releases: &[&str], size: usize, way: Way) -> Result<Scripted> {
         let mut cluster = Scripted {
             dir: tempfile::tempdir()?,
             ports: Vec::new(),
@@ -100,17 +108,17 @@ impl Scripted {
             proxies: Vec::new(),
             pintle: pintle.path.clone(),
         };
-        for _ in 0..MEMBERS {
+        for _ in 0..size {
             cluster.ports.push((ports::claim()?, ports::claim()?));
-            if is_secure {
+            if way == Way::Tls {
                 cluster.secure.push(ports::claim()?);
             }
-            if is_proxied {
+            if way == Way::Proxied {
                 let to = cluster.ports.last().map_or(0, |(client, _)| *client);
                 cluster.proxies.push(Proxy::start(ports::claim()?, to)?);
             }
         }
-        if is_secure {
+        if way == Way::Tls {
             certificates::write(cluster.dir.path(), 365)?;
         }
         cluster.write_scripts(releases)?;
@@ -159,7 +167,7 @@ impl Scripted {
     fn write_members(&self, releases: &[&str]) -> Result<()> {
         let at = self.dir.path().display();
         let mut members = String::from("members:\n");
-        for n in 0..MEMBERS {
+        for n in 0..self.ports.len() {
             members += &format!(
                 "  - name: m{n}\n    endpoint: {}\n    stop: {at}/stop.sh m{n}\n    start: {at}/start.sh m{n} $VERSION $EXTRA_FLAGS\n",
                 self.url(n)
@@ -214,31 +222,15 @@ impl Scripted {
         let mut initial = format!("m0={}", peer(0));
         let join = format!("--initial-cluster={initial} --initial-cluster-state=new");
         self.script_joining("start.sh", 0, release, &join)?;
-        for n in 1..MEMBERS {
-            let added = until(async || {
-                self.api(0)
-                    .member_add(MemberAddRequest {
-                        peer_ur_ls: vec![peer(n)],
-                        is_learner: true,
-                    })
-                    .await
-                    .map_err(Into::into)
-            })
-            .await?;
-            let id = added.member.context("no member")?.id;
+        for n in 1..self.ports.len() {
+            let id = add_learner(&self.api(0), &peer(n)).await?;
             initial += &format!(",m{n}={}", peer(n));
             let join = format!("--initial-cluster={initial} --initial-cluster-state=existing");
             self.script_joining("start.sh", n, release, &join)?;
-            until(async || {
-                self.api(0)
-                    .member_promote(MemberPromoteRequest { id })
-                    .await
-                    .map_err(Into::into)
-            })
-            .await?;
+            promote(&self.api(0), id).await?;
         }
         until(async || {
-            for n in 0..MEMBERS {
+            for n in 0..self.ports.len() {
                 self.api(n).range(api::get("x")).await?;
             }
             Ok(())
@@ -274,7 +266,7 @@ impl Scripted {
     /// What each member runs.
     pub async fn versions(&self) -> Result<Vec<String>> {
         let mut versions = Vec::new();
-        for n in 0..MEMBERS {
+        for n in 0..self.ports.len() {
             match self.api(n).status(StatusRequest {}).await {
                 Ok(status) => versions.push(status.version),
                 Err(error) => bail!("m{n}: {error}"),

@@ -25,7 +25,7 @@ use peers::{
 };
 use proto::etcdserverpb::*;
 use upgrades::{
-    operated::{Writers, begun, block_on, remember_log, run, subject, until},
+    operated::{Writers, add_learner, begun, block_on, promote, remember_log, run, subject, until},
     scripted::outcome,
 };
 
@@ -166,13 +166,13 @@ fn end(mut child: Child) {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for n in 0..NODES {
+        for n in 0..self.ports.len() {
             remember_log(&self.dir.path().join(format!("cp{n}/etcd.log")));
         }
     }
 }
 
-/// Three nodes.
+/// Some nodes, three if nothing else is said.
 struct Nodes {
     dir: tempfile::TempDir,
     ports: Vec<(u16, u16)>,
@@ -183,19 +183,19 @@ struct Nodes {
 impl Nodes {
     /// A cluster of `release` on nodes whose kubelets run.
     async fn grown(pintle: &Program, release: &str) -> Result<Nodes> {
-        let nodes = Nodes::new(pintle)?;
+        let nodes = Nodes::new(pintle, NODES)?;
         nodes.grow(release).await?;
         Ok(nodes)
     }
 
-    fn new(pintle: &Program) -> Result<Nodes> {
+    fn new(pintle: &Program, count: usize) -> Result<Nodes> {
         let dir = tempfile::tempdir()?;
         let mut taken = Vec::new();
-        for _ in 0..NODES {
+        for _ in 0..count {
             taken.push((ports::claim()?, ports::claim()?));
         }
         let mut kubelets = Vec::new();
-        for n in 0..NODES {
+        for n in 0..count {
             let folder = dir.path().join(format!("cp{n}/manifests"));
             fs::create_dir_all(&folder)?;
             let log = dir.path().join(format!("cp{n}/etcd.log"));
@@ -253,19 +253,11 @@ impl Nodes {
         let mut cluster = format!("cp0={}", self.peer(0));
         self.write_manifest(0, release, &cluster, "new")?;
         let first = &self.apis()[0];
-        for n in 1..NODES {
-            let added = until(async || {
-                let request = MemberAddRequest {
-                    peer_ur_ls: vec![self.peer(n)],
-                    is_learner: true,
-                };
-                Ok(first.member_add(request).await?)
-            })
-            .await?;
-            let id = added.member.context("no member")?.id;
+        for n in 1..self.ports.len() {
+            let id = add_learner(first, &self.peer(n)).await?;
             cluster += &format!(",cp{n}={}", self.peer(n));
             self.write_manifest(n, release, &cluster, "existing")?;
-            until(async || Ok(first.member_promote(MemberPromoteRequest { id }).await?)).await?;
+            promote(first, id).await?;
         }
         until(async || {
             for api in self.apis() {
@@ -881,6 +873,53 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
         ensure!(code == Some(0), "{code:?}: {said}");
         ensure!(texts()? == before, "a manifest is not as it was");
         peer::say("RAN: static pods, no kubelet, and a rollback without its image");
+        Ok(())
+    });
+}
+
+#[test]
+fn one_node_goes_forth_killed_in_every_step_and_back_byte_for_byte() {
+    let Some(pintle) = subject() else { return };
+    if !releases_are_here(&["3.5.30", "3.6.14", "3.7.1"]) {
+        return;
+    }
+    block_on(async {
+        let nodes = Nodes::new(&pintle, 1)?;
+        nodes.grow("3.5.30").await?;
+        let api = &nodes.apis()[0];
+        api.put(api::put("on 3.5", "here")).await?;
+        let members = nodes.members(&[0], &[etcd("3.5.30"), etcd("3.6.14"), etcd("3.7.1")])?;
+        let mut kills = 0;
+        for (at, target) in [("3.5.30", "3.6.14"), ("3.6.14", "3.7.1")] {
+            let before = fs::read_to_string(nodes.manifest(0))?;
+            // The state of each way is one of its own: its manifest is what `at` ran by.
+            let dir = nodes.dir.path().join(target);
+            fs::create_dir(&dir)?;
+            let state = dir.join("state");
+            let command = || {
+                let mut line = nodes.tool("run", &members, &state);
+                line.args(["--target", target]);
+                line
+            };
+            kills += tokio::task::block_in_place(|| run(command, &dir, true))
+                .with_context(|| format!("to {target}"))?;
+            let (code, said) = outcome(&mut nodes.tool("rollback", &members, &state))?;
+            ensure!(
+                code == Some(0) && said.contains("taken back"),
+                "{target}: {code:?}: {said}"
+            );
+            let after = fs::read_to_string(nodes.manifest(0))?;
+            ensure!(after == before, "{target}: {after}");
+            let status = until(async || Ok(api.status(StatusRequest {}).await?)).await?;
+            ensure!(status.version == at, "{target}: {} runs", status.version);
+            let (code, said) = outcome(&mut command())?;
+            ensure!(code == Some(0), "{target} again: {code:?}: {said}");
+        }
+        let kept = until(async || Ok(api.range(api::get("on 3.5")).await?)).await?;
+        ensure!(kept.kvs.len() == 1, "a write of 3.5 is lost");
+        peer::say(&format!(
+            "RAN: static pod on one node, 3.5.30 -> 3.6.14 -> 3.7.1 and back each time, killed {kills} times"
+        ));
         Ok(())
     });
 }
