@@ -74,8 +74,10 @@ echo $! >AT/$m.pid
 const STOP: &str = r#"#!/bin/sh
 echo "stop $1" >>AT/events
 p=$(cat AT/$1.pid 2>/dev/null) || exit 0
+# One that has ended and was not waited for yet does not run.
+runs() { grep -qs '^State:[^Z]*$' /proc/$p/status; }
 kill $p 2>/dev/null
-i=0; while [ $i -lt 600 ]; do kill -0 $p 2>/dev/null || exit 0; sleep 0.1; i=$((i+1)); done
+i=0; while [ $i -lt 600 ]; do runs || exit 0; sleep 0.1; i=$((i+1)); done
 kill -9 $p
 "#;
 
@@ -273,6 +275,14 @@ impl Scripted {
             }
         }
         Ok(versions)
+    }
+
+    /// Whether a member has a process.
+    pub fn runs(&self, member: usize) -> bool {
+        let pid = fs::read_to_string(self.at(&format!("m{member}.pid"))).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+        let state = |line: &str| line.starts_with("State:") && !line.contains('Z');
+        status.is_ok_and(|status| status.lines().any(state))
     }
 
     /// A member dies as by a power failure.
