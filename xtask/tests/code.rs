@@ -14,6 +14,10 @@ const UNSAFE: &[(&str, &str)] = &[
         "the database file is mapped, and readers get slices of the map",
     ),
     (
+        "crates/disk",
+        "maps of files, and locks of open file descriptions",
+    ),
+    (
         "crates/mvcc",
         "an answer holds the values it was assembled from, and slices of them",
     ),
@@ -24,10 +28,6 @@ const UNSAFE: &[(&str, &str)] = &[
     (
         "crates/tls",
         "getnameinfo: the standard library has no reverse look-up",
-    ),
-    (
-        "crates/wal",
-        "locks of open file descriptions, which no safe crate offers",
     ),
     (
         "tests/peers",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// A read-only window onto a disk; it keeps its memory alive as long as it lives.
 pub struct Map {
     raw: Arc<memmap2::MmapRaw>,
-    /// Backed by a file, from which a page given back comes again.
+    /// Backed by a file, from which a page that was released comes again.
     of_file: bool,
 }
 
@@ -120,11 +120,11 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// Nobody stores or loads at the same time, and nobody holds a slice of a [`Map`] of these bytes. The one writer of a
+    /// No one stores or loads at the same time, and no one holds a slice of a [`Map`] of these bytes. The one writer of a
     /// database keeps to this.
     pub unsafe fn store(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let start = self.span(offset, data.len())?;
-        // SAFETY: the range was checked; the source is a Rust slice that cannot overlap memory nobody borrows mutably.
+        // SAFETY: the range was checked; the source is a Rust slice that cannot overlap memory no one borrows mutably.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 data.as_ptr(),
