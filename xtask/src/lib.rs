@@ -7,6 +7,7 @@
 //! - [`functions`]: how long functions are
 //! - [`pages`]: references to pages, and how wide pages are
 //! - [`source`]: Rust files as syntax trees
+//! - [`words`]: words that this field does not use
 //! - [`workspace`]: the crates and the files of the repository
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod functions;
 pub mod imports;
 pub mod pages;
 pub mod source;
+pub mod words;
 pub mod workspace;
 
 /// A file that cannot be checked.

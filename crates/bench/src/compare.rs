@@ -29,7 +29,7 @@ use crate::workload;
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// Running servers, a cluster's endpoints joined by commas; the first of all is what the others are held against.
+    /// Running servers, a cluster's endpoints joined by commas; the others are compared with the first.
     #[arg(value_name = "NAME=ENDPOINTS")]
     targets: Vec<String>,
     /// Start this server in a new data directory on free loopback ports: the

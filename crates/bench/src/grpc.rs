@@ -75,7 +75,7 @@ impl Status {
         }
     }
 
-    /// The answer bears an HTTP status that is not 200.
+    /// The answer has an HTTP status that is not 200.
     pub(crate) fn from_http(status: u16) -> Self {
         let code = if matches!(status, 429 | 502..=504) {
             UNAVAILABLE

@@ -374,7 +374,7 @@ impl Connection {
                     .into_owned();
                 Err(Broken::GoAway { code, text })
             }
-            Some(Kind::PushPromise) => Err(Broken::Protocol("a push nobody allowed")),
+            Some(Kind::PushPromise) => Err(Broken::Protocol("a push no one allowed")),
             // Unknown kinds must be ignored (RFC 9113 4.1); priorities may be.
             Some(Kind::Priority) | None => Ok(()),
         }
@@ -511,7 +511,7 @@ impl Connection {
         let mut at = 0;
         while let Some(prefix) = octets.get(at..at + PREFIX) {
             if prefix[0] != 0 {
-                return Err(Broken::Protocol("a compressed message nobody asked for"));
+                return Err(Broken::Protocol("a compressed message no one asked for"));
             }
             let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
             if length > MESSAGE_MAX {

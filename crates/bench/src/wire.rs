@@ -256,7 +256,7 @@ pub(crate) fn revision(answer: &[u8]) -> Result<i64, Unreadable> {
     Ok(revision)
 }
 
-/// A key with the revisions it bears, in place.
+/// A key with its revisions, in place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct KeyValue<'a> {
     pub(crate) key: &'a [u8],

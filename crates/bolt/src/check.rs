@@ -24,11 +24,11 @@ pub const MAX_PROBLEMS: usize = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// A meta page is unusable. One of two may be so after a power cut; the next commit mends it.
+    /// A meta page is unusable. One of two may be so after a power cut; the next commit repairs it.
     Meta,
     /// A page id outside the file's pages is referred to, or an overflow run reaches out of them.
     OutOfBounds,
-    /// A page's header bears the id of another page.
+    /// A page's header has the id of another page.
     WrongId,
     /// A page is of another type than its place asks for.
     WrongType,
@@ -66,7 +66,7 @@ pub struct Problem {
     pub page: u64,
     /// Offset in the file, in bytes, of the page or the element.
     pub offset: u64,
-    /// In words.
+    /// A sentence for people.
     pub detail: String,
 }
 

@@ -24,7 +24,7 @@ use crate::state::{Inner, Shared, Writer, io_error};
 use crate::walk;
 use crate::write::WriteTx;
 
-/// A message for the operator about something that takes long or was mended.
+/// A message for the operator about something that takes long or was repaired.
 pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How to open a database.
@@ -46,7 +46,7 @@ pub struct Options {
     pub warn: Option<Warn>,
 }
 
-/// How long a lock is waited for in silence. etcd's own figure.
+/// How long to wait for a lock before a warning. etcd's own figure.
 pub const LOCK_WARN_AFTER: Duration = Duration::from_secs(10);
 /// Pause between two tries for the lock. bbolt's own figure.
 const LOCK_RETRY: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ pub enum Error {
     Io {
         /// The file, or `<memory>` for a disk without a path.
         path: PathBuf,
-        /// What was tried, in words, with the offset where one applies.
+        /// What was tried, for people, with the offset where one applies.
         op: String,
         /// The system's own error.
         source: Arc<io::Error>,

@@ -3,7 +3,7 @@
 //! One file, one writer, many readers that each see one committed state, unchanging. The file is byte for byte what
 //! bbolt, and so etcd, reads and writes; etcd can be put back on it at any time. The crate knows pages, keys and
 //! buckets, and nothing of what etcd keeps in them. It must never show a state that was not committed, write to a page
-//! that somebody can still reach, or panic on what it reads.
+//! that someone can still reach, or panic on what it reads.
 //!
 //! ## Byte map
 //!
@@ -50,7 +50,7 @@
 //! 6. waits for the disk again, and shows the state to readers.
 //!
 //! Whatever the commit failed at, one of the two meta pages names a whole state: the old one, or the new one. An error in
-//! a commit is final for the process ([`Error::Failed`]), since after a failed fdatasync nobody knows what the disk holds.
+//! a commit is final for the process ([`Error::Failed`]), since after a failed fdatasync no one knows what the disk holds.
 //!
 //! A page given up by transaction t is written to again by t + 1 at the earliest, and not while a reader is open that was
 //! begun after the page was written and before t committed.
@@ -68,7 +68,7 @@
 //!   garbage; no write touches sectors outside its range.
 //! * Bytes read are bytes written, or the read fails. Checksums cover the meta pages only; that is the format's choice.
 //!   A read error of a mapped page kills the process with a bus error, as it does bbolt.
-//! * Nobody else writes to the file: `flock` keeps etcd, its tools and this crate apart, one writer or many readers.
+//! * No one else writes to the file: `flock` keeps etcd, its tools and this crate apart, one writer or many readers.
 //!
 //! ## Rooms
 //!

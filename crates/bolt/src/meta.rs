@@ -10,7 +10,7 @@ pub(crate) const VERSION: u32 = 2;
 pub(crate) const NO_FREELIST: u64 = u64::MAX;
 /// Bytes from the start of a meta page to its end of content.
 pub(crate) const META_END: usize = PAGE_HEADER + 64;
-/// The largest page size that is looked for: the format's probing goes up to 1024 << 14.
+/// The largest page size that we look for: the format's probing goes up to 1024 << 14.
 pub(crate) const MAX_PAGE_SIZE: u32 = 1024 << 14;
 
 /// The content of a valid meta page.
@@ -33,7 +33,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 impl Meta {
-    /// Reads a meta page from its first [`META_END`] bytes; says in words why it is unusable.
+    /// Reads a meta page from its first [`META_END`] bytes; or says why it is unusable.
     pub(crate) fn decode(head: &[u8; META_END]) -> Result<Meta, String> {
         let magic = u32_at(head, 16);
         if magic != MAGIC {

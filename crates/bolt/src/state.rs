@@ -14,7 +14,7 @@ use crate::freespace::FreeSpace;
 use crate::meta::Meta;
 use crate::page::Pages;
 
-/// A database. Clones share it; the file is closed and its lock given back when the last clone, read transaction and
+/// A database. Clones share it; the file is closed and its lock released when the last clone, read transaction and
 /// write transaction is gone.
 #[derive(Clone)]
 pub struct Db {
@@ -82,7 +82,7 @@ impl Inner {
     /// Lets no transaction begin any more.
     pub(crate) fn fail(&self, e: Error) {
         self.shared().failed = Some(Arc::new(e));
-        // Taken so that nobody is between looking at the failure and waiting.
+        // Taken so that no one is between looking at the failure and waiting.
         drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         self.writer_back.notify_all();
     }

@@ -106,7 +106,7 @@ impl PageSet {
 }
 
 /// Keeps a walk over a large file from filling the memory with it: every so many bytes, what is resident of the map is
-/// given back to the system.
+/// returned to the system.
 pub(crate) struct Sparing<'a> {
     pages: &'a Pages,
     resident: u64,

@@ -207,7 +207,7 @@ impl Client {
             let connection = self.connection().await;
             let mut request = self.request(message.clone());
             if let Some(deadline) = deadline {
-                // The server stops working on what nobody waits for.
+                // The server stops working on what no one waits for.
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
             let answer = call(connection.channel.clone(), request);

@@ -130,7 +130,7 @@ async fn keep(
         };
         let outcome = match timeout_at(expires, attempt).await {
             Ok(outcome) => outcome,
-            // Nobody could be asked: an old lease has run out by now.
+            // No one could be asked: an old lease has run out by now.
             Err(_) if answered => return,
             Err(_) => Err(client.unreachable()),
         };

@@ -149,7 +149,7 @@ enum Ended {
     Lost,
     /// No new connection helps.
     Refused(Error),
-    /// Nobody listens any more.
+    /// No one listens any more.
     Unused,
 }
 

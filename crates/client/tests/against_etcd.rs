@@ -239,7 +239,7 @@ async fn calls_move_to_the_endpoint_that_answers() {
     let Some(server) = Server::start() else {
         return;
     };
-    // Port 1 refuses; nobody listens there.
+    // Port 1 refuses; no one listens there.
     let client = client(&["127.0.0.1:1", &server.endpoint()]).await;
     assert_eq!(put(&client, "1").await, 2);
     assert_eq!(put(&client, "2").await, 3);
@@ -388,7 +388,7 @@ async fn an_unreachable_server_ends_in_a_deadline_that_names_the_cause() {
     let error = client
         .range(api::RangeRequest::default())
         .await
-        .expect_err("nobody listens there");
+        .expect_err("no one listens there");
     assert_eq!(error.to_string(), "context deadline exceeded");
     let Error::Deadline { last: Some(last) } = error else {
         panic!("no cause: {error:?}");

@@ -260,7 +260,7 @@ fn credentials(parsed: &Parsed, prefix: &str, prompt: &str) -> Outcome<Option<Cr
     } else {
         (user, terminal::ask_password(prompt)?)
     };
-    // As etcd's client: without a name or without a password nobody logs in.
+    // As etcd's client: without a name or without a password no one logs in.
     let complete = !name.is_empty() && !password.is_empty();
     Ok(complete.then(|| Credentials {
         name: name.to_owned(),

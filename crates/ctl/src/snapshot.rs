@@ -112,7 +112,7 @@ fn finish(part: Part, target: &Path) -> Outcome {
     })
 }
 
-/// A bar for people; nothing when nobody is watching.
+/// A bar for people; nothing when no one is watching.
 fn bar(total: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

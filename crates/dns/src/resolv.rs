@@ -1,5 +1,5 @@
 //! `/etc/resolv.conf`: who answers questions, and how patient to be
-//! (resolv.conf(5)). What is not understood is passed over, as everybody does.
+//! (resolv.conf(5)). What is not understood is passed over, as everyone does.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},

@@ -102,7 +102,7 @@ impl Resolver {
     /// least one.
     ///
     /// # Errors
-    /// Nobody knows the name, or nobody answers.
+    /// No one knows the name, or no one answers.
     pub fn srv(&self, service: &str, proto: &str, domain: &str) -> Result<Vec<Srv>, Error> {
         let asked = format!("_{service}._{proto}.{domain}");
         let mut failure = Error::host(&asked, "no such host");

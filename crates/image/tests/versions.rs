@@ -55,7 +55,7 @@ fn the_versions_fit_together() {
     }
 }
 
-/// A copy that nobody listed would be forgotten at the next step.
+/// A copy that no one listed would be forgotten at the next step.
 #[test]
 fn no_other_source_names_the_reported_version() {
     let (tree, versions) = (tree(), versions());

@@ -171,7 +171,7 @@ impl Lessor {
     }
 
     /// The leases of a file, not primary, without keys: the caller attaches the
-    /// newest version of every key that bears a lease. A TTL below the minimum
+    /// newest version of every key that has a lease. A TTL below the minimum
     /// is raised, as a grant would.
     ///
     /// # Errors

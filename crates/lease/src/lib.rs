@@ -7,7 +7,7 @@
 //! leader can send the revocation through the log.
 //!
 //! **Sharing.** Put it into one `RwLock`. The apply thread takes the write side
-//! once per run of entries; everybody else reads. Renewing a lease, the most
+//! once per run of entries; everyone else reads. Renewing a lease, the most
 //! frequent call by far, needs only `&self`, hence the read side: the expiry is
 //! an atomic, and the schedule finds out about the new expiry when the old one
 //! comes up.

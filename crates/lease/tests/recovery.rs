@@ -1,4 +1,4 @@
-//! What a lessor wrote, a lessor finds again; what nobody can have written is
+//! What a lessor wrote, a lessor finds again; what no one can have written is
 //! named.
 
 use bolt::{Batch, Db};

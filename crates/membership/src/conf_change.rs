@@ -1,4 +1,4 @@
-//! Changes of the configuration: which hold against the members there are, what
+//! Changes of the configuration: which are valid for the members there are, what
 //! they change in the truth and in the v2 tree, and the entries with which the
 //! first members enter.
 
@@ -105,7 +105,7 @@ fn is_learner(cluster: &Cluster, member: &Member, rules: Rules<'_>) -> bool {
     }
 }
 
-/// A change that holds against the members it was checked against.
+/// A change that is valid for the members it was checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Valid {
     /// A new member, or learner.

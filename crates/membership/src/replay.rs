@@ -46,7 +46,7 @@ pub enum Followed {
 }
 
 impl Replay {
-    /// As of a snapshot; without one, an empty tree and nobody.
+    /// As of a snapshot; without one, an empty tree and no one.
     ///
     /// # Errors
     /// The tree's members cannot be understood.

@@ -27,8 +27,8 @@ pub struct V3View {
     pub downgrade: Downgrade,
     /// `meta/confState`, written since 3.5; stale after a restore.
     pub conf_state: Option<ConfState>,
-    /// Records that say nothing. They hinder nobody up to etcd 3.5, which
-    /// believes the v2 tree, and everybody after.
+    /// Records that say nothing. They hinder no one up to etcd 3.5, which
+    /// believes the v2 tree, and everyone after.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -216,7 +216,7 @@ pub fn project_change(before: &Cluster, after: &Cluster, batch: &mut Batch) {
 }
 
 /// Writes the truth over what a view read earlier has: members that are not
-/// there go, with those nobody can read, and nobody who is there counts as removed.
+/// there go, with those no one can read, and no one who is there counts as removed.
 pub fn project_over(cluster: &Cluster, view: &V3View, batch: &mut Batch) {
     project(cluster, batch);
     for member in &view.members {

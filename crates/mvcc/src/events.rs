@@ -1,4 +1,4 @@
-//! What one revision changed, shared by everybody who watches.
+//! What one revision changed, shared by everyone who watches.
 //!
 //! A transaction leaves one [`EventBatch`]. It crosses threads inside an `Arc`
 //! and is never changed; the wire form of an event is built at most once,
@@ -24,7 +24,7 @@ pub enum EventKind {
 /// All changes of one revision, in the order of their sub-revisions.
 #[derive(Debug)]
 pub struct EventBatch {
-    /// The main revision; every event of the batch bears it.
+    /// The main revision; every event of the batch has it.
     pub revision: i64,
     /// At least one event.
     pub events: Vec<Event>,

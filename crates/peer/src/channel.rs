@@ -159,7 +159,7 @@ impl Channel {
     }
 
     /// A stream that the member has opened takes the place of an older one, which
-    /// is given back.
+    /// is returned.
     pub(crate) fn attach(&self, kind: Kind, queue: Arc<Queue>) -> Option<Arc<Queue>> {
         let mut stream = self.streams[place(kind)].lock();
         if *self.stop.borrow() {

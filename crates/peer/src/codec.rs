@@ -26,7 +26,7 @@ pub enum Error {
     Type(u8),
 }
 
-/// A message without sender or receiver that only shows that somebody is there.
+/// A message without sender or receiver that only shows that someone is there.
 fn is_heartbeat(message: &Message) -> bool {
     message.r#type == MessageType::MsgHeartbeat as i32 && message.from == 0 && message.to == 0
 }

@@ -43,7 +43,7 @@ impl Queue {
     }
 
     /// Takes a message, `false` if it was dropped because too many wait. It comes
-    /// back from a stream that has ended. Wakes nobody.
+    /// back from a stream that has ended. Wakes no one.
     pub(crate) fn push(&self, message: Message) -> Result<bool, Message> {
         let mut state = self.state.lock();
         if !state.open {

@@ -71,7 +71,7 @@ pub struct PeerStatus {
 }
 
 impl Transport {
-    /// A transport that reaches nobody yet.
+    /// A transport that reaches no one yet.
     pub fn new(config: Config, host: Arc<dyn Host>) -> Transport {
         let (jobs, jobs_end) = mpsc::unbounded_channel();
         Transport {
@@ -150,7 +150,7 @@ impl Transport {
         self.shared.stop.send_replace(true);
     }
 
-    /// Hands on messages; those to nobody are dropped. Never waits, and calls
+    /// Hands on messages; those to no one are dropped. Never waits, and calls
     /// nothing of the host. What goes to one stream leaves with one wake-up.
     pub fn send(&self, messages: Vec<Message>) {
         let peers = self.shared.peers.read();
@@ -200,7 +200,7 @@ impl Transport {
         }
         let (channel, ends) = Channel::new(id, urls);
         map.insert(id, channel.clone());
-        // If nobody runs the transport any more there is nobody to serve.
+        // If no one runs the transport any more there is no one to serve.
         let _ = self.shared.jobs.send(Job::Serve(channel, ends, streams));
         drop(map);
         tracing::info!(
@@ -224,7 +224,7 @@ impl Transport {
         self.add(id, urls, true);
     }
 
-    /// Somebody who may be a member, though the log does not say so yet: what is
+    /// Someone who may be a member, though the log does not say so yet: what is
     /// for it goes by single requests.
     pub fn add_remote(&self, id: u64, urls: &[String]) {
         self.add(id, urls, false);
@@ -254,7 +254,7 @@ impl Transport {
         }
     }
 
-    /// Nobody is a member.
+    /// No one is a member.
     pub fn remove_all(&self) {
         for (_, channel) in std::mem::take(&mut *self.shared.peers.write()) {
             channel.close();

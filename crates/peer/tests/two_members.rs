@@ -218,7 +218,7 @@ fn append(from: u64, to: u64, index: u64, size: usize) -> Message {
 async fn connect(a: &Running, b: &Running) {
     a.transport.add_peer(2, &b.urls());
     b.transport.add_peer(1, &a.urls());
-    // Both streams of both sides: the heartbeat is what is waited for.
+    // Both streams of both sides: we wait for the heartbeat.
     for (from, to, target) in [(1, 2, b), (2, 1, a)] {
         let source = if from == 1 { a } else { b };
         loop {
@@ -374,7 +374,7 @@ fn each_refusal_has_etcds_status_and_words() {
             ask("POST", "/raft", &other).await,
             (412, "cluster ID mismatch\n".into())
         );
-        // An empty message is to nobody. etcd means to answer 403, and never does.
+        // An empty message is to no one. etcd means to answer 403, and never does.
         assert_eq!(
             ask("POST", "/raft", &good).await,
             (500, "error processing raft message\n".into())
@@ -399,7 +399,7 @@ fn each_refusal_has_etcds_status_and_words() {
     });
 }
 
-/// Waits for something that nobody is told of.
+/// Waits for something that no one is told of.
 async fn holds(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
@@ -460,7 +460,7 @@ fn what_cannot_be_delivered_is_reported() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let a = start(1, 7, dir.path()).await;
-        // A port that nobody listens on.
+        // A port that no one listens on.
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", nobody.local_addr().unwrap());
         drop(nobody);
@@ -473,7 +473,7 @@ fn what_cannot_be_delivered_is_reported() {
         a.member
             .until(|m| m.arrived.lock().unwrap().first() == Some(&false))
             .await;
-        // One for somebody unknown has failed as well.
+        // One for someone unknown has failed as well.
         a.transport.send(vec![Message {
             to: 3,
             ..snapshot(5)

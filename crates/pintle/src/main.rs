@@ -16,10 +16,10 @@ Programs:
   server   a member: serves etcd's API from etcd's files    (also: called as etcd)
   ctl      the command line client                          (also: called as etcdctl)
   utl      offline tools for data directories and snapshots (also: called as etcdutl)
-  upgrade  finds what would strand an upgrade, plans it, backs up, mends
+  upgrade  finds what would strand an upgrade, plans it, backs up, repairs
   bench    a load generator for any etcd
 
-  pintle <PROGRAM> --help tells more.
+  pintle <PROGRAM> --help says more.
 ";
 
 fn main() {

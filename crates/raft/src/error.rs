@@ -35,7 +35,7 @@ pub enum Error {
 /// Why a proposal was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// There is nobody to propose to.
+    /// There is no one to propose to.
     #[error("no leader")]
     NoLeader,
     /// Refused for now: too much is uncommitted, or a transfer is under way.

@@ -96,7 +96,7 @@ pub struct SoftState {
 /// What must be done now, in this order: append and sync, report, send, apply.
 #[derive(Debug, Default)]
 pub struct Work {
-    /// To be given back to [`Node::persisted`]; grows by one with each work.
+    /// To be returned to [`Node::persisted`]; grows by one with each work.
     pub number: u64,
     /// Set when leader or role changed.
     pub soft: Option<SoftState>,
@@ -150,7 +150,7 @@ pub struct Node {
     drawn_for: (u64, StateRole),
     election_ticks: usize,
     random: u64,
-    /// Proposals of other members that came while nobody took any, which raft-rs
+    /// Proposals of other members that came while no one took any, which raft-rs
     /// and etcd would lose, and the ticks they have left.
     held: Vec<(rs::Message, usize)>,
     /// Bytes of these proposals.
@@ -326,7 +326,7 @@ impl Node {
     /// Gives up leading while the own disk hangs. Such a leader gets nothing done
     /// that it has to apply, and its heartbeats keep the others from electing one
     /// that would. First it asks the member that is furthest to take over, which
-    /// needs no disk of this one; if nobody has within another election timeout,
+    /// needs no disk of this one; if no one has within another election timeout,
     /// it falls silent, and the others elect as if it were gone.
     fn step_aside(&mut self) {
         let stalled = self.backlog.stalled();

@@ -87,9 +87,9 @@ impl<T> Followed<T> {
         state.settled = settled;
         match (self.read)() {
             Ok(value) => {
-                let mended = state.broken.take().is_some();
+                let repaired = state.broken.take().is_some();
                 state.good = value.clone();
-                if changed || mended {
+                if changed || repaired {
                     Look::Changed(value)
                 } else {
                     Look::Same(value)
@@ -119,7 +119,7 @@ fn look(files: &[PathBuf]) -> (Vec<Option<Stamp>>, bool) {
         .iter()
         .map(|file| {
             let meta = fs::metadata(file).ok()?;
-            // The time of the last change of the inode: nobody can set it back.
+            // The time of the last change of the inode: no one can set it back.
             let changed = Duration::new(
                 u64::try_from(meta.ctime()).ok()?,
                 u32::try_from(meta.ctime_nsec()).ok()?,

@@ -17,7 +17,7 @@ pub struct Identity {
 /// Who may connect, among those whose certificate is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Allowed {
-    /// Everybody.
+    /// Everyone.
     #[default]
     Any,
     /// `--peer-cert-allowed-cn`: the subject's common name is one of these.

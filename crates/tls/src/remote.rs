@@ -1,4 +1,4 @@
-//! etcd's rule between peers: a certificate that bears addresses or names must
+//! etcd's rule between peers: a certificate with addresses or names must
 //! bear the address the connection comes from, or a name that leads to it.
 
 use std::{

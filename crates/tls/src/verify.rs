@@ -45,7 +45,7 @@ macro_rules! signatures_of {
 pub(crate) use signatures_of;
 
 impl Allowed {
-    /// Whether the certificate bears one of the allowed names.
+    /// Whether the certificate has one of the allowed names.
     pub(crate) fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
         match self {
             Allowed::Any => true,
@@ -77,7 +77,7 @@ pub(crate) struct Shown {
 pub(crate) struct Gate {
     pub(crate) chain: Arc<dyn ClientCertVerifier>,
     pub(crate) allowed: Arc<Allowed>,
-    /// `Err` while the list cannot be read: then nobody is let in, as in etcd.
+    /// `Err` while the list cannot be read: then no one is let in, as in etcd.
     pub(crate) revoked: Option<Result<Arc<Revoked>, String>>,
     pub(crate) shown: Arc<Mutex<Shown>>,
 }

@@ -20,7 +20,7 @@ use crate::{
     log,
 };
 
-/// How long the lock is waited for in silence.
+/// How long to wait for the lock before a warning.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {

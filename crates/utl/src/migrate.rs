@@ -30,7 +30,7 @@ const PLACE: &str = "utl/migrate";
 const META: &[u8] = b"meta";
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
-/// How long a server is waited for that is about to end.
+/// How long to wait for a server that is about to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {

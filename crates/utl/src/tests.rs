@@ -1,4 +1,4 @@
-//! Held against what the real etcdutl 3.5.30 said and made; see
+//! Compared with what the real etcdutl 3.5.30 said and made; see
 //! `tests/golden/make.py`.
 
 use std::{

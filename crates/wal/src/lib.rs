@@ -15,7 +15,7 @@
 //! | [`replay`] | reading segments in order: [`valid_snapshots`], [`read_all`], [`read_kept`], [`verify`] |
 //! | [`Wal`] | the log opened for writing |
 //! | [`prepare`] | the thread that zero-fills blocks before the writer gets there |
-//! | [`purge`] | deleting segments and snapshots nobody needs |
+//! | [`purge`] | deleting segments and snapshots no one needs |
 //! | [`snap`] | `.snap` files |
 //!
 //! Disk assumptions: a write that was not synced may be lost in whole or in

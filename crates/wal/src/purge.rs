@@ -1,5 +1,5 @@
 //! Deleting the oldest files of a kind: segments, `.snap`, `.snap.db`. Must
-//! never delete a file whose lock somebody holds; the first such file ends the
+//! never delete a file whose lock someone holds; the first such file ends the
 //! pass, so that what remains has no hole.
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ pub enum Later {
 pub enum Action {
     /// Use the record and go on behind it.
     Take,
-    /// Go on with the next segment.
+    /// Continue with the next segment.
     NextSegment,
     /// The log ends here.
     Finish,

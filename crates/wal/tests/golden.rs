@@ -55,7 +55,7 @@ fn every_release_reads_whole() {
             "{version} {:?}",
             read.state
         );
-        // The same without the data of what nobody asked for.
+        // The same without the data of what no one asked for.
         let odd = read_kept(&dir, walpb::Snapshot::default(), |e| e.index % 2 == 1).unwrap();
         let expected = read.entries.iter().cloned().map(|mut entry| {
             entry.data = entry.data.filter(|_| entry.index % 2 == 1);

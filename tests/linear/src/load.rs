@@ -36,7 +36,7 @@ use crate::{
 
 /// Members a run can have over its whole time.
 pub const PLACES_MAX: usize = 16;
-/// A call that has no answer by then is given up; nobody knows what became of it.
+/// A call that has no answer by then is given up; no one knows what became of it.
 const CALL_WITHIN: Duration = Duration::from_secs(4);
 /// A stream that says nothing for so long, though it is asked for progress, is left.
 const SILENT_FOR: Duration = Duration::from_millis(1500);
@@ -190,7 +190,7 @@ impl Recorder {
 }
 
 fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    lock.lock().expect("nobody panics under this lock")
+    lock.lock().expect("no one panics under this lock")
 }
 
 /// Refusals that come before or instead of any effect.

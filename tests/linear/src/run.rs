@@ -189,7 +189,7 @@ async fn finish(recorder: &Recorder, cluster: cluster::Cluster) -> Result<()> {
         .leader()
         .await
         .context("after all faults are healed")?;
-    // Leases that nobody renews end by themselves, and each end is a write.
+    // Leases that no one renews end by themselves, and each end is a write.
     let agreed = cluster::until("writes end", cluster::WITHIN, async || {
         let before = recorder.top();
         tokio::time::sleep(Duration::from_millis(600)).await;

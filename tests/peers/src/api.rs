@@ -53,7 +53,7 @@ impl Service<http::Uri> for Dial {
         Box::pin(async move {
             let stream = TcpStream::connect(("127.0.0.1", port)).await?;
             stream.set_nodelay(true)?;
-            *connected.lock().expect("nobody panics under this lock") = Some(Instant::now());
+            *connected.lock().expect("no one panics under this lock") = Some(Instant::now());
             Ok(TokioIo::new(stream))
         })
     }
@@ -92,7 +92,7 @@ impl Api {
         *self
             .connected
             .lock()
-            .expect("nobody panics under this lock")
+            .expect("no one panics under this lock")
     }
 
     /// The port this connection goes to, for HTTP beside it.

@@ -1,6 +1,6 @@
 //! What writers know of their writes, and the judgement of a history against
 //! it: everything acknowledged is there, at the revision the answer named, once;
-//! what got no answer is there whole or not at all; nobody else wrote; revisions
+//! what got no answer is there whole or not at all; no one else wrote; revisions
 //! have no holes. It must never forgive a write that it cannot place.
 
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub fn verify(
             None => {
                 let at = ledger.open.iter().position(|e| *e == found);
                 let at =
-                    at.with_context(|| format!("nobody wrote {found:?} (revision {revision})"))?;
+                    at.with_context(|| format!("no one wrote {found:?} (revision {revision})"))?;
                 ledger.open.remove(at);
             }
         }

@@ -45,10 +45,10 @@ pub struct Change {
     pub place: usize,
     /// Whether the leader goes.
     pub leader: bool,
-    /// Whether the member answers what it has taken before it goes: then nobody's
+    /// Whether the member answers what it has taken before it goes: then no one's
     /// request fails with it ([`Program::drains`]).
     pub drains: bool,
-    /// In words.
+    /// A sentence for people.
     pub step: Arc<str>,
 }
 
@@ -114,7 +114,7 @@ pub struct Summary {
     pub at_leader_changes: usize,
     /// Writes that failed because their member was going.
     pub at_members_going: usize,
-    /// What failed, in words, and how often.
+    /// What failed, and how often.
     pub failures: BTreeMap<String, usize>,
 }
 
@@ -163,7 +163,7 @@ struct Shared {
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("nobody panics under this lock")
+        self.book.lock().expect("no one panics under this lock")
     }
 }
 
@@ -176,7 +176,7 @@ pub struct Load {
 
 impl Load {
     /// Starts `clients` clients, spread over the members at `places`, which must
-    /// run. Nobody else may write until [`Load::finish`].
+    /// run. No one else may write until [`Load::finish`].
     pub async fn start(
         cluster: &Cluster,
         places: &[usize],

@@ -30,7 +30,7 @@ static OWN: Mutex<Own> = Mutex::new(Own {
     next: 0,
 });
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that no one listens on.
 pub fn claim() -> Result<u16> {
     let mut own = OWN.lock().expect("no panic");
     for _ in 0..COUNT {

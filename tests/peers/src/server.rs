@@ -26,7 +26,7 @@ use crate::{api::Api, http, peer::Program};
 
 /// The advertised peer URL of every server here. Ids are hashes of it, so a
 /// constant makes them equal on both sides of a comparison and across restarts
-/// on other ports. Nobody dials it.
+/// on other ports. No one dials it.
 pub const PEER_URL: &str = "http://127.0.0.1:2";
 /// The advertised client URL, constant for the same reason.
 pub const CLIENT_URL: &str = "http://127.0.0.1:3";
@@ -163,7 +163,7 @@ impl Launch {
             let mut server = self.spawn()?;
             match server.ready().await {
                 Ok(()) => return Ok(server),
-                // Somebody took the port between the probe and the start.
+                // Someone took the port between the probe and the start.
                 Err(_) if server.log_text().contains("address already in use") => continue,
                 Err(error) => return Err(error),
             }

@@ -149,7 +149,7 @@ fn a_member_catches_up_by_snapshot() {
 
 #[test]
 fn a_new_member_catches_up_by_snapshot() {
-    // A cluster of one release has its version: nobody older joins.
+    // A cluster of one release has its version: no one older joins.
     let mut cases = cases();
     cases.retain(|pair| pair.leader.minor() <= pair.behind.minor());
     mixes::each("new member by snapshot", 150, cases, as_a_new_member);

@@ -223,7 +223,7 @@ async fn leases(pair: Pair) -> Result<String> {
         );
     }
     drop(events);
-    // Nobody keeps it any more: gone before the members are compared at rest.
+    // No one keeps it any more: gone before the members are compared at rest.
     until("the kept lease ends", Duration::from_secs(25), async || {
         let list = cluster.api(0).lease_leases(LeaseLeasesRequest {}).await?;
         ensure!(list.leases.is_empty(), "{:?}", list.leases);

@@ -1,5 +1,5 @@
 //! The leader is killed, paused, cut off; a follower is cut off. The others go
-//! on, nobody acknowledges what it cannot hold, nobody reads what is stale, and
+//! on, no one acknowledges what it cannot hold, no one reads what is stale, and
 //! when the fault ends all members come to hold the same.
 
 use std::{fmt, time::Duration};

@@ -36,7 +36,7 @@ fn cases(few: &[&str]) -> Vec<Pair> {
         .collect()
 }
 
-/// Those who can come: nobody comes to a cluster of a minor version that it does not
+/// Those who can come: no one comes to a cluster of a minor version that it does not
 /// know yet (see "too old").
 fn newcomers(few: &[&str]) -> Vec<Pair> {
     let mut pairs = cases(few);

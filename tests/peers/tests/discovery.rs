@@ -455,7 +455,7 @@ fn members_and_etcd_find_each_other_by_srv_records() {
             println!("{label}: found each other by SRV records");
         }
 
-        // A member that the records do not name; records that name nobody.
+        // A member that the records do not name; records that name no one.
         let mut logs = Vec::new();
         for program in [&subject, &etcd] {
             logs.push(ends(program, "late", &flags).await?.replace("\\\"", "\""));

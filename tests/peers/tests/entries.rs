@@ -74,7 +74,7 @@ impl Bed {
         })
     }
 
-    /// A copy whose log goes on with these entries.
+    /// A copy whose log continues with these entries.
     fn dir(&self, name: &str, entries: &[Bytes]) -> Result<PathBuf> {
         let dir = self.temp.path().join(name);
         if dir.exists() {
@@ -600,7 +600,7 @@ async fn refused_and_left_alone(bed: &Bed, dir: &Path, words: &[&str]) -> Result
     etcd_serves(bed, dir).await
 }
 
-/// Starts and stops etcd, which with authentication answers nobody else.
+/// Starts and stops etcd, which with authentication answers no one else.
 async fn etcd_serves(bed: &Bed, dir: &Path) -> Result<()> {
     let mut server = Launch::new(&bed.reference, dir).spawn()?;
     let served = "ready to serve client requests";
@@ -760,7 +760,7 @@ fn issue_8_2_a_received_snapshot_with_authentication_stops_the_member() {
             "{}",
             server.tail()
         );
-        // And etcd goes on with it.
+        // And etcd continues with it.
         cluster.drop_process(2);
         cluster.refit(2, etcd, &[]);
         cluster.spawn(2)?;
@@ -772,7 +772,7 @@ fn issue_8_2_a_received_snapshot_with_authentication_stops_the_member() {
     });
 }
 
-/// Sends a raft message of a member that nobody knows to a peer port.
+/// Sends a raft message of a member that no one knows to a peer port.
 async fn forge(server: &Server, entries: Vec<Entry>) -> Result<http::StatusCode> {
     let status = server.api().status(StatusRequest {}).await?;
     let header = status.header.context("no header")?;

@@ -136,7 +136,7 @@ fn script() -> Vec<Line> {
         line("get l --prefix"),
         line("nonsense"),
     ];
-    lines.push(first("elect -l nobody", 0));
+    lines.push(first("elect -l unknown", 0));
     lines
 }
 

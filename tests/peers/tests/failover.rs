@@ -1,4 +1,4 @@
-//! How long nobody can write after the leader was killed: from SIGKILL to the
+//! How long no one can write after the leader was killed: from SIGKILL to the
 //! first acknowledged put at one of the two that are left. A measurement, not an
 //! assertion; `PINTLE_FAILOVER=20` kills so many leaders of each kind of cluster.
 

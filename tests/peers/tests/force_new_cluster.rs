@@ -215,7 +215,7 @@ fn a_backup() {
 fn a_log_that_names_others() {
     on_a_bench(120, async |bench| {
         let (dir, _) = bench.grown("alone", &[]).await?;
-        bench.compare(&dir, true).await.context("nobody else")?;
+        bench.compare(&dir, true).await.context("no one else")?;
         let (dir, _) = bench.grown("others", &[]).await?;
         append(&dir, &[add_learner(7), add(5), add(6)])?;
         append(&dir, &[conf_change::remove(0, 6.into())])?;

@@ -9,7 +9,7 @@ use peers::{
 };
 use proto::etcdserverpb::MemberAddRequest;
 
-/// A learner that nobody starts is refused with etcd's words.
+/// A learner that no one starts is refused with etcd's words.
 async fn one_more_is_refused(cluster: &Cluster, via: usize) -> Result<()> {
     let request = MemberAddRequest {
         peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],

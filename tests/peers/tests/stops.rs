@@ -1,4 +1,4 @@
-//! A server that is told to stop loses nobody's request: what it has taken it
+//! A server that is told to stop loses no one's request: what it has taken it
 //! answers, what it did not take never was sent as far as a client can tell.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
@@ -17,7 +17,7 @@ const CLIENTS: usize = 8;
 /// How often the server is stopped.
 const STOPS: usize = 25;
 
-/// Writes until nobody listens any more; returns how the last request failed, if
+/// Writes until no one listens any more; returns how the last request failed, if
 /// a connection that had been made failed it.
 async fn write(api: Api, number: usize, failed: Rc<RefCell<BTreeMap<String, usize>>>) {
     for turn in 0u64.. {

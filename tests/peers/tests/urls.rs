@@ -160,7 +160,7 @@ async fn both_on_one_address(program: &Program) -> Result<()> {
     }
     let mut server = launch.spawn()?;
     server.ready().await?;
-    // One that says nothing holds up nobody, and does not hold up the stop either.
+    // One that says nothing holds up no one, and does not hold up the stop either.
     let silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     let plain = http::send(port, "GET", "/version", "").await?;
     ensure!(plain.status == 200, "{plain:?}");

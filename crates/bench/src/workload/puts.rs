@@ -72,7 +72,7 @@ impl Requests for Puts {
     fn answer(&mut self, _: usize, body: &[u8]) -> Result<(), String> {
         let revision = wire::revision(body).map_err(|error| error.to_string())?;
         if revision == 0 {
-            return Err("the answer to a put bears no revision".into());
+            return Err("the answer to a put has no revision".into());
         }
         self.revision = self.revision.max(revision);
         Ok(())

@@ -1,4 +1,4 @@
-//! `check perf`: a paced load for a minute, held against thresholds.
+//! `check perf`: a paced load for a minute, compared with thresholds.
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 /// Without it the C library asks DNS before `/etc/hosts`.
 const NSSWITCH: &str = "hosts: files dns\n";
 
-/// Kubelet and container engines lay their own over it; where nobody does, `localhost`
+/// Kubelet and container engines lay their own over it; where no one does, `localhost`
 /// would have no address.
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 

@@ -53,7 +53,7 @@ impl<W: Write> Writer<W> {
         self.header(name, b'2', 0o777, 0, to)
     }
 
-    /// The end mark; gives back what was written to.
+    /// The end mark; returns what was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.inner.write_all(&[0; 2 * BLOCK])?;
         Ok(self.inner)

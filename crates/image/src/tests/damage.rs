@@ -105,7 +105,7 @@ proptest! {
         }
     }
 
-    /// A layer with its digests mended, as an attacker would: read or refused.
+    /// A layer with its digests corrected, as an attacker would: read or refused.
     #[test]
     fn a_damaged_layer_is_read_or_refused(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),

@@ -247,7 +247,7 @@ fn a_name_that_occurs_twice_is_refused() {
     assert!(told.contains("twice"), "{told}");
 }
 
-/// Writes a size into the first header, in binary, and mends its sum.
+/// Writes a size into the first header, in binary, and corrects its sum.
 fn claim(archive: &mut [u8], size: u64) {
     archive[124] = 0x80;
     archive[125..128].fill(0);

@@ -1,4 +1,4 @@
-//! Images made by hand, whole and broken, held against their digests.
+//! Images made by hand, whole and broken, verified against their digests.
 
 mod commands;
 mod damage;

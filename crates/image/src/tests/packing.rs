@@ -12,7 +12,7 @@ use crate::{
     tar::{Bounds, Kind, Reader},
 };
 
-/// A program of nothing but the head of one, and the texts that are looked for.
+/// A program of nothing but the head of one, and the texts that we look for.
 fn program(dir: &Path) -> PathBuf {
     let mut bytes = vec![0; 64];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");

@@ -1,4 +1,4 @@
-//! Documents of an image, read and held against what points to them.
+//! Documents of an image, read and verified against what points to them.
 
 use crate::{
     Digest, Error,

@@ -65,7 +65,7 @@ pub struct Verified {
     pub programs: Vec<Program>,
     /// Versions that its label promises and that the programs hold.
     pub versions: Vec<Version>,
-    /// What the usual label of images says of the version; not held against anything.
+    /// What the usual label of images says of the version; not verified.
     pub claimed_version: Option<String>,
     /// Parts of the archive or folder, all of them hashed, and their bytes.
     pub parts: usize,
@@ -168,7 +168,7 @@ pub fn verify_for(path: &Path, digest: &str, platform: &str) -> Result<Verified,
     })
 }
 
-/// The names of the parts that are the layers, held against what says so.
+/// The names of the parts that are the layers, verified against what names them.
 fn layers_of(store: &Store, chosen: &Chosen) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     if let Some(manifest) = &chosen.document {

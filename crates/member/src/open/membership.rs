@@ -182,7 +182,7 @@ impl Verdict {
             text.push_str(&one.to_string());
         }
         text.push_str(
-            ". Nothing was changed. --membership-check=heal mends the database; `pintle upgrade check --data-dir` says more",
+            ". Nothing was changed. --membership-check=heal repairs the database; `pintle upgrade check --data-dir` says more",
         );
         Error::new(text)
     }

@@ -1,5 +1,5 @@
 //! The thread that writes the open batch to the file. It sleeps until a batch
-//! is old or large enough or somebody asks; after an error it never writes
+//! is old or large enough or someone asks; after an error it never writes
 //! again.
 
 use std::{

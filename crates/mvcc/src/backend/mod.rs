@@ -3,7 +3,7 @@
 //! transaction together with consistent_index and term, so that the file never
 //! speaks of an entry without holding its effects (docs/design/store.md).
 //!
-//! The log has made every change durable before, so nobody waits for a commit
+//! The log has made every change durable before, so no one waits for a commit
 //! who does not ask for it. No lock that a reader takes is held across a disk
 //! operation.
 
@@ -177,7 +177,7 @@ impl Backend {
     }
 
     /// Copies the database into a new file without its free pages and puts that
-    /// in place. Readers go on with the old file until they end; writes gather
+    /// in place. Readers continue with the old file until they end; writes gather
     /// in the open batch meanwhile.
     ///
     /// # Errors

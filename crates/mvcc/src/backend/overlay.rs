@@ -185,7 +185,7 @@ impl Overlay {
         Some(sealed)
     }
 
-    /// The sealed segment is part of `tx`. Gives back what is not needed any
+    /// The sealed segment is part of `tx`. Returns what is not needed any
     /// more, to be dropped outside the lock.
     pub(super) fn committed(&mut self, tx: ReadTx) -> (ReadTx, Option<Arc<Segment>>) {
         (std::mem::replace(&mut self.tx, tx), self.sealed.take())

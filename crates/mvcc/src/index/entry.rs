@@ -138,7 +138,7 @@ impl Entry {
 
     /// The last revision at which the key began or ceased to exist. Where the
     /// first step is a put of a key that existed before, compaction took the
-    /// earlier ones and nobody may ask for a revision before that step.
+    /// earlier ones and no one may ask for a revision before that step.
     pub(crate) fn changed(&self) -> i64 {
         let mut existed = false;
         let mut changed = 0;

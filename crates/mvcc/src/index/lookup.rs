@@ -56,7 +56,7 @@ impl Lookup {
         }
     }
 
-    /// Gives back room that turned out not to be needed.
+    /// Returns room that turned out not to be needed.
     pub(crate) fn shrink(&mut self, slab: &Slab) {
         let seed = &self.seed;
         for shard in &mut self.shards {

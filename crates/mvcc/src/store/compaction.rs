@@ -198,7 +198,7 @@ impl Worker {
         let Some(thread) = self.thread.lock().take() else {
             return;
         };
-        // The thread is gone already if nobody listens.
+        // The thread is gone already if no one listens.
         let _ = self.sender.send(Message::Stop);
         let _ = thread.join();
     }
@@ -209,7 +209,7 @@ struct Pace {
     receiver: mpsc::Receiver<Message>,
     waiting: Vec<Job>,
     stopped: bool,
-    /// Nobody is to be let through, so there is no rest.
+    /// No one is to be let through, so there is no rest.
     #[cfg(feature = "sim")]
     threadless: bool,
 }

@@ -50,7 +50,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Builds the index from the database and goes on with a compaction that a
+    /// Builds the index from the database and continues a compaction that a
     /// crash left unfinished. `lease` is called with each key whose newest
     /// record names a lease.
     ///

@@ -58,7 +58,7 @@ impl RangeStream {
         self.revision
     }
 
-    /// True once the last piece was given. Only that one bears the count and
+    /// True once the last piece was given. Only that one has the count and
     /// says whether there are more.
     pub fn is_last(&self) -> bool {
         self.last

@@ -1,7 +1,7 @@
 //! Changes. A [`Writer`] applies a run of log entries under one hold of the
 //! lock and shows the result to readers all at once. Each call is one
 //! transaction: everything that can fail is checked before its first change
-//! (docs/design/requests.md), and whatever it changes bears one main revision.
+//! (docs/design/requests.md), and whatever it changes has one main revision.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -176,7 +176,7 @@ impl<'a> Writer<'a> {
         std::mem::take(&mut self.events)
     }
 
-    /// The revision that a change made now bears.
+    /// The revision that a change made now has.
     fn next(&self) -> Revision {
         Revision::new(self.state.current + 1, self.changes.len() as u32)
     }

@@ -28,11 +28,11 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     }
 
     /// Reads, or puts out, about `max_bytes` of history for watchers that are
-    /// behind. True if more could be read at once; false if nobody is behind, or
+    /// behind. True if more could be read at once; false if no one is behind, or
     /// all who are wait for their streams' output to be taken.
     ///
     /// # Errors
-    /// The store's, if it cannot read. Nobody has lost anything by it.
+    /// The store's, if it cannot read. No one has lost anything by it.
     pub fn catch_up(
         &mut self,
         source: &impl Source,

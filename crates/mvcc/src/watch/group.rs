@@ -161,7 +161,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         compact_revision: i64,
     ) -> Option<i64> {
         if self.watcher_count() == 0 {
-            // Batches may not have come while nobody watched. Those that come
+            // Batches may not have come while no one watched. Those that come
             // late are skipped; who wants them reads history.
             self.revision = self.revision.max(store_revision);
         }

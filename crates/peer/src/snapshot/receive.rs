@@ -170,7 +170,7 @@ async fn feed(
     Ok(bytes)
 }
 
-/// Writes pieces to a file of a name that nobody else has, until the end.
+/// Writes pieces to a file of a name that no one else has, until the end.
 fn write(dir: PathBuf, index: u64, mut queue: mpsc::Receiver<Piece>) -> io::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Members, disks and a network in memory, driven by one seed: messages are
 //! delayed, reordered, doubled and lost, writes become durable late, and a
-//! crash takes what was not. Every step is held against Raft's promises.
+//! crash takes what was not. Every step is checked against Raft's promises.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -80,7 +80,7 @@ impl Oracle {
 pub(super) struct Net {
     members: BTreeMap<u64, Member>,
     wires: Vec<pb::Message>,
-    /// Members that nothing reaches and that reach nobody.
+    /// Members that nothing reaches and that reach no one.
     pub(super) cut_off: BTreeSet<u64>,
     /// How members are configured that start from now on.
     pub(super) pre_vote: bool,

@@ -131,7 +131,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_follower() {
     net.propose(new, 2);
     net.heal();
     assert_eq!(role(&net, old), Some(Role::Follower));
-    assert_eq!(net.leader(), Some(new), "its return disturbs nobody");
+    assert_eq!(net.leader(), Some(new), "its return disturbs no one");
     assert_eq!(net.state(old), net.state(new));
 }
 
@@ -344,7 +344,7 @@ fn any_member_reads_at_an_index_the_leader_confirmed() {
         net.calm();
     }
     assert_eq!(net.oracle.answered, 3);
-    // Without a quorum nobody confirms anything.
+    // Without a quorum no one confirms anything.
     for id in net.ids() {
         if id != leader {
             net.crash(id);

@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Demands {
     /// The lowest version that understands every entry; `None`: any. An error
-    /// names an entry that nobody understands.
+    /// names an entry that no one understands.
     pub(crate) lowest: Result<Option<Version>, String>,
     /// Requests of API version 2, which etcd up to 3.5 writes for itself and
     /// 3.7 cannot read.

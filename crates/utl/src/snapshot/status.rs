@@ -66,7 +66,7 @@ pub(crate) fn run(line: &Line) -> Outcome<String> {
     ))
 }
 
-/// Opens a file for looking only; a server's lock is waited for briefly.
+/// Opens a file for looking only; waits briefly for a server's lock.
 pub(crate) fn open(path: &Path) -> Outcome<Db> {
     fs::metadata(path).map_err(|e| Failure::io("stat", path, &e))?;
     let lock_timeout = Some(Duration::from_secs(5));

@@ -226,7 +226,7 @@ pub(crate) struct Server<'a> {
     endpoint: String,
 }
 
-/// The peer URL of every directory here. Nobody dials it.
+/// The peer URL of every directory here. No one dials it.
 pub(crate) const PEER_URL: &str = "http://127.0.0.1:2";
 
 impl<'a> Server<'a> {
@@ -242,7 +242,7 @@ impl<'a> Server<'a> {
             if server.serves() {
                 return Some(server);
             }
-            // Somebody took the port between the probe and the start.
+            // Someone took the port between the probe and the start.
             if !server.log_text().contains("address already in use") {
                 return None;
             }

@@ -119,7 +119,7 @@ fn compare(
     (ours, warnings)
 }
 
-/// Migrates a directory that nobody compares.
+/// Migrates a directory that no one compares.
 fn prepare(home: &Home, who: Who<'_>, dir: &Path, target: &str) {
     let name = dir.file_name().unwrap().to_str().unwrap();
     let said = migrate(

@@ -5,7 +5,7 @@ use std::fmt;
 /// What kind of wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A revision that nobody told, though a later one exists.
+    /// A revision that no one told, though a later one exists.
     Gap,
     /// Two watchers tell one revision differently.
     Disagreement,
@@ -17,7 +17,7 @@ pub enum Kind {
     SharedRevision,
     /// A value was written twice.
     DoubledWrite,
-    /// A value nobody wrote, or a delete nobody asked for.
+    /// A value no one wrote, or a delete no one asked for.
     FromNowhere,
     /// A write that was refused took effect.
     RefusedWrite,
@@ -56,13 +56,13 @@ pub enum Kind {
 impl Kind {
     fn words(self) -> &'static str {
         match self {
-            Kind::Gap => "a revision that nobody told",
+            Kind::Gap => "a revision that no one told",
             Kind::Disagreement => "watchers disagree",
             Kind::BadEvent => "an event does not follow from the state before it",
             Kind::LostWrite => "an acknowledged write is lost",
             Kind::SharedRevision => "two writes share a revision",
             Kind::DoubledWrite => "a write took effect twice",
-            Kind::FromNowhere => "a change that nobody asked for",
+            Kind::FromNowhere => "a change that no one asked for",
             Kind::RefusedWrite => "a refused write took effect",
             Kind::BrokenTxn => "a transaction is not atomic",
             Kind::WrongAnswer => "an answer differs from the state at its revision",

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::history::{Call, History, Op, Outcome, Us};
 
-/// Somebody knew at `at` that `revision` exists.
+/// Someone knew at `at` that `revision` exists.
 #[derive(Clone, Debug)]
 struct Sight {
     at: Us,
@@ -134,7 +134,7 @@ fn floor<'a>(floors: &[usize], sights: &'a [Sight], before: Us) -> Option<&'a Si
     Some(&sights[*floors.get(count.checked_sub(1)?)?])
 }
 
-/// Nobody sees a write before it is asked for.
+/// No one sees a write before it is asked for.
 fn future(
     history: &History,
     timeline: &Timeline,

@@ -1,5 +1,5 @@
 //! The one order of all changes, as watchers of everything told it, and the
-//! store at every revision. It must never fill in what nobody told.
+//! store at every revision. It must never fill in what no one told.
 
 use std::collections::BTreeMap;
 

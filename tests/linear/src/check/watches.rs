@@ -1,6 +1,6 @@
 //! What each watcher was told: every event of its range exactly once, in order,
 //! none ahead of its notice of progress. It must never take one watcher's word
-//! for another's: each is held against the common order.
+//! for another's: each is compared with the common order.
 
 use std::collections::BTreeSet;
 

@@ -47,7 +47,7 @@ impl Cluster {
     }
 
     /// Waits until all running members, learners too, say the same of everything
-    /// in [`Agreement`]. Nobody may write meanwhile.
+    /// in [`Agreement`]. No one may write meanwhile.
     pub async fn agree(&mut self) -> Result<Agreement> {
         for place in self.places() {
             let member = &mut self.members[place];
@@ -215,7 +215,7 @@ async fn member_list(member: &Member) -> Result<Vec<Listed>> {
 async fn alarms(member: &Member) -> Result<Vec<(u64, i32)>> {
     if member.is_learner {
         let status = member.status().await?;
-        // Status names them in words: `memberID:1 alarm:NOSPACE `.
+        // Status names them as text: `memberID:1 alarm:NOSPACE `.
         return Ok(status.errors.iter().filter_map(|e| alarm_in(e)).collect());
     }
     let answer = timeout(

@@ -1,5 +1,5 @@
 //! The network between members: a gate before each member's peer port, whose
-//! links can be cut and mended one direction at a time. A connection belongs to
+//! links can be cut and restored one direction at a time. A connection belongs to
 //! the member whose process opened it (the kernel's socket table says which),
 //! so every byte between two members passes a known link, whatever the
 //! protocol. A cut link loses nothing and says nothing: bytes wait at the cut,
@@ -72,7 +72,7 @@ impl Links {
         let mut processes = self
             .processes
             .lock()
-            .expect("nobody panics under this lock");
+            .expect("no one panics under this lock");
         processes.retain(|_, p| *p != place);
         processes.insert(pid, place);
     }

@@ -352,7 +352,7 @@ fn the_pages_and_the_gateway_are_served_over_tls_and_plain_text_is_closed() {
                 answer.is_empty(),
                 "{program} answers in plain text: {answer:?}, {end:?}"
             );
-            // A handshake that never goes on holds up nobody.
+            // A handshake that never goes on holds up no one.
             let mut stuck = TcpStream::connect(("127.0.0.1", member.client)).await?;
             stuck.write_all(&[0x16, 3, 1, 2, 0, 1]).await?;
             let again = https(&connector, member.client, &get("/health")).await?;

@@ -61,7 +61,7 @@ impl Action {
     }
 }
 
-/// One request: what, on which object, and the revision it bears.
+/// One request: what, on which object, and its revision.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Write {
     pub(super) action: Action,
@@ -235,7 +235,7 @@ pub(super) fn choose(
     })
 }
 
-/// Writes a stored object that bears the number of its write.
+/// Writes a stored object that has the number of its write.
 pub(super) fn value(number: u64, noise: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(MAGIC);

@@ -308,7 +308,7 @@ impl Compactor {
         Ok(())
     }
 
-    /// Whether the end of a call is no error: success, or somebody else had
+    /// Whether the end of a call is no error: success, or someone else had
     /// compacted further already.
     pub(super) fn closed(&mut self, status: &Status) -> bool {
         let compaction = self.asked == Asked::Compaction;

@@ -230,7 +230,7 @@ impl World {
             let client = self
                 .clients
                 .get_mut(&stream)
-                .expect("nobody hears without asking");
+                .expect("no one hears without asking");
             let header = response.header.as_ref().expect("a header").revision;
             let id = response.watch_id;
             if response.compact_revision == 0 {
