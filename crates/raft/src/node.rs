@@ -157,6 +157,10 @@ pub struct Node {
     held_bytes: usize,
     /// Work that waits for the disk.
     backlog: Backlog,
+    /// The work with the present term and vote, until it is durable. A sole voter leads before
+    /// that: what it told learners in this term would be told otherwise after a crash, by the
+    /// same leader in the same term.
+    term_owed: Option<u64>,
 }
 
 /// Messages with proposals that are held at most, and bytes in them.
@@ -258,6 +262,7 @@ impl Node {
             held: Vec::new(),
             held_bytes: 0,
             backlog: Backlog::default(),
+            term_owed: None,
         };
         node.draw();
         Ok(node)
@@ -631,6 +636,13 @@ impl Node {
             .collect();
 
         let state = wire::hard_state_out(&self.raw.raft.hard_state());
+        if (state.term, state.vote) != (self.told.term, self.told.vote) {
+            self.term_owed = Some(work.number);
+        }
+        if self.term_owed.is_some() {
+            work.messages.append(&mut work.messages_after_persist);
+            std::mem::swap(&mut work.messages, &mut work.messages_after_persist);
+        }
         if state != self.told {
             self.raw
                 .mut_store()
@@ -647,6 +659,7 @@ impl Node {
     /// the leader, which is not prepared to hear of earlier work then.
     pub fn persisted(&mut self, number: u64) {
         self.backlog.pay(number);
+        self.term_owed = self.term_owed.filter(|owed| *owed > number);
         if !self.leads_from_outside() {
             self.raw.on_persist_ready(number);
         }

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use crate::boot::{At as _, Error};
+use member::{At as _, Error};
 
 /// Creates a directory with mode 0700, or checks that an existing one can be written.
 pub(crate) fn ensure_dir(dir: &Path) -> Result<(), Error> {

@@ -101,6 +101,7 @@ impl Machine {
         self.generation += 1;
         self.blocks_newer_release = false;
         self.conf_state = metadata.conf_state.clone();
+        self.judged = database.membership.conf_state.clone();
         self.applied = metadata.index;
         self.term = metadata.term;
         self.consistent_index = database.consistent_index.max(metadata.index);

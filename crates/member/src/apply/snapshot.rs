@@ -98,10 +98,17 @@ impl MembersToSend {
     /// The view cannot be read.
     pub fn with(self, machine: &Machine, view: &ReadTx) -> Result<Option<Snapshot>, bolt::Error> {
         let (index, term) = mvcc::backend::consistent_index(view)?;
-        // At the start the database can be ahead of the membership.
-        if machine.generation != self.generation || index > machine.applied {
+        if machine.generation != self.generation {
             return Ok(None);
         }
+        // At the start the database can be ahead of the membership, for as long as nothing is
+        // committed: that may take whoever waits for this snapshot. The entries between the two
+        // come from the log, and change the membership alone.
+        let (index, term) = if index > machine.applied {
+            (machine.applied, machine.term)
+        } else {
+            (index, term)
+        };
         Ok(Some(Snapshot {
             data: Some(self.json.into()),
             metadata: SnapshotMetadata {

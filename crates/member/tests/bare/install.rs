@@ -73,3 +73,21 @@ fn a_snapshot_without_its_database_stops_the_member_and_keeps_its_state() {
     assert_eq!(fatal.what, "failed to apply a received snapshot");
     assert_eq!(receiver.state.store.load().revision(), 1);
 }
+
+#[test]
+fn a_database_ahead_of_the_membership_can_be_sent() {
+    let mut sender = Bench::leading();
+    for n in 0..5 {
+        assert!(sender.run(put("a", &n.to_string())).is_ok());
+    }
+    let last = sender.machine.applied();
+    // After a restart the database has what the log does not yet say is committed.
+    let sender = sender.restart().expect("it starts");
+    assert!(sender.machine.applied() < last, "nothing is ahead");
+    let mut receiver = Bench::new(|_| {});
+    send(&sender, &mut receiver);
+    receiver.apply_turn().expect("it is put in place");
+    assert_eq!(receiver.machine.applied(), sender.machine.applied());
+    let revision = sender.state.store.load().revision();
+    assert_eq!(receiver.state.store.load().revision(), revision);
+}

@@ -76,6 +76,49 @@ fn a_sole_voter_leads_at_once_and_commits_only_what_is_durable() {
 }
 
 #[test]
+fn a_sole_voter_tells_a_learner_nothing_before_its_term_is_durable() {
+    let initial = Initial {
+        conf_state: pb::ConfState {
+            voters: vec![1],
+            learners: vec![2],
+            ..pb::ConfState::default()
+        },
+        ..Initial::default()
+    };
+    let config = Config {
+        id: 1,
+        ..Config::default()
+    };
+    let mut node = Node::new(config, initial).expect("node");
+    node.campaign().expect("campaign");
+    let mut waiting = 0;
+    // It leads, and takes proposals, while the disk has not written that it does.
+    let first = node.work();
+    assert!(first.messages.is_empty(), "{:?}", first.messages);
+    waiting += first.messages_after_persist.len();
+    node.propose(vec![Bytes::from_static(b"a")])
+        .expect("propose");
+    let second = node.work();
+    assert!(second.messages.is_empty(), "{:?}", second.messages);
+    waiting += second.messages_after_persist.len();
+    assert!(waiting > 0, "the learner is never told");
+    node.persisted(second.number);
+    node.propose(vec![Bytes::from_static(b"b")])
+        .expect("propose");
+    // From here on it need not wait for its own disk.
+    node.step(pb::Message {
+        r#type: pb::MessageType::MsgAppResp as i32,
+        from: 2,
+        to: 1,
+        term: node.status().term,
+        index: 2,
+        ..pb::Message::default()
+    })
+    .expect("an answer");
+    assert!(!node.work().messages.is_empty());
+}
+
+#[test]
 fn entries_proposed_while_others_are_being_written_are_pipelined() {
     let mut node = fresh(1, &[1]);
     node.campaign().expect("campaign");
