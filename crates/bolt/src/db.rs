@@ -182,6 +182,12 @@ impl Db {
         let writer = if opts.read_only {
             None
         } else {
+            // The newest meta page may be one that a killed process wrote and never synced. The
+            // next commit reuses pages that it freed, and syncs them together with it: a power cut
+            // in there could keep the pages and lose the meta page.
+            if !opts.no_sync {
+                disk.sync().map_err(|e| io("syncing", e))?;
+            }
             let own_slot = &found.slots[(meta.txid % 2) as usize];
             let mut writer = Writer {
                 space: FreeSpace::default(),

@@ -178,3 +178,18 @@ fn writing_over_a_streamed_image_never_endangers_its_only_sound_meta_page() {
         }
     }
 }
+
+#[test]
+fn what_a_killed_process_did_not_sync_is_durable_before_the_next_one_writes() {
+    let txs = transactions(4, 7);
+    let whole = SimDisk::new(&[], CAPACITY).unwrap();
+    assert!(workload(&whole, &txs).1.is_none());
+    // The process is killed before the last sync: its meta page is there, and may yet be lost.
+    let disk = SimDisk::new(&[], CAPACITY).unwrap();
+    disk.fail_at(whole.operations() - 1);
+    assert!(workload(&disk, &txs).1.is_some());
+    disk.fail_at(u64::MAX);
+    let db = open(&disk, PAGE).unwrap();
+    assert_eq!(disk.after_power_cut(&mut |_| 0), disk.content());
+    drop(db);
+}
