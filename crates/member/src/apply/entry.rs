@@ -186,9 +186,13 @@ impl Machine {
         if status.role != consensus::Role::Leader || term != status.term {
             return;
         }
-        let (now, extend) = (run.host.now_ms(), self.options.lease_extension_ms);
-        run.lessor.promote(term, now, extend);
-        run.effects.leases_changed = true;
+        // Once: a change of the configuration that came while another was under way is an empty
+        // entry too. Leases that ended since would last again, until their revocation comes.
+        if run.lessor.primary_term() != Some(term) {
+            let (now, extend) = (run.host.now_ms(), self.options.lease_extension_ms);
+            run.lessor.promote(term, now, extend);
+            run.effects.leases_changed = true;
+        }
         self.leads_since_entry = true;
         self.follow_sole_leader();
     }

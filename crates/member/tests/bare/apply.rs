@@ -64,6 +64,18 @@ fn a_revoked_lease_takes_its_keys_along() {
 }
 
 #[test]
+fn another_empty_entry_of_the_term_does_not_bring_a_lease_back() {
+    let mut bench = Bench::leading();
+    let grant = LeaseGrantRequest { id: 7, ttl: 1 };
+    assert!(bench.run(Op::LeaseGrant(grant)).is_ok());
+    bench.host.now_ms = 10_000;
+    let renew = |bench: &Bench| bench.state.lessor.write().renew(lease::LeaseId(7), 10_000);
+    assert!(renew(&bench).is_err(), "its time is over");
+    bench.apply_raw(b"").expect("an empty entry");
+    assert!(renew(&bench).is_err(), "it came back");
+}
+
+#[test]
 fn an_alarm_refuses_writes_until_it_is_cleared() {
     let mut bench = Bench::leading();
     let alarm = |action: AlarmAction| {
