@@ -182,12 +182,7 @@ impl Db {
         let writer = if opts.read_only {
             None
         } else {
-            // The newest meta page may be one that a killed process wrote and never synced. The
-            // next commit reuses pages that it freed, and syncs them together with it: a power cut
-            // in there could keep the pages and lose the meta page.
-            if !opts.no_sync {
-                disk.sync().map_err(|e| io("syncing", e))?;
-            }
+            sync_what_was_left(name, &disk, &opts)?;
             let own_slot = &found.slots[(meta.txid % 2) as usize];
             let mut writer = Writer {
                 space: FreeSpace::default(),
@@ -380,6 +375,16 @@ fn lock(path: &Path, file: &File, opts: &Options) -> Result<(), Error> {
 fn new_page_size(opts: &Options) -> u32 {
     opts.page_size
         .unwrap_or_else(|| rustix::param::page_size() as u32)
+}
+
+/// The newest meta page may be one that a killed process wrote and never synced. The next commit
+/// reuses pages that it freed, and syncs them together with it: a power cut in there could keep
+/// the pages and lose the meta page.
+fn sync_what_was_left(name: &Path, disk: &impl Disk, opts: &Options) -> Result<(), Error> {
+    if opts.no_sync {
+        return Ok(());
+    }
+    disk.sync().map_err(|e| io_error(name, "syncing", e))
 }
 
 /// True for an empty file and for what a crash during creation leaves: nothing on the meta pages, or no valid meta page

@@ -51,6 +51,11 @@ impl SimDisk {
         self.disk.die_at(at);
     }
 
+    /// The process ends: nothing fails any more, and nothing is durable that was not.
+    pub fn kill(&self) {
+        self.disk.kill();
+    }
+
     /// True when an operation was refused.
     pub fn has_failed(&self) -> bool {
         self.disk.has_died()

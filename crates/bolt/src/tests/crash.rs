@@ -188,7 +188,7 @@ fn what_a_killed_process_did_not_sync_is_durable_before_the_next_one_writes() {
     let disk = SimDisk::new(&[], CAPACITY).unwrap();
     disk.fail_at(whole.operations() - 1);
     assert!(workload(&disk, &txs).1.is_some());
-    disk.fail_at(u64::MAX);
+    disk.kill();
     let db = open(&disk, PAGE).unwrap();
     assert_eq!(disk.after_power_cut(&mut |_| 0), disk.content());
     drop(db);
