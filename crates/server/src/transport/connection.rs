@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Body,
     admission::Seat,
+    authority::Lenient,
     gateway,
     gather::{TurnEnd, gather},
     grpc, head, pages,
@@ -112,7 +113,7 @@ where
         seat.keep();
         answer(service_rt.clone(), request, port.clone(), secure)
     });
-    let (stream, end) = gather(stream);
+    let (stream, end) = gather(Lenient::new(stream));
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {

@@ -3,6 +3,7 @@
 //! nobody sees a type of hyper.
 
 mod admission;
+mod authority;
 mod body;
 mod compression;
 mod connection;
