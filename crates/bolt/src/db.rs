@@ -184,31 +184,8 @@ impl Db {
         } else {
             sync_what_was_left(name, &disk, &opts)?;
             let own_slot = &found.slots[(meta.txid % 2) as usize];
-            let mut writer = Writer {
-                space: FreeSpace::default(),
-                stored_freelist: None,
-                misplaced_meta: !matches!(own_slot, Ok((m, _)) if m.txid == meta.txid),
-                file_len: len,
-                buf: Vec::new(),
-                runs: Vec::new(),
-            };
-            let mut used = walk::reachable(&pages, meta.root)?;
-            if meta.freelist != NO_FREELIST
-                && let Ok((FLAG_FREELIST, _, overflow, _)) = pages.run(meta.freelist)
-            {
-                let run = (meta.freelist, 1 + u64::from(overflow));
-                for page in run.0..run.0 + run.1 {
-                    if !used.insert(page) {
-                        return Err(
-                            pages.corrupt(page, "the page is both data and part of the freelist")
-                        );
-                    }
-                }
-                writer.stored_freelist = Some(run);
-            }
-            for (start, len) in used.gaps(meta.hwm) {
-                writer.space.add(start, len);
-            }
+            let misplaced = !matches!(own_slot, Ok((m, _)) if m.txid == meta.txid);
+            let writer = new_writer(&pages, &meta, misplaced, len)?;
             free_pages = writer.space.free_pages();
             Some(Box::new(writer))
         };
@@ -331,6 +308,34 @@ impl Db {
         unused.extend(writer.stored_freelist);
         Some(look(&self.begin_read(), unused))
     }
+}
+
+/// The belongings of the writer of a file with `len` bytes: what is free is all that no page reaches.
+fn new_writer(pages: &Pages, meta: &Meta, misplaced_meta: bool, len: u64) -> Result<Writer, Error> {
+    let mut writer = Writer {
+        space: FreeSpace::default(),
+        stored_freelist: None,
+        misplaced_meta,
+        file_len: len,
+        buf: Vec::new(),
+        runs: Vec::new(),
+    };
+    let mut used = walk::reachable(pages, meta.root)?;
+    if meta.freelist != NO_FREELIST
+        && let Ok((FLAG_FREELIST, _, overflow, _)) = pages.run(meta.freelist)
+    {
+        let run = (meta.freelist, 1 + u64::from(overflow));
+        for page in run.0..run.0 + run.1 {
+            if !used.insert(page) {
+                return Err(pages.corrupt(page, "the page is both data and part of the freelist"));
+            }
+        }
+        writer.stored_freelist = Some(run);
+    }
+    for (start, len) in used.gaps(meta.hwm) {
+        writer.space.add(start, len);
+    }
+    Ok(writer)
 }
 
 fn lock(path: &Path, file: &File, opts: &Options) -> Result<(), Error> {

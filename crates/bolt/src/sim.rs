@@ -46,8 +46,10 @@ impl SimDisk {
         self.disk.operations()
     }
 
-    /// Lets operation number `at` (counted from 0) and all after it fail. A write that fails may have been done.
+    /// Lets operation number `at` (counted from 0) and all after it fail. A write that fails may have been done. After
+    /// an earlier failure the disk works again until then, with what it had: a process was killed, and not the machine.
     pub fn fail_at(&self, at: u64) {
+        self.disk.kill();
         self.disk.die_at(at);
     }
 

@@ -277,7 +277,7 @@ impl SimulatedDisk {
     /// The machine dies at the operation of that number, counted from 0 since the
     /// disk was made or armed.
     pub fn die_at(&self, at: u64) {
-        self.0.lock().unwrap().fault = Some((at + 1, Fault::Crash));
+        self.0.lock().unwrap().fault = Some((at.saturating_add(1), Fault::Crash));
     }
 
     /// What a crash now would leave of a file; the disk itself stays as it is.
