@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use peers::{
     api,
+    frames::{ACK, END_HEADERS, Raw, call, frame, kind},
     peer::{self, Program},
     server::Launch,
 };
@@ -124,5 +125,75 @@ fn memory_is_locked_or_the_start_is_refused() {
                 Ok(())
             }
         }
+    });
+}
+
+/// What a client hears that pings `times` in a row, with or without a call that waits: how many
+/// pings were answered before the end, and the reason.
+async fn ping(program: &Program, flag: &str, with_call: bool) -> Result<(usize, Vec<u8>)> {
+    const TIMES: usize = 6;
+    let dir = tempfile::tempdir()?;
+    let launch = Launch::new(program, &dir.path().join("data")).flag(flag);
+    let server = launch.start().await?;
+    let mut client = Raw::connect(server.port()).await?;
+    if with_call {
+        let head = call(b"/etcdserverpb.Watch/Watch", &[]);
+        client
+            .send(&frame(kind::HEADERS, END_HEADERS, 1, &head))
+            .await?;
+    }
+    let mut answered = 0;
+    let mut reason = Vec::new();
+    'pings: for _ in 0..TIMES {
+        // The end may come at any time now.
+        if client
+            .send(&frame(kind::PING, 0, 0, b"pintle.."))
+            .await
+            .is_err()
+        {
+            break;
+        }
+        loop {
+            match client.next().await? {
+                None => break 'pings,
+                Some(next) if next.kind == kind::PING && next.flags & ACK != 0 => break,
+                Some(next) if next.kind == kind::GOAWAY => reason = next.payload,
+                Some(_) => {}
+            }
+        }
+        answered += 1;
+    }
+    server.terminate().await?;
+    Ok((answered, reason))
+}
+
+#[test]
+fn a_client_that_pings_too_often_is_sent_away() {
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
+    peers::run(300, async {
+        for (flag, with_call, goes) in [
+            ("--grpc-keepalive-min-time=5s", false, true),
+            ("--grpc-keepalive-min-time=1ns", false, true),
+            ("--grpc-keepalive-min-time=1ns", true, false),
+            ("--grpc-keepalive-min-time=1h", true, true),
+            ("--grpc-keepalive-min-time=0s", true, true),
+        ] {
+            for program in [&reference, &subject] {
+                let (answered, reason) = ping(program, flag, with_call).await?;
+                let context =
+                    format!("{flag} on {program}, call: {with_call}: {answered} answered");
+                let newest = u8::from(with_call);
+                let expected = [&[0, 0, 0, newest, 0, 0, 0, 11], &b"too_many_pings"[..]].concat();
+                if goes {
+                    ensure!((3..6).contains(&answered), "{context}");
+                    ensure!(reason == expected, "{context}: {reason:?}");
+                } else {
+                    ensure!(answered == 6 && reason.is_empty(), "{context}: {reason:?}");
+                }
+            }
+        }
+        Ok(())
     });
 }

@@ -86,7 +86,7 @@ pub(super) const GROUPS: &[Group] = &[
         "socket-reuse-port" Bool "false" "Set the socket option SO_REUSEPORT on listeners.", since(5), at(&["socket-options", "reuse-port"]);
         "socket-reuse-address" Bool "false" "Set the socket option SO_REUSEADDR on listeners.", since(5), at(&["socket-options", "reuse-address"]);
         "experimental-memory-mlock" Bool "false" "Keep the pages of the process in RAM, those of the database in particular.", since(5), until(6), newer("memory-mlock");
-        "grpc-keepalive-min-time" Duration "5s" "Minimum interval between pings of a client.", warned("clients that ping more often are not disconnected");
+        "grpc-keepalive-min-time" Duration "5s" "Minimum interval between pings of a client.";
         "raft-read-timeout" Duration "5s" "Read timeout of connections to other members (5s at least).", since(5), no_key();
         "raft-write-timeout" Duration "5s" "Write timeout of connections to other members (5s at least).", since(5), no_key();
     },

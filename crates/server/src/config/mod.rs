@@ -140,6 +140,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `--max-concurrent-streams`
     pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-min-time`
+    pub grpc_keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval`, `None` = off
     pub grpc_keepalive_interval: Option<Duration>,
     /// `--grpc-keepalive-timeout`

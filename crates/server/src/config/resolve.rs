@@ -180,6 +180,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
                 .and_then(|streams| u32::try_from(streams).ok())
                 .unwrap_or(u32::MAX),
         },
+        grpc_keepalive_min_time: settings.duration(flag!("grpc-keepalive-min-time")),
         grpc_keepalive_interval: (!keepalive.is_zero()).then_some(keepalive),
         grpc_keepalive_timeout: settings.duration(flag!("grpc-keepalive-timeout")),
         raft_read_timeout: settings

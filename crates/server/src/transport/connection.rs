@@ -23,6 +23,7 @@ use super::{
     gateway,
     gather::{TurnEnd, gather},
     grpc, head, pages,
+    pings::Pings,
     streams::Streams,
 };
 use crate::runtime::Runtime;
@@ -108,12 +109,21 @@ where
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let since = seat.since;
+    let surface = port.surface;
     let (service_rt, port) = (rt.clone(), Rc::new(port));
     let service = service_fn(move |request: Request<Incoming>| {
         seat.keep();
         answer(service_rt.clone(), request, port.clone(), secure)
     });
     let (stream, end) = gather(Lenient::new(stream));
+    // Behind TLS, Go's own HTTP/2 server takes gRPC and pages together, and counts no pings.
+    let counts = match surface {
+        Surface::Client => !secure,
+        Surface::ClientGrpc => true,
+        Surface::ClientHttp | Surface::Metrics | Surface::Peer => false,
+    };
+    let min_time = counts.then_some(rt.core.config.grpc_keepalive_min_time);
+    let stream = Pings::new(stream, min_time);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {

@@ -17,6 +17,7 @@ mod listener;
 mod messages;
 mod pages;
 mod peer;
+mod pings;
 mod secure;
 mod streams;
 
