@@ -15,7 +15,7 @@ use proto::{
 };
 
 use crate::{
-    Error, Identity, ROOT, Store, password, permissions,
+    Error, ROOT, Store, password, permissions,
     record::{self, NAME_MAX},
     sort, store,
 };
@@ -31,28 +31,6 @@ pub enum Tokens {
     ForgetAll,
     /// Those of one user are invalid.
     Forget(String),
-}
-
-/// True for the requests that root alone may make.
-#[must_use]
-pub fn needs_root(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::AuthEnable(_)
-            | Op::AuthDisable(_)
-            | Op::AuthStatus(_)
-            | Op::AuthUserAdd(_)
-            | Op::AuthUserDelete(_)
-            | Op::AuthUserChangePassword(_)
-            | Op::AuthUserGrantRole(_)
-            | Op::AuthUserRevokeRole(_)
-            | Op::AuthUserList(_)
-            | Op::AuthRoleAdd(_)
-            | Op::AuthRoleDelete(_)
-            | Op::AuthRoleGrantPermission(_)
-            | Op::AuthRoleRevokePermission(_)
-            | Op::AuthRoleList(_)
-    )
 }
 
 /// As Go's decoder: trailing bits may be anything.
@@ -367,33 +345,19 @@ impl Store {
         }
     }
 
-    /// The roles of a user, for root and the user itself.
+    /// The roles of a user.
     ///
     /// # Errors
-    /// That of [`Store::check_admin`], or [`Error::UserNotFound`].
-    pub fn user_get(
-        &self,
-        who: &Identity,
-        request: &AuthUserGetRequest,
-    ) -> Result<Vec<String>, Error> {
-        if request.name != who.user {
-            self.check_admin(who)?;
-        }
+    /// [`Error::UserNotFound`].
+    pub fn user_get(&self, request: &AuthUserGetRequest) -> Result<Vec<String>, Error> {
         Ok(self.user(&request.name)?.roles.clone())
     }
 
-    /// The permissions of a role, for root and users that have it.
+    /// The permissions of a role.
     ///
     /// # Errors
-    /// That of [`Store::check_admin`], or [`Error::RoleNotFound`].
-    pub fn role_get(
-        &self,
-        who: &Identity,
-        request: &AuthRoleGetRequest,
-    ) -> Result<Vec<Permission>, Error> {
-        if !self.has_role(&who.user, &request.role) {
-            self.check_admin(who)?;
-        }
+    /// [`Error::RoleNotFound`].
+    pub fn role_get(&self, request: &AuthRoleGetRequest) -> Result<Vec<Permission>, Error> {
         let role = self.roles.get(&request.role).ok_or(Error::RoleNotFound)?;
         Ok(role.key_permission.clone())
     }
@@ -427,7 +391,7 @@ impl Store {
     /// every member hashes it for itself.
     fn stored_password(&self, plain: &str, hashed: &str) -> Result<Bytes, Error> {
         if !plain.is_empty() && hashed.is_empty() {
-            return password::hash(plain, self.bcrypt_cost)
+            return password::hash(plain, self.options.bcrypt_cost)
                 .map(Bytes::from)
                 .map_err(|_| Error::NoPasswordUser);
         }

@@ -3,13 +3,70 @@
 
 use lease::{LeaseId, Lessor};
 use proto::etcdserverpb::{
-    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    request_op::Request,
+    AuthRoleGetRequest, AuthUserGetRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, internal_raft_request::Op, request_op::Request,
 };
 
 use crate::{Error, Identity, Store, permissions::Access};
 
+/// Whether what an operation needs depends on the keys of a lease. Only then must
+/// [`Store::check_op`] be given the lessor.
+#[must_use]
+pub fn names_lease(op: &Op) -> bool {
+    match op {
+        Op::Put(put) => put.lease != 0,
+        Op::LeaseRevoke(_) => true,
+        Op::Txn(txn) => {
+            let mut open = vec![operations(txn)];
+            while let Some(left) = open.last_mut() {
+                match left.next().map(|op| &op.request) {
+                    None => drop(open.pop()),
+                    Some(Some(Request::RequestPut(put))) if put.lease != 0 => return true,
+                    Some(Some(Request::RequestTxn(nested))) => open.push(operations(nested)),
+                    Some(_) => {}
+                }
+            }
+            false
+        }
+        _ => false,
+    }
+}
+
 impl Store {
+    /// What an entry with this operation needs. `lessor` may be left out where [`names_lease`]
+    /// says so.
+    ///
+    /// # Errors
+    /// As [`Store::check_read`] and [`Store::check_admin`].
+    pub fn check_op(&self, who: &Identity, lessor: Option<&Lessor>, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::Put(put) => self.check_put(who, lessor, put),
+            Op::DeleteRange(delete) => self.check_delete(who, delete),
+            Op::Txn(txn) => self.check_txn(who, lessor, txn),
+            Op::LeaseRevoke(revoke) => self.check_lease_write(who, lessor, LeaseId(revoke.id)),
+            Op::AuthUserGet(request) => self.check_user_get(who, request),
+            Op::AuthRoleGet(request) => self.check_role_get(who, request),
+            op if needs_root(op) => self.check_admin(who),
+            _ => Ok(()),
+        }
+    }
+
+    /// Users may see themselves; root may see all.
+    fn check_user_get(&self, who: &Identity, request: &AuthUserGetRequest) -> Result<(), Error> {
+        if request.name == who.user {
+            return Ok(());
+        }
+        self.check_admin(who)
+    }
+
+    /// Users may see the roles that they have; root may see all.
+    fn check_role_get(&self, who: &Identity, request: &AuthRoleGetRequest) -> Result<(), Error> {
+        if self.has_role(&who.user, &request.role) {
+            return Ok(());
+        }
+        self.check_admin(who)
+    }
+
     /// A range needs read permission on all of its keys, there or not.
     ///
     /// # Errors
@@ -34,7 +91,7 @@ impl Store {
     pub fn check_put(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         request: &PutRequest,
     ) -> Result<(), Error> {
         self.check_range(who, &request.key, b"", Access::Write)?;
@@ -68,7 +125,7 @@ impl Store {
     pub fn check_txn(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         request: &TxnRequest,
     ) -> Result<(), Error> {
         if !self.enabled {
@@ -83,7 +140,7 @@ impl Store {
                 continue;
             };
             if let Some(Request::RequestTxn(nested)) = &op.request {
-                if self.rules.checks_nested {
+                if self.options.rules.checks_nested {
                     self.check_compares(who, &nested.compare)?;
                     open.push(operations(nested));
                 }
@@ -104,12 +161,12 @@ impl Store {
     fn check_operation(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         op: &RequestOp,
     ) -> Result<(), Error> {
         match &op.request {
             Some(Request::RequestRange(range)) => self.check_read(who, range),
-            Some(Request::RequestPut(put)) if self.rules.checks_all_of_puts_in_txn => {
+            Some(Request::RequestPut(put)) if self.options.rules.checks_all_of_puts_in_txn => {
                 self.check_put(who, lessor, put)
             }
             Some(Request::RequestPut(put)) => self.check_range(who, &put.key, b"", Access::Write),
@@ -130,7 +187,7 @@ impl Store {
     pub fn check_lease_write(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         id: LeaseId,
     ) -> Result<(), Error> {
         self.check_lease(who, lessor, id, Access::Write)
@@ -143,7 +200,7 @@ impl Store {
     pub fn check_lease_read(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         id: LeaseId,
     ) -> Result<(), Error> {
         self.check_lease(who, lessor, id, Access::Read)
@@ -152,16 +209,40 @@ impl Store {
     fn check_lease(
         &self,
         who: &Identity,
-        lessor: &Lessor,
+        lessor: Option<&Lessor>,
         id: LeaseId,
         access: Access,
     ) -> Result<(), Error> {
         if self.check_admin(who).is_ok() {
             return Ok(());
         }
-        let mut keys = lessor.keys(id).into_iter().flatten();
+        let mut keys = lessor
+            .and_then(|lessor| lessor.keys(id))
+            .into_iter()
+            .flatten();
         keys.try_for_each(|key| self.check_range(who, key, b"", access))
     }
+}
+
+/// True for the requests that root alone may make.
+fn needs_root(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::AuthEnable(_)
+            | Op::AuthDisable(_)
+            | Op::AuthStatus(_)
+            | Op::AuthUserAdd(_)
+            | Op::AuthUserDelete(_)
+            | Op::AuthUserChangePassword(_)
+            | Op::AuthUserGrantRole(_)
+            | Op::AuthUserRevokeRole(_)
+            | Op::AuthUserList(_)
+            | Op::AuthRoleAdd(_)
+            | Op::AuthRoleDelete(_)
+            | Op::AuthRoleGrantPermission(_)
+            | Op::AuthRoleRevokePermission(_)
+            | Op::AuthRoleList(_)
+    )
 }
 
 fn operations(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {

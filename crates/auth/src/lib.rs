@@ -37,8 +37,9 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Tokens, needs_root};
+pub use change::Tokens;
+pub use check::names_lease;
 pub use error::{Error, RecoverError};
 pub use identity::{Identity, ROOT};
 pub use record::{BUCKET, ROLES, USERS};
-pub use store::Store;
+pub use store::{Options, Store};

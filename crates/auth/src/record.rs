@@ -62,7 +62,10 @@ fn read_all<M: Message + Default>(
     let mut next = cursor.first()?;
     while let Some((key, value)) = next {
         let text = std::str::from_utf8(key)
-            .map_err(|_| corrupt(name, key, "the name is not valid UTF-8"))?;
+            .ok()
+            // What is not text in the log is read as this.
+            .filter(|text| !text.contains(char::REPLACEMENT_CHARACTER))
+            .ok_or_else(|| corrupt(name, key, "the name is not valid UTF-8"))?;
         let record = M::decode(value).map_err(|error| corrupt(name, key, &error.to_string()))?;
         all.insert(text.to_owned(), record);
         next = cursor.next()?;

@@ -13,6 +13,11 @@ pub enum Line {
     V3_5_33,
 }
 
+impl Line {
+    /// The one that is spoken here.
+    pub const CURRENT: Line = Line::V3_5_30;
+}
+
 /// What is checked when an entry is applied. Members of one cluster must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -20,6 +25,9 @@ pub struct Rules {
     pub checks_nested: bool,
     /// A put in a transaction is checked for its lease and its previous value too.
     pub checks_all_of_puts_in_txn: bool,
+    /// An alarm that is raised while a member runs ends all checks on it until the alarm is
+    /// cleared, or the member restarts. So it is in every release of the 3.5 line.
+    pub alarms_lift_checks: bool,
 }
 
 impl Rules {
@@ -30,6 +38,7 @@ impl Rules {
         Rules {
             checks_nested: since_30,
             checks_all_of_puts_in_txn: since_30,
+            alarms_lift_checks: true,
         }
     }
 }
@@ -85,6 +94,7 @@ pub const METHODS: &[Method] = {
     use Need::{Entry, Inner, Keys, Nothing, Root, User};
     &[
         always("/etcdserverpb.KV/Range", Keys),
+        always("/etcdserverpb.KV/RangeStream", Keys),
         always("/etcdserverpb.KV/Put", Keys),
         always("/etcdserverpb.KV/DeleteRange", Keys),
         always("/etcdserverpb.KV/Txn", Keys),

@@ -7,11 +7,29 @@ use bolt::{Batch, ReadTx};
 use proto::authpb::{Role, User};
 
 use crate::{
-    Error, Identity, ROOT, RecoverError,
+    Error, Identity, ROOT, RecoverError, password,
     permissions::{Access, Permissions},
     record,
-    rules::Rules,
+    rules::{Line, Rules},
 };
+
+/// How a store behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What is checked.
+    pub rules: Rules,
+    /// The cost of passwords that are hashed here.
+    pub bcrypt_cost: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            rules: Rules::of(Line::CURRENT),
+            bcrypt_cost: password::DEFAULT_COST,
+        }
+    }
+}
 
 /// The auth store of a member: part of its state machine.
 pub struct Store {
@@ -21,8 +39,7 @@ pub struct Store {
     pub(crate) roles: BTreeMap<String, Role>,
     /// What the roles of a user add up to.
     pub(crate) permissions: HashMap<String, Permissions>,
-    pub(crate) rules: Rules,
-    pub(crate) bcrypt_cost: u32,
+    pub(crate) options: Options,
 }
 
 impl Store {
@@ -33,8 +50,7 @@ impl Store {
     /// [`RecoverError`]: the file cannot be read, or a record is damaged.
     pub fn recover(
         tx: &ReadTx,
-        rules: Rules,
-        bcrypt_cost: u32,
+        options: Options,
         batch: &mut Batch,
     ) -> Result<Store, RecoverError> {
         let records = record::read(tx)?;
@@ -44,8 +60,7 @@ impl Store {
             users: records.users,
             roles: records.roles,
             permissions: HashMap::new(),
-            rules,
-            bcrypt_cost,
+            options,
         };
         let names: Vec<String> = store.users.keys().cloned().collect();
         for name in &names {
@@ -63,16 +78,16 @@ impl Store {
         self.enabled
     }
 
+    /// How it behaves.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
     /// Counts the changes of users, roles and permissions.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
-    }
-
-    /// Whether there are users or roles.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.roles.is_empty()
     }
 
     /// The names of all users, in order.
@@ -148,14 +163,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AuthNotEnabled`].
-    pub fn credentials(&self, name: &str) -> Result<crate::password::Stored, Error> {
+    pub fn credentials(&self, name: &str) -> Result<password::Stored, Error> {
         if !self.enabled {
             return Err(Error::AuthNotEnabled);
         }
-        Ok(crate::password::Stored::new(
+        Ok(password::Stored::new(
             self.users.get(name),
             self.revision,
-            self.bcrypt_cost,
+            self.options.bcrypt_cost,
         ))
     }
 

@@ -27,7 +27,11 @@ impl Bench {
         let path = dir.path().join("db");
         let db = bolt::Db::open(&path, bolt::Options::default()).expect("a database");
         let mut batch = Batch::new();
-        let store = Store::recover(&db.begin_read(), Rules::of(line), 4, &mut batch);
+        let options = Options {
+            rules: Rules::of(line),
+            bcrypt_cost: 4,
+        };
+        let store = Store::recover(&db.begin_read(), options, &mut batch);
         Bench {
             store: store.expect("a store"),
             lessor: Lessor::new(lease::Options::default()),
@@ -142,11 +146,13 @@ impl Bench {
     }
 
     fn put(&self, request: &PutRequest) -> Result<(), Error> {
-        self.store.check_put(&self.who("u"), &self.lessor, request)
+        self.store
+            .check_put(&self.who("u"), Some(&self.lessor), request)
     }
 
     fn txn(&self, request: &TxnRequest) -> Result<(), Error> {
-        self.store.check_txn(&self.who("u"), &self.lessor, request)
+        self.store
+            .check_txn(&self.who("u"), Some(&self.lessor), request)
     }
 }
 
@@ -247,7 +253,7 @@ fn permissions_are_granted_on_ranges_that_are_ones() {
     bench.allow("r", Type::Read, "a", "\0").expect("a grant");
     bench.allow("r", Type::Write, "a", "\0").expect("a grant");
     let get = AuthRoleGetRequest { role: "r".into() };
-    let listed = bench.store.role_get(&Identity::default(), &get);
+    let listed = bench.store.role_get(&get);
     assert_eq!(listed.expect("a role").len(), 1, "the type was changed");
     let mut revoke = AuthRoleRevokePermissionRequest {
         role: "r".into(),
@@ -312,14 +318,15 @@ fn users_see_themselves_and_their_roles() {
     let bench = Bench::with_users(Line::V3_5_30);
     let user = |who: &str, name: &str| {
         let request = AuthUserGetRequest { name: name.into() };
-        bench.store.user_get(&bench.who(who), &request)
+        let op = Op::AuthUserGet(request.clone());
+        bench.store.check_op(&bench.who(who), None, &op)?;
+        bench.store.user_get(&request)
     };
     let role = |who: &str, role: &str| {
         let request = AuthRoleGetRequest { role: role.into() };
-        bench
-            .store
-            .role_get(&bench.who(who), &request)
-            .map(|list| list.len())
+        let op = Op::AuthRoleGet(request.clone());
+        bench.store.check_op(&bench.who(who), None, &op)?;
+        bench.store.role_get(&request).map(|list| list.len())
     };
     assert_eq!(user("u", "u"), Ok(vec!["u".into()]));
     assert_eq!(user("u", "root"), Err(Error::PermissionDenied));
@@ -390,12 +397,12 @@ fn a_put_needs_its_key_its_previous_value_and_its_lease() {
     let write = |who: &Identity, id| {
         bench
             .store
-            .check_lease_write(who, &bench.lessor, LeaseId(id))
+            .check_lease_write(who, Some(&bench.lessor), LeaseId(id))
     };
     let read = |who: &Identity, id| {
         bench
             .store
-            .check_lease_read(who, &bench.lessor, LeaseId(id))
+            .check_lease_read(who, Some(&bench.lessor), LeaseId(id))
     };
     assert_eq!((write(&u, 1), read(&u, 1)), (Ok(()), denied));
     assert_eq!((write(&root, 2), read(&root, 2)), (Ok(()), Ok(())));
@@ -487,6 +494,22 @@ fn what_is_nested_is_checked_since_3_5_30() {
         let harmless = deep(vec![op(Request::RequestPut(put("w")))]);
         assert_eq!(bench.txn(&harmless), Ok(()));
     }
+}
+
+#[test]
+fn a_lease_that_is_named_is_found_at_any_depth() {
+    let with_lease = PutRequest {
+        lease: 7,
+        ..put("w")
+    };
+    let nested = |put| {
+        let inner = txn_of(vec![op(Request::RequestPut(put))]);
+        Op::Txn(txn_of(vec![op(Request::RequestTxn(inner))]))
+    };
+    assert!(names_lease(&Op::Put(with_lease.clone())));
+    assert!(names_lease(&nested(with_lease)));
+    assert!(!names_lease(&Op::Put(put("w"))));
+    assert!(!names_lease(&nested(put("w"))));
 }
 
 #[test]

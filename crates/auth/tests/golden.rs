@@ -3,11 +3,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use auth::{
-    Error, Identity, Store, password,
-    rules::{Line, Rules},
-};
-use bolt::{Batch, Db, Options};
+use auth::{Error, Identity, Options, Store, password};
+use bolt::{Batch, Db};
 use bytes::Bytes;
 use proto::{
     etcdserverpb::{InternalRaftRequest, RangeRequest},
@@ -37,7 +34,7 @@ fn golden_records() -> Records {
 }
 
 fn open(path: &Path) -> Db {
-    let db = Db::open(path, Options::default()).expect("a database");
+    let db = Db::open(path, bolt::Options::default()).expect("a database");
     let mut tx = db.begin_write().expect("a transaction");
     for name in [auth::BUCKET, auth::USERS, auth::ROLES] {
         tx.create_bucket_if_not_exists(name.as_bytes())
@@ -72,8 +69,7 @@ fn records(db: &Db) -> Records {
 }
 
 fn recover(db: &Db, batch: &mut Batch) -> Store {
-    let rules = Rules::of(Line::V3_5_30);
-    Store::recover(&db.begin_read(), rules, 4, batch).expect("a store")
+    Store::recover(&db.begin_read(), Options::default(), batch).expect("a store")
 }
 
 #[test]

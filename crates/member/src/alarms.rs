@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::etcdserverpb::{AlarmMember, AlarmType};
+use proto::etcdserverpb::{AlarmMember, AlarmType, internal_raft_request::Op};
+
+use crate::{
+    quota,
+    status::{Status, errors},
+};
 
 /// Bucket of the database file.
 pub const BUCKET: &str = "alarm";
@@ -15,6 +20,8 @@ pub const BUCKET: &str = "alarm";
 pub struct Alarms {
     active: BTreeSet<(i32, u64)>,
     restriction: Restriction,
+    /// It was raised since this member started, and not found in the database.
+    raised_here: bool,
 }
 
 /// What alarms forbid. As in etcd 3.5 it follows the first alarm of a kind and the end of the
@@ -32,6 +39,15 @@ pub enum Restriction {
 }
 
 impl Restriction {
+    /// Why an operation is refused; `None` for what is not.
+    pub fn refuses(self, op: &Op) -> Option<Status> {
+        match self {
+            Restriction::None => None,
+            Restriction::Growth => takes_space(op).then_some(errors::NO_SPACE),
+            Restriction::All => is_stopped_by_corruption(op).then_some(errors::CORRUPT),
+        }
+    }
+
     fn of(alarm: i32) -> Option<Restriction> {
         match AlarmType::try_from(alarm) {
             Ok(AlarmType::Nospace) => Some(Restriction::Growth),
@@ -39,6 +55,29 @@ impl Restriction {
             _ => None,
         }
     }
+}
+
+/// What the NOSPACE alarm forbids.
+fn takes_space(op: &Op) -> bool {
+    match op {
+        Op::Put(_) | Op::LeaseGrant(_) => true,
+        Op::Txn(txn) => quota::txn_cost(txn) > 0,
+        _ => false,
+    }
+}
+
+/// What the CORRUPT alarm forbids.
+fn is_stopped_by_corruption(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Put(_)
+            | Op::Range(_)
+            | Op::DeleteRange(_)
+            | Op::Txn(_)
+            | Op::Compaction(_)
+            | Op::LeaseGrant(_)
+            | Op::LeaseRevoke(_)
+    )
 }
 
 impl Alarms {
@@ -77,6 +116,7 @@ impl Alarms {
         }
         if is_first && let Some(restriction) = Restriction::of(alarm) {
             self.restriction = restriction;
+            self.raised_here = true;
         }
         fresh
     }
@@ -88,6 +128,7 @@ impl Alarms {
             batch.delete(BUCKET, key(member_id, alarm));
             if self.is_clear_of(alarm) && Restriction::of(alarm).is_some() {
                 self.restriction = Restriction::None;
+                self.raised_here = false;
             }
         }
         known
@@ -96,6 +137,11 @@ impl Alarms {
     /// What is forbidden now.
     pub fn restriction(&self) -> Restriction {
         self.restriction
+    }
+
+    /// Whether what is forbidden was so decided since this member started.
+    pub fn was_raised_here(&self) -> bool {
+        self.raised_here
     }
 
     /// All alarms.

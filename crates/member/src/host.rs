@@ -113,6 +113,38 @@ pub enum Kind {
     ClusterVersionSet,
     /// ClusterMemberAttrSet.
     ClusterMemberAttrSet,
+    /// Authenticate.
+    Authenticate,
+    /// AuthEnable.
+    AuthEnable,
+    /// AuthDisable.
+    AuthDisable,
+    /// AuthUserAdd.
+    AuthUserAdd,
+    /// AuthUserDelete.
+    AuthUserDelete,
+    /// AuthUserChangePassword.
+    AuthUserChangePassword,
+    /// AuthUserGrantRole.
+    AuthUserGrantRole,
+    /// AuthUserGet.
+    AuthUserGet,
+    /// AuthUserRevokeRole.
+    AuthUserRevokeRole,
+    /// AuthUserList.
+    AuthUserList,
+    /// AuthRoleAdd.
+    AuthRoleAdd,
+    /// AuthRoleGrantPermission.
+    AuthRoleGrantPermission,
+    /// AuthRoleGet.
+    AuthRoleGet,
+    /// AuthRoleRevokePermission.
+    AuthRoleRevokePermission,
+    /// AuthRoleDelete.
+    AuthRoleDelete,
+    /// AuthRoleList.
+    AuthRoleList,
     /// One that etcd has no name for.
     Unknown,
 }
@@ -131,6 +163,22 @@ impl Kind {
             Some(Op::Alarm(_)) => Kind::Alarm,
             Some(Op::ClusterVersionSet(_)) => Kind::ClusterVersionSet,
             Some(Op::ClusterMemberAttrSet(_)) => Kind::ClusterMemberAttrSet,
+            Some(Op::Authenticate(_)) => Kind::Authenticate,
+            Some(Op::AuthEnable(_)) => Kind::AuthEnable,
+            Some(Op::AuthDisable(_)) => Kind::AuthDisable,
+            Some(Op::AuthUserAdd(_)) => Kind::AuthUserAdd,
+            Some(Op::AuthUserDelete(_)) => Kind::AuthUserDelete,
+            Some(Op::AuthUserChangePassword(_)) => Kind::AuthUserChangePassword,
+            Some(Op::AuthUserGrantRole(_)) => Kind::AuthUserGrantRole,
+            Some(Op::AuthUserGet(_)) => Kind::AuthUserGet,
+            Some(Op::AuthUserRevokeRole(_)) => Kind::AuthUserRevokeRole,
+            Some(Op::AuthUserList(_)) => Kind::AuthUserList,
+            Some(Op::AuthRoleAdd(_)) => Kind::AuthRoleAdd,
+            Some(Op::AuthRoleGrantPermission(_)) => Kind::AuthRoleGrantPermission,
+            Some(Op::AuthRoleGet(_)) => Kind::AuthRoleGet,
+            Some(Op::AuthRoleRevokePermission(_)) => Kind::AuthRoleRevokePermission,
+            Some(Op::AuthRoleDelete(_)) => Kind::AuthRoleDelete,
+            Some(Op::AuthRoleList(_)) => Kind::AuthRoleList,
             _ => Kind::Unknown,
         }
     }

@@ -7,7 +7,7 @@
 //! | [`log`] | the log writer: what is queued becomes one write and one sync |
 //! | [`apply`] | the apply machine: committed entries, and received snapshots, into state |
 //! | [`snapshot`] | the steps that write a snapshot |
-//! | [`open`] | what a data directory holds: database, membership, authentication |
+//! | [`open`] | what a data directory holds: database, membership |
 //! | [`state`] | what readers see of the applied state |
 //! | [`host`] | what a member needs from the process around it |
 //! | [`alarms`], [`quota`] | the alarms that are active, and what counts against the quota |

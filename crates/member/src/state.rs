@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use auth::tokens::Provider;
 use membership::Cluster;
 use parking_lot::RwLock;
 
@@ -30,6 +31,10 @@ pub struct State {
     pub lessor: RwLock<lease::Lessor>,
     /// Active alarms.
     pub alarms: RwLock<Alarms>,
+    /// Users and roles. Who needs the lessor too takes that first.
+    pub auth: RwLock<auth::Store>,
+    /// What users show in place of their passwords.
+    pub tokens: Arc<Provider>,
     /// Membership as last applied.
     pub cluster: ArcSwap<Cluster>,
     /// Index of the last applied entry.
@@ -47,13 +52,20 @@ impl State {
         store: Arc<mvcc::Store>,
         lessor: lease::Lessor,
         alarms: Alarms,
+        auth: (auth::Store, Arc<Provider>),
         cluster: Cluster,
         applied: u64,
     ) -> State {
+        let (users, tokens) = auth;
+        if users.is_enabled() {
+            tokens.accept();
+        }
         State {
             store: ArcSwap::new(store),
             lessor: RwLock::new(lessor),
             alarms: RwLock::new(alarms),
+            auth: RwLock::new(users),
+            tokens,
             cluster: ArcSwap::from_pointee(cluster),
             applied: AtomicU64::new(applied),
             sole_leader: AtomicBool::new(false),

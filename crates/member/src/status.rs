@@ -98,6 +98,11 @@ impl Status {
         }
     }
 
+    /// What becomes of an error of authentication that etcd returns as it is.
+    pub fn unmapped(error: auth::Error) -> Status {
+        Status::new(Code::Unknown, error.to_string())
+    }
+
     /// A status with a text made at run time.
     pub fn new(code: Code, message: impl Into<String>) -> Status {
         Status {
@@ -197,6 +202,45 @@ impl From<mvcc::Error> for Status {
             mvcc::Error::DuplicateKey => DUPLICATE_KEY,
             other => Status::new(Code::Internal, other.to_string()),
         }
+    }
+}
+
+impl From<auth::Error> for Status {
+    fn from(error: auth::Error) -> Status {
+        use auth::Error::*;
+        let (code, text) = match error {
+            RootUserNotExist => (Code::FailedPrecondition, "root user does not exist"),
+            RootRoleNotExist => (
+                Code::FailedPrecondition,
+                "root user does not have root role",
+            ),
+            UserAlreadyExist => (Code::FailedPrecondition, "user name already exists"),
+            UserEmpty => (Code::InvalidArgument, "user name is empty"),
+            UserNotFound => (Code::FailedPrecondition, "user name not found"),
+            RoleAlreadyExist => (Code::FailedPrecondition, "role name already exists"),
+            RoleNotFound => (Code::FailedPrecondition, "role name not found"),
+            RoleEmpty => (Code::InvalidArgument, "role name is empty"),
+            PermissionNotGiven => (Code::InvalidArgument, "permission not given"),
+            AuthFailed => (
+                Code::InvalidArgument,
+                "authentication failed, invalid user ID or password",
+            ),
+            PermissionDenied => (Code::PermissionDenied, "permission denied"),
+            RoleNotGranted => (Code::FailedPrecondition, "role is not granted to the user"),
+            PermissionNotGranted => (
+                Code::FailedPrecondition,
+                "permission is not granted to the role",
+            ),
+            AuthNotEnabled => (Code::FailedPrecondition, "authentication is not enabled"),
+            AuthOldRevision => (Code::InvalidArgument, "revision of auth store is old"),
+            InvalidAuthToken => (Code::Unauthenticated, "invalid auth token"),
+            InvalidAuthMgmt => (Code::InvalidArgument, "invalid auth management"),
+            // etcd's table does not have these.
+            NoPasswordUser | VerifyOnly | InvalidKey | NameTooLong => {
+                return Status::unmapped(error);
+            }
+        };
+        Status::new(code, format!("etcdserver: {text}"))
     }
 }
 

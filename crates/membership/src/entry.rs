@@ -111,16 +111,16 @@ pub enum Refusal {
     /// An entry that is neither a request nor a single configuration change.
     #[error("it is of type {0}, which etcd does not apply")]
     Type(i32),
-    /// Users, roles, or authentication itself.
-    #[error("it changes users, roles or authentication ({0})")]
-    Auth(&'static str),
+    /// A user or a role with a name that is not text.
+    #[error("it is about a user or a role whose name is not valid UTF-8")]
+    Name,
 }
 
 impl Refusal {
     /// What whoever runs this member can do.
     pub fn advice(&self) -> &'static str {
         match self {
-            Refusal::Auth(_) => {
+            Refusal::Name => {
                 "this version of Pintle cannot apply that exactly and stops rather than differ from the other members. \
                  Nothing of it was applied here: put the etcd binary of this cluster in place of Pintle and start it on \
                  this data directory, where it continues"
@@ -247,53 +247,44 @@ fn refusal_of_v2(request: &Request) -> Option<Refusal> {
 }
 
 fn refusal_of(op: &Op) -> Option<Refusal> {
-    let changes = match op {
-        Op::ClusterVersionSet(set) => {
-            return Version::parse(&set.ver)
-                .is_err()
-                .then_some(Refusal::Invalid("cluster version"));
-        }
-        Op::ClusterMemberAttrSet(set) => {
-            return set
-                .member_attributes
-                .is_none()
-                .then_some(Refusal::Invalid("member attributes"));
-        }
+    match op {
+        Op::ClusterVersionSet(set) => Version::parse(&set.ver)
+            .is_err()
+            .then_some(Refusal::Invalid("cluster version")),
+        Op::ClusterMemberAttrSet(set) => set
+            .member_attributes
+            .is_none()
+            .then_some(Refusal::Invalid("member attributes")),
         Op::Alarm(alarm) => {
             let raises = alarm.action == AlarmAction::Activate as i32;
-            return (raises && AlarmType::try_from(alarm.alarm).is_err())
-                .then_some(Refusal::Invalid("kind of alarm"));
+            (raises && AlarmType::try_from(alarm.alarm).is_err())
+                .then_some(Refusal::Invalid("kind of alarm"))
         }
-        Op::AuthEnable(_) => "auth_enable",
-        Op::AuthUserAdd(_) => "auth_user_add",
-        Op::AuthUserDelete(_) => "auth_user_delete",
-        Op::AuthUserChangePassword(_) => "auth_user_change_password",
-        Op::AuthUserGrantRole(_) => "auth_user_grant_role",
-        Op::AuthUserRevokeRole(_) => "auth_user_revoke_role",
-        Op::AuthRoleAdd(_) => "auth_role_add",
-        Op::AuthRoleDelete(_) => "auth_role_delete",
-        Op::AuthRoleGrantPermission(_) => "auth_role_grant_permission",
-        Op::AuthRoleRevokePermission(_) => "auth_role_revoke_permission",
         // A bare v2 request inside is judged as one.
-        Op::V2(request) => return refusal_of_v2(request),
-        // With authentication off, these change nothing: they read, or are refused.
-        Op::AuthDisable(_)
-        | Op::Authenticate(_)
-        | Op::AuthStatus(_)
-        | Op::AuthUserGet(_)
-        | Op::AuthUserList(_)
-        | Op::AuthRoleGet(_)
-        | Op::AuthRoleList(_)
-        | Op::Range(_)
-        | Op::Put(_)
-        | Op::DeleteRange(_)
-        | Op::Txn(_)
-        | Op::Compaction(_)
-        | Op::LeaseGrant(_)
-        | Op::LeaseRevoke(_)
-        | Op::LeaseCheckpoint(_)
-        | Op::DowngradeInfoSet(_)
-        | Op::DowngradeVersionTest(_) => return None,
-    };
-    Some(Refusal::Auth(changes))
+        Op::V2(request) => refusal_of_v2(request),
+        op => names(op)
+            .iter()
+            .any(|name| name.contains(char::REPLACEMENT_CHARACTER))
+            .then_some(Refusal::Name),
+    }
+}
+
+/// The users and roles that an operation is about. What is not text in them was replaced when
+/// they were read, so that two of them may look like one.
+pub fn names(op: &Op) -> [&str; 2] {
+    match op {
+        Op::Authenticate(one) => [&one.name, ""],
+        Op::AuthUserAdd(one) => [&one.name, ""],
+        Op::AuthUserDelete(one) => [&one.name, ""],
+        Op::AuthUserGet(one) => [&one.name, ""],
+        Op::AuthUserChangePassword(one) => [&one.name, ""],
+        Op::AuthUserGrantRole(one) => [&one.user, &one.role],
+        Op::AuthUserRevokeRole(one) => [&one.name, &one.role],
+        Op::AuthRoleAdd(one) => [&one.name, ""],
+        Op::AuthRoleDelete(one) => [&one.role, ""],
+        Op::AuthRoleGet(one) => [&one.role, ""],
+        Op::AuthRoleGrantPermission(one) => [&one.name, ""],
+        Op::AuthRoleRevokePermission(one) => [&one.role, ""],
+        _ => ["", ""],
+    }
 }

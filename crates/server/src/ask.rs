@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method, header};
 use membership::{Cluster, Member};
 use peer::ask::{AskError, Reply};
 
@@ -68,7 +68,7 @@ async fn at_any_url(
     Err(errors::TIMEOUT_CONNECTION_LOST)
 }
 
-/// Asks the leader.
+/// Asks the leader, for a caller with this token.
 ///
 /// # Errors
 /// There is none, it is this member, or it does not answer.
@@ -76,11 +76,17 @@ pub async fn leader(
     rt: &Rc<Runtime>,
     method: Method,
     path: &str,
-    body: Bytes,
+    token: Option<&str>,
 ) -> Result<Reply, Status> {
     let (cluster, id) = other_leader(rt)?;
     let leader = cluster.member(id).ok_or(errors::NO_LEADER)?;
-    member(rt, leader, method, path, body).await
+    let call = async |url: &str, mut request: http::Request<Bytes>| {
+        if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
+            request.headers_mut().insert(header::AUTHORIZATION, token);
+        }
+        peer::ask::call(&rt.core.peer_connect, url, request, TIMEOUT).await
+    };
+    at_any_url(rt, leader, method, path, Bytes::new(), call).await
 }
 
 /// Puts a question to the leader that is asked often, and may be asked twice: on a connection

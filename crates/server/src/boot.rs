@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use auth::tokens::Provider;
 pub use member::{At, Error};
 use member::{
     Files, Machine,
@@ -92,6 +93,7 @@ impl Booted {
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),
             slow_watchers: AtomicI64::new(0),
+            hashing: Arc::new(tokio::sync::Semaphore::new(HASHING_MAX)),
             admission,
             nonce: ids.next(),
             ids,
@@ -115,6 +117,9 @@ impl Booted {
         }
     }
 }
+
+/// Passwords that are hashed or compared at a time. Each takes a core for a tenth of a second.
+const HASHING_MAX: usize = 2;
 
 fn unix_ms() -> u64 {
     std::time::SystemTime::now()
@@ -154,7 +159,7 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     if log.is_new && open::holds_database(files.as_ref(), &database)? {
         tracing::warn!(path = %database.display(), "a database file without a write-ahead log is taken over as it is");
     }
-    let parts = open::start(&setup(config, dirs), files, log)?;
+    let parts = open::start(&setup(config, dirs)?, files, log)?;
     if let Some((found, action)) = &parts.disagreements {
         metrics.count_disagreements(found, action);
     }
@@ -171,8 +176,12 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
 }
 
 /// What a member is told.
-fn setup(config: &Config, dirs: Dirs) -> Setup {
-    Setup {
+fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
+    let tokens = Provider::parse(&config.auth_token, config.auth_token_ttl).map_err(|error| {
+        tracing::warn!(%error, "failed to create token provider");
+        Error::new(error.to_string())
+    })?;
+    Ok(Setup {
         data_dir: config.data_dir.clone(),
         machine: Options {
             snapshot_count: config.snapshot_count,
@@ -183,6 +192,10 @@ fn setup(config: &Config, dirs: Dirs) -> Setup {
             quota_backend_bytes: config.quota_backend_bytes,
             lease_extension_ms: config.election.as_millis() as u64,
             lease: database::lease_options(config),
+            auth: auth::Options {
+                bcrypt_cost: config.bcrypt_cost,
+                ..auth::Options::default()
+            },
             snap_dir: dirs.snap.clone(),
         },
         consensus: consensus::Config {
@@ -193,9 +206,10 @@ fn setup(config: &Config, dirs: Dirs) -> Setup {
             seed: unix_ms(),
             ..consensus::Config::default()
         },
+        tokens: Arc::new(tokens),
         force_new_cluster: config.force_new_cluster,
         dirs,
-    }
+    })
 }
 
 /// The log of a new member, and the members it knows before the log tells of them.

@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use auth::Identity;
 use bytes::Bytes;
 use member::{Outcome, State, propose};
 use prost::Message as _;
@@ -19,7 +20,7 @@ use proto::{
     raftpb::ConfChange,
     wire::{self, Nested},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     config::Config,
@@ -59,6 +60,8 @@ pub struct Core {
     pub watch_streams: AtomicI64,
     /// Watchers that read history, on all runtimes.
     pub slow_watchers: AtomicI64,
+    /// Places for those that hash or compare passwords.
+    pub hashing: Arc<Semaphore>,
     /// Who may hold a connection, and how many do.
     pub admission: Admission,
     /// Request ids.
@@ -150,6 +153,36 @@ impl Core {
         self.state.sole_leader.load(Ordering::Acquire)
     }
 
+    /// True while authentication is on.
+    pub fn is_auth_enabled(&self) -> bool {
+        self.state.auth.read().is_enabled()
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied(&self) -> u64 {
+        self.state.applied.load(Ordering::Acquire)
+    }
+
+    /// Refuses an operation that would be refused when it is applied, so that no other is in the
+    /// log. This member may be behind with users and roles; a refusal by old ones would be wrong.
+    async fn check(&self, rt: &Rc<Runtime>, who: &Identity, op: &Op) -> Result<(), Status> {
+        let check = || {
+            let lessor = auth::names_lease(op).then(|| self.state.lessor.read());
+            let users = self.state.auth.read();
+            users.check_op(who, lessor.as_deref(), op)
+        };
+        let Err(error) = check() else { return Ok(()) };
+        if let Some(status) = self.state.alarms.read().restriction().refuses(op) {
+            return Err(status);
+        }
+        rt.linearizable().await?;
+        let revision = self.state.auth.read().revision();
+        if who.revision != 0 && who.revision != revision {
+            return Err(auth::Error::AuthOldRevision.into());
+        }
+        check().map_err(|_| error.into())
+    }
+
     /// A fresh request id.
     pub fn next_request_id(&self) -> u64 {
         self.ids.next()
@@ -164,11 +197,24 @@ impl Core {
             .saturating_sub(self.state.applied.load(Ordering::Relaxed))
     }
 
-    /// Puts an operation through the log and waits until it is applied here.
-    pub async fn submit(&self, rt: &Rc<Runtime>, op: Op) -> Result<Outcome, Status> {
+    /// Puts an operation of a user through the log and waits until it is applied here.
+    ///
+    /// # Errors
+    /// The user may not do this; nothing is taken for now; it was refused when it was applied.
+    pub async fn submit(&self, rt: &Rc<Runtime>, who: Identity, op: Op) -> Result<Outcome, Status> {
         // First of all: what an operation holds must not be dropped level by level.
-        let serialized = self.serialize(op);
-        let (id, data) = serialized;
+        let request = self.request(who, op);
+        if self.is_auth_enabled() {
+            let (header, op) = (request.header.as_ref(), request.op.as_ref());
+            if let (Some(header), Some(op)) = (header, op) {
+                let who = Identity {
+                    user: header.username.clone(),
+                    revision: header.auth_revision,
+                };
+                self.check(rt, &who, op).await?;
+            }
+        }
+        let (id, data) = encode(&request);
         propose::admit(
             self.raft.status.commit.load(Ordering::Acquire),
             self.state.applied.load(Ordering::Acquire),
@@ -190,7 +236,7 @@ impl Core {
     }
 
     /// Puts operations that the leader of `term` alone may ask for through the log, with one
-    /// step; each result is awaited on its own.
+    /// step; each result is awaited on its own. They are made as root.
     ///
     /// # Errors
     /// Another term has begun, or nothing is taken for now: nothing was proposed.
@@ -200,22 +246,34 @@ impl Core {
         term: u64,
         ops: impl IntoIterator<Item = Op>,
     ) -> Result<Vec<Pending>, consensus::ProposeError> {
-        let requests = ops.into_iter().map(|op| self.serialize(op)).collect();
+        let revision = self.state.auth.read().revision();
+        let root = Identity {
+            user: auth::ROOT.to_owned(),
+            revision,
+        };
+        let as_whom = if self.is_auth_enabled() {
+            root
+        } else {
+            Identity::default()
+        };
+        let requests = ops
+            .into_iter()
+            .map(|op| encode(&self.request(as_whom.clone(), op)))
+            .collect();
         rt.propose_as_leader(term, requests, self.config.request_timeout())
     }
 
     /// An operation as it goes into the log, under a request id of its own.
-    fn serialize(&self, op: Op) -> (u64, Bytes) {
-        let id = self.next_request_id();
-        let request = Nested::new(InternalRaftRequest {
+    fn request(&self, who: Identity, op: Op) -> Nested<InternalRaftRequest> {
+        Nested::new(InternalRaftRequest {
             id: 0,
             header: Some(RequestHeader {
-                id,
-                ..RequestHeader::default()
+                id: self.next_request_id(),
+                username: who.user,
+                auth_revision: who.revision,
             }),
             op: Some(op),
-        });
-        (id, wire::encode_internal(&request))
+        })
     }
 
     /// What most likely kept a request from its answer.
@@ -313,4 +371,10 @@ impl Core {
             let _ = tokio::task::spawn_blocking(move || ticket.wait()).await;
         }
     }
+}
+
+/// A request's id and bytes.
+fn encode(request: &Nested<InternalRaftRequest>) -> (u64, Bytes) {
+    let id = request.header.as_ref().map_or(0, |header| header.id);
+    (id, wire::encode_internal(request))
 }

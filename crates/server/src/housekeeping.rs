@@ -254,6 +254,7 @@ async fn compact(rt: &Rc<Runtime>, revision: i64) -> Result<(), Status> {
     rt.core
         .submit(
             rt,
+            auth::Identity::default(),
             Op::Compaction(CompactionRequest {
                 revision,
                 physical: false,

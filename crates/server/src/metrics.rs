@@ -135,6 +135,7 @@ struct Mirrors {
     watchers: IntGauge,
     watch_streams: IntGauge,
     slow_watchers: IntGauge,
+    auth_revision: IntGauge,
     cluster_version: IntGaugeVec,
     resident: IntGauge,
     virtual_memory: IntGauge,
@@ -360,6 +361,7 @@ impl Metrics {
                 virtual_memory_max: m.keep(prometheus::Gauge::new("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.")),
                 watchers: m.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers."),
                 watch_streams: m.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
+                auth_revision: m.gauge("etcd_debugging_auth_revision", "The current revision of auth store."),
                 slow_watchers: m.gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers."),
                 cluster_version: m.gauges("etcd_cluster_version", "Which version is running. 1 for 'cluster_version' label with current cluster version", &["cluster_version"]),
                 resident: m.gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
@@ -498,6 +500,8 @@ impl Metrics {
             .set(sum(|inbox| inbox.events_pending.load(Relaxed)) as i64);
         m.watchers.set(core.watchers.load(Relaxed));
         m.watch_streams.set(core.watch_streams.load(Relaxed));
+        m.auth_revision
+            .set(core.state.auth.read().revision() as i64);
         m.slow_watchers.set(core.slow_watchers.load(Relaxed));
         for code in ["200", "500", "503"] {
             self.scrapes.with_label_values(&[code]);

@@ -31,6 +31,7 @@ pub async fn check(rt: &Rc<Runtime>, cost: u64) -> Result<(), Status> {
 /// Proposes the NOSPACE alarm without waiting for it.
 pub fn raise_no_space(rt: Rc<Runtime>) {
     tokio::task::spawn_local(async move {
+        let own = auth::Identity::default();
         let request = AlarmRequest {
             action: AlarmAction::Activate as i32,
             member_id: rt.core.member_id,
@@ -40,7 +41,7 @@ pub fn raise_no_space(rt: Rc<Runtime>) {
             "quota-size-bytes" = rt.core.config.quota_backend_bytes,
             "message exceeded backend quota; raising alarm"
         );
-        if let Err(error) = rt.core.submit(&rt, Op::Alarm(request)).await {
+        if let Err(error) = rt.core.submit(&rt, own, Op::Alarm(request)).await {
             tracing::warn!(error = %error, "failed to raise alarm");
         }
     });

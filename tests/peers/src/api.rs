@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use futures_util::{StreamExt as _, future::Either, stream};
 use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::{
     cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
@@ -180,7 +181,7 @@ impl Api {
 
     /// One keep-alive on a stream of its own.
     pub async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
-        let requests = futures_util::stream::iter([LeaseKeepAliveRequest { id }]);
+        let requests = stream::iter([LeaseKeepAliveRequest { id }]);
         let mut answers = self.lease().lease_keep_alive(requests).await?.into_inner();
         answers
             .message()
@@ -206,22 +207,66 @@ impl Api {
 
     /// Any unary method with bytes that no message has to be.
     pub async fn raw(&self, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        self.raw_as(None, path, message).await
+    }
+
+    /// The same for whoever has this token.
+    pub async fn raw_as(
+        &self,
+        token: Option<&str>,
+        path: &'static str,
+        message: Bytes,
+    ) -> Result<Bytes, Status> {
+        let mut client = self.grpc().await?;
+        let path = http::uri::PathAndQuery::from_static(path);
+        let request = with_token(token, message);
+        let answer = client.unary(request, path, Raw).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// The first answer of a method that streams, to one message of whoever has this token.
+    pub async fn first_as(
+        &self,
+        token: Option<&str>,
+        path: &'static str,
+        message: Bytes,
+    ) -> Result<Bytes, Status> {
+        let mut client = self.grpc().await?;
+        let path = http::uri::PathAndQuery::from_static(path);
+        // A watch ends with its requests; other methods begin at the end of theirs.
+        let rest = match path.path() {
+            "/etcdserverpb.Watch/Watch" => Either::Left(stream::pending()),
+            _ => Either::Right(stream::empty()),
+        };
+        let open = stream::iter([message]).chain(rest);
+        let request = with_token(token, open);
+        let mut answers = client.streaming(request, path, Raw).await?.into_inner();
+        let first = answers.message().await?;
+        first.ok_or_else(|| Status::unknown("the stream ended without an answer"))
+    }
+
+    async fn grpc(&self) -> Result<tonic::client::Grpc<Channel>, Status> {
+        let mut client =
+            tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
         client
             .ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        let path = http::uri::PathAndQuery::from_static(path);
-        let answer = client
-            .unary(tonic::Request::new(message), path, Raw)
-            .await?;
-        Ok(answer.into_inner())
+        Ok(client)
     }
 
     /// Every key of the store at `revision` (0 = now).
     pub async fn everything(&self, revision: i64) -> Result<RangeResponse, Status> {
         self.range(RangeRequest { revision, ..all() }).await
     }
+}
+
+fn with_token<T>(token: Option<&str>, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(token) = token.and_then(|token| token.parse().ok()) {
+        request.metadata_mut().insert("token", token);
+    }
+    request
 }
 
 /// Messages as the bytes that they are.

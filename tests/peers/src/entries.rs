@@ -126,10 +126,16 @@ pub struct Writer<'a> {
     dice: &'a mut Dice,
     member: u64,
     next_id: u64,
+    /// There are entries about users, and users in other entries.
+    has_users: bool,
 }
 
 const KEYS: [&[u8]; 8] = [b"", b"a", b"b", b"b/1", b"b/2", b"c", b"\0", b"\xff\xff"];
 const ENDS: [&[u8]; 7] = [b"", b"\0", b"a", b"b0", b"c", b"zz", b"\xff"];
+const USERS: [&[u8]; 5] = [b"root", b"root", b"u", b"v", b"w"];
+const ROLES: [&[u8]; 4] = [b"root", b"r", b"s", b"none"];
+/// In base64, as in the log; the last is not.
+const HASHES: [&[u8]; 4] = [b"", b"aGFzaA==", b"aGFz\naA==", b"#"];
 const LEASES: [u64; 5] = [0, 0, 1, 2, 77];
 
 impl<'a> Writer<'a> {
@@ -139,6 +145,16 @@ impl<'a> Writer<'a> {
             dice,
             member,
             next_id: 1 << 40,
+            has_users: false,
+        }
+    }
+
+    /// The same with users and roles.
+    #[must_use]
+    pub fn with_users(self) -> Writer<'a> {
+        Writer {
+            has_users: true,
+            ..self
         }
     }
 
@@ -174,8 +190,7 @@ impl<'a> Writer<'a> {
 
     fn request(&mut self) -> Vec<Field> {
         self.next_id += 1;
-        let user: &[u8] = self.dice.pick(&[&b""[..], b"root", b"\xff\xfe"]);
-        let header = Message(100, vec![Number(1, self.next_id), bytes(2, user)]);
+        let header = Message(100, self.header());
         let mut fields = vec![self.operation()];
         if self.dice.one_in(10) {
             fields.push(Number(1, self.next_id));
@@ -189,7 +204,83 @@ impl<'a> Writer<'a> {
         fields
     }
 
+    fn header(&mut self) -> Vec<Field> {
+        let mut header = vec![Number(1, self.next_id)];
+        if !self.has_users {
+            let user: &[u8] = self.dice.pick(&[&b""[..], b"root", b"\xff\xfe"]);
+            header.push(bytes(2, user));
+        } else if !self.dice.one_in(20) {
+            header.push(bytes(2, self.user()));
+            // Most are not old; what is old depends on how much was changed.
+            let revision = self.dice.below(60);
+            let revision = if self.dice.one_in(6) {
+                revision
+            } else {
+                100_000
+            };
+            header.push(Number(3, revision));
+        }
+        header
+    }
+
+    fn user(&mut self) -> &'static [u8] {
+        self.dice.pick(&USERS)
+    }
+
+    fn role(&mut self) -> &'static [u8] {
+        self.dice.pick(&ROLES)
+    }
+
+    /// A change of users and roles, or a look at them.
+    fn change_of_users(&mut self) -> Field {
+        let (user, role) = (self.user(), self.role());
+        match self.dice.below(40) {
+            0..5 => {
+                let mut fields = vec![bytes(1, user)];
+                match self.dice.below(3) {
+                    0 => fields.push(Message(3, vec![Number(1, 1)])),
+                    1 => fields.push(bytes(4, self.dice.pick(&HASHES))),
+                    _ => fields.push(Message(3, Vec::new())),
+                }
+                Message(1100, fields)
+            }
+            5 => Message(1101, vec![bytes(1, user)]),
+            6..8 => Message(
+                1103,
+                vec![bytes(1, user), bytes(3, self.dice.pick(&HASHES))],
+            ),
+            8..15 => Message(1104, vec![bytes(1, user), bytes(2, role)]),
+            15..17 => Message(1105, vec![bytes(1, user), bytes(2, role)]),
+            17..21 => Message(1200, vec![bytes(1, role)]),
+            21 => Message(1201, vec![bytes(1, role)]),
+            22..32 => {
+                let mut permission = vec![Number(1, self.dice.below(4)), bytes(2, self.key())];
+                if self.dice.one_in(2) {
+                    permission.push(bytes(3, self.dice.pick(&ENDS)));
+                }
+                Message(1203, vec![bytes(1, role), Message(2, permission)])
+            }
+            32..35 => {
+                let end = self.dice.pick(&ENDS);
+                Message(
+                    1204,
+                    vec![bytes(1, role), bytes(2, self.key()), bytes(3, end)],
+                )
+            }
+            35..37 => Message(1000, Vec::new()),
+            37 if self.dice.one_in(6) => Message(1011, Vec::new()),
+            38 => Message(1012, vec![bytes(1, user), bytes(3, *b"abcdefghijklmnop")]),
+            _ => Message(
+                self.dice.pick(&[1013, 1102, 1106, 1107, 1202]),
+                vec![bytes(1, user)],
+            ),
+        }
+    }
+
     fn operation(&mut self) -> Field {
+        if self.has_users && self.dice.one_in(3) {
+            return self.change_of_users();
+        }
         match self.dice.below(40) {
             0..12 => Message(4, self.put(true)),
             12..16 => Message(5, self.delete()),
@@ -392,6 +483,16 @@ pub fn nested(depth: usize) -> Vec<u8> {
 /// The request in the log that has this operation.
 pub fn logged(id: u64, operation: u32, content: impl Into<Vec<u8>>) -> Bytes {
     plain(&[bytes(operation, content), Message(100, vec![Number(1, id)])]).into()
+}
+
+/// The same by a user whose revision is never old.
+pub fn logged_as(user: &str, id: u64, operation: u32, content: impl Into<Vec<u8>>) -> Bytes {
+    let header = vec![
+        Number(1, id),
+        bytes(2, user.as_bytes()),
+        Number(3, u64::from(u32::MAX)),
+    ];
+    plain(&[bytes(operation, content), Message(100, header)]).into()
 }
 
 /// Adds normal entries to the log of a directory that no one has open, all of them

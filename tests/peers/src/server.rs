@@ -260,8 +260,14 @@ impl Server {
         if self.announces && !self.log_text().contains("ready to serve client requests") {
             return false;
         }
-        let Ok(Ok(status)) = probe(self.api.status(StatusRequest {})).await else {
-            return false;
+        let status = match probe(self.api.status(StatusRequest {})).await {
+            Ok(Ok(status)) => status,
+            // Authentication is on. What its pages say has to do.
+            Ok(Err(refused)) if refused.message() == "etcdserver: user name is empty" => {
+                return self.page_has("/health", "\"true\"").await
+                    && self.page_has("/version", "\"etcdcluster\":\"3.").await;
+            }
+            _ => return false,
         };
         if status.leader == 0 {
             return false;
@@ -283,6 +289,11 @@ impl Server {
             Ok(Ok(answer)) => !answer.text().contains("not_decided"),
             _ => false,
         }
+    }
+
+    async fn page_has(&self, path: &str, text: &str) -> bool {
+        let page = probe(http::send(self.client_port, "GET", path, "")).await;
+        matches!(page, Ok(Ok(answer)) if answer.text().contains(text))
     }
 
     /// Waits until the log contains `text`.

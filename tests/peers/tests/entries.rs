@@ -15,9 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use membership::{Payload, Refusal, entry};
 use peers::{
-    api,
-    cluster::Plan,
-    dirs,
+    api, dirs,
     entries::{self, Writer},
     fingerprint::Fingerprint,
     peer::{self, Program},
@@ -107,8 +105,10 @@ impl Bed {
             let off = entries::plain(&fields.map(|(n, value)| entries::Field::Number(n, value)));
             closing.push(entries::logged(closing.len() as u64 + 1, 10, off));
         }
+        // Everyone may look.
         let id = closing.len() as u64 + 1;
-        closing.push(entries::logged(id, 4, [0x0a, 1, b'z', 0x12, 1, b'v']));
+        closing.push(entries::logged_as("root", id, 1011, Vec::new()));
+        closing.push(entries::logged(id + 1, 4, [0x0a, 1, b'z', 0x12, 1, b'v']));
         closing
     }
 
@@ -118,8 +118,12 @@ impl Bed {
         let theirs = outcome(&self.reference, &self.dir("etcd", &closed)?).await?;
         let ours = outcome(&self.subject, &self.dir("pintle", &closed)?).await?;
         Ok(match (&theirs, &ours) {
-            (Outcome::Serves(theirs), Outcome::Serves(ours)) => {
-                theirs.same_as(ours).err().map(|error| format!("{error:#}"))
+            (Outcome::Serves(theirs, users), Outcome::Serves(ours, others)) => {
+                let differ = (users != others).then(|| {
+                    format!("the records of users differ:\netcd   {users:?}\nPintle {others:?}")
+                });
+                let state = theirs.same_as(ours).err();
+                state.map(|error| format!("{error:#}")).or(differ)
             }
             (Outcome::Ended(_), Outcome::Ended(_)) => {
                 self.ended.set(self.ended.get() + 1);
@@ -130,8 +134,8 @@ impl Bed {
                 None
             }
             (_, Outcome::Lost) => Some("Pintle lost a key".to_owned()),
-            (Outcome::Ended(log), Outcome::Serves(_)) => Some(format!("etcd alone ends: {log}")),
-            (Outcome::Serves(_), Outcome::Ended(log)) => Some(format!("Pintle alone ends: {log}")),
+            (Outcome::Ended(log), Outcome::Serves(..)) => Some(format!("etcd alone ends: {log}")),
+            (Outcome::Serves(..), Outcome::Ended(log)) => Some(format!("Pintle alone ends: {log}")),
         })
     }
 
@@ -169,7 +173,7 @@ impl Bed {
 }
 
 enum Outcome {
-    Serves(Box<Fingerprint>),
+    Serves(Box<Fingerprint>, Records),
     Ended(String),
     /// A key of its index is not in its database, see [`LOST`].
     Lost,
@@ -180,6 +184,31 @@ enum Outcome {
 /// lets such a transaction through; Pintle keeps the key.
 const LOST: &str = "range failed to find revision pair";
 
+/// Bucket, key and value.
+type Records = Vec<(&'static str, String, String)>;
+
+/// What a directory has of users, roles and authentication.
+fn users(dir: &Path) -> Result<Records> {
+    let options = bolt::Options {
+        read_only: true,
+        ..bolt::Options::default()
+    };
+    let db = bolt::Db::open(&dir.join("member/snap/db"), options)?;
+    let tx = db.begin_read();
+    let mut records = Records::new();
+    for name in [auth::BUCKET, auth::USERS, auth::ROLES] {
+        let bucket = tx.bucket(name.as_bytes())?.context("no bucket")?;
+        let mut cursor = bucket.cursor();
+        let mut next = cursor.first()?;
+        while let Some((key, value)) = next {
+            let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            records.push((name, show(key), show(value)));
+            next = cursor.next()?;
+        }
+    }
+    Ok(records)
+}
+
 async fn outcome(program: &Program, dir: &Path) -> Result<Outcome> {
     let mut error = anyhow::anyhow!("it was not started");
     for _ in 0..5 {
@@ -189,7 +218,7 @@ async fn outcome(program: &Program, dir: &Path) -> Result<Outcome> {
             Ok(()) => match Fingerprint::of(server.api()).await {
                 Ok(state) => {
                     server.terminate().await?;
-                    return Ok(Outcome::Serves(Box::new(state)));
+                    return Ok(Outcome::Serves(Box::new(state), users(dir)?));
                 }
                 Err(_) if server.log_text().contains(LOST) => return Ok(Outcome::Lost),
                 Err(error) => error,
@@ -251,6 +280,9 @@ fn is_comparable(data: &Bytes, member: u64) -> bool {
             Some(Op::DowngradeInfoSet(set)) => !set.enabled,
             Some(Op::ClusterVersionSet(set)) => set.ver == "3.5.0",
             Some(Op::ClusterMemberAttrSet(set)) => set.member_id == member,
+            // Every member hashes a plain password for itself.
+            Some(Op::AuthUserAdd(user)) => user.password.is_empty(),
+            Some(Op::AuthUserChangePassword(user)) => user.password.is_empty(),
             // Etcd ends if it is refused in the middle; here the whole is refused.
             Some(Op::Txn(_)) => true,
             _ => true,
@@ -280,13 +312,20 @@ struct Tally {
 }
 
 /// One log of entries that both must apply, and one for each that neither may.
-async fn round(bed: &Bed, seed: u64, tally: &mut Tally) -> Result<()> {
+async fn round(bed: &Bed, seed: u64, has_users: bool, tally: &mut Tally) -> Result<()> {
     let mut dice = Dice::new(seed);
-    let mut sound = Vec::new();
+    let mut sound = if has_users {
+        authentication()
+    } else {
+        Vec::new()
+    };
     let mut unsound = Vec::new();
     let mut doubtful = Vec::new();
     {
         let mut writer = Writer::new(&mut dice, bed.member);
+        if has_users {
+            writer = writer.with_users();
+        }
         for n in 0..400 {
             let data = match n % 4 {
                 0 => writer.damaged(),
@@ -325,7 +364,7 @@ async fn round(bed: &Bed, seed: u64, tally: &mut Tally) -> Result<()> {
     }
     for (data, refusal) in unsound.into_iter().take(2) {
         let found = bed.difference(std::slice::from_ref(&data)).await?;
-        let expected = matches!(refusal, Refusal::Auth(_));
+        let expected = matches!(refusal, Refusal::Name);
         ensure!(
             found.is_none()
                 || (expected
@@ -353,13 +392,22 @@ fn with_bed(seconds_max: u64, body: impl AsyncFnOnce(Bed) -> Result<()>) {
 
 #[test]
 fn the_same_log_makes_the_same_state() {
+    rounds(false);
+}
+
+#[test]
+fn the_same_log_with_users_makes_the_same_state() {
+    rounds(true);
+}
+
+fn rounds(has_users: bool) {
     let seconds = peers::env_number("PINTLE_ENTRIES_SECONDS").unwrap_or(15);
     with_bed(seconds + 900, async |bed| {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut tally = Tally::default();
         let mut seed = peers::seed(1);
         while Instant::now() < end {
-            round(&bed, seed, &mut tally).await?;
+            round(&bed, seed, has_users, &mut tally).await?;
             seed += 1;
         }
         peer::say(&format!(
@@ -637,203 +685,6 @@ fn authentication() -> Vec<Bytes> {
     ]
 }
 
-/// Pintle refuses the directory in these words, changes nothing, and etcd serves it.
-async fn refused_and_left_alone(bed: &Bed, dir: &Path, words: &[&str]) -> Result<()> {
-    let files = |part| dirs::contents(&dir.join(part));
-    let before = (files("member/wal")?, files("member/snap")?);
-    let mut server = Launch::new(&bed.subject, dir).spawn()?;
-    let status = server.wait_exit(Duration::from_secs(30)).await?;
-    server.no_panic()?;
-    ensure!(
-        !status.success(),
-        "it ended with success\n{}",
-        server.tail()
-    );
-    let text = server.log_text();
-    for word in words {
-        ensure!(
-            text.contains(word),
-            "it does not say {word:?}\n{}",
-            server.tail()
-        );
-    }
-    let after = (files("member/wal")?, files("member/snap")?);
-    ensure!(before == after, "the refused start changed the directory");
-    etcd_serves(bed, dir).await
-}
-
-/// Starts and stops etcd, which with authentication answers no one else.
-async fn etcd_serves(bed: &Bed, dir: &Path) -> Result<()> {
-    let mut server = Launch::new(&bed.reference, dir).spawn()?;
-    let served = "ready to serve client requests";
-    server.wait_log(served, Duration::from_secs(40)).await?;
-    server.terminate().await
-}
-
-#[test]
-fn issue_8_2_authentication_is_refused_before_the_first_write() {
-    with_bed(300, async |bed| {
-        if !bed.subject.is_pintle {
-            return Ok(());
-        }
-        let all = authentication();
-        for (n, name) in [
-            "auth_user_add",
-            "auth_role_add",
-            "auth_user_grant_role",
-            "auth_enable",
-        ]
-        .iter()
-        .enumerate()
-        {
-            let dir = bed.dir("log", &all[n..=n])?;
-            refused_and_left_alone(&bed, &dir, &[name, "etcd binary"]).await?;
-        }
-        // The database has it, the log no more.
-        let dir = bed.dir("database", &all)?;
-        etcd_serves(&bed, &dir).await?;
-        let words = ["authentication switched on", "etcd binary"];
-        refused_and_left_alone(&bed, &dir, &words).await?;
-        // Users without authentication are no hindrance.
-        let dir = bed.dir("users", &all[..1])?;
-        Launch::new(&bed.reference, &dir)
-            .start()
-            .await?
-            .terminate()
-            .await?;
-        let server = Launch::new(&bed.subject, &dir).start().await?;
-        ensure!(
-            server.log_text().contains("has users or roles"),
-            "no warning"
-        );
-        // Its own port proposes nothing of the kind.
-        let before = server.api().status(StatusRequest {}).await?.raft_index;
-        for path in [
-            "/etcdserverpb.Auth/UserAdd",
-            "/etcdserverpb.Auth/AuthEnable",
-        ] {
-            let answer = server.api().raw(path, no_password("a").into()).await;
-            let code = answer.err().map(|status| status.code());
-            ensure!(code == Some(tonic::Code::Unimplemented), "{path}: {code:?}");
-        }
-        let after = server.api().status(StatusRequest {}).await?.raft_index;
-        ensure!(before == after, "something was proposed");
-        server.terminate().await
-    });
-}
-
-#[test]
-fn issue_8_2_a_member_stops_when_users_are_changed_through_etcd() {
-    with_bed(600, async |bed| {
-        if !bed.subject.is_pintle {
-            return Ok(());
-        }
-        let (etcd, pintle) = (&bed.reference, &bed.subject);
-        let mut cluster = Plan::of(&[etcd.clone(), etcd.clone(), pintle.clone()])
-            .start()
-            .await?;
-        let user_add = "/etcdserverpb.Auth/UserAdd";
-        // Led by Pintle, the cluster does not take what would stop a member.
-        cluster.move_leader(2).await?;
-        let refused = cluster.api(0).raw(user_add, no_password("u").into()).await;
-        ensure!(refused.is_err(), "a user was added");
-        let server = cluster.member(2).server()?;
-        server
-            .wait_log(
-                "refused a proposal of another member",
-                Duration::from_secs(10),
-            )
-            .await?;
-        cluster.api(0).put(api::put("a", "1")).await?;
-        // Led by etcd, it does, and Pintle stops rather than pass over it.
-        cluster.move_leader(0).await?;
-        cluster
-            .api(0)
-            .raw(user_add, no_password("u").into())
-            .await?;
-        let server = cluster.member(2).server()?;
-        let status = server.wait_exit(Duration::from_secs(30)).await?;
-        ensure!(!status.success(), "it ended with success");
-        server.no_panic()?;
-        let text = server.log_text();
-        ensure!(
-            text.contains("auth_user_add") && text.contains("etcd binary"),
-            "{}",
-            server.tail()
-        );
-        cluster.api(0).put(api::put("a", "2")).await?;
-        cluster.drop_process(2);
-        cluster.refit(2, etcd, &[]);
-        cluster.start(2).await?;
-        cluster.finish().await?;
-        Ok(())
-    });
-}
-
-#[test]
-fn issue_8_2_a_received_snapshot_with_authentication_stops_the_member() {
-    let Some(etcdctl) = peer::tool(REFERENCE, "etcdctl") else {
-        return;
-    };
-    with_bed(600, async |bed| {
-        if !bed.subject.is_pintle {
-            return Ok(());
-        }
-        let (etcd, pintle) = (&bed.reference, &bed.subject);
-        let plan = Plan::of(&[etcd.clone(), etcd.clone(), pintle.clone()]).snapshots(20, 5);
-        let mut cluster = plan.start().await?;
-        cluster.stop(2).await?;
-        let endpoint = format!("127.0.0.1:{}", cluster.member(0).client_port);
-        let ctl = |args: &[&str]| -> Result<()> {
-            let output = std::process::Command::new(&etcdctl)
-                .args(["--endpoints", &endpoint])
-                .args(args)
-                .output()?;
-            let words = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.success(), "etcdctl {args:?}: {words}");
-            Ok(())
-        };
-        ctl(&["user", "add", "root:pw"])?;
-        ctl(&["role", "add", "root"])?;
-        ctl(&["user", "grant-role", "root", "root"])?;
-        ctl(&["auth", "enable"])?;
-        for n in 0..60 {
-            ctl(&["--user=root:pw", "put", "k", &n.to_string()])?;
-        }
-        cluster.spawn(2)?;
-        let server = cluster.member(2).server()?;
-        let status = server.wait_exit(Duration::from_secs(60)).await?;
-        ensure!(!status.success(), "it ended with success");
-        server.no_panic()?;
-        let text = server.log_text();
-        ensure!(
-            text.contains("authentication switched on"),
-            "{}",
-            server.tail()
-        );
-        // Again at the next start, with the snapshot half installed.
-        cluster.drop_process(2);
-        cluster.spawn(2)?;
-        let server = cluster.member(2).server()?;
-        server.wait_exit(Duration::from_secs(60)).await?;
-        let text = server.log_text();
-        ensure!(
-            text.contains("authentication switched on"),
-            "{}",
-            server.tail()
-        );
-        // And etcd continues with it.
-        cluster.drop_process(2);
-        cluster.refit(2, etcd, &[]);
-        cluster.spawn(2)?;
-        let server = cluster.member(2).server()?;
-        server
-            .wait_log("published local member", Duration::from_secs(60))
-            .await?;
-        Ok(())
-    });
-}
-
 /// Sends a raft message of a member that no one knows to a peer port.
 async fn forge(server: &Server, entries: Vec<Entry>) -> Result<http::StatusCode> {
     let status = server.api().status(StatusRequest {}).await?;
@@ -896,7 +747,8 @@ fn issue_8_6_a_junk_proposal_is_refused_before_it_is_appended() {
             normal(&entries::logged(5, 6, [0x12, 0])),
             normal(&entries::logged(5, 10, alarm)),
             normal(&entries::logged(5, 1300, *b"\x0a\x01x")),
-            normal(&authentication()[3]),
+            // A role whose name is not text.
+            normal(&entries::logged(5, 1200, [0x0a, 1, 0xff])),
             change(&[0xff]),
             change(&[0x08, 1, 0x10, 0, 0x18, 7]),
             change(&[0x08, 1, 0x10, 9, 0x18, 7]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use super::{keys::Key, login::Now, method::Method};
+use super::{keys::Key, method::Method};
 use crate::{Error, Identity};
 
 /// Signs and verifies tokens.
@@ -21,11 +21,11 @@ impl Jwt {
         Jwt { method, key, ttl }
     }
 
-    pub(super) fn sign(&self, user: &str, revision: u64, now: Now) -> Result<String, Error> {
+    pub(super) fn sign(&self, user: &str, revision: u64, unix_secs: i64) -> Result<String, Error> {
         let ttl_secs = self.ttl.as_secs().try_into().unwrap_or(i64::MAX);
         let header = json!({ "alg": self.method.name(), "typ": "JWT" });
         let claims = json!({
-            "exp": now.unix_secs.saturating_add(ttl_secs),
+            "exp": unix_secs.saturating_add(ttl_secs),
             "revision": revision,
             "username": user,
         });
@@ -36,7 +36,7 @@ impl Jwt {
         Ok(token)
     }
 
-    pub(super) fn verify(&self, token: &str, now: Now) -> Option<Identity> {
+    pub(super) fn verify(&self, token: &str, unix_secs: i64) -> Option<Identity> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
         let (header, claims) = (decode(header)?, decode(claims)?);
@@ -45,7 +45,7 @@ impl Jwt {
             return None;
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        if !is_current(&claims, now) || !self.key.verify(message.as_bytes(), &signature) {
+        if !is_current(&claims, unix_secs) || !self.key.verify(message.as_bytes(), &signature) {
             tracing::warn!("failed to parse a JWT token: it is expired, or not of this cluster");
             return None;
         }
@@ -58,8 +58,8 @@ impl Jwt {
 }
 
 /// Whether the times in a token, as far as it has any, are kept.
-fn is_current(claims: &Map<String, Value>, now: Now) -> bool {
-    let now = now.unix_secs as f64;
+fn is_current(claims: &Map<String, Value>, unix_secs: i64) -> bool {
+    let now = unix_secs as f64;
     let keeps = |name: &str, holds: &dyn Fn(f64) -> bool| match claims.get(name) {
         None => true,
         Some(time) => time.as_f64().is_some_and(|time| time == 0.0 || holds(time)),

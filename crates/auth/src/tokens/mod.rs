@@ -62,25 +62,32 @@ impl Provider {
         }
     }
 
-    /// Makes the token of a user whose login was applied. Simple tokens are made by all members
-    /// alike; `asked` is false where no client waits for the answer.
+    /// Takes note of a login that was applied: every member accepts its simple token from here
+    /// on.
+    pub fn remember(&self, login: &Login<'_>, now_ms: u64) {
+        if let Provider::Simple(simple) = self {
+            simple.remember(login, now_ms);
+        }
+    }
+
+    /// Writes the token of a login that was applied, for the client that waits for it.
     ///
     /// # Errors
     /// [`Error::VerifyOnly`], [`Error::InvalidKey`], [`Error::AuthFailed`] without tokens.
-    pub fn assign(&self, login: &Login<'_>, asked: bool, now: Now) -> Result<String, Error> {
+    pub fn write(&self, login: &Login<'_>, unix_secs: i64) -> Result<String, Error> {
         match self {
-            Provider::Simple(simple) => Ok(simple.assign(login, now)),
-            Provider::Jwt(jwt) if asked => jwt.sign(login.user, login.revision, now),
-            Provider::Jwt(_) => Ok(String::new()),
+            Provider::Simple(_) => Ok(simple::write(login)),
+            Provider::Jwt(jwt) => jwt.sign(login.user, login.revision, unix_secs),
             Provider::None => Err(Error::AuthFailed),
         }
     }
 
-    /// The entry that must be applied before a token can be known.
+    /// The entry that must be applied before a simple token can be known.
     #[must_use]
     pub fn index_of(&self, token: &str) -> Option<u64> {
         match self {
-            Provider::Simple(_) => simple::index_of(token),
+            // The number in it is that of the entry before.
+            Provider::Simple(_) => simple::index_of(token)?.checked_add(1),
             Provider::Jwt(_) | Provider::None => None,
         }
     }
@@ -92,9 +99,9 @@ impl Provider {
     pub fn identify(&self, token: &str, revision: u64, now: Now) -> Result<Identity, Error> {
         let found = match self {
             Provider::Simple(simple) => simple
-                .user_of(token, now)
+                .user_of(token, now.monotonic_ms)
                 .map(|user| Identity { user, revision }),
-            Provider::Jwt(jwt) => jwt.verify(token, now),
+            Provider::Jwt(jwt) => jwt.verify(token, now.unix_secs),
             Provider::None => None,
         };
         found.ok_or(Error::InvalidAuthToken)

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 
-use super::login::{Login, Now};
+use super::login::Login;
 
 const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const PREFIX_LEN: usize = 16;
@@ -43,33 +43,31 @@ impl Simple {
         }
     }
 
-    fn end(&self, now: Now) -> u64 {
-        now.monotonic_ms.saturating_add(self.ttl_ms)
+    fn end(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(self.ttl_ms)
     }
 
-    pub(super) fn assign(&self, login: &Login<'_>, now: Now) -> String {
-        let token = format!("{}.{}", login.prefix, login.index);
+    pub(super) fn remember(&self, login: &Login<'_>, now_ms: u64) {
         let mut tokens = self.tokens.lock();
         if tokens.accepted {
-            tokens.sweep(now);
+            tokens.sweep(now_ms);
             let new = Token {
                 user: login.user.to_owned(),
-                ends_ms: self.end(now),
+                ends_ms: self.end(now_ms),
             };
-            tokens.known.insert(token.clone(), new);
+            tokens.known.insert(write(login), new);
         }
-        token
     }
 
-    pub(super) fn user_of(&self, token: &str, now: Now) -> Option<String> {
+    pub(super) fn user_of(&self, token: &str, now_ms: u64) -> Option<String> {
         index_of(token)?;
         let mut tokens = self.tokens.lock();
         let found = tokens.known.get_mut(token)?;
-        if now.monotonic_ms > found.ends_ms {
+        if now_ms > found.ends_ms {
             tokens.known.remove(token);
             return None;
         }
-        found.ends_ms = self.end(now);
+        found.ends_ms = self.end(now_ms);
         Some(found.user.clone())
     }
 
@@ -88,13 +86,18 @@ impl Simple {
 
 impl Tokens {
     /// Tokens that no one shows any more are not looked up either.
-    fn sweep(&mut self, now: Now) {
-        if now.monotonic_ms < self.swept_ms.saturating_add(SWEEP_MS) {
+    fn sweep(&mut self, now_ms: u64) {
+        if now_ms < self.swept_ms.saturating_add(SWEEP_MS) {
             return;
         }
-        self.swept_ms = now.monotonic_ms;
-        self.known.retain(|_, one| now.monotonic_ms <= one.ends_ms);
+        self.swept_ms = now_ms;
+        self.known.retain(|_, one| now_ms <= one.ends_ms);
     }
+}
+
+/// The token of a login.
+pub(super) fn write(login: &Login<'_>) -> String {
+    format!("{}.{}", login.prefix, login.index)
 }
 
 pub(super) fn prefix() -> String {

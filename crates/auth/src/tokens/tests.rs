@@ -25,6 +25,12 @@ fn provider(option: &str) -> Provider {
     Provider::parse(option, Duration::from_secs(10)).expect(option)
 }
 
+/// Logs in, on all members.
+fn assign(provider: &Provider, login: &Login<'_>) -> Result<String, Error> {
+    provider.remember(login, NOW.monotonic_ms);
+    provider.write(login, NOW.unix_secs)
+}
+
 fn login<'a>(user: &'a str, prefix: &'a str) -> Login<'a> {
     Login {
         user,
@@ -44,11 +50,9 @@ fn golden(name: &str) -> PathBuf {
 fn a_simple_token_lives_from_use_to_use() {
     let simple = provider("simple");
     simple.accept();
-    let token = simple
-        .assign(&login("u", "abc"), true, NOW)
-        .expect("a token");
+    let token = assign(&simple, &login("u", "abc")).expect("a token");
     assert_eq!(token, "abc.41");
-    assert_eq!(simple.index_of(&token), Some(41));
+    assert_eq!(simple.index_of(&token), Some(42));
     let user = Identity {
         user: "u".into(),
         revision: 9,
@@ -66,20 +70,16 @@ fn a_simple_token_lives_from_use_to_use() {
 fn simple_tokens_are_forgotten_with_their_user_or_with_all() {
     let simple = provider("simple");
     let knows = |token: &str| simple.identify(token, 1, NOW).is_ok();
-    let assign = |user, prefix| {
-        simple
-            .assign(&login(user, prefix), false, NOW)
-            .expect("a token")
-    };
-    let early = assign("u", "early");
+    let assign_to = |user, prefix| assign(&simple, &login(user, prefix)).expect("a token");
+    let early = assign_to("u", "early");
     assert!(!knows(&early), "authentication is off");
     simple.accept();
-    let (one, other) = (assign("u", "one"), assign("v", "other"));
+    let (one, other) = (assign_to("u", "one"), assign_to("v", "other"));
     simple.forget("u");
     assert!(!knows(&one) && knows(&other));
     simple.forget_all();
     assert!(!knows(&other));
-    let while_off = assign("v", "off");
+    let while_off = assign_to("v", "off");
     assert!(!knows(&while_off));
 }
 
@@ -148,7 +148,7 @@ fn tokens_of_etcd_are_verified() {
             );
             assert_forgeries_are_refused(&jwt, token);
             if !method.starts_with("HS") {
-                let signed = jwt.assign(&login("u", ""), true, NOW);
+                let signed = assign(&jwt, &login("u", ""));
                 assert_eq!(signed, Err(Error::VerifyOnly), "{method}");
             }
         }
@@ -226,9 +226,7 @@ fn what_a_private_key_signs_its_public_key_verifies() {
                 Provider::parse(&option, Duration::ZERO)
             };
             let signer = parse(format!("priv-key={private},pub-key={public}")).expect("keys");
-            let token = signer
-                .assign(&login("ü\"", ""), true, NOW)
-                .expect("a token");
+            let token = assign(&signer, &login("ü\"", "")).expect("a token");
             let expected = Ok(Identity {
                 user: "ü\"".into(),
                 revision: 7,
@@ -253,15 +251,6 @@ fn what_a_private_key_signs_its_public_key_verifies() {
             ));
         }
     }
-}
-
-#[test]
-fn no_token_is_signed_where_no_one_waits_for_it() {
-    let jwt = provider(&format!(
-        "jwt,sign-method=RS256,pub-key={}",
-        golden("rsa.pub").display()
-    ));
-    assert_eq!(jwt.assign(&login("u", ""), false, NOW), Ok(String::new()));
 }
 
 #[test]
@@ -309,10 +298,7 @@ fn options_are_refused_as_etcd_refuses_them() {
 #[test]
 fn without_tokens_no_one_logs_in() {
     let none = provider("");
-    assert_eq!(
-        none.assign(&login("u", ""), true, NOW),
-        Err(Error::AuthFailed)
-    );
+    assert_eq!(assign(&none, &login("u", "")), Err(Error::AuthFailed));
     assert_eq!(none.identify("x", 1, NOW), Err(Error::InvalidAuthToken));
 }
 

@@ -70,10 +70,35 @@ pub enum Outcome {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// Alarm, likewise.
     Alarm(pb::AlarmResponse),
+    /// A login. Its token is written by whoever gets this.
+    Authenticated(Authenticated),
+    /// A change of users, roles or authentication, header holding only the revision.
+    UsersChanged(Option<pb::ResponseHeader>),
+    /// AuthStatus, likewise.
+    AuthStatus(pb::AuthStatusResponse),
+    /// UserGet, likewise.
+    User(pb::AuthUserGetResponse),
+    /// UserList, likewise.
+    Users(pb::AuthUserListResponse),
+    /// RoleGet, likewise.
+    Role(pb::AuthRoleGetResponse),
+    /// RoleList, likewise.
+    Roles(pb::AuthRoleListResponse),
     /// A change of the configuration: the members after it.
     Members(Vec<Member>),
     /// Applied; there is nothing to report.
     Done,
+}
+
+/// What a login was applied as.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Holding only the revision.
+    pub header: Option<pb::ResponseHeader>,
+    /// The auth revision.
+    pub revision: u64,
+    /// The entry before that of the login.
+    pub index: u64,
 }
 
 /// What follows from a turn of the machine, outside of it. Whoever drives the machine empties

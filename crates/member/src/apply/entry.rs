@@ -2,7 +2,7 @@
 
 use membership::{Payload, Refusal};
 use proto::{
-    etcdserverpb::{InternalRaftRequest, internal_raft_request::Op},
+    etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request::Op},
     raftpb::{Entry, EntryType},
     wire::Nested,
 };
@@ -12,11 +12,10 @@ use super::{
     machine::{Machine, Run},
 };
 use crate::{
-    alarms::Restriction,
     error::Fatal,
     host::{Applied, Host, Kind, Step},
     plant::{Plant, broken},
-    status::{Status, errors},
+    status::Status,
 };
 
 /// Where a request is in the log, and who waits for it.
@@ -217,22 +216,25 @@ impl Machine {
             _ if !at.fresh => return Ok(Outcome::Done),
             _ => {}
         }
-        let Some(op) = &mut request.op else {
+        let InternalRaftRequest { header, op, .. } = &mut *request;
+        let Some(op) = op else {
             return Err(refuse(at.index, &Refusal::Unknown).into());
         };
+        let who = identity(header.as_ref());
         let restriction = self.state.alarms.read().restriction();
-        if restriction == Restriction::All && is_stopped_by_corruption(op) {
-            return Err(errors::CORRUPT.into());
+        if let Some(status) = restriction.refuses(op) {
+            return Err(status.into());
         }
-        // Whether the user in the request's header may do this is decided here, by state that
-        // only the log changes, so that every member decides alike.
-        let no_space = restriction == Restriction::Growth;
+        let is_checked = self.is_checked(run);
+        if is_checked {
+            check(op, &who, run)?;
+        }
         match op {
-            Op::Put(put) => self.apply_put(put, at, no_space, run),
+            Op::Put(put) => self.apply_put(put, at, run),
             Op::DeleteRange(delete) => self.apply_delete(delete, at, run),
-            Op::Txn(txn) => self.apply_txn(txn, at, no_space, run),
+            Op::Txn(txn) => self.apply_txn(txn, at, is_checked.then_some(&who), run),
             Op::Compaction(compaction) => self.apply_compaction(compaction, run),
-            Op::LeaseGrant(grant) => self.apply_grant(grant, no_space, run),
+            Op::LeaseGrant(grant) => self.apply_grant(grant, run),
             Op::LeaseRevoke(revoke) => self.apply_revoke(revoke, run),
             Op::LeaseCheckpoint(checkpoint) => Ok(self.apply_checkpoint(checkpoint, run)),
             Op::Alarm(request) => Ok(self.apply_alarm(request, run)),
@@ -243,21 +245,26 @@ impl Machine {
             }
             // Refused before this.
             Op::V2(_) => Err(refuse(at.index, &Refusal::Unknown).into()),
-            op => self.apply_auth(op, at),
+            op => self.apply_auth(op, at, run),
         }
     }
 }
 
-/// What the CORRUPT alarm forbids.
-fn is_stopped_by_corruption(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Put(_)
-            | Op::Range(_)
-            | Op::DeleteRange(_)
-            | Op::Txn(_)
-            | Op::Compaction(_)
-            | Op::LeaseGrant(_)
-            | Op::LeaseRevoke(_)
-    )
+/// Checks what a request needs. A transaction is checked where it is run.
+fn check<H>(op: &Op, who: &auth::Identity, run: &Run<'_, H>) -> Result<(), Status> {
+    if matches!(op, Op::Txn(_)) {
+        return Ok(());
+    }
+    let lessor = &run.lessor;
+    run.users
+        .read(|users| users.check_op(who, Some(lessor), op))
+        .map_err(Status::from)
+}
+
+/// The user in a request's header.
+fn identity(header: Option<&RequestHeader>) -> auth::Identity {
+    header.map_or_else(auth::Identity::default, |header| auth::Identity {
+        user: header.username.clone(),
+        revision: header.auth_revision,
+    })
 }

@@ -68,9 +68,6 @@ impl Machine {
                 received.display()
             ))
         })?;
-        // Before anything is replaced: etcd finishes the installation instead.
-        stored.auth().refuse_enabled(&received)?;
-        stored.auth().warn();
         let verdict =
             open::compare_members(from.clone(), metadata.index, &[], metadata.index, stored);
         if let Some(verdict) = &verdict {
@@ -86,7 +83,12 @@ impl Machine {
 
         self.close_database(&path, host)?;
         put_in_place(self.files.as_ref(), &received, &path)?;
-        let database = Database::open(self.files.as_ref(), self.options.lease, &path)?;
+        let database = Database::open(
+            self.files.as_ref(),
+            self.options.lease,
+            self.options.auth,
+            &path,
+        )?;
         cluster.recover_downgrade(&database.membership);
         open::check_version(&cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.
@@ -144,10 +146,15 @@ impl Machine {
     /// Shows readers the new state.
     fn show(&self, database: Database) {
         {
-            // Keys and leases change together, as far as anyone can see.
+            // Keys, leases and users change together, as far as anyone can see.
             let mut lessor = self.state.lessor.write();
             *lessor = database.lessor;
             *self.state.alarms.write() = database.alarms;
+            let mut users = self.state.auth.write();
+            *users = database.auth;
+            if users.is_enabled() {
+                self.state.tokens.accept();
+            }
             self.state.store.store(database.store);
         }
         self.state.applied.store(self.applied, Ordering::Release);

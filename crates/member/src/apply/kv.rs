@@ -1,5 +1,6 @@
 //! Puts, deletions, transactions and compactions.
 
+use auth::Identity;
 use lease::LeaseId;
 use mvcc::{Leases, Writer};
 use parking_lot::RwLockWriteGuard;
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     host::{Host, Step},
     quota,
-    status::errors,
+    status::{Status, errors},
 };
 
 impl Machine {
@@ -27,12 +28,8 @@ impl Machine {
         &mut self,
         put: &PutRequest,
         at: At,
-        no_space: bool,
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
-        if no_space {
-            return Err(errors::NO_SPACE.into());
-        }
         let fits = self.fits(quota::put_cost(put));
         let result = run.writer.put(put, &mut Book(&mut run.lessor));
         let response = decided(at.index, result)?;
@@ -61,17 +58,26 @@ impl Machine {
         &mut self,
         txn: &mut TxnRequest,
         at: At,
-        no_space: bool,
+        who: Option<&Identity>,
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
-        let cost = quota::txn_cost(txn);
-        if no_space && cost > 0 {
-            return Err(errors::NO_SPACE.into());
+        if !at.asked {
+            drop_ranges(txn);
         }
-        let fits = self.fits(cost);
+        let denied = who.and_then(|who| check(txn, who, run).err());
+        if let (Some(error), Some(who)) = (denied, who) {
+            // The ranges never decide what a transaction does, see below.
+            drop_ranges(txn);
+            check(txn, who, run).map_err(Status::from)?;
+            tracing::warn!(%error, "a range of a transaction was refused, its changes were not");
+        }
+        let fits = self.fits(quota::txn_cost(txn));
         let result = transact(txn, at.asked, &mut run.writer, &mut run.lessor);
         let response = decided(at.index, result)?;
         run.host.observe(Step::Txn(txn, &response));
+        if let Some(error) = denied {
+            return Err(Status::from(error).into());
+        }
         if fits {
             Ok(Outcome::Txn(response))
         } else {
@@ -104,9 +110,6 @@ fn transact(
     writer: &mut Writer<'_>,
     lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
 ) -> Result<Nested<TxnResponse>, mvcc::Error> {
-    if !asked {
-        drop_ranges(txn);
-    }
     match writer.txn(txn, &mut Book(lessor)) {
         Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if asked => {
             drop_ranges(txn);
@@ -115,6 +118,13 @@ fn transact(
         }
         result => result.map(Nested::new),
     }
+}
+
+/// Checks all that a transaction needs.
+fn check<H>(txn: &TxnRequest, who: &Identity, run: &Run<'_, H>) -> Result<(), auth::Error> {
+    let lessor = &run.lessor;
+    run.users
+        .read(|users| users.check_txn(who, Some(lessor), txn))
 }
 
 fn drop_ranges(txn: &mut TxnRequest) {

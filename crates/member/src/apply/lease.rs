@@ -23,12 +23,8 @@ impl Machine {
     pub(super) fn apply_grant<H: Host>(
         &mut self,
         grant: &LeaseGrantRequest,
-        no_space: bool,
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
-        if no_space {
-            return Err(errors::NO_SPACE.into());
-        }
         let fits = self.fits(quota::LEASE_COST);
         let mut batch = Batch::default();
         let now = run.host.now_ms();

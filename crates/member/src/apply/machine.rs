@@ -16,6 +16,7 @@ use wal::snap::Snapshotter;
 
 use super::{
     command::{Effects, Outcome},
+    users::Users,
     waiters::Waiters,
 };
 use crate::{
@@ -68,6 +69,8 @@ pub struct Options {
     pub lease_extension_ms: u64,
     /// How leases behave.
     pub lease: lease::Options,
+    /// How authentication behaves.
+    pub auth: auth::Options,
     /// Where snapshots and the database are.
     pub snap_dir: PathBuf,
 }
@@ -109,6 +112,7 @@ pub(super) struct Run<'a, H> {
     pub(super) effects: &'a mut Effects,
     pub(super) writer: Writer<'a>,
     pub(super) lessor: RwLockWriteGuard<'a, lease::Lessor>,
+    pub(super) users: Users<'a>,
 }
 
 impl<H> Run<'_, H> {

@@ -10,7 +10,7 @@
 //! | `kv` | applies puts, deletions, transactions, compactions |
 //! | `lease` | applies grants, revocations, checkpoints |
 //! | `alarm` | applies alarms |
-//! | `auth` | entries about authentication, which this release does not have: what is let pass, and what stops |
+//! | `auth`, `users` | users, roles and authentication, and what every other entry needs |
 //! | `snapshot` | when a snapshot is due, and what follows once it is saved |
 //! | `install` | a received snapshot in place of this member's state |
 //! | `membership` | applies changes of the configuration, attributes, versions, downgrades |
@@ -33,8 +33,9 @@ mod machine;
 mod membership;
 mod snapshot;
 mod turn;
+mod users;
 mod waiters;
 
-pub use command::{Change, Command, Effects, Outcome, PeerChange, Waiter};
+pub use command::{Authenticated, Change, Command, Effects, Outcome, PeerChange, Waiter};
 pub use machine::{Machine, Options, Seed};
 pub use snapshot::MembersToSend;

@@ -7,6 +7,7 @@ use proto::raftpb::Entry;
 use super::{
     command::{Change, Command, Effects, Outcome, Waiter},
     machine::{Machine, Run},
+    users::Users,
 };
 use crate::{
     error::Fatal,
@@ -122,6 +123,7 @@ impl Machine {
             effects,
             writer: store.write(),
             lessor,
+            users: Users::new(&state.auth),
         };
         let applied = entries
             .iter()
@@ -131,9 +133,12 @@ impl Machine {
             effects,
             writer,
             lessor,
+            users,
         } = run;
         // Also where an entry cannot be applied: those before it are whole.
         let events = writer.publish();
+        // Held until here if they were changed.
+        drop(users);
         drop(lessor);
         applied?;
         state.applied.store(self.applied, Ordering::Release);

@@ -1,12 +1,12 @@
-//! The database file and what is rebuilt from it in memory: keys, leases, alarms.
+//! The database file and what is rebuilt from it in memory: keys, leases, alarms, users.
 //! Opened at the start, and again when a received snapshot has taken its place.
 //! Never looks at the log.
 
 use std::{path::Path, sync::Arc};
 
+use bolt::Batch;
 use bytes::Bytes;
 use membership::v3store::V3View;
-use mvcc::backend::Backend;
 
 use crate::{
     alarms::Alarms,
@@ -22,6 +22,8 @@ pub struct Database {
     pub lessor: lease::Lessor,
     /// Active alarms.
     pub alarms: Alarms,
+    /// Users and roles.
+    pub auth: auth::Store,
     /// The membership that its buckets tell of.
     pub membership: V3View,
     /// Index of the last entry whose effects it holds.
@@ -33,7 +35,12 @@ impl Database {
     ///
     /// # Errors
     /// It cannot be read or written, or contradicts itself; the text names it.
-    pub fn open(files: &dyn Files, leases: lease::Options, path: &Path) -> Result<Database, Error> {
+    pub fn open(
+        files: &dyn Files,
+        leases: lease::Options,
+        users: auth::Options,
+        path: &Path,
+    ) -> Result<Database, Error> {
         let backend = files.open_backend(path)?;
         let (consistent_index, _) = backend.consistent_index();
         let view = backend.db().begin_read();
@@ -58,40 +65,22 @@ impl Database {
                 );
             }
         }
+        let mut batch = Batch::default();
+        let auth = auth::Store::recover(&view, users, &mut batch)
+            .at("cannot restore the users and roles of", path)?;
+        if !batch.is_empty() {
+            backend.write(batch);
+        }
         // The walk over all records is done; reads bring back what they need.
         view.advise_cold();
         drop(view);
-        initialise_auth(&backend)?;
         Ok(Database {
             store,
             lessor,
             alarms,
+            auth,
             membership,
             consistent_index,
         })
-    }
-}
-
-/// Every etcd writes the auth revision at its first start, with auth never used.
-fn initialise_auth(backend: &Backend) -> Result<(), Error> {
-    let read = |key: &[u8]| {
-        backend
-            .read("auth", key)
-            .map_err(|error| Error(error.to_string()))
-    };
-    if read(b"authRevision")?.is_none() {
-        let mut batch = bolt::Batch::default();
-        batch.put(
-            "auth",
-            Bytes::from_static(b"authRevision"),
-            1u64.to_be_bytes().to_vec(),
-        );
-        backend.write(batch);
-    }
-    match read(b"authEnabled")?.as_deref() {
-        Some([1]) => Err(Error::new(
-            "this data directory has authentication switched on, which this version of Pintle does not check; stay with etcd",
-        )),
-        _ => Ok(()),
     }
 }

@@ -13,7 +13,6 @@ use membership::{
 };
 use proto::raftpb::Entry;
 
-use super::auth::Auth;
 use crate::{
     error::{At as _, Error},
     host::Files,
@@ -34,7 +33,6 @@ pub enum MembershipCheck {
 /// The membership that a database holds, and where in the log that belongs.
 pub struct Stored {
     view: V3View,
-    auth: Auth,
     consistent_index: u64,
 }
 
@@ -58,10 +56,8 @@ impl Stored {
         let view = v3store::read(&tx).at("cannot read the membership in", path)?;
         let (consistent_index, _) =
             mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
-        let auth = Auth::read(&tx).at("cannot read the database", path)?;
         Ok(Some(Stored {
             view,
-            auth,
             consistent_index,
         }))
     }
@@ -69,11 +65,6 @@ impl Stored {
     /// What its buckets tell.
     pub fn view(&self) -> &V3View {
         &self.view
-    }
-
-    /// What its buckets tell of authentication.
-    pub fn auth(&self) -> Auth {
-        self.auth
     }
 
     /// Index of the last entry whose effects the database holds.

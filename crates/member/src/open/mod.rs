@@ -6,11 +6,9 @@
 //! | `start` | what is checked and finished, in which order, until the parts are there |
 //! | `database` | the database file, and what is built from it in memory |
 //! | `membership` | the copies of the membership, compared |
-//! | `auth` | what shows that a directory needs authentication, which is refused |
 //! | `force_new_cluster` | what `--force-new-cluster` makes of a directory |
 //! | `v2_keys` | keys of API version 2, and how they are given up |
 
-mod auth;
 mod database;
 mod force_new_cluster;
 mod log;
@@ -18,7 +16,6 @@ mod membership;
 mod start;
 mod v2_keys;
 
-pub use auth::Auth;
 pub use database::Database;
 pub use log::{Dirs, Founding, Log};
 pub use membership::{MembershipCheck, Stored, Verdict, check_version, compare as compare_members};

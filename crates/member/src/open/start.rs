@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use auth::tokens::Provider;
 use consensus::{Initial, Node};
 use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
 use proto::raftpb::{ConfState, Entry, HardState, SnapshotMetadata};
 
 use super::{
-    auth,
     database::Database,
     force_new_cluster::{Found, Impossible},
     log::{Dirs, Log},
@@ -39,6 +39,8 @@ pub struct Setup {
     pub machine: Options,
     /// How its consensus core behaves; the id is the log's.
     pub consensus: consensus::Config,
+    /// What users show in place of their passwords.
+    pub tokens: Arc<Provider>,
     /// It becomes the only member of its cluster.
     pub force_new_cluster: bool,
 }
@@ -130,7 +132,12 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         commit,
         snapshot_index,
     )?;
-    let database = Database::open(files.as_ref(), setup.machine.lease, db_path)?;
+    let database = Database::open(
+        files.as_ref(),
+        setup.machine.lease,
+        setup.machine.auth,
+        db_path,
+    )?;
     if let Some(verdict) = &verdict
         && check == MembershipCheck::Heal
     {
@@ -185,7 +192,6 @@ fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> R
             received.display()
         )));
     }
-    auth::refuse_file(files, &received)?;
     disk.rename(&received, db_path)
         .at("cannot put the received database in place of", db_path)?;
     tracing::info!(path = %received.display(), "put the received database in place");
@@ -236,10 +242,6 @@ fn refuse_foreign(
             membership::conf_change::Rejection::TooManyLearners
         )));
     }
-    if let Some(stored) = stored {
-        stored.auth().refuse_enabled(db_path)?;
-        stored.auth().warn();
-    }
     let none = V3View::default();
     check_version(cluster, stored.map_or(&none, Stored::view))?;
     if cluster.version().is_some() && stored.is_none() {
@@ -284,13 +286,13 @@ fn force_new_cluster(
 
 /// Refuses a log with an entry that this release must not apply, before the
 /// others in it are applied. What is not committed may yet be taken back, but an
-/// entry about authentication stays with whoever can apply it.
+/// entry that another release would apply stays with whoever can.
 fn refuse_entries(setup: &Setup, log: &Log, stored: Option<&Stored>) -> Result<(), Error> {
     let held = stored.map_or(0, Stored::consistent_index);
     for entry in &log.entries {
         let is_committed = entry.index <= log.hard_state.commit;
         match membership::entry::judge(entry, entry.index > held) {
-            Err(refusal) if is_committed || matches!(refusal, Refusal::Auth(_)) => {
+            Err(refusal) if is_committed || matches!(refusal, Refusal::Name) => {
                 return Err(Error(format!(
                     "{}: entry {} of the log cannot be applied: {refusal}; {}",
                     setup.dirs.wal.display(),
@@ -361,6 +363,7 @@ fn assemble(
         database.store,
         database.lessor,
         database.alarms,
+        (database.auth, setup.tokens.clone()),
         cluster.clone(),
         snapshot_index,
     ));

@@ -6,7 +6,7 @@ use member::{Outcome, apply::Change, status::errors};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmType, AuthEnableRequest, InternalRaftRequest, LeaseGrantRequest,
+        AlarmRequest, AlarmType, AuthRoleAddRequest, InternalRaftRequest, LeaseGrantRequest,
         LeaseRevokeRequest, PutRequest, RequestHeader, alarm_request::AlarmAction,
         internal_raft_request::Op,
     },
@@ -151,7 +151,10 @@ fn what_must_not_be_applied_stops_the_member_before_it() {
     let cases = [
         (vec![0xff, 0xff, 0xff], "cannot apply a committed entry"),
         (
-            internal(Op::AuthEnable(AuthEnableRequest {})),
+            internal(Op::AuthRoleAdd(AuthRoleAddRequest {
+                // What is not text is read as this.
+                name: char::REPLACEMENT_CHARACTER.into(),
+            })),
             "cannot apply a committed entry",
         ),
         (

@@ -4,8 +4,10 @@ use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+use auth::tokens::{Provider, Simple};
 use bytes::Bytes;
 use consensus::Node;
 use member::{
@@ -159,6 +161,7 @@ fn options(snap_dir: PathBuf) -> Options {
             min_ttl_secs: 1,
             ..lease::Options::default()
         },
+        auth: auth::Options::default(),
         snap_dir,
     }
 }
@@ -231,6 +234,7 @@ impl Bench {
             data_dir: dir.path().to_owned(),
             machine,
             consensus: consensus::Config::default(),
+            tokens: Arc::new(Provider::Simple(Simple::new(Duration::ZERO))),
             force_new_cluster: false,
         };
         let files: Arc<dyn Files> = Arc::new(TestFiles(Arc::new(OsDisk)));

@@ -115,6 +115,7 @@ messages! {
     AuthEnableRequest {}
     AuthDisableRequest {}
     AuthStatusRequest {}
+    AuthenticateRequest { 1 name text, 2 password text }
     InternalAuthenticateRequest { 1 name text, 2 password text, 3 simple_token text }
     UserAddOptions { 1 no_password bool }
     AuthUserAddRequest { 1 name text, 2 password text, 3 options message, 4 hashed_password text }

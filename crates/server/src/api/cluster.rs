@@ -18,6 +18,7 @@ use proto::etcdserverpb::{
     MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse,
 };
 
+use super::caller::Caller;
 use crate::{
     ask, config,
     core::Core,
@@ -258,8 +259,8 @@ const READY_PERCENT: u64 = 90;
 ///
 /// # Errors
 /// Those of [`promote`].
-pub async fn member_promote(rt: &Rc<Runtime>, id: u64) -> Result<Bytes, Status> {
-    let members = promote(rt, id).await?;
+pub async fn member_promote(rt: &Rc<Runtime>, caller: &Caller, id: u64) -> Result<Bytes, Status> {
+    let members = promote(rt, caller, id).await?;
     Ok(frame_message(&MemberPromoteResponse {
         header: Some(rt.core.header(0)),
         members: wires(&members),
@@ -271,12 +272,13 @@ pub async fn member_promote(rt: &Rc<Runtime>, id: u64) -> Result<Bytes, Status> 
 /// # Errors
 /// No such member, not a learner, not in sync; not the leader and no answer
 /// from it.
-pub async fn promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
+pub async fn promote(rt: &Rc<Runtime>, caller: &Caller, id: u64) -> Result<Vec<Member>, Status> {
     let core = &rt.core;
+    caller.require_root(rt).await?;
     let result = if core.leader() == core.member_id {
         promote_as_leader(rt, id).await
     } else {
-        ask_to_promote(rt, id).await
+        ask_to_promote(rt, caller, id).await
     };
     match &result {
         Ok(_) => core.metrics.promote_successes.inc(),
@@ -327,9 +329,9 @@ fn check_promote(core: &Core, cluster: &Cluster) -> Result<(), Status> {
     Ok(())
 }
 
-async fn ask_to_promote(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Status> {
+async fn ask_to_promote(rt: &Rc<Runtime>, caller: &Caller, id: u64) -> Result<Vec<Member>, Status> {
     let path = format!("/members/promote/{id}");
-    let reply = ask::leader(rt, Method::POST, &path, Bytes::new()).await?;
+    let reply = ask::leader(rt, Method::POST, &path, caller.token()).await?;
     let text = || String::from_utf8_lossy(&reply.body).trim_end().to_owned();
     match reply.status {
         StatusCode::OK => serde_json::from_slice(&reply.body)

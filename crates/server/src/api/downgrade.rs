@@ -86,7 +86,9 @@ async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Sta
 
 async fn set(rt: &Rc<Runtime>, enabled: bool, ver: String) -> Result<String, Status> {
     let request = DowngradeInfoSetRequest { enabled, ver };
-    rt.core.submit(rt, Op::DowngradeInfoSet(request)).await?;
+    let own = auth::Identity::default();
+    let op = Op::DowngradeInfoSet(request);
+    rt.core.submit(rt, own, op).await?;
     Ok(rt
         .core
         .state

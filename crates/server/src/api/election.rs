@@ -15,6 +15,7 @@ use proto::{
 use tokio::sync::mpsc;
 
 use super::{
+    caller::Caller,
     frames::Frames,
     kv,
     turn::{self, oldest, reach, session},
@@ -35,15 +36,19 @@ const UNSENT_MAX: usize = 16;
 ///
 /// # Errors
 /// No such lease; the lease ended while it waited.
-pub async fn campaign(rt: &Rc<Runtime>, request: CampaignRequest) -> Result<Bytes, Status> {
+pub async fn campaign(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: CampaignRequest,
+) -> Result<Bytes, Status> {
     let CampaignRequest { name, lease, value } = request;
-    let lease = session(rt, lease).await?;
+    let lease = session(rt, caller, lease).await?;
     let lost = errors::ELECTION_SESSION_EXPIRED;
-    let again = value.clone();
+    let (again, as_caller) = (value.clone(), caller.clone());
     let taken = move |rt: Rc<Runtime>, existing: Option<KeyValue>, key: Bytes, created| async move {
         match existing {
             Some(kv) if kv.value != again => {
-                let response = turn::proclaim(&rt, &key, created, lease, again).await?;
+                let response = turn::proclaim(&rt, &as_caller, &key, created, lease, again).await?;
                 match response.succeeded {
                     true => Ok(()),
                     false => Err(errors::ELECTION_NOT_LEADER),
@@ -52,7 +57,7 @@ pub async fn campaign(rt: &Rc<Runtime>, request: CampaignRequest) -> Result<Byte
             _ => Ok(()),
         }
     };
-    let (turn, _) = reach(rt, name.clone(), lease, value, lost, taken).await?;
+    let (turn, _) = reach(rt, caller, name.clone(), lease, value, lost, taken).await?;
     Ok(frame_message(&CampaignResponse {
         header: Some(turn.header),
         leader: Some(LeaderKey {
@@ -68,10 +73,15 @@ pub async fn campaign(rt: &Rc<Runtime>, request: CampaignRequest) -> Result<Byte
 ///
 /// # Errors
 /// No leader key given; it leads no more.
-pub async fn proclaim(rt: &Rc<Runtime>, request: ProclaimRequest) -> Result<Bytes, Status> {
+pub async fn proclaim(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: ProclaimRequest,
+) -> Result<Bytes, Status> {
     let leader = request.leader.ok_or(errors::MISSING_LEADER_KEY)?;
-    let lease = session(rt, leader.lease).await?;
-    let response = turn::proclaim(rt, &leader.key, leader.rev, lease, request.value).await?;
+    let lease = session(rt, caller, leader.lease).await?;
+    let response =
+        turn::proclaim(rt, caller, &leader.key, leader.rev, lease, request.value).await?;
     if !response.succeeded {
         return Err(errors::ELECTION_NOT_LEADER);
     }
@@ -84,9 +94,13 @@ pub async fn proclaim(rt: &Rc<Runtime>, request: ProclaimRequest) -> Result<Byte
 ///
 /// # Errors
 /// No leader key given.
-pub async fn resign(rt: &Rc<Runtime>, request: ResignRequest) -> Result<Bytes, Status> {
+pub async fn resign(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: ResignRequest,
+) -> Result<Bytes, Status> {
     let leader = request.leader.ok_or(errors::MISSING_LEADER_KEY)?;
-    let response = turn::resign(rt, &leader.key, leader.rev).await?;
+    let response = turn::resign(rt, caller, &leader.key, leader.rev).await?;
     Ok(frame_message(&ResignResponse {
         header: response.header,
     }))
@@ -96,8 +110,12 @@ pub async fn resign(rt: &Rc<Runtime>, request: ResignRequest) -> Result<Bytes, S
 ///
 /// # Errors
 /// Nobody leads.
-pub async fn leader(rt: &Rc<Runtime>, request: LeaderRequest) -> Result<Bytes, Status> {
-    let response = kv::read(rt, &oldest(&request.name)).await?;
+pub async fn leader(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: LeaderRequest,
+) -> Result<Bytes, Status> {
+    let response = kv::read(rt, caller, &oldest(&request.name)).await?;
     let kv = response.kvs.into_iter().next();
     Ok(frame_message(&LeaderResponse {
         header: response.header,
@@ -107,12 +125,12 @@ pub async fn leader(rt: &Rc<Runtime>, request: LeaderRequest) -> Result<Bytes, S
 
 /// `Election.Observe`: the present leader's value, each later one, and so on
 /// with the next leader, until the client has enough.
-pub fn observe(rt: &Rc<Runtime>, request: LeaderRequest) -> Box<dyn Source> {
+pub fn observe(rt: &Rc<Runtime>, caller: &Caller, request: LeaderRequest) -> Box<dyn Source> {
     let (sender, receiver) = mpsc::channel(UNSENT_MAX);
-    let rt = rt.clone();
+    let (rt, caller) = (rt.clone(), caller.clone());
     tokio::task::spawn_local(async move {
         let ended = tokio::select! {
-            ended = tell(&rt, &request.name, &sender) => ended,
+            ended = tell(&rt, &caller, &request.name, &sender) => ended,
             () = sender.closed() => return,
         };
         if let Err(status) = ended {
@@ -124,6 +142,7 @@ pub fn observe(rt: &Rc<Runtime>, request: LeaderRequest) -> Box<dyn Source> {
 
 async fn tell(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     name: &[u8],
     sender: &mpsc::Sender<Result<Bytes, Status>>,
 ) -> Result<(), Status> {
@@ -137,11 +156,11 @@ async fn tell(
     };
     let first = oldest(name);
     loop {
-        let response = kv::read(rt, &first).await?;
+        let response = kv::read(rt, caller, &first).await?;
         let header = response.header.unwrap_or_default();
         let (header, kv) = match response.kvs.into_iter().next() {
             Some(kv) => (header, kv),
-            None => first_put(rt, &first.key, &first.range_end, header.revision).await?,
+            None => first_put(rt, caller, &first.key, &first.range_end, header.revision).await?,
         };
         let request = WatchCreateRequest {
             key: kv.key.clone(),
@@ -149,7 +168,7 @@ async fn tell(
             ..Default::default()
         };
         send(header, kv).await;
-        let mut watch = OwnWatch::open(rt, &request);
+        let mut watch = OwnWatch::open(rt, caller, &request).await?;
         'leads: loop {
             let response = match watch.next().await {
                 // History went before it could be read: on with who leads now.
@@ -171,6 +190,7 @@ async fn tell(
 /// own revision: what follows it must not be missed.
 async fn first_put(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     key: &Bytes,
     range_end: &Bytes,
     revision: i64,
@@ -181,7 +201,7 @@ async fn first_put(
         start_revision: revision,
         ..Default::default()
     };
-    let mut watch = OwnWatch::open(rt, &request);
+    let mut watch = OwnWatch::open(rt, caller, &request).await?;
     loop {
         let response = watch.next().await?;
         let mut header = response.header.unwrap_or_default();

@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use tokio::{sync::mpsc, task::unconstrained};
 
-use super::{decode, frames::Frames, lease};
+use super::{caller::Caller, decode, frames::Frames, lease};
 use crate::{
     runtime::Runtime,
     status::{Status, errors},
@@ -27,12 +27,12 @@ const RENEWALS_MAX: usize = 32;
 const WAITING_MAX: usize = 64 << 10;
 
 /// `Lease.LeaseKeepAlive`
-pub(super) fn serve(rt: &Rc<Runtime>, messages: MessageStream) -> Box<dyn Source> {
+pub(super) fn serve(rt: &Rc<Runtime>, caller: Caller, messages: MessageStream) -> Box<dyn Source> {
     let (frames, source) = mpsc::channel(UNSENT_MAX);
     let rt = rt.clone();
     tokio::task::spawn_local(async move {
         let ended = tokio::select! {
-            ended = answer(&rt, messages, &frames) => ended,
+            ended = answer(&rt, &caller, messages, &frames) => ended,
             () = frames.closed() => return,
         };
         if let Err(status) = ended {
@@ -46,6 +46,7 @@ pub(super) fn serve(rt: &Rc<Runtime>, messages: MessageStream) -> Box<dyn Source
 /// Answers renewals until the client closes its side, or is gone.
 async fn answer(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     messages: MessageStream,
     frames: &mpsc::Sender<Result<Bytes, Status>>,
 ) -> Result<(), Status> {
@@ -54,7 +55,7 @@ async fn answer(
     // What was asked before the requests ended is still answered; a renewal that fails ends the
     // stream at once.
     let reading = unconstrained(read(messages, ids)).map(Ok::<_, Status>);
-    let work = future::try_join(reading, renew_all(rt, waiting, frames));
+    let work = future::try_join(reading, renew_all(rt, caller, waiting, frames));
     tokio::select! {
         ended = work => ended?.0,
         _ = stop.wait_for(|stop| *stop) => Err(errors::STOPPED),
@@ -75,11 +76,12 @@ async fn read(mut messages: MessageStream, ids: mpsc::Sender<i64>) -> Result<(),
 
 async fn renew_all(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     mut ids: mpsc::Receiver<i64>,
     frames: &mpsc::Sender<Result<Bytes, Status>>,
 ) -> Result<(), Status> {
     let answers = stream::poll_fn(|cx| ids.poll_recv(cx))
-        .map(|id| renew(rt, id))
+        .map(|id| renew(rt, caller, id))
         .buffered(RENEWALS_MAX);
     let mut answers = std::pin::pin!(answers);
     while let Some(frame) = answers.next().await {
@@ -90,11 +92,11 @@ async fn renew_all(
     Ok(())
 }
 
-async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<Bytes, Status> {
+async fn renew(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<Bytes, Status> {
     // Taken before the renewal: a lease that was revoked at a revision must not seem to have
     // been renewed at a later one.
     let header = rt.core.header(rt.core.store().revision());
-    let ttl = lease::renew(rt, id).await?;
+    let ttl = lease::renew(rt, caller, id).await?;
     Ok(frame_message(&LeaseKeepAliveResponse {
         header: Some(header),
         id,

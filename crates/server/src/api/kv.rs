@@ -21,7 +21,10 @@ use proto::{
 use lease::LeaseId;
 use mvcc::{Place, RangeAnswer};
 
-use super::Answer;
+use super::{
+    Answer,
+    caller::{AsOf, Caller},
+};
 use crate::{
     quota,
     runtime::Runtime,
@@ -30,19 +33,35 @@ use crate::{
 };
 
 /// `KV.Range`
-pub async fn range(rt: &Rc<Runtime>, request: RangeRequest) -> Result<Answer, Status> {
+pub async fn range(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: RangeRequest,
+) -> Result<Answer, Status> {
     mvcc::validate::range(&request)?;
     if !request.serializable {
         rt.linearizable().await?;
     }
+    let as_of = may_read(rt, caller, &request).await?;
     let answer = rt.core.store().range(&request)?;
     rt.core.metrics.ranges.inc();
+    as_of.check(&rt.core)?;
     let header = rt.core.header(answer.revision);
     let mut message = RangeMessage::new(answer, Some(header), None);
     if message.framed_len() > PIECE_BYTES {
         return Ok(Answer::Pieces(Box::new(message)));
     }
     Ok(Answer::One(message.next().unwrap_or_default()))
+}
+
+/// Checks a range before it is read.
+async fn may_read(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: &RangeRequest,
+) -> Result<AsOf, Status> {
+    let checked = caller.check(rt, |users, who| users.check_read(who, request));
+    Ok(checked.await?)
 }
 
 /// Answers above this are encoded piece by piece as the connection takes them.
@@ -119,6 +138,7 @@ impl Source for RangeMessage {
 /// `KV.RangeStream`: the same answer in chunks, all at one revision.
 pub async fn range_stream(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     request: RangeRequest,
 ) -> Result<Box<dyn Source>, Status> {
     mvcc::validate::range(&request)?;
@@ -141,11 +161,13 @@ pub async fn range_stream(
     if !request.serializable {
         rt.linearizable().await?;
     }
+    let as_of = may_read(rt, caller, &request).await?;
     let chunks = rt
         .core
         .store()
         .range_stream(&request, rt.core.config.max_request_bytes)?;
     rt.core.metrics.ranges.inc();
+    as_of.check(&rt.core)?;
     Ok(Box::new(RangeChunks {
         rt: rt.clone(),
         chunks,
@@ -182,10 +204,11 @@ impl Source for RangeChunks {
 }
 
 /// `KV.Put`
-pub async fn put(rt: &Rc<Runtime>, request: PutRequest) -> Result<Bytes, Status> {
+pub async fn put(rt: &Rc<Runtime>, caller: &Caller, request: PutRequest) -> Result<Bytes, Status> {
     quota::check(rt, quota::put_cost(&request)).await?;
     mvcc::validate::put(&request)?;
-    match rt.core.submit(rt, Op::Put(request)).await? {
+    let who = caller.identity(rt).await?;
+    match rt.core.submit(rt, who, Op::Put(request)).await? {
         Outcome::Put(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
@@ -195,17 +218,23 @@ pub async fn put(rt: &Rc<Runtime>, request: PutRequest) -> Result<Bytes, Status>
 }
 
 /// `KV.DeleteRange`
-pub async fn delete_range(rt: &Rc<Runtime>, request: DeleteRangeRequest) -> Result<Bytes, Status> {
-    Ok(frame_message(&delete(rt, request).await?))
+pub async fn delete_range(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: DeleteRangeRequest,
+) -> Result<Bytes, Status> {
+    Ok(frame_message(&delete(rt, caller, request).await?))
 }
 
 /// What [`delete_range`] answers, as a message.
 pub(super) async fn delete(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     request: DeleteRangeRequest,
 ) -> Result<DeleteRangeResponse, Status> {
     mvcc::validate::delete_range(&request)?;
-    match rt.core.submit(rt, Op::DeleteRange(request)).await? {
+    let who = caller.identity(rt).await?;
+    match rt.core.submit(rt, who, Op::DeleteRange(request)).await? {
         Outcome::DeleteRange(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(response)
@@ -217,12 +246,15 @@ pub(super) async fn delete(
 /// What [`range`] answers, as a message: for the few who need its parts.
 pub(super) async fn read(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
     mvcc::validate::range(request)?;
     rt.linearizable().await?;
+    let as_of = may_read(rt, caller, request).await?;
     let answer = rt.core.store().range(request)?;
     rt.core.metrics.ranges.inc();
+    as_of.check(&rt.core)?;
     let header = rt.core.header(answer.revision);
     Ok(RangeResponse {
         header: Some(header),
@@ -231,20 +263,34 @@ pub(super) async fn read(
 }
 
 /// `KV.Txn`
-pub async fn txn(rt: &Rc<Runtime>, request: Nested<TxnRequest>) -> Result<Bytes, Status> {
-    let response = transact(rt, request).await?;
+pub async fn txn(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: Nested<TxnRequest>,
+) -> Result<Bytes, Status> {
+    let response = transact(rt, caller, request).await?;
     Ok(frame_bytes(&wire::encode_nested(&*response)))
 }
 
 /// Refuses a transaction with a range that cannot be answered. What is applied does
 /// not depend on that: members that were not asked pass over the ranges, so this is
 /// the only place to refuse it.
-async fn check_ranges(rt: &Rc<Runtime>, request: &TxnRequest) -> Result<(), Status> {
+async fn check_ranges(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: &TxnRequest,
+) -> Result<(), Status> {
     let mut ops = request.success.iter().chain(&request.failure);
     if !ops.any(|op| matches!(&op.request, Some(Request::RequestRange(r)) if r.revision != 0)) {
         return Ok(());
     }
     rt.linearizable().await?;
+    // Who may not read the keys is not told of their revisions either.
+    let checked = caller.check_leases(rt, |users, lessor, who| {
+        users.check_txn(who, Some(lessor), request)
+    });
+    let as_of = checked.await?;
+    as_of.check(&rt.core)?;
     let exists = |id| rt.core.state.lessor.read().exists(LeaseId(id));
     Ok(rt.core.store().check_txn(request, &exists)?)
 }
@@ -252,6 +298,7 @@ async fn check_ranges(rt: &Rc<Runtime>, request: &TxnRequest) -> Result<(), Stat
 /// What [`txn`] answers, as a message.
 pub(super) async fn transact(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     request: Nested<TxnRequest>,
 ) -> Result<Nested<TxnResponse>, Status> {
     quota::check(rt, quota::txn_cost(&request)).await?;
@@ -260,12 +307,20 @@ pub(super) async fn transact(
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
         }
-        let response = rt.core.store().read_txn(&request)?;
+        let as_of = caller
+            .check_leases(rt, |users, lessor, who| {
+                users.check_txn(who, Some(lessor), &request)
+            })
+            .await?;
+        let response = Nested::new(rt.core.store().read_txn(&request)?);
         rt.core.metrics.count_txn(&request, &response);
-        Nested::new(response)
+        as_of.check(&rt.core)?;
+        response
     } else {
-        check_ranges(rt, &request).await?;
-        match rt.core.submit(rt, Op::Txn(request.into_inner())).await? {
+        let who = caller.identity(rt).await?;
+        check_ranges(rt, caller, &request).await?;
+        let op = Op::Txn(request.into_inner());
+        match rt.core.submit(rt, who, op).await? {
             Outcome::Txn(response) => response,
             _ => return Err(mixed_up()),
         }
@@ -275,9 +330,14 @@ pub(super) async fn transact(
 }
 
 /// `KV.Compact`
-pub async fn compact(rt: &Rc<Runtime>, request: CompactionRequest) -> Result<Bytes, Status> {
+pub async fn compact(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: CompactionRequest,
+) -> Result<Bytes, Status> {
     let physical = request.physical;
-    match rt.core.submit(rt, Op::Compaction(request)).await? {
+    let who = caller.identity(rt).await?;
+    match rt.core.submit(rt, who, Op::Compaction(request)).await? {
         Outcome::Compaction(mut response, ticket) => {
             // The scheduled revision is on disk before the call returns; the
             // removal itself only when the caller asked to wait for it.

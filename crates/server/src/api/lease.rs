@@ -14,7 +14,10 @@ use proto::etcdserverpb::{
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
-use super::kv::mixed_up;
+use super::{
+    caller::{AsOf, Caller},
+    kv::mixed_up,
+};
 use crate::{
     ask, lease_upkeep, quota,
     runtime::Runtime,
@@ -23,13 +26,18 @@ use crate::{
 };
 
 /// `Lease.LeaseGrant`
-pub async fn grant(rt: &Rc<Runtime>, request: LeaseGrantRequest) -> Result<Bytes, Status> {
-    Ok(frame_message(&create(rt, request).await?))
+pub async fn grant(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: LeaseGrantRequest,
+) -> Result<Bytes, Status> {
+    Ok(frame_message(&create(rt, caller, request).await?))
 }
 
 /// What [`grant`] answers, as a message.
 pub(super) async fn create(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     mut request: LeaseGrantRequest,
 ) -> Result<LeaseGrantResponse, Status> {
     quota::check(rt, quota::LEASE_COST).await?;
@@ -37,7 +45,9 @@ pub(super) async fn create(
         // Positive, so that no sign appears where ids are printed.
         request.id = (rt.core.next_request_id() & (i64::MAX as u64)) as i64;
     }
-    match rt.core.submit(rt, Op::LeaseGrant(request)).await? {
+    caller.require_user(rt).await?;
+    let who = caller.identity(rt).await?;
+    match rt.core.submit(rt, who, Op::LeaseGrant(request)).await? {
         Outcome::LeaseGrant(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(response)
@@ -47,8 +57,14 @@ pub(super) async fn create(
 }
 
 /// `Lease.LeaseRevoke`
-pub async fn revoke(rt: &Rc<Runtime>, request: LeaseRevokeRequest) -> Result<Bytes, Status> {
-    match rt.core.submit(rt, Op::LeaseRevoke(request)).await? {
+pub async fn revoke(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: LeaseRevokeRequest,
+) -> Result<Bytes, Status> {
+    caller.require_user(rt).await?;
+    let who = caller.identity(rt).await?;
+    match rt.core.submit(rt, who, Op::LeaseRevoke(request)).await? {
         Outcome::LeaseRevoke(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
@@ -60,13 +76,27 @@ pub async fn revoke(rt: &Rc<Runtime>, request: LeaseRevokeRequest) -> Result<Byt
 /// `Lease.LeaseTimeToLive`: only the primary lessor knows the time that is left.
 pub async fn time_to_live(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     request: LeaseTimeToLiveRequest,
 ) -> Result<Bytes, Status> {
-    let id = request.id;
+    caller.require_user(rt).await?;
+    let (id, keys) = (request.id, request.keys);
+    let as_of = match keys {
+        true => Some(may_read(rt, caller, LeaseId(id)).await?),
+        false => None,
+    };
     let found = match remaining(rt, request).await {
         Err(error) if error == errors::LEASE_NOT_FOUND => None,
         found => Some(found?),
     };
+    if let Some(as_of) = as_of {
+        as_of.check(&rt.core)?;
+    }
+    // The leader may have known more keys than this member.
+    if let Some(response) = found.as_ref().filter(|_| keys) {
+        let listed = caller.check(rt, |users, who| may_see(users, who, &response.keys));
+        listed.await?.check(&rt.core)?;
+    }
     let mut response = found.unwrap_or(LeaseTimeToLiveResponse {
         id,
         ttl: -1,
@@ -74,6 +104,23 @@ pub async fn time_to_live(
     });
     response.header = Some(rt.core.header(rt.core.store().revision()));
     Ok(frame_message(&response))
+}
+
+/// Checks the keys of a lease before they are read.
+async fn may_read(rt: &Rc<Runtime>, caller: &Caller, id: LeaseId) -> Result<AsOf, Status> {
+    let checked = caller.check_leases(rt, |users, lessor, who| {
+        users.check_lease_read(who, Some(lessor), id)
+    });
+    Ok(checked.await?)
+}
+
+/// Whether a user may see keys that a lease has.
+fn may_see(users: &auth::Store, who: &auth::Identity, keys: &[Bytes]) -> Result<(), auth::Error> {
+    if users.check_admin(who).is_ok() {
+        return Ok(());
+    }
+    keys.iter()
+        .try_for_each(|key| users.check_keys(who, key, b""))
 }
 
 async fn remaining(
@@ -152,34 +199,41 @@ async fn ask_primary(
 
 /// `Lease.LeaseLeases`: as far as this member has got, so that leases can be listed without a
 /// quorum too.
-pub fn leases(rt: &Rc<Runtime>) -> Bytes {
-    let leases = rt
-        .core
-        .state
-        .lessor
-        .read()
-        .leases()
+pub async fn leases(rt: &Rc<Runtime>, caller: &Caller) -> Result<Bytes, Status> {
+    let listed = rt.core.state.lessor.read().leases();
+    let checked = caller.check_leases(rt, |users, lessor, who| {
+        if who.user.is_empty() && who.revision == 0 {
+            return Err(auth::Error::UserEmpty);
+        }
+        listed
+            .iter()
+            .try_for_each(|id| users.check_lease_read(who, Some(lessor), *id))
+    });
+    checked.await?.check(&rt.core)?;
+    let leases = listed
         .into_iter()
         .map(|id| LeaseStatus { id: id.0 })
         .collect();
-    frame_message(&LeaseLeasesResponse {
+    Ok(frame_message(&LeaseLeasesResponse {
         header: Some(rt.core.header(rt.core.store().revision())),
         leases,
-    })
+    }))
 }
 
 /// Renews a lease: its TTL, or 0 when there is none of that id.
-pub(super) async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
+pub(super) async fn renew(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<i64, Status> {
     if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
         // Somebody who only thinks it leads must not renew; and what was granted
         // on this connection a moment ago must be applied here.
         rt.linearizable().await?;
+        may_renew(rt, caller, LeaseId(id)).await?;
         match renew_as_primary(rt, id).await {
             Err(error) if error == errors::LEASE_NOT_FOUND => return Ok(0),
             Err(error) if error == errors::NOT_PRIMARY => {}
             renewed => return renewed,
         }
     }
+    may_renew(rt, caller, LeaseId(id)).await?;
     let request = LeaseKeepAliveRequest { id };
     let reply = ask_primary(rt, "/leases", request.encode_to_vec().into()).await?;
     match reply.map(LeaseKeepAliveResponse::decode) {
@@ -187,6 +241,17 @@ pub(super) async fn renew(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
         Some(Ok(response)) => Ok(response.ttl),
         Some(Err(_)) => Err(mixed_up()),
     }
+}
+
+/// Checks the keys that a lease keeps.
+async fn may_renew(rt: &Rc<Runtime>, caller: &Caller, id: LeaseId) -> Result<(), Status> {
+    let checked = caller.check_leases(rt, |users, lessor, who| {
+        if who.user.is_empty() && who.revision == 0 {
+            return Err(auth::Error::UserEmpty);
+        }
+        users.check_lease_write(who, Some(lessor), id)
+    });
+    checked.await?.check(&rt.core)
 }
 
 /// Renews a lease in this member's lessor: its TTL. The caller has waited until all that was

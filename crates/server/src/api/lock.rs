@@ -10,6 +10,7 @@ use proto::{
 };
 
 use super::{
+    caller::Caller,
     kv,
     turn::{reach, session},
 };
@@ -23,11 +24,15 @@ use crate::{
 ///
 /// # Errors
 /// No such lease; the lease ended while it waited.
-pub async fn lock(rt: &Rc<Runtime>, request: LockRequest) -> Result<Bytes, Status> {
-    let lease = session(rt, request.lease).await?;
+pub async fn lock(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: LockRequest,
+) -> Result<Bytes, Status> {
+    let lease = session(rt, caller, request.lease).await?;
     let lost = errors::LOCK_SESSION_EXPIRED;
     let taken = |_, _, _, _| std::future::ready(Ok(()));
-    let (turn, waited) = reach(rt, request.name, lease, Bytes::new(), lost, taken).await?;
+    let (turn, waited) = reach(rt, caller, request.name, lease, Bytes::new(), lost, taken).await?;
     Ok(frame_message(&LockResponse {
         header: Some(waited.unwrap_or(turn.header)),
         key: turn.key,
@@ -38,12 +43,16 @@ pub async fn lock(rt: &Rc<Runtime>, request: LockRequest) -> Result<Bytes, Statu
 ///
 /// # Errors
 /// No key given.
-pub async fn unlock(rt: &Rc<Runtime>, request: UnlockRequest) -> Result<Bytes, Status> {
+pub async fn unlock(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: UnlockRequest,
+) -> Result<Bytes, Status> {
     let request = DeleteRangeRequest {
         key: request.key,
         ..Default::default()
     };
-    let response = kv::delete(rt, request).await?;
+    let response = kv::delete(rt, caller, request).await?;
     Ok(frame_message(&UnlockResponse {
         header: response.header,
     }))

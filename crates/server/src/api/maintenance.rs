@@ -18,7 +18,7 @@ use proto::etcdserverpb::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{health, kv::mixed_up};
+use super::{caller::Caller, health, kv::mixed_up};
 use crate::{
     logging::human_bytes,
     metrics::Metrics,
@@ -29,8 +29,17 @@ use crate::{
 };
 
 /// `Maintenance.Alarm`
-pub async fn alarm(rt: &Rc<Runtime>, request: AlarmRequest) -> Result<Bytes, Status> {
+pub async fn alarm(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: AlarmRequest,
+) -> Result<Bytes, Status> {
     let action = AlarmAction::try_from(request.action);
+    let passed = match action {
+        Ok(AlarmAction::Get) => caller.require_user(rt).await,
+        _ => caller.require_root(rt).await,
+    };
+    passed?;
     // etcd 3.5 raises whatever it is asked to, and ends where it does not know the kind.
     if action == Ok(AlarmAction::Activate) && AlarmType::try_from(request.alarm).is_err() {
         return Err(Status::fixed(
@@ -38,9 +47,10 @@ pub async fn alarm(rt: &Rc<Runtime>, request: AlarmRequest) -> Result<Bytes, Sta
             "etcdserver: unknown alarm",
         ));
     }
+    let who = caller.identity(rt).await?;
     let mut response = match action {
         // Reading the list goes through the log as well, so it is ordered with changes.
-        Ok(_) => match rt.core.submit(rt, Op::Alarm(request)).await? {
+        Ok(_) => match rt.core.submit(rt, who, Op::Alarm(request)).await? {
             Outcome::Alarm(response) => response,
             _ => return Err(mixed_up()),
         },

@@ -2,6 +2,8 @@
 //! serialized request in, framed answer out. Every call passes the same gate
 //! ([`admit`]) before it reaches its method.
 
+mod auth;
+mod caller;
 pub mod cluster;
 pub mod downgrade;
 pub mod election;
@@ -19,9 +21,13 @@ pub mod watch;
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
+pub use caller::Caller;
 pub(crate) use metered::DEADLINE_EXCEEDED;
 use metered::Metered;
-use proto::wire::{Nested, Read};
+use proto::{
+    etcdserverpb::internal_raft_request::Op,
+    wire::{Nested, Read},
+};
 
 use crate::{
     runtime::Runtime,
@@ -50,6 +56,8 @@ pub struct Call<'a> {
     pub client_api_version: Option<&'a str>,
     /// The client's own deadline.
     pub timeout: Option<Duration>,
+    /// Who calls.
+    pub caller: Caller,
 }
 
 macro_rules! methods {
@@ -269,27 +277,32 @@ pub async fn unary(
     message: Bytes,
 ) -> Result<Answer, Status> {
     admit(rt, method, call, Some(&message))?;
-    let timeout = call.timeout;
+    let (timeout, caller) = (call.timeout, &call.caller);
     let metrics = &rt.core.metrics;
     let started = metrics.call_started(method);
     metrics.received(method).inc();
     metrics.client_received_bytes.inc_by(message.len() as u64);
     let work = async {
+        caller::pass(rt, method, caller).await?;
         Ok(match method {
-            Method::Range => kv::range(rt, decode_used(message)?).await?,
-            Method::RangeStream => Answer::Stream(kv::range_stream(rt, decode(message)?).await?),
-            Method::Put => Answer::One(kv::put(rt, decode(message)?).await?),
-            Method::DeleteRange => Answer::One(kv::delete_range(rt, decode(message)?).await?),
-            Method::Txn => Answer::One(kv::txn(rt, Nested::new(decode(message)?)).await?),
-            Method::Compact => Answer::One(kv::compact(rt, decode(message)?).await?),
-            Method::LeaseGrant => Answer::One(lease::grant(rt, decode(message)?).await?),
-            Method::LeaseRevoke => Answer::One(lease::revoke(rt, decode(message)?).await?),
-            Method::LeaseTimeToLive => {
-                Answer::One(lease::time_to_live(rt, decode(message)?).await?)
+            Method::Range => kv::range(rt, caller, decode_used(message)?).await?,
+            Method::RangeStream => {
+                Answer::Stream(kv::range_stream(rt, caller, decode(message)?).await?)
             }
-            Method::LeaseLeases => Answer::One(lease::leases(rt)),
+            Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
+            Method::DeleteRange => {
+                Answer::One(kv::delete_range(rt, caller, decode(message)?).await?)
+            }
+            Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
+            Method::Compact => Answer::One(kv::compact(rt, caller, decode(message)?).await?),
+            Method::LeaseGrant => Answer::One(lease::grant(rt, caller, decode(message)?).await?),
+            Method::LeaseRevoke => Answer::One(lease::revoke(rt, caller, decode(message)?).await?),
+            Method::LeaseTimeToLive => {
+                Answer::One(lease::time_to_live(rt, caller, decode(message)?).await?)
+            }
+            Method::LeaseLeases => Answer::One(lease::leases(rt, caller).await?),
             Method::MemberList => Answer::One(cluster::member_list(rt, decode(message)?).await?),
-            Method::Alarm => Answer::One(maintenance::alarm(rt, decode(message)?).await?),
+            Method::Alarm => Answer::One(maintenance::alarm(rt, caller, decode(message)?).await?),
             Method::Status => Answer::One(maintenance::status(rt)),
             Method::Defragment => Answer::One(maintenance::defragment(rt).await?),
             Method::Hash => Answer::One(maintenance::hash(rt).await?),
@@ -306,34 +319,48 @@ pub async fn unary(
             }
             Method::MemberPromote => {
                 let request: proto::etcdserverpb::MemberPromoteRequest = decode(message)?;
-                Answer::One(cluster::member_promote(rt, request.id).await?)
+                Answer::One(cluster::member_promote(rt, caller, request.id).await?)
             }
             Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?).await?),
             Method::Downgrade => Answer::One(downgrade::call(rt, decode(message)?).await?),
-            Method::Lock => Answer::One(lock::lock(rt, decode(message)?).await?),
-            Method::Unlock => Answer::One(lock::unlock(rt, decode(message)?).await?),
-            Method::Campaign => Answer::One(election::campaign(rt, decode(message)?).await?),
-            Method::Proclaim => Answer::One(election::proclaim(rt, decode(message)?).await?),
-            Method::Leader => Answer::One(election::leader(rt, decode(message)?).await?),
-            Method::Observe => Answer::Stream(election::observe(rt, decode(message)?)),
-            Method::Resign => Answer::One(election::resign(rt, decode(message)?).await?),
-            Method::AuthEnable
-            | Method::AuthDisable
-            | Method::AuthStatus
-            | Method::Authenticate
-            | Method::UserAdd
-            | Method::UserGet
-            | Method::UserList
-            | Method::UserDelete
-            | Method::UserChangePassword
-            | Method::UserGrantRole
-            | Method::UserRevokeRole
-            | Method::RoleAdd
-            | Method::RoleGet
-            | Method::RoleList
-            | Method::RoleDelete
-            | Method::RoleGrantPermission
-            | Method::RoleRevokePermission => return Err(not_built(method)),
+            Method::Lock => Answer::One(lock::lock(rt, caller, decode(message)?).await?),
+            Method::Unlock => Answer::One(lock::unlock(rt, caller, decode(message)?).await?),
+            Method::Campaign => {
+                Answer::One(election::campaign(rt, caller, decode(message)?).await?)
+            }
+            Method::Proclaim => {
+                Answer::One(election::proclaim(rt, caller, decode(message)?).await?)
+            }
+            Method::Leader => Answer::One(election::leader(rt, caller, decode(message)?).await?),
+            Method::Observe => Answer::Stream(election::observe(rt, caller, decode(message)?)),
+            Method::Resign => Answer::One(election::resign(rt, caller, decode(message)?).await?),
+            Method::Authenticate => Answer::One(auth::authenticate(rt, decode(message)?).await?),
+            Method::UserAdd => Answer::One(auth::user_add(rt, caller, decode(message)?).await?),
+            Method::UserChangePassword => {
+                Answer::One(auth::user_change_password(rt, caller, decode(message)?).await?)
+            }
+            Method::AuthEnable => of_auth(rt, caller, Op::AuthEnable(decode(message)?)).await?,
+            Method::AuthDisable => of_auth(rt, caller, Op::AuthDisable(decode(message)?)).await?,
+            Method::AuthStatus => of_auth(rt, caller, Op::AuthStatus(decode(message)?)).await?,
+            Method::UserGet => of_auth(rt, caller, Op::AuthUserGet(decode(message)?)).await?,
+            Method::UserList => of_auth(rt, caller, Op::AuthUserList(decode(message)?)).await?,
+            Method::UserDelete => of_auth(rt, caller, Op::AuthUserDelete(decode(message)?)).await?,
+            Method::UserGrantRole => {
+                of_auth(rt, caller, Op::AuthUserGrantRole(decode(message)?)).await?
+            }
+            Method::UserRevokeRole => {
+                of_auth(rt, caller, Op::AuthUserRevokeRole(decode(message)?)).await?
+            }
+            Method::RoleAdd => of_auth(rt, caller, Op::AuthRoleAdd(decode(message)?)).await?,
+            Method::RoleGet => of_auth(rt, caller, Op::AuthRoleGet(decode(message)?)).await?,
+            Method::RoleList => of_auth(rt, caller, Op::AuthRoleList(decode(message)?)).await?,
+            Method::RoleDelete => of_auth(rt, caller, Op::AuthRoleDelete(decode(message)?)).await?,
+            Method::RoleGrantPermission => {
+                of_auth(rt, caller, Op::AuthRoleGrantPermission(decode(message)?)).await?
+            }
+            Method::RoleRevokePermission => {
+                of_auth(rt, caller, Op::AuthRoleRevokePermission(decode(message)?)).await?
+            }
             Method::Watch | Method::LeaseKeepAlive => return Err(not_built(method)),
         })
     };
@@ -372,6 +399,10 @@ pub async fn unary(
     })
 }
 
+async fn of_auth(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<Answer, Status> {
+    Ok(Answer::One(auth::call(rt, caller, op).await?))
+}
+
 /// Serves a call whose client sends a stream.
 pub async fn stream(
     rt: &Rc<Runtime>,
@@ -380,6 +411,8 @@ pub async fn stream(
     mut messages: MessageStream,
 ) -> Result<Answer, Status> {
     admit(rt, method, call, None)?;
+    caller::pass(rt, method, &call.caller).await?;
+    let caller = call.caller.clone();
     let metrics = &rt.core.metrics;
     messages.count(
         metrics.received(method).clone(),
@@ -389,8 +422,8 @@ pub async fn stream(
     // one answer to each request.
     let open = (method == Method::Watch).then(|| messages.hold_open());
     let source = match method {
-        Method::Watch => watch::serve(rt, messages),
-        Method::LeaseKeepAlive => keep_alive::serve(rt, messages),
+        Method::Watch => watch::serve(rt, caller, messages),
+        Method::LeaseKeepAlive => keep_alive::serve(rt, caller, messages),
         other => return Err(not_built(other)),
     };
     let started = metrics.call_started(method);

@@ -21,7 +21,7 @@ use proto::{
 };
 use tokio::sync::oneshot;
 
-use super::{kv, lease, watch::OwnWatch};
+use super::{caller::Caller, kv, lease, watch::OwnWatch};
 use crate::{
     runtime::Runtime,
     status::{Status, errors},
@@ -31,7 +31,7 @@ use crate::{
 const SESSION_TTL: i64 = 60;
 
 /// The lease a request stands on: its own, or a new one that nobody renews.
-pub(super) async fn session(rt: &Rc<Runtime>, lease: i64) -> Result<i64, Status> {
+pub(super) async fn session(rt: &Rc<Runtime>, caller: &Caller, lease: i64) -> Result<i64, Status> {
     if lease != 0 {
         return Ok(lease);
     }
@@ -39,7 +39,7 @@ pub(super) async fn session(rt: &Rc<Runtime>, lease: i64) -> Result<i64, Status>
         ttl: SESSION_TTL,
         id: 0,
     };
-    Ok(lease::create(rt, request).await?.id)
+    Ok(lease::create(rt, caller, request).await?.id)
 }
 
 /// A place in the queue of a name.
@@ -61,6 +61,7 @@ impl Turn {
     /// `lease` has.
     pub(super) async fn take(
         rt: &Rc<Runtime>,
+        caller: &Caller,
         name: Bytes,
         lease: i64,
         value: Bytes,
@@ -84,7 +85,9 @@ impl Turn {
             success: vec![put, first.clone()],
             failure: vec![get, first],
         };
-        let response = kv::transact(rt, Nested::new(request)).await?.into_inner();
+        let response = kv::transact(rt, caller, Nested::new(request))
+            .await?
+            .into_inner();
         let header = response.header.unwrap_or_default();
         let succeeded = response.succeeded;
         let mut found = response.responses.into_iter().map(|op| match op.response {
@@ -108,7 +111,12 @@ impl Turn {
 
     /// Waits until no older key is left, and the own one still is; gives the
     /// header of the answer that said so, if that took any waiting.
-    async fn wait(&self, rt: &Rc<Runtime>, lost: Status) -> Result<Option<ResponseHeader>, Status> {
+    async fn wait(
+        &self,
+        rt: &Rc<Runtime>,
+        caller: &Caller,
+        lost: Status,
+    ) -> Result<Option<ResponseHeader>, Status> {
         if self.reached {
             return Ok(None);
         }
@@ -118,12 +126,12 @@ impl Turn {
             ..oldest(&self.name)
         };
         loop {
-            let response = kv::read(rt, &before).await?;
+            let response = kv::read(rt, caller, &before).await?;
             let Some(neighbour) = response.kvs.into_iter().next() else {
                 break;
             };
             let revision = response.header.unwrap_or_default().revision;
-            match deleted(rt, neighbour.key, revision).await {
+            match deleted(rt, caller, neighbour.key, revision).await {
                 // History went before it could be read; the keys tell as much.
                 Err(status) if status == errors::COMPACTED => {}
                 waited => waited?,
@@ -133,7 +141,7 @@ impl Turn {
             key: self.key.clone(),
             ..Default::default()
         };
-        let response = kv::read(rt, &own).await?;
+        let response = kv::read(rt, caller, &own).await?;
         let mut own = response.kvs.iter();
         if !own.any(|kv| kv.create_revision == self.created) {
             return Err(lost);
@@ -143,11 +151,11 @@ impl Turn {
 
     /// Gives the place up, unless an earlier request had taken it. What fails
     /// here the end of the lease makes good.
-    async fn give_up(&self, rt: &Rc<Runtime>) {
+    async fn give_up(&self, rt: &Rc<Runtime>, caller: &Caller) {
         if self.existing.is_some() {
             return;
         }
-        if let Err(error) = resign(rt, &self.key, self.created).await {
+        if let Err(error) = resign(rt, caller, &self.key, self.created).await {
             let key = String::from_utf8_lossy(&self.key);
             tracing::warn!(key = %key, error = %error, "failed to give up the place in a queue of keys");
         }
@@ -160,6 +168,7 @@ impl Turn {
 /// the wait, if there was one.
 pub(super) async fn reach<F, T>(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     name: Bytes,
     lease: i64,
     value: Bytes,
@@ -171,11 +180,11 @@ where
     F: Future<Output = Result<(), Status>> + 'static,
 {
     let (mut sender, receiver) = oneshot::channel();
-    let rt = rt.clone();
+    let (rt, caller) = (rt.clone(), caller.clone());
     // On a task of its own: when the caller's connection breaks, its future is
     // gone in the middle of everything, and the key would stay.
     tokio::task::spawn_local(async move {
-        let turn = match Turn::take(&rt, name, lease, value).await {
+        let turn = match Turn::take(&rt, &caller, name, lease, value).await {
             Ok(turn) => turn,
             Err(status) => {
                 let _ = sender.send(Err(status));
@@ -185,7 +194,7 @@ where
         let (existing, key) = (turn.existing.clone(), turn.key.clone());
         let work = async {
             taken(rt.clone(), existing, key, turn.created).await?;
-            turn.wait(&rt, lost).await
+            turn.wait(&rt, &caller, lost).await
         };
         let waited = tokio::select! {
             waited = work => waited,
@@ -194,11 +203,11 @@ where
         match waited {
             Ok(waited) => {
                 if let Err(Ok((turn, _))) = sender.send(Ok((turn, waited))) {
-                    turn.give_up(&rt).await;
+                    turn.give_up(&rt, &caller).await;
                 }
             }
             Err(status) => {
-                turn.give_up(&rt).await;
+                turn.give_up(&rt, &caller).await;
                 let _ = sender.send(Err(status));
             }
         }
@@ -239,6 +248,7 @@ fn created(key: &Bytes, revision: i64) -> Compare {
 /// Deletes `key` if it is the one created at `revision`.
 pub(super) async fn resign(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     key: &Bytes,
     revision: i64,
 ) -> Result<TxnResponse, Status> {
@@ -251,7 +261,7 @@ pub(super) async fn resign(
         success: vec![operation(Request::RequestDeleteRange(delete))],
         failure: Vec::new(),
     };
-    kv::transact(rt, Nested::new(request))
+    kv::transact(rt, caller, Nested::new(request))
         .await
         .map(Nested::into_inner)
 }
@@ -259,6 +269,7 @@ pub(super) async fn resign(
 /// Writes a value to `key` if it is the one created at `revision`.
 pub(super) async fn proclaim(
     rt: &Rc<Runtime>,
+    caller: &Caller,
     key: &Bytes,
     revision: i64,
     lease: i64,
@@ -275,19 +286,24 @@ pub(super) async fn proclaim(
         success: vec![operation(Request::RequestPut(put))],
         failure: Vec::new(),
     };
-    kv::transact(rt, Nested::new(request))
+    kv::transact(rt, caller, Nested::new(request))
         .await
         .map(Nested::into_inner)
 }
 
 /// Waits until `key`, which was there at `revision`, is deleted.
-async fn deleted(rt: &Rc<Runtime>, key: Bytes, revision: i64) -> Result<(), Status> {
+async fn deleted(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    key: Bytes,
+    revision: i64,
+) -> Result<(), Status> {
     let request = WatchCreateRequest {
         key,
         start_revision: revision,
         ..Default::default()
     };
-    let mut watch = OwnWatch::open(rt, &request);
+    let mut watch = OwnWatch::open(rt, caller, &request).await?;
     loop {
         let response = watch.next().await?;
         let mut events = response.events.iter();

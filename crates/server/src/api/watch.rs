@@ -26,7 +26,7 @@ use proto::etcdserverpb::{
 use rustc_hash::FxHashMap;
 use tokio::{sync::oneshot, task::unconstrained};
 
-use super::{GRPC_OVERHEAD, decode};
+use super::{GRPC_OVERHEAD, caller::Caller, decode};
 use crate::{
     core::Core,
     runtime::{LocalSignal, Runtime},
@@ -234,6 +234,52 @@ fn create(rt: &Rc<Runtime>, id: StreamId, request: &WatchCreateRequest) {
     group(rt).create(id, request, revision, compacted);
 }
 
+/// Whether a caller may read what it wants to watch. A range to the last key needs permission on
+/// all of them; etcd before 3.5.33 asks for the first one only.
+async fn may_watch(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: &WatchCreateRequest,
+) -> Result<(), auth::Error> {
+    let key: &[u8] = match &request.key[..] {
+        b"" => b"\0",
+        key => key,
+    };
+    let checked = caller.check(rt, |users, who| {
+        users.check_keys(who, key, &request.range_end)
+    });
+    checked.await.map(drop)
+}
+
+/// Adds a watcher to a stream, if the caller may have it.
+async fn create_for(rt: &Rc<Runtime>, caller: &Caller, id: StreamId, request: &WatchCreateRequest) {
+    // A start before the first revision is refused whoever asks.
+    let permitted = match request.start_revision {
+        negative if negative < 0 => Ok(()),
+        _ => may_watch(rt, caller, request).await,
+    };
+    // Gone while its user was looked for.
+    if !rt.watch.streams.borrow().contains_key(&id) {
+        return;
+    }
+    let Err(error) = permitted else {
+        return create(rt, id, request);
+    };
+    let status = Status::from(match error {
+        auth::Error::InvalidAuthToken | auth::Error::AuthOldRevision | auth::Error::UserEmpty => {
+            error
+        }
+        _ => auth::Error::PermissionDenied,
+    });
+    let reason = format!(
+        "rpc error: code = {} desc = {}",
+        status.code.name(),
+        status.message
+    );
+    let revision = rt.core.store().revision();
+    group(rt).refuse(id, &reason, revision);
+}
+
 /// A watch for the server's own use. It goes the way of all watches, history
 /// included, and ends when dropped.
 pub(super) struct OwnWatch {
@@ -244,15 +290,23 @@ pub(super) struct OwnWatch {
 
 impl OwnWatch {
     /// Begins to watch.
-    pub(super) fn open(rt: &Rc<Runtime>, request: &WatchCreateRequest) -> OwnWatch {
+    ///
+    /// # Errors
+    /// The caller may not read the keys.
+    pub(super) async fn open(
+        rt: &Rc<Runtime>,
+        caller: &Caller,
+        request: &WatchCreateRequest,
+    ) -> Result<OwnWatch, Status> {
+        may_watch(rt, caller, request).await?;
         let source = open(rt);
         create(rt, source.id, request);
         report(rt);
         rt.watch.wake_ready();
-        OwnWatch {
+        Ok(OwnWatch {
             source,
             waiting: VecDeque::new(),
-        }
+        })
     }
 
     /// The next response that carries events.
@@ -293,7 +347,7 @@ impl OwnWatch {
 }
 
 /// `Watch.Watch`
-pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
+pub fn serve(rt: &Rc<Runtime>, caller: Caller, mut messages: MessageStream) -> Box<dyn Source> {
     let mut source = open(rt);
     let id = source.id;
     let (open, closed) = oneshot::channel();
@@ -303,7 +357,7 @@ pub fn serve(rt: &Rc<Runtime>, mut messages: MessageStream) -> Box<dyn Source> {
         let end = tokio::select! {
             // What is left on the connection counts against it, so a burst of requests is taken
             // whole, whatever the runtime thinks of a fair share.
-            end = unconstrained(read(&rt, id, &mut messages)) => end,
+            end = unconstrained(read(&rt, &caller, id, &mut messages)) => end,
             // Nothing is ever sent: the drop of the sender is the message.
             _ = closed => return,
         };
@@ -335,7 +389,12 @@ async fn room(rt: &Rc<Runtime>, id: StreamId) {
 }
 
 /// Takes the client's requests until it closes its side.
-async fn read(rt: &Rc<Runtime>, id: StreamId, messages: &mut MessageStream) -> Result<(), Status> {
+async fn read(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    id: StreamId,
+    messages: &mut MessageStream,
+) -> Result<(), Status> {
     let mut stop = rt.core.stop.subscribe();
     loop {
         room(rt, id).await;
@@ -355,7 +414,9 @@ async fn read(rt: &Rc<Runtime>, id: StreamId, messages: &mut MessageStream) -> R
             return Ok(());
         }
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => create(rt, id, &request),
+            Some(RequestUnion::CreateRequest(request)) => {
+                create_for(rt, caller, id, &request).await;
+            }
             Some(RequestUnion::CancelRequest(cancel)) => {
                 let revision = rt.core.store().revision();
                 group(rt).cancel(id, cancel.watch_id, revision);

@@ -7,7 +7,7 @@ use member::host::Kind;
 use prometheus::{HistogramVec, local::LocalHistogram};
 
 /// What an entry asked for, as etcd labels it: version and operation. In the order of [`Kind`].
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 28] = [
     ("v2", "PUT"),
     ("v3", "Put"),
     ("v3", "DeleteRange"),
@@ -19,6 +19,22 @@ const KINDS: [(&str, &str); 12] = [
     ("v3", "Alarm"),
     ("v3", "ClusterVersionSet"),
     ("v3", "ClusterMemberAttrSet"),
+    ("v3", "Authenticate"),
+    ("v3", "AuthEnable"),
+    ("v3", "AuthDisable"),
+    ("v3", "AuthUserAdd"),
+    ("v3", "AuthUserDelete"),
+    ("v3", "AuthUserChangePassword"),
+    ("v3", "AuthUserGrantRole"),
+    ("v3", "AuthUserGet"),
+    ("v3", "AuthUserRevokeRole"),
+    ("v3", "AuthUserList"),
+    ("v3", "AuthRoleAdd"),
+    ("v3", "AuthRoleGrantPermission"),
+    ("v3", "AuthRoleGet"),
+    ("v3", "AuthRoleRevokePermission"),
+    ("v3", "AuthRoleDelete"),
+    ("v3", "AuthRoleList"),
     ("v3", "unknown"),
 ];
 

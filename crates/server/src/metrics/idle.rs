@@ -22,12 +22,6 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Gauges that keep their value.
 const GAUGES: &[(&str, &str, i64)] = &[
-    // Authentication cannot be enabled, so that this is what every etcd begins with.
-    (
-        "etcd_debugging_auth_revision",
-        "The current revision of auth store.",
-        1,
-    ),
     (
         "etcd_debugging_store_watchers",
         "Count of currently active watchers.",

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, server::conn::auto};
+use tls::Leaf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -41,6 +42,35 @@ pub enum Surface {
     Metrics,
     /// What other members ask: `/version`, `/members`.
     Peer,
+}
+
+/// How a connection came.
+#[derive(Clone)]
+pub(super) enum Channel {
+    /// As it is.
+    Plain,
+    /// Through TLS.
+    Tls {
+        /// Of the client's certificate, where clients must have one.
+        common_name: Option<Rc<str>>,
+    },
+}
+
+impl Channel {
+    /// The channel of a client with this certificate.
+    pub(super) fn of(rt: &Runtime, peer: Option<&Leaf>) -> Channel {
+        let peer = peer.filter(|_| rt.core.config.security.client.client_cert_auth);
+        Channel::Tls {
+            common_name: peer.map(|leaf| leaf.common_name.as_str().into()),
+        }
+    }
+
+    pub(super) fn common_name(&self) -> Option<&Rc<str>> {
+        match self {
+            Channel::Plain => None,
+            Channel::Tls { common_name } => common_name.as_ref(),
+        }
+    }
 }
 
 /// What the connections of one listener share.
@@ -84,10 +114,14 @@ const HEADERS_MAX_BYTES: u32 = 256 << 10;
 /// server before they do.
 const YOUTH: Duration = Duration::from_millis(100);
 
-/// Serves a connection until either side ends it or the server stops. `secure`
-/// says that it has come through TLS.
-pub(super) async fn serve<S>(rt: Rc<Runtime>, stream: S, port: Port, secure: bool, seat: Rc<Seat>)
-where
+/// Serves a connection until either side ends it or the server stops.
+pub(super) async fn serve<S>(
+    rt: Rc<Runtime>,
+    stream: S,
+    port: Port,
+    channel: Channel,
+    seat: Rc<Seat>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if port.surface == Surface::Peer {
@@ -109,16 +143,16 @@ where
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let since = seat.since;
-    let surface = port.surface;
+    let (surface, is_plain) = (port.surface, matches!(channel, Channel::Plain));
     let (service_rt, port) = (rt.clone(), Rc::new(port));
     let service = service_fn(move |request: Request<Incoming>| {
         seat.keep();
-        answer(service_rt.clone(), request, port.clone(), secure)
+        answer(service_rt.clone(), request, port.clone(), channel.clone())
     });
     let (stream, end) = gather(Lenient::new(stream));
     // Behind TLS, Go's own HTTP/2 server takes gRPC and pages together, and counts no pings.
     let counts = match surface {
-        Surface::Client => !secure,
+        Surface::Client => is_plain,
         Surface::ClientGrpc => true,
         Surface::ClientHttp | Surface::Metrics | Surface::Peer => false,
     };
@@ -157,7 +191,7 @@ async fn answer(
     rt: Rc<Runtime>,
     request: Request<Incoming>,
     port: Rc<Port>,
-    secure: bool,
+    channel: Channel,
 ) -> Result<Response<Body>, Infallible> {
     let surface = port.surface;
     let is_http2 = request.version() == http::Version::HTTP_2;
@@ -168,7 +202,7 @@ async fn answer(
         _ => false,
     };
     if is_http2 && speaks_grpc {
-        return Ok(grpc::call(&rt, request).await);
+        return Ok(grpc::call(&rt, request, &channel).await);
     }
     Ok(match surface {
         Surface::ClientGrpc => plain(
@@ -176,7 +210,7 @@ async fn answer(
             "only gRPC is served here\n",
         ),
         Surface::Client | Surface::ClientHttp => {
-            gateway::or_pages(&rt, request, surface, &port.streams, secure).await
+            gateway::or_pages(&rt, request, surface, &port.streams, &channel).await
         }
         Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
     })

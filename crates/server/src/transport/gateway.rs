@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost::Message;
@@ -18,14 +18,14 @@ use serde::Serialize;
 
 use super::{
     Body, MessageStream, Source, Surface,
-    connection::plain,
+    connection::{Channel, plain},
     json::{transcode, txn_to_json},
     messages::too_large,
-    pages,
+    pages::{self, unsniffed},
     streams::{OpenStream, Streams},
 };
 use crate::{
-    api::{self, Answer, Call, DEADLINE_EXCEEDED, Method},
+    api::{self, Answer, Call, Caller, DEADLINE_EXCEEDED, Method},
     runtime::Runtime,
     status::{Code, Status},
 };
@@ -128,10 +128,14 @@ pub(super) async fn or_pages(
     request: Request<Incoming>,
     surface: Surface,
     streams: &Streams,
-    secure: bool,
+    channel: &Channel,
 ) -> Response<Body> {
     // Over TLS the certificate has already told the client whom it talks to.
-    if !secure && let Some(refusal) = refuse_host(rt, &request) {
+    let refusal = match channel {
+        Channel::Plain => refuse_host(rt, &request),
+        Channel::Tls { common_name } => refuse_name(rt, common_name.as_deref(), &request),
+    };
+    if let Some(refusal) = refusal {
         return refusal;
     }
     let cors = cors_origin(rt, &request);
@@ -193,6 +197,24 @@ fn refuse_host(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<Response
              - Add the hostname you want to use to the whitelist in settings.\n  - e.g. etcd --host-whitelist \"{host}\"\n\n\
              This requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n"
         ),
+    ))
+}
+
+/// Who comes with a name in a certificate expects to be that user, which the gateway cannot do.
+fn refuse_name(
+    rt: &Rc<Runtime>,
+    common_name: Option<&str>,
+    request: &Request<Incoming>,
+) -> Option<Response<Body>> {
+    let path = request.uri().path();
+    let is_api = path.starts_with("/v3/") || path.starts_with("/v3beta/");
+    let is_named = common_name.is_some_and(|name| !name.is_empty());
+    if !(is_named && is_api && rt.core.config.grpc_gateway && rt.core.is_auth_enabled()) {
+        return None;
+    }
+    Some(unsniffed(
+        StatusCode::BAD_REQUEST,
+        "CommonName of client sending a request against gateway will be ignored and not used as expected\n",
     ))
 }
 
@@ -284,6 +306,7 @@ async fn dispatch(
             .is_some_and(|value| value.as_bytes() == b"true"),
         client_api_version: None,
         timeout,
+        caller: Caller::new(token(&head.headers), None),
     };
     let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
     if route.method.streams_requests() {
@@ -299,6 +322,12 @@ async fn dispatch(
     call.timeout = left()?;
     let answer = api::unary(rt, route.method, &call, message).await?;
     Ok((answer, open))
+}
+
+/// A token among the headers that the gateway passes on.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    value("grpc-metadata-token").or_else(|| value("authorization"))
 }
 
 /// The header by which etcd's gateway passes on that gRPC answered.

@@ -10,6 +10,7 @@ use super::{
     MessageStream,
     body::{Body, put_status},
     compression::{Compressed, Encoding, compress_frame},
+    connection::Channel,
     head::{self, Head},
     messages,
 };
@@ -20,11 +21,15 @@ use crate::{
 };
 
 /// Answers one gRPC request.
-pub(super) async fn call(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn call(
+    rt: &Rc<Runtime>,
+    request: Request<Incoming>,
+    channel: &Channel,
+) -> Response<Body> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let content_type = head::content_type(&parts.headers);
-    let head = match head::read(&parts, arrived) {
+    let head = match head::read(&parts, arrived, channel) {
         Ok(head) => head,
         Err(no_call) => return no_call.response(content_type),
     };

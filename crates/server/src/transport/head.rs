@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use super::{
     body::{Body, put_status},
     compression::Encoding,
+    connection::Channel,
 };
 use crate::{
-    api::Call,
+    api::{Call, Caller},
     status::{Code, Status},
 };
 
@@ -87,7 +88,11 @@ pub(super) fn content_type(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// Reads the head of a request that arrived at `arrived`.
-pub(super) fn read(parts: &Parts, arrived: Instant) -> Result<Head<'_>, NoCall> {
+pub(super) fn read<'a>(
+    parts: &'a Parts,
+    arrived: Instant,
+    channel: &Channel,
+) -> Result<Head<'a>, NoCall> {
     let headers = &parts.headers;
     let value = |name| {
         headers
@@ -137,6 +142,14 @@ pub(super) fn read(parts: &Parts, arrived: Instant) -> Result<Head<'_>, NoCall> 
                 .is_some_and(|v| v.as_bytes() == b"true"),
             client_api_version: value("client-api-version"),
             timeout,
+            // A proxy's certificate is not that of its client.
+            caller: Caller::new(
+                value("token").or_else(|| value("authorization")),
+                channel
+                    .common_name()
+                    .filter(|_| !headers.contains_key("grpcgateway-accept"))
+                    .cloned(),
+            ),
         },
         encoding: Encoding::of(headers.get_all("grpc-encoding").iter().next_back()),
     })

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     Surface,
     admission::Seat,
-    connection::{self, Port},
+    connection::{self, Channel, Port},
     secure::{self, Security},
     streams::Streams,
 };
@@ -391,10 +391,11 @@ async fn serve_tcp(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, port, false, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, Channel::Plain, seat).await,
         Ok(Some(acceptor)) => {
-            if let Some(stream) = secure::tcp(&rt, &acceptor, port.surface, stream).await {
-                connection::serve(rt, stream, port, true, seat).await;
+            if let Some(accepted) = secure::tcp(&rt, &acceptor, port.surface, stream).await {
+                let channel = Channel::of(&rt, accepted.peer.as_ref());
+                connection::serve(rt, accepted.stream, port, channel, seat).await;
             }
         }
     }
@@ -415,10 +416,11 @@ async fn serve_unix(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, port, false, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, Channel::Plain, seat).await,
         Ok(Some(acceptor)) => {
-            if let Some(stream) = secure::unix(&rt, &acceptor, port.surface, stream).await {
-                connection::serve(rt, stream, port, true, seat).await;
+            if let Some(accepted) = secure::unix(&rt, &acceptor, port.surface, stream).await {
+                let channel = Channel::of(&rt, accepted.peer.as_ref());
+                connection::serve(rt, accepted.stream, port, channel, seat).await;
             }
         }
     }

@@ -33,7 +33,7 @@ use super::{
     pages::{json, not_allowed, not_found, unsniffed, version_page},
 };
 use crate::{
-    api,
+    api::{self, Caller},
     runtime::Runtime,
     status::{Code, Status, errors},
 };
@@ -124,7 +124,11 @@ async fn page(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
         ("/downgrade/enabled", _) if is_get => of_cluster(rt, downgrade_enabled(rt).await),
         ("/leases", _) if is_post => renew(rt, body).await,
         ("/leases/internal", _) if is_post => time_to_live(rt, body).await,
-        (_, Some(id)) if is_post => of_cluster(rt, promote_member(rt, id).await),
+        (_, Some(id)) if is_post => {
+            let token = head.headers.get(header::AUTHORIZATION);
+            let caller = Caller::new(token.and_then(|token| token.to_str().ok()), None);
+            of_cluster(rt, promote_member(rt, &caller, id).await)
+        }
         (
             "/version" | "/members" | "/members/hashkv" | "/downgrade/enabled" | "/leases"
             | "/leases/internal",
@@ -209,14 +213,14 @@ async fn downgrade_enabled(rt: &Rc<Runtime>) -> Response<Body> {
     }
 }
 
-async fn promote_member(rt: &Rc<Runtime>, id: &str) -> Response<Body> {
+async fn promote_member(rt: &Rc<Runtime>, caller: &Caller, id: &str) -> Response<Body> {
     let Ok(id) = id.parse::<u64>() else {
         return refused(
             StatusCode::NOT_FOUND,
             format!("member {id} not found in cluster"),
         );
     };
-    match api::cluster::promote(rt, id).await {
+    match api::cluster::promote(rt, caller, id).await {
         Ok(members) => json(members_json(&members)),
         Err(error) if error == errors::MEMBER_NOT_FOUND => {
             refused(StatusCode::NOT_FOUND, "membership: ID not found")

@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr, path::Path, rc::Rc, sync::Arc};
 
-use tls::{Accepted, Acceptor, Connector, Options, Refused, ServerStream};
+use tls::{Accepted, Acceptor, Connector, Options, Refused};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Surface;
@@ -180,7 +180,7 @@ pub(super) async fn tcp(
     acceptor: &Acceptor,
     surface: Surface,
     stream: TcpStream,
-) -> Option<ServerStream<TcpStream>> {
+) -> Option<Accepted<TcpStream>> {
     let remote = stream.peer_addr().ok();
     accepted(rt, surface, remote, acceptor.accept_tcp(stream)).await
 }
@@ -191,7 +191,7 @@ pub(super) async fn unix(
     acceptor: &Acceptor,
     surface: Surface,
     stream: UnixStream,
-) -> Option<ServerStream<UnixStream>> {
+) -> Option<Accepted<UnixStream>> {
     accepted(rt, surface, None, acceptor.accept(stream, None)).await
 }
 
@@ -200,7 +200,7 @@ async fn accepted<S>(
     surface: Surface,
     remote: Option<SocketAddr>,
     handshake: impl Future<Output = Result<Accepted<S>, Refused>>,
-) -> Option<ServerStream<S>> {
+) -> Option<Accepted<S>> {
     let mut stop = rt.core.end_of(surface);
     let outcome = tokio::select! {
         outcome = handshake => outcome,
@@ -208,7 +208,7 @@ async fn accepted<S>(
         _ = stop.wait_for(|stop| *stop) => return None,
     };
     match outcome {
-        Ok(accepted) => Some(accepted.stream),
+        Ok(accepted) => Some(accepted),
         Err(refused) => {
             log(surface, remote, &refused);
             None

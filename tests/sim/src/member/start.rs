@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use auth::tokens::Provider;
 use member::{
     Effects,
     apply::Options,
@@ -141,6 +142,7 @@ fn setup(shared: &Shared, seed: u64) -> Setup {
                 min_ttl_secs: MIN_TTL,
                 ..lease::Options::default()
             },
+            auth: auth::Options::default(),
             snap_dir: dirs.snap.clone(),
         },
         consensus: consensus::Config {
@@ -151,6 +153,7 @@ fn setup(shared: &Shared, seed: u64) -> Setup {
             seed,
             ..consensus::Config::default()
         },
+        tokens: Arc::new(Provider::None),
         force_new_cluster: false,
         dirs,
     }

@@ -1,0 +1,186 @@
+//! The Auth service. Everything goes through the log, reads too, so that the answers are in order
+//! with the changes. Passwords are hashed and compared before that, on threads of their own, a few
+//! at a time; a plain password never reaches the log.
+
+use std::rc::Rc;
+
+use auth::{Error, password, tokens::Login};
+use bytes::Bytes;
+use member::Outcome;
+use prost::Message;
+use proto::{
+    authpb::UserAddOptions,
+    etcdserverpb::{
+        AuthUserAddRequest, AuthUserChangePasswordRequest, AuthenticateRequest,
+        AuthenticateResponse, InternalAuthenticateRequest, ResponseHeader,
+        internal_raft_request::Op,
+    },
+};
+
+use super::{
+    caller::{Caller, unix_secs},
+    kv::mixed_up,
+};
+use crate::{
+    runtime::Runtime,
+    status::{Code, Status, errors},
+    transport::frame_message,
+};
+
+/// A request whose answer is read from users and roles, or whose answer is a header.
+pub(super) async fn call(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<Bytes, Status> {
+    for name in membership::entry::names(&op) {
+        check_name(name)?;
+    }
+    let who = caller.identity(rt).await?;
+    let frame = |mut header: Option<ResponseHeader>, answer: &dyn Fn(_) -> Bytes| {
+        rt.core.complete_header(&mut header);
+        answer(header)
+    };
+    Ok(match rt.core.submit(rt, who, op).await? {
+        // All of these answers are a header, under the same number.
+        Outcome::UsersChanged(header) => frame(header, &|header| {
+            frame_message(&proto::etcdserverpb::AuthEnableResponse { header })
+        }),
+        Outcome::AuthStatus(response) => complete(rt, response, |r| &mut r.header),
+        Outcome::User(response) => complete(rt, response, |r| &mut r.header),
+        Outcome::Users(response) => complete(rt, response, |r| &mut r.header),
+        Outcome::Role(response) => complete(rt, response, |r| &mut r.header),
+        Outcome::Roles(response) => complete(rt, response, |r| &mut r.header),
+        _ => return Err(mixed_up()),
+    })
+}
+
+fn complete<M: Message>(
+    rt: &Rc<Runtime>,
+    mut response: M,
+    header: impl FnOnce(&mut M) -> &mut Option<ResponseHeader>,
+) -> Bytes {
+    rt.core.complete_header(header(&mut response));
+    frame_message(&response)
+}
+
+/// `Auth.UserAdd`
+pub(super) async fn user_add(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    mut request: AuthUserAddRequest,
+) -> Result<Bytes, Status> {
+    let UserAddOptions { no_password } = request.options.unwrap_or_default();
+    if !no_password {
+        let plain = std::mem::take(&mut request.password);
+        request.hashed_password = hash(rt, caller, plain).await?;
+    }
+    call(rt, caller, Op::AuthUserAdd(request)).await
+}
+
+/// `Auth.UserChangePassword`
+pub(super) async fn user_change_password(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    mut request: AuthUserChangePasswordRequest,
+) -> Result<Bytes, Status> {
+    if !request.password.is_empty() {
+        let plain = std::mem::take(&mut request.password);
+        request.hashed_password = hash(rt, caller, plain).await?;
+    }
+    call(rt, caller, Op::AuthUserChangePassword(request)).await
+}
+
+/// The longest name that the database can hold. A longer one ends every etcd.
+const NAME_MAX: usize = 32 << 10;
+
+/// Refuses a name that must not get into the log.
+fn check_name(name: &str) -> Result<(), Status> {
+    if name.len() > NAME_MAX || name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(Status::fixed(
+            Code::InvalidArgument,
+            "etcdserver: a name must be UTF-8 and at most 32768 bytes long",
+        ));
+    }
+    Ok(())
+}
+
+/// Hashes the password of a request that root alone may make: no one else can have this member
+/// spend its time so.
+async fn hash(rt: &Rc<Runtime>, caller: &Caller, plain: String) -> Result<String, Status> {
+    caller.require_root(rt).await?;
+    let cost = rt.core.config.bcrypt_cost;
+    slowly(rt, move || password::hash_for_log(&plain, cost))
+        .await?
+        .map_err(|error| Status::new(Code::Unknown, error.to_string()))
+}
+
+/// Runs bcrypt on a thread of its own, once there is a place for it.
+async fn slowly<T: Send + 'static>(
+    rt: &Rc<Runtime>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    let limit = rt.core.config.request_timeout();
+    let place = tokio::time::timeout(limit, rt.core.hashing.clone().acquire_owned()).await;
+    let Ok(Ok(place)) = place else {
+        return Err(errors::TIMEOUT);
+    };
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    })
+    .await
+    .map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
+
+/// `Auth.Authenticate`
+///
+/// # Errors
+/// Authentication is off; the user or the password is not right.
+pub(super) async fn authenticate(
+    rt: &Rc<Runtime>,
+    request: AuthenticateRequest,
+) -> Result<Bytes, Status> {
+    rt.linearizable().await?;
+    let AuthenticateRequest { name, password } = request;
+    let password: Rc<str> = password.into();
+    let state = &rt.core.state;
+    loop {
+        let checked = check_password(rt, &name, &password).await?;
+        let prefix = state.tokens.prefix();
+        let login = Op::Authenticate(InternalAuthenticateRequest {
+            name: name.clone(),
+            simple_token: prefix.clone(),
+            ..Default::default()
+        });
+        let applied = match rt.core.submit(rt, auth::Identity::default(), login).await? {
+            Outcome::Authenticated(applied) => applied,
+            _ => return Err(mixed_up()),
+        };
+        let login = Login {
+            user: &name,
+            revision: applied.revision,
+            prefix: &prefix,
+            index: applied.index,
+        };
+        let token = state.tokens.write(&login, unix_secs())?;
+        if checked != state.auth.read().revision() {
+            tracing::info!("revision when password checked became stale; retrying");
+            continue;
+        }
+        let mut header = applied.header;
+        rt.core.complete_header(&mut header);
+        return Ok(frame_message(&AuthenticateResponse { header, token }));
+    }
+}
+
+/// Compares a password; returns the auth revision at which that was done.
+async fn check_password(rt: &Rc<Runtime>, name: &str, password: &str) -> Result<u64, Status> {
+    let stored = rt.core.state.auth.read().credentials(name)?;
+    let (revision, password) = (stored.revision, password.to_owned());
+    let checked = slowly(rt, move || password::check(&password, &stored)).await?;
+    if let Err(error) = checked {
+        if error == Error::AuthFailed {
+            tracing::info!("user-name" = name, "invalid password");
+        }
+        tracing::warn!(user = name, %error, "invalid authentication was requested");
+        return Err(error.into());
+    }
+    Ok(revision)
+}
