@@ -92,15 +92,19 @@ impl Plan {
                 "{target} is older than {ahead}: that is a way back, see `pintle upgrade rollback`"
             ));
         }
-        let order = order(members, &now, wishes);
+        let mut order = order(members, &now, wishes);
         let patch_known = !running.is_empty();
+        if !patch_known {
+            // Files tell the cluster version and no patch: it may equal the target by chance.
+            order.iter_mut().for_each(|member| member.anew = true);
+        }
         let mut versions = path(&now, patch_known, target, wishes.available);
-        may_go(&versions, &running, target, wishes.allow_lower_patch)?;
         let is_other =
             |m: &Member| m.anew || m.runs != target.version || m.pintle != target.is_pintle;
         if versions.len() == 1 && order.iter().any(is_other) {
             versions.push(target.version.clone());
         }
+        may_go(&versions, &running, target, wishes.allow_lower_patch)?;
         let stale = stale(members);
         let machine = along(&versions, &order, target.is_pintle, !stale.is_empty());
         let mut path: Vec<String> = versions.iter().map(ToString::to_string).collect();

@@ -94,3 +94,31 @@ fn a_plan_leads_over_no_release_that_loses_data_and_down_no_patch() {
     );
     assert!(planned(&["3.5.1"], "3.5.30", false).is_ok());
 }
+
+#[test]
+fn files_alone_never_say_that_there_is_nothing_to_do() {
+    use crate::{
+        facts::{Database, Facts},
+        plan::{Plan, Wishes},
+    };
+    let planned = |target: &str| {
+        let mut database = Database::default();
+        database.members.cluster_version =
+            format!("3.{}.0", target.as_bytes()[2] - b'0').parse().ok();
+        let members = [Facts {
+            label: "m0".to_owned(),
+            database: Some(database),
+            ..Facts::default()
+        }];
+        let target = Target::parse(target).expect("a target");
+        Plan::make(&members, &target, &Wishes::default())
+    };
+    // The cluster version has no patch: it equals these targets by chance.
+    let refused = planned("3.5.0").expect_err("loses data");
+    assert!(refused.contains("etcd#13766"), "{refused}");
+    for target in ["3.6.0", "3.7.0", "3.5.30"] {
+        let plan = planned(target).expect("a plan");
+        let swaps = plan.steps.iter().filter(|step| step.member == "m0");
+        assert!(swaps.count() > 0, "{target}: {:?}", plan.path);
+    }
+}
