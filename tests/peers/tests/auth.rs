@@ -64,7 +64,10 @@ struct Side {
 
 impl Side {
     async fn start(program: &Program, dir: &Path) -> Result<Side> {
-        let launch = Launch::new(program, dir).flag("--bcrypt-cost=4");
+        let mut launch = Launch::new(program, dir).flag("--bcrypt-cost=4");
+        for flag in peer::STEADY_USERS {
+            launch = launch.flag(flag);
+        }
         let server = launch.start().await?;
         Ok(Side {
             api: server.connect(),
@@ -276,7 +279,8 @@ impl Generator {
                     name: name(),
                     password: name(),
                     options: self.dice.one_in(4).then_some(UserAddOptions {
-                        no_password: self.dice.one_in(2),
+                        // Without its password root could never switch anything off.
+                        no_password: user != "root" && self.dice.one_in(2),
                     }),
                     hashed_password: String::new(),
                 };

@@ -212,7 +212,11 @@ fn users(dir: &Path) -> Result<Records> {
 async fn outcome(program: &Program, dir: &Path) -> Result<Outcome> {
     let mut error = anyhow::anyhow!("it was not started");
     for _ in 0..5 {
-        let mut server = Launch::new(program, dir).spawn()?;
+        let mut launch = Launch::new(program, dir);
+        for flag in peer::STEADY_USERS {
+            launch = launch.flag(flag);
+        }
+        let mut server = launch.spawn()?;
         error = match server.ready().await {
             // A loaded machine can be late with an answer; one that differs counts.
             Ok(()) => match Fingerprint::of(server.api()).await {
