@@ -167,6 +167,9 @@ impl Visit for Fields {
     }
 }
 
+/// Crates of this project that log, by the names of their libraries.
+const OWN: &[&str] = &["auth", "consensus", "member", "peer", "server", "tls"];
+
 impl<S> Layer<S> for Lines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -174,19 +177,9 @@ where
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
         // Libraries speak only when something is wrong.
         let own = metadata.target().starts_with("pintle")
-            || [
-                "server",
-                "mvcc",
-                "wal",
-                "bolt",
-                "membership",
-                "lease",
-                "consensus",
-                "peer",
-                "tls",
-            ]
-            .iter()
-            .any(|c| metadata.target() == *c || metadata.target().starts_with(&format!("{c}::")));
+            || OWN.iter().any(|c| {
+                metadata.target() == *c || metadata.target().starts_with(&format!("{c}::"))
+            });
         *metadata.level() <= self.level && (own || *metadata.level() <= Level::WARN)
     }
 

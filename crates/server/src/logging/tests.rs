@@ -100,3 +100,22 @@ fn a_line_for_the_journal_is_a_datagram_of_fields() {
     assert!(text.starts_with(b"PRIORITY=4\nPACKAGE=src\nSYSLOG_IDENTIFIER="));
     assert!(text.ends_with(b"MESSAGE\n\x11\0\0\0\0\0\0\0{\"level\":\"warn\"}\n\n"));
 }
+
+#[test]
+fn lines_of_every_crate_that_logs_are_written() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut logging: Vec<String> = fs::read_dir(crates)
+        .expect("the crates")
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("Cargo.toml")).ok())
+        .filter(|manifest| manifest.lines().any(|line| line.starts_with("tracing.")))
+        .map(|manifest| {
+            let library = manifest.split("[lib]").nth(1).expect("a library");
+            let name = library.lines().find(|line| line.starts_with("name"));
+            let name = name.and_then(|line| line.split('"').nth(1));
+            name.expect("a name").to_owned()
+        })
+        .collect();
+    logging.sort();
+    assert_eq!(logging, super::OWN);
+}
