@@ -162,7 +162,7 @@ async fn write(
             Ok(Ok(_)) => {}
             _ => at += 1,
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
