@@ -15,9 +15,8 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const FRAME_HEAD: usize = 9;
-const HEADERS: u8 = 1;
+use super::frames::{Frame, HEAD, HEADERS, PREFACE};
+
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 /// What h2 announces that it takes; it refuses a longer frame by itself.
@@ -95,28 +94,28 @@ impl<S> Lenient<S> {
                     }
                 }
                 Looks::Frames { was_odd, .. } => {
-                    let Some(&[a, b, c, kind, ..]) = self.held.first_chunk::<FRAME_HEAD>() else {
+                    let Some(head) = self.held.first_chunk() else {
                         return;
                     };
-                    let len = u32::from_be_bytes([0, a, b, c]) as usize;
+                    let Frame { len, kind, .. } = Frame::parse(head);
                     if kind != HEADERS || len > PAYLOAD_MAX {
-                        self.pass(FRAME_HEAD);
+                        self.pass(HEAD);
                         self.looks = Looks::Frames { skip: len, was_odd };
                         continue;
                     }
-                    if self.held.len() < FRAME_HEAD + len {
+                    if self.held.len() < HEAD + len {
                         return;
                     }
-                    match sound(&self.held[..FRAME_HEAD + len]) {
+                    match sound(&self.held[..HEAD + len]) {
                         Some(frame) => {
-                            self.held.advance(FRAME_HEAD + len);
+                            self.held.advance(HEAD + len);
                             self.ready.extend_from_slice(&frame);
                             self.looks = Looks::Frames {
                                 skip: 0,
                                 was_odd: true,
                             };
                         }
-                        None if was_odd => self.pass(FRAME_HEAD + len),
+                        None if was_odd => self.pass(HEAD + len),
                         None => return self.pass_all(),
                     }
                 }
@@ -127,8 +126,8 @@ impl<S> Lenient<S> {
 
 /// A frame of headers with another `:authority`, if that of this one is none.
 fn sound(frame: &[u8]) -> Option<Vec<u8>> {
-    let (head, payload) = frame.split_at_checked(FRAME_HEAD)?;
-    let flags = *head.get(4)?;
+    let (head, payload) = frame.split_at_checked(HEAD)?;
+    let flags = Frame::parse(frame.first_chunk()?).flags;
     let padding = match flags & PADDED {
         0 => 0,
         _ => usize::from(*payload.first()?),

@@ -7,6 +7,7 @@ mod authority;
 mod body;
 mod compression;
 mod connection;
+mod frames;
 mod gateway;
 mod gather;
 mod grpc;

@@ -13,13 +13,8 @@ use std::{
 use rustc_hash::FxHashSet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEAD: usize = 9;
+use super::frames::{DATA, Frame, HEAD, HEADERS, PING, PREFACE, RST_STREAM};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const PING: u8 = 6;
 /// Of DATA and HEADERS.
 const END_STREAM: u8 = 1;
 /// Of PING.
@@ -35,13 +30,6 @@ const STRIKES_MAX: u32 = 2;
 /// The head of a GOAWAY with such a text.
 const GOAWAY_HEAD: &[u8; HEAD] = b"\0\0\x16\x07\0\0\0\0\0";
 const ENHANCE_YOUR_CALM: &[u8] = b"\0\0\0\x0btoo_many_pings";
-
-/// The head of a frame.
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-}
 
 /// Finds the frames in bytes that come in pieces.
 #[derive(Default)]
@@ -64,15 +52,10 @@ impl Frames {
             self.have += taken;
             bytes = &bytes[taken..];
             if self.have == HEAD {
-                let [a, b, c, kind, flags, stream @ ..] = self.head;
+                let frame = Frame::parse(&self.head);
                 self.have = 0;
-                self.rest = u32::from_be_bytes([0, a, b, c]) as usize;
-                found(Frame {
-                    kind,
-                    flags,
-                    // The first bit is reserved.
-                    stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
-                });
+                self.rest = frame.len;
+                found(frame);
             }
         }
     }
