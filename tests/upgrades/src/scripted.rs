@@ -301,6 +301,13 @@ pub fn outcome(command: &mut Command) -> Result<(Option<i32>, String)> {
     Ok((answer.status.code(), said))
 }
 
+/// What a command printed that must end with 0.
+pub fn success(command: &mut Command) -> Result<String> {
+    let (code, said) = outcome(command)?;
+    ensure!(code == Some(0), "{code:?}: {said}");
+    Ok(said)
+}
+
 /// Whether the releases are here.
 pub fn have(releases: &[&str]) -> bool {
     let missing = releases

@@ -14,7 +14,7 @@ use peers::{api, peer};
 use rustix::process::{Pid, Signal, kill_process_group};
 use upgrades::{
     operated::{block_on, subject, until},
-    scripted::{MEMBERS, Scripted, have, outcome},
+    scripted::{MEMBERS, Scripted, have, success},
 };
 
 const WITHIN: Duration = Duration::from_secs(240);
@@ -104,8 +104,7 @@ fn a_signal_to_the_group_ends_no_command_between_stop_and_start() {
             let ignored = ignored(pid.trim())?;
             ensure!(ignored & 0b11 & !inherited == 0, "m{n} ignores {ignored:x}");
         }
-        let (code, said) = outcome(&mut cluster.tool("run", "3.5.30"))?;
-        ensure!(code == Some(0), "{code:?}: {said}");
+        success(&mut cluster.tool("run", "3.5.30"))?;
         peer::say("RAN: SIGTERM to the process group while a member is stopped, and started");
         Ok(())
     });
@@ -200,11 +199,8 @@ fn a_member_that_serves_out_of_reach_is_not_stopped_and_a_signal_is_not_held_bac
         serves().await?;
         // Its machine is there again.
         cluster.write_script("start.sh", &start_script)?;
-        let (code, said) = outcome(&mut cluster.tool("rollback", ""))?;
-        ensure!(
-            code == Some(0) && said.contains("taken back"),
-            "{code:?}: {said}"
-        );
+        let said = success(&mut cluster.tool("rollback", ""))?;
+        ensure!(said.contains("taken back"), "{said}");
         let versions = cluster.versions().await?;
         ensure!(
             versions.iter().all(|version| version == "3.5.30"),

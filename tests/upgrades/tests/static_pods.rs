@@ -26,7 +26,7 @@ use peers::{
 use proto::etcdserverpb::*;
 use upgrades::{
     operated::{Writers, add_learner, begun, block_on, promote, remember_log, run, subject, until},
-    scripted::outcome,
+    scripted::{outcome, success},
 };
 
 const NODES: usize = 3;
@@ -780,11 +780,8 @@ fn a_flush_that_was_interrupted_is_taken_back() {
             let mut run = nodes.tool("run", &members, &state);
             run.arg("--target=3.7.1");
             tokio::task::block_in_place(|| kill_when(&mut run, || (0..NODES).any(reached)))?;
-            let (code, said) = outcome(&mut nodes.tool("rollback", &members, &state))?;
-            ensure!(
-                code == Some(0) && said.contains("taken back"),
-                "{code:?}: {said}"
-            );
+            let said = success(&mut nodes.tool("rollback", &members, &state))?;
+            ensure!(said.contains("taken back"), "{said}");
             for (n, before) in before.iter().enumerate() {
                 let now = fs::read_to_string(nodes.manifest(n)).unwrap_or_default();
                 ensure!(now == *before, "cp{n} has {now:?}\n{said}");
@@ -850,8 +847,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
             "{said}"
         );
         ensure!(texts()? == before, "a manifest is not as it was");
-        let (code, said) = outcome(&mut run("3.5.30", 120)?)?;
-        ensure!(code == Some(0), "{code:?}: {said}");
+        success(&mut run("3.5.30", 120)?)?;
         // One member goes to the next release. The way back is not what was found at first,
         // so it takes an image, and that is left out of the file.
         let before = texts()?;
@@ -869,8 +865,7 @@ fn what_a_stop_took_out_is_put_back_and_what_is_missing_stops_nothing() {
             "{code:?}: {said}"
         );
         ensure!(texts()? == half, "a manifest was touched");
-        let (code, said) = outcome(&mut nodes.tool("rollback", &members(120)?, &state))?;
-        ensure!(code == Some(0), "{code:?}: {said}");
+        success(&mut nodes.tool("rollback", &members(120)?, &state))?;
         ensure!(texts()? == before, "a manifest is not as it was");
         peer::say("RAN: static pods, no kubelet, and a rollback without its image");
         Ok(())

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use upgrades::{
     certificates,
     operated::{begun, block_on, subject, until},
-    scripted::{Scripted, have, outcome},
+    scripted::{Scripted, have, outcome, success},
 };
 
 /// The flags of a client that the members take.
@@ -112,8 +112,7 @@ fn who_is_refused_by_tls_stops_no_member() {
         command.args(&own).arg("--members").arg(&members);
         refused("TLS to a plain port", &mut command)?;
         // With the right ones it goes on.
-        let (code, said) = outcome(&mut run)?;
-        ensure!(code == Some(0), "{code:?}: {said}");
+        success(&mut run)?;
         peer::say("RAN: upgrade run and rollback that TLS refuses: exit 1, no member stopped");
         Ok(())
     });
@@ -151,8 +150,7 @@ fn who_has_not_logged_in_stops_no_member() {
                 cluster.events()
             );
         }
-        let (code, said) = outcome(cluster.tool("run", "3.5.30").arg("--user=root:secret"))?;
-        ensure!(code == Some(0), "{code:?}: {said}");
+        success(cluster.tool("run", "3.5.30").arg("--user=root:secret"))?;
         peer::say("RAN: upgrade run without a login: exit 1, no member stopped");
         Ok(())
     });
