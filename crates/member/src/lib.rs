@@ -12,7 +12,7 @@
 //! | [`host`] | what a member needs from the process around it |
 //! | [`alarms`], [`quota`] | the alarms that are active, and what counts against the quota |
 //! | [`plant`] | bugs on purpose, in builds for the simulator |
-//! | [`status`], [`version`] | etcd's errors; the release that this server matches |
+//! | [`status`] | etcd's errors |
 //!
 //! Architecture invariant: nothing here starts a thread, reads a clock, or names a type of
 //! tokio. Files are reached through [`host::Files`] and the crates for log and database alone.
@@ -31,7 +31,6 @@ pub mod quota;
 pub mod snapshot;
 pub mod state;
 pub mod status;
-pub mod version;
 
 pub use apply::{Command, Effects, Machine, Outcome, Seed, Waiter};
 pub use error::{At, Error, Fatal};

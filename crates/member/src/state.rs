@@ -8,6 +8,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use auth::tokens::Provider;
+use line::{Line, Spoken};
 use membership::Cluster;
 use parking_lot::RwLock;
 
@@ -24,6 +25,8 @@ pub struct Identity {
 
 /// See the module's page.
 pub struct State {
+    /// The line that this member speaks.
+    pub spoken: Spoken,
     /// Keys, values, history, over the database file after the log. A received
     /// snapshot puts another one in its place.
     pub store: ArcSwap<mvcc::Store>,
@@ -49,6 +52,7 @@ pub struct State {
 impl State {
     /// The state as a database has it, which holds the effects of entries up to `applied`.
     pub fn new(
+        line: Line,
         store: Arc<mvcc::Store>,
         lessor: lease::Lessor,
         alarms: Alarms,
@@ -61,6 +65,7 @@ impl State {
             tokens.accept();
         }
         State {
+            spoken: Spoken::new(line),
             store: ArcSwap::new(store),
             lessor: RwLock::new(lessor),
             alarms: RwLock::new(alarms),
@@ -71,5 +76,10 @@ impl State {
             sole_leader: AtomicBool::new(false),
             is_learner: AtomicBool::new(false),
         }
+    }
+
+    /// The line that this member speaks.
+    pub fn line(&self) -> Line {
+        self.spoken.line()
     }
 }

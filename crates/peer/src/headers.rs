@@ -2,6 +2,7 @@
 //! stand in etcd's order, with etcd's words.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use line::{MIN_CLUSTER_VERSION as MIN_CLUSTER, minor, release};
 use semver::Version;
 
 use crate::Config;
@@ -19,9 +20,6 @@ pub const PEER_URLS: HeaderName = HeaderName::from_static("x-peerurls");
 /// Whom a stream is meant for.
 pub const RAFT_TO: HeaderName = HeaderName::from_static("x-raft-to");
 
-/// The oldest cluster version any member of today takes part in.
-const MIN_CLUSTER: &str = "3.0.0";
-
 /// A hexadecimal id.
 pub fn hex(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     u64::from_str_radix(headers.get(name)?.to_str().ok()?, 16).ok()
@@ -32,7 +30,7 @@ pub(crate) fn sign(builder: request::Builder, config: &Config) -> request::Build
     builder
         .header(SERVER_FROM, format!("{:x}", config.member_id))
         .header(SERVER_VERSION, &config.server_version)
-        .header(MIN_CLUSTER_VERSION, MIN_CLUSTER)
+        .header(MIN_CLUSTER_VERSION, MIN_CLUSTER.to_string())
         .header(CLUSTER_ID, format!("{:x}", config.cluster_id))
         .header(PEER_URLS, config.advertise_peer_urls.join(","))
 }
@@ -43,7 +41,7 @@ pub(crate) type Refusal = (StatusCode, String);
 fn version(headers: &HeaderMap, name: HeaderName) -> Option<Version> {
     match headers.get(name) {
         // Members from before the header say nothing.
-        None => Some(Version::new(2, 0, 0)),
+        None => Some(release::BEFORE_THE_HEADER),
         Some(value) => Version::parse(value.to_str().ok()?).ok(),
     }
 }
@@ -63,10 +61,8 @@ pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Refusal>
     };
     let theirs = version(headers, SERVER_VERSION).ok_or_else(incompatible)?;
     let their_min = version(headers, MIN_CLUSTER_VERSION).ok_or_else(incompatible)?;
-    let short = |v: &Version| (v.major, v.minor);
     let own = Version::parse(&config.server_version).map_err(|_| incompatible())?;
-    let own_min = Version::parse(MIN_CLUSTER).map_err(|_| incompatible())?;
-    if short(&theirs) < short(&own_min) || short(&their_min) > short(&own) {
+    if minor(&theirs) < minor(&MIN_CLUSTER) || minor(&their_min) > minor(&own) {
         tracing::warn!(
             "local-member-server-version" = %own,
             "remote-peer-server-version" = %theirs,
@@ -95,7 +91,7 @@ pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Refusal>
 /// Streams as they are now exist since etcd 2.1; a member that says nothing of
 /// its version is older.
 pub(crate) fn has_streams(answer: &HeaderMap) -> bool {
-    version(answer, SERVER_VERSION).is_some_and(|v| (v.major, v.minor) >= (2, 1))
+    version(answer, SERVER_VERSION).is_some_and(|v| release::has_streams(&v))
 }
 
 /// This member's cluster on an answer.

@@ -84,7 +84,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
             println!(
                 "pintle {} (etcd {})",
                 server::version::PINTLE,
-                server::version::SERVER
+                line::Line::DEFAULT.release()
             );
             0
         }

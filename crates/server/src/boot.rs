@@ -8,6 +8,7 @@ use std::{
 };
 
 use auth::tokens::Provider;
+use line::Line;
 pub use member::{At, Error};
 use member::{
     Files, Machine,
@@ -127,6 +128,9 @@ fn unix_ms() -> u64 {
         .map_or(0, |d| d.as_millis() as u64)
 }
 
+/// The line that members speak.
+const LINE: Line = Line::DEFAULT;
+
 /// Opens or creates the member. Nothing that another server may be using is touched
 /// before the locks are held.
 ///
@@ -153,7 +157,7 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
         found_log(config, &dirs)?
     };
     let member_id = log.identity.member_id;
-    let metrics = Arc::new(Metrics::new(config.extensive_metrics, member_id));
+    let metrics = Arc::new(Metrics::new(LINE, config.extensive_metrics, member_id));
     let files: Arc<dyn Files> = Arc::new(ServerFiles::new(config, fatal, &metrics));
     let database = dirs.database();
     if log.is_new && open::holds_database(files.as_ref(), &database)? {
@@ -182,6 +186,7 @@ fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
         Error::new(error.to_string())
     })?;
     Ok(Setup {
+        line: LINE,
         data_dir: config.data_dir.clone(),
         machine: Options {
             snapshot_count: config.snapshot_count,
@@ -214,7 +219,7 @@ fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
 
 /// The log of a new member, and the members it knows before the log tells of them.
 fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>), Error> {
-    let founding = bootstrap::found(config)?;
+    let founding = bootstrap::found(config, LINE)?;
     let begin = Founding {
         identity: Identity {
             cluster_id: founding.cluster_id.0,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use line::Line;
 use membership::{Cluster, ClusterId, Member, MemberId};
 use proto::raftpb::{Entry, HardState};
 
@@ -45,7 +46,7 @@ const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// The flags contradict themselves, or what the running members say, or what
 /// discovery found.
-pub fn found(config: &Config) -> Result<Founding, Error> {
+pub fn found(config: &Config, line: Line) -> Result<Founding, Error> {
     let token = config
         .discovery
         .cluster_token(&config.initial_cluster_token);
@@ -64,7 +65,7 @@ pub fn found(config: &Config) -> Result<Founding, Error> {
     };
     let asked = Asked::new(config)?;
     if config.join_existing {
-        return join(config, &cluster, own, &asked);
+        return join(config, line, &cluster, own, &asked);
     }
     if !same_places(&own.peer_urls, &config.advertise_peer) {
         return Err(Error(format!(
@@ -174,6 +175,7 @@ fn begin(cluster: &Cluster, own: MemberId) -> Founding {
 /// the others say, matched by peer URLs.
 fn join(
     config: &Config,
+    line: Line,
     cluster: &Cluster,
     own: &Member,
     asked: &Asked,
@@ -210,7 +212,7 @@ fn join(
             own.peer_urls.join(",")
         )));
     };
-    check_versions(&others, asked)?;
+    check_versions(line, &others, asked)?;
     Ok(Founding {
         own: me.id,
         cluster_id: view.cluster_id,
@@ -222,8 +224,7 @@ fn join(
 
 /// At least one member must say that its cluster is one this server can be in,
 /// and none that it is not.
-fn check_versions(others: &[&Member], asked: &Asked) -> Result<(), Error> {
-    let own = version::own();
+fn check_versions(line: Line, others: &[&Member], asked: &Asked) -> Result<(), Error> {
     let mut fits = false;
     for other in others {
         let Some(found) = other
@@ -233,9 +234,10 @@ fn check_versions(others: &[&Member], asked: &Asked) -> Result<(), Error> {
         else {
             continue;
         };
-        if found.major != own.major || found.minor > own.minor {
+        if !line.takes_part_in(&found) {
             return Err(Error(format!(
-                "incompatible with current running cluster: its version is {found}, this server's {own}"
+                "incompatible with current running cluster: its version is {found}, this server's {}",
+                line.release()
             )));
         }
         fits = true;

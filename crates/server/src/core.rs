@@ -97,6 +97,11 @@ impl Core {
         self.state.store.load()
     }
 
+    /// The line that this member speaks.
+    pub fn line(&self) -> line::Line {
+        self.state.line()
+    }
+
     /// The database file of this moment.
     pub fn backend(&self) -> Arc<mvcc::backend::Backend> {
         self.state.store.load().backend().clone()

@@ -16,7 +16,6 @@ use membership::{
     Cluster, Member, MemberId,
     conf_change::{self, Rules},
 };
-use semver::Version;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -26,11 +25,9 @@ use crate::{
     status::{Status, errors},
 };
 
-/// The first release in which an update changes URLs only.
-const KEEPS_THE_VOTE: Version = Version::new(3, 5, 31);
-
 fn keeps_the_vote(peer: &peer::PeerStatus) -> bool {
-    peer.version.as_ref() >= Some(&KEEPS_THE_VOTE)
+    let version = peer.version.as_ref();
+    version.is_some_and(line::release::update_keeps_the_vote)
 }
 
 /// By whose rules the other members judge. Where both kinds are there etcd itself comes apart,

@@ -9,6 +9,7 @@ mod tally;
 
 use std::time::{Duration, Instant};
 
+use line::Line;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
@@ -16,7 +17,7 @@ use prometheus::{
 
 use wal::snap::Saved;
 
-use crate::{api::Method, core::Core, status::Code, version};
+use crate::{api::Method, core::Core, status::Code, version::PINTLE};
 pub use applies::Applies;
 pub use compaction::Compaction;
 
@@ -190,7 +191,7 @@ impl Maker {
 
 impl Metrics {
     /// Registers everything. `extensive` adds the handling time of every method.
-    pub fn new(extensive: bool, member_id: u64) -> Metrics {
+    pub fn new(line: Line, extensive: bool, member_id: u64) -> Metrics {
         let m = Maker(Registry::new());
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let started = m.counters(
@@ -246,7 +247,7 @@ impl Metrics {
             "Which version is running. 1 for 'server_version' label with current version.",
             &["server_version"],
         )
-        .with_label_values(&[version::SERVER])
+        .with_label_values(&[line.release()])
         .set(1);
         m.gauges(
             "etcd_server_id",
@@ -260,7 +261,7 @@ impl Metrics {
             "Version of Pintle. 1 for 'version' label with current version.",
             &["version"],
         )
-        .with_label_values(&[version::PINTLE])
+        .with_label_values(&[PINTLE])
         .set(1);
         let start_time = m.gauge(
             "process_start_time_seconds",

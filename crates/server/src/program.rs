@@ -121,7 +121,7 @@ fn terminal_width() -> usize {
 fn version_text() -> String {
     format!(
         "etcd Version: {}\nGit SHA: pintle-{}\nGo Version: none (Rust)\nGo OS/Arch: {}/{}\n",
-        version::SERVER,
+        line::Line::DEFAULT.release(),
         version::PINTLE,
         std::env::consts::OS,
         match std::env::consts::ARCH {
@@ -166,7 +166,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     let security = Security::open(&mut config)?;
     let mut listeners = Listeners::bind(&config, &security)?;
     tracing::info!(
-        "etcd-version" = version::SERVER,
+        "etcd-version" = line::Line::DEFAULT.release(),
         "pintle-version" = version::PINTLE,
         name = config.name,
         "data-dir" = %config.data_dir.display(),
@@ -341,7 +341,7 @@ fn reach(core: &Arc<Core>, machine: SharedMachine, known: &[Member]) -> peer::Tr
         peer::Config {
             member_id: core.member_id,
             cluster_id: core.cluster_id,
-            server_version: version::SERVER.to_owned(),
+            server_version: core.line().release().to_owned(),
             advertise_peer_urls: core.config.advertise_peer.clone(),
             election_timeout: core.config.election,
             read_timeout: core.config.raft_read_timeout,

@@ -1,7 +1,7 @@
-//! The versions that members tell each other: this one's, and what another member's `/version`
-//! page says.
+//! Pintle's own version, and what another member's `/version` page says.
 
-pub use member::version::*;
+/// Pintle's own version. What it stands for is its line's.
+pub const PINTLE: &str = env!("CARGO_PKG_VERSION");
 
 /// What another member's `/version` says.
 pub struct Versions {

@@ -15,12 +15,7 @@ use proto::{
 use semver::Version;
 use tokio::time::sleep;
 
-use crate::{
-    ask,
-    runtime::Runtime,
-    status::Status,
-    version::{self, Versions},
-};
+use crate::{ask, runtime::Runtime, status::Status, version::Versions};
 
 /// Starts the leader's watch over versions; it sleeps while another one leads.
 pub fn start(rt: &Rc<Runtime>) {
@@ -57,7 +52,7 @@ async fn watch(rt: Rc<Runtime>) {
 async fn ask_all(rt: &Rc<Runtime>, cluster: &Cluster) -> Vec<(Member, Option<Version>)> {
     let questions = cluster.members().cloned().map(|member| async move {
         if member.id.0 == rt.core.member_id {
-            return (member, Some(version::own()));
+            return (member, Some(rt.core.line().release_version()));
         }
         let reply = ask::member(rt, &member, Method::GET, "/version", Bytes::new()).await;
         let version = reply
@@ -79,14 +74,10 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
         .map(|(_, version)| version.as_ref())
         .collect::<Option<Vec<_>>>()
         .and_then(|all| all.into_iter().min().cloned())
-        .map(|v| Version::new(v.major, v.minor, 0));
-    let floor = Version::parse(version::MIN_CLUSTER).ok();
+        .map(|v| line::trimmed(&v));
     match (cluster.version(), lowest) {
         // An undecided cluster that cannot be asked starts from the beginning.
-        (None, lowest) => match lowest.or(floor) {
-            Some(version) => set(rt, &version).await,
-            None => Ok(()),
-        },
+        (None, lowest) => set(rt, &lowest.unwrap_or(line::MIN_CLUSTER_VERSION)).await,
         (Some(current), Some(lowest)) if *current < lowest => {
             tracing::info!("cluster-version" = %lowest, from = %current, "updating cluster version");
             set(rt, &lowest).await
@@ -111,7 +102,7 @@ async fn finish_downgrade(
     };
     let runs_target = |version: &Option<Version>| {
         let version = version.as_ref();
-        version.is_some_and(|v| (v.major, v.minor) == (target.major, target.minor))
+        version.is_some_and(|v| line::is_same_minor(v, &target))
     };
     if cluster.version().is_some_and(|current| *current > target) {
         let mut others = versions

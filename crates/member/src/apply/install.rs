@@ -90,7 +90,7 @@ impl Machine {
             &path,
         )?;
         cluster.recover_downgrade(&database.membership);
-        open::check_version(&cluster, &database.membership)?;
+        open::check_version(self.state.line(), &cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.
         if let Some(verdict) = verdict.filter(|_| check == MembershipCheck::Heal) {
             database.store.backend().write(verdict.healing());

@@ -28,7 +28,6 @@ use crate::{
     host::Host,
     plant::{Plant, broken},
     status::{Code, Status, errors},
-    version,
 };
 
 /// What the caller of a change that does not hold is told.
@@ -250,11 +249,11 @@ impl Machine {
         let Some(version) = self.cluster.version().filter(|v| Some(*v) != before) else {
             return Ok(());
         };
-        let own = version::own();
-        if (version.major, version.minor) > (own.major, own.minor) {
+        let line = self.state.line();
+        if !line.takes_part_in(version) {
             return Err(Fatal {
                 what: "invalid downgrade; server version is lower than determined cluster version",
-                error: format!("cluster {version}, server {own}"),
+                error: format!("cluster {version}, server {}", line.release()),
             });
         }
         match before {

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use bolt::Batch;
+use line::Line;
 use membership::{
     Cluster, Disagreement, Replay, disagreement,
     v3store::{self, V3View},
@@ -16,7 +17,6 @@ use proto::raftpb::Entry;
 use crate::{
     error::{At as _, Error},
     host::Files,
-    version,
 };
 
 /// What to do about copies of the membership that disagree.
@@ -204,21 +204,21 @@ fn is_serious(one: &Disagreement) -> bool {
 /// Monitoring looks for it.
 const MESSAGE: &str = "the copies of the membership disagree";
 
-/// Refuses a cluster newer than this server.
+/// Refuses a cluster newer than the line that this server speaks.
 ///
 /// # Errors
 /// The text says what to do.
-pub fn check_version(cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
-    let own = version::own();
+pub fn check_version(line: Line, cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
     for version in cluster
         .version()
         .into_iter()
         .chain(v3.cluster_version.as_ref())
     {
-        if (version.major, version.minor) > (own.major, own.minor) {
+        if !line.takes_part_in(version) {
             return Err(Error(format!(
                 "invalid downgrade; server version is lower than determined cluster version: the data directory belongs to a \
-                 cluster of version {version}, which is newer than {own}; downgrade the cluster first, or start a newer server"
+                 cluster of version {version}, which is newer than {}; downgrade the cluster first, or start a newer server",
+                line.release()
             )));
         }
     }

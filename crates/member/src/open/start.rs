@@ -9,6 +9,7 @@ use std::{
 
 use auth::tokens::Provider;
 use consensus::{Initial, Node};
+use line::Line;
 use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
 use proto::raftpb::{ConfState, Entry, HardState, SnapshotMetadata};
 
@@ -31,6 +32,8 @@ use crate::{
 
 /// How a member starts.
 pub struct Setup {
+    /// The line that it speaks.
+    pub line: Line,
     /// Where its files are.
     pub dirs: Dirs,
     /// What its directory is called where it is refused as a whole.
@@ -98,7 +101,13 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     {
         from.conf_state = conf_state.clone();
     }
-    refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
+    refuse_foreign(
+        setup.line,
+        &from.cluster,
+        snapshot_index,
+        stored.as_ref(),
+        db_path,
+    )?;
     let mut changes = Vec::new();
     let forces = setup.force_new_cluster && !log.is_new;
     if forces {
@@ -223,6 +232,7 @@ fn membership_at_snapshot(setup: &Setup, log: &Log) -> Result<Replay, Error> {
 /// Refuses a directory that this release must not be started on: before anything in it
 /// is written, so that the release it belongs to goes on with it as it was.
 fn refuse_foreign(
+    line: Line,
     cluster: &Cluster,
     snapshot_index: u64,
     stored: Option<&Stored>,
@@ -243,7 +253,7 @@ fn refuse_foreign(
         )));
     }
     let none = V3View::default();
-    check_version(cluster, stored.map_or(&none, Stored::view))?;
+    check_version(line, cluster, stored.map_or(&none, Stored::view))?;
     if cluster.version().is_some() && stored.is_none() {
         return Err(Error(format!(
             "database file ({}) of the backend is missing; restore this member from a backup",
@@ -360,6 +370,7 @@ fn assemble(
     }
     let members = cluster.members().cloned().collect();
     let state = Arc::new(State::new(
+        setup.line,
         database.store,
         database.lessor,
         database.alarms,

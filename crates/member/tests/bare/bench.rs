@@ -230,6 +230,7 @@ impl Bench {
         let mut machine = options(dirs.snap.clone());
         change(&mut machine);
         let setup = Setup {
+            line: line::Line::DEFAULT,
             dirs,
             data_dir: dir.path().to_owned(),
             machine,

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use line::release;
 use proto::{
     etcdserverpb::{
         DowngradeRequest, DowngradeResponse, downgrade_request::DowngradeAction,
@@ -18,9 +19,6 @@ use crate::{
     status::{Code, Status, errors},
     transport::frame_message,
 };
-
-/// The first cluster version whose members all know of downgrades.
-const FIRST_TO_DOWNGRADE: Version = Version::new(3, 5, 0);
 
 /// Validates, begins or gives up a downgrade.
 ///
@@ -39,7 +37,10 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
             if cluster.downgrade().is_none() {
                 return Err(errors::NO_INFLIGHT_DOWNGRADE);
             }
-            if cluster.version().is_some_and(|v| *v < FIRST_TO_DOWNGRADE) {
+            if cluster
+                .version()
+                .is_some_and(|v| !release::knows_downgrades(v))
+            {
                 return Err(errors::INVALID_DOWNGRADE_TARGET);
             }
             set(rt, false, String::new()).await?
@@ -59,7 +60,7 @@ fn parse(text: &str) -> Option<Version> {
     let version = Version::parse(text)
         .or_else(|_| Version::parse(&format!("{text}.0")))
         .ok()?;
-    Some(Version::new(version.major, version.minor, 0))
+    Some(line::trimmed(&version))
 }
 
 /// The target, and the cluster's version of now.
@@ -70,12 +71,11 @@ async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Sta
     let current = cluster
         .version()
         .ok_or(errors::CLUSTER_VERSION_UNAVAILABLE)?;
-    let allowed = Version::new(current.major, current.minor.saturating_sub(1), 0);
-    if target != allowed {
+    if Some(&target) != line::below(current).as_ref() {
         return Err(errors::INVALID_DOWNGRADE_TARGET);
     }
     // etcd 3.4 ends where it finds the beginning of a downgrade in its log.
-    if *current < FIRST_TO_DOWNGRADE {
+    if !release::knows_downgrades(current) {
         return Err(errors::INVALID_DOWNGRADE_TARGET);
     }
     if cluster.downgrade().is_some() {

@@ -25,7 +25,6 @@ use crate::{
     runtime::Runtime,
     status::{Code, Status},
     transport::{Source, append_message, frame_message},
-    version,
 };
 
 /// `Maintenance.Alarm`
@@ -81,7 +80,7 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
     }
     frame_message(&StatusResponse {
         header: Some(core.header(core.store().revision())),
-        version: version::SERVER.to_owned(),
+        version: core.line().release().to_owned(),
         db_size: core.backend().size() as i64,
         leader,
         raft_index: raft.commit.load(Ordering::Acquire),

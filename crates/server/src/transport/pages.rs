@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{Body, Surface, connection::plain, health};
-use crate::{runtime::Runtime, version};
+use crate::runtime::Runtime;
 
 /// Answers one page.
 pub(super) async fn answer<B>(
@@ -94,7 +94,7 @@ pub(super) fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
         .map_or_else(|| "not_decided".to_owned(), ToString::to_string);
     json(format!(
         "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{cluster}\"}}",
-        version::SERVER
+        rt.core.line().release()
     ))
 }
 

@@ -132,6 +132,7 @@ impl Member {
 fn setup(shared: &Shared, seed: u64) -> Setup {
     let dirs = dirs();
     Setup {
+        line: line::Line::DEFAULT,
         data_dir: "/data".into(),
         machine: Options {
             snapshot_count: shared.snapshot_count,

@@ -1,0 +1,82 @@
+//! What only some lines have. A name here is a question that code asks; the lines are the answer.
+
+use crate::lines::Line;
+
+/// Something that clients, members or operators can tell the lines by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// `KV.RangeStream`.
+    RangeStream,
+    /// `storageVersion`, `dbSizeQuota` and `downgradeInfo` in the answer of `Maintenance.Status`.
+    StatusOfStorage,
+    /// `version` in the messages of `Maintenance.Snapshot`.
+    SnapshotVersion,
+    /// `hash_revision` in the answers of `Maintenance.HashKV` and `/members/hashkv`.
+    HashRevision,
+    /// `storage` on the page `/version`.
+    StorageOnVersionPage,
+    /// An unknown sort order or target is refused.
+    SortValidation,
+    /// A `client-api-version` that is not text is refused.
+    ClientApiVersionCheck,
+    /// What a cluster is not yet capable of, and what a learner does not serve, is a failed
+    /// precondition; otherwise it is unavailable.
+    FailedPreconditions,
+    /// A request that its caller gave up is answered as cancelled.
+    CancelledCode,
+    /// The answer of `Maintenance.Downgrade` names the cluster version without its patch.
+    ShortDowngradeVersion,
+    /// The peer port serves gRPC, too.
+    GrpcOnPeerPort,
+    /// Keys without values are answered from the index, without their leases.
+    KeysOnlyFromIndex,
+    /// A lease is renewed without waiting for what is not applied yet.
+    FastLeaseKeepAlive,
+    /// Revoking a lease has room of its own among the entries that wait to be applied.
+    PriorityRequest,
+    /// The remaining time of a lease is kept in the database once the cluster version has it,
+    /// whether or not a flag asks for that.
+    CheckpointsKept,
+    /// Nested transactions count against the quota.
+    NestedTxnsCounted,
+    /// An entry that asks for nothing, and counts as the version in it.
+    DowngradeVersionTest,
+    /// Requests of the v2 API that are not about members.
+    V2Requests,
+    /// Members that do not wait for the result of a transaction check its ranges, too.
+    RangesCheckedEverywhere,
+}
+
+impl Feature {
+    /// The lines that have it.
+    pub fn lines(self) -> &'static [Line] {
+        use Line::{V3_5, V3_6, V3_7};
+        match self {
+            Feature::GrpcOnPeerPort | Feature::V2Requests => &[V3_5],
+            Feature::StatusOfStorage
+            | Feature::SnapshotVersion
+            | Feature::HashRevision
+            | Feature::StorageOnVersionPage
+            | Feature::SortValidation
+            | Feature::ClientApiVersionCheck
+            | Feature::FailedPreconditions
+            | Feature::ShortDowngradeVersion
+            | Feature::CheckpointsKept
+            | Feature::NestedTxnsCounted
+            | Feature::DowngradeVersionTest => &[V3_6, V3_7],
+            Feature::RangeStream
+            | Feature::CancelledCode
+            | Feature::KeysOnlyFromIndex
+            | Feature::FastLeaseKeepAlive
+            | Feature::PriorityRequest
+            | Feature::RangesCheckedEverywhere => &[V3_7],
+        }
+    }
+}
+
+impl Line {
+    /// Whether members of this line have a feature.
+    pub fn has(self, feature: Feature) -> bool {
+        feature.lines().contains(&self)
+    }
+}

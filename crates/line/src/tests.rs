@@ -1,0 +1,163 @@
+use semver::Version;
+
+use crate::{Choice, Feature, Known, Line, Spoken, Unfit, release};
+
+fn version(text: &str) -> Version {
+    Version::parse(text).expect("a version")
+}
+
+fn known(cluster: &str) -> Known {
+    Known {
+        cluster: vec![version(cluster)],
+        ..Known::default()
+    }
+}
+
+#[test]
+fn the_release_of_a_line_is_of_that_line() {
+    for line in Line::ALL {
+        let release = version(line.release());
+        assert_eq!(release, line.release_version());
+        assert_eq!(Line::of(&release), Some(line));
+        assert_eq!(
+            line.cluster_version().to_string(),
+            format!("{line}.0"),
+            "the cluster version has no patch"
+        );
+        assert_eq!(
+            Choice::parse(&line.to_string()),
+            Some(Choice::Fixed(line)),
+            "its name is a word of the flag"
+        );
+        assert_eq!(Spoken::new(line).line(), line);
+    }
+    assert_eq!(Line::of(&version("3.8.0")), None);
+    assert_eq!(Line::of(&version("3.4.0")), None);
+}
+
+#[test]
+fn every_word_of_the_flag_is_one() {
+    for word in Choice::WORDS {
+        assert!(Choice::parse(word).is_some(), "{word}");
+    }
+    assert_eq!(Choice::parse("3.8"), None);
+    assert_eq!(Choice::parse(""), None);
+}
+
+#[test]
+fn auto_is_the_line_of_the_cluster() {
+    for (cluster, line) in [
+        ("3.0.0", Line::V3_5),
+        ("3.4.0", Line::V3_5),
+        ("3.5.0", Line::V3_5),
+        ("3.6.0", Line::V3_6),
+        ("3.7.0", Line::V3_7),
+    ] {
+        assert_eq!(Choice::Auto.resolve(&known(cluster)), Ok(line), "{cluster}");
+    }
+    assert_eq!(Choice::Auto.resolve(&Known::default()), Ok(Line::DEFAULT));
+}
+
+#[test]
+fn the_newest_version_that_was_found_counts() {
+    let known = Known {
+        cluster: vec![version("3.5.0"), version("3.6.0")],
+        ..Known::default()
+    };
+    assert_eq!(Choice::Auto.resolve(&known), Ok(Line::V3_6));
+}
+
+#[test]
+fn a_member_that_never_heard_of_its_cluster_keeps_its_line() {
+    let before = Known {
+        before: Some(Line::V3_6),
+        ..Known::default()
+    };
+    assert_eq!(Choice::Auto.resolve(&before), Ok(Line::V3_6));
+    let heard = Known {
+        before: Some(Line::V3_6),
+        ..known("3.5.0")
+    };
+    assert_eq!(Choice::Auto.resolve(&heard), Ok(Line::V3_5));
+}
+
+#[test]
+fn a_schema_on_its_way_down_does_not_keep_the_line_up() {
+    let lowered = Known {
+        storage: Some(version("3.6.0")),
+        ..known("3.5.0")
+    };
+    assert_eq!(Choice::Auto.resolve(&lowered), Ok(Line::V3_5));
+}
+
+#[test]
+fn what_no_line_knows_is_refused() {
+    let newer = [
+        known("3.8.0"),
+        Known {
+            storage: Some(version("3.8.0")),
+            ..known("3.7.0")
+        },
+    ];
+    for known in newer {
+        for word in Choice::WORDS {
+            let choice = Choice::parse(word).expect("a word");
+            let refused = choice.resolve(&known).expect_err("it is newer than all");
+            assert_eq!(
+                refused,
+                Unfit::TooNew {
+                    found: version("3.8.0")
+                }
+            );
+        }
+    }
+}
+
+#[test]
+fn a_line_fits_within_one_minor_above_its_cluster() {
+    let fixed = |line, cluster: &str| Choice::Fixed(line).resolve(&known(cluster));
+    assert_eq!(fixed(Line::V3_5, "3.4.0"), Ok(Line::V3_5));
+    assert_eq!(fixed(Line::V3_5, "3.0.0"), Ok(Line::V3_5));
+    assert_eq!(fixed(Line::V3_6, "3.5.0"), Ok(Line::V3_6));
+    assert_eq!(fixed(Line::V3_7, "3.6.0"), Ok(Line::V3_7));
+    let skips = fixed(Line::V3_7, "3.5.0").expect_err("two minors");
+    assert!(skips.to_string().contains("--line=3.6"), "{skips}");
+    let skips = fixed(Line::V3_6, "3.4.0").expect_err("two minors");
+    assert!(skips.to_string().contains("--line=3.5"), "{skips}");
+    let lower = fixed(Line::V3_5, "3.6.0").expect_err("below the cluster");
+    assert!(lower.to_string().contains("--line=3.6"), "{lower}");
+    let lower = fixed(Line::V3_6, "3.7.0").expect_err("below the cluster");
+    assert!(
+        lower.to_string().starts_with("invalid downgrade; server"),
+        "{lower}"
+    );
+}
+
+#[test]
+fn what_a_line_has_later_lines_keep_or_have_dropped() {
+    assert!(Line::V3_7.has(Feature::RangeStream));
+    assert!(!Line::V3_6.has(Feature::RangeStream));
+    assert!(Line::V3_6.has(Feature::StatusOfStorage));
+    assert!(!Line::V3_5.has(Feature::StatusOfStorage));
+    assert!(Line::V3_5.has(Feature::GrpcOnPeerPort));
+    assert!(!Line::V3_6.has(Feature::GrpcOnPeerPort));
+}
+
+#[test]
+fn the_patch_decides_who_keeps_the_vote() {
+    for (text, keeps) in [
+        ("3.4.45", false),
+        ("3.5.30", false),
+        ("3.5.31", true),
+        ("3.6.0", false),
+        ("3.6.11", false),
+        ("3.6.12", true),
+        ("3.7.0", true),
+    ] {
+        assert_eq!(
+            release::update_keeps_the_vote(&version(text)),
+            keeps,
+            "{text}"
+        );
+    }
+}
