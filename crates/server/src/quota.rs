@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-pub use member::quota::{LEASE_COST, put_cost, txn_cost};
+pub use member::quota::{LEASE_COST, nested_txn_cost, put_cost};
 use proto::etcdserverpb::{
     AlarmRequest, AlarmType, alarm_request::AlarmAction, internal_raft_request::Op,
 };

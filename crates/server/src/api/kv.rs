@@ -301,7 +301,7 @@ pub(super) async fn transact(
     caller: &Caller,
     request: Nested<TxnRequest>,
 ) -> Result<Nested<TxnResponse>, Status> {
-    quota::check(rt, quota::txn_cost(&request)).await?;
+    quota::check(rt, quota::nested_txn_cost(&request)).await?;
     mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
     let mut response = if mvcc::validate::is_read_only(&request) {
         if !mvcc::validate::is_serializable(&request) {
