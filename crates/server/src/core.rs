@@ -176,16 +176,14 @@ impl Core {
             let users = self.state.auth.read();
             users.check_op(who, lessor.as_deref(), op)
         };
-        let Err(error) = check() else { return Ok(()) };
+        if check().is_ok() {
+            return Ok(());
+        }
         if let Some(status) = self.state.alarms.read().restriction().refuses(op) {
             return Err(status);
         }
         rt.linearizable().await?;
-        let revision = self.state.auth.read().revision();
-        if who.revision != 0 && who.revision != revision {
-            return Err(auth::Error::AuthOldRevision.into());
-        }
-        check().map_err(|_| error.into())
+        Ok(check()?)
     }
 
     /// A fresh request id.

@@ -19,6 +19,7 @@
 //! | [`requests`] | random requests, valid and not |
 //! | [`lockstep`] | the same steps to two servers, with shrinking |
 //! | [`streams`] | watch streams beside each other |
+//! | [`users`] | users, tokens, and the same call of a user to two servers |
 //! | [`cluster`] | several servers as one cluster: faults, swaps, changes of membership |
 //! | [`load`] | clients that write while a cluster changes |
 //! | [`ledger`] | acknowledged writes, and the judgement of a history |
@@ -45,6 +46,7 @@ pub mod ports;
 pub mod requests;
 pub mod server;
 pub mod streams;
+pub mod users;
 pub mod workload;
 
 use std::{future::Future, time::Duration};

@@ -32,6 +32,9 @@ pub(super) enum Signer {
 pub(super) enum Key {
     /// Both sides have it.
     Shared(Box<hmac::Key>),
+    /// An elliptic one whose curve is not that of the method. etcd starts on it too, and makes
+    /// and recognises no token.
+    OtherCurve,
     /// One side signs, if it can.
     Pair {
         signer: Option<Box<Signer>>,
@@ -43,6 +46,7 @@ impl Key {
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signer = match self {
             Key::Shared(key) => return Ok(hmac::sign(key, message).as_ref().to_vec()),
+            Key::OtherCurve => return Err(Error::InvalidKey),
             Key::Pair { signer, .. } => signer.as_deref().ok_or(Error::VerifyOnly)?,
         };
         let random = SystemRandom::new();
@@ -61,6 +65,7 @@ impl Key {
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Key::Shared(key) => hmac::verify(key, message, signature).is_ok(),
+            Key::OtherCurve => false,
             Key::Pair { verifier, .. } => verifier.verify_sig(message, signature).is_ok(),
         }
     }
@@ -75,6 +80,26 @@ pub(super) fn load(method: Method, public: &[u8], private: &[u8]) -> Result<Key,
         let key = hmac::Key::new(digest(method.size), private);
         return Ok(Key::Shared(Box::new(key)));
     }
+    let loaded = load_pair(method, public, private);
+    if matches!(loaded, Err(KeyError::Unusable(_))) && is_of_another_curve(method, public, private)
+    {
+        tracing::error!(
+            "sign-method" = method.name(),
+            "the curve of the key is not that of the signing method: no one will be able to log in"
+        );
+        return Ok(Key::OtherCurve);
+    }
+    loaded
+}
+
+fn is_of_another_curve(method: Method, public: &[u8], private: &[u8]) -> bool {
+    let curves = [Size::S256, Size::S384, Size::S512];
+    let mut others = curves.into_iter().filter(|size| *size != method.size);
+    method.family == Family::Ecdsa
+        && others.any(|size| load_pair(Method { size, ..method }, public, private).is_ok())
+}
+
+fn load_pair(method: Method, public: &[u8], private: &[u8]) -> Result<Key, KeyError> {
     let signer = match private {
         [] => None,
         pem => Some(Box::new(signer(method, pem)?)),

@@ -2,6 +2,9 @@
 //! member, whoever leads; tokens made by one are good at all; every member refuses and allows the
 //! same; and all have the same records and hashes afterwards.
 
+mod late;
+mod signed;
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
