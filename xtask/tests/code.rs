@@ -59,19 +59,9 @@ const LONG: &[(&str, &str, &str)] = &[
         "one pass with its refusals",
     ),
     (
-        "crates/server/src/api/mod.rs",
-        "unary",
-        "one arm for each method of the API",
-    ),
-    (
         "crates/server/src/config/resolve.rs",
         "resolve",
         "one line for each setting",
-    ),
-    (
-        "crates/server/src/metrics.rs",
-        "new",
-        "one line for each metric",
     ),
     (
         "crates/server/src/program.rs",

@@ -184,6 +184,7 @@ pub mod errors {
         ELECTION_NO_LEADER = Unknown "election: no leader";
         MISSING_LEADER_KEY = Unknown "\"leader\" field must be provided";
         REQUEST_CANCELED = Canceled "context canceled";
+        DEADLINE_EXCEEDED = DeadlineExceeded "context deadline exceeded";
     }
 }
 

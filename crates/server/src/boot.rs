@@ -30,7 +30,7 @@ use crate::{
     node::{Queue, Raft},
     peers::SnapshotsOut,
     runtime::Inbox,
-    transport::Admission,
+    transport::{Admission, peer_connect},
 };
 
 /// The parts of a member, not yet running.
@@ -89,7 +89,7 @@ impl Booted {
             leases_changed: tokio::sync::Notify::new(),
             raft: Arc::new(raft),
             leader_lost: tokio::sync::watch::Sender::new(()),
-            peer_connect: config.peer_connect(),
+            peer_connect: peer_connect(&config),
             inboxes: (0..=runtimes).map(|_| Arc::new(Inbox::default())).collect(),
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),

@@ -18,7 +18,9 @@ use crate::{
     boot::Error,
     config::{Config, Discovery},
     core::Core,
-    corruption, discovery, version,
+    corruption, discovery,
+    transport::peer_connect,
+    version,
 };
 
 /// What the log of a new member begins with.
@@ -328,7 +330,7 @@ impl Asked {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?,
-            connect: config.peer_connect(),
+            connect: peer_connect(config),
         })
     }
 

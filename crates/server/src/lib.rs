@@ -39,6 +39,7 @@ pub mod node;
 pub mod peers;
 mod program;
 pub mod quota;
+pub mod rpc;
 pub mod runtime;
 pub mod transport;
 pub mod version;

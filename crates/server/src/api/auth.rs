@@ -22,9 +22,9 @@ use super::{
     kv::mixed_up,
 };
 use crate::{
+    rpc::frame_message,
     runtime::Runtime,
     status::{Code, Status, errors},
-    transport::frame_message,
 };
 
 /// A request whose answer is read from users and roles, or whose answer is a header.

@@ -12,9 +12,9 @@ use auth::{
 };
 use lease::Lessor;
 
-use super::Method;
 use crate::{
     core::Core,
+    rpc::Method,
     runtime::Runtime,
     status::{Code, Status},
 };

@@ -23,9 +23,9 @@ use crate::{
     ask, config,
     core::Core,
     disputes,
+    rpc::frame_message,
     runtime::Runtime,
     status::{Status, errors},
-    transport::frame_message,
 };
 
 fn wire(member: &Member) -> WireMember {

@@ -15,9 +15,9 @@ use proto::{
 use semver::Version;
 
 use crate::{
+    rpc::frame_message,
     runtime::Runtime,
     status::{Code, Status, errors},
-    transport::frame_message,
 };
 
 /// Validates, begins or gives up a downgrade.

@@ -22,9 +22,9 @@ use super::{
     watch::OwnWatch,
 };
 use crate::{
+    rpc::{Source, frame_message},
     runtime::Runtime,
     status::{Status, errors},
-    transport::{Source, frame_message},
 };
 
 /// Answers of an observation that the connection has not taken yet; the store

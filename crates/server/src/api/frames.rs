@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::{status::Status, transport::Source};
+use crate::{rpc::Source, status::Status};
 
 /// What the task has sent, frame by frame. When it drops its side the stream ends well.
 pub(super) struct Frames(pub mpsc::Receiver<Result<Bytes, Status>>);

@@ -13,9 +13,9 @@ use futures_util::{Stream, StreamExt as _, stream};
 
 use crate::{
     core::Core,
+    rpc::Source,
     runtime::Runtime,
     status::{Code, Status},
-    transport::Source,
 };
 
 /// Values of `HealthCheckResponse.ServingStatus`.

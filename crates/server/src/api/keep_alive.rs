@@ -11,11 +11,12 @@ use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use tokio::{sync::mpsc, task::unconstrained};
 
-use super::{caller::Caller, decode, frames::Frames, lease};
+use super::{caller::Caller, frames::Frames, lease};
 use crate::{
+    rpc::{Source, decode, frame_message},
     runtime::Runtime,
     status::{Status, errors},
-    transport::{MessageStream, Source, frame_message},
+    transport::MessageStream,
 };
 
 /// Answers that the connection has not taken yet.

@@ -21,15 +21,12 @@ use proto::{
 use lease::LeaseId;
 use mvcc::{Place, RangeAnswer};
 
-use super::{
-    Answer,
-    caller::{AsOf, Caller},
-};
+use super::caller::{AsOf, Caller};
 use crate::{
     quota,
+    rpc::{Answer, Source, frame_bytes, frame_message},
     runtime::Runtime,
     status::{Code, Status},
-    transport::{Source, frame_bytes, frame_message},
 };
 
 /// `KV.Range`

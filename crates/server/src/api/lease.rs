@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     ask, lease_upkeep, quota,
+    rpc::frame_message,
     runtime::Runtime,
     status::{Status, errors},
-    transport::frame_message,
 };
 
 /// `Lease.LeaseGrant`

@@ -15,9 +15,9 @@ use super::{
     turn::{reach, session},
 };
 use crate::{
+    rpc::frame_message,
     runtime::Runtime,
     status::{Status, errors},
-    transport::frame_message,
 };
 
 /// `Lock.Lock`: answers once the caller has the lock.

@@ -22,9 +22,9 @@ use super::{caller::Caller, health, kv::mixed_up};
 use crate::{
     logging::human_bytes,
     metrics::Metrics,
+    rpc::{Source, append_message, frame_message},
     runtime::Runtime,
     status::{Code, Status},
-    transport::{Source, append_message, frame_message},
 };
 
 /// `Maintenance.Alarm`

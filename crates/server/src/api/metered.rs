@@ -12,17 +12,13 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Call, Method};
+use super::call::Call;
 use crate::{
     metrics::CallTimer,
+    rpc::{Method, Source},
     runtime::Runtime,
-    status::{Code, Status},
-    transport::Source,
+    status::{Code, Status, errors},
 };
-
-/// How a call ends whose client no longer waits for it.
-pub(crate) const DEADLINE_EXCEEDED: Status =
-    Status::fixed(Code::DeadlineExceeded, "context deadline exceeded");
 
 /// A source whose frames are counted.
 pub(super) struct Metered {
@@ -116,7 +112,7 @@ fn ended(
             }
         };
         tokio::select! {
-            () = late => DEADLINE_EXCEEDED,
+            () = late => errors::DEADLINE_EXCEEDED,
             status = leaderless => status,
         }
     }))

@@ -26,12 +26,13 @@ use proto::etcdserverpb::{
 use rustc_hash::FxHashMap;
 use tokio::{sync::oneshot, task::unconstrained};
 
-use super::{GRPC_OVERHEAD, caller::Caller, decode};
+use super::caller::Caller;
 use crate::{
     core::Core,
+    rpc::{GRPC_OVERHEAD, Source, decode},
     runtime::{LocalSignal, Runtime},
     status::{Code, Status, errors},
-    transport::{MessageStream, Source},
+    transport::MessageStream,
 };
 
 type StreamId = u64;

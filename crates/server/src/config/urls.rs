@@ -1,6 +1,28 @@
 //! URLs as the flags have them, by etcd's rules.
 
+use std::{net::SocketAddr, path::PathBuf};
+
 use url::Url;
+
+/// A URL this server listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenUrl {
+    /// As given.
+    pub url: String,
+    /// Where to bind.
+    pub target: ListenTarget,
+    /// `https` or `unixs`.
+    pub secure: bool,
+}
+
+/// Where a listener binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenTarget {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A unix socket: the host part of the URL is its path.
+    Unix(PathBuf),
+}
 
 /// Checks one URL by etcd's rules: a scheme, `host:port`, no path, not even `/`; or a unix socket.
 ///

@@ -3,7 +3,7 @@
 use mvcc::CompactionStep;
 use prometheus::{Histogram, IntGauge};
 
-use super::Maker;
+use super::maker::Maker;
 
 /// Milliseconds, as the names of the series say.
 pub struct Compaction {

@@ -1,7 +1,7 @@
 //! Series of etcd about what does not exist or does not happen here. They are on
 //! the page, so that dashboards and rules that name them find them.
 
-use super::Maker;
+use super::maker::Maker;
 
 /// Counters that stay at zero. The store of API version 2 is not served, and there
 /// is no proxy.

@@ -7,7 +7,7 @@ use proto::etcdserverpb::{
     response_op::Response,
 };
 
-use super::Metrics;
+use super::series::Metrics;
 
 #[derive(Default)]
 struct Tally {

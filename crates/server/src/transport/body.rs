@@ -8,18 +8,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 
-use crate::status::{Code, Status};
-
-/// A stream of already framed gRPC messages, pulled by the connection.
-pub trait Source {
-    /// The next bytes: whole frames, or a piece of one that is too large to be
-    /// put together first, cut behind its head. `None` ends the stream with status OK.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
-}
+use crate::{
+    rpc::Source,
+    status::{Code, Status},
+};
 
 /// The body of an HTTP or gRPC answer.
 pub enum Body {
@@ -124,37 +120,4 @@ pub(super) fn put_status(status: &Status, map: &mut HeaderMap) {
             map.insert(GRPC_MESSAGE.clone(), value);
         }
     }
-}
-
-/// Frames one message: a zero byte (no compression), the length, the message.
-pub fn frame_message(message: &impl prost::Message) -> Bytes {
-    let len = message.encoded_len();
-    let mut out = BytesMut::with_capacity(len + 5);
-    frame_into(message, len, &mut out);
-    out.freeze()
-}
-
-/// Frames a message that is encoded already.
-pub fn frame_bytes(message: &[u8]) -> Bytes {
-    use bytes::BufMut as _;
-    let mut out = BytesMut::with_capacity(message.len() + 5);
-    out.put_u8(0);
-    out.put_u32(message.len() as u32);
-    out.put_slice(message);
-    out.freeze()
-}
-
-/// Appends one framed message to `out`.
-pub fn append_message(message: &impl prost::Message, out: &mut BytesMut) {
-    let len = message.encoded_len();
-    out.reserve(len + 5);
-    frame_into(message, len, out);
-}
-
-fn frame_into(message: &impl prost::Message, len: usize, out: &mut BytesMut) {
-    use bytes::BufMut as _;
-    out.put_u8(0);
-    out.put_u32(len as u32);
-    // BytesMut grows as needed, so encoding cannot run out of room.
-    let _ = message.encode(out);
 }

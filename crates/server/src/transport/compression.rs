@@ -10,8 +10,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use http::HeaderValue;
 
-use super::Source;
-use crate::status::{Code, Status};
+use crate::{
+    rpc::Source,
+    status::{Code, Status},
+};
 
 /// The head of a framed message: a flag and four bytes of length.
 pub(super) const FRAME_HEAD: usize = 5;

@@ -10,76 +10,23 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tls::Leaf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Body,
+    Body, Surface,
     admission::Seat,
     authority::Lenient,
+    channel::{Channel, Port},
     gateway,
     gather::{TurnEnd, gather},
     grpc, head, pages,
     pings::Pings,
-    streams::Streams,
+    plain::plain,
 };
 use crate::runtime::Runtime;
-
-/// Which of the server's faces a listener shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
-    /// gRPC, the gateway and all pages.
-    Client,
-    /// gRPC alone (`--listen-client-http-urls` took the rest).
-    ClientGrpc,
-    /// Pages and gateway alone.
-    ClientHttp,
-    /// `/metrics` and health (`--listen-metrics-urls`).
-    Metrics,
-    /// What other members ask: `/version`, `/members`.
-    Peer,
-}
-
-/// How a connection came.
-#[derive(Clone)]
-pub(super) enum Channel {
-    /// As it is.
-    Plain,
-    /// Through TLS.
-    Tls {
-        /// Of the client's certificate, where clients must have one.
-        common_name: Option<Rc<str>>,
-    },
-}
-
-impl Channel {
-    /// The channel of a client with this certificate.
-    pub(super) fn of(rt: &Runtime, peer: Option<&Leaf>) -> Channel {
-        let peer = peer.filter(|_| rt.core.config.security.client.client_cert_auth);
-        Channel::Tls {
-            common_name: peer.map(|leaf| leaf.common_name.as_str().into()),
-        }
-    }
-
-    pub(super) fn common_name(&self) -> Option<&Rc<str>> {
-        match self {
-            Channel::Plain => None,
-            Channel::Tls { common_name } => common_name.as_ref(),
-        }
-    }
-}
-
-/// What the connections of one listener share.
-#[derive(Clone)]
-pub(super) struct Port {
-    pub(super) surface: Surface,
-    /// What the calls of its gateway take.
-    pub(super) streams: Streams,
-}
 
 /// Runs futures on the runtime's own thread.
 #[derive(Clone, Copy)]
@@ -214,15 +161,4 @@ async fn answer(
         }
         Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
     })
-}
-
-/// A plain text answer.
-pub(super) fn plain(status: http::StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::Plain(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
 }

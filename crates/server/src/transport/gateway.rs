@@ -17,17 +17,19 @@ use proto::{etcdserverpb::*, schema, v3electionpb::*, v3lockpb::*};
 use serde::Serialize;
 
 use super::{
-    Body, MessageStream, Source, Surface,
-    connection::{Channel, plain},
+    Body, MessageStream, Surface,
+    channel::Channel,
     json::{transcode, txn_to_json},
     messages::too_large,
-    pages::{self, unsniffed},
+    pages,
+    plain::{json as json_page, plain, unsniffed},
     streams::{OpenStream, Streams},
 };
 use crate::{
-    api::{self, Answer, Call, Caller, DEADLINE_EXCEEDED, Method},
+    api::{self, Call, Caller},
+    rpc::{Answer, GRPC_OVERHEAD, Method, Source},
     runtime::Runtime,
-    status::{Code, Status},
+    status::{Code, Status, errors},
 };
 
 /// How one path is served.
@@ -253,12 +255,12 @@ async fn call(
             })
             .await;
             match end.and_then(|()| answer(whole.freeze().slice(5..))) {
-                Ok(text) => mark(pages::json(text)),
+                Ok(text) => mark(json_page(text)),
                 Err(status) => error_page(&status),
             }
         }
         Ok((Answer::One(frame), _)) => match answer(frame.slice(5..)) {
-            Ok(text) => mark(pages::json(text)),
+            Ok(text) => mark(json_page(text)),
             Err(status) => error_page(&status),
         },
         Ok((Answer::Stream(source), open)) => {
@@ -295,7 +297,7 @@ async fn dispatch(
         .flatten();
     // What is left of it, or the end of a call that is late before it began.
     let left = || match timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed())) {
-        Some(Duration::ZERO) => Err(DEADLINE_EXCEEDED),
+        Some(Duration::ZERO) => Err(errors::DEADLINE_EXCEEDED),
         left => Ok(left),
     };
     let mut call = Call {
@@ -308,7 +310,7 @@ async fn dispatch(
         timeout,
         caller: Caller::new(token(&head.headers), None),
     };
-    let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
+    let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
     if route.method.streams_requests() {
         let open = streams.open(&rt.core, timeout).await?;
         call.timeout = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
@@ -400,7 +402,7 @@ fn timeout(value: &HeaderValue) -> Result<Option<Duration>, Status> {
 
 fn error_page(status: &Status) -> Response<Body> {
     let message = serde_json::Value::from(status.message.as_ref());
-    let mut response = pages::json(format!(
+    let mut response = json_page(format!(
         "{{\"error\":{message},\"code\":{},\"message\":{message}}}",
         status.code as u8
     ));

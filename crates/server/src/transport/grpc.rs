@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 use super::{
     MessageStream,
     body::{Body, put_status},
+    channel::Channel,
     compression::{Compressed, Encoding, compress_frame},
-    connection::Channel,
     head::{self, Head},
     messages,
 };
 use crate::{
-    api::{self, Answer},
+    api,
+    rpc::{Answer, GRPC_OVERHEAD, Method},
     runtime::Runtime,
     status::{Code, Status},
 };
@@ -48,9 +49,9 @@ async fn dispatch(
     body: Incoming,
     response: &mut Response<Body>,
 ) -> Result<(), Status> {
-    let method = api::Method::of(path).ok_or_else(|| unknown(path))?;
+    let method = Method::of(path).ok_or_else(|| unknown(path))?;
     let encoding = head.encoding.clone()?;
-    let limit = rt.core.config.max_request_bytes + api::GRPC_OVERHEAD;
+    let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
     let answer = if method.streams_requests() {
         let messages = MessageStream::new(body, limit, encoding);
         api::stream(rt, method, &head.call, messages).await?
@@ -82,7 +83,7 @@ fn unknown(path: &str) -> Status {
             format!("malformed method name: \"{path}\""),
         );
     };
-    if api::Method::has_service(service) {
+    if Method::has_service(service) {
         Status::new(
             Code::Unimplemented,
             format!("unknown method {method} for service {service}"),

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 
 use super::{
     body::{Body, put_status},
+    channel::Channel,
     compression::Encoding,
-    connection::Channel,
 };
 use crate::{
     api::{Call, Caller},

@@ -6,7 +6,10 @@ use std::rc::Rc;
 use http::{Response, StatusCode};
 use proto::etcdserverpb::AlarmType;
 
-use super::{Body, connection::plain, pages::unsniffed};
+use super::{
+    Body,
+    plain::{plain, unsniffed},
+};
 use crate::{
     runtime::Runtime,
     status::{Status, errors},

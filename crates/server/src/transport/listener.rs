@@ -18,7 +18,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     Surface,
     admission::Seat,
-    connection::{self, Channel, Port},
+    channel::{Channel, Port},
+    connection,
     secure::{self, Security},
     streams::Streams,
 };

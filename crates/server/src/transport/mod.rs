@@ -5,6 +5,7 @@
 mod admission;
 mod authority;
 mod body;
+mod channel;
 mod compression;
 mod connection;
 mod frames;
@@ -19,12 +20,14 @@ mod messages;
 mod pages;
 mod peer;
 mod pings;
+mod plain;
 mod secure;
 mod streams;
+mod surface;
 
 pub use admission::{Admission, Seats};
-pub use body::{Body, Source, append_message, frame_bytes, frame_message};
-pub use connection::Surface;
+pub use body::Body;
 pub use listener::{Endpoint, Listeners};
 pub use messages::MessageStream;
-pub use secure::{PeerTls, Security};
+pub use secure::{PeerTls, Security, peer_connect};
+pub use surface::Surface;

@@ -3,11 +3,13 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, header};
 
-use super::{Body, Surface, connection::plain, health};
-use crate::runtime::Runtime;
+use super::{
+    Body, Surface, health,
+    plain::{json, not_allowed, not_found},
+};
+use crate::{metrics, runtime::Runtime};
 
 /// Answers one page.
 pub(super) async fn answer<B>(
@@ -27,7 +29,7 @@ pub(super) async fn answer<B>(
             }
         }
         (_, "/metrics") => {
-            let mut response = Response::new(Body::Plain(rt.core.metrics.page(&rt.core).into()));
+            let mut response = Response::new(Body::Plain(metrics::page(&rt.core).into()));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
@@ -54,37 +56,6 @@ pub(super) async fn answer<B>(
             None => not_found(),
         },
     }
-}
-
-pub(super) fn not_found() -> Response<Body> {
-    unsniffed(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-pub(super) fn not_allowed() -> Response<Body> {
-    let mut response = unsniffed(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("GET"));
-    response
-}
-
-/// Plain text that a browser must not take for anything else.
-pub(super) fn unsniffed(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut response = plain(status, text);
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
-}
-
-pub(super) fn json(text: String) -> Response<Body> {
-    let mut response = Response::new(Body::Plain(text.into()));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
 }
 
 pub(super) fn version_page(rt: &Rc<Runtime>) -> Response<Body> {

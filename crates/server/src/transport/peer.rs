@@ -29,8 +29,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Body,
     admission::Seat,
-    connection::plain,
-    pages::{json, not_allowed, not_found, unsniffed, version_page},
+    pages::version_page,
+    plain::{json, not_allowed, not_found, plain, unsniffed},
 };
 use crate::{
     api::{self, Caller},

@@ -250,6 +250,14 @@ fn log(surface: Surface, remote: Option<SocketAddr>, refused: &Refused) {
     }
 }
 
+/// How other members are dialled.
+pub fn peer_connect(config: &Config) -> Arc<dyn peer::Connect> {
+    match &config.security.connector {
+        Some(connector) => Arc::new(PeerTls(connector.clone())),
+        None => Arc::new(peer::NoTls),
+    }
+}
+
 /// Other members over TLS.
 pub struct PeerTls(pub Arc<Connector>);
 

@@ -10,7 +10,6 @@ use tokio::{
 };
 
 use crate::{
-    api::DEADLINE_EXCEEDED,
     core::Core,
     status::{Status, errors},
 };
@@ -50,7 +49,7 @@ impl Streams {
             biased;
             // Closed by no one, so there always is one.
             permit = permit => Ok(OpenStream { _permit: permit.ok() }),
-            () = late => Err(DEADLINE_EXCEEDED),
+            () = late => Err(errors::DEADLINE_EXCEEDED),
             _ = stop.wait_for(|stop| *stop) => Err(errors::STOPPED),
         }
     }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::{Compressed, Encoding};
 use crate::{
+    rpc::Source,
     status::{Code, Status},
-    transport::Source,
 };
 
 struct Pieces(VecDeque<Bytes>);

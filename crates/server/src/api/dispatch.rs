@@ -1,0 +1,231 @@
+//! From a method to what it does. Every call passes the same gate ([`admit`]) before it gets there.
+
+use std::{rc::Rc, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use proto::{etcdserverpb::internal_raft_request::Op, wire::Nested};
+
+use super::{
+    auth,
+    call::Call,
+    caller::{self, Caller},
+    cluster, downgrade, election, health, keep_alive, kv, lease, lock, maintenance,
+    metered::Metered,
+    watch,
+};
+use crate::{
+    rpc::{Answer, Method, decode, decode_used},
+    runtime::Runtime,
+    status::{Code, Status, errors},
+    transport::MessageStream,
+};
+
+/// What a learner answers: what it holds itself, as far as it has got.
+fn fits_learner(method: Method, message: Option<&Bytes>) -> bool {
+    match method {
+        Method::Status | Method::Snapshot => true,
+        Method::Range => message.is_some_and(|message| {
+            decode::<proto::etcdserverpb::RangeRequest>(message.clone())
+                .is_ok_and(|range| range.serializable)
+        }),
+        _ => false,
+    }
+}
+
+/// The gate that every call passes first. Its message, if there is just one.
+fn admit(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    message: Option<&Bytes>,
+) -> Result<(), Status> {
+    let core = &rt.core;
+    core.metrics
+        .client_request(method, call.client_api_version.unwrap_or("unknown"));
+    // A call that came before the client heard of the end is still answered; a
+    // stream has none.
+    let ending = match message {
+        Some(_) => &core.over,
+        None => &core.stop,
+    };
+    if *ending.borrow() {
+        return Err(errors::STOPPED);
+    }
+    if core.state.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
+        return Err(errors::NOT_FOR_LEARNER);
+    }
+    if call.has_leader && core.leader() == 0 {
+        return Err(errors::NO_LEADER);
+    }
+    Ok(())
+}
+
+/// Serves a call with a single request message.
+pub async fn unary(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    message: Bytes,
+) -> Result<Answer, Status> {
+    admit(rt, method, call, Some(&message))?;
+    let (timeout, caller) = (call.timeout, &call.caller);
+    let metrics = &rt.core.metrics;
+    let started = metrics.call_started(method);
+    metrics.received(method).inc();
+    metrics.client_received_bytes.inc_by(message.len() as u64);
+    let work = perform(rt, method, caller, message);
+    let result = match timeout {
+        // A client's deadline shorter than the server's own wins; where the
+        // server has none, the client's is the only one.
+        Some(limit) if method.waits() || limit < rt.core.config.request_timeout() => {
+            match tokio::time::timeout(limit, work).await {
+                Ok(result) => result,
+                Err(_) => Err(errors::DEADLINE_EXCEEDED),
+            }
+        }
+        _ => work.await,
+    };
+    let ended = |code| metrics.call_ended(method, &started, code);
+    Ok(match result {
+        Err(mut status) => {
+            if method.loses_codes() && status != errors::DEADLINE_EXCEEDED {
+                status.code = Code::Unknown;
+            }
+            ended(status.code);
+            return Err(status);
+        }
+        Ok(Answer::One(frame)) => {
+            metrics.sent(method, 1, (frame.len() as u64).saturating_sub(5));
+            ended(Code::Ok);
+            Answer::One(frame)
+        }
+        Ok(Answer::Pieces(source)) => {
+            ended(Code::Ok);
+            Answer::Pieces(Metered::pieces(rt, method, source))
+        }
+        Ok(Answer::Stream(source)) => {
+            Answer::Stream(Metered::stream(rt, method, source, call, started, None))
+        }
+    })
+}
+
+/// What a method with a single request message does.
+async fn perform(
+    rt: &Rc<Runtime>,
+    method: Method,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Answer, Status> {
+    caller::pass(rt, method, caller).await?;
+    Ok(match method {
+        Method::Range => kv::range(rt, caller, decode_used(message)?).await?,
+        Method::RangeStream => {
+            Answer::Stream(kv::range_stream(rt, caller, decode(message)?).await?)
+        }
+        Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
+        Method::DeleteRange => Answer::One(kv::delete_range(rt, caller, decode(message)?).await?),
+        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
+        Method::Compact => Answer::One(kv::compact(rt, caller, decode(message)?).await?),
+        Method::LeaseGrant => Answer::One(lease::grant(rt, caller, decode(message)?).await?),
+        Method::LeaseRevoke => Answer::One(lease::revoke(rt, caller, decode(message)?).await?),
+        Method::LeaseTimeToLive => {
+            Answer::One(lease::time_to_live(rt, caller, decode(message)?).await?)
+        }
+        Method::LeaseLeases => Answer::One(lease::leases(rt, caller).await?),
+        Method::MemberList => Answer::One(cluster::member_list(rt, decode(message)?).await?),
+        Method::Alarm => Answer::One(maintenance::alarm(rt, caller, decode(message)?).await?),
+        Method::Status => Answer::One(maintenance::status(rt)),
+        Method::Defragment => Answer::One(maintenance::defragment(rt).await?),
+        Method::Hash => Answer::One(maintenance::hash(rt).await?),
+        Method::HashKv => Answer::One(maintenance::hash_kv(rt, decode(message)?).await?),
+        Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
+        Method::HealthCheck => Answer::One(health::check(rt, &message)?),
+        Method::HealthWatch => Answer::Stream(health::watch(rt, &message)),
+        Method::MemberAdd => Answer::One(cluster::member_add(rt, decode(message)?).await?),
+        Method::MemberRemove => Answer::One(cluster::member_remove(rt, decode(message)?).await?),
+        Method::MemberUpdate => Answer::One(cluster::member_update(rt, decode(message)?).await?),
+        Method::MemberPromote => {
+            let request: proto::etcdserverpb::MemberPromoteRequest = decode(message)?;
+            Answer::One(cluster::member_promote(rt, caller, request.id).await?)
+        }
+        Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?).await?),
+        Method::Downgrade => Answer::One(downgrade::call(rt, decode(message)?).await?),
+        Method::Lock => Answer::One(lock::lock(rt, caller, decode(message)?).await?),
+        Method::Unlock => Answer::One(lock::unlock(rt, caller, decode(message)?).await?),
+        Method::Campaign => Answer::One(election::campaign(rt, caller, decode(message)?).await?),
+        Method::Proclaim => Answer::One(election::proclaim(rt, caller, decode(message)?).await?),
+        Method::Leader => Answer::One(election::leader(rt, caller, decode(message)?).await?),
+        Method::Observe => Answer::Stream(election::observe(rt, caller, decode(message)?)),
+        Method::Resign => Answer::One(election::resign(rt, caller, decode(message)?).await?),
+        Method::Authenticate => Answer::One(auth::authenticate(rt, decode(message)?).await?),
+        Method::UserAdd => Answer::One(auth::user_add(rt, caller, decode(message)?).await?),
+        Method::UserChangePassword => {
+            Answer::One(auth::user_change_password(rt, caller, decode(message)?).await?)
+        }
+        Method::AuthEnable => of_auth(rt, caller, Op::AuthEnable(decode(message)?)).await?,
+        Method::AuthDisable => of_auth(rt, caller, Op::AuthDisable(decode(message)?)).await?,
+        Method::AuthStatus => of_auth(rt, caller, Op::AuthStatus(decode(message)?)).await?,
+        Method::UserGet => of_auth(rt, caller, Op::AuthUserGet(decode(message)?)).await?,
+        Method::UserList => of_auth(rt, caller, Op::AuthUserList(decode(message)?)).await?,
+        Method::UserDelete => of_auth(rt, caller, Op::AuthUserDelete(decode(message)?)).await?,
+        Method::UserGrantRole => {
+            of_auth(rt, caller, Op::AuthUserGrantRole(decode(message)?)).await?
+        }
+        Method::UserRevokeRole => {
+            of_auth(rt, caller, Op::AuthUserRevokeRole(decode(message)?)).await?
+        }
+        Method::RoleAdd => of_auth(rt, caller, Op::AuthRoleAdd(decode(message)?)).await?,
+        Method::RoleGet => of_auth(rt, caller, Op::AuthRoleGet(decode(message)?)).await?,
+        Method::RoleList => of_auth(rt, caller, Op::AuthRoleList(decode(message)?)).await?,
+        Method::RoleDelete => of_auth(rt, caller, Op::AuthRoleDelete(decode(message)?)).await?,
+        Method::RoleGrantPermission => {
+            of_auth(rt, caller, Op::AuthRoleGrantPermission(decode(message)?)).await?
+        }
+        Method::RoleRevokePermission => {
+            of_auth(rt, caller, Op::AuthRoleRevokePermission(decode(message)?)).await?
+        }
+        Method::Watch | Method::LeaseKeepAlive => return Err(not_built(method)),
+    })
+}
+
+async fn of_auth(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<Answer, Status> {
+    Ok(Answer::One(auth::call(rt, caller, op).await?))
+}
+
+/// Serves a call whose client sends a stream.
+pub async fn stream(
+    rt: &Rc<Runtime>,
+    method: Method,
+    call: &Call<'_>,
+    mut messages: MessageStream,
+) -> Result<Answer, Status> {
+    admit(rt, method, call, None)?;
+    caller::pass(rt, method, &call.caller).await?;
+    let caller = call.caller.clone();
+    let metrics = &rt.core.metrics;
+    messages.count(
+        metrics.received(method).clone(),
+        metrics.client_received_bytes.clone(),
+    );
+    // A client that will ask for no more still wants its events; keepalives are
+    // one answer to each request.
+    let open = (method == Method::Watch).then(|| messages.hold_open());
+    let source = match method {
+        Method::Watch => watch::serve(rt, caller, messages),
+        Method::LeaseKeepAlive => keep_alive::serve(rt, caller, messages),
+        other => return Err(not_built(other)),
+    };
+    let started = metrics.call_started(method);
+    let source = Metered::stream(rt, method, source, call, started, open);
+    Ok(Answer::Stream(source))
+}
+
+fn not_built(method: Method) -> Status {
+    Status::new(
+        Code::Unimplemented,
+        format!(
+            "{} is not implemented by this version of Pintle",
+            method.path()
+        ),
+    )
+}

@@ -1,0 +1,142 @@
+//! The series of calls, for every method: resolved once, and kept.
+
+use std::time::Instant;
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec};
+
+use super::maker::Maker;
+use crate::{rpc::Method, status::Code};
+
+struct PerMethod {
+    started: IntCounter,
+    received: IntCounter,
+    sent: IntCounter,
+    handled_ok: IntCounter,
+    handling: Option<Histogram>,
+}
+
+/// All series of calls.
+pub(super) struct Calls {
+    methods: Vec<PerMethod>,
+    handled: IntCounterVec,
+    client_requests: IntCounterVec,
+    client_requests_unknown: [IntCounter; 2],
+}
+
+/// Set when a call began.
+pub struct CallTimer(Option<Instant>);
+
+impl Calls {
+    pub(super) fn new(m: &Maker, extensive: bool) -> Calls {
+        let labels = ["grpc_type", "grpc_service", "grpc_method"];
+        let started = m.counters(
+            "grpc_server_started_total",
+            "Total number of RPCs started on the server.",
+            &labels,
+        );
+        let received = m.counters(
+            "grpc_server_msg_received_total",
+            "Total number of RPC stream messages received on the server.",
+            &labels,
+        );
+        let sent = m.counters(
+            "grpc_server_msg_sent_total",
+            "Total number of gRPC stream messages sent by the server.",
+            &labels,
+        );
+        let handled = m.counters(
+            "grpc_server_handled_total",
+            "Total number of RPCs completed on the server, regardless of success or failure.",
+            &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+        );
+        let handling = extensive.then(|| {
+            m.keep(HistogramVec::new(
+                HistogramOpts::new(
+                    "grpc_server_handling_seconds",
+                    "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
+                ),
+                &labels,
+            ))
+        });
+        let methods = Method::ALL
+            .iter()
+            .map(|method| {
+                let (service, name) = split(*method);
+                let values = [method.kind(), service, name];
+                PerMethod {
+                    started: started.with_label_values(&values),
+                    received: received.with_label_values(&values),
+                    sent: sent.with_label_values(&values),
+                    handled_ok: handled.with_label_values(&[method.kind(), service, name, "OK"]),
+                    handling: handling.as_ref().map(|h| h.with_label_values(&values)),
+                }
+            })
+            .collect();
+        let client_requests = m.counters(
+            "etcd_server_client_requests_total",
+            "The total number of client requests per client version.",
+            &["type", "client_api_version"],
+        );
+        Calls {
+            methods,
+            handled,
+            client_requests_unknown: [
+                client_requests.with_label_values(&["unary", "unknown"]),
+                client_requests.with_label_values(&["stream", "unknown"]),
+            ],
+            client_requests,
+        }
+    }
+
+    /// Counts a request by the version its client speaks.
+    pub(super) fn client_request(&self, method: Method, client_api_version: &str) {
+        let stream = method.kind() != "unary";
+        if client_api_version == "unknown" {
+            self.client_requests_unknown[usize::from(stream)].inc();
+        } else {
+            let kind = if stream { "stream" } else { "unary" };
+            self.client_requests
+                .with_label_values(&[kind, client_api_version])
+                .inc();
+        }
+    }
+
+    pub(super) fn received(&self, method: Method) -> &IntCounter {
+        &self.methods[method as usize].received
+    }
+
+    pub(super) fn sent(&self, method: Method, messages: u64) {
+        self.methods[method as usize].sent.inc_by(messages);
+    }
+
+    /// Counts a call that begins.
+    pub(super) fn call_started(&self, method: Method) -> CallTimer {
+        let series = &self.methods[method as usize];
+        series.started.inc();
+        CallTimer(series.handling.as_ref().map(|_| Instant::now()))
+    }
+
+    /// Counts a call that ended.
+    pub(super) fn call_ended(&self, method: Method, timer: &CallTimer, code: Code) {
+        let series = &self.methods[method as usize];
+        if code == Code::Ok {
+            series.handled_ok.inc();
+        } else {
+            let (service, name) = split(method);
+            self.handled
+                .with_label_values(&[method.kind(), service, name, code.name()])
+                .inc();
+        }
+        if let (Some(handling), Some(begin)) = (&series.handling, timer.0) {
+            handling.observe(begin.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn split(method: Method) -> (&'static str, &'static str) {
+    method
+        .path()
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or(("", ""))
+}

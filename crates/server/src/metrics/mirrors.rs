@@ -1,0 +1,88 @@
+//! Series that copy state which is kept elsewhere, at the time of the scrape.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::maker::Maker;
+
+/// Gauges that copy state at the time of the scrape.
+pub(super) struct Mirrors {
+    pub(super) has_leader: IntGauge,
+    pub(super) is_leader: IntGauge,
+    pub(super) is_learner: IntGauge,
+    pub(super) leader_changes: IntCounter,
+    pub(super) committed: IntGauge,
+    pub(super) applied: IntGauge,
+    pub(super) pending: IntGauge,
+    pub(super) quota: IntGauge,
+    pub(super) db_size: IntGauge,
+    pub(super) db_in_use: IntGauge,
+    pub(super) open_reads: IntGauge,
+    pub(super) current_revision: IntGauge,
+    pub(super) compact_revision: IntGauge,
+    pub(super) keys: IntGauge,
+    pub(super) debug_ranges: IntCounter,
+    pub(super) removed: IntCounter,
+    pub(super) events: IntCounter,
+    pub(super) pending_events: IntGauge,
+    pub(super) virtual_memory_max: prometheus::Gauge,
+    pub(super) watchers: IntGauge,
+    pub(super) watch_streams: IntGauge,
+    pub(super) slow_watchers: IntGauge,
+    pub(super) auth_revision: IntGauge,
+    pub(super) cluster_version: IntGaugeVec,
+    pub(super) resident: IntGauge,
+    pub(super) virtual_memory: IntGauge,
+    pub(super) open_fds: IntGauge,
+    pub(super) max_fds: IntGauge,
+    pub(super) os_fd_used: IntGauge,
+    pub(super) os_fd_limit: IntGauge,
+    pub(super) connections: IntGaugeVec,
+    pub(super) connections_limit: IntGaugeVec,
+    pub(super) connections_sent_away: IntCounterVec,
+    pub(super) cpu_seconds: prometheus::Counter,
+    pub(super) network_received: IntCounter,
+    pub(super) network_sent: IntCounter,
+}
+
+impl Mirrors {
+    pub(super) fn new(m: &Maker) -> Mirrors {
+        Mirrors {
+                has_leader: m.gauge("etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not."),
+                is_leader: m.gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise."),
+                is_learner: m.gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise."),
+                leader_changes: m.counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen."),
+                committed: m.gauge("etcd_server_proposals_committed_total", "The total number of consensus proposals committed."),
+                applied: m.gauge("etcd_server_proposals_applied_total", "The total number of consensus proposals applied."),
+                pending: m.gauge("etcd_server_proposals_pending", "The current number of pending proposals to commit."),
+                quota: m.gauge("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes."),
+                db_size: m.gauge("etcd_mvcc_db_total_size_in_bytes", "Total size of the underlying database physically allocated in bytes."),
+                db_in_use: m.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Total size of the underlying database logically in use in bytes."),
+                open_reads: m.gauge("etcd_mvcc_db_open_read_transactions", "The number of currently open read transactions"),
+                current_revision: m.gauge("etcd_debugging_mvcc_current_revision", "The current revision of store."),
+                compact_revision: m.gauge("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store."),
+                keys: m.gauge("etcd_debugging_mvcc_keys_total", "Total number of keys."),
+                debug_ranges: m.counter("etcd_debugging_mvcc_range_total", "Total number of ranges seen by this member."),
+                removed: m.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of db keys compacted."),
+                events: m.counter("etcd_debugging_mvcc_events_total", "Total number of events sent by this member."),
+                pending_events: m.gauge("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent."),
+                virtual_memory_max: m.keep(prometheus::Gauge::new("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.")),
+                watchers: m.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers."),
+                watch_streams: m.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
+                auth_revision: m.gauge("etcd_debugging_auth_revision", "The current revision of auth store."),
+                slow_watchers: m.gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers."),
+                cluster_version: m.gauges("etcd_cluster_version", "Which version is running. 1 for 'cluster_version' label with current cluster version", &["cluster_version"]),
+                resident: m.gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
+                virtual_memory: m.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes."),
+                open_fds: m.gauge("process_open_fds", "Number of open file descriptors."),
+                max_fds: m.gauge("process_max_fds", "Maximum number of open file descriptors."),
+                os_fd_used: m.gauge("os_fd_used", "The number of used file descriptors."),
+                os_fd_limit: m.gauge("os_fd_limit", "The file descriptor limit."),
+                connections: m.gauges("pintle_connections", "Open connections.", &["of"]),
+                connections_limit: m.gauges("pintle_connections_limit", "Connections that may be open, as the file descriptor limit allows.", &["of"]),
+                connections_sent_away: m.counters("pintle_connections_sent_away_total", "Connections without a request that had to make room for others.", &["of"]),
+                cpu_seconds: m.keep(prometheus::Counter::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")),
+                network_received: m.counter("process_network_receive_bytes_total", "Number of bytes received by the process over the network."),
+                network_sent: m.counter("process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
+            }
+    }
+}

@@ -1,0 +1,10 @@
+//! What a call is made of, for those who serve it, carry it and count it: the methods by name, their
+//! messages, and the frames of these. It knows neither what a method does nor how bytes travel.
+
+mod message;
+mod method;
+
+pub use message::{
+    Answer, GRPC_OVERHEAD, Source, append_message, decode, decode_used, frame_bytes, frame_message,
+};
+pub use method::Method;
