@@ -2,127 +2,24 @@
 //! three things: passed, found something, or could not be made. A check that
 //! lacks its source never counts as passed.
 
+mod case;
 mod cluster;
 mod deciding;
 mod files;
+mod finding;
+mod given;
 mod membership_copies;
 mod settings;
 mod surroundings;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
+use case::Case;
+pub use finding::{Boot, Check, Finding, Level, Missing, State};
+pub use given::{ApiServer, Given, now};
 pub(crate) use settings::{flag_name, not_yet};
 
-use crate::{
-    exit,
-    facts::{Certificate, Facts},
-    predict::{self, Prediction},
-    target::Target,
-};
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// The upgrade may go on; somebody should know.
-    Warn,
-    /// The upgrade must not begin.
-    Block,
-}
-
-/// Something that a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Which check.
-    pub check: &'static str,
-    /// How bad it is.
-    pub level: Level,
-    /// At which member, empty for the cluster.
-    pub member: String,
-    /// What was seen.
-    pub seen: String,
-    /// Why it matters.
-    pub why: String,
-    /// The shortest safe way out.
-    pub fix: String,
-}
-
-/// What became of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", content = "reason", rename_all = "lowercase")]
-pub enum State {
-    /// It was made and found nothing.
-    Passed,
-    /// It found something; see the findings.
-    Found,
-    /// Its source is not there, in words.
-    Unchecked(String),
-}
-
-/// One check.
-#[derive(Clone, Debug, Serialize)]
-pub struct Check {
-    /// `P1` to `P25`.
-    pub id: &'static str,
-    /// What it looks for.
-    pub title: &'static str,
-    /// What became of it.
-    #[serde(flatten)]
-    pub state: State,
-}
-
-/// What a start of the target does to one member.
-#[derive(Clone, Debug, Serialize)]
-pub struct Boot {
-    /// Which member.
-    pub member: String,
-    /// What happens.
-    #[serde(flatten)]
-    pub prediction: Prediction,
-}
-
-/// What is asked of the checks, beside the members.
-#[derive(Clone, Debug, Default)]
-pub struct Given {
-    /// Endpoints that did not answer, each with the reason.
-    pub silent: Vec<(String, String)>,
-    /// Flags with which the members run, if a manifest or command line was shown.
-    pub flags: Option<Vec<String>>,
-    /// A backup that was verified: where, and how it came out.
-    pub backup: Option<(String, Result<String, String>)>,
-    /// Hashes of all keys at one revision, by member, or why there are none.
-    pub hashes: Option<Result<Vec<(String, u32)>, String>>,
-    /// Learners that the target allows.
-    pub learners_max: usize,
-    /// Whether what goes with the backup says how to restore it for caches.
-    pub restore_is_planned: bool,
-    /// Certificate files: of the client, and those that a manifest names.
-    pub certificates: Vec<Certificate>,
-    /// The time, in seconds since 1970.
-    pub now: i64,
-    /// API servers, from their manifests.
-    pub api_servers: Vec<ApiServer>,
-    /// An image and how its verification came out.
-    pub image: Option<(String, Result<String, String>)>,
-}
-
-/// The time, in seconds since 1970.
-pub fn now() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// What the manifest of an API server says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApiServer {
-    /// Where it lies.
-    pub path: String,
-    /// The Kubernetes minor version in the tag of its image.
-    pub minor: Option<u64>,
-    /// `--etcd-servers`.
-    pub etcd_servers: Vec<String>,
-}
+use crate::{exit, facts::Facts, predict, target::Target};
 
 /// The result of all checks.
 #[derive(Debug)]
@@ -139,17 +36,6 @@ pub struct Report {
     pub boots: Vec<Boot>,
     /// What was not made of that which decides how a start of the target ends.
     pub missing: Vec<Missing>,
-}
-
-/// A check that decides and was not made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missing {
-    /// Which.
-    pub check: &'static str,
-    /// What it looks for.
-    pub title: &'static str,
-    /// What it lacks, and so how it is made.
-    pub lacks: String,
 }
 
 /// What all of it comes to.
@@ -189,35 +75,6 @@ impl Report {
             Verdict::Warnings => exit::RESERVED,
             Verdict::Incomplete => exit::INCOMPLETE,
         }
-    }
-}
-
-/// Collects what one check finds.
-struct Case<'a> {
-    members: &'a [Facts],
-    target: &'a Target,
-    given: &'a Given,
-    id: &'static str,
-    findings: Vec<Finding>,
-}
-
-impl Case<'_> {
-    fn find(
-        &mut self,
-        level: Level,
-        member: impl Into<String>,
-        seen: impl Into<String>,
-        why: impl Into<String>,
-        fix: impl Into<String>,
-    ) {
-        self.findings.push(Finding {
-            check: self.id,
-            level,
-            member: member.into(),
-            seen: seen.into(),
-            why: why.into(),
-            fix: fix.into(),
-        });
     }
 }
 

@@ -6,28 +6,33 @@
 //! at, and never count a check as passed that it could not make.
 //!
 //! - [`main`]: the program
+//! - `command`, `commands`: the commands as data, and one file for each that runs it
+//! - `sources`, `hashes`, `access`: from flags to what is known of the members
 //! - [`facts`]: what can be known of a member
 //! - [`inspect`]: where that is read: a directory, a database file, a member that runs
-//! - [`target`]: where the way leads: an etcd version, a Kubernetes version, Pintle
+//! - [`target`]: where the path leads: an etcd version, a Kubernetes version, Pintle
 //! - [`predict`]: what a release does with a directory when it starts
 //! - [`checks`]: the checks P1 to P25
 //! - [`report`]: for people, for programs, as a page
-//! - [`plan`]: the way from here to there
-//! - [`repair`]: mends the files of a member that does not run
-//! - `run`: carries a plan out, rehearses it, takes it back
-//! - `command`, `program`: the commands as data, and how they are run
+//! - [`plan`], `steps`: the path from here to there, for people and for `run`
+//! - [`repair`]: fixes the files of a member that does not run
+//! - `run`: carries the steps out, rehearses them, takes them back
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod backup;
 pub mod checks;
 mod command;
+mod commands;
 mod exit;
 pub mod facts;
 mod failure;
+mod hashes;
 pub mod inspect;
 mod manifest;
 mod next_command;
+mod output;
 pub mod plan;
 pub mod predict;
 mod program;
@@ -35,6 +40,9 @@ mod progress;
 pub mod repair;
 pub mod report;
 mod run;
+mod runtime;
+mod sources;
+mod steps;
 pub mod target;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     checks::{self, Finding, Given, Level, Seen},
     facts::Facts,
-    run::{Member, Step as Machine, along},
+    steps::{Member, Step as Machine, along},
     target::{self, Target},
 };
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use membership::cluster::Member;
 use semver::Version;
 
-use super::{Case, Level};
+use super::{case::Case, finding::Level};
 use crate::{
     facts::{Facts, Live},
     target::{floor, newest},
@@ -109,7 +109,7 @@ pub(super) fn answers(case: &mut Case<'_>) -> Result<(), String> {
     }
     for facts in case.members.iter().filter(|f| f.live.is_some()) {
         for what in &facts.unread {
-            case.findings.push(super::Finding {
+            case.findings.push(super::finding::Finding {
                 check: case.id,
                 level: Level::Block,
                 member: facts.label.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use membership::cluster::MemberId;
 
-use super::{Check, Missing, State};
+use super::finding::{Check, Missing, State};
 use crate::{facts::Facts, target::Target};
 
 /// What decides and was not made.

@@ -1,6 +1,6 @@
 //! What only the files of a member that does not run can tell.
 
-use super::{Case, Level};
+use super::{case::Case, finding::Level};
 use crate::{
     facts::{Facts, Log},
     predict::{self, Outcome},

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use membership::cluster::{Member, MemberId};
 
-use super::{Case, Level};
+use super::{case::Case, finding::Level};
 use crate::facts::{Database, Facts};
 
 const NO_DATABASE: &str = "needs the database of each member: leave --no-databases out (--scratch names a folder with room), or name directories with --data-dir";

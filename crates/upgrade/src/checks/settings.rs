@@ -1,6 +1,6 @@
 //! How the members are run: flags, auth, room, backups.
 
-use super::{Case, Level};
+use super::{case::Case, finding::Level};
 
 /// Flags that are gone from a minor version on, with what to do.
 const GONE: [(u64, &str, &str); 19] = [

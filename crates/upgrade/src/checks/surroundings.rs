@@ -1,7 +1,7 @@
 //! What lies around the cluster: certificates, measures to compare with, other
 //! clients, API servers, the image.
 
-use super::{Case, Level};
+use super::{case::Case, finding::Level};
 use crate::{facts::Certificate, target};
 
 const DAY: i64 = 24 * 3600;

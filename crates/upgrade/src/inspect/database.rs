@@ -7,7 +7,7 @@ use membership::{cluster::MemberId, v3store};
 use prost::Message as _;
 use proto::etcdserverpb::{AlarmMember, AlarmType};
 
-use super::Error;
+use super::error::Error;
 use crate::{facts::Database, progress};
 
 /// A running member holds its lock all the time; nobody waits for that.

@@ -20,7 +20,7 @@ use proto::{
     walpb,
 };
 
-use super::{Error, database};
+use super::{database, error::Error};
 use crate::{
     facts::{Database, Facts, Log, V2Record},
     progress,

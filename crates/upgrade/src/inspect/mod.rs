@@ -1,75 +1,22 @@
 //! Where facts come from. Reading never changes a file, never takes a lock that
 //! would keep a member from starting, and never sets anything aside.
 
+mod access;
 mod database;
 mod directory;
+mod error;
 mod live;
 mod pages;
 
-use std::{io, path::PathBuf};
-
+pub use access::Access;
 pub use database::{database, metadata};
 pub use directory::directory;
-pub(crate) use live::read;
-pub(crate) use live::stream;
-pub use live::{Access, hash, live, moments};
+pub use error::Error;
+pub use live::{hash, live, moments};
+pub(crate) use live::{read, stream};
 pub(crate) use pages::{cluster_version, is_pintle, knock, parts};
 
 /// Bytes as `sha256sum` shows them.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Why something cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no member here.
-    #[error("{path}: {why}")]
-    NotAMember {
-        /// What was given.
-        path: PathBuf,
-        /// What it lacks.
-        why: String,
-    },
-    /// A server holds the database.
-    #[error(
-        "{0} is in use by a running member; check a running member with --endpoints, or a copy of its directory"
-    )]
-    InUse(PathBuf),
-    /// A file could not be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A database that cannot be understood.
-    #[error("{path}: {source}")]
-    Database {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: bolt::Error,
-    },
-    /// A log that cannot be understood.
-    #[error("{0}")]
-    Log(#[from] wal::Error),
-    /// Something answers there, but not to this client: what is wrong is the way in
-    /// which it is asked, not the member.
-    #[error("{endpoint}: {why}")]
-    Refused {
-        /// Where.
-        endpoint: String,
-        /// Why.
-        why: String,
-    },
-    /// A member that could not be asked.
-    #[error("{endpoint}: {why}")]
-    Unreachable {
-        /// Where.
-        endpoint: String,
-        /// Why.
-        why: String,
-    },
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Access;
+use super::access::Access;
 use crate::facts::{Certificate, Live};
 
 /// Pages longer than this are not of etcd.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{COLUMNS, columns, sentence, verdict};
+use super::summary::{COLUMNS, columns, sentence, verdict};
 use crate::{
     checks::{self, Given, Level, Report, State},
     plan::{Plan, Wishes},

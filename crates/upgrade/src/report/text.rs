@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use cli::table::Table;
 
-use super::{COLUMNS, columns, sentence, verdict};
+use super::summary::{COLUMNS, columns, sentence, verdict};
 use crate::{
     checks::{Level, Report, State, Verdict},
     predict::Outcome,

@@ -7,15 +7,15 @@ use cli::interrupt;
 use semver::Version;
 
 use super::{
-    Driver, Engine, Step,
     cluster::{Answer, Cluster},
-    driver::Launch,
+    driver::{Driver, Launch},
+    engine::Engine,
     journal::Event,
     safety::{self, Purpose, View},
     settling::{AGAIN, SILENT, Settling},
     view::{Named, look_around},
 };
-use crate::facts::Facts;
+use crate::{facts::Facts, steps::Step};
 
 const POLL: Duration = Duration::from_millis(300);
 /// How long to wait for a member that can have no leader yet.

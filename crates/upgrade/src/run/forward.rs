@@ -1,269 +1,304 @@
-//! How a run begins: with a plan from what runs now, or with the one in its journal,
-//! if that still is about this cluster.
+//! The way forward: goes through the steps of a plan that are not done.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use membership::cluster::Member;
+use cli::interrupt;
 use semver::Version;
 
 use super::{
-    Driver, Engine, Step,
-    cluster::{Answer, Cluster},
-    driver::Launch,
-    engine::SNAPSHOT_AT_ONCE,
-    safety::{self, Purpose, Refusal, View},
+    cluster::Cluster,
+    driver::{Driver, Launch},
+    engine::{Engine, Pause, Stop},
+    journal::Event,
+    look,
+    restart::SNAPSHOT_AT_ONCE,
+    safety::Purpose,
 };
-use crate::{
-    facts::Facts,
-    failure::{Failure, Outcome},
-    plan::{Plan, Wishes},
-    target::Target,
-};
+use crate::{failure::Failure, steps::Step};
 
-/// What the operator allows beyond the ordinary.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Allow {
-    /// Members go to an older patch than the one they run.
-    pub(crate) lower_patch: bool,
-    /// Members get the release that they run once more: a new build of it.
-    pub(crate) new_build: bool,
-}
+/// Reads may become slower by this before that is a deviation, if they also take
+/// longer than [`SLOW`].
+const SLOWER: u32 = 10;
+const SLOW: Duration = Duration::from_millis(50);
 
-/// A member's name, or its id where it has none yet.
-fn shown(member: &Member) -> String {
-    match member.name.as_str() {
-        "" => member.id.to_string(),
-        name => name.to_owned(),
-    }
-}
-
-/// Whether the next release believes databases that stale records may be in.
-fn enters_from_3_5(facts: &[Facts], target: &Target) -> bool {
-    let mut versions = facts
-        .iter()
-        .filter_map(|f| f.live.as_ref()?.version.as_ref());
-    target.minor() > 5 && versions.all(|version| version.minor == 5)
-}
+const POLL: Duration = Duration::from_millis(300);
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
-    /// The steps to go: of the journal, or new ones, which with `write` are put there.
-    /// Whatever they need is looked at before anything stops.
-    ///
-    /// # Errors
-    /// The journal is for something else, or a step could not be made.
-    pub(crate) async fn begin(
-        &mut self,
-        target: &Target,
-        allow: Allow,
-        write: bool,
-    ) -> Outcome<Vec<Step>> {
-        let known = self.journal.plan().map(|(steps, _)| steps.to_vec());
-        let steps = match known {
-            Some(steps) => {
-                self.leads_to(&steps, target)?;
-                self.is_about_this(&steps).await?;
-                (self.say)("going on with the plan in the journal");
-                steps
-            }
-            None => {
-                let (steps, cluster) = self.steps(target, allow).await?;
-                self.ready(&steps)?;
-                // A run with nothing to do leaves no journal: a rollback takes back the one before.
-                if write && !steps.is_empty() {
-                    self.journal.begin(steps.clone(), cluster)?;
-                }
-                steps
-            }
+    /// Goes through all steps that are not done. With `until` it ends after that one.
+    pub(crate) async fn run(&mut self) -> Result<(), Stop> {
+        let Some((steps, _)) = self.journal.plan() else {
+            return Err(Failure::new("the journal has no plan").into());
         };
-        self.ready(&steps)?;
-        Ok(steps)
+        let steps = steps.to_vec();
+        let outcome = self.go_through(&steps).await;
+        if !matches!(outcome, Err(Stop::Failed(_))) || self.view().await.serves() {
+            self.end_turn().await;
+        }
+        outcome
     }
 
-    /// Every start of every step that is not done.
-    fn ready(&self, steps: &[Step]) -> Outcome<()> {
+    async fn go_through(&mut self, steps: &[Step]) -> Result<(), Stop> {
+        if (0..steps.len()).any(|at| self.journal.has_begun(at))
+            && let Err(why) = self.bring_back(steps).await
+        {
+            let step = "bring back the members that were stopped".to_owned();
+            return Err(self.deviated(step, why).await);
+        }
         for (at, step) in steps.iter().enumerate() {
             if self.journal.is_done(at) {
                 continue;
             }
-            match step {
-                Step::Swap {
-                    member, to, pintle, ..
-                } => self.driver.ready_for(member, &Launch::of(to, *pintle))?,
-                Step::Flush { member, version } if self.driver.manages(member) => {
-                    let mut once = Launch::of(version, false);
-                    once.flags.push(SNAPSHOT_AT_ONCE);
-                    self.driver.ready_for(member, &once)?;
-                    self.driver.ready_for(member, &Launch::of(version, false))?;
+            if let Some(signal) = interrupt::is_asked() {
+                return Err(self.asked(signal).await);
+            }
+            (self.say)(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+            if let Some(text) = self.turn_of_others(steps, at).await {
+                return Err(Stop::Others(text));
+            }
+            self.journal.write(Event::Begin { at })?;
+            match self.step(step).await {
+                Ok(note) => {
+                    (self.say)(&format!("        {note}"));
+                    self.journal.write(Event::Done { at, note })?;
                 }
-                _ => {}
+                Err(Pause::Others(text)) => return Err(Stop::Others(text)),
+                Err(Pause::Deviated(why)) => {
+                    self.journal.write(Event::Stopped {
+                        at,
+                        why: why.clone(),
+                    })?;
+                    return Err(self.deviated(step.words(), why).await);
+                }
             }
         }
         Ok(())
     }
 
-    /// Whether the plan in the journal leads where the command line does.
-    fn leads_to(&self, steps: &[Step], target: &Target) -> Outcome<()> {
-        let last = steps.iter().rev().find_map(|step| match step {
-            Step::Swap { to, pintle, .. } => Some((to, *pintle)),
-            _ => None,
-        });
-        match last {
-            Some((to, pintle)) if (to, pintle) != (&target.version, target.is_pintle) => {
-                let program = if pintle { "pintle " } else { "" };
-                Err(Failure::new(format!(
-                    "{}: the journal here leads to {program}{to}, not to {target}: finish it with that --target, take it back with `pintle upgrade rollback`, or name another --state",
-                    self.journal.dir().display()
-                )))
+    /// Which nodes are next and in what order, where this one may not go on.
+    async fn turn_of_others(&self, steps: &[Step], at: usize) -> Option<String> {
+        if !self.only_here {
+            return None;
+        }
+        let Step::Swap {
+            member, to: hop, ..
+        } = &steps[at]
+        else {
+            return None;
+        };
+        let managed = self.of(member).ok()?;
+        if self.driver.manages(member) || self.runs_at_least(&managed.endpoint, hop).await {
+            return None;
+        }
+        let mut order = Vec::new();
+        for step in &steps[at..] {
+            let Step::Swap { member, to, .. } = step else {
+                continue;
+            };
+            if to == hop {
+                order.push(match self.driver.manages(member) {
+                    true => format!("{member} (this node)"),
+                    false => member.clone(),
+                });
             }
+        }
+        let rest = steps[at..].iter().any(|step| match step {
+            Step::Swap { to, .. } => to != hop,
+            _ => false,
+        });
+        let then = if rest {
+            "; then here again, for the next release"
+        } else {
+            "; then here again, for the last look"
+        };
+        Some(format!(
+            "{member} is next on the way to {hop}. Start the same command on each node in this order: {}{then}. The journal knows what is done",
+            order.join(", ")
+        ))
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<String, Pause> {
+        let note = match step {
+            Step::Heal { version } => return self.heal(version).await,
+            Step::Check { to } => self.check(to).await,
+            Step::Swap {
+                member, to, pintle, ..
+            } => self.swap(member, to, *pintle, step.shows()).await,
+            Step::MoveLeader { member } | Step::Flush { member, .. }
+                if !self.driver.manages(member) =>
+            {
+                Ok(format!("left to the run on the node of {member}"))
+            }
+            Step::MoveLeader { member } => self.move_leader(member).await,
+            Step::Flush { member, version } => {
+                let mut once = Launch::of(version, false);
+                once.flags.push(SNAPSHOT_AT_ONCE);
+                self.restart(member, &once).await?;
+                self.write_keys(member).await?;
+                self.restart(member, &Launch::of(version, false)).await
+            }
+            Step::Settle { to } => self.settle(to).await,
+        };
+        note.map_err(Pause::from)
+    }
+
+    /// Slower reads than before anything was changed are a deviation.
+    fn as_fast_as_before(&self, now: Duration) -> Result<(), String> {
+        match self.baseline {
+            Some(before) if now > SLOW && now > before * SLOWER => Err(format!(
+                "reads take {:.1} ms and took {:.1} ms before",
+                now.as_secs_f64() * 1e3,
+                before.as_secs_f64() * 1e3
+            )),
             _ => Ok(()),
         }
     }
 
-    /// Whether the journal is about the cluster that answers, and about what runs there.
-    ///
-    /// # Errors
-    /// It is of another cluster, or a member runs what no step of it has started.
-    pub(crate) async fn is_about_this(&self, steps: &[Step]) -> Outcome<()> {
-        let state = self.journal.dir().display();
-        let planned = self.journal.plan().map_or("", |(_, cluster)| cluster);
-        for (name, endpoint) in self.endpoints() {
-            let Answer::Told(facts) = self.cluster.answers(&endpoint).await else {
-                continue;
-            };
-            let is = facts.cluster.map(|id| id.to_string()).unwrap_or_default();
-            if is != planned {
-                return Err(Failure::new(format!(
-                    "{state}: the journal here is of cluster {planned}, and {name} at {endpoint} is of cluster {is}; name another --state, or the right file of members"
-                )));
-            }
-            let version = facts.live.and_then(|live| live.version);
-            if let Some(version) = version.filter(|version| !is_known(steps, &name, version)) {
-                return Err(Failure::new(format!(
-                    "{state}: {name} runs {version}, which the journal here knows nothing of: somebody has changed it since. Name another --state, and for a rollback with --to what all members ran before"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The steps from what runs now to `target`, by asking the members.
-    pub(crate) async fn steps(
-        &self,
-        target: &Target,
-        allow: Allow,
-    ) -> Outcome<(Vec<Step>, String)> {
-        let mut facts = self.ask_all(false).await?;
-        let listed = facts
+    async fn swap(
+        &mut self,
+        member: &str,
+        to: &Version,
+        pintle: bool,
+        shows: bool,
+    ) -> Result<String, String> {
+        let managed = self.of(member).map_err(|f| f.0)?;
+        let endpoints = self.endpoints();
+        let launch = Launch::of(to, pintle);
+        // A step that was interrupted may be past its end.
+        let is_there = shows && self.has(member, &managed.endpoint, &launch).await;
+        let others: Vec<_> = endpoints
             .iter()
-            .filter_map(|f| f.live.as_ref())
-            .map(|l| l.members.len())
-            .max()
-            .unwrap_or(0);
-        if listed != facts.len() {
-            return Err(Failure::new(format!(
-                "the cluster has {listed} members and {} of them have commands; all are needed",
-                facts.len()
-            )));
-        }
-        let clusters: BTreeSet<String> = facts
-            .iter()
-            .filter_map(|f| f.cluster.map(|c| c.to_string()))
+            .filter(|(name, _)| name != member)
+            .cloned()
             .collect();
-        let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
-            return Err(Failure::new("the endpoints belong to different clusters"));
+        let before = match others.is_empty() {
+            true => None,
+            // Those that stay must carry the cluster.
+            false => Some(look::until(self.cluster, &others, self.patience, |_| Ok(())).await?),
         };
-        let mut pintles = BTreeSet::new();
-        for (name, endpoint) in self.endpoints() {
-            if self.cluster.is_pintle(&endpoint).await == Some(true) {
-                pintles.insert(name);
-            }
+        if !is_there && !self.driver.manages(member) {
+            return self.follow(member, to).await;
         }
-        let launch = Launch::of(&target.version, target.is_pintle);
-        let is_new = |name: &String| allow.new_build || !self.driver.is_same_build(name, &launch);
-        let names = self.endpoints().into_iter().map(|(name, _)| name);
-        let anew = names.filter(is_new).collect();
-        let available = self.driver.available();
-        let wishes = Wishes {
-            available: &available,
-            pintles,
-            // The runs on several nodes must come to the same order, whoever leads when
-            // each of them begins.
-            by_name: !facts.iter().all(|f| self.driver.manages(&f.label)),
-            anew,
-            allow_lower_patch: allow.lower_patch,
+        if !is_there {
+            if before.as_ref().is_some_and(|seen| seen.leader.is_empty()) {
+                // None of the others leads.
+                self.move_leader(member).await?;
+            }
+            self.exchange(member, &launch, Purpose::Forward, shows)
+                .await?;
+        }
+        let seen = look::until(self.cluster, &endpoints, self.patience, |seen| {
+            let is = seen.versions.iter().find(|(name, _)| name == member);
+            match is {
+                Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
+                Some((_, version)) => Err(format!("{member} runs {version}, not {to}")),
+                None => Err(format!("{member} is not there")),
+            }
+        })
+        .await
+        .map_err(|why| format!("after the start of {to}: {why}"))?;
+        if let Some(before) = before
+            && before.members != seen.members
+        {
+            return Err(format!(
+                "the member list was {:?} and is {:?}",
+                before.members, seen.members
+            ));
+        }
+        self.give_turn_back().await;
+        Ok(format!(
+            "healthy, published, hashes equal; leader {}, reads take {:.1} ms",
+            seen.leader,
+            seen.latency.as_secs_f64() * 1e3
+        ))
+    }
+
+    /// Waits for a member of another node, which the run there takes forward.
+    async fn follow(&self, member: &str, to: &Version) -> Result<String, String> {
+        (self.say)(&format!(
+            "        waiting for {member} on its own node, up to {:?}: start the same command there",
+            self.others
+        ));
+        let endpoints = self.endpoints();
+        let seen = look::until(self.cluster, &endpoints, self.others, |seen| {
+            let is = seen.versions.iter().find(|(name, _)| name == member);
+            match is {
+                Some((_, version)) if version >= to => Ok(()),
+                Some((_, version)) => Err(format!(
+                    "{member} still runs {version}; start the same command on its node, and here again"
+                )),
+                None => Err(format!("{member} is not there")),
+            }
+        })
+        .await?;
+        Ok(format!("{member} has followed; leader {}", seen.leader))
+    }
+
+    async fn settle(&self, to: &Version) -> Result<String, String> {
+        let endpoints = self.endpoints();
+        let elsewhere = endpoints.iter().any(|(name, _)| !self.driver.manages(name));
+        let limit = if elsewhere {
+            self.others
+        } else {
+            self.patience
         };
-        if enters_from_3_5(&facts, target) {
-            facts = self.ask_all(true).await?;
-        }
-        let plan = Plan::make(&facts, target, &wishes).map_err(Failure::new)?;
-        Ok((plan.machine, cluster.clone()))
-    }
-
-    /// What every member tells, by the name that the file gives it; with its database.
-    async fn ask_all(&self, with_databases: bool) -> Outcome<Vec<Facts>> {
-        let mut facts: Vec<Facts> = Vec::new();
-        for (name, endpoint) in self.endpoints() {
-            let one = self.hear(&endpoint, with_databases).await;
-            let mut one = one.told().map_err(Failure::new)?;
-            let members = one.live.iter().flat_map(|live| &live.members);
-            let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
-                true => Some(name.clone()),
-                false => members.filter(|m| m.is_learner).map(shown).next(),
-            };
-            if let Some(learner) = learner {
-                return Err(Failure::new(format!(
-                    "{learner} is a learner: promote or remove it first"
-                )));
+        let seen = look::until(self.cluster, &endpoints, limit, |seen| {
+            match &seen.cluster {
+                Some(cluster) if cluster.minor == to.minor => Ok(()),
+                Some(cluster) => Err(format!(
+                    "the cluster version is still {}.{}",
+                    cluster.major, cluster.minor
+                )),
+                // 3.4 does not write it into the database.
+                None => Ok(()),
             }
-            if one.label != name {
-                return Err(Failure::new(format!(
-                    "the member at {endpoint} is called {:?}, not {name:?}",
-                    one.label
-                )));
+        })
+        .await?;
+        Ok(format!("{} members, hashes equal", seen.members.len()))
+    }
+
+    pub(super) async fn move_leader(&self, member: &str) -> Result<String, String> {
+        let endpoints = self.endpoints();
+        let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
+        if seen.leader != member {
+            return Ok(format!("{} leads already", seen.leader));
+        }
+        let (mut from, mut to) = (String::new(), 0);
+        for (name, endpoint) in &endpoints {
+            if name == member {
+                from.clone_from(endpoint);
+            } else if to == 0 {
+                let facts = self.cluster.answers(endpoint).await.told()?;
+                to = facts.id.map_or(0, |id| id.0);
             }
-            one.label = name;
-            facts.push(one);
         }
-        Ok(facts)
+        if to == 0 {
+            return Ok("there is nobody else".into());
+        }
+        // One that is too slow to take over in time is asked again.
+        let deadline = self.cluster.now() + self.patience;
+        loop {
+            let moved = self.cluster.move_leader(&from, to).await;
+            let left = deadline.saturating_sub(self.cluster.now());
+            let limit = if moved.is_ok() { left } else { Duration::ZERO };
+            let seen = look::until(self.cluster, &endpoints, limit, |seen| {
+                match seen.leader == member {
+                    true => Err(format!("{member} still leads")),
+                    false => Ok(()),
+                }
+            });
+            match (seen.await, moved) {
+                (Ok(seen), _) => return Ok(format!("{} leads", seen.leader)),
+                (Err(_), Err(_)) if self.cluster.now() < deadline => {
+                    self.cluster.sleep(POLL).await;
+                }
+                (Err(_), Err(why)) | (Err(why), Ok(())) => return Err(why),
+            }
+        }
     }
 
-    /// What [`safety::may_stop`] says of the first stop of a plan, without waiting: for
-    /// who only shows the plan.
-    pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
-        let steps = steps.iter().enumerate();
-        let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
-        refusal(&self.view().await, left.map(|(_, step)| step))
+    /// Whether the member answers with this version or a later one.
+    async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
+        let now = self.heard_version(endpoint).await;
+        now.is_some_and(|now| now >= *version)
     }
-}
-
-/// What [`safety::may_stop`] says of the first stop of `steps`, as the cluster is now.
-pub(crate) fn refusal<'a>(
-    view: &View,
-    mut steps: impl Iterator<Item = &'a Step>,
-) -> Option<Refusal> {
-    let (member, launch, purpose) = steps.find_map(|step| match step {
-        Step::Swap {
-            member, to, pintle, ..
-        } => Some((member, Launch::of(to, *pintle), Purpose::Forward)),
-        Step::Flush { member, version } => {
-            Some((member, Launch::of(version, false), Purpose::Again))
-        }
-        _ => None,
-    })?;
-    safety::may_stop(view, member, &launch, purpose, None).err()
-}
-
-/// Whether a step takes `member` to `version` or from there. One that no step names, as
-/// it was found where it should be, runs what others come from or go to.
-fn is_known(steps: &[Step], member: &str, version: &Version) -> bool {
-    let swaps = steps.iter().filter_map(|step| match step {
-        Step::Swap {
-            member, from, to, ..
-        } => Some((member, [from, to])),
-        _ => None,
-    });
-    let is_named = swaps.clone().any(|(name, _)| name == member);
-    swaps
-        .filter(|(name, _)| !is_named || *name == member)
-        .any(|(_, releases)| releases.contains(&version))
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use semver::Version;
 
-use super::{Step, downgrade};
+use super::downgrade;
 use crate::{
     facts::{Facts, Hash, Live},
     failure::{Failure, Outcome},
+    steps::Step,
     target::{PINTLE_SPEAKS, Target},
 };
 

@@ -13,8 +13,10 @@ use cli::private;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::Step;
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    steps::Step,
+};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,36 +4,40 @@
 //! the run with the cluster still serving. It must never put old raft state back
 //! into a live cluster: members go back by their binary, on the same directory.
 
-mod back;
+mod begin;
+mod check;
 mod cluster;
+mod commands;
 mod downgrade;
 mod driver;
 mod engine;
 mod exchange;
 mod forward;
 mod found;
+mod from_file;
 mod journal;
 mod look;
 mod place;
 mod rebuilt;
 mod rehearse;
+mod restart;
+mod rollback;
 mod safety;
 mod settling;
 mod static_pod;
-mod steps;
 mod turn;
 mod view;
 mod watched;
 
+pub(crate) use begin::{Allow, refusal};
 pub(crate) use cluster::Cluster;
-pub(crate) use driver::{Driver, FromFile, Launch};
+pub(crate) use driver::{Driver, Launch};
 pub(crate) use engine::{Engine, Stop};
-pub(crate) use forward::{Allow, refusal};
 pub(crate) use found::Way;
+pub(crate) use from_file::FromFile;
 pub(crate) use journal::Journal;
 pub(crate) use rehearse::{Rehearsal, rehearse};
 pub(crate) use safety::{Purpose, may_stop};
-pub(crate) use steps::{Member, Step, along};
 pub(crate) use view::{Named, look_around};
 pub(crate) use watched::Watched;
 

@@ -19,8 +19,11 @@ use semver::Version;
 use tokio::process::{Child, Command};
 
 use super::{
-    Allow, Driver, Engine, Journal, Stop,
-    driver::{Launch, Managed, release, versions},
+    begin::Allow,
+    driver::{Driver, Launch, Managed, release, versions},
+    engine::{Engine, Stop},
+    journal::Journal,
+    look,
     rebuilt::{self, Addresses, Source},
 };
 use crate::{
@@ -228,7 +231,7 @@ impl Local<'_> {
             .iter()
             .map(|(m, _, _)| (m.name.clone(), m.endpoint.clone()))
             .collect();
-        let reads = match super::look::once(access, &endpoints).await {
+        let reads = match look::once(access, &endpoints).await {
             Ok(seen) => format!("reads take {:.1} ms", seen.latency.as_secs_f64() * 1e3),
             Err(why) => why,
         };
@@ -451,7 +454,7 @@ async fn walk(
         .into_iter()
         .map(|m| (m.name, m.endpoint))
         .collect();
-    let ready = super::look::until(access, &endpoints, of.patience, |_| Ok(())).await;
+    let ready = look::until(access, &endpoints, of.patience, |_| Ok(())).await;
     ready.map_err(|why| Stop::Deviated {
         step: format!("start the rebuilt cluster on {}", of.from),
         why,

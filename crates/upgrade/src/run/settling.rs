@@ -7,8 +7,9 @@ use std::time::Duration;
 use semver::Version;
 
 use super::{
-    Driver, Engine,
     cluster::{Answer, Cluster},
+    driver::Driver,
+    engine::Engine,
     journal::Left,
     safety::{Seen, View, Voter},
 };

@@ -4,15 +4,15 @@ use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
 use super::{
-    Journal, Step, Way,
+    Journal, Way,
     driver::Launch,
     found,
     journal::Event,
     safety::{self, Purpose, Refusal, Seen, View, Voter},
-    steps,
 };
 use crate::{
     facts::{Facts, Hash, Live},
+    steps::{self, Step},
     target::Target,
 };
 

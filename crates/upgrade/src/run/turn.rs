@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::{
-    Driver, Engine,
     cluster::{Cluster, Lock},
+    driver::Driver,
+    engine::Engine,
 };
 
 const POLL: Duration = Duration::from_millis(300);

@@ -5,10 +5,7 @@ use std::{cell::RefCell, path::PathBuf};
 
 use semver::Version;
 
-use super::{
-    Driver,
-    driver::{Launch, Managed},
-};
+use super::driver::{Driver, Launch, Managed};
 use crate::failure::Outcome;
 
 /// Passes everything on.

@@ -23,14 +23,15 @@ use semver::Version;
 use world::World;
 
 use super::{
-    Driver, Engine, Journal, Step, Stop,
+    Driver, Engine, Journal, Stop,
+    begin::Allow,
     cluster::{Answer, Ask, Cluster, Lock, is_of},
     driver::{Launch, Managed},
-    forward::Allow,
 };
 use crate::{
     facts::{Database, Facts, Hash, Live},
     failure::{Failure, Outcome},
+    steps::Step,
     target::Target,
 };
 
@@ -397,7 +398,7 @@ impl Model {
             engine.is_let_in().await?;
             engine.may_go_back(&steps).await?;
             engine.journal.take_up()?;
-            engine.roll_back().await?;
+            engine.rollback().await?;
             engine.journal.retire()?;
             Ok(true)
         }))

@@ -7,10 +7,10 @@ use cli::interrupt;
 use semver::Version;
 
 use super::{
-    Driver, Engine, Step, Stop,
     cluster::{Answer, Cluster},
     downgrade,
-    driver::Launch,
+    driver::{Driver, Launch},
+    engine::{Engine, Stop},
     found::{self, Way},
     journal::Event,
     look,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Outcome},
+    steps::Step,
     target::Target,
 };
 
@@ -144,7 +145,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     ///
     /// # Errors
     /// A deviation, or a way back that leads over a backup alone.
-    pub(crate) async fn roll_back(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn rollback(&mut self) -> Result<(), Stop> {
         let Some((steps, _)) = self.journal.plan() else {
             return Err(
                 Failure::new("the journal has no plan; there is nothing to take back").into(),
@@ -248,7 +249,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 }
                 (self.say)(&steps[at].back_in_words());
                 let launch = Launch::back(from, *from_pintle);
-                let note = self.take_back(member, &launch, steps[at].shows()).await?;
+                let note = self
+                    .roll_back_member(member, &launch, steps[at].shows())
+                    .await?;
                 (self.say)(&format!("        {note}"));
                 Ok(())
             }
@@ -288,7 +291,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         (self.say)(&format!("start {member} ({version}) with its own flags"));
         let launch = Launch::back(version, false);
-        let note = self.take_back(member, &launch, false).await?;
+        let note = self.roll_back_member(member, &launch, false).await?;
         (self.say)(&format!("        {note}"));
         Ok(())
     }
@@ -374,7 +377,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         Ok(())
     }
 
-    async fn take_back(
+    async fn roll_back_member(
         &mut self,
         member: &str,
         launch: &Launch,

@@ -1,4 +1,4 @@
-//! A plan as steps that a machine carries out.
+//! A plan as steps that a machine carries out: `plan` shows them, `run` does them.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};

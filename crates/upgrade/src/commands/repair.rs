@@ -1,0 +1,100 @@
+//! `repair`: rewrites stale membership records, of stopped members or of running ones.
+
+use std::path::Path;
+
+use cli::flags::Parsed;
+
+use crate::{
+    access::{access, scratch_folder},
+    backup, exit,
+    failure::{Failure, Outcome},
+    output::{as_json, print},
+    repair,
+    runtime::block_on,
+    sources::listed,
+};
+
+pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
+    let dirs = parsed.list("data-dir");
+    let json = as_json(parsed)?;
+    match (dirs.is_empty(), parsed.list("endpoints").is_empty()) {
+        (true, true) => {
+            return Err(Failure::new(
+                "nothing to mend: give --data-dir of a stopped member, or --endpoints of all running ones",
+            ));
+        }
+        (false, false) => {
+            return Err(Failure::new(
+                "--data-dir mends stopped members and --endpoints running ones; give one of them",
+            ));
+        }
+        (true, false) => return repair_running(parsed, json),
+        (false, true) => {}
+    }
+    let wal_dir = Some(Path::new(parsed.text("wal-dir"))).filter(|d| !d.as_os_str().is_empty());
+    let mut code = exit::OK;
+    for dir in dirs {
+        let failed = |e: repair::Error| Failure::new(e);
+        let repair =
+            repair::plan(Path::new(dir), wal_dir, parsed.bool("drop-v2")).map_err(failed)?;
+        let mut text = String::new();
+        for change in &repair.changes {
+            text.push_str(&format!("{change}\n"));
+        }
+        if repair.is_empty() {
+            text.push_str(&format!("{dir}: nothing to mend\n"));
+        } else if !parsed.bool("yes") {
+            text.push_str("nothing was changed; --yes carries this out\n");
+            code = exit::UNCHANGED;
+        } else {
+            let kept = repair.carry_out().map_err(failed)?;
+            text.push_str(&format!(
+                "mended; the files as they were: {}\n",
+                kept.display()
+            ));
+        }
+        if json {
+            let lines: Vec<&str> = text.lines().collect();
+            text = format!("{}\n", serde_json::json!({"dir": dir, "said": lines}));
+        }
+        print(&text)?;
+    }
+    Ok(code)
+}
+
+/// Repairs the databases of running members.
+fn repair_running(parsed: &Parsed, json: bool) -> Outcome<i32> {
+    let scratch = backup::scratch(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
+    access.pages = false;
+    let endpoints = parsed.list("endpoints");
+    block_on(async {
+        let endpoints = match parsed.bool("cluster") {
+            true => listed(&access, &endpoints).await?,
+            false => endpoints.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        let plan = repair::online::plan(&access, &endpoints).await?;
+        let mut lines = plan.wrong.clone();
+        let unchanged = !lines.is_empty() && !parsed.bool("yes");
+        if lines.is_empty() {
+            lines.push("nothing to mend".into());
+        } else {
+            lines.extend(plan.actions());
+            lines.push(match parsed.bool("yes") {
+                true => {
+                    plan.carry_out(&access, &endpoints).await?;
+                    "mended: every database has the members that the cluster lists".into()
+                }
+                false => "nothing was changed; --yes carries this out".into(),
+            });
+        }
+        print(&match json {
+            true => format!(
+                "{}\n",
+                serde_json::json!({"endpoints": endpoints, "said": lines})
+            ),
+            false => lines.iter().map(|line| format!("{line}\n")).collect(),
+        })?;
+        Ok(if unchanged { exit::UNCHANGED } else { exit::OK })
+    })
+}

@@ -1,0 +1,186 @@
+//! `rollback`: takes an upgrade back.
+
+use std::{
+    cell::RefCell,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use cli::{flags::Parsed, interrupt};
+
+use super::ending::{steps_until_asked, stopped};
+use crate::{
+    access::access,
+    backup, command, exit,
+    failure::{Failure, Outcome},
+    inspect::Access,
+    next_command,
+    output::{say, warn},
+    run::{Engine, FromFile, Journal, Watched, Way},
+    runtime::to_its_end,
+    steps::Step,
+    target::Target,
+};
+
+const NOTHING_TO_TAKE_BACK: &str =
+    "there was nothing to do: what the journal tells of was taken back, or never begun";
+
+/// The engine of a rollback.
+type Rollback<'a, 'w> = Engine<'a, Watched<'w, FromFile>, Access>;
+
+pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
+    let state = PathBuf::from(parsed.text("state"));
+    let mut driver = FromFile::read(
+        Path::new(parsed.text("members")),
+        &state,
+        parsed.bool(command::ONLY_HERE.name),
+    )?;
+    let to = match parsed.text("to") {
+        "" => None,
+        text => Some(Target::parse(text).map_err(Failure::new)?),
+    };
+    if to.is_none() && !state.is_dir() {
+        return Err(no_journal(&state));
+    }
+    let scratch = backup::scratch(&std::env::temp_dir())?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
+    access.pages = false;
+    let dry = parsed.bool("dry-run");
+    to_its_end(async {
+        let journal = match &to {
+            None => Journal::reopen(&state)?,
+            Some(_) if dry && !state.is_dir() => Journal::open(scratch.path())?,
+            // What finished runs have left says nothing of what came after them.
+            Some(_) => Journal::open(&state)?,
+        };
+        let down = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &down);
+        let mut engine = Engine {
+            driver: &mut watched,
+            cluster: &access,
+            journal,
+            patience: parsed.duration("patience"),
+            others: parsed.duration("patience"),
+            only_here: parsed.bool(command::ONLY_HERE.name),
+            baseline: None,
+            given_up: RefCell::default(),
+            say: &say,
+        };
+        engine.is_let_in().await?;
+        let steps = match choose(&mut engine, to, dry).await? {
+            ControlFlow::Continue(steps) => steps,
+            ControlFlow::Break(code) => return Ok(code),
+        };
+        let found = engine.journal.plan().is_none();
+        let was_begun = found || has_begun(&engine.journal, &steps);
+        if engine.journal.is_finished() && !was_begun {
+            say(NOTHING_TO_TAKE_BACK);
+            return Ok(exit::OK);
+        }
+        if !found {
+            engine.may_go_back(&steps).await?;
+        }
+        if dry {
+            show(&engine, &steps, found).await;
+            return Ok(exit::OK);
+        }
+        engine.journal.take_up()?;
+        let _attended = interrupt::attend(2);
+        let outcome = steps_until_asked(engine.rollback(), &down).await;
+        let outcome = outcome.told(&engine).await;
+        let again = next_command::command("rollback", parsed);
+        let advice = format!("see to it and run the same command again: {again}");
+        let code = stopped(outcome, &again, &advice)?;
+        if code == exit::OK && !has_begun(&engine.journal, &steps) {
+            engine.journal.retire()?;
+            say(if was_begun {
+                "taken back"
+            } else {
+                NOTHING_TO_TAKE_BACK
+            });
+        }
+        Ok(code)
+    })
+}
+
+fn no_journal(state: &Path) -> Failure {
+    Failure::new(format!(
+        "{}: there is no journal of a run here; name with --to the release that all members ran before, and what they answer decides",
+        state.display()
+    ))
+}
+
+fn has_begun(journal: &Journal, steps: &[Step]) -> bool {
+    (0..steps.len()).any(|at| journal.has_begun(at))
+}
+
+/// The steps to take back, of the journal or of what the members answer; or the exit code,
+/// where there is nothing to take back or binaries are not the way.
+async fn choose(
+    engine: &mut Rollback<'_, '_>,
+    to: Option<Target>,
+    dry: bool,
+) -> Outcome<ControlFlow<i32, Vec<Step>>> {
+    if let Some((steps, _)) = engine.journal.plan() {
+        let before = steps.iter().find_map(|step| match step {
+            Step::Swap {
+                from, from_pintle, ..
+            } => Some((from, *from_pintle)),
+            _ => None,
+        });
+        let asked = to.as_ref().map(|to| (&to.version, to.is_pintle));
+        if asked.is_some() && asked != before {
+            return Err(Failure::new(format!(
+                "{}: the journal of a run is here, and tells what the members ran before; leave --to out, or name another --state",
+                engine.journal.dir().display()
+            )));
+        }
+        return Ok(ControlFlow::Continue(steps.to_vec()));
+    }
+    let Some(to) = to else {
+        return Err(no_journal(engine.journal.dir()));
+    };
+    match engine.find(&to).await? {
+        Way::Nothing => {
+            say(&format!("every member runs {to} already"));
+            Ok(ControlFlow::Break(exit::OK))
+        }
+        Way::Otherwise { found, instead } => {
+            warn(&format!("{found}\n  {instead}\nnothing was done"));
+            Ok(ControlFlow::Break(exit::STOPPED))
+        }
+        Way::Steps {
+            found,
+            steps,
+            cluster,
+        } => {
+            say(&format!("found: {found}"));
+            if !dry {
+                engine.adopt(steps.clone(), cluster)?;
+            }
+            Ok(ControlFlow::Continue(steps))
+        }
+    }
+}
+
+/// Prints what a rollback would do. `found` is whether the steps are of what the members
+/// answer, and not of a journal.
+async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) {
+    for (at, step) in steps.iter().enumerate().rev() {
+        if !found && !engine.journal.has_begun(at) {
+            continue;
+        }
+        match step {
+            Step::Swap { .. } => say(&step.back_in_words()),
+            Step::Settle { to } if found || engine.journal.is_done(at) => say(&format!(
+                "take the cluster version down from {}.{}, if it was moved by this",
+                to.major, to.minor
+            )),
+            _ => {}
+        }
+    }
+    for line in engine.outlook(steps).await {
+        say(&line);
+    }
+    say("nothing was done");
+}

@@ -1,0 +1,100 @@
+//! `run`: carries the plan out.
+
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
+
+use cli::{flags::Parsed, interrupt};
+
+use super::{
+    allow::allow,
+    ending::{steps_until_asked, stopped},
+};
+use crate::{
+    access::{access, scratch_folder},
+    backup, command, exit,
+    failure::{Failure, Outcome},
+    next_command,
+    output::say,
+    run::{Driver as _, Engine, FromFile, Journal, Watched},
+    runtime::to_its_end,
+    steps::Step,
+    target::Target,
+};
+
+pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
+    let target = Target::parse(parsed.text("target")).map_err(Failure::new)?;
+    let state = PathBuf::from(parsed.text("state"));
+    let mut driver = FromFile::read(
+        Path::new(parsed.text("members")),
+        &state,
+        parsed.bool(command::ONLY_HERE.name),
+    )?;
+    let scratch = backup::scratch(&scratch_folder(parsed))?;
+    let mut access = access(parsed, Some(scratch.path().to_owned()))?;
+    access.pages = false;
+    let dry = parsed.bool("dry-run");
+    let patience = parsed.duration("patience");
+    let again = next_command::command("run", parsed);
+    let back = next_command::command("rollback", parsed);
+    let advice = format!("see to it and run the same command again, or: {back}");
+    to_its_end(async {
+        let journal_dir = match dry {
+            true => scratch.path().to_owned(),
+            false => state.clone(),
+        };
+        let journal = Journal::open(&journal_dir)?;
+        let down = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &down);
+        let mut engine = Engine {
+            driver: &mut watched,
+            cluster: &access,
+            journal,
+            patience,
+            others: parsed.duration("others"),
+            only_here: parsed.bool(command::ONLY_HERE.name),
+            baseline: None,
+            given_up: RefCell::default(),
+            say: &say,
+        };
+        engine.is_let_in().await?;
+        let steps = engine.begin(&target, allow(parsed), !dry).await?;
+        if steps.is_empty() {
+            say(&format!("nothing to do: every member runs {target}"));
+            return Ok(exit::OK);
+        }
+        if dry {
+            for (at, step) in steps.iter().enumerate() {
+                say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+                if let Step::Swap {
+                    member,
+                    from,
+                    to,
+                    pintle,
+                    ..
+                } = step
+                {
+                    let diff = engine.driver.preview(member, from, to, *pintle)?;
+                    diff.lines()
+                        .for_each(|line| say(&format!("        {line}")));
+                }
+            }
+            if let Some(refusal) = engine.first_refusal(&steps).await {
+                say(&format!("as it is now: {refusal}"));
+            }
+            say("nothing was done");
+            return Ok(0);
+        }
+        let _attended = interrupt::attend(2);
+        let outcome = steps_until_asked(engine.run(), &down).await;
+        let outcome = outcome.told(&engine).await;
+        let done = outcome.is_ok();
+        let code = stopped(outcome, &again, &advice)?;
+        if done {
+            let kept = engine.journal.retire()?;
+            say(&format!("done; journal: {}", kept.display()));
+        }
+        Ok(code)
+    })
+}

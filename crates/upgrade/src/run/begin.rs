@@ -1,0 +1,270 @@
+//! How a run begins: with a plan from what runs now, or with the one in its journal,
+//! if that still is about this cluster.
+
+use std::collections::BTreeSet;
+
+use membership::cluster::Member;
+use semver::Version;
+
+use super::{
+    cluster::{Answer, Cluster},
+    driver::{Driver, Launch},
+    engine::Engine,
+    restart::SNAPSHOT_AT_ONCE,
+    safety::{self, Purpose, Refusal, View},
+};
+use crate::{
+    facts::Facts,
+    failure::{Failure, Outcome},
+    plan::{Plan, Wishes},
+    steps::Step,
+    target::Target,
+};
+
+/// What the operator allows beyond the ordinary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allow {
+    /// Members go to an older patch than the one they run.
+    pub(crate) lower_patch: bool,
+    /// Members get the release that they run once more: a new build of it.
+    pub(crate) new_build: bool,
+}
+
+/// A member's name, or its id where it has none yet.
+fn shown(member: &Member) -> String {
+    match member.name.as_str() {
+        "" => member.id.to_string(),
+        name => name.to_owned(),
+    }
+}
+
+/// Whether the next release believes databases that stale records may be in.
+fn enters_from_3_5(facts: &[Facts], target: &Target) -> bool {
+    let mut versions = facts
+        .iter()
+        .filter_map(|f| f.live.as_ref()?.version.as_ref());
+    target.minor() > 5 && versions.all(|version| version.minor == 5)
+}
+
+impl<D: Driver, C: Cluster> Engine<'_, D, C> {
+    /// The steps to go: of the journal, or new ones, which with `write` are put there.
+    /// Whatever they need is looked at before anything stops.
+    ///
+    /// # Errors
+    /// The journal is for something else, or a step could not be made.
+    pub(crate) async fn begin(
+        &mut self,
+        target: &Target,
+        allow: Allow,
+        write: bool,
+    ) -> Outcome<Vec<Step>> {
+        let known = self.journal.plan().map(|(steps, _)| steps.to_vec());
+        let steps = match known {
+            Some(steps) => {
+                self.leads_to(&steps, target)?;
+                self.is_about_this(&steps).await?;
+                (self.say)("going on with the plan in the journal");
+                steps
+            }
+            None => {
+                let (steps, cluster) = self.steps(target, allow).await?;
+                self.ready(&steps)?;
+                // A run with nothing to do leaves no journal: a rollback takes back the one before.
+                if write && !steps.is_empty() {
+                    self.journal.begin(steps.clone(), cluster)?;
+                }
+                steps
+            }
+        };
+        self.ready(&steps)?;
+        Ok(steps)
+    }
+
+    /// Every start of every step that is not done.
+    fn ready(&self, steps: &[Step]) -> Outcome<()> {
+        for (at, step) in steps.iter().enumerate() {
+            if self.journal.is_done(at) {
+                continue;
+            }
+            match step {
+                Step::Swap {
+                    member, to, pintle, ..
+                } => self.driver.ready_for(member, &Launch::of(to, *pintle))?,
+                Step::Flush { member, version } if self.driver.manages(member) => {
+                    let mut once = Launch::of(version, false);
+                    once.flags.push(SNAPSHOT_AT_ONCE);
+                    self.driver.ready_for(member, &once)?;
+                    self.driver.ready_for(member, &Launch::of(version, false))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the plan in the journal leads where the command line does.
+    fn leads_to(&self, steps: &[Step], target: &Target) -> Outcome<()> {
+        let last = steps.iter().rev().find_map(|step| match step {
+            Step::Swap { to, pintle, .. } => Some((to, *pintle)),
+            _ => None,
+        });
+        match last {
+            Some((to, pintle)) if (to, pintle) != (&target.version, target.is_pintle) => {
+                let program = if pintle { "pintle " } else { "" };
+                Err(Failure::new(format!(
+                    "{}: the journal here leads to {program}{to}, not to {target}: finish it with that --target, take it back with `pintle upgrade rollback`, or name another --state",
+                    self.journal.dir().display()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the journal is about the cluster that answers, and about what runs there.
+    ///
+    /// # Errors
+    /// It is of another cluster, or a member runs what no step of it has started.
+    pub(crate) async fn is_about_this(&self, steps: &[Step]) -> Outcome<()> {
+        let state = self.journal.dir().display();
+        let planned = self.journal.plan().map_or("", |(_, cluster)| cluster);
+        for (name, endpoint) in self.endpoints() {
+            let Answer::Told(facts) = self.cluster.answers(&endpoint).await else {
+                continue;
+            };
+            let is = facts.cluster.map(|id| id.to_string()).unwrap_or_default();
+            if is != planned {
+                return Err(Failure::new(format!(
+                    "{state}: the journal here is of cluster {planned}, and {name} at {endpoint} is of cluster {is}; name another --state, or the right file of members"
+                )));
+            }
+            let version = facts.live.and_then(|live| live.version);
+            if let Some(version) = version.filter(|version| !is_known(steps, &name, version)) {
+                return Err(Failure::new(format!(
+                    "{state}: {name} runs {version}, which the journal here knows nothing of: somebody has changed it since. Name another --state, and for a rollback with --to what all members ran before"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The steps from what runs now to `target`, by asking the members.
+    pub(crate) async fn steps(
+        &self,
+        target: &Target,
+        allow: Allow,
+    ) -> Outcome<(Vec<Step>, String)> {
+        let mut facts = self.ask_all(false).await?;
+        let listed = facts
+            .iter()
+            .filter_map(|f| f.live.as_ref())
+            .map(|l| l.members.len())
+            .max()
+            .unwrap_or(0);
+        if listed != facts.len() {
+            return Err(Failure::new(format!(
+                "the cluster has {listed} members and {} of them have commands; all are needed",
+                facts.len()
+            )));
+        }
+        let clusters: BTreeSet<String> = facts
+            .iter()
+            .filter_map(|f| f.cluster.map(|c| c.to_string()))
+            .collect();
+        let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new("the endpoints belong to different clusters"));
+        };
+        let mut pintles = BTreeSet::new();
+        for (name, endpoint) in self.endpoints() {
+            if self.cluster.is_pintle(&endpoint).await == Some(true) {
+                pintles.insert(name);
+            }
+        }
+        let launch = Launch::of(&target.version, target.is_pintle);
+        let is_new = |name: &String| allow.new_build || !self.driver.is_same_build(name, &launch);
+        let names = self.endpoints().into_iter().map(|(name, _)| name);
+        let anew = names.filter(is_new).collect();
+        let available = self.driver.available();
+        let wishes = Wishes {
+            available: &available,
+            pintles,
+            // The runs on several nodes must come to the same order, whoever leads when
+            // each of them begins.
+            by_name: !facts.iter().all(|f| self.driver.manages(&f.label)),
+            anew,
+            allow_lower_patch: allow.lower_patch,
+        };
+        if enters_from_3_5(&facts, target) {
+            facts = self.ask_all(true).await?;
+        }
+        let plan = Plan::make(&facts, target, &wishes).map_err(Failure::new)?;
+        Ok((plan.machine, cluster.clone()))
+    }
+
+    /// What every member tells, by the name that the file gives it; with its database.
+    async fn ask_all(&self, with_databases: bool) -> Outcome<Vec<Facts>> {
+        let mut facts: Vec<Facts> = Vec::new();
+        for (name, endpoint) in self.endpoints() {
+            let one = self.hear(&endpoint, with_databases).await;
+            let mut one = one.told().map_err(Failure::new)?;
+            let members = one.live.iter().flat_map(|live| &live.members);
+            let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
+                true => Some(name.clone()),
+                false => members.filter(|m| m.is_learner).map(shown).next(),
+            };
+            if let Some(learner) = learner {
+                return Err(Failure::new(format!(
+                    "{learner} is a learner: promote or remove it first"
+                )));
+            }
+            if one.label != name {
+                return Err(Failure::new(format!(
+                    "the member at {endpoint} is called {:?}, not {name:?}",
+                    one.label
+                )));
+            }
+            one.label = name;
+            facts.push(one);
+        }
+        Ok(facts)
+    }
+
+    /// What [`safety::may_stop`] says of the first stop of a plan, without waiting: for
+    /// who only shows the plan.
+    pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
+        let steps = steps.iter().enumerate();
+        let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
+        refusal(&self.view().await, left.map(|(_, step)| step))
+    }
+}
+
+/// What [`safety::may_stop`] says of the first stop of `steps`, as the cluster is now.
+pub(crate) fn refusal<'a>(
+    view: &View,
+    mut steps: impl Iterator<Item = &'a Step>,
+) -> Option<Refusal> {
+    let (member, launch, purpose) = steps.find_map(|step| match step {
+        Step::Swap {
+            member, to, pintle, ..
+        } => Some((member, Launch::of(to, *pintle), Purpose::Forward)),
+        Step::Flush { member, version } => {
+            Some((member, Launch::of(version, false), Purpose::Again))
+        }
+        _ => None,
+    })?;
+    safety::may_stop(view, member, &launch, purpose, None).err()
+}
+
+/// Whether a step takes `member` to `version` or from there. One that no step names, as
+/// it was found where it should be, runs what others come from or go to.
+fn is_known(steps: &[Step], member: &str, version: &Version) -> bool {
+    let swaps = steps.iter().filter_map(|step| match step {
+        Step::Swap {
+            member, from, to, ..
+        } => Some((member, [from, to])),
+        _ => None,
+    });
+    let is_named = swaps.clone().any(|(name, _)| name == member);
+    swaps
+        .filter(|(name, _)| !is_named || *name == member)
+        .any(|(_, releases)| releases.contains(&version))
+}

@@ -1,0 +1,105 @@
+//! Members that commands of the operator's stop and start.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
+
+use semver::Version;
+use tokio::process::Command;
+
+use super::driver::{Driver, Launch, Managed, release, versions};
+use crate::failure::{Failure, Outcome};
+
+/// Members that commands of the operator's stop and start.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    /// All members.
+    pub(super) members: Vec<Managed>,
+    /// Path of the binary for each release; `pintle` for Pintle.
+    pub(super) binaries: BTreeMap<String, PathBuf>,
+    /// Limit for one command, in seconds.
+    pub(super) timeout_seconds: u64,
+}
+
+impl Commands {
+    async fn shell(&self, line: &str, variables: &[(&str, String)]) -> Outcome<()> {
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(line)
+            // A signal to this process and its group, as of a key pressed here or of a service
+            // manager, must not end a command between stop and start. Nor may the command
+            // ignore signals instead: what it starts would inherit that.
+            .process_group(0)
+            .envs(variables.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let limit = Duration::from_secs(self.timeout_seconds);
+        let status = tokio::time::timeout(limit, command.status())
+            .await
+            .map_err(|_| Failure::new(format!("not finished after {limit:?}: {line}")))?
+            .map_err(|e| Failure::new(format!("{line}: {e}")))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("{line}: {status}"))),
+        }
+    }
+
+    fn find(&self, member: &str) -> Outcome<&Managed> {
+        let found = self.members.iter().find(|m| m.name == member);
+        found.ok_or_else(|| Failure::new(format!("no commands are given for member {member}")))
+    }
+}
+
+impl Driver for Commands {
+    fn members(&self) -> Vec<Managed> {
+        self.members.clone()
+    }
+
+    fn available(&self) -> Vec<Version> {
+        versions(&self.binaries)
+    }
+
+    fn directory(&self, member: &str) -> Option<PathBuf> {
+        self.find(member).ok()?.data_dir.clone()
+    }
+
+    fn ready_for(&self, _member: &str, launch: &Launch) -> Outcome<()> {
+        if self.binaries.is_empty() {
+            return Ok(());
+        }
+        let name = release(&launch.version, launch.pintle);
+        let Some(path) = self.binaries.get(&name) else {
+            return Err(Failure::new(format!(
+                "no binary is named for {name}, which the plan needs"
+            )));
+        };
+        let shown = path.display();
+        if !path.is_file() {
+            return Err(Failure::new(format!("{shown}: no such file")));
+        }
+        match rustix::fs::access(path, rustix::fs::Access::EXEC_OK) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Failure::new(format!("{shown}: not executable"))),
+        }
+    }
+
+    async fn stop(&mut self, member: &str) -> Outcome<()> {
+        let line = self.find(member)?.stop.clone();
+        self.shell(&line, &[("MEMBER", member.to_owned())]).await
+    }
+
+    async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
+        let line = self.find(member)?.start.clone();
+        let name = release(&launch.version, launch.pintle);
+        let binary = self.binaries.get(&name);
+        let variables = [
+            ("MEMBER", member.to_owned()),
+            ("VERSION", name.clone()),
+            (
+                "BINARY",
+                binary.map_or(String::new(), |path| path.display().to_string()),
+            ),
+            ("EXTRA_FLAGS", launch.flags.join(" ")),
+        ];
+        self.shell(&line, &variables).await
+    }
+}
