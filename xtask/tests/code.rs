@@ -75,8 +75,6 @@ const LONG: &[(&str, &str, &str)] = &[
     ),
     ("crates/upgrade/src/inspect/directory.rs", "log", NOT_YET),
     ("crates/upgrade/src/manifest.rs", "edited", NOT_YET),
-    ("crates/upgrade/src/program.rs", "plan", NOT_YET),
-    ("crates/upgrade/src/program.rs", "take_back", NOT_YET),
     (
         "crates/upgrade/src/report/text.rs",
         "text",

@@ -9,6 +9,7 @@
 //! | [`rows`] | the table: one script per row, and what it ends in |
 //! | [`script`] | the words a script is made of |
 //! | [`workshop`] | performs a script on real processes; keeps every directory as it was before a start |
+//! | [`case`] | one start on one directory, and what it ended in |
 //! | [`reality`] | what a start ended in, read from exit status, log and member list |
 //! | [`bucket`] | the membership in the database file: read, and made sick by hand |
 //! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bucket;
+pub mod case;
 pub mod certificates;
 pub mod operated;
 pub mod predict;
@@ -34,11 +36,8 @@ pub mod scripted;
 pub mod tool;
 pub mod workshop;
 
+pub use case::Case;
 pub use predict::Predict;
 pub use reality::{Ends, Reality};
 pub use rows::Row;
-pub use workshop::{Case, Record};
-
-/// Releases that only these rows ask for, beside the harness's own list: built
-/// as Go modules by `.ci/peers.sh 3.5.21 3.6.0 3.6.4`.
-pub const EXTRA: [&str; 3] = ["3.5.21", "3.6.0", "3.6.4"];
+pub use workshop::{EXTRA, Record};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{reality::Reality, workshop::Case};
+use crate::{case::Case, reality::Reality};
 
 /// Foretells.
 pub trait Predict {

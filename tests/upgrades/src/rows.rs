@@ -4,64 +4,15 @@
 
 mod mended;
 mod pintle;
+mod row;
+
+pub use row::Row;
+use row::{KUBEADM, RAW_V2, SHORT_LOG, TOO_MANY, V2_CONTENT, V2_WAL, row};
 
 use crate::{
-    reality::{
-        Ends::{self, *},
-        OK, healed, learners, zombies,
-    },
-    script::{
-        Op::{self, *},
-        PINTLE, SNAP,
-        Who::*,
-    },
+    reality::{Ends::*, OK, healed, learners, zombies},
+    script::{Op::*, PINTLE, SNAP, Who::*},
 };
-
-/// One row.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    /// Its id.
-    pub id: &'static str,
-    /// Part of the quick run.
-    pub quick: bool,
-    /// What the page expects of its end.
-    pub page: &'static str,
-    /// The history, with what each recorded step ends in.
-    pub script: &'static [Op],
-    /// Where the page and the releases part, or what else was learnt.
-    pub note: &'static str,
-}
-
-const fn row(
-    id: &'static str,
-    quick: bool,
-    page: &'static str,
-    script: &'static [Op],
-    note: &'static str,
-) -> Row {
-    Row {
-        id,
-        quick,
-        page,
-        script,
-        note,
-    }
-}
-
-const TOO_MANY: Ends = Refuses("too many learner members in cluster");
-const V2_CONTENT: Ends = Refuses("detected disallowed custom content in v2store");
-const V2_WAL: Ends = Panics("detected disallowed v2 WAL");
-const RAW_V2: Ends = Panics("unmarshal should never fail");
-const KUBEADM: &[&str] = &[
-    "--experimental-initial-corrupt-check=true",
-    "--experimental-watch-progress-notify-interval=5s",
-];
-
-/// A newcomer gets the database of the leader and not its log.
-const SHORT_LOG: &[&str] = &[
-    "--snapshot-count=10",
-    "--experimental-snapshot-catchup-entries=5",
-];
 
 /// Every row, in the order of the page.
 pub const ROWS: &[Row] = &[

@@ -27,38 +27,23 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    EXTRA,
-    bucket::{self, Sick},
+    bucket,
+    case::Case,
     reality::{self, Ends, Reality},
     rows::Row,
     script::{Op, PINTLE, Who},
     tool::Tool,
 };
 
+/// Releases that only these rows ask for, besides the harness's own list: built
+/// as Go modules by `.ci/peers.sh 3.5.21 3.6.0 3.6.4`.
+pub const EXTRA: [&str; 3] = ["3.5.21", "3.6.0", "3.6.4"];
+
 /// Until then a start has served, ended, or is stuck.
 const SERVES_WITHIN: Duration = Duration::from_secs(25);
 /// Until then a cluster has a leader and takes a write, or has lost its quorum.
 const WRITES_WITHIN: Duration = Duration::from_secs(12);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
-/// A directory as it was before a start, and what the start ended in.
-#[derive(Debug)]
-pub struct Case {
-    /// Row, step and member: `U1/4/m0`.
-    pub id: String,
-    /// The directory of the member, then those of others that are at rest.
-    pub dirs: Vec<PathBuf>,
-    /// The release that wrote it last.
-    pub source: String,
-    /// The release that was started on it, or is to be.
-    pub target: String,
-    /// Who is in the cluster in truth, and whether it is a learner.
-    pub truth: BTreeMap<u64, bool>,
-    /// What is wrong in its database.
-    pub sick: Sick,
-    /// What happened; `None` where nothing was started.
-    pub real: Option<Reality>,
-}
 
 /// One recorded step.
 #[derive(Debug)]

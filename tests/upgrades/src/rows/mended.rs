@@ -1,7 +1,7 @@
 //! The sick directories once more, mended by `pintle upgrade repair` before the
 //! target is started on them: every one starts then, and lists who is there.
 
-use super::{Row, SHORT_LOG, row};
+use super::row::{Row, SHORT_LOG, row};
 use crate::{
     reality::{OK, healed},
     script::{

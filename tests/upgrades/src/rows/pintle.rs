@@ -2,7 +2,7 @@
 //! what they leave, and the next release on what Pintle leaves. Pintle stands for
 //! 3.5.30: a directory of 3.6 or 3.7 it refuses, and leaves as it is.
 
-use super::{KUBEADM, Row, SHORT_LOG, V2_CONTENT, row};
+use super::row::{KUBEADM, Row, SHORT_LOG, V2_CONTENT, row};
 use crate::{
     reality::{
         Ends::{self, Refuses, Stuck},
