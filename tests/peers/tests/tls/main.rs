@@ -2,6 +2,7 @@
 //! client certificates, with ones that must not get in, over a change of files.
 
 mod certs;
+mod users;
 
 use std::{
     path::Path,
