@@ -30,7 +30,7 @@ const SETUP: [Line; 12] = [
     line("root", "user grant-role root root"),
     line("root", "user grant-role alice a"),
     line("root", "user grant-role bob b"),
-    line("nobody", "put a/0 before"),
+    line("stranger", "put a/0 before"),
     line("root", "auth enable"),
 ];
 
@@ -53,10 +53,10 @@ const USE: [Line; 26] = [
     line("alice", "put a/1 v --user=alice:alice"),
     line("bob", "put b/2 v"),
     // No user has these names.
-    line("nobody", "put a/1 v"),
-    line("nobody", "get a/1"),
-    line("nobody", "user list"),
-    line("nobody", "member list"),
+    line("stranger", "put a/1 v"),
+    line("stranger", "get a/1"),
+    line("stranger", "user list"),
+    line("stranger", "member list"),
     line("unnamed", "get a/1"),
     line("unnamed", "put b/1 v --user=bob:bob"),
     line("root", "user list"),
@@ -144,7 +144,7 @@ async fn gateway(
 fn certificates(dir: &std::path::Path) -> Result<Ca> {
     let ca = Ca::new(dir, "ca")?;
     ca.issue("server", "server", 1, 2080)?;
-    for (serial, name) in ["root", "alice", "bob", "nobody"].into_iter().enumerate() {
+    for (serial, name) in ["root", "alice", "bob", "stranger"].into_iter().enumerate() {
         ca.issue(name, name, 2 + serial as u64, 2080)?;
     }
     ca.issue("unnamed", "", 9, 2080)?;
