@@ -5,9 +5,9 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
@@ -18,12 +18,12 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
     Allowed, Error, Leaf, Options, Refused,
-    ca_leaf::CaLeaves,
     follow::{Followed, Look},
     load::{self, Revoked},
     protocol::unusable,
     remote,
-    verify::{Gate, Shown},
+    verify::{Chains, Gate, Shown},
+    x509::Roots,
 };
 
 /// etcd gives a handshake 10 s.
@@ -60,9 +60,8 @@ struct Ready {
 
 /// What is asked of clients.
 struct Clients {
-    roots: Followed<RootCertStore>,
-    /// Made from the CAs when they were last read.
-    chain: Mutex<(Arc<RootCertStore>, Arc<dyn ClientCertVerifier>)>,
+    roots: Followed<Roots>,
+    provider: Arc<CryptoProvider>,
     allowed: Arc<Allowed>,
     crl: Option<Followed<Revoked>>,
 }
@@ -316,11 +315,6 @@ impl Clients {
             Some(path) => Followed::open(vec![path.clone()], move || load::roots(&path))?,
             None => Followed::open(Vec::new(), load::system_roots)?,
         };
-        let store = match roots.look() {
-            Look::Same(store) | Look::Changed(store) => store,
-            Look::Broke(_, error) => return Err(error),
-        };
-        let chain = chain(store.clone(), provider)?;
         let crl = options
             .crl
             .clone()
@@ -328,7 +322,7 @@ impl Clients {
             .transpose()?;
         Ok(Clients {
             roots,
-            chain: Mutex::new((store, chain)),
+            provider: provider.clone(),
             allowed: Arc::new(options.allowed.clone()),
             crl,
         })
@@ -336,15 +330,18 @@ impl Clients {
 
     fn gate(&self, shown: Arc<Mutex<Shown>>) -> Gate {
         Gate {
-            chain: self.chain(),
+            chains: Arc::new(Chains {
+                roots: self.roots(),
+                provider: self.provider.clone(),
+            }),
             allowed: self.allowed.clone(),
             revoked: self.crl.as_ref().map(revoked),
             shown,
         }
     }
 
-    fn chain(&self) -> Arc<dyn ClientCertVerifier> {
-        let store = match self.roots.look() {
+    fn roots(&self) -> Arc<Roots> {
+        match self.roots.look() {
             Look::Same(store) => store,
             Look::Changed(store) => {
                 tracing::info!(
@@ -356,21 +353,8 @@ impl Clients {
                 tracing::warn!(error = %error, "the trusted CA file cannot be used; new connections are checked against its last good content");
                 store
             }
-        };
-        let mut kept = self.chain.lock();
-        if !Arc::ptr_eq(&kept.0, &store) {
-            // The store holds at least one CA, so a verifier can be made of it.
-            if let Ok(chain) = chain(store.clone(), &kept_provider()) {
-                *kept = (store, chain);
-            }
         }
-        kept.1.clone()
     }
-}
-
-/// Signature algorithms do not depend on the choice of suites.
-fn kept_provider() -> Arc<CryptoProvider> {
-    crate::Protocol::default().provider()
 }
 
 fn revoked(list: &Followed<Revoked>) -> Result<Arc<Revoked>, String> {
@@ -392,17 +376,6 @@ fn revoked(list: &Followed<Revoked>) -> Result<Arc<Revoked>, String> {
         None => Ok(revoked),
         Some(why) => Err(why),
     }
-}
-
-fn chain(
-    store: Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(store.clone(), provider.clone())
-        .build()
-        .map_err(|error| Error::Options(format!("the trusted CA cannot be used: {error}")))?;
-    let algorithms = provider.signature_verification_algorithms;
-    Ok(Arc::new(CaLeaves::new(store, algorithms, verifier)))
 }
 
 /// Reads what already came, so that closing sends an end and not a reset.

@@ -4,8 +4,8 @@ use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
+    ClientConfig, SupportedProtocolVersion,
+    client::Resumption,
     crypto::CryptoProvider,
     pki_types::ServerName,
     sign::{CertifiedKey, SingleCertAndKey},
@@ -15,12 +15,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     ClientOptions, Error,
-    ca_leaf::CaLeaves,
     follow::{Followed, Look},
     load,
     protocol::unusable,
     refused::describe,
-    verify::{Anyone, Host},
+    verify::{Chains, Host},
+    x509::Roots,
 };
 
 /// Turns connections into TLS connections.
@@ -30,14 +30,14 @@ pub struct Connector {
     versions: Vec<&'static SupportedProtocolVersion>,
     identity: Option<Followed<CertifiedKey>>,
     /// `None` when any server will do.
-    roots: Option<Followed<RootCertStore>>,
+    roots: Option<Followed<Roots>>,
     ready: Mutex<Option<Ready>>,
 }
 
 /// A configuration and what it was made from.
 struct Ready {
     identity: Option<Arc<CertifiedKey>>,
-    roots: Option<Arc<RootCertStore>>,
+    roots: Option<Arc<Roots>>,
     config: Arc<ClientConfig>,
 }
 
@@ -150,27 +150,18 @@ impl Connector {
     fn build(
         &self,
         identity: Option<Arc<CertifiedKey>>,
-        roots: Option<Arc<RootCertStore>>,
+        roots: Option<Arc<Roots>>,
     ) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let chain: Arc<dyn ServerCertVerifier> = match roots {
-            Some(roots) => {
-                let verifier: Arc<dyn ServerCertVerifier> =
-                    WebPkiServerVerifier::builder_with_provider(
-                        roots.clone(),
-                        self.provider.clone(),
-                    )
-                    .build()
-                    .map_err(|error| rustls::Error::General(error.to_string()))?;
-                let algorithms = self.provider.signature_verification_algorithms;
-                Arc::new(CaLeaves::new(roots, algorithms, verifier))
-            }
-            None => Arc::new(Anyone(self.provider.clone())),
-        };
+        let chains = roots.map(|roots| Chains {
+            roots,
+            provider: self.provider.clone(),
+        });
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Host {
-                chain,
+                chains,
+                provider: self.provider.clone(),
                 allowed: self.options.allowed.clone(),
             }));
         let mut config = match identity {

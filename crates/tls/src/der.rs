@@ -14,6 +14,9 @@ pub(crate) mod tag {
     pub(crate) const SET: u8 = 0x31;
     /// `[0]`, explicit: the version of a certificate, the extensions of a CRL.
     pub(crate) const VERSION: u8 = 0xa0;
+    /// `[1]` and `[2]`: numbers of issuer and subject that no one uses.
+    pub(crate) const ISSUER_ID: u8 = 0x81;
+    pub(crate) const SUBJECT_ID: u8 = 0x82;
     /// `[3]`, explicit: the extensions of a certificate.
     pub(crate) const EXTENSIONS: u8 = 0xa3;
     /// `[2]`: a DNS name among alternative names.
@@ -39,6 +42,9 @@ impl<'a> Reader<'a> {
     /// The next element: tag and content.
     pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
+        if tag & 0x1f == 0x1f {
+            return None; // a tag of several bytes; no certificate has one
+        }
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = if first < 0x80 {
             (usize::from(first), rest)
@@ -50,6 +56,9 @@ impl<'a> Reader<'a> {
             }
             let (digits, rest) = rest.split_at(count);
             let len = digits.iter().fold(0u64, |n, &d| n << 8 | u64::from(d));
+            if digits[0] == 0 || len < 0x80 {
+                return None; // DER has one form of a length, the shortest
+            }
             (usize::try_from(len).ok()?, rest)
         };
         if rest.len() < len {
@@ -60,7 +69,12 @@ impl<'a> Reader<'a> {
         Some((tag, content))
     }
 
-    /// The content of the next element, which must bear `tag`.
+    /// True after the last element.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The content of the next element, which must have `tag`.
     pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let mut ahead = *self;
         let (found, content) = ahead.next()?;
@@ -80,6 +94,44 @@ impl<'a> Reader<'a> {
     /// As [`Reader::take`], as a reader of its own.
     pub(crate) fn enter(&mut self, tag: u8) -> Option<Reader<'a>> {
         self.take(tag).map(Reader)
+    }
+}
+
+/// Whether this is the content of an INTEGER in its shortest form.
+pub(crate) fn is_integer(content: &[u8]) -> bool {
+    match content {
+        [] => false,
+        [0, second, ..] => second & 0x80 != 0,
+        [0xff, second, ..] => second & 0x80 == 0,
+        _ => true,
+    }
+}
+
+/// Whether this is the content of an OBJECT IDENTIFIER whose numbers have 31 bits at most.
+pub(crate) fn is_oid(content: &[u8]) -> bool {
+    let mut value = 0u64;
+    let mut is_open = false;
+    for byte in content {
+        if !is_open && *byte == 0x80 {
+            return false;
+        }
+        value = value << 7 | u64::from(byte & 0x7f);
+        if value > u64::from(i32::MAX as u32) {
+            return false;
+        }
+        is_open = byte & 0x80 != 0;
+        if !is_open {
+            value = 0;
+        }
+    }
+    !content.is_empty() && !is_open
+}
+
+/// The bytes of a BIT STRING that has no unused bits.
+pub(crate) fn whole_bytes(content: &[u8]) -> Option<&[u8]> {
+    match content {
+        [0, bytes @ ..] => Some(bytes),
+        _ => None,
     }
 }
 

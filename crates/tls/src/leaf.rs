@@ -4,9 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use time::OffsetDateTime;
 
-use crate::der::{Reader, magnitude, tag};
+use crate::{
+    der::{Reader, magnitude, tag},
+    x509::moment,
+};
 
 /// Facts out of one certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,30 +130,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
             .map(|b| Ipv6Addr::from(b).into()),
         _ => None,
     }
-}
-
-/// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ`, as RFC 5280
-/// demands them.
-pub(crate) fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
-    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let (year, rest) = match (kind, text.len()) {
-        (tag::UTC_TIME, 12) => {
-            let year: i32 = text[..2].parse().ok()?;
-            (
-                if year < 50 { 2000 + year } else { 1900 + year },
-                &text[2..],
-            )
-        }
-        (tag::GENERALIZED_TIME, 14) => (text[..4].parse().ok()?, &text[4..]),
-        _ => return None,
-    };
-    let two = |at: usize| rest[at..at + 2].parse::<u8>().ok();
-    let date = Date::from_calendar_date(year, Month::try_from(two(0)?).ok()?, two(2)?).ok()?;
-    let time = Time::from_hms(two(4)?, two(6)?, two(8)?).ok()?;
-    Some(PrimitiveDateTime::new(date, time).assume_utc())
 }
 
 /// The serial numbers of a DER revocation list (RFC 5280, 5.1). Nothing else of

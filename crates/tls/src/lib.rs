@@ -13,7 +13,6 @@
 //! - [`Error`]: files and options that cannot be used
 
 mod acceptor;
-mod ca_leaf;
 mod connector;
 mod der;
 mod error;
@@ -26,6 +25,7 @@ mod refused;
 mod remote;
 mod selfsigned;
 mod verify;
+mod x509;
 
 pub use acceptor::{Accepted, Acceptor};
 pub use connector::Connector;

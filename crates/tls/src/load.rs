@@ -3,13 +3,19 @@
 use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
 use rustls::{
-    RootCertStore,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{PemObject, SectionKind},
+    },
     sign::CertifiedKey,
 };
 
-use crate::{Error, Identity, Leaf, leaf::revoked_serials};
+use crate::{
+    Error, Identity, Leaf,
+    leaf::revoked_serials,
+    x509::{Certificate, Roots},
+};
 
 /// No file of certificates, keys or revocations is larger; a device or a log
 /// file given by mistake is not read to its end.
@@ -88,38 +94,62 @@ pub(crate) fn identity(
             },
         )
     })?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map(Arc::new)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => Error::Mismatch {
-                cert: identity.cert.clone(),
-                key: identity.key.clone(),
-            },
-            other => content("key", &identity.key, other.to_string()),
-        })
+    let own = Certificate::parse(&chain[0])
+        .map_err(|fault| content("certificate", &identity.cert, fault.to_string()))?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| content("key", &identity.key, error.to_string()))?;
+    if key
+        .public_key()
+        .is_some_and(|public| public.as_ref() != own.key_info)
+    {
+        return Err(Error::Mismatch {
+            cert: identity.cert.clone(),
+            key: identity.key.clone(),
+        });
+    }
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
 /// CAs out of a file.
-pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
-    let mut store = RootCertStore::empty();
-    for (at, der) in certificates("trusted CA", path)?.into_iter().enumerate() {
-        store.add(der).map_err(|error| {
-            content(
-                "trusted CA",
-                path,
-                format!("certificate {}: {error}", at + 1),
-            )
-        })?;
+pub(crate) fn roots(path: &Path) -> Result<Arc<Roots>, Error> {
+    const WHAT: &str = "trusted CA";
+    let bytes = read(WHAT, path)?;
+    let mut roots = Roots::default();
+    for (at, block) in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes).enumerate() {
+        let (kind, der) =
+            block.map_err(|error| content(WHAT, path, format!("its PEM is broken: {error}")))?;
+        // As in etcd: a key in this file is a mistake to be found now.
+        if kind != SectionKind::Certificate {
+            let why = format!("its block {} is no certificate", at + 1);
+            return Err(content(WHAT, path, why));
+        }
+        let certificate = Certificate::parse(&der)
+            .map_err(|fault| content(WHAT, path, format!("certificate {}: {fault}", at + 1)))?;
+        roots.push(certificate);
     }
-    Ok(Arc::new(store))
+    if roots.is_empty() {
+        return Err(content(
+            WHAT,
+            path,
+            "it holds no certificate; a PEM file with a BEGIN CERTIFICATE block is expected",
+        ));
+    }
+    Ok(Arc::new(roots))
 }
 
 /// The CAs of this machine.
-pub(crate) fn system_roots() -> Result<Arc<RootCertStore>, Error> {
+pub(crate) fn system_roots() -> Result<Arc<Roots>, Error> {
     let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(found.certs);
-    if store.is_empty() {
+    let mut roots = Roots::default();
+    // One that cannot be read is of no use, and no reason to distrust the others.
+    let readable = found
+        .certs
+        .iter()
+        .filter_map(|der| Certificate::parse(der).ok());
+    readable.for_each(|certificate| roots.push(certificate));
+    if roots.is_empty() {
         let why = found
             .errors
             .iter()
@@ -132,7 +162,7 @@ pub(crate) fn system_roots() -> Result<Arc<RootCertStore>, Error> {
             why
         }));
     }
-    Ok(Arc::new(store))
+    Ok(Arc::new(roots))
 }
 
 /// Serial numbers that are revoked.

@@ -5,7 +5,11 @@ use std::{error::Error as StdError, io};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-use crate::{Leaf, verify::Shown};
+use crate::{
+    Leaf,
+    verify::Shown,
+    x509::{self, Fault},
+};
 
 /// A handshake that came to nothing.
 #[derive(Debug)]
@@ -105,76 +109,33 @@ fn wording(error: &Error) -> String {
         Error::NoApplicationProtocol => {
             "tls: client requested unsupported application protocols".to_owned()
         }
-        Error::InvalidCertificate(error) => {
-            format!(
+        Error::InvalidCertificate(error) => match x509::within(error) {
+            Some(Fault::Malformed(_)) => {
+                format!(
+                    "tls: failed to parse certificate: {}",
+                    certificate_text(error)
+                )
+            }
+            Some(fault @ (Fault::Key | Fault::KeySize)) => fault.to_string(),
+            _ => format!(
                 "tls: failed to verify certificate: {}",
                 certificate_text(error)
-            )
-        }
+            ),
+        },
         other => format!("tls: {other}"),
     }
 }
 
 fn certificate_text(error: &CertificateError) -> String {
-    use CertificateError as E;
+    if let Some(fault) = x509::within(error) {
+        return fault.to_string();
+    }
     match error {
-        E::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
-        E::Expired | E::NotValidYet => {
-            "x509: certificate has expired or is not yet valid".to_owned()
-        }
-        E::ExpiredContext { time, not_after } => format!(
-            "x509: certificate has expired or is not yet valid: current time {} is after {}",
-            moment(time.as_secs()),
-            moment(not_after.as_secs())
-        ),
-        E::NotValidYetContext { time, not_before } => format!(
-            "x509: certificate has expired or is not yet valid: current time {} is before {}",
-            moment(time.as_secs()),
-            moment(not_before.as_secs())
-        ),
-        E::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
-            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-            if names.is_empty() {
-                format!(
-                    "x509: cannot validate certificate for {0} because it doesn't contain any names, {0} neither",
-                    expected.to_str()
-                )
-            } else {
-                format!(
-                    "x509: certificate is valid for {}, not {}",
-                    names.join(", "),
-                    expected.to_str()
-                )
-            }
-        }
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "x509: certificate specifies an incompatible key usage".to_owned()
-        }
-        // Of etcd's rule about allowed names; a wrong host name comes with its context.
-        E::NotValidForName => "client certificate authentication failed".to_owned(),
+        CertificateError::UnknownIssuer => Fault::UnknownAuthority.to_string(),
+        // Of etcd's rule about allowed names; a wrong host name is a fault.
+        CertificateError::NotValidForName => "client certificate authentication failed".to_owned(),
         other => format!("x509: {other}"),
     }
-}
-
-/// `DnsName("a.b")` and `IpAddress(127.0.0.1)` as rustls lists them, without the wrapping.
-fn bare(name: &str) -> &str {
-    name.split_once('(')
-        .map_or(name, |(_, rest)| rest.trim_end_matches(')'))
-        .trim_matches('"')
-}
-
-fn moment(unix_secs: u64) -> String {
-    i64::try_from(unix_secs)
-        .ok()
-        .and_then(|secs| time::OffsetDateTime::from_unix_timestamp(secs).ok())
-        .and_then(|at| {
-            at.format(&time::format_description::well_known::Rfc3339)
-                .ok()
-        })
-        .unwrap_or_else(|| unix_secs.to_string())
 }
 
 /// Go's names of the alerts.

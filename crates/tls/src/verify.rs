@@ -1,6 +1,5 @@
-//! etcd's own rules on top of the verification of a certificate chain: allowed
-//! names and revoked serial numbers. They only ever refuse; a chain that does
-//! not lead to a trusted CA has been refused before they are asked.
+//! What rustls asks of us about certificates: the chain as Go verifies it, and on top of it etcd's
+//! own rules, allowed names and revoked serial numbers, which only ever refuse.
 
 use std::sync::Arc;
 
@@ -8,41 +7,73 @@ use parking_lot::Mutex;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use crate::{Allowed, Leaf, load::Revoked};
+use crate::{
+    Allowed, Leaf,
+    load::Revoked,
+    x509::{self, Certificate, Handshake, Purpose, Roots, Verification},
+};
 
-/// The part of a verifier about signatures of handshakes, left to the verifier in a field: what is
-/// checked on top of a chain has no say in it.
+/// The part of a verifier about signatures of handshakes, with the algorithms of the provider that
+/// an expression leads to.
 macro_rules! signatures_of {
-    ($verifier:ident) => {
+    ($self:ident => $provider:expr) => {
         fn verify_tls12_signature(
-            &self,
+            &$self,
             message: &[u8],
-            cert: &rustls::pki_types::CertificateDer<'_>,
-            dss: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.verify_tls12_signature(message, cert, dss)
+            cert: &CertificateDer<'_>,
+            shown: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &$provider.signature_verification_algorithms;
+            x509::check_handshake(Handshake::Tls12, message, cert, shown, algorithms)
         }
 
         fn verify_tls13_signature(
-            &self,
+            &$self,
             message: &[u8],
-            cert: &rustls::pki_types::CertificateDer<'_>,
-            dss: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.verify_tls13_signature(message, cert, dss)
+            cert: &CertificateDer<'_>,
+            shown: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &$provider.signature_verification_algorithms;
+            x509::check_handshake(Handshake::Tls13, message, cert, shown, algorithms)
         }
 
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            self.$verifier.supported_verify_schemes()
+        fn supported_verify_schemes(&$self) -> Vec<SignatureScheme> {
+            x509::schemes(&$provider.signature_verification_algorithms)
         }
     };
 }
-pub(crate) use signatures_of;
+
+/// Verifies chains up to the certificates of a file.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    pub(crate) roots: Arc<Roots>,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl Chains {
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        (purpose, host): (Purpose, Option<&str>),
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let (leaf, shown) = Certificate::parse_shown(end_entity, intermediates)?;
+        let verification = Verification {
+            roots: &self.roots,
+            algorithms: &self.provider.signature_verification_algorithms,
+            shown: &shown,
+            purpose,
+            now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        };
+        Ok(verification.check(&leaf, host)?)
+    }
+}
 
 impl Allowed {
     /// Whether the certificate has one of the allowed names.
@@ -52,14 +83,11 @@ impl Allowed {
             Allowed::CommonNames(names) => {
                 Leaf::parse(certificate).is_some_and(|leaf| names.contains(&leaf.common_name))
             }
-            Allowed::Hostnames(names) => {
-                webpki::EndEntityCert::try_from(certificate).is_ok_and(|cert| {
-                    names.iter().any(|name| {
-                        ServerName::try_from(name.as_str())
-                            .is_ok_and(|name| cert.verify_is_valid_for_subject_name(&name).is_ok())
-                    })
-                })
-            }
+            Allowed::Hostnames(names) => Certificate::parse(certificate).is_ok_and(|certificate| {
+                names
+                    .iter()
+                    .any(|name| certificate.check_host(name).is_ok())
+            }),
         }
     }
 }
@@ -75,7 +103,7 @@ pub(crate) struct Shown {
 /// Verifies the client certificate of one handshake.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) chain: Arc<dyn ClientCertVerifier>,
+    pub(crate) chains: Arc<Chains>,
     pub(crate) allowed: Arc<Allowed>,
     /// `Err` while the list cannot be read: then no one is let in, as in etcd.
     pub(crate) revoked: Option<Result<Arc<Revoked>, String>>,
@@ -105,7 +133,7 @@ impl Gate {
 
 impl ClientCertVerifier for Gate {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        self.chains.roots.hints()
     }
 
     fn verify_client_cert(
@@ -115,9 +143,8 @@ impl ClientCertVerifier for Gate {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.shown.lock().leaf = Leaf::parse(end_entity);
-        let verified = self
-            .chain
-            .verify_client_cert(end_entity, intermediates, now)?;
+        let wanted = (Purpose::Client, None);
+        self.chains.check(end_entity, intermediates, wanted, now)?;
         if !self.allowed.admits(end_entity) {
             self.shown.lock().refusal = Some("client certificate authentication failed".to_owned());
             return Err(CertificateError::NotValidForName.into());
@@ -127,16 +154,19 @@ impl ClientCertVerifier for Gate {
             self.shown.lock().refusal = Some(why);
             return Err(CertificateError::Revoked.into());
         }
-        Ok(verified)
+        Ok(ClientCertVerified::assertion())
     }
 
-    signatures_of!(chain);
+    signatures_of!(self => self.chains.provider);
 }
 
 /// Verifies what a server shows, with allowed names.
 #[derive(Debug)]
 pub(crate) struct Host {
-    pub(crate) chain: Arc<dyn ServerCertVerifier>,
+    /// `None`: any server that has the key to what it shows. Encryption without knowing with whom,
+    /// only for `--insecure-skip-tls-verify` and `--peer-auto-tls`.
+    pub(crate) chains: Option<Chains>,
+    pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) allowed: Allowed,
 }
 
@@ -146,73 +176,27 @@ impl ServerCertVerifier for Host {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.chain.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )?;
+        match &self.chains {
+            Some(chains) => {
+                let host = server_name.to_str();
+                let wanted = (Purpose::Server, Some(host.as_ref()));
+                chains.check(end_entity, intermediates, wanted, now)?;
+            }
+            // Go reads them all the same.
+            None => {
+                Certificate::parse_shown(end_entity, intermediates)?;
+            }
+        }
         if self.allowed.admits(end_entity) {
-            Ok(verified)
+            Ok(ServerCertVerified::assertion())
         } else {
             // Go ends the handshake with the alert "bad certificate"; so does this one.
             Err(CertificateError::NotValidForName.into())
         }
     }
 
-    signatures_of!(chain);
-}
-
-/// Accepts any server that holds the key to what it shows: encryption without
-/// knowing with whom. Only for `--insecure-skip-tls-verify` and `--peer-auto-tls`.
-#[derive(Debug)]
-pub(crate) struct Anyone(pub(crate) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_of!(self => self.provider);
 }

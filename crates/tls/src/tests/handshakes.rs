@@ -148,7 +148,7 @@ async fn a_client_refuses_servers_it_cannot_verify() {
     let (_, read) = shake(&acceptor, &connector, "elsewhere.example").await;
     let text = read.expect_err("wrong name").to_string();
     assert!(
-        text.contains("x509: certificate is valid for localhost, 127.0.0.1, not elsewhere.example"),
+        text.contains("x509: certificate is valid for localhost, not elsewhere.example"),
         "{text}"
     );
     // The name that was asked for instead decides.

@@ -1,0 +1,58 @@
+//! What is known of one certificate.
+
+use super::{
+    alt_names::AltNames,
+    signature::{Key, SignedBy},
+    subtrees::Constraints,
+};
+
+/// The parts of a certificate that a chain is judged by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Certificate {
+    pub(crate) der: Vec<u8>,
+    /// 1 to 3.
+    pub(super) version: u8,
+    /// What is signed, its head included.
+    pub(super) signed: Vec<u8>,
+    pub(super) signed_by: SignedBy,
+    pub(super) signature: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
+    /// The content of the name.
+    pub(crate) subject: Vec<u8>,
+    pub(super) common_name: String,
+    /// The SubjectPublicKeyInfo, its head included.
+    pub(crate) key_info: Vec<u8>,
+    pub(super) key: Key,
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
+
+    /// An extension that must be understood and is not.
+    pub(super) has_unhandled: bool,
+    pub(super) basic: Option<Basic>,
+    /// Bits of the key usage, the first in the highest bit; 0 where nothing is said.
+    pub(super) key_usage: u16,
+    /// Empty where it names no purpose.
+    pub(super) purposes: Vec<Vec<u8>>,
+    pub(super) has_alt_names: bool,
+    pub(super) alt_names: AltNames,
+    /// The alternative names as they stand.
+    pub(super) alt_names_der: Vec<u8>,
+    pub(super) constraints: Option<Constraints>,
+    pub(super) policies: Policies,
+}
+
+/// Of the basic constraints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Basic {
+    pub(super) is_ca: bool,
+    pub(super) path_len: Option<u64>,
+}
+
+/// Of the extensions about policies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policies {
+    pub(super) named: Vec<Vec<u8>>,
+    pub(super) has_mappings: bool,
+    pub(super) require_explicit: Option<u64>,
+    pub(super) inhibit_any: Option<u64>,
+}
