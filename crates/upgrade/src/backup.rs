@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use cli::private::{self, Scratch};
@@ -20,19 +20,52 @@ use crate::{
 /// The checksum at the end of a snapshot file.
 const TRAILER: u64 = 32;
 
+/// What is wrong with a snapshot file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Less than a checksum.
+    #[error("{0} is too short for a snapshot")]
+    TooShort(PathBuf),
+    /// No checksum at its end.
+    #[error("{0} has no SHA-256 at its end: a copied database file, or a truncated snapshot")]
+    NoDigest(PathBuf),
+    /// The checksum is of other bytes.
+    #[error("{0} does not fit its SHA-256: it is damaged")]
+    Damaged(PathBuf),
+    /// The database in it cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] inspect::Error),
+    /// A page of the database is damaged.
+    #[error("{path}: {damage}")]
+    Pages {
+        /// The file.
+        path: PathBuf,
+        /// The damage.
+        damage: String,
+    },
+}
+
 /// Checks a snapshot file: checksum, pages, that it is etcd's. Returns what it is.
-pub(crate) fn verify(path: &Path) -> Result<String, String> {
-    let shown = |e: std::io::Error| format!("{}: {e}", path.display());
+pub(crate) fn verify(path: &Path) -> Result<String, Error> {
+    let shown = |source: std::io::Error| Error::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = fs::File::open(path).map_err(shown)?;
     let size = file.metadata().map_err(shown)?.len();
     let Some(body) = size.checked_sub(TRAILER) else {
-        return Err(format!("{} is too short for a snapshot", path.display()));
+        return Err(Error::TooShort(path.to_owned()));
     };
     if body % 512 != 0 {
-        return Err(format!(
-            "{} has no SHA-256 at its end: a copied database file, or a truncated snapshot",
-            path.display()
-        ));
+        return Err(Error::NoDigest(path.to_owned()));
     }
     let mut hash = Sha256::new();
     let mut left = body;
@@ -48,14 +81,14 @@ pub(crate) fn verify(path: &Path) -> Result<String, String> {
     file.read_exact(&mut trailer).map_err(shown)?;
     let digest = hash.finalize();
     if digest[..] != trailer {
-        return Err(format!(
-            "{} does not fit its SHA-256: it is damaged",
-            path.display()
-        ));
+        return Err(Error::Damaged(path.to_owned()));
     }
-    let database = inspect::database(path, true).map_err(|e| e.to_string())?;
+    let database = inspect::database(path, true)?;
     if let Some(damage) = database.damage.first() {
-        return Err(format!("{}: {damage}", path.display()));
+        return Err(Error::Pages {
+            path: path.to_owned(),
+            damage: damage.clone(),
+        });
     }
     Ok(format!(
         "revision {}, {}, sha256 {}",

@@ -14,9 +14,9 @@ mod surroundings;
 #[cfg(test)]
 mod tests;
 
-use case::Case;
+use case::{Case, Lacks};
 pub use finding::{Boot, Check, Finding, Level, Missing, State};
-pub use given::{ApiServer, Given, now};
+pub use given::{ApiServer, Given, NotCompared, Unverified, now};
 pub(crate) use settings::{flag_name, not_yet};
 
 use crate::{exit, facts::Facts, predict, target::Target};
@@ -79,7 +79,7 @@ impl Report {
 }
 
 /// A check: `Ok` when it was made, `Err` with what it lacks.
-type Run = fn(&mut Case<'_>) -> Result<(), String>;
+type Run = fn(&mut Case<'_>) -> Result<(), Lacks>;
 
 const ALL: [(&str, &str, Run); 25] = [
     (
@@ -214,7 +214,7 @@ pub(crate) fn look(target: &Target, members: &[Facts], given: &Given) -> Seen {
         let state = match outcome {
             _ if !case.findings.is_empty() => State::Found,
             Ok(()) => State::Passed,
-            Err(lacks) => State::Unchecked(lacks),
+            Err(Lacks(lacks)) => State::Unchecked(lacks),
         };
         findings.append(&mut case.findings);
         checks.push(Check { id, title, state });

@@ -438,6 +438,17 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
 ];
 
+/// Why a command line is not understood, human-readable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(String);
+
+impl From<String> for UsageError {
+    fn from(why: String) -> UsageError {
+        UsageError(why)
+    }
+}
+
 /// A command line that was understood.
 pub(crate) struct Line {
     pub(crate) action: Option<Action>,
@@ -447,7 +458,7 @@ pub(crate) struct Line {
 }
 
 /// Reads a command line.
-pub(crate) fn read(words: &[String]) -> Result<Line, String> {
+pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
     let words = words.iter().map(|word| word.clone().into_bytes()).collect();
     let found = find("pintle upgrade", COMMANDS, GLOBAL, words)?;
     let own = found.path.last().copied();
@@ -464,14 +475,15 @@ pub(crate) fn read(words: &[String]) -> Result<Line, String> {
         return Ok(page(own));
     }
     if let Some(missing) = parsed.missing(command.flags.iter()) {
-        return Err(missing);
+        return Err(missing.into());
     }
     if !parsed.args.is_empty() {
         let words = parsed.words().join(" ");
         return Err(format!(
             "{} takes no arguments, but was given: {words}",
             command.name
-        ));
+        )
+        .into());
     }
     let action = match command.body {
         Body::Run(action) => Some(action),

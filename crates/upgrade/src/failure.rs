@@ -9,6 +9,8 @@ use crate::exit;
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String, i32);
 
+impl std::error::Error for Failure {}
+
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl fmt::Display for Failure {

@@ -1,6 +1,7 @@
 //! The hashes of all members' keys at one revision.
 
 use crate::{
+    checks::NotCompared,
     facts::Facts,
     inspect::{self, Access},
 };
@@ -39,11 +40,11 @@ pub(crate) fn streamed(members: &[Facts]) -> Option<Vec<(String, u32)>> {
 pub(crate) async fn live(
     access: &Access,
     endpoints: &[&str],
-) -> Result<Vec<(String, u32)>, String> {
+) -> Result<Vec<(String, u32)>, NotCompared> {
     let mut revision = i64::MAX;
     for endpoint in endpoints {
         let asked = access.greet(endpoint).await;
-        let (_, status) = asked.map_err(|e| e.to_string())?;
+        let (_, status) = asked.map_err(|e| NotCompared(e.to_string()))?;
         revision = revision.min(status.header.map_or(1, |h| h.revision));
     }
     let mut hashes = Vec::new();
@@ -51,9 +52,11 @@ pub(crate) async fn live(
     for endpoint in endpoints {
         let hash = inspect::hash(access, endpoint, revision)
             .await
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| NotCompared(e.to_string()))?;
         if *compacted.get_or_insert(hash.compacted) != hash.compacted {
-            return Err("the members are compacting just now; check again".into());
+            return Err(NotCompared(
+                "the members are compacting just now; check again".into(),
+            ));
         }
         hashes.push(((*endpoint).to_owned(), hash.hash));
     }
@@ -61,7 +64,7 @@ pub(crate) async fn live(
 }
 
 /// The hashes of database files, at the newest revision that all of them have.
-pub(crate) fn files(members: &[Facts]) -> Result<Vec<(String, u32)>, String> {
+pub(crate) fn files(members: &[Facts]) -> Result<Vec<(String, u32)>, NotCompared> {
     let databases: Vec<_> = members
         .iter()
         .filter_map(|facts| Some((facts.label.clone(), facts.database.as_ref()?)))
@@ -73,15 +76,15 @@ pub(crate) fn files(members: &[Facts]) -> Result<Vec<(String, u32)>, String> {
         .max()
         .unwrap_or(0);
     if databases.iter().any(|(_, d)| d.compacted != compacted) {
-        return Err(
+        return Err(NotCompared(
             "the directories were compacted at different revisions; start the members, let them catch up, and check again"
                 .into(),
-        );
+        ));
     }
     databases
         .iter()
         .map(|(label, database)| {
-            let hash = utl::hash_kv(&database.path, revision)?;
+            let hash = utl::hash_kv(&database.path, revision).map_err(NotCompared)?;
             Ok((label.clone(), hash))
         })
         .collect()

@@ -15,6 +15,44 @@ use crate::{
     target::{self, Target},
 };
 
+/// Why there is no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// What the members run is not known.
+    #[error("no source says which version the members run")]
+    NoVersion,
+    /// The target is older than what a member runs.
+    #[error("{target} is older than {ahead}: that is a way back, see `pintle upgrade rollback`")]
+    Back {
+        /// The target.
+        target: Target,
+        /// The newest release that a member runs.
+        ahead: Version,
+    },
+    /// The path leads over a release that loses data.
+    #[error(
+        "etcd {release} is known to lose or corrupt data: {bug}; name a later release of 3.{}, as {}",
+        release.minor,
+        target::newest(release.minor)
+    )]
+    LosesData {
+        /// The release.
+        release: Version,
+        /// The bug, by its name.
+        bug: &'static str,
+    },
+    /// A member would go to an older patch.
+    #[error(
+        "{to} is an older patch than {now}, which members run: it lacks the fixes since. Name {now} or a later one, or pass --allow-lower-patch"
+    )]
+    LowerPatch {
+        /// What a member runs.
+        now: Version,
+        /// The older patch.
+        to: Version,
+    },
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
@@ -78,19 +116,20 @@ impl Plan {
         members: &[Facts],
         target: &Target,
         wishes: &Wishes<'_>,
-    ) -> Result<Plan, String> {
+    ) -> Result<Plan, Error> {
         let running: BTreeSet<Version> = members
             .iter()
             .filter_map(|facts| facts.live.as_ref()?.version.clone())
             .collect();
         let of_files = || members.iter().filter_map(Facts::cluster_version).max();
         let Some(now) = running.first().cloned().or_else(of_files) else {
-            return Err("no source says which version the members run".into());
+            return Err(Error::NoVersion);
         };
         if let Some(ahead) = running.last().filter(|v| v.minor > target.minor()) {
-            return Err(format!(
-                "{target} is older than {ahead}: that is a way back, see `pintle upgrade rollback`"
-            ));
+            return Err(Error::Back {
+                target: target.clone(),
+                ahead: ahead.clone(),
+            });
         }
         let mut order = order(members, &now, wishes);
         let patch_known = !running.is_empty();
@@ -435,7 +474,7 @@ fn may_go(
     running: &BTreeSet<Version>,
     target: &Target,
     allow_lower_patch: bool,
-) -> Result<(), String> {
+) -> Result<(), Error> {
     for (at, to) in path.iter().enumerate() {
         let is_now = at == 0;
         // Pintle is another program; only its files and protocol have that version.
@@ -443,11 +482,10 @@ fn may_go(
             continue;
         }
         if let Some(bug) = target::loses_data(to) {
-            return Err(format!(
-                "etcd {to} is known to lose or corrupt data: {bug}; name a later release of 3.{}, as {}",
-                to.minor,
-                target::newest(to.minor)
-            ));
+            return Err(Error::LosesData {
+                release: to.clone(),
+                bug,
+            });
         }
         let newer = running
             .iter()
@@ -455,9 +493,10 @@ fn may_go(
         if let Some(now) = newer.max()
             && !allow_lower_patch
         {
-            return Err(format!(
-                "{to} is an older patch than {now}, which members run: it lacks the fixes since. Name {now} or a later one, or pass --allow-lower-patch"
-            ));
+            return Err(Error::LowerPatch {
+                now: now.clone(),
+                to: to.clone(),
+            });
         }
     }
     Ok(())

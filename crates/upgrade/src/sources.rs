@@ -7,6 +7,7 @@ use cli::flags::Parsed;
 use crate::{
     access::{access, scratch_folder},
     backup,
+    checks::NotCompared,
     facts::Facts,
     failure::{Failure, Outcome},
     hashes,
@@ -21,7 +22,7 @@ pub(crate) struct Sources {
     /// Endpoints that did not answer, each with the reason.
     pub(crate) silent: Vec<(String, String)>,
     /// Hashes of all keys at one revision, or why there are none.
-    pub(crate) hashes: Option<Result<Vec<(String, u32)>, String>>,
+    pub(crate) hashes: Option<Result<Vec<(String, u32)>, NotCompared>>,
 }
 
 /// Reads the sources that flags name. With `pages` the pages of databases are walked, with
@@ -188,7 +189,7 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
         .filter(|e| !found.members.iter().any(|f| is_learner_at(f, e)))
         .collect();
     if asked.len() > 1 {
-        let mut hashes = hashes::streamed(&found.members).ok_or_else(String::new);
+        let mut hashes = hashes::streamed(&found.members).ok_or_else(|| NotCompared(String::new()));
         for _ in 0..3 {
             if hashes.is_ok() {
                 break;

@@ -6,6 +6,47 @@ use std::fmt;
 
 use semver::Version;
 
+/// Why a text names no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A version of Kubernetes that the table lacks.
+    #[error(
+        "{given}: known are kubernetes:1.{first} to kubernetes:1.{last}; for another one name the etcd version that it deploys"
+    )]
+    Kubernetes {
+        /// As it was given.
+        given: String,
+        /// The first minor version that is known.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// A release of etcd that is older or newer than those known here.
+    #[error("etcd {0} is not known here; 3.4 to 3.7 are")]
+    Unknown(Version),
+    /// Not the version of a release.
+    #[error("{0:?} is no release of etcd")]
+    NoRelease(String),
+    /// The tag of an image, or a build of a distribution.
+    #[error("{text:?} is no release of etcd: {release} is, and the rest is of a tag or a build")]
+    Build {
+        /// As it was given.
+        text: String,
+        /// The release in it.
+        release: Version,
+    },
+    /// None of the forms of a target.
+    #[error(
+        "{given:?} is no target: {why}; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
+    )]
+    NoTarget {
+        /// As it was given.
+        given: String,
+        /// Why it is no release either.
+        why: Box<Error>,
+    },
+}
+
 /// What is to run afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -46,7 +87,7 @@ impl Target {
     ///
     /// # Errors
     /// It is none of these; the text says what is.
-    pub fn parse(text: &str) -> Result<Target, String> {
+    pub fn parse(text: &str) -> Result<Target, Error> {
         let given = text.trim();
         if given == "pintle" {
             return Ok(Target {
@@ -64,24 +105,26 @@ impl Target {
                 .find(|(known, _, _)| minor.parse() == Ok(*known));
             let Some((_, _, newest)) = row else {
                 let (first, last) = (KUBERNETES[0].0, KUBERNETES[KUBERNETES.len() - 1].0);
-                return Err(format!(
-                    "{given}: known are kubernetes:1.{first} to kubernetes:1.{last}; for another one name the etcd version that it deploys"
-                ));
+                return Err(Error::Kubernetes {
+                    given: given.to_owned(),
+                    first,
+                    last,
+                });
             };
-            let version = Version::parse(newest).map_err(|e| e.to_string())?;
+            let version =
+                Version::parse(newest).map_err(|_| Error::NoRelease((*newest).to_owned()))?;
             return Ok(Target {
                 version,
                 is_pintle: false,
                 given: given.to_owned(),
             });
         }
-        let version = release(given).map_err(|why| {
-            format!(
-                "{given:?} is no target: {why}; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
-            )
+        let version = release(given).map_err(|why| Error::NoTarget {
+            given: given.to_owned(),
+            why: Box::new(why),
         })?;
         if version.major != 3 || version.minor < 4 || version.minor > 7 {
-            return Err(format!("etcd {version} is not known here; 3.4 to 3.7 are"));
+            return Err(Error::Unknown(version));
         }
         Ok(Target {
             version,
@@ -120,15 +163,16 @@ impl fmt::Display for Target {
 ///
 /// # Errors
 /// It is none.
-pub fn release(text: &str) -> Result<Version, String> {
+pub fn release(text: &str) -> Result<Version, Error> {
     let plain = text.strip_prefix('v').unwrap_or(text);
-    let version = Version::parse(plain).map_err(|_| format!("{text:?} is no release of etcd"))?;
+    let version = Version::parse(plain).map_err(|_| Error::NoRelease(text.to_owned()))?;
     let release = Version::new(version.major, version.minor, version.patch);
     match version == release {
         true => Ok(version),
-        false => Err(format!(
-            "{text:?} is no release of etcd: {release} is, and the rest is of a tag or a build"
-        )),
+        false => Err(Error::Build {
+            text: text.to_owned(),
+            release,
+        }),
     }
 }
 

@@ -6,6 +6,22 @@ use super::{
 };
 use crate::{facts::Facts, target::Target};
 
+/// What a check could not be made without, human-readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lacks(pub(super) String);
+
+impl From<String> for Lacks {
+    fn from(lacks: String) -> Lacks {
+        Lacks(lacks)
+    }
+}
+
+impl From<&str> for Lacks {
+    fn from(lacks: &str) -> Lacks {
+        Lacks(lacks.to_owned())
+    }
+}
+
 /// Collects what one check finds.
 pub(super) struct Case<'a> {
     pub(super) members: &'a [Facts],

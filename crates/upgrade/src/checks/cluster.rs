@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use membership::cluster::Member;
 use semver::Version;
 
-use super::{case::Case, finding::Level};
+use super::{
+    case::{Case, Lacks},
+    finding::Level,
+};
 use crate::{
     facts::{Facts, Live},
     target::{floor, newest},
@@ -23,7 +26,7 @@ fn live(members: &[Facts]) -> Vec<(&Facts, &Live)> {
         .collect()
 }
 
-pub(super) fn answers(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn answers(case: &mut Case<'_>) -> Result<(), Lacks> {
     let live = live(case.members);
     let down = down(case.members, &case.given.silent);
     for (member, why) in &down.silent {
@@ -179,7 +182,7 @@ fn down(members: &[Facts], silent: &[(String, String)]) -> Down {
     down
 }
 
-pub(super) fn minors(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn minors(case: &mut Case<'_>) -> Result<(), Lacks> {
     let live = live(case.members);
     let versions: BTreeSet<&Version> = live
         .iter()
@@ -245,7 +248,7 @@ pub(super) fn minors(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn floors(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn floors(case: &mut Case<'_>) -> Result<(), Lacks> {
     let target = case.target;
     if !target.is_pintle && target.minor() == 6 && target.version < Version::new(3, 6, 4) {
         case.find(
@@ -292,10 +295,10 @@ pub(super) fn floors(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn hashes(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn hashes(case: &mut Case<'_>) -> Result<(), Lacks> {
     match &case.given.hashes {
         None => Err("compares members; fewer than two were read".into()),
-        Some(Err(why)) => Err(why.clone()),
+        Some(Err(why)) => Err(Lacks(why.to_string())),
         Some(Ok(hashes)) => {
             let distinct: BTreeSet<u32> = hashes.iter().map(|(_, hash)| *hash).collect();
             if distinct.len() > 1 {
@@ -313,7 +316,7 @@ pub(super) fn hashes(case: &mut Case<'_>) -> Result<(), String> {
     }
 }
 
-pub(super) fn headroom(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn headroom(case: &mut Case<'_>) -> Result<(), Lacks> {
     let Some((truth, _)) = case.members.iter().find_map(Facts::truth) else {
         return Err("no source says who the members are".into());
     };

@@ -1,6 +1,9 @@
 //! What only the files of a member that does not run can tell.
 
-use super::{case::Case, finding::Level};
+use super::{
+    case::{Case, Lacks},
+    finding::Level,
+};
 use crate::{
     facts::{Facts, Log},
     predict::{self, Outcome},
@@ -12,7 +15,7 @@ const NO_FILES: &str = "only files tell: name with --data-dir the directory of e
 const FRESH_SNAPSHOT: &str = "start this member once more on its present release with --snapshot-count=1, write one key, \
      start it again as usual; or let `pintle upgrade repair --data-dir DIR` write a fresh snapshot";
 
-fn with_log(members: &[Facts]) -> Result<Vec<(&Facts, &Log)>, String> {
+fn with_log(members: &[Facts]) -> Result<Vec<(&Facts, &Log)>, Lacks> {
     let found: Vec<_> = members
         .iter()
         .filter_map(|facts| Some((facts, facts.log.as_ref()?)))
@@ -24,7 +27,7 @@ fn with_log(members: &[Facts]) -> Result<Vec<(&Facts, &Log)>, String> {
 }
 
 /// Which members were asked and show no log: of them the check says nothing.
-fn all_have_logs(members: &[Facts]) -> Result<(), String> {
+fn all_have_logs(members: &[Facts]) -> Result<(), Lacks> {
     let with_log: Vec<_> = members
         .iter()
         .filter(|facts| facts.log.is_some())
@@ -38,7 +41,7 @@ fn all_have_logs(members: &[Facts]) -> Result<(), String> {
         .collect();
     match lacking.is_empty() {
         true => Ok(()),
-        false => Err(format!("not looked at: {}; {NO_FILES}", lacking.join(", "))),
+        false => Err(format!("not looked at: {}; {NO_FILES}", lacking.join(", ")).into()),
     }
 }
 
@@ -47,7 +50,7 @@ fn gate(case: &Case<'_>, minors: std::ops::RangeInclusive<u64>) -> bool {
     !case.target.is_pintle && minors.contains(&case.target.minor())
 }
 
-pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), Lacks> {
     if !gate(case, 6..=7) {
         return Ok(());
     }
@@ -57,7 +60,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
     };
     for (facts, _) in with_log(case.members)? {
         let Some(prediction) = predict::boot(facts, case.target) else {
-            return Err(format!("the database of {} could not be read", facts.label));
+            return Err(format!("the database of {} could not be read", facts.label).into());
         };
         if prediction.outcome == Outcome::Refuses && prediction.text == predict::TOO_MANY_LEARNERS {
             let snapshot = facts.log.as_ref().map_or(0, |log| log.snapshot.1);
@@ -79,7 +82,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), Lacks> {
     if !gate(case, 6..=6) {
         return Ok(());
     }
@@ -102,7 +105,7 @@ pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), String> {
     all_have_logs(case.members)
 }
 
-pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), Lacks> {
     if !gate(case, 6..=6) {
         return Ok(());
     }
@@ -126,7 +129,7 @@ pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), String> {
     all_have_logs(case.members)
 }
 
-pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), Lacks> {
     if !gate(case, 7..=7) {
         return Ok(());
     }
@@ -154,7 +157,7 @@ pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), String> {
     all_have_logs(case.members)
 }
 
-pub(super) fn log(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn log(case: &mut Case<'_>) -> Result<(), Lacks> {
     for (facts, log) in with_log(case.members)? {
         for gap in &log.gaps {
             case.find(
@@ -178,7 +181,7 @@ pub(super) fn log(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn consistent_index(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn consistent_index(case: &mut Case<'_>) -> Result<(), Lacks> {
     for (facts, log) in with_log(case.members)? {
         let Some(database) = &facts.database else {
             if facts.in_use {

@@ -2,6 +2,16 @@
 
 use crate::facts::Certificate;
 
+/// Why a backup or an image was not verified, human-readable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unverified(pub String);
+
+/// Why the members' keys could not be compared, human-readable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotCompared(pub String);
+
 /// What is asked of the checks, beside the members.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
@@ -10,9 +20,9 @@ pub struct Given {
     /// Flags with which the members run, if a manifest or command line was shown.
     pub flags: Option<Vec<String>>,
     /// A backup that was verified: where, and how it came out.
-    pub backup: Option<(String, Result<String, String>)>,
+    pub backup: Option<(String, Result<String, Unverified>)>,
     /// Hashes of all keys at one revision, by member, or why there are none.
-    pub hashes: Option<Result<Vec<(String, u32)>, String>>,
+    pub hashes: Option<Result<Vec<(String, u32)>, NotCompared>>,
     /// Learners that the target allows.
     pub learners_max: usize,
     /// Whether what goes with the backup says how to restore it for caches.
@@ -24,7 +34,7 @@ pub struct Given {
     /// API servers, from their manifests.
     pub api_servers: Vec<ApiServer>,
     /// An image and how its verification came out.
-    pub image: Option<(String, Result<String, String>)>,
+    pub image: Option<(String, Result<String, Unverified>)>,
 }
 
 /// What the manifest of an API server says.

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use membership::cluster::{Member, MemberId};
 
-use super::{case::Case, finding::Level};
+use super::{
+    case::{Case, Lacks},
+    finding::Level,
+};
 use crate::facts::{Database, Facts};
 
 const NO_DATABASE: &str = "needs the database of each member: leave --no-databases out (--scratch names a folder with room), or name directories with --data-dir";
@@ -23,7 +26,7 @@ struct Pair<'a> {
     source: &'static str,
 }
 
-fn pairs<'a>(case: &Case<'a>) -> Result<Vec<Pair<'a>>, String> {
+fn pairs<'a>(case: &Case<'a>) -> Result<Vec<Pair<'a>>, Lacks> {
     let mut found = Vec::new();
     for facts in case.members {
         let Some(database) = &facts.database else {
@@ -107,7 +110,7 @@ fn grave(case: &Case<'_>) -> Level {
     }
 }
 
-pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn learners(case: &mut Case<'_>) -> Result<(), Lacks> {
     let grave = grave(case);
     for pair in pairs(case)? {
         for record in &pair.database.members.members {
@@ -147,7 +150,7 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn ids(case: &mut Case<'_>) -> Result<(), Lacks> {
     let grave = grave(case);
     for pair in pairs(case)? {
         let listed: BTreeSet<MemberId> =
@@ -250,7 +253,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn records(case: &mut Case<'_>) -> Result<(), Lacks> {
     let grave = grave(case);
     let pairs = pairs(case)?;
     if pairs.iter().all(|pair| !pair.has_records) {
@@ -302,7 +305,7 @@ pub(super) fn records(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn removed(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn removed(case: &mut Case<'_>) -> Result<(), Lacks> {
     let grave = grave(case);
     for pair in pairs(case)? {
         for id in &pair.database.members.removed {

@@ -1,6 +1,9 @@
 //! How the members are run: flags, auth, room, backups.
 
-use super::{case::Case, finding::Level};
+use super::{
+    case::{Case, Lacks},
+    finding::Level,
+};
 
 /// Flags that are gone from a minor version on, with what to do.
 const GONE: [(u64, &str, &str); 19] = [
@@ -160,7 +163,7 @@ pub(crate) fn flag_name(word: &str) -> Option<&str> {
     Some(name.split('=').next().unwrap_or(name)).filter(|n| !n.is_empty())
 }
 
-pub(super) fn flags(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn flags(case: &mut Case<'_>) -> Result<(), Lacks> {
     let live = case.members.iter().filter_map(|f| {
         let words = f.live.as_ref()?.command_line.clone()?;
         Some((f.label.clone(), words))
@@ -193,12 +196,13 @@ pub(super) fn flags(case: &mut Case<'_>) -> Result<(), String> {
         Some(facts) if case.given.flags.is_none() => Err(format!(
             "{} does not show its flags (/debug/vars): show the static pod manifest with --manifest",
             facts.label
-        )),
+        )
+        .into()),
         _ => Ok(()),
     }
 }
 
-pub(super) fn auth(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn auth(case: &mut Case<'_>) -> Result<(), Lacks> {
     if case.target.minor() != 5 {
         return Ok(());
     }
@@ -234,7 +238,7 @@ const FREE_SHARE: f64 = 0.5;
 /// Smaller databases are not worth one.
 const WORTH_BYTES: u64 = 64 << 20;
 
-pub(super) fn room(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn room(case: &mut Case<'_>) -> Result<(), Lacks> {
     let mut looked = false;
     for facts in case.members {
         let live_alarms = facts.live.as_ref().map(|l| &l.alarms);
@@ -293,7 +297,7 @@ pub(super) fn room(case: &mut Case<'_>) -> Result<(), String> {
     }
 }
 
-pub(super) fn backup(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn backup(case: &mut Case<'_>) -> Result<(), Lacks> {
     match &case.given.backup {
         None => Err(
             "no backup was shown; make one with `pintle upgrade backup` and show it with --backup"
@@ -314,7 +318,7 @@ pub(super) fn backup(case: &mut Case<'_>) -> Result<(), String> {
     }
 }
 
-pub(super) fn restore(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn restore(case: &mut Case<'_>) -> Result<(), Lacks> {
     if case.given.backup.is_none() {
         return Err("no backup was shown".into());
     }

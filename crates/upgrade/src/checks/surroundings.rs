@@ -1,7 +1,10 @@
 //! What lies around the cluster: certificates, measures to compare with, other
 //! clients, API servers, the image.
 
-use super::{case::Case, finding::Level};
+use super::{
+    case::{Case, Lacks},
+    finding::Level,
+};
 use crate::{facts::Certificate, target};
 
 const DAY: i64 = 24 * 3600;
@@ -10,7 +13,7 @@ const BLOCK_BEFORE: i64 = DAY;
 /// One that ends sooner should be renewed first.
 const WARN_BEFORE: i64 = 30 * DAY;
 
-pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), Lacks> {
     let mut all: Vec<(String, Certificate)> = Vec::new();
     let mut asked = false;
     for facts in case.members {
@@ -86,7 +89,7 @@ pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn baseline(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn baseline(case: &mut Case<'_>) -> Result<(), Lacks> {
     let live = case.members.iter().filter_map(|f| f.live.as_ref());
     match live.into_iter().any(|live| !live.metrics.is_empty()) {
         true => Ok(()),
@@ -99,7 +102,7 @@ const OURS: [&str; 3] = ["/registry", "compact_rev_key", "pintle-upgrade"];
 /// The oldest client library that 3.5 and later were tested with.
 const OLDEST_CLIENT: (u64, u64) = (3, 3);
 
-pub(super) fn clients(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn clients(case: &mut Case<'_>) -> Result<(), Lacks> {
     let mut looked = false;
     for facts in case.members {
         if let Some(database) = &facts.database
@@ -156,7 +159,7 @@ pub(super) fn clients(case: &mut Case<'_>) -> Result<(), String> {
     }
 }
 
-pub(super) fn api_servers(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn api_servers(case: &mut Case<'_>) -> Result<(), Lacks> {
     if case.given.api_servers.is_empty() {
         return Err("show the manifests of the API servers with --kube-manifest".into());
     }
@@ -234,7 +237,7 @@ pub(super) fn api_servers(case: &mut Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn image(case: &mut Case<'_>) -> Result<(), String> {
+pub(super) fn image(case: &mut Case<'_>) -> Result<(), Lacks> {
     match case.given.image.clone() {
         None => Err("name the image and its digest with --image and --digest".into()),
         Some((_, Ok(_))) => Ok(()),

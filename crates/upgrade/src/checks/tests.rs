@@ -390,7 +390,7 @@ const SICK: [(&str, Level, Spoil, &str); 43] = [
     (
         "P16",
         Level::Block,
-        |i| i.given.backup = Some(("b.db".into(), Err("damaged".into()))),
+        |i| i.given.backup = Some(("b.db".into(), Err(Unverified("damaged".into())))),
         "damaged",
     ),
     (
@@ -452,7 +452,7 @@ const SICK: [(&str, Level, Spoil, &str); 43] = [
     (
         "P23",
         Level::Block,
-        |i| i.given.image = Some(("i.tar".into(), Err("another digest".into()))),
+        |i| i.given.image = Some(("i.tar".into(), Err(Unverified("another digest".into())))),
         "another digest",
     ),
     (

@@ -9,7 +9,7 @@ use cli::{flags::Parsed, private::Part};
 
 use crate::{
     backup,
-    checks::{self, ApiServer, Given},
+    checks::{self, ApiServer, Given, Unverified},
     facts::Certificate,
     failure::{Failure, Outcome},
     manifest::Manifest,
@@ -51,7 +51,7 @@ pub(super) fn check(parsed: &Parsed) -> Outcome<i32> {
     )?;
     let backup = match parsed.text("backup") {
         "" => None,
-        path => Some((path.to_owned(), backup::verify(Path::new(path)))),
+        path => Some((path.to_owned(), verified_backup(path))),
     };
     let given = Given {
         silent: sources.silent,
@@ -139,9 +139,14 @@ fn api_server(path: &Path) -> Outcome<ApiServer> {
     })
 }
 
+/// What a backup is, if it can be restored.
+fn verified_backup(path: &str) -> Result<String, Unverified> {
+    backup::verify(Path::new(path)).map_err(|e| Unverified(e.to_string()))
+}
+
 /// What an image is, if it is the one of the digest.
-fn verified(path: &str, digest: &str) -> Result<String, String> {
-    let found = image::verify(Path::new(path), digest).map_err(|e| e.to_string())?;
+fn verified(path: &str, digest: &str) -> Result<String, Unverified> {
+    let found = image::verify(Path::new(path), digest).map_err(|e| Unverified(e.to_string()))?;
     Ok(format!("{} for {}", found.digest, found.platform))
 }
 

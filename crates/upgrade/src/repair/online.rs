@@ -15,7 +15,7 @@ use semver::Version;
 use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
-    run::{Cluster, Launch, Named, Purpose, look_around, may_stop},
+    run::{Attempt, Cluster, Launch, Named, Purpose, look_around, may_stop, until},
 };
 
 /// The first release that writes records anew and takes zombies out on a change.
@@ -24,8 +24,6 @@ const SINCE: Version = Version::new(3, 5, 26);
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// How long an election, or a member that was slow for a moment, may take.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15);
-/// How often the databases are looked at meanwhile.
-const POLL: Duration = Duration::from_millis(500);
 
 /// What is wrong, and what is done about it.
 pub(crate) struct Plan {
@@ -197,22 +195,20 @@ impl Plan {
             answer.map_err(|why| Failure::new(format!("member update {}: {why}", member.id)))?;
         }
         let deadline = cluster.now() + APPLIED_WITHIN;
-        loop {
-            let failure = match plan(cluster, endpoints).await.map(|plan| plan.wrong) {
-                Ok(left) => match left.first() {
-                    None => return Ok(()),
-                    Some(one) => Failure::new(format!(
-                        "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
-                        left.len()
-                    )),
-                },
-                Err(failure) => failure,
+        until(cluster, deadline, async || {
+            let left = match plan(cluster, endpoints).await {
+                Ok(plan) => plan.wrong,
+                Err(failure) => return Attempt::Again(failure),
             };
-            if cluster.now() >= deadline {
-                return Err(failure);
+            match left.first() {
+                None => Attempt::Done(()),
+                Some(one) => Attempt::Again(Failure::new(format!(
+                    "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
+                    left.len()
+                ))),
             }
-            cluster.sleep(POLL).await;
-        }
+        })
+        .await
     }
 }
 
@@ -240,18 +236,17 @@ async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<(
         });
     }
     let deadline = cluster.now() + SETTLES_WITHIN;
-    loop {
+    until(cluster, deadline, async || {
         let view = look_around(cluster, &named, None, None).await;
         let refusal = runs.iter().find_map(|(member, version)| {
             let launch = Launch::of(version, false);
             may_stop(&view, member, &launch, Purpose::Again, None).err()
         });
         match refusal {
-            None => return Ok(()),
-            Some(refusal) if refusal.may_pass() && cluster.now() < deadline => {
-                cluster.sleep(POLL).await;
-            }
-            Some(refusal) => return Err(Failure::new(refusal)),
+            None => Attempt::Done(()),
+            Some(refusal) if refusal.may_pass() => Attempt::Again(Failure::new(refusal)),
+            Some(refusal) => Attempt::Never(Failure::new(refusal)),
         }
-    }
+    })
+    .await
 }

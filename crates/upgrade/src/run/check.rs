@@ -4,9 +4,18 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::{cluster::Cluster, driver::Driver, engine::Engine, look, settling::Settling};
+use super::{
+    cluster::Cluster,
+    deviation::Deviation,
+    driver::Driver,
+    engine::Engine,
+    look,
+    poll::{self, Attempt},
+    settling::Settling,
+};
 use crate::{
     checks::{self, Finding, Given, Level},
+    failure::Failure,
     target::Target,
 };
 
@@ -16,27 +25,30 @@ fn may_pass(finding: &Finding) -> bool {
     matches!(finding.check, "P1" | "P18")
 }
 
-const POLL: Duration = Duration::from_millis(300);
-
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
-    pub(super) async fn check(&mut self, to: &Version) -> Result<String, String> {
+    pub(super) async fn check(&mut self, to: &Version) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
         let before = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
         self.baseline.get_or_insert(before.latency);
-        let target = Target::parse(&to.to_string())?;
+        let target = Target::parse(&to.to_string()).map_err(Failure::new)?;
         let deadline = self.cluster.now() + self.patience;
         let mut wait = Settling::until(deadline);
-        let blocks = loop {
-            let blocks = self.blocks(&target, deadline).await?;
+        let found = poll::until(self.cluster, deadline, async || {
+            let blocks = match self.blocks(&target, deadline).await {
+                Ok(blocks) => blocks,
+                Err(why) => return Attempt::Never(Err(why)),
+            };
             match blocks.iter().find(|finding| may_pass(finding)) {
-                Some(finding) if self.cluster.now() < deadline => {
+                Some(finding) => {
                     let what = format!("{} {}", finding.member, finding.seen);
                     self.say_waiting(what.trim_start(), &mut wait);
-                    self.cluster.sleep(POLL).await;
+                    Attempt::Again(Ok(blocks))
                 }
-                _ => break blocks,
+                None => Attempt::Done(blocks),
             }
-        };
+        });
+        // What has not passed blocks.
+        let blocks = found.await.or_else(|last| last)?;
         // The flags of now are not those of the next start: a manifest is edited, and
         // commands are told the release.
         let (flags, others): (Vec<_>, Vec<_>) = blocks.iter().partition(|f| f.check == "P12");
@@ -53,7 +65,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             return Err(format!(
                 "{} {} {}; {}",
                 finding.check, finding.member, finding.seen, finding.fix
-            ));
+            )
+            .into());
         }
         Ok(format!(
             "nothing blocks; leader {}, reads take {:.1} ms",
@@ -67,17 +80,14 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         &self,
         target: &Target,
         deadline: Duration,
-    ) -> Result<Vec<Finding>, String> {
+    ) -> Result<Vec<Finding>, Deviation> {
         let mut members = Vec::new();
         for (name, endpoint) in &self.endpoints() {
             // Another node may be restarting its member just now.
-            let mut facts = loop {
-                match self.cluster.everything(endpoint).await.told() {
-                    Ok(facts) => break facts,
-                    Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
-                    Err(why) => return Err(why),
-                }
-            };
+            let mut facts = poll::until(self.cluster, deadline, async || {
+                Attempt::from(self.cluster.everything(endpoint).await.told())
+            })
+            .await?;
             facts.label.clone_from(name);
             members.push(facts);
         }

@@ -45,12 +45,42 @@ pub(crate) enum Answer<T> {
     Refused(String),
 }
 
+/// Why a call to a member failed, human-readable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Nothing answers: it is down, or out of reach.
+    #[error("{0}")]
+    Silent(String),
+    /// Something answers there, and not to this client.
+    #[error("{0}")]
+    Refused(String),
+    /// It was asked, and the call failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<inspect::Error> for CallError {
+    fn from(error: inspect::Error) -> CallError {
+        match error {
+            inspect::Error::Refused { .. } => CallError::Refused(error.to_string()),
+            _ => CallError::Silent(error.to_string()),
+        }
+    }
+}
+
+impl From<client::Error> for CallError {
+    fn from(error: client::Error) -> CallError {
+        CallError::Failed(error.to_string())
+    }
+}
+
 impl<T> Answer<T> {
     /// What it told, or why it did not: for who goes no further in both cases.
-    pub(crate) fn told(self) -> Result<T, String> {
+    pub(crate) fn told(self) -> Result<T, CallError> {
         match self {
             Answer::Told(told) => Ok(told),
-            Answer::Silent(why) | Answer::Refused(why) => Err(why),
+            Answer::Silent(why) => Err(CallError::Silent(why)),
+            Answer::Refused(why) => Err(CallError::Refused(why)),
         }
     }
 }
@@ -84,15 +114,15 @@ pub(crate) trait Cluster {
     /// What a linearizable read takes.
     async fn read(&self, endpoint: &str) -> Answer<Duration>;
     /// Writes a few keys and deletes them: a snapshot becomes due.
-    async fn write(&self, endpoint: &str) -> Result<(), String>;
+    async fn write(&self, endpoint: &str) -> Result<(), CallError>;
     /// The hash of all keys up to a revision.
-    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String>;
+    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, CallError>;
     /// Moves the leadership from the member at `endpoint` to another one.
-    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String>;
+    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), CallError>;
     /// Announces a member with the peer URLs that it has already.
-    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), String>;
+    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), CallError>;
     /// Asks for a downgrade.
-    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String>;
+    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), CallError>;
     /// Takes the lock, or renews it. `run` is the end of the value by which a run
     /// knows its own.
     async fn lock(
@@ -101,9 +131,9 @@ pub(crate) trait Cluster {
         value: &str,
         run: &str,
         seconds: u64,
-    ) -> Result<Lock, String>;
+    ) -> Result<Lock, CallError>;
     /// Gives the lock back, if it is the one of `run`.
-    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String>;
+    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), CallError>;
     /// Time since some moment.
     fn now(&self) -> Duration;
     /// Waits.
@@ -162,59 +192,60 @@ impl Cluster for Access {
         inspect::read(self, endpoint, PROBE, READS).await.into()
     }
 
-    async fn write(&self, endpoint: &str) -> Result<(), String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+    async fn write(&self, endpoint: &str) -> Result<(), CallError> {
+        let client = self.client(endpoint).await?;
         for _ in 0..3 {
             let put = api::PutRequest {
                 key: PROBE.into(),
                 value: b"flush".as_slice().into(),
                 ..Default::default()
             };
-            client.put(put).await.map_err(|e| e.to_string())?;
+            client.put(put).await?;
         }
         let delete = api::DeleteRangeRequest {
             key: PROBE.into(),
             ..Default::default()
         };
-        let deleted = client.delete_range(delete).await;
-        deleted.map(drop).map_err(|e| e.to_string())
+        client.delete_range(delete).await?;
+        Ok(())
     }
 
-    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String> {
-        let hash = inspect::hash(self, endpoint, revision).await;
-        hash.map_err(|e| e.to_string())
+    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, CallError> {
+        Ok(inspect::hash(self, endpoint, revision).await?)
     }
 
-    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), CallError> {
+        let client = self.client(endpoint).await?;
         let request = api::MoveLeaderRequest { target_id: to };
         let moved = client.move_leader(request).await;
-        moved.map(drop).map_err(|e| format!("move-leader: {e}"))
+        moved
+            .map(drop)
+            .map_err(|e| CallError::Failed(format!("move-leader: {e}")))
     }
 
-    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+    async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), CallError> {
+        let client = self.client(endpoint).await?;
         let request = api::MemberUpdateRequest {
             id: member.id.0,
             peer_ur_ls: member.peer_urls.clone(),
         };
-        let answer = client.member_update(request).await;
-        answer.map(drop).map_err(|e| e.to_string())
+        client.member_update(request).await?;
+        Ok(())
     }
 
-    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String> {
+    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), CallError> {
         use api::downgrade_request::DowngradeAction as Action;
         let action = match ask {
             Ask::Validate => Action::Validate,
             Ask::Enable => Action::Enable,
         };
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+        let client = self.client(endpoint).await?;
         let request = api::DowngradeRequest {
             action: action.into(),
             version: version.to_owned(),
         };
-        let answer = client.downgrade(request).await;
-        answer.map(drop).map_err(|e| e.to_string())
+        client.downgrade(request).await?;
+        Ok(())
     }
 
     async fn lock(
@@ -223,14 +254,13 @@ impl Cluster for Access {
         value: &str,
         run: &str,
         seconds: u64,
-    ) -> Result<Lock, String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+    ) -> Result<Lock, CallError> {
+        let client = self.client(endpoint).await?;
         let lease = api::LeaseGrantRequest {
             ttl: i64::try_from(seconds).unwrap_or(i64::MAX),
             id: 0,
         };
-        let lease = client.lease_grant(lease).await;
-        let lease = lease.map_err(|e| e.to_string())?.id;
+        let lease = client.lease_grant(lease).await?.id;
         let put = op(api::request_op::Request::RequestPut(api::PutRequest {
             key: KEY.into(),
             value: value.as_bytes().to_vec().into(),
@@ -252,7 +282,7 @@ impl Cluster for Access {
                 success: vec![put.clone()],
                 failure: vec![read.clone()],
             };
-            let answer = client.txn(txn).await.map_err(|e| e.to_string())?;
+            let answer = client.txn(txn).await?;
             if answer.succeeded {
                 return Ok(Lock::Ours);
             }
@@ -266,13 +296,13 @@ impl Cluster for Access {
         }
     }
 
-    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String> {
-        let client = self.client(endpoint).await.map_err(|e| e.to_string())?;
+    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), CallError> {
+        let client = self.client(endpoint).await?;
         let range = api::RangeRequest {
             key: KEY.into(),
             ..Default::default()
         };
-        let found = client.range(range).await.map_err(|e| e.to_string())?;
+        let found = client.range(range).await?;
         let value = found.kvs.into_iter().next().map(|kv| kv.value);
         let Some(holder) = value.map(|v| String::from_utf8_lossy(&v).into_owned()) else {
             return Ok(());
@@ -289,7 +319,8 @@ impl Cluster for Access {
             success: vec![op(api::request_op::Request::RequestDeleteRange(delete))],
             failure: Vec::new(),
         };
-        client.txn(txn).await.map(drop).map_err(|e| e.to_string())
+        client.txn(txn).await?;
+        Ok(())
     }
 
     fn now(&self) -> Duration {

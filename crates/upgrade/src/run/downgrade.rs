@@ -7,13 +7,14 @@ use std::time::Duration;
 use membership::cluster::Downgrade;
 use semver::Version;
 
-use super::cluster::{Ask, Cluster};
+use super::{
+    cluster::{Ask, Cluster},
+    deviation::Deviation,
+    poll::{self, Attempt},
+};
 
 /// The first minor version that can be left downwards.
 pub(super) const FROM: u64 = 6;
-
-/// How often the members are asked.
-const POLL: Duration = Duration::from_millis(300);
 
 /// Enables the downgrade to `3.minor` and waits until every member has the storage
 /// of that version. Done twice it does no more than once; one that leads elsewhere,
@@ -26,45 +27,35 @@ pub(super) async fn enable(
     endpoints: &[(String, String)],
     minor: u64,
     limit: Duration,
-) -> Result<String, String> {
+) -> Result<String, Deviation> {
     let version = format!("3.{minor}.0");
     let deadline = cluster.now() + limit;
     // Another one's end is awaited; ours was asked for by an interrupted attempt.
-    loop {
-        let why = match under_way(cluster, endpoints).await {
-            Ok(Some((_, to))) if to.minor == minor => break,
-            Ok(Some((name, to))) => format!(
+    poll::until(cluster, deadline, async || {
+        Attempt::from(match under_way(cluster, endpoints).await {
+            Ok(Some((_, to))) if to.minor == minor => Ok(()),
+            Ok(Some((name, to))) => Err(format!(
                 "{name}: a downgrade to {to} is under way, and not the one to {version}; `etcdctl downgrade cancel` ends it"
-            ),
-            Ok(None) => match ask_for(cluster, endpoints, minor).await {
-                Ok(()) => break,
-                Err(why) => why,
-            },
-            Err(why) => why,
-        };
-        if cluster.now() >= deadline {
-            return Err(why);
-        }
-        cluster.sleep(POLL).await;
-    }
-    loop {
-        match arrived(cluster, endpoints, minor).await {
-            Ok(true) => {
-                return Ok(format!(
-                    "downgrade to 3.{minor} enabled, every member's storage is there"
-                ));
-            }
-            outcome if cluster.now() >= deadline => {
-                return Err(match outcome {
-                    Err(why) => why,
-                    _ => format!(
-                        "a member's storage is not at 3.{minor} after {limit:?}; `downgrade cancel` gives it up"
-                    ),
-                });
-            }
-            _ => cluster.sleep(POLL).await,
-        }
-    }
+            )
+            .into()),
+            Ok(None) => ask_for(cluster, endpoints, minor).await,
+            Err(why) => Err(why),
+        })
+    })
+    .await?;
+    poll::until(cluster, deadline, async || {
+        Attempt::from(match arrived(cluster, endpoints, minor).await {
+            Ok(true) => Ok(format!(
+                "downgrade to 3.{minor} enabled, every member's storage is there"
+            )),
+            Ok(false) => Err(format!(
+                "a member's storage is not at 3.{minor} after {limit:?}; `downgrade cancel` gives it up"
+            )
+            .into()),
+            Err(why) => Err(why),
+        })
+    })
+    .await
 }
 
 /// Asks for the downgrade to `3.minor`, unless the members are there.
@@ -72,7 +63,7 @@ async fn ask_for(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
     minor: u64,
-) -> Result<(), String> {
+) -> Result<(), Deviation> {
     if matches!(arrived(cluster, endpoints, minor).await, Ok(true)) {
         return Ok(());
     }
@@ -82,7 +73,7 @@ async fn ask_for(
     let version = format!("3.{minor}.0");
     for (ask, word) in [(Ask::Validate, "validate"), (Ask::Enable, "enable")] {
         let answer = cluster.downgrade(first, ask, &version).await;
-        answer.map_err(|why| format!("downgrade {word} {version}: {why}"))?;
+        answer.map_err(|e| Deviation::from(e).at(&format!("downgrade {word} {version}")))?;
     }
     Ok(())
 }
@@ -96,33 +87,30 @@ pub(super) async fn finished(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
     limit: Duration,
-) -> Result<(), String> {
-    let deadline = cluster.now() + limit;
-    loop {
-        let why = match under_way(cluster, endpoints).await {
-            Ok(None) => return Ok(()),
-            Ok(Some((name, to))) => format!(
+) -> Result<(), Deviation> {
+    poll::until(cluster, cluster.now() + limit, async || {
+        Attempt::from(match under_way(cluster, endpoints).await {
+            Ok(None) => Ok(()),
+            Ok(Some((name, to))) => Err(format!(
                 "{name}: a downgrade to {to} is still under way after {limit:?}; `downgrade cancel` ends it"
-            ),
-            Err(why) => why,
-        };
-        if cluster.now() >= deadline {
-            return Err(why);
-        }
-        cluster.sleep(POLL).await;
-    }
+            )
+            .into()),
+            Err(why) => Err(why),
+        })
+    })
+    .await
 }
 
 /// Where a downgrade leads that is under way, by the databases of the members.
 async fn under_way(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
-) -> Result<Option<(String, Version)>, String> {
+) -> Result<Option<(String, Version)>, Deviation> {
     for (name, endpoint) in endpoints {
         let facts = cluster.everything(endpoint).await;
-        let facts = facts.told().map_err(|e| format!("{name}: {e}"))?;
+        let facts = facts.told().map_err(|e| Deviation::from(e).at(name))?;
         let Some(database) = facts.database else {
-            return Err(format!("{name}: {}", facts.unread.join("; ")));
+            return Err(format!("{name}: {}", facts.unread.join("; ")).into());
         };
         if let Downgrade::To(to) = database.members.downgrade {
             let to = Version::parse(&to).map_err(|e| format!("{name}: downgrade to {to}: {e}"))?;
@@ -137,10 +125,10 @@ async fn arrived(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
     minor: u64,
-) -> Result<bool, String> {
+) -> Result<bool, Deviation> {
     for (name, endpoint) in endpoints {
         let facts = cluster.answers(endpoint).await;
-        let live = facts.told().map_err(|e| format!("{name}: {e}"))?.live;
+        let live = facts.told().map_err(|e| Deviation::from(e).at(name))?.live;
         let live = live.ok_or_else(|| format!("{name}: no answer"))?;
         let runs = live.version.is_some_and(|version| version.minor == minor);
         let stored = Version::parse(&live.storage_version);

@@ -8,6 +8,7 @@ use semver::Version;
 
 use super::{
     cluster::Cluster,
+    deviation::Deviation,
     driver::{Driver, Launch, Managed},
     journal::Journal,
     safety,
@@ -52,12 +53,12 @@ pub(super) enum Pause {
     /// Another node is next; in words.
     Others(String),
     /// What was seen.
-    Deviated(String),
+    Deviated(Deviation),
 }
 
-impl From<String> for Pause {
-    fn from(why: String) -> Pause {
-        Pause::Deviated(why)
+impl<E: Into<Deviation>> From<E> for Pause {
+    fn from(why: E) -> Pause {
+        Pause::Deviated(why.into())
     }
 }
 
@@ -97,13 +98,17 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// A stop, with what the cluster says of itself when it had the time to settle. After a
     /// signal there is no such time.
-    pub(super) async fn deviated(&self, step: String, why: String) -> Stop {
+    pub(super) async fn deviated(&self, step: String, why: Deviation) -> Stop {
         if let Some(signal) = interrupt::is_asked() {
             (self.say)(&format!("        {why}"));
             return self.asked(signal).await;
         }
         let state = self.settled().await.state();
-        Stop::Deviated { step, why, state }
+        Stop::Deviated {
+            step,
+            why: why.to_string(),
+            state,
+        }
     }
 
     /// A stop by a signal, with what the cluster says of itself.

@@ -8,16 +8,17 @@ use semver::Version;
 
 use super::{
     cluster::{Answer, Cluster},
+    deviation::Deviation,
     driver::{Driver, Launch},
     engine::Engine,
     journal::Event,
+    poll::{self, Attempt, POLL},
     safety::{self, Purpose, View},
     settling::{AGAIN, SILENT, Settling},
     view::{Named, look_around},
 };
 use crate::{facts::Facts, steps::Step};
 
-const POLL: Duration = Duration::from_millis(300);
 /// How long to wait for a member that can have no leader yet.
 const NO_QUORUM: Duration = Duration::from_secs(10);
 
@@ -41,7 +42,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     ///
     /// # Errors
     /// It may not, after all patience or for good.
-    async fn clear(&self, member: &str, launch: &Launch, purpose: Purpose) -> Result<View, String> {
+    async fn clear(
+        &self,
+        member: &str,
+        launch: &Launch,
+        purpose: Purpose,
+    ) -> Result<View, Deviation> {
         let deadline = self.cluster.now() + self.patience;
         let mut settling = Settling::until(deadline);
         let mut silent_since = None;
@@ -63,7 +69,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     self.cluster.sleep(AGAIN).await;
                 }
                 Err(refusal) if !refusal.may_pass() || self.cluster.now() >= deadline => {
-                    return Err(refusal.to_string());
+                    return Err(refusal.into());
                 }
                 Err(refusal) => {
                     silent_since = None;
@@ -98,13 +104,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         launch: &Launch,
         purpose: Purpose,
         shows: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Deviation> {
         let outcome = self.try_exchange(member, launch, purpose, shows).await;
         let Err(why) = outcome else { return Ok(()) };
         Err(match self.driver.restore(member) {
             Ok(false) => why,
-            Ok(true) => format!("{why}; what was taken out is back in its place"),
-            Err(e) => format!("{why}; AND WHAT WAS TAKEN OUT COULD NOT BE PUT BACK: {e}"),
+            Ok(true) => format!("{why}; what was taken out is back in its place").into(),
+            Err(e) => format!("{why}; AND WHAT WAS TAKEN OUT COULD NOT BE PUT BACK: {e}").into(),
         })
     }
 
@@ -114,36 +120,36 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         launch: &Launch,
         purpose: Purpose,
         shows: bool,
-    ) -> Result<(), String> {
-        self.driver.ready_for(member, launch).map_err(|f| f.0)?;
+    ) -> Result<(), Deviation> {
+        self.driver.ready_for(member, launch)?;
         let seen = self.clear(member, launch, purpose).await?;
         // A cluster that does not serve has no turns to take.
         if seen.serves() {
             self.take_turn(member).await?;
-            let endpoint = self.of(member).map_err(|f| f.0)?.endpoint;
+            let endpoint = self.of(member)?.endpoint;
             if shows && self.has(member, &endpoint, launch).await {
                 return Ok(());
             }
         }
-        self.driver.prepare(member, launch).map_err(|f| f.0)?;
+        self.driver.prepare(member, launch)?;
         let seen = self.clear(member, launch, purpose).await?;
         // What was begun before a signal is finished; no further member is stopped.
         if let Some(signal) = interrupt::is_asked() {
-            return Err(format!("{signal}: {member} is not stopped"));
+            return Err(format!("{signal}: {member} is not stopped").into());
         }
         let stopping = Event::Stopping {
             member: member.to_owned(),
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
         };
-        self.journal.write(stopping).map_err(|f| f.0)?;
-        self.driver.stop(member).await.map_err(|f| f.0)?;
+        self.journal.write(stopping)?;
+        self.driver.stop(member).await?;
         // From here on nothing keeps the member from its start, not even a full disk.
         let noted = self.journal.write(Event::Starting {
             member: member.to_owned(),
             release: launch.version.clone(),
         });
-        self.driver.start(member, launch).await.map_err(|f| f.0)?;
-        noted.map_err(|f| format!("{member} was started; {f}"))
+        self.driver.start(member, launch).await?;
+        noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))
     }
 
     /// Starts the members again that do not answer, each with the release that the
@@ -151,7 +157,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     ///
     /// # Errors
     /// One could not be started.
-    pub(super) async fn bring_back(&mut self, steps: &[Step]) -> Result<(), String> {
+    pub(super) async fn bring_back(&mut self, steps: &[Step]) -> Result<(), Deviation> {
         for managed in self.driver.members() {
             if !self.driver.manages(&managed.name) {
                 continue;
@@ -174,24 +180,24 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         &mut self,
         member: &str,
         launch: &Launch,
-    ) -> Result<(), String> {
+    ) -> Result<(), Deviation> {
         (self.say)(&format!(
             "{member} does not answer: start it again with {}",
             launch.version
         ));
-        let endpoint = self.of(member).map_err(|f| f.0)?.endpoint;
+        let endpoint = self.of(member)?.endpoint;
         self.exchange(member, launch, Purpose::Again, true).await?;
         self.comes_up(member, &endpoint).await
     }
 
     /// Waits until a member answers. Without a quorum none does, and the next one that
     /// is started may make one: there it is not waited for as long.
-    pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), String> {
+    pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), Deviation> {
         let began = self.cluster.now();
         let mut lost_since = None;
-        loop {
+        poll::until(self.cluster, began + self.patience, async || {
             let why = match self.cluster.answers(endpoint).await {
-                Answer::Told(_) => return Ok(()),
+                Answer::Told(_) => return Attempt::Done(()),
                 Answer::Silent(_) => String::new(),
                 Answer::Refused(why) => format!(": it refuses this client: {why}"),
             };
@@ -202,14 +208,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 true => lost_since = None,
                 false => _ = lost_since.get_or_insert(now),
             }
-            if lost_since.is_some_and(|since| now - since >= NO_QUORUM.min(self.patience)) {
-                return Ok(());
+            match lost_since {
+                Some(since) if now - since >= NO_QUORUM.min(self.patience) => Attempt::Done(()),
+                _ => Attempt::Again(Deviation::Seen(format!("{member} does not come up{why}"))),
             }
-            if now - began >= self.patience {
-                return Err(format!("{member} does not come up{why}"));
-            }
-            self.cluster.sleep(POLL).await;
-        }
+        })
+        .await
     }
 
     /// What `member` should run by the journal; nothing while a step has it in hand.

@@ -7,10 +7,12 @@ use semver::Version;
 
 use super::{
     cluster::Cluster,
+    deviation::Deviation,
     driver::{Driver, Launch},
     engine::{Engine, Pause, Stop},
     journal::Event,
     look,
+    poll::{self, Attempt},
     restart::SNAPSHOT_AT_ONCE,
     safety::Purpose,
 };
@@ -20,8 +22,6 @@ use crate::{failure::Failure, steps::Step};
 /// longer than [`SLOW`].
 const SLOWER: u32 = 10;
 const SLOW: Duration = Duration::from_millis(50);
-
-const POLL: Duration = Duration::from_millis(300);
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Goes through all steps that are not done. With `until` it ends after that one.
@@ -65,7 +65,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Err(Pause::Deviated(why)) => {
                     self.journal.write(Event::Stopped {
                         at,
-                        why: why.clone(),
+                        why: why.to_string(),
                     })?;
                     return Err(self.deviated(step.words(), why).await);
                 }
@@ -142,13 +142,14 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Slower reads than before anything was changed are a deviation.
-    fn as_fast_as_before(&self, now: Duration) -> Result<(), String> {
+    fn as_fast_as_before(&self, now: Duration) -> Result<(), Deviation> {
         match self.baseline {
             Some(before) if now > SLOW && now > before * SLOWER => Err(format!(
                 "reads take {:.1} ms and took {:.1} ms before",
                 now.as_secs_f64() * 1e3,
                 before.as_secs_f64() * 1e3
-            )),
+            )
+            .into()),
             _ => Ok(()),
         }
     }
@@ -159,8 +160,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         to: &Version,
         pintle: bool,
         shows: bool,
-    ) -> Result<String, String> {
-        let managed = self.of(member).map_err(|f| f.0)?;
+    ) -> Result<String, Deviation> {
+        let managed = self.of(member)?;
         let endpoints = self.endpoints();
         let launch = Launch::of(to, pintle);
         // A step that was interrupted may be past its end.
@@ -190,19 +191,20 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let is = seen.versions.iter().find(|(name, _)| name == member);
             match is {
                 Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
-                Some((_, version)) => Err(format!("{member} runs {version}, not {to}")),
-                None => Err(format!("{member} is not there")),
+                Some((_, version)) => Err(format!("{member} runs {version}, not {to}").into()),
+                None => Err(format!("{member} is not there").into()),
             }
         })
         .await
-        .map_err(|why| format!("after the start of {to}: {why}"))?;
+        .map_err(|why| why.at(&format!("after the start of {to}")))?;
         if let Some(before) = before
             && before.members != seen.members
         {
             return Err(format!(
                 "the member list was {:?} and is {:?}",
                 before.members, seen.members
-            ));
+            )
+            .into());
         }
         self.give_turn_back().await;
         Ok(format!(
@@ -213,7 +215,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Waits for a member of another node, which the run there takes forward.
-    async fn follow(&self, member: &str, to: &Version) -> Result<String, String> {
+    async fn follow(&self, member: &str, to: &Version) -> Result<String, Deviation> {
         (self.say)(&format!(
             "        waiting for {member} on its own node, up to {:?}: start the same command there",
             self.others
@@ -225,15 +227,16 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Some((_, version)) if version >= to => Ok(()),
                 Some((_, version)) => Err(format!(
                     "{member} still runs {version}; start the same command on its node, and here again"
-                )),
-                None => Err(format!("{member} is not there")),
+                )
+                .into()),
+                None => Err(format!("{member} is not there").into()),
             }
         })
         .await?;
         Ok(format!("{member} has followed; leader {}", seen.leader))
     }
 
-    async fn settle(&self, to: &Version) -> Result<String, String> {
+    async fn settle(&self, to: &Version) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
         let elsewhere = endpoints.iter().any(|(name, _)| !self.driver.manages(name));
         let limit = if elsewhere {
@@ -247,7 +250,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Some(cluster) => Err(format!(
                     "the cluster version is still {}.{}",
                     cluster.major, cluster.minor
-                )),
+                )
+                .into()),
                 // 3.4 does not write it into the database.
                 None => Ok(()),
             }
@@ -256,7 +260,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         Ok(format!("{} members, hashes equal", seen.members.len()))
     }
 
-    pub(super) async fn move_leader(&self, member: &str) -> Result<String, String> {
+    pub(super) async fn move_leader(&self, member: &str) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
         let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
         if seen.leader != member {
@@ -276,24 +280,23 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         // One that is too slow to take over in time is asked again.
         let deadline = self.cluster.now() + self.patience;
-        loop {
+        poll::until(self.cluster, deadline, async || {
             let moved = self.cluster.move_leader(&from, to).await;
             let left = deadline.saturating_sub(self.cluster.now());
             let limit = if moved.is_ok() { left } else { Duration::ZERO };
             let seen = look::until(self.cluster, &endpoints, limit, |seen| {
                 match seen.leader == member {
-                    true => Err(format!("{member} still leads")),
+                    true => Err(format!("{member} still leads").into()),
                     false => Ok(()),
                 }
             });
             match (seen.await, moved) {
-                (Ok(seen), _) => return Ok(format!("{} leads", seen.leader)),
-                (Err(_), Err(_)) if self.cluster.now() < deadline => {
-                    self.cluster.sleep(POLL).await;
-                }
-                (Err(_), Err(why)) | (Err(why), Ok(())) => return Err(why),
+                (Ok(seen), _) => Attempt::Done(format!("{} leads", seen.leader)),
+                (Err(_), Err(why)) => Attempt::Again(why.into()),
+                (Err(why), Ok(())) => Attempt::Never(why),
             }
-        }
+        })
+        .await
     }
 
     /// Whether the member answers with this version or a later one.

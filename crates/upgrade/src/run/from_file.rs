@@ -68,7 +68,7 @@ impl FromFile {
         }
         for name in file.binaries.keys().chain(file.images.keys()) {
             if name != "pintle" {
-                target::release(name).map_err(|why| wrong(&why))?;
+                target::release(name).map_err(|e| wrong(&e.to_string()))?;
             }
         }
         if let Some(lost) = file

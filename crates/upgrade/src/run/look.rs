@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use semver::Version;
 
-use super::cluster::Cluster;
+use super::{
+    cluster::Cluster,
+    deviation::Deviation,
+    poll::{self, Attempt},
+};
 use crate::facts::Hash;
 
 /// A cluster that is as it should be.
@@ -22,8 +26,6 @@ pub(crate) struct Seen {
     pub(crate) latency: Duration,
 }
 
-const POLL: Duration = Duration::from_millis(300);
-
 /// Looks at all `endpoints` (name and URL) once.
 ///
 /// # Errors
@@ -31,14 +33,15 @@ const POLL: Duration = Duration::from_millis(300);
 pub(crate) async fn once(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
-) -> Result<Seen, String> {
+) -> Result<Seen, Deviation> {
     let mut seen = Seen::default();
     let mut leaders = BTreeSet::new();
     let mut revision = i64::MAX;
     let mut ids = Vec::new();
     for (name, endpoint) in endpoints {
-        let said = |why: String| format!("{name}: {why}");
-        let facts = cluster.answers(endpoint).await.told().map_err(said)?;
+        let said = |why: String| Deviation::Seen(format!("{name}: {why}"));
+        let facts = cluster.answers(endpoint).await.told();
+        let facts = facts.map_err(|e| Deviation::from(e).at(name))?;
         let live = facts
             .live
             .as_ref()
@@ -100,11 +103,11 @@ async fn same_keys(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
     revision: i64,
-) -> Result<(), String> {
+) -> Result<(), Deviation> {
     let mut hashes = Vec::new();
     for (name, endpoint) in endpoints {
         let hash = cluster.hash(endpoint, revision).await;
-        hashes.push((name, hash.map_err(|e| format!("{name}: {e}"))?));
+        hashes.push((name, hash.map_err(|e| Deviation::from(e).at(name))?));
     }
     let same = |a: &Hash, b: &Hash| a.compacted != b.compacted || a.hash == b.hash;
     let Some((first, rest)) = hashes.split_first() else {
@@ -114,7 +117,8 @@ async fn same_keys(
         Some((name, _)) => Err(format!(
             "{name} and {} have different keys at revision {revision}",
             first.0
-        )),
+        )
+        .into()),
         None => Ok(()),
     }
 }
@@ -140,18 +144,11 @@ pub(crate) async fn until(
     cluster: &impl Cluster,
     endpoints: &[(String, String)],
     limit: Duration,
-    also: impl Fn(&Seen) -> Result<(), String>,
-) -> Result<Seen, String> {
-    let deadline = cluster.now() + limit;
-    loop {
-        let outcome = match once(cluster, endpoints).await {
-            Ok(seen) => also(&seen).map(|()| seen),
-            Err(why) => Err(why),
-        };
-        match outcome {
-            Ok(seen) => return Ok(seen),
-            Err(why) if cluster.now() >= deadline => return Err(why),
-            Err(_) => cluster.sleep(POLL).await,
-        }
-    }
+    also: impl Fn(&Seen) -> Result<(), Deviation>,
+) -> Result<Seen, Deviation> {
+    poll::until(cluster, cluster.now() + limit, async || {
+        let seen = once(cluster, endpoints).await;
+        Attempt::from(seen.and_then(|seen| also(&seen).map(|()| seen)))
+    })
+    .await
 }

@@ -233,7 +233,7 @@ impl Local<'_> {
             .collect();
         let reads = match look::once(access, &endpoints).await {
             Ok(seen) => format!("reads take {:.1} ms", seen.latency.as_secs_f64() * 1e3),
-            Err(why) => why,
+            Err(why) => why.to_string(),
         };
         format!(
             "{} members hold {} of memory, {reads}",
@@ -457,7 +457,7 @@ async fn walk(
     let ready = look::until(access, &endpoints, of.patience, |_| Ok(())).await;
     ready.map_err(|why| Stop::Deviated {
         step: format!("start the rebuilt cluster on {}", of.from),
-        why,
+        why: why.to_string(),
         state: String::new(),
     })?;
     let before = local.state(access).await;

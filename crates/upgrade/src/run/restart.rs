@@ -6,9 +6,11 @@ use semver::Version;
 
 use super::{
     cluster::Cluster,
+    deviation::Deviation,
     driver::{Driver, Launch},
     engine::{Engine, Pause},
     look,
+    poll::{self, Attempt},
     safety::Purpose,
 };
 use crate::plan;
@@ -17,7 +19,6 @@ use crate::plan;
 pub(super) const SNAPSHOT_AT_ONCE: &str = "--snapshot-count=1";
 /// The snapshot is written beside the requests.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(300);
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Restarts a member on the release that it runs.
@@ -25,7 +26,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         &mut self,
         member: &str,
         launch: &Launch,
-    ) -> Result<String, String> {
+    ) -> Result<String, Deviation> {
         let mut others = self.endpoints();
         others.retain(|(name, _)| name != member);
         if !others.is_empty() {
@@ -40,38 +41,34 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Enough entries for a snapshot to become due.
-    pub(super) async fn write_keys(&self, member: &str) -> Result<(), String> {
-        let managed = self.of(member).map_err(|f| f.0)?;
+    pub(super) async fn write_keys(&self, member: &str) -> Result<(), Deviation> {
+        let managed = self.of(member)?;
         let deadline = self.cluster.now() + self.patience;
         // Written twice they are no more than once.
-        while let Err(why) = self.cluster.write(&managed.endpoint).await {
-            if self.cluster.now() >= deadline {
-                return Err(why);
-            }
-            self.cluster.sleep(POLL).await;
-        }
+        poll::until(self.cluster, deadline, async || {
+            Attempt::from(self.cluster.write(&managed.endpoint).await)
+        })
+        .await?;
         self.cluster.sleep(SNAPSHOT_WITHIN).await;
         Ok(())
     }
 
     /// Members whose record is stale in some database, by name. Another node may be
     /// restarting its member just now: one that does not answer is asked again.
-    pub(super) async fn stale(&self) -> Result<BTreeSet<String>, String> {
+    pub(super) async fn stale(&self) -> Result<BTreeSet<String>, Deviation> {
         let deadline = self.cluster.now() + self.patience;
-        loop {
-            match self.stale_now().await {
-                Err(_) if self.cluster.now() < deadline => self.cluster.sleep(POLL).await,
-                outcome => return outcome,
-            }
-        }
+        poll::until(self.cluster, deadline, async || {
+            Attempt::from(self.stale_now().await)
+        })
+        .await
     }
 
-    pub(super) async fn stale_now(&self) -> Result<BTreeSet<String>, String> {
+    pub(super) async fn stale_now(&self) -> Result<BTreeSet<String>, Deviation> {
         let mut all = Vec::new();
         for (_, endpoint) in self.endpoints() {
             let facts = self.cluster.everything(&endpoint).await.told()?;
             if facts.database.is_none() {
-                return Err(facts.unread.join("; "));
+                return Err(facts.unread.join("; ").into());
             }
             all.push(facts);
         }
@@ -105,14 +102,14 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let limit = if here { self.patience } else { self.others };
             // The publication is applied a moment after the start.
             let deadline = self.cluster.now() + limit;
-            while self.stale().await?.contains(member) {
-                if self.cluster.now() >= deadline {
-                    return Err(Pause::Deviated(format!(
-                        "the record of {member} is still stale"
-                    )));
-                }
-                self.cluster.sleep(POLL).await;
-            }
+            poll::until(self.cluster, deadline, async || match self.stale().await {
+                Ok(stale) if stale.contains(member) => Attempt::Again(Deviation::Seen(format!(
+                    "the record of {member} is still stale"
+                ))),
+                Ok(_) => Attempt::Done(()),
+                Err(why) => Attempt::Never(why),
+            })
+            .await?;
         }
         if stale.is_empty() {
             return Ok("no record is stale".into());

@@ -8,6 +8,7 @@ use semver::Version;
 
 use super::{
     cluster::{Answer, Cluster},
+    deviation::Deviation,
     downgrade,
     driver::{Driver, Launch},
     engine::{Engine, Stop},
@@ -177,7 +178,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if let Err(why) = self.undo(steps, at).await {
                 let stopped = Event::Stopped {
                     at,
-                    why: why.clone(),
+                    why: why.to_string(),
                 };
                 // What went wrong is said in any case.
                 let _ = self.journal.write(stopped);
@@ -216,7 +217,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         Some(last)
     }
 
-    async fn undo(&mut self, steps: &[Step], at: usize) -> Result<(), String> {
+    async fn undo(&mut self, steps: &[Step], at: usize) -> Result<(), Deviation> {
         match &steps[at] {
             Step::Check { .. } | Step::MoveLeader { .. } => Ok(()),
             Step::Settle { to } => {
@@ -259,7 +260,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// A member that a restart was interrupted at comes back on its release.
-    async fn undo_heal(&mut self, at: usize, version: &Version) -> Result<(), String> {
+    async fn undo_heal(&mut self, at: usize, version: &Version) -> Result<(), Deviation> {
         if self.journal.is_done(at) {
             return Ok(());
         }
@@ -282,7 +283,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         at: usize,
         member: &str,
         version: &Version,
-    ) -> Result<(), String> {
+    ) -> Result<(), Deviation> {
         if self.journal.is_done(at)
             || !self.driver.manages(member)
             || !self.journal.was_stopped_in(at, member)
@@ -298,7 +299,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Takes the cluster version down to that of `from`, where it is above: before that
     /// no member starts with the older release.
-    async fn take_down(&mut self, steps: &[Step], from: &Version) -> Result<(), String> {
+    async fn take_down(&mut self, steps: &[Step], from: &Version) -> Result<(), Deviation> {
         let view = self.settled().await;
         let Some(cluster) = view.cluster_version else {
             return Err(
@@ -315,7 +316,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             return Err(format!(
                 "the cluster version is {}.{}, and nothing leads down from there to 3.{}: restore the backup as a new cluster",
                 cluster.major, cluster.minor, from.minor
-            ));
+            )
+            .into());
         }
         // While a downgrade is under way it is down already, and not the storage of all.
         let is_above = cluster.minor > from.minor;
@@ -338,7 +340,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// The storage of every member goes down, so every one must answer. Who does not is
     /// started with the release that it went to: the older one does not start yet. Who
     /// was taken back by an earlier attempt, and crashed, stays there.
-    async fn all_answer(&mut self, steps: &[Step], below: u64) -> Result<(), String> {
+    async fn all_answer(&mut self, steps: &[Step], below: u64) -> Result<(), Deviation> {
         for managed in self.driver.members() {
             if !self.is_silent(&managed.endpoint).await? {
                 continue;
@@ -370,7 +372,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 _ => {
                     return Err(format!(
                         "{name} does not answer, and the storage of every member must go down first; start it with the release that it ran, and try again"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -382,8 +385,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         member: &str,
         launch: &Launch,
         shows: bool,
-    ) -> Result<String, String> {
-        let managed = self.of(member).map_err(|f| f.0)?;
+    ) -> Result<String, Deviation> {
+        let managed = self.of(member)?;
         if shows && self.has(member, &managed.endpoint, launch).await {
             return Ok(format!("{member} runs {} already", launch.version));
         }
@@ -399,7 +402,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Waits until all members that are driven from here run what they ran before, and
     /// the cluster is as it should be: "taken back" is said of nothing less.
-    async fn at_rest(&self, steps: &[Step]) -> Result<(), String> {
+    async fn at_rest(&self, steps: &[Step]) -> Result<(), Deviation> {
         let endpoints = self.endpoints();
         let before = |name: &str| {
             steps.iter().find_map(|step| match step {
@@ -418,10 +421,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     continue;
                 };
                 if before.version != *version {
-                    return Err(format!("{name} runs {version}"));
+                    return Err(format!("{name} runs {version}").into());
                 }
                 if !self.driver.is_in_place(name, &before) {
-                    return Err(format!("{name} runs, and its manifest is not in its place"));
+                    return Err(format!("{name} runs, and its manifest is not in its place").into());
                 }
             }
             Ok(())

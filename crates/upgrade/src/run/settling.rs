@@ -7,10 +7,11 @@ use std::time::Duration;
 use semver::Version;
 
 use super::{
-    cluster::{Answer, Cluster},
+    cluster::{Answer, CallError, Cluster},
     driver::Driver,
     engine::Engine,
     journal::Left,
+    poll::POLL,
     safety::{Seen, View, Voter},
 };
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     failure::{Failure, Outcome},
 };
 
-const POLL: Duration = Duration::from_millis(300);
 /// How long a member must not answer before it is taken for one that does not run: it
 /// may be slow for some seconds.
 pub(super) const SILENT: Duration = Duration::from_secs(6);
@@ -142,11 +142,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     ///
     /// # Errors
     /// Something answers, and refuses this client.
-    pub(super) async fn is_silent(&self, endpoint: &str) -> Result<bool, String> {
+    pub(super) async fn is_silent(&self, endpoint: &str) -> Result<bool, CallError> {
         match self.hear(endpoint, false).await {
             Answer::Told(_) => Ok(false),
             Answer::Silent(_) => Ok(true),
-            Answer::Refused(why) => Err(why),
+            Answer::Refused(why) => Err(CallError::Refused(why)),
         }
     }
 

@@ -3,15 +3,13 @@
 //! stopped at the same time. A run that was killed takes its own turn up again, by
 //! the id in its state folder; one that never comes back loses it when the lease ends.
 
-use std::time::Duration;
-
 use super::{
     cluster::{Cluster, Lock},
+    deviation::Deviation,
     driver::Driver,
     engine::Engine,
+    poll::{self, Attempt},
 };
-
-const POLL: Duration = Duration::from_millis(300);
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Whether one run drives all members. It holds its turn to its end, where runs
@@ -25,7 +23,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     ///
     /// # Errors
     /// Another has it for too long, or the cluster does not answer.
-    pub(super) async fn take_turn(&self, member: &str) -> Result<(), String> {
+    pub(super) async fn take_turn(&self, member: &str) -> Result<(), Deviation> {
         // Longer than a stop, a start and the look afterwards may take.
         let seconds = self.patience.as_secs().saturating_mul(3) + 300;
         let limit = match self.only_here || self.drives_all() {
@@ -36,26 +34,23 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let value = format!("{member} {run}");
         let deadline = self.cluster.now() + limit;
         let mut was_said = false;
-        loop {
+        poll::until(self.cluster, deadline, async || {
             let holder = match self.lock_at_any(member, &value, run, seconds).await {
-                Ok(Lock::Ours) => return Ok(()),
+                Ok(Lock::Ours) => return Attempt::Done(()),
                 Ok(Lock::Of(holder)) => holder,
-                Err(why) if self.cluster.now() >= deadline => return Err(why),
-                Err(_) => String::new(),
+                Err(why) => return Attempt::Again(why),
             };
             let whose = holder.split(' ').next().unwrap_or_default();
-            if self.cluster.now() >= deadline {
-                return Err(format!(
-                    "it is the turn of {whose}: another run has not finished with it; see to it there first. \
-                     Where there is none any more, its lease ends in at most {seconds} s, or: etcdctl del pintle-upgrade/turn"
-                ));
-            }
             if !was_said && !whose.is_empty() {
                 was_said = true;
                 (self.say)(&format!("        waiting: another run has {whose} in hand"));
             }
-            self.cluster.sleep(POLL).await;
-        }
+            Attempt::Again(Deviation::Seen(format!(
+                "it is the turn of {whose}: another run has not finished with it; see to it there first. \
+                 Where there is none any more, its lease ends in at most {seconds} s, or: etcdctl del pintle-upgrade/turn"
+            )))
+        })
+        .await
     }
 
     /// Asks the members one after the other, `member` last: it may be about to stop.
@@ -65,14 +60,14 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         value: &str,
         run: &str,
         seconds: u64,
-    ) -> Result<Lock, String> {
+    ) -> Result<Lock, Deviation> {
         let mut endpoints = self.endpoints();
         endpoints.sort_by_key(|(name, _)| name == member);
-        let mut last = String::from("there are no members");
+        let mut last = Deviation::from("there are no members");
         for (name, endpoint) in endpoints {
             match self.cluster.lock(&endpoint, value, run, seconds).await {
                 Ok(lock) => return Ok(lock),
-                Err(why) => last = format!("{name}: the lock in the cluster: {why}"),
+                Err(e) => last = Deviation::from(e).at(&format!("{name}: the lock in the cluster")),
             }
         }
         Err(last)

@@ -25,7 +25,7 @@ use world::World;
 use super::{
     Driver, Engine, Journal, Stop,
     begin::Allow,
-    cluster::{Answer, Ask, Cluster, Lock, is_of},
+    cluster::{Answer, Ask, CallError, Cluster, Lock, is_of},
     driver::{Launch, Managed},
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Handle {
     }
 
     /// A request that takes a quorum.
-    async fn served(&self, endpoint: &str) -> Result<(), String> {
+    async fn served(&self, endpoint: &str) -> Result<(), CallError> {
         self.read(endpoint).await.told().map(drop)
     }
 }
@@ -130,11 +130,11 @@ impl Cluster for Handle {
         }
     }
 
-    async fn write(&self, endpoint: &str) -> Result<(), String> {
+    async fn write(&self, endpoint: &str) -> Result<(), CallError> {
         self.served(endpoint).await
     }
 
-    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, String> {
+    async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, CallError> {
         self.served(endpoint).await?;
         Ok(Hash {
             revision,
@@ -143,21 +143,24 @@ impl Cluster for Handle {
         })
     }
 
-    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), String> {
+    async fn move_leader(&self, endpoint: &str, to: u64) -> Result<(), CallError> {
         self.served(endpoint).await?;
-        self.0.borrow_mut().lead(to)
+        self.0.borrow_mut().lead(to).map_err(CallError::Failed)
     }
 
-    async fn announce(&self, endpoint: &str, _member: &Member) -> Result<(), String> {
+    async fn announce(&self, endpoint: &str, _member: &Member) -> Result<(), CallError> {
         self.served(endpoint).await?;
         self.0.borrow_mut().stale.clear();
         Ok(())
     }
 
-    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), String> {
+    async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), CallError> {
         self.served(endpoint).await?;
-        let to = Version::parse(version).map_err(|e| e.to_string())?;
-        self.0.borrow_mut().go_down(ask, to.minor)
+        let to = Version::parse(version).map_err(|e| CallError::Failed(e.to_string()))?;
+        self.0
+            .borrow_mut()
+            .go_down(ask, to.minor)
+            .map_err(CallError::Failed)
     }
 
     async fn lock(
@@ -166,11 +169,13 @@ impl Cluster for Handle {
         value: &str,
         run: &str,
         seconds: u64,
-    ) -> Result<Lock, String> {
+    ) -> Result<Lock, CallError> {
         self.served(endpoint).await?;
         let mut world = self.0.borrow_mut();
         if !world.alarms.is_empty() {
-            return Err("etcdserver: mvcc: database space exceeded".into());
+            return Err(CallError::Failed(
+                "etcdserver: mvcc: database space exceeded".into(),
+            ));
         }
         let now = world.now;
         let held = world.lock.clone().filter(|(_, ends)| *ends > now);
@@ -183,7 +188,7 @@ impl Cluster for Handle {
         Ok(Lock::Ours)
     }
 
-    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), String> {
+    async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), CallError> {
         self.served(endpoint).await?;
         let mut world = self.0.borrow_mut();
         world.lock.take_if(|(holder, _)| is_of(holder, run));
