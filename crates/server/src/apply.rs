@@ -26,13 +26,14 @@ use crate::{
     disputes,
     metrics::Applies,
     node::{Applier, Queue},
-    runtime::{Delivery, split_read_context},
+    runtime::{Delivery, Inbox, Inboxes, split_read_context},
 };
 
 /// The machine, and what is around it.
 struct Driver {
     machine: Machine,
     host: Host,
+    inboxes: Inboxes,
     /// Empty between turns; kept for its memory, like those below.
     commands: VecDeque<Command>,
     effects: Effects,
@@ -67,15 +68,19 @@ impl Applier for SharedMachine {
 
 impl ApplyThread {
     /// Starts the thread.
-    pub fn start(core: Arc<Core>, machine: Machine) -> std::io::Result<ApplyThread> {
+    pub fn start(
+        core: Arc<Core>,
+        inboxes: Inboxes,
+        machine: Machine,
+    ) -> std::io::Result<ApplyThread> {
         let queue = core.raft.apply.clone();
-        let runtimes = core.inboxes.len();
         let machine = SharedMachine(Arc::new(Mutex::new(Driver {
             machine,
             host: Host::new(core),
             commands: VecDeque::new(),
             effects: Effects::default(),
-            deliveries: (0..runtimes).map(|_| Vec::new()).collect(),
+            deliveries: inboxes.iter().map(|_| Vec::new()).collect(),
+            inboxes,
         })));
         let (own, inner) = (machine.clone(), queue.clone());
         let thread = std::thread::Builder::new()
@@ -154,7 +159,7 @@ impl Driver {
             follow(core, change, out);
         }
         for change in self.effects.changes.drain(..) {
-            show(core, change, out);
+            show(&self.inboxes, change, out);
         }
         for (waiter, result) in self.effects.answers.drain(..) {
             if let Some(out) = out.get_mut(waiter.runtime as usize) {
@@ -170,7 +175,7 @@ impl Driver {
             }
         }
         (self.effects.leases_changed, self.effects.new_leader) = (false, false);
-        for (inbox, out) in core.inboxes.iter().zip(out) {
+        for (inbox, out) in self.inboxes.iter().zip(out) {
             if !out.is_empty() {
                 inbox.deliver(out.drain(..));
             }
@@ -179,13 +184,13 @@ impl Driver {
 }
 
 /// Takes a change to the runtimes whose watchers it may concern.
-fn show(core: &Core, change: Change, out: &mut [Vec<Delivery>]) {
+fn show(inboxes: &[Arc<Inbox>], change: Change, out: &mut [Vec<Delivery>]) {
     match change {
         Change::Events(events) => {
             // Pairs with the fence of a watch that is being created: either it sees
             // the new revision, or its flag is seen here.
             fence(Ordering::SeqCst);
-            for (inbox, out) in core.inboxes.iter().zip(out) {
+            for (inbox, out) in inboxes.iter().zip(out) {
                 if inbox.watching.load(Ordering::SeqCst) {
                     // Ahead of the results, so that whoever sees its own write
                     // acknowledged finds the event on its way.

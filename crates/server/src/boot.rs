@@ -28,8 +28,7 @@ use crate::{
     fatal::Fatal,
     metrics::Metrics,
     node::{Queue, Raft},
-    peers::SnapshotsOut,
-    runtime::Inbox,
+    snapshots_out::SnapshotsOut,
     transport::{Admission, peer_connect},
 };
 
@@ -62,14 +61,8 @@ impl Booted {
         self.was_member
     }
 
-    /// Puts the parts together for `runtimes` serving threads.
-    pub fn into_core(
-        self,
-        config: Config,
-        runtimes: usize,
-        admission: Admission,
-        fatal: Fatal,
-    ) -> Parts {
+    /// Puts the parts together.
+    pub fn into_core(self, config: Config, admission: Admission, fatal: Fatal) -> Parts {
         let parts = self.parts;
         let raft = Raft::new(
             parts.node,
@@ -90,7 +83,6 @@ impl Booted {
             raft: Arc::new(raft),
             leader_lost: tokio::sync::watch::Sender::new(()),
             peer_connect: peer_connect(&config),
-            inboxes: (0..=runtimes).map(|_| Arc::new(Inbox::default())).collect(),
             watchers: AtomicI64::new(0),
             watch_streams: AtomicI64::new(0),
             slow_watchers: AtomicI64::new(0),

@@ -18,7 +18,8 @@ use crate::{
     boot::Error,
     config::{Config, Discovery},
     core::Core,
-    corruption, discovery,
+    discovery,
+    duties::corruption,
     transport::peer_connect,
     version,
 };

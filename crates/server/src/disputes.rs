@@ -116,7 +116,7 @@ async fn settle(rt: Rc<Runtime>, id: MemberId) {
         let request = core.next_request_id();
         let change = conf_change::update(request, id, &member.peer_urls, member.is_learner);
         let begin = Instant::now();
-        let done = timeout(attempt, core.submit_conf_change(&rt, &change)).await;
+        let done = timeout(attempt, rt.submit_conf_change(&change)).await;
         if let Ok(Err(error)) = done {
             tracing::warn!("member-id" = %id, error = %error, "failed to update the member again");
             sleep(attempt.saturating_sub(begin.elapsed())).await;

@@ -10,10 +10,11 @@
 //! | [`apply`] | the apply thread: drives the machine of [`member`] |
 //! | [`core`] | what all threads share |
 //! | [`runtime`] | a serving thread: calls in flight, read gate, watchers |
+//! | [`submit`] | an operation on its way into the log |
+//! | [`rpc`] | methods by name, messages and frames |
 //! | [`api`] | the methods, free of transport types |
 //! | [`transport`] | listeners, HTTP, gRPC framing, JSON gateway, pages |
-//! | [`housekeeping`] | ticks, automatic compaction, purge |
-//! | [`lease_upkeep`] | the leader's expiry and checkpoints of leases |
+//! | [`duties`] | what a member does without being asked |
 //!
 //! Architecture invariant: below [`transport`] nothing names a type of hyper.
 
@@ -24,15 +25,13 @@ pub mod boot;
 pub mod bootstrap;
 pub mod config;
 pub mod core;
-pub mod corruption;
 mod data_dir;
 pub mod database;
 pub mod descriptors;
 pub mod discovery;
 pub mod disputes;
+pub mod duties;
 pub mod fatal;
-pub mod housekeeping;
-pub mod lease_upkeep;
 pub mod logging;
 pub mod metrics;
 pub mod node;
@@ -41,9 +40,10 @@ mod program;
 pub mod quota;
 pub mod rpc;
 pub mod runtime;
+pub mod snapshots_out;
+mod submit;
 pub mod transport;
 pub mod version;
-pub mod versions;
 
 pub use member::status;
 pub use program::main;

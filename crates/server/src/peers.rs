@@ -1,43 +1,12 @@
 //! This member as the other members' messages see it: what the peer protocol
 //! asks of the house, answered from the consensus core and the apply machine.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{io, sync::Arc};
 
 use member::{Machine, propose};
-use parking_lot::Mutex;
 use proto::raftpb::{Message, Snapshot};
 
 use crate::{apply::SharedMachine, core::Core};
-
-/// Snapshots on their way to other members, and those that have just arrived:
-/// what they will need of the log must stay.
-#[derive(Default)]
-pub struct SnapshotsOut {
-    running: AtomicUsize,
-    /// When the last one ended.
-    ended: Mutex<Option<Instant>>,
-}
-
-/// How long the log stays as it is after a snapshot was sent.
-const RELEASE_DELAY: Duration = Duration::from_secs(30);
-
-impl SnapshotsOut {
-    /// True while one is under way, and some time longer.
-    pub fn in_flight(&self) -> bool {
-        self.running.load(Ordering::Acquire) > 0
-            || self
-                .ended
-                .lock()
-                .is_some_and(|at| at.elapsed() < RELEASE_DELAY)
-    }
-}
 
 /// A snapshot under way, from before its database is opened until the transport
 /// lets go of it.
@@ -45,16 +14,14 @@ struct Running(Arc<Core>);
 
 impl Running {
     fn begin(core: &Arc<Core>) -> Running {
-        core.snapshots_out.running.fetch_add(1, Ordering::AcqRel);
+        core.snapshots_out.begin();
         Running(core.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let out = &self.0.snapshots_out;
-        *out.ended.lock() = Some(Instant::now());
-        out.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.snapshots_out.end();
     }
 }
 

@@ -4,19 +4,20 @@
 use std::{io::IsTerminal as _, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use crate::{
+    api,
     apply::{ApplyThread, SharedMachine},
     boot, bootstrap,
     config::{self, Config, Logs, Note, ParseError, Parsed},
     core::Core,
-    corruption,
     descriptors::Descriptors,
+    duties,
     fatal::Fatal,
-    housekeeping, logging,
+    logging,
     node::LogThread,
     peers::Host,
-    runtime::Runtime,
+    runtime::{Inbox, Inboxes, Runtime},
     transport::{Admission, Listeners, Security, Surface},
-    version, versions,
+    version,
 };
 use membership::Member;
 use tokio::{
@@ -183,15 +184,17 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     let booted = boot::boot(&config, &fatal)?;
     // What has only just become a member has nothing to compare.
     let check_hashes = config.initial_corrupt_check && booted.was_member();
-    let parts = booted.into_core(config, runtimes, Admission::new(descriptors), fatal.clone());
+    let parts = booted.into_core(config, Admission::new(descriptors), fatal.clone());
     // Until the last thread that writes has ended.
     let _lock = parts.lock;
     let core = parts.core;
-    let apply = ApplyThread::start(core.clone(), parts.machine)?;
+    let inboxes = Inbox::for_runtimes(runtimes);
+    let apply = ApplyThread::start(core.clone(), inboxes.clone(), parts.machine)?;
     let transport = reach(&core, apply.machine(), &parts.peers);
     let members_side = listeners.split_off(|surface| surface == Surface::Peer);
     let mut threads = vec![start_peer_side(
         core.clone(),
+        inboxes.clone(),
         runtimes as u32,
         members_side,
         transport.clone(),
@@ -210,16 +213,16 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
     )?;
 
     for id in 1..runtimes {
-        threads.push(start_runtime(core.clone(), id as u32)?);
+        threads.push(start_runtime(core.clone(), inboxes.clone(), id as u32)?);
     }
-    let ending = on_runtime(core.clone(), 0, |rt| async move {
+    let ending = on_runtime(core.clone(), inboxes, 0, |rt| async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut removed = rt.core.removed.subscribe();
-        housekeeping::start(&rt);
+        duties::start(&rt);
         listeners.serve(&rt, |surface| surface == Surface::Metrics)?;
         let ready = async {
-            housekeeping::announce(&rt).await;
+            duties::announce(&rt).await;
             tracing::info!("ready to serve client requests");
             listeners.serve(&rt, |_| true)?;
             announce_clients(&rt.core.config);
@@ -256,7 +259,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, boot::Error> {
         drain(&rt).await;
         if matches!(ending, Ending::Signal(_)) {
             // Only now: a request on its way would be lost with the leadership.
-            housekeeping::give_up_leadership(&rt).await;
+            duties::give_up_leadership(&rt).await;
         }
         rt.core.over.send_replace(true);
         Ok(ending)
@@ -361,6 +364,7 @@ fn reach(core: &Arc<Core>, machine: SharedMachine, known: &[Member]) -> peer::Tr
 /// The thread of the other members: their connections, and ours to them.
 fn start_peer_side(
     core: Arc<Core>,
+    inboxes: Inboxes,
     id: u32,
     mut listeners: Listeners,
     transport: peer::Transport,
@@ -368,14 +372,13 @@ fn start_peer_side(
     std::thread::Builder::new()
         .name("peers".into())
         .spawn(move || {
-            let result = on_runtime(core, id, |rt| async move {
+            let result = on_runtime(core, inboxes, id, |rt| async move {
                 tracing::info!("serving peer traffic");
                 listeners.serve(&rt, |_| true)?;
                 let mut joined = rt.core.joined.subscribe();
                 // The sender lives as long as the core.
                 let _ = joined.wait_for(|joined| *joined).await;
-                versions::start(&rt);
-                corruption::start(&rt);
+                duties::start_with_members(&rt);
                 transport.run().await;
                 Ok(())
             });
@@ -414,12 +417,12 @@ fn end_by_signal(number: i32) -> i32 {
     128 + number
 }
 
-fn start_runtime(core: Arc<Core>, id: u32) -> std::io::Result<JoinHandle<()>> {
+fn start_runtime(core: Arc<Core>, inboxes: Inboxes, id: u32) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(format!("serve-{id}"))
         .spawn(move || {
             let mut stop = core.stop.subscribe();
-            let result = on_runtime(core, id, |rt| async move {
+            let result = on_runtime(core, inboxes, id, |rt| async move {
                 let _ = stop.wait_for(|stop| *stop).await;
                 drain(&rt).await;
                 Ok(())
@@ -436,6 +439,7 @@ const BLOCKING_THREADS: usize = 16;
 
 fn on_runtime<T, F>(
     core: Arc<Core>,
+    inboxes: Inboxes,
     id: u32,
     main: impl FnOnce(Rc<Runtime>) -> F,
 ) -> std::io::Result<T>
@@ -448,7 +452,8 @@ where
         .build()?;
     let local = LocalSet::new();
     let result = local.block_on(&runtime, async {
-        let rt = Runtime::start(core, id);
+        let rt = Runtime::start(core, inboxes, id);
+        api::watch::start(&rt);
         main(rt).await
     });
     drop(local);

@@ -41,7 +41,7 @@ pub fn raise_no_space(rt: Rc<Runtime>) {
             "quota-size-bytes" = rt.core.config.quota_backend_bytes,
             "message exceeded backend quota; raising alarm"
         );
-        if let Err(error) = rt.core.submit(&rt, own, Op::Alarm(request)).await {
+        if let Err(error) = rt.submit(own, Op::Alarm(request)).await {
             tracing::warn!(error = %error, "failed to raise alarm");
         }
     });

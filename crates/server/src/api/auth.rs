@@ -17,14 +17,12 @@ use proto::{
     },
 };
 
-use super::{
-    caller::{Caller, unix_secs},
-    kv::mixed_up,
-};
+use super::caller::{Caller, unix_secs};
 use crate::{
     rpc::frame_message,
     runtime::Runtime,
     status::{Code, Status, errors},
+    submit::mixed_up,
 };
 
 /// A request whose answer is read from users and roles, or whose answer is a header.
@@ -37,7 +35,7 @@ pub(super) async fn call(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<By
         rt.core.complete_header(&mut header);
         answer(header)
     };
-    Ok(match rt.core.submit(rt, who, op).await? {
+    Ok(match rt.submit(who, op).await? {
         // All of these answers are a header, under the same number.
         Outcome::UsersChanged(header) => frame(header, &|header| {
             frame_message(&proto::etcdserverpb::AuthEnableResponse { header })
@@ -149,7 +147,7 @@ pub(super) async fn authenticate(
             simple_token: prefix.clone(),
             ..Default::default()
         });
-        let applied = match rt.core.submit(rt, auth::Identity::default(), login).await? {
+        let applied = match rt.submit(auth::Identity::default(), login).await? {
             Outcome::Authenticated(applied) => applied,
             _ => return Err(mixed_up()),
         };

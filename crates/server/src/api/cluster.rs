@@ -138,7 +138,7 @@ pub async fn member_add(rt: &Rc<Runtime>, request: MemberAddRequest) -> Result<B
         ..Member::default()
     };
     let change = conf_change::add(core.next_request_id(), &member);
-    let members = core.submit_conf_change(rt, &change).await?;
+    let members = rt.submit_conf_change(&change).await?;
     Ok(frame_message(&MemberAddResponse {
         header: Some(core.header(0)),
         member: Some(wire(&member)),
@@ -210,7 +210,7 @@ pub async fn member_remove(
     };
     check_remove(core, &cluster, member)?;
     let change = conf_change::remove(core.next_request_id(), member.id);
-    let members = core.submit_conf_change(rt, &change).await?;
+    let members = rt.submit_conf_change(&change).await?;
     Ok(frame_message(&MemberRemoveResponse {
         header: Some(core.header(0)),
         members: wires(&members),
@@ -245,7 +245,7 @@ pub async fn member_update(
     }
     let request_id = core.next_request_id();
     let change = conf_change::update(request_id, member.id, &urls, member.is_learner);
-    let members = core.submit_conf_change(rt, &change).await?;
+    let members = rt.submit_conf_change(&change).await?;
     Ok(frame_message(&MemberUpdateResponse {
         header: Some(core.header(0)),
         members: wires(&members),
@@ -313,7 +313,7 @@ async fn promote_as_leader(rt: &Rc<Runtime>, id: u64) -> Result<Vec<Member>, Sta
     check_promote(core, &cluster)?;
     disputes::all_take_for_learner(rt, &cluster, member.id).await?;
     let change = conf_change::promote(core.next_request_id(), id.into());
-    core.submit_conf_change(rt, &change).await
+    rt.submit_conf_change(&change).await
 }
 
 fn check_promote(core: &Core, cluster: &Cluster) -> Result<(), Status> {

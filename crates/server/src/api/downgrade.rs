@@ -88,7 +88,7 @@ async fn set(rt: &Rc<Runtime>, enabled: bool, ver: String) -> Result<String, Sta
     let request = DowngradeInfoSetRequest { enabled, ver };
     let own = auth::Identity::default();
     let op = Op::DowngradeInfoSet(request);
-    rt.core.submit(rt, own, op).await?;
+    rt.submit(own, op).await?;
     Ok(rt
         .core
         .state

@@ -27,6 +27,7 @@ use crate::{
     rpc::{Answer, Source, frame_bytes, frame_message},
     runtime::Runtime,
     status::{Code, Status},
+    submit::mixed_up,
 };
 
 /// `KV.Range`
@@ -205,7 +206,7 @@ pub async fn put(rt: &Rc<Runtime>, caller: &Caller, request: PutRequest) -> Resu
     quota::check(rt, quota::put_cost(&request)).await?;
     mvcc::validate::put(&request)?;
     let who = caller.identity(rt).await?;
-    match rt.core.submit(rt, who, Op::Put(request)).await? {
+    match rt.submit(who, Op::Put(request)).await? {
         Outcome::Put(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
@@ -231,7 +232,7 @@ pub(super) async fn delete(
 ) -> Result<DeleteRangeResponse, Status> {
     mvcc::validate::delete_range(&request)?;
     let who = caller.identity(rt).await?;
-    match rt.core.submit(rt, who, Op::DeleteRange(request)).await? {
+    match rt.submit(who, Op::DeleteRange(request)).await? {
         Outcome::DeleteRange(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(response)
@@ -317,7 +318,7 @@ pub(super) async fn transact(
         let who = caller.identity(rt).await?;
         check_ranges(rt, caller, &request).await?;
         let op = Op::Txn(request.into_inner());
-        match rt.core.submit(rt, who, op).await? {
+        match rt.submit(who, op).await? {
             Outcome::Txn(response) => response,
             _ => return Err(mixed_up()),
         }
@@ -334,11 +335,11 @@ pub async fn compact(
 ) -> Result<Bytes, Status> {
     let physical = request.physical;
     let who = caller.identity(rt).await?;
-    match rt.core.submit(rt, who, Op::Compaction(request)).await? {
+    match rt.submit(who, Op::Compaction(request)).await? {
         Outcome::Compaction(mut response, ticket) => {
             // The scheduled revision is on disk before the call returns; the
             // removal itself only when the caller asked to wait for it.
-            rt.core.wait_compaction(ticket, physical).await;
+            wait_compaction(ticket, physical).await;
             rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
         }
@@ -346,7 +347,11 @@ pub async fn compact(
     }
 }
 
-/// The apply machine answered with another operation's result: a defect here, not the client's.
-pub fn mixed_up() -> Status {
-    Status::fixed(Code::Internal, "the result does not belong to the request")
+/// Waits for the parts of a compaction its caller asked to wait for.
+async fn wait_compaction(ticket: Option<mvcc::CompactionTicket>, physical: bool) {
+    let Some(ticket) = ticket else { return };
+    if physical {
+        // The wait ends with the background removal; a stop of the server ends it too.
+        let _ = tokio::task::spawn_blocking(move || ticket.wait()).await;
+    }
 }

@@ -14,15 +14,15 @@ use proto::etcdserverpb::{
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 
-use super::{
-    caller::{AsOf, Caller},
-    kv::mixed_up,
-};
+use super::caller::{AsOf, Caller};
 use crate::{
-    ask, lease_upkeep, quota,
+    ask,
+    duties::lease::clear_checkpoint,
+    quota,
     rpc::frame_message,
     runtime::Runtime,
     status::{Status, errors},
+    submit::mixed_up,
 };
 
 /// `Lease.LeaseGrant`
@@ -47,7 +47,7 @@ pub(super) async fn create(
     }
     caller.require_user(rt).await?;
     let who = caller.identity(rt).await?;
-    match rt.core.submit(rt, who, Op::LeaseGrant(request)).await? {
+    match rt.submit(who, Op::LeaseGrant(request)).await? {
         Outcome::LeaseGrant(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(response)
@@ -64,7 +64,7 @@ pub async fn revoke(
 ) -> Result<Bytes, Status> {
     caller.require_user(rt).await?;
     let who = caller.identity(rt).await?;
-    match rt.core.submit(rt, who, Op::LeaseRevoke(request)).await? {
+    match rt.submit(who, Op::LeaseRevoke(request)).await? {
         Outcome::LeaseRevoke(mut response) => {
             rt.core.complete_header(&mut response.header);
             Ok(frame_message(&response))
@@ -284,7 +284,7 @@ fn try_renew(rt: &Rc<Runtime>, id: LeaseId) -> Result<i64, lease::Error> {
     let renewal = renewed?;
     rt.core.metrics.lease_renewed.inc();
     if let Some(term) = term.filter(|_| renewal.clear_checkpoint) {
-        lease_upkeep::clear_checkpoint(rt, term, id);
+        clear_checkpoint(rt, term, id);
     }
     Ok(renewal.ttl_secs)
 }

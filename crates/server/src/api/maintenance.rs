@@ -18,13 +18,14 @@ use proto::etcdserverpb::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{caller::Caller, health, kv::mixed_up};
+use super::{caller::Caller, health};
 use crate::{
     logging::human_bytes,
     metrics::Metrics,
     rpc::{Source, append_message, frame_message},
     runtime::Runtime,
     status::{Code, Status},
+    submit::mixed_up,
 };
 
 /// `Maintenance.Alarm`
@@ -49,7 +50,7 @@ pub async fn alarm(
     let who = caller.identity(rt).await?;
     let mut response = match action {
         // Reading the list goes through the log as well, so it is ordered with changes.
-        Ok(_) => match rt.core.submit(rt, who, Op::Alarm(request)).await? {
+        Ok(_) => match rt.submit(who, Op::Alarm(request)).await? {
             Outcome::Alarm(response) => response,
             _ => return Err(mixed_up()),
         },

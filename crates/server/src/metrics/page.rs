@@ -1,14 +1,16 @@
 //! The page: the registry, with what is kept elsewhere copied into it first.
 
+use std::sync::Arc;
+
 use prometheus::{Encoder as _, IntCounter, IntGaugeVec, TextEncoder};
 
 use super::{network, process::Process, series::Metrics};
-use crate::core::Core;
+use crate::{core::Core, runtime::Inbox};
 
 /// The page.
-pub fn page(core: &Core) -> Vec<u8> {
+pub fn page(core: &Core, inboxes: &[Arc<Inbox>]) -> Vec<u8> {
     let metrics = &*core.metrics;
-    mirror(metrics, core);
+    mirror(metrics, core, inboxes);
     let mut out = Vec::with_capacity(64 * 1024);
     // Writing into memory cannot fail.
     let _ = TextEncoder::new().encode(&metrics.registry.gather(), &mut out);
@@ -17,7 +19,7 @@ pub fn page(core: &Core) -> Vec<u8> {
     out
 }
 
-fn mirror(metrics: &Metrics, core: &Core) {
+fn mirror(metrics: &Metrics, core: &Core, inboxes: &[Arc<Inbox>]) {
     use std::sync::atomic::Ordering::Relaxed;
     let m = &metrics.mirrors;
     let raft = &core.raft.status;
@@ -47,8 +49,7 @@ fn mirror(metrics: &Metrics, core: &Core) {
     m.keys.set(core.store().key_count() as i64);
     follow(&m.debug_ranges, metrics.ranges.get());
     follow(&m.removed, core.store().removed_records());
-    let sum =
-        |part: fn(&crate::runtime::Inbox) -> u64| core.inboxes.iter().map(|i| part(i)).sum::<u64>();
+    let sum = |part: fn(&Inbox) -> u64| inboxes.iter().map(|i| part(i)).sum::<u64>();
     follow(&m.events, sum(|inbox| inbox.events_taken.load(Relaxed)));
     m.pending_events
         .set(sum(|inbox| inbox.events_pending.load(Relaxed)) as i64);

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{Config, ListenTarget, ListenUrl},
     core::Core,
-    runtime::{Delivery, Runtime},
+    runtime::{Delivery, Inboxes, Runtime},
 };
 
 /// One bound socket.
@@ -155,20 +155,26 @@ impl Listeners {
                 speaks,
                 ..
             } = endpoint;
-            let core = rt.core.clone();
             let next = next.clone();
             let port = Port {
                 surface,
-                streams: Streams::new(core.config.max_concurrent_streams),
+                streams: Streams::new(rt.core.config.max_concurrent_streams),
             };
             match socket {
                 Bound::Tcp(listener) => {
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_tcp(core, listener, port, speaks, next));
+                    tokio::task::spawn_local(accept_tcp(rt.clone(), listener, port, speaks, next));
                 }
                 Bound::Unix(listener, path) => {
                     let listener = tokio::net::UnixListener::from_std(listener)?;
-                    tokio::task::spawn_local(accept_unix(core, listener, path, port, speaks, next));
+                    tokio::task::spawn_local(accept_unix(
+                        rt.clone(),
+                        listener,
+                        path,
+                        port,
+                        speaks,
+                        next,
+                    ));
                 }
             }
         }
@@ -215,7 +221,7 @@ fn bind(target: &ListenTarget, config: &Config) -> io::Result<Bound> {
 
 /// Hands a socket to the next runtime, which registers it with its own reactor.
 fn hand_over<S: Send + 'static>(
-    core: &Arc<Core>,
+    inboxes: &Inboxes,
     next: &AtomicUsize,
     surface: Surface,
     socket: S,
@@ -223,12 +229,12 @@ fn hand_over<S: Send + 'static>(
 ) {
     // The last runtime is the members' own: their messages do not queue behind
     // clients.
-    let last = core.inboxes.len() - 1;
+    let last = inboxes.len() - 1;
     let runtime = match surface {
         Surface::Peer => last,
         _ => next.fetch_add(1, Ordering::Relaxed) % last,
     };
-    core.inboxes[runtime].deliver([Delivery::Spawn(Box::new(move |rt| {
+    inboxes[runtime].deliver([Delivery::Spawn(Box::new(move |rt| {
         serve(rt.clone(), socket)
     }))]);
 }
@@ -237,13 +243,13 @@ fn hand_over<S: Send + 'static>(
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 async fn accept_tcp(
-    core: Arc<Core>,
+    rt: Rc<Runtime>,
     listener: tokio::net::TcpListener,
     port: Port,
     speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
-    let surface = port.surface;
+    let (core, surface) = (&rt.core, port.surface);
     let mut stop = core.end_of(surface);
     loop {
         // Who has connected before the stop is not turned away by it.
@@ -267,11 +273,11 @@ async fn accept_tcp(
                 continue;
             }
         };
-        let Some(seat) = seat(&core, surface, &mut stop).await else {
+        let Some(seat) = seat(core, surface, &mut stop).await else {
             return;
         };
         let (port, speaks) = (port.clone(), speaks.clone());
-        hand_over(&core, &next, surface, stream, move |rt, stream| {
+        hand_over(&rt.inboxes, &next, surface, stream, move |rt, stream| {
             match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => seated(seat, |seat| serve_tcp(rt, stream, port, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
@@ -281,14 +287,14 @@ async fn accept_tcp(
 }
 
 async fn accept_unix(
-    core: Arc<Core>,
+    rt: Rc<Runtime>,
     listener: tokio::net::UnixListener,
     path: PathBuf,
     port: Port,
     speaks: Speaks,
     next: Arc<AtomicUsize>,
 ) {
-    let surface = port.surface;
+    let (core, surface) = (&rt.core, port.surface);
     let mut stop = core.end_of(surface);
     loop {
         let accepted = tokio::select! {
@@ -304,11 +310,11 @@ async fn accept_unix(
                 continue;
             }
         };
-        let Some(seat) = seat(&core, surface, &mut stop).await else {
+        let Some(seat) = seat(core, surface, &mut stop).await else {
             break;
         };
         let (port, speaks) = (port.clone(), speaks.clone());
-        hand_over(&core, &next, surface, stream, move |rt, stream| {
+        hand_over(&rt.inboxes, &next, surface, stream, move |rt, stream| {
             match tokio::net::UnixStream::from_std(stream) {
                 Ok(stream) => seated(seat, |seat| serve_unix(rt, stream, port, speaks, seat)),
                 Err(error) => tracing::warn!(error = %error, "failed to register a connection"),
@@ -321,7 +327,7 @@ async fn accept_unix(
 
 /// A seat for a connection that has been accepted; `None` if the server stops before one is free.
 async fn seat(
-    core: &Arc<Core>,
+    core: &Core,
     surface: Surface,
     stop: &mut tokio::sync::watch::Receiver<bool>,
 ) -> Option<Seat> {

@@ -29,7 +29,8 @@ pub(super) async fn answer<B>(
             }
         }
         (_, "/metrics") => {
-            let mut response = Response::new(Body::Plain(metrics::page(&rt.core).into()));
+            let mut response =
+                Response::new(Body::Plain(metrics::page(&rt.core, &rt.inboxes).into()));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),

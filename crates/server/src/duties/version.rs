@@ -118,9 +118,7 @@ async fn finish_downgrade(
             enabled: false,
             ver: String::new(),
         };
-        rt.core
-            .submit_again(rt, Op::DowngradeInfoSet(request))
-            .await?;
+        rt.submit_again(Op::DowngradeInfoSet(request)).await?;
         tracing::info!("cluster-version" = %target, "the cluster has been downgraded");
     }
     Ok(())
@@ -161,5 +159,5 @@ async fn put(rt: &Rc<Runtime>, path: String, val: String) -> Result<(), Status> 
         };
         request.encode_to_vec().into()
     };
-    rt.core.insist(rt, encode).await.map(drop)
+    rt.insist(encode).await.map(drop)
 }

@@ -262,7 +262,7 @@ async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
     {
         return Ok(());
     }
-    rt.core.submit_again(rt, Op::Alarm(request)).await.map(drop)
+    rt.submit_again(Op::Alarm(request)).await.map(drop)
 }
 
 /// The member id of an alarm that accuses no member.

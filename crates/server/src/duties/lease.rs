@@ -10,14 +10,14 @@ use proto::etcdserverpb::{
     LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest, internal_raft_request::Op,
 };
 
+use super::steady::steady;
 use crate::{
-    housekeeping::steady,
     runtime::{Pending, Runtime},
     status::{Status, errors},
 };
 
 /// Starts it on this runtime.
-pub fn start(rt: &Rc<Runtime>) {
+pub(super) fn start(rt: &Rc<Runtime>) {
     tokio::task::spawn_local(expire(rt.clone()));
     if rt.core.config.lease_checkpoint {
         tokio::task::spawn_local(checkpoint(rt.clone()));
@@ -46,7 +46,7 @@ async fn expire(rt: Rc<Runtime>) {
         let ops = over
             .iter()
             .map(|id| Op::LeaseRevoke(LeaseRevokeRequest { id: id.0 }));
-        match rt.core.submit_as_leader(&rt, term, ops) {
+        match rt.submit_as_leader(term, ops) {
             Ok(pending) => {
                 tokio::task::spawn_local(report(rt.clone(), over, pending));
             }
@@ -144,8 +144,7 @@ async fn write_checkpoints(
 ) -> Result<(), Status> {
     let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
     let pending = rt
-        .core
-        .submit_as_leader(rt, term, [op])
+        .submit_as_leader(term, [op])
         .map_err(|_| errors::NOT_PRIMARY)?;
     for checkpoint in pending {
         checkpoint.await?;
