@@ -10,11 +10,14 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use hpack::Decoder;
 use rustc_hash::FxHashMap;
 
 use self::frame::{Frame, Kind};
-use crate::grpc::{Method, Status};
-use crate::hpack::{Decoder, Encoder};
+use crate::{
+    grpc::{Method, Status},
+    header::Encoder,
+};
 
 /// What we let the peer send on a stream, and on the connection, before we
 /// acknowledge. Wide enough for a large list not to wait on a loopback.

@@ -8,7 +8,7 @@
 //! - `workload`: what is asked of the server, and the checks of its answers
 //! - `compare`, `restart`, `server`: several runs, several servers
 //! - `closed`: requests outstanding, one after the other
-//! - `net`, `http2`, `hpack`, `grpc`, `wire`: the lean client below
+//! - `net`, `http2`, `header`, `grpc`, `wire`: the lean client below
 //! - `histogram`, `process`, `report`: what is measured, and how it is told
 
 #![forbid(unsafe_code)]
@@ -17,8 +17,8 @@ mod cli;
 mod closed;
 mod compare;
 mod grpc;
+mod header;
 mod histogram;
-mod hpack;
 mod http2;
 mod keys;
 mod net;

@@ -36,7 +36,12 @@ struct Table {
     count: [u32; LONGEST + 2],
     offset: [usize; LONGEST + 2],
     symbols: Vec<u16>,
+    /// By the next eight bits: the symbol of a word that short, and its length; 0 for a longer one.
+    short: [(u8, u8); 256],
 }
+
+/// Bits that `Table::short` is indexed by; all that a name usually has is within them.
+const SHORT: usize = 8;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut symbols: Vec<u16> = (0..257).collect();
@@ -46,6 +51,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         count: [0; LONGEST + 2],
         offset: [0; LONGEST + 2],
         symbols,
+        short: [(0, 0); 256],
     };
     for length in LENGTHS {
         table.count[length as usize] += 1;
@@ -56,6 +62,14 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         code <<= 1;
         table.first[length] = code;
         table.offset[length] = offset;
+        if length <= SHORT {
+            let words = &table.symbols[offset..offset + table.count[length] as usize];
+            for (word, symbol) in (code as usize..).zip(words) {
+                let from = word << (SHORT - length);
+                let to = (word + 1) << (SHORT - length);
+                table.short[from..to].fill((*symbol as u8, length as u8));
+            }
+        }
         code += table.count[length];
         offset += table.count[length] as usize;
     }
@@ -63,29 +77,49 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// Appends the decoded octets of `text` to `out`.
-pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let table = &*TABLE;
-    let mut code = 0u32;
-    let mut length = 0usize;
-    for &byte in text {
-        for bit in (0..8).rev() {
-            code = code << 1 | u32::from(byte >> bit & 1);
-            length += 1;
-            let within = code.wrapping_sub(table.first[length]);
-            if code >= table.first[length] && within < table.count[length] {
-                let symbol = table.symbols[table.offset[length] + within as usize];
-                if symbol == END_OF_STRING {
-                    return Err(Malformed("end-of-string symbol inside a string"));
-                }
-                out.push(symbol as u8);
-                code = 0;
-                length = 0;
-            }
+    let mut octets = text.iter();
+    // The bits to come, from the highest one on.
+    let (mut window, mut have) = (0u64, 0usize);
+    loop {
+        while have <= 56
+            && let Some(&octet) = octets.next()
+        {
+            window |= u64::from(octet) << (56 - have);
+            have += 8;
         }
+        let (symbol, length) = match table.short[(window >> 56) as usize] {
+            (_, 0) => match table.long(window) {
+                Some(found) => found,
+                None => break,
+            },
+            (symbol, length) => (u16::from(symbol), usize::from(length)),
+        };
+        if length > have {
+            break;
+        }
+        if symbol == END_OF_STRING {
+            return Err(Malformed("end-of-string symbol inside a string"));
+        }
+        out.push(symbol as u8);
+        window <<= length;
+        have -= length;
     }
     // What is left over must be padding: fewer than eight bits, all ones.
-    if length >= 8 || code != (1 << length) - 1 {
+    if have >= 8 || window != !(u64::MAX >> have) {
         return Err(Malformed("wrong padding of a string"));
     }
     Ok(())
+}
+
+impl Table {
+    /// The symbol of a word longer than [`SHORT`] at the beginning of `window`, and its length.
+    fn long(&self, window: u64) -> Option<(u16, usize)> {
+        (SHORT + 1..=LONGEST).find_map(|length| {
+            let within = (window >> (64 - length)).checked_sub(self.first[length].into())?;
+            let is_word = within < u64::from(self.count[length]);
+            is_word.then(|| (self.symbols[self.offset[length] + within as usize], length))
+        })
+    }
 }

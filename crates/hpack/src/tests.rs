@@ -1,4 +1,4 @@
-//! The examples that RFC 7541 prints, and the encoder against the decoder.
+//! The examples that RFC 7541 prints, and bytes that are no block.
 
 use proptest::prelude::*;
 
@@ -58,32 +58,43 @@ fn eviction_follows_the_table_size() {
     );
 }
 
+/// A text in the code, word for word as the RFC's appendix prints them.
 #[test]
-fn calls_are_read_back_and_the_second_is_short() {
-    for table in [DEFAULT_TABLE_SIZE, 0] {
-        let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
-        encoder.peer_table_size(table);
-        for round in 0..3 {
-            for path in ["/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range"] {
-                let mut block = Vec::new();
-                encoder.call(path, "127.0.0.1:2379", round == 1, &mut block);
-                let read = lines(&mut decoder, &block).unwrap();
-                let value = |name: &str| {
-                    read.iter()
-                        .find(|(n, _)| n == name)
-                        .map(|(_, v)| v.as_str())
-                };
-                assert_eq!(value(":path"), Some(path));
-                assert_eq!(value(":method"), Some("POST"));
-                assert_eq!(value(":authority"), Some("127.0.0.1:2379"));
-                assert_eq!(value("te"), Some("trailers"));
-                assert_eq!(value("hasleader"), (round == 1).then_some("true"));
-                if round == 2 && table > 0 {
-                    assert_eq!(block.len(), 7);
-                }
-            }
+fn words_of_every_length_are_read() {
+    let words: [(u8, u32, u32); 12] = [
+        (b'a', 0x3, 5),
+        (b'A', 0x21, 6),
+        (b'B', 0x5d, 7),
+        (b'&', 0xf8, 8),
+        (b'!', 0x3f8, 10),
+        (b'#', 0xffa, 12),
+        (b'$', 0x1ff9, 13),
+        (b'<', 0x7ffc, 15),
+        (b'\\', 0x7fff0, 19),
+        (0x80, 0xfffe6, 20),
+        (0x01, 0x7f_ffd8, 23),
+        (b'\n', 0x3fff_fffc, 30),
+    ];
+    for (one, first, first_bits) in words {
+        for (other, second, second_bits) in words {
+            let bits = (u64::from(first) << second_bits) | u64::from(second);
+            let len = first_bits + second_bits;
+            let padded = (bits << (64 - len)) | (u64::MAX >> len);
+            let octets = &padded.to_be_bytes()[..len.div_ceil(8) as usize];
+            let mut out = Vec::new();
+            huffman::decode(octets, &mut out).expect("a text");
+            assert_eq!(out, [one, other]);
         }
     }
+}
+
+#[test]
+fn a_text_that_ends_in_no_padding_is_refused() {
+    let mut out = Vec::new();
+    for octets in [&[0x00][..], &[0x1f, 0xff], &[0xff], &[0xff; 4], &[0x18]] {
+        assert!(huffman::decode(octets, &mut out).is_err(), "{octets:x?}");
+    }
+    assert_eq!(huffman::decode(&[0x1f], &mut Vec::new()), Ok(()));
 }
 
 proptest! {

@@ -2,4 +2,4 @@
 
 /// A header block that cannot be read; the connection must end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
+pub struct Malformed(pub &'static str);
