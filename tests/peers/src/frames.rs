@@ -24,6 +24,9 @@ pub mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
+/// The setting that says how much may be sent on a new stream.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
 /// DATA and HEADERS: nothing follows on this stream.
 pub const END_STREAM: u8 = 1;
 /// SETTINGS and PING: an answer.
@@ -190,6 +193,30 @@ impl Raw {
             }
             seen.push(next);
         }
+    }
+
+    /// How many bytes the other side takes on a new stream, and on all together, before it says
+    /// more. Call it first.
+    pub async fn windows(&mut self) -> Result<(usize, usize)> {
+        let (mut stream, mut connection) = (65_535, 65_535);
+        for frame in self.until_pong().await? {
+            match frame.kind {
+                kind::SETTINGS => {
+                    let (entries, _) = frame.payload.as_chunks::<6>();
+                    for [a, b, value @ ..] in entries {
+                        if u16::from_be_bytes([*a, *b]) == INITIAL_WINDOW_SIZE {
+                            stream = u32::from_be_bytes(*value);
+                        }
+                    }
+                }
+                kind::WINDOW_UPDATE if frame.stream == 0 => {
+                    let more = frame.payload.first_chunk().context("a short frame")?;
+                    connection += u32::from_be_bytes(*more);
+                }
+                _ => {}
+            }
+        }
+        Ok((stream as usize, connection as usize))
     }
 
     /// The frames of `stream` up to its end: END_STREAM or RST_STREAM.

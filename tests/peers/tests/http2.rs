@@ -12,7 +12,7 @@ use peers::{
     server::{Launch, Server},
     streams::Stream,
 };
-use proto::etcdserverpb::WatchCreateRequest;
+use proto::etcdserverpb::{LeaseGrantRequest, WatchCreateRequest};
 use rustix::process::Signal;
 
 const RANGE: &[u8] = b"/etcdserverpb.KV/Range";
@@ -82,6 +82,63 @@ fn a_burst_of_cancelled_calls_leaves_the_connection() {
         }
         raw.send(&burst).await?;
         raw.until_pong().await?;
+        Ok(())
+    });
+}
+
+const KEEP_ALIVE: &[u8] = b"/etcdserverpb.Lease/LeaseKeepAlive";
+
+const WATCH: &[u8] = b"/etcdserverpb.Watch/Watch";
+
+/// A gRPC message of a lease's id in one byte.
+fn renewal(id: u8) -> Vec<u8> {
+    vec![0, 0, 0, 0, 2, 0x08, id]
+}
+
+/// All that a stream's window takes, of the smallest messages, while their answers are not taken:
+/// as a client does that has stopped for a while.
+#[test]
+fn a_stream_full_of_small_messages_leaves_the_connection() {
+    on_each("a stream full of small messages", 120, async |server| {
+        let lease = LeaseGrantRequest { ttl: 600, id: 7 };
+        server.api().lease_grant(lease).await?;
+        let progress = vec![0, 0, 0, 0, 2, 0x1a, 0];
+        for (path, message) in [(KEEP_ALIVE, renewal(7)), (WATCH, progress)] {
+            let mut raw = Raw::connect(server.port()).await?;
+            let (stream, connection) = raw.windows().await?;
+            let messages = stream.min(connection) / message.len();
+            let mut burst = frame(kind::HEADERS, END_HEADERS, 1, &frames::call(path, &[]));
+            burst.extend(frame(kind::DATA, 0, 1, &message).repeat(messages));
+            raw.send(&burst).await?;
+            raw.until_pong()
+                .await
+                .with_context(|| path.escape_ascii().to_string())?;
+        }
+        Ok(())
+    });
+}
+
+/// Calls that end at once, and what their client sends before it has heard of that.
+#[test]
+fn messages_to_calls_that_have_ended_leave_the_connection() {
+    on_each("messages to calls that have ended", 240, async |server| {
+        let mut raw = Raw::connect(server.port()).await?;
+        let header = frames::call(b"/etcdserverpb.KV/Unknown", &[]);
+        let mut sent = 0;
+        for call in 0..300 {
+            let stream = 1 + 2 * call;
+            raw.send(&frame(kind::HEADERS, END_HEADERS, stream, &header))
+                .await?;
+            raw.until_end_of(stream).await?;
+            // To this one, and to one that ended long ago.
+            let mut late = frame(kind::DATA, 0, stream, &renewal(7)).repeat(50);
+            late.extend(frame(kind::DATA, 0, 1, &renewal(7)).repeat(50));
+            raw.send(&late).await?;
+            sent += 100;
+            raw.until_pong()
+                .await
+                .with_context(|| format!("after {sent} messages"))?;
+        }
         Ok(())
     });
 }
@@ -230,5 +287,220 @@ fn header_bomb() {
             frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &header)
         });
         withstands(server, &[], &bombs, 1).await
+    });
+}
+
+/// How much of the end of a call is compared.
+#[derive(Clone, Copy, PartialEq)]
+enum Compare {
+    /// All of it.
+    Whole,
+    /// The status; what h2 cannot read is not in our text.
+    Status,
+    /// That it ends, and the next call of the connection does not.
+    Next,
+}
+
+/// A header list that is none of HTTP, or nearly one.
+struct Odd {
+    name: &'static str,
+    fields: Vec<u8>,
+    compare: Compare,
+}
+
+const POST: (&[u8], &[u8]) = (b":method", b"POST");
+const HTTP: (&[u8], &[u8]) = (b":scheme", b"http");
+const PATH: (&[u8], &[u8]) = (b":path", RANGE);
+const HOST: (&[u8], &[u8]) = (b":authority", b"127.0.0.1");
+const GRPC: (&[u8], &[u8]) = (b"content-type", b"application/grpc");
+
+fn odd(compare: Compare, name: &'static str, fields: &[(&[u8], &[u8])]) -> Odd {
+    Odd {
+        name,
+        fields: frames::block(fields),
+        compare,
+    }
+}
+
+fn odd_fields() -> Vec<Odd> {
+    let after = |name, field: (&[u8], &[u8])| {
+        let fields = [POST, HTTP, PATH, HOST, GRPC, field];
+        odd(Compare::Whole, name, &fields)
+    };
+    vec![
+        after("sound", (b"x-some", b"value")),
+        after("upper case", (b"X-Some", b"value")),
+        after("upper case, short", (b"X", b"")),
+        after("no name", (b"", b"value")),
+        after("a space in a name", (b"x some", b"value")),
+        after("a name not of ASCII", (b"x-\xc3\xa4", b"value")),
+        after("a line break in a value", (b"x-some", b"va\r\nlue")),
+        after("NUL in a value", (b"x-some", b"va\0lue")),
+        after("DEL in a value", (b"x-some", b"va\x7flue")),
+        after("tab in a value", (b"x-some", b"va\tlue")),
+        after("a value not of UTF-8", (b"x-some", b"va\xfflue")),
+        after("unknown pseudo", (b":some", b"value")),
+        after("pseudo after others", (b":path", b"/a")),
+        after("status", (b":status", b"200")),
+        after("connection", (b"connection", b"close")),
+    ]
+}
+
+fn odd_pseudos() -> Vec<Odd> {
+    let whole = |name, fields: &[(&[u8], &[u8])]| odd(Compare::Whole, name, fields);
+    let next = |name, fields: &[(&[u8], &[u8])]| odd(Compare::Next, name, fields);
+    let method = |method| [(&b":method"[..], method), HTTP, PATH, HOST, GRPC];
+    let scheme = |scheme| [POST, (&b":scheme"[..], scheme), PATH, HOST, GRPC];
+    let authority = |name| [POST, HTTP, PATH, (&b":authority"[..], name), GRPC];
+    let unknown: (&[u8], &[u8]) = (b":some", b"v");
+    let status: (&[u8], &[u8]) = (b":status", b"x");
+    vec![
+        whole("unknown pseudo", &[unknown, POST, HTTP, PATH, HOST, GRPC]),
+        whole("odd status", &[status, POST, HTTP, PATH, HOST, GRPC]),
+        whole("two paths", &[POST, HTTP, PATH, PATH, HOST, GRPC]),
+        whole("two authorities", &[POST, HTTP, PATH, HOST, HOST, GRPC]),
+        whole("no authority", &[POST, HTTP, PATH, GRPC]),
+        next("no path", &[POST, HTTP, HOST, GRPC]),
+        next("no scheme", &[POST, PATH, HOST, GRPC]),
+        next("no method", &[HTTP, PATH, HOST, GRPC]),
+        odd(Compare::Status, "empty method", &method(b"")),
+        odd(Compare::Status, "odd method", &method(b"PO ST")),
+        whole("odd scheme", &scheme(b"1 2")),
+        whole("empty scheme", &scheme(b"")),
+        whole("scheme not of UTF-8", &scheme(b"\xff")),
+        whole("empty authority", &authority(b"")),
+        whole("authority with a space", &authority(b"a b")),
+        whole("authority not of UTF-8", &authority(b"\xff")),
+        whole("authority with a line break", &authority(b"a\nb")),
+    ]
+}
+
+fn odd_paths() -> Vec<Odd> {
+    let whole = |name, path: &[u8]| {
+        let fields = [POST, HTTP, (b":path", path), HOST, GRPC];
+        odd(Compare::Whole, name, &fields)
+    };
+    let status = |name, path: &[u8]| Odd {
+        compare: Compare::Status,
+        ..whole(name, path)
+    };
+    vec![
+        status("path not of UTF-8", b"/etcdserverpb.KV/Range\xff"),
+        whole("path of UTF-8", "/etcdserverpb.KV/R\u{e4}ng".as_bytes()),
+        status("path with a space", b"/etcdserverpb.KV/Ra nge"),
+        status("path with <", b"/etcdserverpb.KV/Ra<nge"),
+        status("path with #", b"/etcdserverpb.KV/Range#a"),
+        whole("path with ?", b"/etcdserverpb.KV/Range?a"),
+        status("path without a slash", b"etcdserverpb.KV/Range"),
+        status("path with another first letter", b"xetcdserverpb.KV/Range"),
+        whole("path of a star", b"*"),
+        whole("path with a line break", b"/etcdserverpb.KV/Ra\nnge"),
+        status("empty path", b""),
+    ]
+}
+
+/// How a call ended, without what may differ between two correct servers.
+fn end(decoder: &mut hpack::Decoder, frames: &[frames::Frame], compare: Compare) -> Result<String> {
+    let mut end = String::new();
+    for frame in frames {
+        match frame.kind {
+            kind::RST_STREAM => end += &format!("RST {:?}", frame.payload),
+            kind::DATA => end += "DATA ",
+            kind::HEADERS => {
+                let read = decoder.decode(&frame.payload, |name, value| {
+                    let is_compared = match name {
+                        b":status" | b"grpc-status" => true,
+                        b"grpc-message" => compare == Compare::Whole && !value.is_empty(),
+                        _ => false,
+                    };
+                    if is_compared {
+                        end += &format!("{}={} ", name.escape_ascii(), value.escape_ascii());
+                    }
+                });
+                read.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(end)
+}
+
+/// How a call with odd headers ended, and the next one of the connection, which names a field of
+/// the first by its place in the table.
+async fn ends(server: &Server, odd: &Odd) -> Result<(String, String)> {
+    let mut decoder = hpack::Decoder::new();
+    let mut raw = Raw::connect(server.port()).await?;
+    raw.until_pong().await?;
+    let get = [0, 0, 0, 0, 3, 0x0a, 1, b'k'];
+    let mut call = frame(kind::HEADERS, END_HEADERS, 1, &odd.fields);
+    call.extend(frame(kind::DATA, END_STREAM, 1, &get));
+    raw.send(&call).await?;
+    let frames = raw.until_end_of(1).await?;
+    let first = end(&mut decoder, &frames, odd.compare)?;
+    let sound = frames::call(RANGE, &[]);
+    let mut call = frame(kind::HEADERS, END_HEADERS, 3, &sound);
+    call.extend(frame(kind::DATA, END_STREAM, 3, &get));
+    raw.send(&call).await?;
+    let frames = raw.until_end_of(3).await?;
+    Ok((first, end(&mut decoder, &frames, Compare::Whole)?))
+}
+
+#[test]
+fn odd_headers_end_their_stream_as_on_etcd() {
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
+    peers::run(120, async {
+        let temp = tempfile::tempdir()?;
+        let ours = Launch::new(&subject, &temp.path().join("a"));
+        let theirs = Launch::new(&reference, &temp.path().join("b"));
+        let (ours, theirs) = (ours.start().await?, theirs.start().await?);
+        let mut wrong = Vec::new();
+        let odds = [odd_fields(), odd_pseudos(), odd_paths()];
+        for odd in odds.into_iter().flatten() {
+            let named = |server: &str| format!("{server}: {}", odd.name);
+            let (first, next) = ends(&theirs, &odd).await.with_context(|| named("etcd"))?;
+            let is_equal = match ends(&ours, &odd).await {
+                Ok(ours) if odd.compare == Compare::Next => ours.1 == next,
+                Ok(ours) => ours == (first.clone(), next.clone()),
+                Err(_) => false,
+            };
+            if !is_equal {
+                let ours = ends(&ours, &odd).await;
+                wrong.push(format!("{}: {ours:?}, etcd {first}, {next}", odd.name));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        ours.terminate().await?;
+        theirs.terminate().await
+    });
+    peer::say("RAN: http2, odd headers");
+}
+
+/// A bad field that a client keeps in its table, and names again: each stream ends, and the
+/// entries after it keep their places.
+#[test]
+fn a_bad_field_of_the_table_ends_every_stream_that_names_it() {
+    on_each("a bad field of the table", 60, async |server| {
+        let mut raw = Raw::connect(server.port()).await?;
+        let mut bad = frames::call(RANGE, &[]);
+        bad.extend_from_slice(b"\x40\x06X-Some\x05value");
+        bad.extend_from_slice(b"\x40\x06x-some\x05other");
+        let mut again = frames::call(RANGE, &[]);
+        again.push(0xbf);
+        let mut sound = frames::call(RANGE, &[]);
+        sound.push(0xbe);
+        let get = [0, 0, 0, 0, 3, 0x0a, 1, b'k'];
+        let mut decoder = hpack::Decoder::new();
+        for (n, (block, ends)) in (0..).zip([(&bad, "RST"), (&again, "RST"), (&sound, ":status")]) {
+            let stream = 1 + 2 * n;
+            let mut call = frame(kind::HEADERS, END_HEADERS, stream, block);
+            call.extend(frame(kind::DATA, END_STREAM, stream, &get));
+            raw.send(&call).await?;
+            let frames = raw.until_end_of(stream).await?;
+            let end = end(&mut decoder, &frames, Compare::Whole)?;
+            ensure!(end.starts_with(ends), "stream {stream}: {end}");
+        }
+        Ok(())
     });
 }

@@ -18,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Body, Surface,
     admission::Seat,
-    authority::Lenient,
     channel::{Channel, Port},
     gateway,
     gather::{TurnEnd, gather},
-    grpc, head, pages,
-    pings::Pings,
+    grpc, head,
+    intake::Intake,
+    pages,
     plain::plain,
 };
 use crate::runtime::Runtime;
@@ -41,9 +41,23 @@ where
     }
 }
 
-/// HTTP/2 windows: large enough that a list answer does not wait for updates.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What a client may send on a stream, and on a connection, before its calls have taken it. h2 also
+/// lets no more frames wait than half of a connection's window justifies, at [`FRAME_COST`] each,
+/// and ends the connection beyond that: a client that fills one stream with the smallest messages
+/// while the server is slow must not meet that limit. Go's server begins with half of this for a
+/// stream, and lets both grow to 16 MiB.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// What h2 takes a small frame to cost, payload included.
+const FRAME_COST: u32 = 256;
+/// The frame of a message without a field.
+const FRAME_MIN: u32 = 5;
+
+const _: () = {
+    let frames_max = STREAM_WINDOW / FRAME_MIN;
+    assert!(frames_max * (FRAME_COST - FRAME_MIN) <= CONNECTION_WINDOW / 2);
+};
 
 /// Streams that a client may cancel, or end by a mistake, before the connection gets its next turn:
 /// as many control frames as Go's HTTP/2 server queues. A stall of the machine makes a legal client
@@ -96,7 +110,7 @@ pub(super) async fn serve<S>(
         seat.keep();
         answer(service_rt.clone(), request, port.clone(), channel.clone())
     });
-    let (stream, end) = gather(Lenient::new(stream));
+    let (stream, end) = gather(stream);
     // Behind TLS, Go's own HTTP/2 server takes gRPC and pages together, and counts no pings.
     let counts = match surface {
         Surface::Client => is_plain,
@@ -104,7 +118,7 @@ pub(super) async fn serve<S>(
         Surface::ClientHttp | Surface::Metrics | Surface::Peer => false,
     };
     let min_time = counts.then_some(rt.core.config.grpc_keepalive_min_time);
-    let stream = Pings::new(stream, min_time);
+    let stream = Intake::new(stream, CONNECTION_WINDOW, min_time);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {

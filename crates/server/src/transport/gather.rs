@@ -29,7 +29,7 @@ const KEPT: usize = 8 << 10;
 /// and its payload.
 const PARTS: usize = 7;
 
-/// Bytes that one turn reads: some 1,400 renewals of a lease, a sixth of the small frames that h2
+/// Bytes that one turn reads: some 1,400 renewals of a lease, a twentieth of the small frames that h2
 /// lets wait (half a connection's window, 256 bytes each); it takes a call a few turns to begin.
 const READ_MAX: usize = 32 << 10;
 

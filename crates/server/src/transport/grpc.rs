@@ -35,7 +35,9 @@ pub(super) async fn call(
         Err(no_call) => return no_call.response(content_type),
     };
     let mut response = head::answer(content_type);
-    if let Err(status) = dispatch(rt, parts.uri.path(), &head, body, &mut response).await {
+    // No method has a query, and gRPC knows of none.
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    if let Err(status) = dispatch(rt, path, &head, body, &mut response).await {
         // A call that never began answers with trailers alone.
         put_status(&status, response.headers_mut());
     }

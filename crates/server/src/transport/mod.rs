@@ -3,23 +3,21 @@
 //! nobody sees a type of hyper.
 
 mod admission;
-mod authority;
 mod body;
 mod channel;
 mod compression;
 mod connection;
-mod frames;
 mod gateway;
 mod gather;
 mod grpc;
 mod head;
 mod health;
+mod intake;
 mod json;
 mod listener;
 mod messages;
 mod pages;
 mod peer;
-mod pings;
 mod plain;
 mod secure;
 mod streams;
