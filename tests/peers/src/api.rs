@@ -3,6 +3,7 @@
 //! answered is what the test sees.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -17,7 +18,7 @@ use proto::etcdserverpb::{
     maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
 };
 use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client::LockClient};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::oneshot};
 use tonic::{
     Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -233,9 +234,13 @@ impl Api {
     ) -> Result<Bytes, Status> {
         let mut client = self.grpc().await?;
         let path = http::uri::PathAndQuery::from_static(path);
-        // A watch ends with its requests; other methods begin at the end of theirs.
+        // A watch ends with its requests, and these with this call: otherwise it would send events
+        // on. Other methods begin at the end of their requests.
+        let (_until, end) = oneshot::channel::<Infallible>();
         let rest = match path.path() {
-            "/etcdserverpb.Watch/Watch" => Either::Left(stream::pending()),
+            "/etcdserverpb.Watch/Watch" => {
+                Either::Left(stream::once(end).filter_map(async |_| None))
+            }
             _ => Either::Right(stream::empty()),
         };
         let open = stream::iter([message]).chain(rest);

@@ -722,9 +722,6 @@ fn random(seed: u64) {
             accepted += u64::from(compared.with_context(|| format!("seed {seed}, step {n}"))?);
             if n % 10 == 0 {
                 // Tokens end with passwords and users; whoever can logs in again.
-                for side in &mut sides {
-                    side.api = side.server.connect();
-                }
                 for user in USERS {
                     let [a, b] = &mut sides;
                     let both = (a.login(user).await.is_ok(), b.login(user).await.is_ok());
