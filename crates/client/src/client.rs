@@ -2,12 +2,12 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use prost::Message;
-use proto::etcdserverpb as api;
+use proto::etcdserverpb::{self as api, auth_client::AuthClient};
 use tokio::time::Instant;
 use tonic::{
     Code, Request, Response, Status,
@@ -40,7 +40,12 @@ pub(crate) enum Policy {
     Read,
     /// Writes: retried only when nothing was sent.
     Write,
+    /// The login itself: a read that no other login helps.
+    Login,
 }
+
+/// A token as it is sent.
+pub(crate) type Token = MetadataValue<Ascii>;
 
 /// A connected client. Clones share connections and token.
 #[derive(Clone)]
@@ -51,7 +56,9 @@ pub struct Client {
 struct Inner {
     config: Config,
     pool: Pool,
-    token: Mutex<Option<MetadataValue<Ascii>>>,
+    token: Mutex<Option<Token>>,
+    /// Held by the call that logs in. Those that were refused meanwhile wait for its token.
+    login: tokio::sync::Mutex<()>,
 }
 
 /// A server that ends a call at its deadline does so at most this much before
@@ -75,6 +82,7 @@ impl Client {
                 config,
                 pool,
                 token: Mutex::new(None),
+                login: tokio::sync::Mutex::new(()),
             }),
         };
         if let Some(credentials) = client.inner.config.credentials.clone() {
@@ -90,30 +98,35 @@ impl Client {
     }
 
     async fn login(&self, credentials: &Credentials) -> Result<(), Error> {
-        self.set_token(None);
         let request = api::AuthenticateRequest {
             name: credentials.name.clone(),
             password: credentials.password.clone(),
         };
-        match self.authenticate(request).await {
+        let answer = self.unary(Policy::Login, request, |channel, request| async move {
+            AuthClient::new(channel).authenticate(request).await
+        });
+        let token = match answer.await {
             Ok(response) => {
-                let token = MetadataValue::try_from(response.token.as_str()).map_err(|_| {
+                let token = Token::try_from(response.token.as_str()).map_err(|_| {
                     Error::status(Code::Internal, "the server's token is not ASCII")
                 })?;
-                self.set_token(Some(token));
-                Ok(())
+                Some(token)
             }
-            Err(error) if error.is(AUTH_OFF) => Ok(()),
-            Err(error) => Err(error),
-        }
+            Err(error) if error.is(AUTH_OFF) => None,
+            Err(error) => return Err(error),
+        };
+        *self.token_slot() = token;
+        Ok(())
     }
 
-    fn set_token(&self, token: Option<MetadataValue<Ascii>>) {
-        *self
-            .inner
-            .token
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+    fn token_slot(&self) -> MutexGuard<'_, Option<Token>> {
+        let slot = self.inner.token.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token that requests are sent with now.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.token_slot().clone()
     }
 
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
@@ -126,13 +139,7 @@ impl Client {
         if self.inner.config.require_leader {
             metadata.insert("hasleader", MetadataValue::from_static("true"));
         }
-        let token = self
-            .inner
-            .token
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        if let Some(token) = token {
+        if let Some(token) = self.token() {
             metadata.insert("token", token);
         }
         request
@@ -201,10 +208,10 @@ impl Client {
         Call: Fn(Channel, Request<Req>) -> Answer,
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
-        let mut relogins = 0;
         let mut attempt = 1;
         loop {
             let connection = self.connection().await;
+            let token = self.token();
             let mut request = self.request(message.clone());
             if let Some(deadline) = deadline {
                 // The server stops working on what no one waits for.
@@ -215,14 +222,13 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if self.inner.config.credentials.is_some()
-                && relogins == 0
-                && must_login(&status, policy)
+            if attempt < ATTEMPTS_MAX && policy != Policy::Login && is_about_token(status.message())
             {
-                relogins += 1;
+                attempt += 1;
                 // Boxed: a login is itself a call.
-                Box::pin(self.relogin()).await?;
-                continue;
+                if Box::pin(self.renew_token(token, status.message())).await? {
+                    continue;
+                }
             }
             if self.note(&connection, &status, policy) && attempt < ATTEMPTS_MAX {
                 let round = attempt / self.inner.pool.len();
@@ -266,8 +272,8 @@ impl Client {
         }
         match (policy, reach) {
             (_, Reach::NotSent) => true,
-            (Policy::Read, Reach::Unknown) => true,
-            (Policy::Read, Reach::Answered) => status.code() == Code::Unavailable,
+            (Policy::Read | Policy::Login, Reach::Unknown) => true,
+            (Policy::Read | Policy::Login, Reach::Answered) => status.code() == Code::Unavailable,
             (Policy::Write, _) => false,
         }
     }
@@ -284,22 +290,31 @@ impl Client {
         self.inner.pool.failed(connection);
     }
 
-    /// Logs in again with the configured credentials, if there are any.
-    pub(crate) async fn relogin(&self) -> Result<(), Error> {
-        match self.inner.config.credentials.clone() {
-            Some(credentials) => self.login(&credentials).await,
-            None => Ok(()),
+    /// After a call with `refused` was refused for its token, with this text: gets a new one,
+    /// unless another call has done so meanwhile. Says whether the call may be made again.
+    ///
+    /// # Errors
+    /// What the login said.
+    pub(crate) async fn renew_token(
+        &self,
+        refused: Option<Token>,
+        text: &str,
+    ) -> Result<bool, Error> {
+        let Some(credentials) = &self.inner.config.credentials else {
+            // Someone known by a certificate has no token: its users or roles have changed in
+            // the middle of the call.
+            return Ok(text == OLD_AUTH_REVISION);
+        };
+        let _only = self.inner.login.lock().await;
+        if self.token() == refused {
+            self.login(credentials).await?;
         }
+        Ok(true)
     }
 }
 
-/// Answers that a fresh token may turn into a success. A call refused for its
-/// token had no effect, so writes are repeated as well; an old auth revision
-/// is only repeated for reads (docs/design/commands.md).
-fn must_login(status: &Status, policy: Policy) -> bool {
-    match status.message() {
-        INVALID_TOKEN | EMPTY_USER => true,
-        OLD_AUTH_REVISION => policy == Policy::Read,
-        _ => false,
-    }
+/// Whether a refusal is about the token, so that a fresh one may turn it into a success. A call
+/// that is refused so had no effect, and writes are repeated as well.
+pub(crate) fn is_about_token(text: &str) -> bool {
+    matches!(text, INVALID_TOKEN | EMPTY_USER | OLD_AUTH_REVISION)
 }

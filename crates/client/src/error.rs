@@ -62,6 +62,11 @@ impl Error {
         }
     }
 
+    /// The description a status carried, or nothing.
+    pub(crate) fn text(&self) -> &str {
+        self.as_status().map_or("", |(_, text)| text)
+    }
+
     /// True when the other side gave the call up as it does at a deadline: without a
     /// status, by an HTTP/2 reset with the code CANCEL (in the words of h2), or because
     /// what was proposed had not come back by then.

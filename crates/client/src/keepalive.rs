@@ -11,13 +11,15 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::{Client, Error};
+use crate::{Client, Error, client::is_about_token};
 
 /// A lease is renewed after this part of its time to live, so that two
 /// renewals may fail before it expires.
 const RENEWALS_PER_TTL: u32 = 3;
 /// Pause before the next endpoint is tried.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Logins in a row that may be in vain, as users and roles change all the time.
+const RELOGINS_MAX: u32 = 10;
 /// What the Go client says of a lease the server does not know.
 const LEASE_NOT_FOUND: &str = "etcdserver: requested lease not found";
 
@@ -29,8 +31,10 @@ impl Client {
     /// lease, otherwise what the call said.
     pub async fn keep_alive_once(&self, id: i64) -> Result<api::LeaseKeepAliveResponse, Error> {
         self.limited(async {
+            let mut relogins = 0;
             loop {
                 let connection = self.connection().await;
+                let token = self.token();
                 match self.renew(&connection, id).await {
                     Ok(response) if response.ttl <= 0 => {
                         return Err(Error::status(Code::NotFound, LEASE_NOT_FOUND));
@@ -38,6 +42,12 @@ impl Client {
                     Err(error) if transient(&error) => {
                         self.stream_failed(&connection);
                         tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                    Err(error) if relogins < RELOGINS_MAX && is_refused_for_token(&error) => {
+                        relogins += 1;
+                        if !self.renew_token(token, error.text()).await? {
+                            return Err(error);
+                        }
                     }
                     result => return result,
                 }
@@ -94,6 +104,10 @@ impl Drop for KeepAlive {
     }
 }
 
+fn is_refused_for_token(error: &Error) -> bool {
+    is_about_token(error.text())
+}
+
 fn transient(error: &Error) -> bool {
     match error {
         Error::StreamEnded(_) => true,
@@ -116,6 +130,7 @@ async fn keep(
     let mut relogins = 0;
     let mut answered = false;
     loop {
+        let token = client.token();
         let attempt = async {
             let connection = client.connection().await;
             // Half of the time that is left: the other half is for another endpoint.
@@ -150,15 +165,15 @@ async fn keep(
             Err(error) if transient(&error) && Instant::now() < expires => {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            Err(Error::Status {
-                code: Code::Unauthenticated,
-                ..
-            }) if relogins == 0 && client.config().credentials.is_some() => {
+            Err(error) if relogins < RELOGINS_MAX && is_refused_for_token(&error) => {
                 relogins += 1;
-                if let Err(error) = client.relogin().await {
-                    let _ = renewals.send(Err(error)).await;
-                    return;
-                }
+                let end = match client.renew_token(token, error.text()).await {
+                    Ok(true) => continue,
+                    Ok(false) => error,
+                    Err(of_login) => of_login,
+                };
+                let _ = renewals.send(Err(end)).await;
+                return;
             }
             Err(error) => {
                 let _ = renewals.send(Err(error)).await;

@@ -21,20 +21,26 @@ impl Client {
     /// [`Error`], when the stream could not be opened.
     pub async fn snapshot(&self) -> Result<SnapshotStream, Error> {
         self.limited(async {
-            let connection = self.connection().await;
-            let stream =
-                api::maintenance_client::MaintenanceClient::new(connection.channel.clone())
-                    .max_decoding_message_size(usize::MAX)
-                    .snapshot(self.request(api::SnapshotRequest {}))
-                    .await?
-                    .into_inner();
-            Ok(SnapshotStream {
-                stream,
-                client: self.clone(),
-                connection,
-            })
+            // A refusal would come with the first blob, too late to open it once more: a fresh
+            // token first, as etcd's client has it.
+            self.renew_token(self.token(), "").await?;
+            self.open_snapshot().await
         })
         .await
+    }
+
+    async fn open_snapshot(&self) -> Result<SnapshotStream, Error> {
+        let connection = self.connection().await;
+        let stream = api::maintenance_client::MaintenanceClient::new(connection.channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .snapshot(self.request(api::SnapshotRequest {}))
+            .await?
+            .into_inner();
+        Ok(SnapshotStream {
+            stream,
+            client: self.clone(),
+            connection,
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{
     Client, Error,
+    client::{Token, is_about_token},
     pool::{Reach, reach},
 };
 
@@ -36,6 +37,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The id of responses that belong to no single watch.
 const NO_WATCH: i64 = -1;
+/// Logins in a row that may be in vain, as users and roles change all the time.
+const RELOGINS_MAX: u32 = 10;
 const NO_LEADER: &str = "etcdserver: no leader";
 
 type Delivery = Result<WatchResponse, Error>;
@@ -147,6 +150,8 @@ struct State {
 enum Ended {
     /// Try again elsewhere.
     Lost,
+    /// Try again with a new token.
+    Renewed,
     /// No new connection helps.
     Refused(Error),
     /// No one listens any more.
@@ -161,6 +166,9 @@ struct Session {
     uncreated: VecDeque<i64>,
     /// The watch whose creation was sent and not answered.
     creating: Option<i64>,
+    /// The token that the present stream was opened with.
+    token: Option<Token>,
+    /// Logins since the server last created a watch or sent something of one.
     relogins: u32,
     pause: Duration,
 }
@@ -173,6 +181,7 @@ impl Session {
             watches: BTreeMap::new(),
             uncreated: VecDeque::new(),
             creating: None,
+            token: None,
             relogins: 0,
             pause: PAUSE_MIN,
         }
@@ -188,6 +197,7 @@ impl Session {
             }
             match self.stream().await {
                 Ended::Unused => return,
+                Ended::Renewed => {}
                 Ended::Lost => {
                     tokio::time::sleep(self.pause).await;
                     self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -262,6 +272,7 @@ impl Session {
         if send(&requests, first).await.is_err() {
             return Ended::Lost;
         }
+        self.token = self.client.token();
         let request = self
             .client
             .request(poll_fn(move |context| outgoing.poll_recv(context)));
@@ -291,6 +302,13 @@ impl Session {
                     None => return Ended::Unused,
                 },
                 message = stream.message() => match message {
+                    Ok(Some(response)) if is_refused_for_token(&response) => {
+                        let text = described(&response.cancel_reason);
+                        if let Some(ended) = self.renew_token(text).await {
+                            return ended;
+                        }
+                        self.deliver(response).await
+                    }
                     Ok(Some(response)) => {
                         self.pause = PAUSE_MIN;
                         self.relogins = 0;
@@ -308,14 +326,27 @@ impl Session {
         }
     }
 
+    /// After a refusal for the token: the next stream is opened with a new one. `None` if that
+    /// was tried already, or cannot be.
+    async fn renew_token(&mut self, text: &str) -> Option<Ended> {
+        if self.relogins >= RELOGINS_MAX {
+            return None;
+        }
+        self.relogins += 1;
+        match self.client.renew_token(self.token.take(), text).await {
+            Ok(true) => Some(Ended::Renewed),
+            Ok(false) => None,
+            Err(error) => Some(Ended::Refused(error)),
+        }
+    }
+
     async fn classify(&mut self, status: &Status) -> Ended {
         let answered = reach(status) == Reach::Answered;
-        if answered && status.code() == Code::Unauthenticated && self.relogins == 0 {
-            self.relogins += 1;
-            return match self.client.relogin().await {
-                Ok(()) => Ended::Lost,
-                Err(error) => Ended::Refused(error),
-            };
+        if answered
+            && is_about_token(status.message())
+            && let Some(ended) = self.renew_token(status.message()).await
+        {
+            return ended;
         }
         let leaderless = self.client.config().require_leader && status.message() == NO_LEADER;
         let curable = matches!(status.code(), Code::Unavailable | Code::Internal);
@@ -374,6 +405,18 @@ impl Session {
         }
         (gone && !canceled).then(|| cancel(id))
     }
+}
+
+/// Whether a creation was refused for the token of the stream.
+fn is_refused_for_token(response: &WatchResponse) -> bool {
+    response.created && response.canceled && is_about_token(described(&response.cancel_reason))
+}
+
+/// A reason without the code that servers write before it.
+fn described(reason: &str) -> &str {
+    reason
+        .split_once(" desc = ")
+        .map_or(reason, |(_, text)| text)
 }
 
 fn cancel(watch_id: i64) -> RequestUnion {

@@ -4,7 +4,7 @@
 //! and term, the server's own version; and the client's own log lines on
 //! stderr are dropped. Nothing else may be.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
@@ -26,7 +26,8 @@ pub struct Ctl {
 /// One line of a script.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Arguments separated by spaces; `{L}` is the lease granted last.
+    /// Arguments separated by spaces, after variables like `ETCDCTL_USER=u`; `{L}` is the lease
+    /// granted last.
     pub args: &'static str,
     /// What goes to its standard input.
     pub stdin: &'static str,
@@ -108,20 +109,27 @@ impl Ctl {
     }
 
     async fn run(&self, port: u16, args: &[String], line: &Line) -> Result<Outcome> {
+        let is_variable = |arg: &&String| arg.starts_with("ETCDCTL_");
+        let (variables, words) = args.split_at(args.iter().take_while(is_variable).count());
         let mut command = Command::new(&self.path);
         command
             .env_clear()
             .env("ETCDCTL_API", "3")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .arg(format!("--endpoints=127.0.0.1:{port}"))
-            .args(args)
+            .args(words)
+            .envs(variables.iter().filter_map(|one| one.split_once('=')))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().context("stdin")?;
-        stdin.write_all(line.stdin.as_bytes()).await?;
+        match stdin.write_all(line.stdin.as_bytes()).await {
+            // It had ended before it read anything: what it printed says why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
         drop(stdin);
         const WITHIN: Duration = Duration::from_secs(25);
         let Some(lines) = line.lines else {

@@ -286,25 +286,32 @@ fn a_registry_may_ask_for_a_password() {
         let (Some(subject), Some(etcd)) = (peer::subject(), peer::etcd("3.6.14")) else {
             return Ok(());
         };
-        let dir = tempfile::tempdir()?;
-        let service = Launch::new(&etcd, dir.path()).start().await?;
-        set_size(&service, "locked", "3").await?;
-        lock(&service).await?;
-        let mut flags = v3_flags(&service, "locked");
-        flags.push("--discovery-user=root".to_owned());
-        let mut wrong = flags.clone();
-        wrong.push("--discovery-password=wrong".to_owned());
-        let mut logs = Vec::new();
-        for program in [&subject, &etcd] {
-            logs.push(ends(program, "m", &wrong).await?);
+        for registry in [&etcd, &subject] {
+            asks_for_a_password(registry, &subject, &etcd).await?;
         }
-        both_say(&logs, "authentication failed, invalid user ID or password")?;
-        flags.push("--discovery-password=secret".to_owned());
-        let mix = [subject.clone(), etcd, subject];
-        let mut cluster = Plan::of(&mix).prepare().await?;
-        cluster.found(&flags).await?;
-        works(cluster).await
+        Ok(())
     });
+}
+
+async fn asks_for_a_password(registry: &Program, subject: &Program, etcd: &Program) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let service = Launch::new(registry, dir.path()).start().await?;
+    set_size(&service, "locked", "3").await?;
+    lock(&service).await?;
+    let mut flags = v3_flags(&service, "locked");
+    flags.push("--discovery-user=root".to_owned());
+    let mut wrong = flags.clone();
+    wrong.push("--discovery-password=wrong".to_owned());
+    let mut logs = Vec::new();
+    for program in [subject, etcd] {
+        logs.push(ends(program, "m", &wrong).await?);
+    }
+    both_say(&logs, "authentication failed, invalid user ID or password")?;
+    flags.push("--discovery-password=secret".to_owned());
+    let mix = [subject.clone(), etcd.clone(), subject.clone()];
+    let mut cluster = Plan::of(&mix).prepare().await?;
+    cluster.found(&flags).await?;
+    works(cluster).await
 }
 
 #[test]
