@@ -22,7 +22,7 @@ pub(crate) const TABLE: [(i32, &str); 7] = [
     (ERROR, "an error: nothing was judged"),
     (
         STOPPED,
-        "blocked (check, plan), stopped by a deviation (run, rollback, rehearse)",
+        "blocked (check, plan), stopped by a deviation (run, rollback, rehearse), or refused now (--dry-run)",
     ),
     (
         RESERVED,

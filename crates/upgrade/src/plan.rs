@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     checks::{self, Finding, Given, Level, Seen},
     facts::Facts,
-    steps::{Member, Step as Machine, along},
+    steps::{FLUSH_BY_HAND, FLUSH_FLAG, Member, Step as Machine, along},
     target::{self, Target},
 };
 
@@ -29,7 +29,7 @@ pub(crate) enum Error {
         /// The newest release that a member runs.
         ahead: Version,
     },
-    /// The path leads over a release that loses data.
+    /// A release on it loses data.
     #[error(
         "etcd {release} is known to lose or corrupt data: {bug}; name a later release of 3.{}, as {}",
         release.minor,
@@ -378,7 +378,7 @@ impl Words {
                 &version.to_string(),
                 member,
                 format!(
-                    "restart {member} (etcd {version}) with --snapshot-count=1, write a key, wait for a new .snap, restart it as usual"
+                    "restart {member} (etcd {version}) with {FLUSH_FLAG}, make as many entries and one more at it ({FLUSH_BY_HAND}), wait for a new .snap, restart it as usual"
                 ),
                 "3.7 panics on raw v2 records after the newest snapshot, which 3.5 left in the log",
             ),

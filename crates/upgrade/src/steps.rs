@@ -3,6 +3,15 @@
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+/// Entries after which a flushed member writes a snapshot. So few that making them takes a
+/// moment, and so many that a busy cluster leaves the member time for something else.
+pub(crate) const FLUSH_ENTRIES: u64 = 1000;
+/// The flag for that.
+pub(crate) const FLUSH_FLAG: &str = "--snapshot-count=1000";
+/// How a person makes one entry more than that, each of which changes nothing.
+pub(crate) const FLUSH_BY_HAND: &str =
+    "`for i in $(seq 1001); do etcdctl del pintle-upgrade; done`";
+
 /// One step. Done twice it does no more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -31,8 +40,8 @@ pub(crate) enum Step {
         /// Whether that is Pintle.
         pintle: bool,
     },
-    /// A member restarts on the same release and writes a snapshot at once, so
-    /// that its log holds nothing that the next release cannot read.
+    /// A member restarts on the same release and writes a snapshot soon, so that its log
+    /// holds nothing after that which the next release cannot read.
     Flush {
         /// Whose.
         member: String,
@@ -71,7 +80,7 @@ impl Step {
                 format!("stop {member} ({before}{from}), start it with {program} {to}")
             }
             Step::Flush { member, version } => format!(
-                "restart {member} ({version}) with --snapshot-count=1, write a key, restart it as usual"
+                "restart {member} ({version}) with {FLUSH_FLAG}, make as many entries, restart it as usual"
             ),
             Step::Heal { version } => {
                 format!("restart those whose records are stale once more on {version}")

@@ -59,7 +59,7 @@ impl Drop for Scripted {
 const START: &str = r#"#!/bin/sh
 # start.sh MEMBER RELEASE FLAGS
 m=$1; r=$2; shift 2
-echo "start $m $r" >>AT/events
+echo "start $m $r${*:+ $*}" >>AT/events
 case $r in
 BINARIES*) echo "no binary for $r" >&2; exit 1;;
 esac

@@ -110,6 +110,34 @@ fn a_signal_to_the_group_ends_no_command_between_stop_and_start() {
     });
 }
 
+#[test]
+fn a_signal_in_a_flush_waits_for_the_restart_with_the_own_flags() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.6.14", "3.7.1"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::new(&pintle, &["3.6.14", "3.7.1"])?;
+        cluster.grow("3.6.14").await?;
+        let log = cluster.at("flush.log");
+        let mut run = start(cluster.tool("run", "3.7.1"), &log)?;
+        let is_flagged = || cluster.events().contains("--snapshot-count=");
+        tokio::task::block_in_place(|| wait(&mut run, &log, is_flagged))?;
+        let (code, said) = tokio::task::block_in_place(|| terminated(run, &log))?;
+        ensure!(code == Some(7), "{code:?}: {said}");
+        ensure!(said.contains("this step is finished first"), "{said}");
+        let events = cluster.events();
+        let last = events.lines().last().unwrap_or_default();
+        ensure!(
+            last.starts_with("start ") && !last.contains("--snapshot-count="),
+            "{events}"
+        );
+        success(&mut cluster.tool("run", "3.7.1"))?;
+        peer::say("RAN: SIGTERM in a flush");
+        Ok(())
+    });
+}
+
 /// The members in the order in which the plan in the journal swaps them.
 fn order(cluster: &Scripted) -> Result<Vec<usize>> {
     let text = fs::read_to_string(cluster.journal())?;

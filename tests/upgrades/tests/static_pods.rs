@@ -769,7 +769,8 @@ fn a_flush_that_was_interrupted_is_taken_back() {
             .map(|n| Ok(fs::read_to_string(nodes.manifest(n))?))
             .collect::<Result<_>>()?;
         let has_flag = |n: usize| {
-            fs::read_to_string(nodes.manifest(n)).is_ok_and(|t| t.contains("--snapshot-count=1\n"))
+            fs::read_to_string(nodes.manifest(n))
+                .is_ok_and(|t| t.contains("--snapshot-count=1000\n"))
         };
         let is_out = |n: usize| !nodes.manifest(n).exists();
         for (at, reached) in [&is_out as &dyn Fn(usize) -> bool, &has_flag]

@@ -7,13 +7,18 @@ use super::{
 use crate::{
     facts::{Facts, Log},
     predict::{self, Outcome},
+    steps::{FLUSH_BY_HAND, FLUSH_FLAG},
 };
 
 /// Why a check of files was not made.
 const NO_FILES: &str = "only files tell: name with --data-dir the directory of each member, or a copy of it; next to --endpoints it may be that of a running member";
 
-const FRESH_SNAPSHOT: &str = "start this member once more on its present release with --snapshot-count=1, write one key, \
-     start it again as usual; or let `pintle upgrade repair --data-dir DIR` write a fresh snapshot";
+fn fresh_snapshot() -> String {
+    format!(
+        "start this member once more on its present release with {FLUSH_FLAG}, make as many entries and one more ({FLUSH_BY_HAND}), \
+         start it again as usual; or let `pintle upgrade repair --data-dir DIR` write a fresh snapshot"
+    )
+}
 
 fn with_log(members: &[Facts]) -> Result<Vec<(&Facts, &Log)>, Lacks> {
     let found: Vec<_> = members
@@ -122,7 +127,7 @@ pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), Lacks> {
                     first.what
                 ),
                 format!("{} will panic with `{}`", case.target, predict::V2_LOG),
-                FRESH_SNAPSHOT,
+                fresh_snapshot(),
             );
         }
     }
@@ -150,7 +155,7 @@ pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), Lacks> {
                     case.target,
                     predict::NOT_V3
                 ),
-                FRESH_SNAPSHOT,
+                fresh_snapshot(),
             );
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     failure::Outcome,
     inspect::Access,
     output::{say, warn},
-    run::{self, Engine, Stop},
+    run::{self, Engine, InHand, Stop},
 };
 
 /// The exit code of a run. `again` is the command that continues it.
@@ -25,10 +25,8 @@ pub(super) fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> O
             warn(&format!("{signal}; {state}. To go on: {again}"));
             Ok(exit::INTERRUPTED)
         }
-        Err(Stop::Cut(member)) => {
-            warn(&format!(
-                "{member} is stopped and was not started again. The next command: {again}"
-            ));
+        Err(Stop::Cut(in_hand)) => {
+            warn(&format!("{in_hand}. The next command: {again}"));
             Ok(exit::INTERRUPTED)
         }
         Err(Stop::Deviated { step, why, state }) => {
@@ -46,10 +44,10 @@ pub(super) fn stopped(outcome: Result<(), Stop>, again: &str, advice: &str) -> O
 pub(super) enum Cut {
     /// They ended by themselves.
     Ended(Result<(), Stop>),
-    /// Where no member is between its stop and its start.
+    /// Where no member is in hand.
     Between(&'static str),
-    /// While this member was stopped.
-    In(String),
+    /// While this member was in hand.
+    In(InHand),
 }
 
 impl Cut {
@@ -61,29 +59,29 @@ impl Cut {
         match self {
             Cut::Ended(outcome) => outcome,
             Cut::Between(signal) => Err(engine.asked(signal).await),
-            Cut::In(member) => Err(Stop::Cut(member)),
+            Cut::In(in_hand) => Err(Stop::Cut(in_hand)),
         }
     }
 }
 
-/// Steps that a signal does not cut off between the stop and the start of a member: the
-/// first one ends them when that is done, a second one at once.
+/// Steps that a signal does not cut off while a member is in hand: the first one ends them
+/// when that is done, a second one at once.
 pub(super) async fn steps_until_asked(
     steps: impl Future<Output = Result<(), Stop>>,
-    down: &RefCell<Option<String>>,
+    in_hand: &RefCell<Option<InHand>>,
 ) -> Cut {
     let cut = async {
         let signal = interrupt::asked(1).await;
-        if down.borrow().is_none() {
+        if in_hand.borrow().is_none() {
             return Cut::Between(signal);
         }
         warn(&format!(
             "{signal}: this step is finished first, a second signal ends it at once"
         ));
         let signal = interrupt::asked(2).await;
-        match down.borrow().as_ref() {
+        match in_hand.borrow().as_ref() {
             None => Cut::Between(signal),
-            Some(member) => Cut::In(member.clone()),
+            Some(in_hand) => Cut::In(in_hand.clone()),
         }
     };
     tokio::select! {

@@ -15,7 +15,7 @@ use crate::{
     manifest::Manifest,
     output::{as_json, print},
     plan::{Plan, Wishes},
-    run::{self, Named, look_around},
+    run::{self, Named, Refusal, look_around},
     runtime::block_on,
     sources::sources,
     target::Target,
@@ -156,12 +156,16 @@ fn first_stop(parsed: &Parsed, members: &[Facts], plan: &Plan) -> Outcome<Option
             })
         })
         .collect();
-    if named.is_empty() || plan.machine.is_empty() {
+    if named.is_empty() || !plan.blocked.is_empty() {
         return Ok(None);
     }
     let access = access(parsed, None)?;
     let view = block_on(async { Ok(look_around(&access, &named, None, None).await) })?;
-    let refusal = run::refusal(&view, plan.machine.iter());
+    // With a downgrade under way there is something to do where all run the target, too.
+    let refusal = match (&view.downgrade, plan.machine.is_empty()) {
+        (Some(to), true) => Some(Refusal::Downgrade { to: to.clone() }),
+        _ => run::refusal(&view, plan.machine.iter()),
+    };
     Ok(refusal.map(|refusal| Finding {
         check: "stop",
         level: Level::Block,

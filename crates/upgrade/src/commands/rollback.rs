@@ -16,10 +16,11 @@ use crate::{
     inspect::Access,
     next_command,
     output::{say, warn},
+    plan,
     run::{Engine, FromFile, Journal, Watched, Way},
     runtime::to_its_end,
     steps::Step,
-    target::Target,
+    target::{Target, loses_data},
 };
 
 const NOTHING_TO_TAKE_BACK: &str =
@@ -53,8 +54,8 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             // What finished runs have left says nothing of what came after them.
             Some(_) => Journal::open(&state)?,
         };
-        let down = RefCell::new(None);
-        let mut watched = Watched::new(&mut driver, &down);
+        let in_hand = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &in_hand);
         let mut engine = Engine {
             driver: &mut watched,
             cluster: &access,
@@ -75,18 +76,22 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let was_begun = found || has_begun(&engine.journal, &steps);
         if engine.journal.is_finished() && !was_begun {
             say(NOTHING_TO_TAKE_BACK);
+            for member in engine.silent().await? {
+                say(&format!(
+                    "{member} does not answer, and this rollback did not stop it: see whether it runs, and start it with what it ran"
+                ));
+            }
             return Ok(exit::OK);
         }
         if !found {
             engine.may_go_back(&steps).await?;
         }
         if dry {
-            show(&engine, &steps, found).await;
-            return Ok(exit::OK);
+            return Ok(show(&engine, &steps, found).await);
         }
         engine.journal.take_up()?;
         let _attended = interrupt::attend(2);
-        let outcome = steps_until_asked(engine.rollback(), &down).await;
+        let outcome = steps_until_asked(engine.rollback(), &in_hand).await;
         let outcome = outcome.told(&engine).await;
         let again = next_command::command("rollback", parsed);
         let advice = format!("see to it and run the same command again: {again}");
@@ -140,6 +145,10 @@ async fn choose(
     let Some(to) = to else {
         return Err(no_journal(engine.journal.dir()));
     };
+    if let Some(bug) = loses_data(&to.version).filter(|_| !to.is_pintle) {
+        let release = to.version;
+        return Err(Failure::new(plan::Error::LosesData { release, bug }));
+    }
     match engine.find(&to).await? {
         Way::Nothing => {
             say(&format!("every member runs {to} already"));
@@ -164,8 +173,8 @@ async fn choose(
 }
 
 /// Prints what a rollback would do. `found` is whether the steps are of what the members
-/// answer, and not of a journal.
-async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) {
+/// answer, and not of a journal. Returns the exit code: as it is now, it may be refused.
+async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
     for (at, step) in steps.iter().enumerate().rev() {
         if !found && !engine.journal.has_begun(at) {
             continue;
@@ -179,8 +188,11 @@ async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) {
             _ => {}
         }
     }
-    for line in engine.outlook(steps).await {
-        say(&line);
-    }
+    let outlook = engine.outlook(steps).await;
+    outlook.lines.iter().for_each(|line| say(line));
     say("nothing was done");
+    match outlook.is_refused {
+        true => exit::STOPPED,
+        false => exit::OK,
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     backup, command, exit,
     failure::{Failure, Outcome},
     next_command,
-    output::say,
+    output::{say, warn},
     run::{Driver as _, Engine, FromFile, Journal, Watched},
     runtime::to_its_end,
     steps::Step,
@@ -45,8 +45,8 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             false => state.clone(),
         };
         let journal = Journal::open(&journal_dir)?;
-        let down = RefCell::new(None);
-        let mut watched = Watched::new(&mut driver, &down);
+        let in_hand = RefCell::new(None);
+        let mut watched = Watched::new(&mut driver, &in_hand);
         let mut engine = Engine {
             driver: &mut watched,
             cluster: &access,
@@ -61,6 +61,10 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         engine.is_let_in().await?;
         let steps = engine.begin(&target, allow(parsed), !dry).await?;
         if steps.is_empty() {
+            if let Some(refusal) = engine.pending_downgrade().await {
+                warn(&format!("every member runs {target}, but {refusal}"));
+                return Ok(exit::STOPPED);
+            }
             say(&format!("nothing to do: every member runs {target}"));
             return Ok(exit::OK);
         }
@@ -80,14 +84,18 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
                         .for_each(|line| say(&format!("        {line}")));
                 }
             }
-            if let Some(refusal) = engine.first_refusal(&steps).await {
+            let refusal = engine.first_refusal(&steps).await;
+            if let Some(refusal) = &refusal {
                 say(&format!("as it is now: {refusal}"));
             }
             say("nothing was done");
-            return Ok(0);
+            return Ok(match refusal {
+                Some(_) => exit::STOPPED,
+                None => exit::OK,
+            });
         }
         let _attended = interrupt::attend(2);
-        let outcome = steps_until_asked(engine.run(), &down).await;
+        let outcome = steps_until_asked(engine.run(), &in_hand).await;
         let outcome = outcome.told(&engine).await;
         let done = outcome.is_ok();
         let code = stopped(outcome, &again, &advice)?;

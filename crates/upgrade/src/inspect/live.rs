@@ -86,7 +86,12 @@ pub async fn live(access: &Access, endpoint: &str) -> Result<Facts, Error> {
         metrics: BTreeMap::new(),
         ..Live::default()
     };
-    if !status.is_learner {
+    if status.leader == 0 {
+        // What the cluster must agree on would only be waited for.
+        facts
+            .unread
+            .push(format!("the member list of {endpoint}: it knows no leader"));
+    } else if !status.is_learner {
         ask_voter(&client, endpoint, &mut live, &mut facts.unread).await;
     }
     if let Some(own) = live.members.iter().find(|m| m.id.0 == header.member_id)

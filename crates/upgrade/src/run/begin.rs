@@ -10,14 +10,13 @@ use super::{
     cluster::{Answer, Cluster},
     driver::{Driver, Launch},
     engine::Engine,
-    restart::SNAPSHOT_AT_ONCE,
     safety::{self, Purpose, Refusal, View},
 };
 use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
     plan::{Plan, Wishes},
-    steps::Step,
+    steps::{FLUSH_FLAG, Step},
     target::Target,
 };
 
@@ -92,7 +91,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 } => self.driver.ready_for(member, &Launch::of(to, *pintle))?,
                 Step::Flush { member, version } if self.driver.manages(member) => {
                     let mut once = Launch::of(version, false);
-                    once.flags.push(SNAPSHOT_AT_ONCE);
+                    once.flags.push(FLUSH_FLAG);
                     self.driver.ready_for(member, &once)?;
                     self.driver.ready_for(member, &Launch::of(version, false))?;
                 }
@@ -226,6 +225,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             facts.push(one);
         }
         Ok(facts)
+    }
+
+    /// The downgrade that is under way: with it nothing is as it should be, whatever the
+    /// members run.
+    pub(crate) async fn pending_downgrade(&self) -> Option<Refusal> {
+        let to = self.view().await.downgrade?;
+        Some(Refusal::Downgrade { to })
     }
 
     /// What [`safety::may_stop`] says of the first stop of a plan, without waiting: for

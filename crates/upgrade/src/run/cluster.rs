@@ -113,8 +113,9 @@ pub(crate) trait Cluster {
     async fn is_pintle(&self, endpoint: &str) -> Option<bool>;
     /// What a linearizable read takes.
     async fn read(&self, endpoint: &str) -> Answer<Duration>;
-    /// Writes a few keys and deletes them: a snapshot becomes due.
-    async fn write(&self, endpoint: &str) -> Result<(), CallError>;
+    /// Proposes so many entries that change nothing, not even the revision: deletions of a
+    /// key that is not there.
+    async fn make_entries(&self, endpoint: &str, count: usize) -> Result<(), CallError>;
     /// The hash of all keys up to a revision.
     async fn hash(&self, endpoint: &str, revision: i64) -> Result<Hash, CallError>;
     /// Moves the leadership from the member at `endpoint` to another one.
@@ -142,7 +143,7 @@ pub(crate) trait Cluster {
 
 /// The key of the lock.
 const KEY: &[u8] = b"pintle-upgrade/turn";
-/// The key that is written for a snapshot to become due, and read.
+/// The key that is read, and deleted where entries are wanted. No one ever writes it.
 const PROBE: &[u8] = b"pintle-upgrade";
 /// How long a member may take to answer before it is seen whether anything listens there.
 const KNOCK: Duration = Duration::from_millis(500);
@@ -192,21 +193,16 @@ impl Cluster for Access {
         inspect::read(self, endpoint, PROBE, READS).await.into()
     }
 
-    async fn write(&self, endpoint: &str) -> Result<(), CallError> {
+    async fn make_entries(&self, endpoint: &str, count: usize) -> Result<(), CallError> {
         let client = self.client(endpoint).await?;
-        for _ in 0..3 {
-            let put = api::PutRequest {
+        let delete = || {
+            client.delete_range(api::DeleteRangeRequest {
                 key: PROBE.into(),
-                value: b"flush".as_slice().into(),
                 ..Default::default()
-            };
-            client.put(put).await?;
-        }
-        let delete = api::DeleteRangeRequest {
-            key: PROBE.into(),
-            ..Default::default()
+            })
         };
-        client.delete_range(delete).await?;
+        let entries = (0..count).map(|_| delete());
+        futures_util::future::try_join_all(entries).await?;
         Ok(())
     }
 

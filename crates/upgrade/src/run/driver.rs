@@ -113,6 +113,10 @@ pub(crate) trait Driver {
     fn is_in_place(&self, _member: &str, _launch: &Launch) -> bool {
         true
     }
+    /// Whether the member must not be left as it is: a signal does not end its step.
+    fn is_in_hand(&self, _member: &str) -> bool {
+        false
+    }
     /// Stops a member; one that does not run is stopped.
     async fn stop(&mut self, member: &str) -> Outcome<()>;
     /// Starts a member.

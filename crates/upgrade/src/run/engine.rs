@@ -12,6 +12,7 @@ use super::{
     driver::{Driver, Launch, Managed},
     journal::Journal,
     safety,
+    watched::InHand,
 };
 use crate::failure::{Failure, Outcome};
 
@@ -38,8 +39,8 @@ pub(crate) enum Stop {
         /// Whether the cluster serves: asked, not assumed.
         state: String,
     },
-    /// A second signal came while this member was stopped.
-    Cut(String),
+    /// A second signal came while this member had to be finished with.
+    Cut(InHand),
 }
 
 impl From<Failure> for Stop {

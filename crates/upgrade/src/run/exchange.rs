@@ -134,7 +134,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         self.driver.prepare(member, launch)?;
         let seen = self.clear(member, launch, purpose).await?;
         // What was begun before a signal is finished; no further member is stopped.
-        if let Some(signal) = interrupt::is_asked() {
+        if let Some(signal) = interrupt::is_asked()
+            && !self.driver.is_in_hand(member)
+        {
             return Err(format!("{signal}: {member} is not stopped").into());
         }
         let stopping = Event::Stopping {
@@ -154,10 +156,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Starts the members again that do not answer, each with the release that the
     /// journal says it runs. Those that an interrupted step has in hand are left to it.
+    /// One that cannot be started keeps no other from it: together they may be a quorum.
     ///
     /// # Errors
-    /// One could not be started.
+    /// One could not be started: the first of them.
     pub(super) async fn bring_back(&mut self, steps: &[Step]) -> Result<(), Deviation> {
+        let mut outcome = Ok(());
         for managed in self.driver.members() {
             if !self.driver.manages(&managed.name) {
                 continue;
@@ -166,10 +170,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 continue;
             };
             if self.is_silent(&managed.endpoint).await? {
-                self.start_again(&managed.name, &launch).await?;
+                let started = self.start_again(&managed.name, &launch).await;
+                outcome = outcome.and(started);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Starts a member that does not answer with the release it ran.

@@ -13,8 +13,7 @@ use super::{
     journal::Event,
     look,
     poll::{self, Attempt},
-    restart::SNAPSHOT_AT_ONCE,
-    safety::Purpose,
+    safety::{Purpose, Refusal},
 };
 use crate::{failure::Failure, steps::Step};
 
@@ -55,18 +54,24 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if let Some(text) = self.turn_of_others(steps, at).await {
                 return Err(Stop::Others(text));
             }
-            self.journal.write(Event::Begin { at })?;
+            if let Err(why) = self.journal.write(Event::Begin { at }) {
+                return Err(self.deviated(step.words(), why.into()).await);
+            }
             match self.step(step).await {
                 Ok(note) => {
                     (self.say)(&format!("        {note}"));
-                    self.journal.write(Event::Done { at, note })?;
+                    if let Err(why) = self.journal.write(Event::Done { at, note }) {
+                        return Err(self.deviated(step.words(), why.into()).await);
+                    }
                 }
                 Err(Pause::Others(text)) => return Err(Stop::Others(text)),
                 Err(Pause::Deviated(why)) => {
-                    self.journal.write(Event::Stopped {
+                    let stopped = Event::Stopped {
                         at,
                         why: why.to_string(),
-                    })?;
+                    };
+                    // What went wrong is said in any case.
+                    let _ = self.journal.write(stopped);
                     return Err(self.deviated(step.words(), why).await);
                 }
             }
@@ -129,13 +134,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Ok(format!("left to the run on the node of {member}"))
             }
             Step::MoveLeader { member } => self.move_leader(member).await,
-            Step::Flush { member, version } => {
-                let mut once = Launch::of(version, false);
-                once.flags.push(SNAPSHOT_AT_ONCE);
-                self.restart(member, &once).await?;
-                self.write_keys(member).await?;
-                self.restart(member, &Launch::of(version, false)).await
-            }
+            Step::Flush { member, version } => self.flush(member, version).await,
             Step::Settle { to } => self.settle(to).await,
         };
         note.map_err(Pause::from)
@@ -245,15 +244,16 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             self.patience
         };
         let seen = look::until(self.cluster, &endpoints, limit, |seen| {
-            match &seen.cluster {
-                Some(cluster) if cluster.minor == to.minor => Ok(()),
-                Some(cluster) => Err(format!(
+            match (&seen.cluster, &seen.downgrade) {
+                (Some(cluster), _) if cluster.minor == to.minor => Ok(()),
+                (_, Some(to)) => Err(Refusal::Downgrade { to: to.clone() }.into()),
+                (Some(cluster), None) => Err(format!(
                     "the cluster version is still {}.{}",
                     cluster.major, cluster.minor
                 )
                 .into()),
                 // 3.4 does not write it into the database.
-                None => Ok(()),
+                (None, None) => Ok(()),
             }
         })
         .await?;

@@ -135,6 +135,12 @@ impl Journal {
         })
     }
 
+    /// Every write fails from here on, as on a full disk.
+    #[cfg(test)]
+    pub(super) fn can_no_longer_write(&mut self) {
+        self.file = File::open(&self.path).expect("the journal");
+    }
+
     /// The id of this run, which outlives its processes.
     pub(crate) fn id(&self) -> &str {
         &self.id

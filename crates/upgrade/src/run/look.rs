@@ -8,6 +8,7 @@ use super::{
     cluster::Cluster,
     deviation::Deviation,
     poll::{self, Attempt},
+    safety::Refusal,
 };
 use crate::facts::Hash;
 
@@ -22,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) versions: Vec<(String, Version)>,
     /// The cluster version.
     pub(crate) cluster: Option<Version>,
+    /// Where a downgrade leads, if one is under way.
+    pub(crate) downgrade: Option<Version>,
     /// The slower half of some reads takes at least this.
     pub(crate) latency: Duration,
 }
@@ -46,6 +49,12 @@ pub(crate) async fn once(
             .live
             .as_ref()
             .ok_or_else(|| said("no answer".into()))?;
+        if let Some((id, kind)) = live.alarms.first() {
+            let member = live.members.iter().find(|m| m.id == *id);
+            let member = member.map_or_else(|| id.to_string(), |m| m.name.clone());
+            let kind = kind.clone();
+            return Err(Refusal::Alarm { member, kind }.into());
+        }
         if let Some(error) = live.errors.first() {
             return Err(said(error.clone()));
         }
@@ -55,6 +64,9 @@ pub(crate) async fn once(
         let version = live.version.clone();
         let version = version.ok_or_else(|| said("does not tell its version".into()))?;
         seen.versions.push((name.clone(), version));
+        if seen.downgrade.is_none() {
+            seen.downgrade.clone_from(&live.downgrade);
+        }
         ids.push((facts.id.map_or(0, |id| id.0), name.clone()));
         leaders.insert(live.leader);
         revision = revision.min(live.revision);

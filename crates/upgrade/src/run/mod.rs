@@ -40,9 +40,9 @@ pub(crate) use from_file::FromFile;
 pub(crate) use journal::Journal;
 pub(crate) use poll::{Attempt, until};
 pub(crate) use rehearse::{Rehearsal, rehearse};
-pub(crate) use safety::{Purpose, may_stop};
+pub(crate) use safety::{Purpose, Refusal, may_stop};
 pub(crate) use view::{Named, look_around};
-pub(crate) use watched::Watched;
+pub(crate) use watched::{InHand, Watched};
 
 #[cfg(test)]
 mod model;

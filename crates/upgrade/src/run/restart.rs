@@ -1,6 +1,6 @@
 //! Restarts on the same release: for a snapshot, and for records in the databases.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use semver::Version;
 
@@ -13,12 +13,13 @@ use super::{
     poll::{self, Attempt},
     safety::Purpose,
 };
-use crate::plan;
+use crate::{
+    plan,
+    steps::{FLUSH_ENTRIES, FLUSH_FLAG},
+};
 
-/// With this flag a member writes a snapshot after a few keys.
-pub(super) const SNAPSHOT_AT_ONCE: &str = "--snapshot-count=1";
-/// The snapshot is written beside the requests.
-const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
+/// Entries that are proposed at once: the log takes a batch of them with one sync.
+const BATCH: usize = 100;
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Restarts a member on the release that it runs.
@@ -40,16 +41,39 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         Ok(format!("restarted; leader {}", seen.leader))
     }
 
-    /// Enough entries for a snapshot to become due.
-    pub(super) async fn write_keys(&self, member: &str) -> Result<(), Deviation> {
+    /// Has a member write a snapshot that is behind nothing which was in its log before.
+    pub(super) async fn flush(
+        &mut self,
+        member: &str,
+        version: &Version,
+    ) -> Result<String, Deviation> {
+        let mut once = Launch::of(version, false);
+        once.flags.push(FLUSH_FLAG);
+        self.restart(member, &once).await?;
+        let outcome = match self.make_entries(member).await {
+            Ok(()) => self.restart(member, &Launch::of(version, false)).await,
+            Err(why) => Err(why),
+        };
+        outcome.map_err(|why| {
+            Deviation::Seen(format!(
+                "{why}; {member} may run with {FLUSH_FLAG} now: the same command, or a rollback, restarts it with its own flags"
+            ))
+        })
+    }
+
+    /// Enough entries for a snapshot to become due, and one batch more: 3.6 writes the
+    /// snapshot between two batches that it applies, so it is on disk before those are
+    /// answered.
+    async fn make_entries(&self, member: &str) -> Result<(), Deviation> {
         let managed = self.of(member)?;
         let deadline = self.cluster.now() + self.patience;
-        // Written twice they are no more than once.
-        poll::until(self.cluster, deadline, async || {
-            Attempt::from(self.cluster.write(&managed.endpoint).await)
-        })
-        .await?;
-        self.cluster.sleep(SNAPSHOT_WITHIN).await;
+        for _ in 0..FLUSH_ENTRIES / BATCH as u64 + 2 {
+            // Made twice they are no more than once.
+            poll::until(self.cluster, deadline, async || {
+                Attempt::from(self.cluster.make_entries(&managed.endpoint, BATCH).await)
+            })
+            .await?;
+        }
         Ok(())
     }
 

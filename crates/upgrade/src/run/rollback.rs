@@ -23,6 +23,14 @@ use crate::{
     target::Target,
 };
 
+/// What a rollback would meet.
+pub(crate) struct Outlook {
+    /// For a person.
+    pub(crate) lines: Vec<String>,
+    /// Whether it would stop no member as the cluster is now.
+    pub(crate) is_refused: bool,
+}
+
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Looks at every member and judges how all of them come to run `to`.
     ///
@@ -110,34 +118,39 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What the cluster is in, and what would keep the first member from being taken
     /// back, for who only looks.
-    pub(crate) async fn outlook(&self, steps: &[Step]) -> Vec<String> {
+    pub(crate) async fn outlook(&self, steps: &[Step]) -> Outlook {
         let view = self.view().await;
-        let mut lines = vec![view.state()];
-        let first = steps
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(at, step)| match step {
-                Step::Swap {
-                    member,
-                    from,
-                    from_pintle,
-                    ..
-                } if self.journal.plan().is_none() || self.journal.has_begun(at) => {
-                    Some((member, Launch::back(from, *from_pintle)))
-                }
-                _ => None,
-            });
-        if let Some((member, launch)) = first {
-            match safety::may_stop(&view, member, &launch, Purpose::Back, None) {
-                Err(safety::Refusal::Above { cluster, .. }) => lines.push(format!(
-                    "the cluster version is {cluster}: it is taken down first, for which all members must answer"
-                )),
-                Err(refusal) => lines.push(format!("as it is now: {refusal}")),
-                Ok(()) => {}
+        let mut outlook = Outlook {
+            lines: vec![view.state()],
+            is_refused: false,
+        };
+        let is_found = self.journal.plan().is_none();
+        let mut begun = steps.iter().enumerate().rev();
+        let first = begun.find_map(|(at, step)| match step {
+            Step::Swap {
+                member,
+                from,
+                from_pintle,
+                ..
+            } if is_found || self.journal.has_begun(at) => {
+                Some((member, Launch::back(from, *from_pintle)))
+            }
+            _ => None,
+        });
+        let Some((member, launch)) = first else {
+            return outlook;
+        };
+        match safety::may_stop(&view, member, &launch, Purpose::Back, None) {
+            Ok(()) => {}
+            Err(safety::Refusal::Above { cluster, .. }) => outlook.lines.push(format!(
+                "the cluster version is {cluster}: it is taken down first, for which all members must answer"
+            )),
+            Err(refusal) => {
+                outlook.is_refused = true;
+                outlook.lines.push(format!("as it is now: {refusal}"));
             }
         }
-        lines
+        outlook
     }
 
     /// Takes members back to what they ran before. Those that do not answer are first;
@@ -309,6 +322,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         };
         if cluster.minor <= from.minor && view.downgrade.is_none() {
             return Ok(());
+        }
+        // The members would not be stopped after it.
+        if let Some((member, kind)) = view.alarms.first() {
+            let (member, kind) = (member.clone(), kind.clone());
+            return Err(safety::Refusal::Alarm { member, kind }.into());
         }
         // The storage follows the cluster version a moment later.
         let height = cluster.minor.max(from.minor + 1);

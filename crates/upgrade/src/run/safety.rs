@@ -93,6 +93,16 @@ impl View {
         })
     }
 
+    /// What makes a cluster serve that does not.
+    fn way_to_quorum(&self) -> String {
+        let down = self.voters.iter().filter(|v| v.seen == Seen::Silent);
+        let down: Vec<&str> = down.map(|v| v.name.as_str()).collect();
+        match down.is_empty() {
+            true => "all of them answer: see in their logs why none leads".into(),
+            false => format!("start {}", down.join(", ")),
+        }
+    }
+
     /// Whether the cluster serves, for a person.
     pub(crate) fn state(&self) -> String {
         let serving = self.voters.iter().filter(|v| v.serves()).count();
@@ -115,9 +125,9 @@ impl View {
                 silent.join(", ")
             ),
             (false, _) => format!(
-                "THE CLUSTER DOES NOT SERVE: {serving} of {all} voters do, and {} are needed; start {}",
+                "THE CLUSTER DOES NOT SERVE: {serving} of {all} voters do, and {} are needed; {}",
                 self.quorum(),
-                silent.join(", ")
+                self.way_to_quorum()
             ),
         }
     }

@@ -150,6 +150,20 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
+    /// The members that do not answer.
+    ///
+    /// # Errors
+    /// One refuses this client.
+    pub(crate) async fn silent(&self) -> Outcome<Vec<String>> {
+        let mut silent = Vec::new();
+        for (name, endpoint) in self.endpoints() {
+            if self.is_silent(&endpoint).await.map_err(Failure::new)? {
+                silent.push(name);
+            }
+        }
+        Ok(silent)
+    }
+
     /// The version that the member answers within some seconds.
     pub(super) async fn heard_version(&self, endpoint: &str) -> Option<Version> {
         self.hear(endpoint, false).await.told().ok()?.live?.version
@@ -163,8 +177,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn is_let_in(&self) -> Outcome<()> {
         for (name, endpoint) in self.endpoints() {
             let refused = match self.cluster.answers(&endpoint).await {
-                // A learner answers no reads.
-                Answer::Told(facts) if facts.live.as_ref().is_some_and(|l| l.is_learner) => {
+                // A learner answers no reads, and no one does without a leader.
+                Answer::Told(facts)
+                    if facts
+                        .live
+                        .as_ref()
+                        .is_some_and(|l| l.is_learner || l.leader == 0) =>
+                {
                     continue;
                 }
                 Answer::Told(_) => match self.cluster.read(&endpoint).await {

@@ -374,6 +374,20 @@ fn view(voters: &str) -> View {
     }
 }
 
+#[test]
+fn a_cluster_that_does_not_serve_names_those_that_are_down() {
+    let says = |voters: &str, text: &str| {
+        let state = view(voters).state();
+        assert!(state.ends_with(text), "{state}");
+    };
+    says("-~-", "0 of 3 voters do, and 2 are needed; start n1, n3");
+    says(
+        "~~~",
+        "all of them answer: see in their logs why none leads",
+    );
+    says("+-+", "2 of 3 voters do; not n2");
+}
+
 fn decided(view: &View, release: &Version, purpose: Purpose) -> Result<(), Refusal> {
     safety::may_stop(view, "n1", &Launch::of(release, false), purpose, None)
 }

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use peers::peer;
-use proto::etcdserverpb::MoveLeaderRequest;
+use proto::etcdserverpb::{DeleteRangeRequest, MoveLeaderRequest};
 use serde_json::Value;
 
 use super::{Bench, need};
@@ -12,6 +12,9 @@ use crate::{
     rows::Row,
     script::{Op, PINTLE},
 };
+
+/// How a plan begins the flag of a flush.
+const SNAPSHOT_FLAG: &str = "--snapshot-count=";
 
 /// How the plan is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,9 +213,14 @@ impl Bench {
             "flush" => {
                 let place = self.place(&member)?;
                 let program = program()?;
-                self.restart(place, &program, &["--snapshot-count=1"])
-                    .await?;
-                self.write(5).await?;
+                let what = text("what");
+                let flag = what
+                    .split([' ', ','])
+                    .find(|w| w.starts_with(SNAPSHOT_FLAG));
+                let flag = flag.with_context(|| format!("no flag in {what:?}"))?;
+                let count: usize = flag[SNAPSHOT_FLAG.len()..].parse()?;
+                self.restart(place, &program, &[flag]).await?;
+                self.make_entries(place, count + 1).await?;
                 self.cluster()?.settled().await?;
                 self.restart(place, &program, &[]).await?;
                 self.cluster()?.settled().await?;
@@ -226,6 +234,19 @@ impl Bench {
             other => bail!("the plan has a step {other:?}, which no one knows how to do"),
         }
         Ok(Step::Changed)
+    }
+
+    /// What the plan has a person make with `etcdctl del` at one member.
+    async fn make_entries(&mut self, place: usize, count: usize) -> Result<()> {
+        let api = self.cluster()?.api(place);
+        for _ in 0..count {
+            let delete = DeleteRangeRequest {
+                key: "pintle-upgrade".into(),
+                ..DeleteRangeRequest::default()
+            };
+            api.delete_range(delete).await?;
+        }
+        Ok(())
     }
 
     fn check(&mut self, pintle: &Path, version: &str) -> Result<Step> {

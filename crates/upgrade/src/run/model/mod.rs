@@ -130,7 +130,7 @@ impl Cluster for Handle {
         }
     }
 
-    async fn write(&self, endpoint: &str) -> Result<(), CallError> {
+    async fn make_entries(&self, endpoint: &str, _count: usize) -> Result<(), CallError> {
         self.served(endpoint).await
     }
 
@@ -313,7 +313,8 @@ fn came(outcome: Option<Result<bool, Stop>>) -> Came {
         Some(Ok(true)) => Came::Done,
         Some(Ok(false)) => Came::Nothing,
         Some(Err(Stop::Failed(failure))) => Came::Refused(failure.0),
-        Some(Err(Stop::Others(text) | Stop::Cut(text))) => Came::Refused(text),
+        Some(Err(Stop::Others(text))) => Came::Refused(text),
+        Some(Err(Stop::Cut(in_hand))) => Came::Refused(in_hand.to_string()),
         Some(Err(Stop::Asked { signal, .. })) => Came::Refused(signal.to_owned()),
         Some(Err(Stop::Deviated { step, why, state })) => {
             Came::Refused(format!("{step}: {why}; {state}"))

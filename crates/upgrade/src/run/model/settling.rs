@@ -142,3 +142,56 @@ fn one_that_begins_to_refuse_in_the_middle_stops_the_run() {
         assert!(!why.contains("DOES NOT SERVE"), "at call {call}: {why}");
     }
 }
+
+#[test]
+fn an_alarm_stops_a_rollback_before_the_cluster_version_goes_down() {
+    let model = Model::new(world());
+    assert_eq!(model.run(), Came::Done);
+    let before = model.world().version();
+    assert_eq!(before.minor, 6);
+    model.world().alarms.push((2, "NOSPACE".into()));
+    let came = model.roll_back();
+    let is_named = matches!(&came, Came::Refused(why) if why.contains("n2 has the alarm NOSPACE"));
+    assert!(is_named, "{came:?}");
+    assert_eq!(model.world().version(), before);
+    model.world().alarms.clear();
+    assert_eq!(model.roll_back(), Came::Done);
+}
+
+#[test]
+fn a_member_that_does_not_start_keeps_no_other_down() {
+    // n2 runs a release whose binary is gone since; n5 runs what it ran before.
+    let five = World::new(5, vec![Version::new(3, 5, 30), NEW], 1);
+    for call in 1.. {
+        let model = killed(five.clone(), call).expect("a call in the third swap");
+        let is_third = matches!(&model.begun()[..], [Step::Swap { member, .. }] if member == "n4");
+        if !is_third {
+            continue;
+        }
+        for at in [1, 4] {
+            model.world().crash(at, false);
+        }
+        model.world().binaries.remove(&NEW);
+        assert_eq!(model.roll_back(), Came::Done);
+        return;
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_a_deviation() {
+    let model = Model::new(world());
+    let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+    let journal = Journal::open(model.state.path()).expect("a journal");
+    let mut engine = model.engine(&mut driver, &cluster, journal);
+    let target = Target::parse("3.6.14").expect("a target");
+    let stop = drive(async {
+        engine.begin(&target, Allow::default(), true).await?;
+        engine.journal.can_no_longer_write();
+        engine.run().await
+    });
+    let Some(Err(Stop::Deviated { why, state, .. })) = stop else {
+        panic!("{stop:?}");
+    };
+    assert!(why.contains("journal.jsonl"), "{why}");
+    assert_eq!(state, "the cluster serves: all 3 voters do");
+}
