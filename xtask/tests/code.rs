@@ -64,11 +64,6 @@ const LONG: &[(&str, &str, &str)] = &[
         "one line for each setting",
     ),
     (
-        "crates/server/src/program.rs",
-        "serve",
-        "a start and a stop, in order",
-    ),
-    (
         "crates/upgrade/src/checks/membership_copies.rs",
         "ids",
         NOT_YET,

@@ -3,9 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | flags, variables, YAML file; one table |
-//! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
-//! | [`boot`] | from flags and a data directory to a member's parts |
-//! | [`descriptors`] | how the file descriptors of the process are shared |
+//! | [`start`] | from a configuration to a server that runs, and to its end |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply thread: drives the machine of [`member`] |
 //! | [`core`] | what all threads share |
@@ -21,14 +19,8 @@
 pub mod api;
 pub mod apply;
 pub mod ask;
-pub mod boot;
-pub mod bootstrap;
 pub mod config;
 pub mod core;
-mod data_dir;
-pub mod database;
-pub mod descriptors;
-pub mod discovery;
 pub mod disputes;
 pub mod duties;
 pub mod fatal;
@@ -41,6 +33,7 @@ pub mod quota;
 pub mod rpc;
 pub mod runtime;
 pub mod snapshots_out;
+pub mod start;
 mod submit;
 pub mod transport;
 pub mod version;

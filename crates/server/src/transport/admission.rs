@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Surface;
-use crate::descriptors::Descriptors;
+use crate::start::Descriptors;
 
 /// The seats of all ports.
 pub struct Admission {

@@ -5,12 +5,12 @@
 
 use std::{io, net::SocketAddr, path::Path, rc::Rc, sync::Arc};
 
+use member::Error;
 use tls::{Accepted, Acceptor, Connector, Options, Refused};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Surface;
 use crate::{
-    boot::Error,
     config::{Config, Discovery, ListenTarget, ListenUrl},
     runtime::Runtime,
 };

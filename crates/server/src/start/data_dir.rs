@@ -78,7 +78,7 @@ pub(crate) fn check_data_dir(dir: &Path) -> Result<(), Error> {
 
 /// Keeps a second server of this kind away from a data directory, also before it has a
 /// log whose lock would tell. A server of another kind is met at the log's lock.
-pub struct DirLock {
+pub(super) struct DirLock {
     /// None on a file system without such locks.
     _dir: Option<fs::File>,
 }

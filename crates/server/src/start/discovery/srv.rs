@@ -4,7 +4,9 @@
 
 use dns::{Resolver, Srv};
 
-use crate::{boot::Error, config::Config};
+use member::Error;
+
+use crate::config::Config;
 
 /// `--initial-cluster` as the DNS has it.
 pub(super) fn initial_cluster(

@@ -13,19 +13,17 @@ mod registry;
 mod srv;
 mod v2;
 
+use member::Error;
 use membership::MemberId;
 
-use crate::{
-    boot::Error,
-    config::{Config, Discovery},
-};
+use crate::config::{Config, Discovery};
 
 /// The members known before anybody else is asked to register, in the form of
 /// `--initial-cluster`; with a registry, this one alone.
 ///
 /// # Errors
 /// The DNS does not know them.
-pub fn initial_cluster(config: &Config) -> Result<String, Error> {
+pub(super) fn initial_cluster(config: &Config) -> Result<String, Error> {
     match &config.discovery {
         Discovery::Static => Ok(config.initial_cluster.clone()),
         Discovery::Srv {
@@ -50,7 +48,11 @@ pub fn initial_cluster(config: &Config) -> Result<String, Error> {
 ///
 /// # Errors
 /// The registry is not prepared, or full.
-pub fn founders(config: &Config, own: MemberId, contents: &str) -> Result<Option<String>, Error> {
+pub(super) fn founders(
+    config: &Config,
+    own: MemberId,
+    contents: &str,
+) -> Result<Option<String>, Error> {
     let (token, joined) = match &config.discovery {
         Discovery::Static | Discovery::Srv { .. } => return Ok(None),
         Discovery::Registry(registry) => {

@@ -14,7 +14,7 @@ use wal::disk::{Disk, OsDisk};
 use crate::{config::Config, fatal::Fatal, logging::human_bytes, metrics::Metrics};
 
 /// See the module's page.
-pub struct ServerFiles {
+pub(super) struct ServerFiles {
     disk: Arc<dyn Disk>,
     config: Config,
     fatal: Fatal,
@@ -26,7 +26,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 impl ServerFiles {
     /// Files as `config` says. What cannot be committed goes to `fatal`.
-    pub fn new(config: &Config, fatal: &Fatal, metrics: &Arc<Metrics>) -> ServerFiles {
+    pub(super) fn new(config: &Config, fatal: &Fatal, metrics: &Arc<Metrics>) -> ServerFiles {
         ServerFiles {
             disk: Arc::new(OsDisk),
             config: config.clone(),
@@ -84,7 +84,7 @@ fn read_only() -> bolt::Options {
 ///
 /// # Errors
 /// There is such a database, or one that cannot be read.
-pub fn refuse_without_log(dirs: &Dirs) -> Result<(), Error> {
+pub(super) fn refuse_without_log(dirs: &Dirs) -> Result<(), Error> {
     let path = dirs.database();
     if bolt::Db::is_unwritten(&path).at("cannot read the database", &path)? {
         return Ok(());
@@ -136,7 +136,7 @@ fn observer(backend: &Arc<Backend>, metrics: &Arc<Metrics>) -> CompactionObserve
 }
 
 /// How leases behave.
-pub fn lease_options(config: &Config) -> lease::Options {
+pub(super) fn lease_options(config: &Config) -> lease::Options {
     lease::Options {
         min_ttl_secs: (3 * config.election.as_millis()).div_ceil(2 * 1000) as i64,
         checkpoint: config.lease_checkpoint,
@@ -184,7 +184,7 @@ fn open_backend(
 ///
 /// # Errors
 /// The copy could not be made; the text names the file.
-pub fn defragment(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
+pub(super) fn defragment(config: &Config, backend: &Backend, path: &Path) -> Result<(), Error> {
     let threshold = config.bootstrap_defrag_threshold_mb * (1 << 20);
     if threshold == 0 {
         return Ok(());

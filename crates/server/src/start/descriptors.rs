@@ -4,8 +4,6 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::boot;
-
 /// Kept back, as etcd keeps it. The largest shares: three descriptors for each of nine runtimes,
 /// eight connections to each of eight other members, sixteen to strangers and
 /// [`MEMBERS_LEAST`] from members. The rest is for the log (at most four segments at a time), the
@@ -35,7 +33,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// The limit is too low to serve any connection.
-    pub fn raise(runtimes: usize) -> Result<Descriptors, boot::Error> {
+    pub fn raise(runtimes: usize) -> Result<Descriptors, member::Error> {
         let given = getrlimit(Resource::Nofile);
         if given.current != given.maximum {
             let raised = Rlimit {
@@ -55,7 +53,7 @@ impl Descriptors {
                 "recommended-limit" = reserved,
                 "file descriptor limit of etcd process is too low; please set higher"
             );
-            boot::Error::new(format!(
+            member::Error::new(format!(
                 "the file descriptor limit is {limit}, of which {reserved} are reserved; raise it \
                  (ulimit -n)"
             ))

@@ -11,31 +11,31 @@ use std::{
 
 use bytes::Bytes;
 use line::Line;
+use member::Error;
 use membership::{Cluster, ClusterId, Member, MemberId};
 use proto::raftpb::{Entry, HardState};
 
+use super::discovery;
 use crate::{
-    boot::Error,
     config::{Config, Discovery},
     core::Core,
-    discovery,
     duties::corruption,
     transport::peer_connect,
     version,
 };
 
 /// What the log of a new member begins with.
-pub struct Founding {
+pub(super) struct Founding {
     /// This member.
-    pub own: MemberId,
+    pub(super) own: MemberId,
     /// Its cluster.
-    pub cluster_id: ClusterId,
+    pub(super) cluster_id: ClusterId,
     /// The first entries, as if agreed on in term 1; none for one that joins.
-    pub entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// What goes with them.
-    pub hard_state: HardState,
+    pub(super) hard_state: HardState,
     /// The members, this one included.
-    pub peers: Vec<Member>,
+    pub(super) peers: Vec<Member>,
 }
 
 /// How long another founder may take to say who it thinks the members are: most
@@ -49,7 +49,7 @@ const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// The flags contradict themselves, or what the running members say, or what
 /// discovery found.
-pub fn found(config: &Config, line: Line) -> Result<Founding, Error> {
+pub(super) fn found(config: &Config, line: Line) -> Result<Founding, Error> {
     let token = config
         .discovery
         .cluster_token(&config.initial_cluster_token);
@@ -257,7 +257,7 @@ fn check_versions(line: Line, others: &[&Member], asked: &Asked) -> Result<(), E
 ///
 /// # Errors
 /// A member has other keys.
-pub fn compare_hashes(core: &Core, peers: &[Member]) -> Result<(), Error> {
+pub(super) fn compare_hashes(core: &Core, peers: &[Member]) -> Result<(), Error> {
     let own = format!("{:x}", core.member_id);
     let timeout = core.config.request_timeout();
     tracing::info!("local-member-id" = own, timeout = ?timeout, "starting initial corruption check");

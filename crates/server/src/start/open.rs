@@ -9,9 +9,8 @@ use std::{
 
 use auth::tokens::Provider;
 use line::Line;
-pub use member::{At, Error};
 use member::{
-    Files, Machine,
+    At as _, Error, Files, Machine,
     apply::Options,
     log::LogWriter,
     open::{self, Dirs, Founding, Log, Setup},
@@ -19,12 +18,14 @@ use member::{
 };
 use membership::Member;
 
-use crate::{
-    bootstrap,
-    config::{Config, Discovery},
-    core::Core,
+use super::{
     data_dir::{DirLock, check_data_dir, ensure_dir},
     database::{self, ServerFiles},
+    found,
+};
+use crate::{
+    config::{Config, Discovery},
+    core::Core,
     fatal::Fatal,
     metrics::Metrics,
     node::{Queue, Raft},
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// The parts of a member, not yet running.
-pub struct Booted {
+pub(super) struct Opened {
     lock: DirLock,
     parts: open::Parts,
     metrics: Arc<Metrics>,
@@ -42,27 +43,27 @@ pub struct Booted {
 }
 
 /// What the threads are started with.
-pub struct Parts {
+pub(super) struct Parts {
     /// To be kept as long as anything writes.
-    pub lock: DirLock,
+    pub(super) lock: DirLock,
     /// Shared by all.
-    pub core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// For the thread of the log writer.
-    pub log: LogWriter,
+    pub(super) log: LogWriter,
     /// For the apply thread.
-    pub machine: Machine,
+    pub(super) machine: Machine,
     /// Members to be reached from the start, this one not among them.
-    pub peers: Vec<Member>,
+    pub(super) peers: Vec<Member>,
 }
 
-impl Booted {
+impl Opened {
     /// True if the directory had a log before this start.
-    pub fn was_member(&self) -> bool {
+    pub(super) fn was_member(&self) -> bool {
         self.was_member
     }
 
     /// Puts the parts together.
-    pub fn into_core(self, config: Config, admission: Admission, fatal: Fatal) -> Parts {
+    pub(super) fn into_core(self, config: Config, admission: Admission, fatal: Fatal) -> Parts {
         let parts = self.parts;
         let raft = Raft::new(
             parts.node,
@@ -128,7 +129,7 @@ const LINE: Line = Line::DEFAULT;
 ///
 /// # Errors
 /// The member cannot be started from this directory; the text says why, and what to do.
-pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
+pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     ensure_dir(&config.data_dir)?;
     let lock = DirLock::take(&config.data_dir)?;
     check_data_dir(&config.data_dir)?;
@@ -162,7 +163,7 @@ pub fn boot(config: &Config, fatal: &Fatal) -> Result<Booted, Error> {
     let backend = parts.state.store.load().backend().clone();
     database::defragment(config, &backend, &database)?;
     let known = parts.members.iter().chain(&founders);
-    Ok(Booted {
+    Ok(Opened {
         lock,
         peers: known.filter(|m| m.id.0 != member_id).cloned().collect(),
         parts,
@@ -211,7 +212,7 @@ fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
 
 /// The log of a new member, and the members it knows before the log tells of them.
 fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>), Error> {
-    let founding = bootstrap::found(config, LINE)?;
+    let founding = found::found(config, LINE)?;
     let begin = Founding {
         identity: Identity {
             cluster_id: founding.cluster_id.0,
