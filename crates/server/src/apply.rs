@@ -27,6 +27,7 @@ use crate::{
     metrics::Applies,
     node::{Applier, Queue},
     runtime::{Delivery, Inbox, Inboxes, split_read_context},
+    slow,
 };
 
 /// The machine, and what is around it.
@@ -269,6 +270,8 @@ struct Host {
     applies: Applies,
     /// When the run under way began.
     began: Instant,
+    /// When the entry under way did.
+    entry_began: Instant,
     /// The snapshot under way.
     snapshot: Option<JoinHandle<()>>,
 }
@@ -279,24 +282,24 @@ impl Host {
             applies: core.metrics.applies(),
             core,
             began: Instant::now(),
+            entry_began: Instant::now(),
             snapshot: None,
         }
     }
 
     /// A run of entries is applied.
-    fn run_ends(&mut self, entries: usize) {
-        let took = self.began.elapsed();
-        self.applies.observe(took);
-        let expected = self.core.config.warning_apply_duration;
-        if took > expected {
-            self.core.metrics.slow_apply.inc();
-            tracing::warn!(
-                took = ?took,
-                "expected-duration" = ?expected,
-                entries,
-                "apply request took too long"
-            );
+    fn run_ends(&mut self) {
+        self.applies.observe(self.began.elapsed());
+    }
+
+    /// An entry is applied.
+    fn entry_ends(&mut self, applied: &Applied<'_>) {
+        if let Some(kind) = applied.kind {
+            let is_ok = applied.result.is_none_or(|result| result.is_ok());
+            self.applies.count(kind, is_ok);
         }
+        slow::applied(&self.core, applied, self.entry_began);
+        self.entry_began = Instant::now();
     }
 }
 
@@ -341,13 +344,12 @@ impl member::Host for Host {
     fn observe(&mut self, step: Step<'_>) {
         let metrics = &self.core.metrics;
         match step {
-            Step::RunBegins => self.began = Instant::now(),
-            Step::RunEnds(entries) => self.run_ends(entries),
-            Step::Entry(Applied { kind, result, .. }) => {
-                if let Some(kind) = kind {
-                    self.applies.count(kind, result.is_none_or(|r| r.is_ok()));
-                }
+            Step::RunBegins => {
+                self.began = Instant::now();
+                self.entry_began = self.began;
             }
+            Step::RunEnds(_) => self.run_ends(),
+            Step::Entry(applied) => self.entry_ends(&applied),
             Step::Put(put) => metrics.count_put(put),
             Step::Delete(delete) => metrics.count_delete(delete),
             Step::Txn(txn, response) => metrics.count_txn(txn, response),

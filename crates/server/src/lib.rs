@@ -12,6 +12,7 @@
 //! | [`rpc`] | methods by name, messages and frames |
 //! | [`api`] | the methods, free of transport types |
 //! | [`transport`] | listeners, HTTP, gRPC framing, JSON gateway, pages |
+//! | [`slow`] | log lines about what took too long |
 //! | [`duties`] | what a member does without being asked |
 //!
 //! Architecture invariant: below [`transport`] nothing names a type of hyper.
@@ -32,6 +33,7 @@ mod program;
 pub mod quota;
 pub mod rpc;
 pub mod runtime;
+pub mod slow;
 pub mod snapshots_out;
 pub mod start;
 mod submit;

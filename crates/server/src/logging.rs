@@ -26,6 +26,11 @@ use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan
 use self::{journal::Journal, rotate::Rotating};
 use crate::config::{LogOutput, Logs};
 
+/// A moment as log lines have it.
+pub(crate) fn stamp(moment: OffsetDateTime) -> String {
+    moment.format(&STAMP).unwrap_or_default()
+}
+
 const STAMP: &[BorrowedFormatItem<'_>] = format_description!(
     "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6][offset_hour sign:mandatory][offset_minute]"
 );
@@ -195,7 +200,7 @@ where
             .level
             .take()
             .unwrap_or_else(|| metadata.level().as_str().to_ascii_lowercase());
-        let stamp = OffsetDateTime::now_utc().format(&STAMP).unwrap_or_default();
+        let stamp = stamp(OffsetDateTime::now_utc());
         let stamp = stamp.replace("+0000", "Z");
         let caller = match (metadata.file(), metadata.line()) {
             (Some(file), Some(line)) => {

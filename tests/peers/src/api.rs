@@ -14,8 +14,8 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use futures_util::{StreamExt as _, future::Either, stream};
 use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::{
-    cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
-    maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
+    auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient,
+    lease_client::LeaseClient, maintenance_client::MaintenanceClient, watch_client::WatchClient, *,
 };
 use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client::LockClient};
 use tokio::{net::TcpStream, sync::oneshot};
@@ -112,11 +112,18 @@ impl Api {
         LeaseClient::new(self.channel.clone())
     }
 
-    fn cluster(&self) -> ClusterClient<Channel> {
+    /// The service for users and roles.
+    pub fn auth(&self) -> AuthClient<Channel> {
+        AuthClient::new(self.channel.clone())
+    }
+
+    /// The service for members.
+    pub fn cluster(&self) -> ClusterClient<Channel> {
         ClusterClient::new(self.channel.clone())
     }
 
-    fn maintenance(&self) -> MaintenanceClient<Channel> {
+    /// The maintenance service.
+    pub fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 

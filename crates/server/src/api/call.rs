@@ -1,6 +1,6 @@
 //! What a call brings besides its message.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::caller::Caller;
 
@@ -12,6 +12,8 @@ pub struct Call<'a> {
     pub client_api_version: Option<&'a str>,
     /// The client's own deadline.
     pub timeout: Option<Duration>,
+    /// Where it comes from, when that is an address.
+    pub remote: Option<SocketAddr>,
     /// Who calls.
     pub caller: Caller,
 }

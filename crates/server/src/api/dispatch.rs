@@ -16,6 +16,7 @@ use super::{
 use crate::{
     rpc::{Answer, Method, decode, decode_used},
     runtime::Runtime,
+    slow::Stats,
     status::{Code, Status, errors},
     transport::MessageStream,
 };
@@ -73,6 +74,7 @@ pub async fn unary(
     let started = metrics.call_started(method);
     metrics.received(method).inc();
     metrics.client_received_bytes.inc_by(message.len() as u64);
+    let stats = Stats::begin(method, &message);
     let work = perform(rt, method, caller, message);
     let result = match timeout {
         // A client's deadline shorter than the server's own wins; where the
@@ -85,6 +87,8 @@ pub async fn unary(
         }
         _ => work.await,
     };
+    let expected = rt.core.config.warning_unary_request_duration;
+    stats.end(method, call.remote, expected, &result);
     let ended = |code| metrics.call_ended(method, &started, code);
     Ok(match result {
         Err(mut status) => {

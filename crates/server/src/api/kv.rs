@@ -4,6 +4,7 @@
 use std::{
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -26,6 +27,7 @@ use crate::{
     quota,
     rpc::{Answer, Source, frame_bytes, frame_message},
     runtime::Runtime,
+    slow,
     status::{Code, Status},
     submit::mixed_up,
 };
@@ -37,19 +39,38 @@ pub async fn range(
     request: RangeRequest,
 ) -> Result<Answer, Status> {
     mvcc::validate::range(&request)?;
-    if !request.serializable {
-        rt.linearizable().await?;
-    }
-    let as_of = may_read(rt, caller, &request).await?;
-    let answer = rt.core.store().range(&request)?;
-    rt.core.metrics.ranges.inc();
-    as_of.check(&rt.core)?;
+    let began = Instant::now();
+    let answer = match answer_of(rt, caller, &request).await {
+        Ok(answer) => answer,
+        Err(status) => {
+            slow::read_range(&rt.core, began, &request, Err(&status));
+            return Err(status);
+        }
+    };
+    let sums = || (answer.len(), answer.encoded_len(None));
+    slow::read_range(&rt.core, began, &request, Ok(&sums));
     let header = rt.core.header(answer.revision);
     let mut message = RangeMessage::new(answer, Some(header), None);
     if message.framed_len() > PIECE_BYTES {
         return Ok(Answer::Pieces(Box::new(message)));
     }
     Ok(Answer::One(message.next().unwrap_or_default()))
+}
+
+/// Reads a range as of now, or as of any time that this member has seen.
+async fn answer_of(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: &RangeRequest,
+) -> Result<RangeAnswer, Status> {
+    if !request.serializable {
+        rt.linearizable().await?;
+    }
+    let as_of = may_read(rt, caller, request).await?;
+    let answer = rt.core.store().range(request)?;
+    rt.core.metrics.ranges.inc();
+    as_of.check(&rt.core)?;
+    Ok(answer)
 }
 
 /// Checks a range before it is read.
@@ -130,6 +151,10 @@ impl RangeMessage {
 impl Source for RangeMessage {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         Poll::Ready(self.next().map(Ok))
+    }
+
+    fn sums(&self) -> (usize, i64) {
+        (self.message_len(), self.answer.count)
     }
 }
 
@@ -301,6 +326,7 @@ pub(super) async fn transact(
 ) -> Result<Nested<TxnResponse>, Status> {
     quota::check(rt, quota::nested_txn_cost(&request)).await?;
     mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
+    let began = Instant::now();
     let mut response = if mvcc::validate::is_read_only(&request) {
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
@@ -313,6 +339,7 @@ pub(super) async fn transact(
         let response = Nested::new(rt.core.store().read_txn(&request)?);
         rt.core.metrics.count_txn(&request, &response);
         as_of.check(&rt.core)?;
+        slow::read_txn(&rt.core, began, &request, &response);
         response
     } else {
         let who = caller.identity(rt).await?;

@@ -198,7 +198,7 @@ pub(super) const GROUPS: &[Group] = &[
         "experimental-stop-grpc-service-on-defrag" Bool "false" "Report NOT_SERVING to gRPC health checks while this member is defragmented.", since(5), until(6);
         "experimental-downgrade-check-time" Duration "5s" "Duration of time between two downgrade status checks.", since(5), until(6), newer("downgrade-check-time");
         "experimental-txn-mode-write-with-shared-buffer" Bool "true" "Let write transactions use a shared buffer in their checks.", since(5), until(6), warned("there is no such buffer; answers are the same");
-        "experimental-warning-unary-request-duration" Duration "300ms" "Time duration after which a warning is generated if a unary request takes longer.", since(6), until(6), newer("warning-unary-request-duration"), warned("unary requests are not timed; entries that are slow to apply are reported");
+        "experimental-warning-unary-request-duration" Duration "300ms" "Time duration after which a warning is generated if a unary request takes longer.", since(6), until(6), newer("warning-unary-request-duration");
     },
     group! { "Version 2";
         "v2-deprecation" Text "not-yet" "Keys of API version 2: not-yet, write-only and write-only-skip-check keep them as they are; write-only-drop-data takes them out of the snapshots, with a copy beside them.", checked(stage), since(5);

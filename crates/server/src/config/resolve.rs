@@ -209,6 +209,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             .duration(flag!("experimental-watch-progress-notify-interval"))
             .max(Duration::from_millis(100)),
         warning_apply_duration: settings.duration(flag!("experimental-warning-apply-duration")),
+        warning_unary_request_duration: settings
+            .duration(flag!("experimental-warning-unary-request-duration")),
         lease_checkpoint,
         lease_checkpoint_persist,
         bootstrap_defrag_threshold_mb: settings

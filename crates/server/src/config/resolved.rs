@@ -122,6 +122,8 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// `--experimental-warning-apply-duration`
     pub warning_apply_duration: Duration,
+    /// `--experimental-warning-unary-request-duration`
+    pub warning_unary_request_duration: Duration,
     /// `--experimental-enable-lease-checkpoint`
     pub lease_checkpoint: bool,
     /// `--experimental-enable-lease-checkpoint-persist`

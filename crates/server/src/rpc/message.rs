@@ -15,6 +15,11 @@ pub trait Source {
     /// The next bytes: whole frames, or a piece of one that is too large to be
     /// put together first, cut behind its head. `None` ends the stream with status OK.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+
+    /// Of one message in pieces: its bytes, and the number of keys that a range has found.
+    fn sums(&self) -> (usize, i64) {
+        (0, 0)
+    }
 }
 
 /// What a method returns.

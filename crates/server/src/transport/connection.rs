@@ -104,7 +104,7 @@ pub(super) async fn serve<S>(
         .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
         .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
     let since = seat.since;
-    let (surface, is_plain) = (port.surface, matches!(channel, Channel::Plain));
+    let (surface, is_plain) = (port.surface, channel.is_plain());
     let (service_rt, port) = (rt.clone(), Rc::new(port));
     let service = service_fn(move |request: Request<Incoming>| {
         seat.keep();

@@ -133,9 +133,10 @@ pub(super) async fn or_pages(
     channel: &Channel,
 ) -> Response<Body> {
     // Over TLS the certificate has already told the client whom it talks to.
-    let refusal = match channel {
-        Channel::Plain => refuse_host(rt, &request),
-        Channel::Tls { common_name } => refuse_name(rt, common_name.as_deref(), &request),
+    let refusal = if channel.is_plain() {
+        refuse_host(rt, &request)
+    } else {
+        refuse_name(rt, channel.common_name().map(|name| &**name), &request)
     };
     if let Some(refusal) = refusal {
         return refusal;
@@ -308,6 +309,7 @@ async fn dispatch(
             .is_some_and(|value| value.as_bytes() == b"true"),
         client_api_version: None,
         timeout,
+        remote: None,
         caller: Caller::new(token(&head.headers), None),
     };
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;

@@ -142,6 +142,7 @@ pub(super) fn read<'a>(
                 .is_some_and(|v| v.as_bytes() == b"true"),
             client_api_version: value("client-api-version"),
             timeout,
+            remote: channel.remote,
             // A proxy's certificate is not that of its client.
             caller: Caller::new(
                 value("token").or_else(|| value("authorization")),

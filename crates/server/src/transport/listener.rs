@@ -390,6 +390,7 @@ async fn serve_tcp(
     speaks: Speaks,
     seat: Rc<Seat>,
 ) {
+    let remote = stream.peer_addr().ok();
     let first_byte = async {
         let mut byte = [0];
         let len = stream.peek(&mut byte).await?;
@@ -398,10 +399,10 @@ async fn serve_tcp(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, port, Channel::Plain, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, Channel::plain(remote), seat).await,
         Ok(Some(acceptor)) => {
             if let Some(accepted) = secure::tcp(&rt, &acceptor, port.surface, stream).await {
-                let channel = Channel::of(&rt, accepted.peer.as_ref());
+                let channel = Channel::of(&rt, remote, accepted.peer.as_ref());
                 connection::serve(rt, accepted.stream, port, channel, seat).await;
             }
         }
@@ -423,10 +424,10 @@ async fn serve_unix(
     match acceptor(&rt, speaks, first_byte).await {
         // Gone before it said anything.
         Err(_) => {}
-        Ok(None) => connection::serve(rt, stream, port, Channel::Plain, seat).await,
+        Ok(None) => connection::serve(rt, stream, port, Channel::plain(None), seat).await,
         Ok(Some(acceptor)) => {
             if let Some(accepted) = secure::unix(&rt, &acceptor, port.surface, stream).await {
-                let channel = Channel::of(&rt, accepted.peer.as_ref());
+                let channel = Channel::of(&rt, None, accepted.peer.as_ref());
                 connection::serve(rt, accepted.stream, port, channel, seat).await;
             }
         }
