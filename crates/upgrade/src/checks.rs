@@ -84,7 +84,7 @@ type Run = fn(&mut Case<'_>) -> Result<(), Lacks>;
 const ALL: [(&str, &str, Run); 25] = [
     (
         "P1",
-        "every member answers, one leader, nobody behind",
+        "every member answers, one leader, no one behind",
         cluster::answers,
     ),
     ("P2", "one minor version at a time", cluster::minors),
@@ -251,7 +251,7 @@ fn unexplained(boots: &[Boot], target: &Target, findings: &mut Vec<Finding>) {
                 member: boot.member.clone(),
                 seen: format!("{target} does not start on this directory"),
                 why: boot.prediction.text.clone(),
-                fix: "do not start it there; `pintle upgrade repair --data-dir DIR` shows what can be mended".into(),
+                fix: "do not start it there; `pintle upgrade repair --data-dir DIR` shows what can be repaired".into(),
             });
         }
     }

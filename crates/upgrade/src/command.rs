@@ -35,7 +35,7 @@ const TARGET: Flag = Flag::new(
     "target",
     Kind::Text,
     "",
-    "where the upgrade leads: an etcd version (3.6.14), kubernetes:1.34, or pintle",
+    "where the upgrade goes: an etcd version (3.6.14), kubernetes:1.34, or pintle",
 )
 .required();
 
@@ -138,7 +138,7 @@ const CHECK: &[Flag] = asking![
         "image",
         Kind::Text,
         "",
-        "the image to be deployed: an archive or an OCI layout, held against --digest",
+        "the image to be deployed: an archive or an OCI layout, compared with --digest",
     ),
     Flag::new(
         "digest",
@@ -195,7 +195,7 @@ const STATE: Flag = Flag::new(
     "state",
     Kind::Text,
     "pintle-upgrade",
-    "folder of the journal, by which a run goes on or goes back",
+    "folder of the journal, by which a run continues or goes back",
 );
 const PATIENCE: Flag = Flag::new(
     "patience",
@@ -311,14 +311,14 @@ const REPAIR: &[Flag] = asking![
 ];
 
 /// The name of the commands on images, which `crates/image` reads, and what they do.
-pub(crate) const IMAGE: (&str, &str) = ("image", "Holds an image against a pinned digest");
+pub(crate) const IMAGE: (&str, &str) = ("image", "Compares an image with a pinned digest");
 
 /// All commands.
 pub(crate) const COMMANDS: &[Command] = &[
     Command::run(
         "check",
         "--target VERSION (--endpoints ... | --data-dir ... | --snapshot ...)",
-        "Says what stands in the way of an upgrade",
+        "Reports what blocks an upgrade",
         CHECK,
         Action::Check,
     )
@@ -380,7 +380,7 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20 binaries:            # optional: path for each release, given as $BINARY\n\
          \x20   3.6.14: /opt/etcd-3.6.14/etcd\n\n\
          Commands get MEMBER, VERSION, BINARY and EXTRA_FLAGS. `data_dir` of a member, if it can be\n\
-         read from here, tells what it can be started with when it does not answer. Where the kubelet runs the members\n\
+         read from here, says what it can be started with when it does not answer. Where the kubelet runs the members\n\
          (kubeadm), the file names their manifests and the images, each with its digest:\n\n\
          \x20 driver: static-pod\n\
          \x20 members:\n\
@@ -396,10 +396,10 @@ pub(crate) const COMMANDS: &[Command] = &[
          A member without a manifest is left to its own node: the same command is started on every\n\
          node, in a journal of its own, and each waits for the others in the order of their names.\n\
          With --only-this-node it does not wait: it ends where another node is next, says which, and\n\
-         goes on when it is started again. The manifest as it was is kept under --state with its\n\
+         continues when it is started again. The manifest as it was is kept under --state with its\n\
          SHA-256, and `rollback` puts it back, byte for byte.\n\n\
          The run stops at the first deviation with the cluster still serving. Killed at any point,\n\
-         the same command goes on; `pintle upgrade rollback` goes back. A signal ends it where every\n\
+         the same command continues; `pintle upgrade rollback` goes back. A signal ends it where every\n\
          member runs; a second one at once, and then it says which member is stopped.",
     ),
     Command::run(
@@ -410,19 +410,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         Action::Rollback,
     )
     .long(
-        "The journal under --state tells what each member ran. Where there is none, because somebody\n\
+        "The journal under --state says what each member ran. Where there is none, because someone\n\
          else did the upgrade, --to names the release, and what the members answer decides:\n\n\
          \x20 a new binary does not start, or old and new are mixed    binaries back, one by one\n\
          \x20 all new, the cluster version has followed, 3.6 or 3.7    a downgrade, then the same\n\
          \x20 the same, 3.5 or two minor versions down                 stops: the backup, or in steps\n\
          \x20 a corrupt member, an unknown member, no leader           stops: what to do instead\n\n\
          Old raft state is never put back: a directory that was copied before the upgrade does not\n\
-         belong into a cluster that went on. Killed at any point, the same command goes on.",
+         belong into a cluster that continued without it. Killed at any point, the same command continues.",
     ),
     Command::run(
         "repair",
         "(--data-dir DIR | --endpoints ...) [--yes]",
-        "Mends the membership in the files of stopped members, or in running ones",
+        "Repairs the membership in the files of stopped members, or in running ones",
         REPAIR,
         Action::Repair,
     )
@@ -502,14 +502,14 @@ fn page(command: Option<&Command>) -> String {
     match command {
         None => {
             out.push_str(
-                "Finds before an upgrade what would strand the cluster, plans the way, and heals.\n\n\
+                "Check, plan and run upgrades of an etcd or Pintle cluster.\n\n\
                  Usage: pintle upgrade <COMMAND> [FLAGS]\n\nCommands:\n",
             );
             for command in COMMANDS {
                 let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
             }
             let _ = writeln!(out, "  {:<8} {}", IMAGE.0, IMAGE.1);
-            out.push_str("\n  pintle upgrade <COMMAND> --help tells more.\n\n");
+            out.push_str("\n  pintle upgrade <COMMAND> --help says more.\n\n");
             out.push_str(&exit::page());
         }
         Some(command) => {

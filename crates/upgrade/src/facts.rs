@@ -42,9 +42,9 @@ pub struct Log {
     pub snapshot: (u64, u64),
     /// The membership in the `.snap` of that record; `None` without one.
     pub at_snapshot: Option<Cluster>,
-    /// Keys of API version 2 in that `.snap`, as far as they stand in the way of 3.6.
+    /// Keys of API version 2 in that `.snap`, as far as they block 3.6.
     pub v2_keys: Vec<String>,
-    /// Whether anything of v2 auth is left in it, which up to 3.6.2 stands in the way.
+    /// Whether anything of v2 auth is left in it, which blocks up to 3.6.2.
     pub v2_auth: bool,
     /// The membership after everything committed, by the rules of etcd 3.5.
     pub now: Cluster,

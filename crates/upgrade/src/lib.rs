@@ -1,5 +1,5 @@
 //! `pintle upgrade`: says before an upgrade what would go wrong with it, and how
-//! to mend that. It reads all copies of the membership that a member keeps (the
+//! to repair that. It reads all copies of the membership that a member keeps (the
 //! v2 store in its `.snap`, the log, the buckets of the database), of etcd and of
 //! Pintle alike, holds them against each other and predicts what the target
 //! release would do at boot. It must never change what it was only asked to look

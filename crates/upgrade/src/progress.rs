@@ -1,4 +1,4 @@
-//! What a person sees while something long is read. Nothing where nobody looks:
+//! What a person sees while something long is read. Nothing where no one looks:
 //! standard error is no terminal then.
 
 use std::{io::IsTerminal as _, time::Duration};

@@ -1,4 +1,4 @@
-//! Mends the files of a member that does not run: the copies of the membership
+//! Repairs the files of a member that does not run: the copies of the membership
 //! in the database are written anew from the truth, and a fresh snapshot clears
 //! the log of what later releases cannot read. It must never act when the truth
 //! is not certain, never change a file of which it keeps no copy, and find
@@ -70,7 +70,7 @@ struct Fresh {
     new: raftpb::Snapshot,
 }
 
-/// Looks what there is to mend in `dir`. With `drop_v2` users' keys of API version
+/// Looks what there is to repair in `dir`. With `drop_v2` users' keys of API version
 /// 2 are given up.
 ///
 /// # Errors
@@ -181,7 +181,7 @@ fn snapshot(
     let has_keys = log.tree.has_user_data();
     if has_keys && !drop_v2 && !log.v2_keys.is_empty() {
         repair.changes.push(format!(
-            "left alone: keys of API version 2 ({}); --drop-v2 gives them up",
+            "left alone: keys of API version 2 ({}); --drop-v2 removes them",
             log.v2_keys.join(", ")
         ));
     }
@@ -217,7 +217,7 @@ fn snapshot(
     }
     if requests > 0 {
         repair.changes.push(format!(
-            "{}: a snapshot at index {}, behind which the log holds none of its {requests} raw v2 records",
+            "{}: a snapshot at index {}, after which the log has none of its {requests} raw v2 records",
             repair.snap_dir.display(),
             log.commit
         ));

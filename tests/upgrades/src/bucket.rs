@@ -113,7 +113,7 @@ pub fn plant_zombies(dir: &Path, count: u64) -> Result<()> {
     for n in 1..=count {
         let zombie = Member {
             id: MemberId(0xdead_0000_0000_0000 + n),
-            // A port that nobody can listen on.
+            // A port that no one can listen on.
             peer_urls: vec![format!("http://127.0.0.1:{n}")],
             is_learner: false,
             name: format!("zombie{n}"),

@@ -12,8 +12,8 @@
 //! | [`case`] | one start on one directory, and what it ended in |
 //! | [`reality`] | what a start ended in, read from exit status, log and member list |
 //! | [`bucket`] | the membership in the database file: read, and made sick by hand |
-//! | [`predict`] | the seam for a program that foretells the outcome, and its judge |
-//! | [`tool`] | `pintle upgrade check` as the one that foretells |
+//! | [`predict`] | the seam for a program that predicts the outcome, and its judge |
+//! | [`tool`] | `pintle upgrade check` as the one that predicts |
 //! | [`operated`] | runs of `pintle upgrade run`, killed in every step, and writers beside them |
 //! | [`proxy`] | a proxy that is cut and joined again |
 //! | [`scripted`] | clusters whose members scripts stop and start |

@@ -1,4 +1,4 @@
-//! The seam for a program that foretells what a start will end in: it sees the
+//! The seam for a program that predicts what a start will end in: it sees the
 //! directory as it was before the start and the target, and its word is held
 //! against what happened.
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::{case::Case, reality::Reality};
 
-/// Foretells.
+/// Predicts.
 pub trait Predict {
     /// What the start of release `target` on `dirs[0]` will end in. The other
     /// directories are those of the other members, as far as they are at rest.

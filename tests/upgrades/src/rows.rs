@@ -2,8 +2,8 @@
 //! a word behind a stroke for a variant. What a row ends in was seen on real
 //! releases; where that is not what the page expects, `note` says so.
 
-mod mended;
 mod pintle;
+mod repaired;
 mod row;
 
 pub use row::Row;
@@ -75,7 +75,7 @@ pub const ROWS: &[Row] = &[
     row(
         "U1/3.7.1",
         false,
-        "(nobody said)",
+        "(no one said)",
         &[
             Start(1, "3.5.16"),
             Learners(3, "3.5.16"),
@@ -574,7 +574,7 @@ pub const ROWS: &[Row] = &[
             Keys(100),
             Upgrade("3.7.1", All, &[], RAW_V2),
         ],
-        "The legal path 3.5 -> 3.6 -> 3.7 with fewer than 10,000 entries on 3.6 ends in this panic. 3.6.14 goes on with the same directory.",
+        "The legal path 3.5 -> 3.6 -> 3.7 with fewer than 10,000 entries on 3.6 ends in this panic. 3.6.14 continues with the same directory.",
     ),
     row(
         "U20/three",
@@ -728,7 +728,7 @@ pub const ROWS: &[Row] = &[
             PlantZombies(1),
             RemoveZombies(Panics("failed to delete member from store")),
         ],
-        "The repair that everybody recommends panics every member of 3.6: the v2 store does not have the zombie.",
+        "The repair that everyone recommends panics every member of 3.6: the v2 store does not have the zombie.",
     ),
     row(
         "U22/repaired-behind-a-snapshot",
@@ -749,7 +749,7 @@ pub const ROWS: &[Row] = &[
     row(
         "U22/repaired-on-3.7",
         false,
-        "(nobody said)",
+        "(no one said)",
         &[
             Start(3, "3.6.14"),
             PlantZombies(1),
@@ -1011,9 +1011,11 @@ pub const ABSENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// All rows; behind those of the page, more with Pintle, and those that are mended first.
+/// All rows; behind those of the page, more with Pintle, and those that are repaired first.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(pintle::WITH_PINTLE).chain(mended::MENDED)
+    ROWS.iter()
+        .chain(pintle::WITH_PINTLE)
+        .chain(repaired::REPAIRED)
 }
 
 /// The rows that `PINTLE_UPGRADES` chooses: the quick ones where it is not set, all of

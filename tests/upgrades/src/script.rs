@@ -49,10 +49,10 @@ pub enum Op {
     V2User,
     /// Stops all, puts so many members into every bucket that never were, starts all again.
     PlantZombies(u64),
-    /// Stops all, makes everybody but the first a learner in every bucket, starts all again.
+    /// Stops all, makes everyone but the first a learner in every bucket, starts all again.
     PlantLearners,
     /// Stops all and runs `pintle upgrade repair --yes` with these flags on every
-    /// directory; a second repair must find nothing. Nobody is started again.
+    /// directory; a second repair must find nothing. No one is started again.
     Repair(&'static [&'static str]),
     /// `member remove` for every listed member that is not in the cluster; recorded.
     RemoveZombies(Ends),
@@ -129,7 +129,7 @@ impl Op {
             Op::PlantZombies(n) => format!("{n} zombies planted"),
             Op::PlantLearners => "learner flags planted".to_owned(),
             Op::Repair(flags) => {
-                let mut words = "stopped and mended".to_owned();
+                let mut words = "stopped and repaired".to_owned();
                 for flag in *flags {
                     words.push_str(&format!(" `{flag}`"));
                 }

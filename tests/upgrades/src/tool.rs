@@ -1,4 +1,4 @@
-//! `pintle upgrade check` as the one that foretells.
+//! `pintle upgrade check` as the one that predicts.
 
 use std::{path::PathBuf, process::Command};
 

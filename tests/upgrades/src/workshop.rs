@@ -315,7 +315,7 @@ impl Bench {
                     ..DowngradeRequest::default()
                 };
                 // The last one has not gone down yet: 3.5 carries this out and never answers.
-                let last = self.alive().last().copied().context("nobody runs")?;
+                let last = self.alive().last().copied().context("no member runs")?;
                 self.cluster()?.api(last).downgrade(request).await?;
             }
             Op::UpdateLearner => {
@@ -494,19 +494,22 @@ impl Bench {
         Ok(())
     }
 
-    /// Mends every directory twice; the second time nothing may change.
+    /// Repairs every directory twice; the second time nothing may change.
     async fn repair(&mut self, flags: &[&str]) -> Result<()> {
         let pintle = peer::subject().filter(|p| p.is_pintle);
-        let tool = Tool(pintle.context("no Pintle to mend with")?.path);
+        let tool = Tool(pintle.context("no Pintle to repair with")?.path);
         self.cluster()?.end().await?;
         for place in self.alive() {
             let dir = self.cluster()?.members()[place].dir.clone();
             tool.repair(&dir, flags)?;
-            let mended = dirs::contents(&dir)?;
+            let repaired = dirs::contents(&dir)?;
             let said = tool.repair(&dir, flags)?;
-            ensure!(said.contains("nothing to mend"), "a second repair: {said}");
             ensure!(
-                dirs::contents(&dir)? == mended,
+                said.contains("nothing to repair"),
+                "a second repair: {said}"
+            );
+            ensure!(
+                dirs::contents(&dir)? == repaired,
                 "a second repair changed {}",
                 dir.display()
             );
@@ -904,8 +907,8 @@ impl Bench {
         })
     }
 
-    /// Nobody is lost: a member lists all that are in the cluster.
-    async fn lists_everybody(&mut self, place: usize) -> Result<()> {
+    /// No one is lost: a member lists all that are in the cluster.
+    async fn lists_everyone(&mut self, place: usize) -> Result<()> {
         let truth = self.truth()?;
         let api = self.asked(place)?;
         let label = self.cluster()?.members()[place].label();
@@ -958,7 +961,7 @@ impl Bench {
             if server.poll_exit()?.is_some() {
                 return Ok(reality::of_end(&server.log_text()));
             }
-            self.lists_everybody(*place).await?;
+            self.lists_everyone(*place).await?;
             if let Reality::Boots {
                 healed: h,
                 zombies: z,

@@ -110,7 +110,7 @@ fn a_running_member_tells_its_flags_its_measures_and_its_neighbours() {
                 "{name}: {measures}"
             );
         }
-        // 3.7 does not know the flag, and somebody else keeps keys here.
+        // 3.7 does not know the flag, and someone else keeps keys here.
         let key = "/calico/ipam/v2".to_owned();
         server.api().put(api::put(key, b"v".to_vec())).await?;
         let (code, sick, _) = check(&pintle, &["--target=3.7.1", "--endpoints", &endpoint])?;
@@ -124,7 +124,7 @@ fn a_running_member_tells_its_flags_its_measures_and_its_neighbours() {
             "{}",
             seen(&sick, "P21")
         );
-        // An API server that asks somebody else.
+        // An API server that asks someone else.
         let manifest = temp.path().join("kube-apiserver.yaml");
         let write = |servers: &str| {
             fs::write(
@@ -366,7 +366,7 @@ fn what_is_no_sound_member_is_named_and_left_as_it_is() {
             );
         }
 
-        // Endpoints that are nobody, or not etcd.
+        // Endpoints that are no one, or not etcd.
         let web = TcpListener::bind("127.0.0.1:0")?;
         let port = web.local_addr()?.port();
         std::thread::spawn(move || {
@@ -410,7 +410,7 @@ fn what_is_no_sound_member_is_named_and_left_as_it_is() {
 }
 
 #[test]
-fn running_members_are_mended_without_a_restart() {
+fn running_members_are_repaired_without_a_restart() {
     let (Some(pintle), Some(old), Some(new)) = (subject(), etcd("3.5.16"), etcd("3.5.30")) else {
         return;
     };
@@ -453,7 +453,7 @@ fn running_members_are_mended_without_a_restart() {
             code == 3 && seen(&sick, "P4").contains("for a learner"),
             "{sick}"
         );
-        // What decides is in the databases: without them nobody can say that it is safe.
+        // What decides is in the databases: without them no one can say that it is safe.
         let blind = [&words[..], &["--no-databases"]].concat();
         let (code, report, _) = check(&pintle, &blind)?;
         ensure!(
@@ -472,7 +472,7 @@ fn running_members_are_mended_without_a_restart() {
         );
         ensure!(check(&pintle, &words)?.0 == 3, "it was only asked to show");
         let (code, said) = repair(&["--yes"])?;
-        ensure!(code == 0 && said.contains("mended: "), "{code}: {said}");
+        ensure!(code == 0 && said.contains("repaired: "), "{code}: {said}");
         // Only the files tell of API version 2, also those of members that run.
         let (code, report, _) = check(&pintle, &words)?;
         ensure!(code == 5, "exit {code}: {report}");
@@ -504,7 +504,7 @@ fn running_members_are_mended_without_a_restart() {
             ensure!(told["hash"] == answer.hash, "{told}: {answer:?}");
         }
         let (code, said) = repair(&["--yes"])?;
-        ensure!(code == 0 && said == "nothing to mend\n", "{code}: {said}");
+        ensure!(code == 0 && said == "nothing to repair\n", "{code}: {said}");
         // One that is down counts once, by its name.
         cluster.stop(2).await?;
         // Once the others have a leader.
@@ -519,7 +519,7 @@ fn running_members_are_mended_without_a_restart() {
         .await?;
         cluster.start(2).await?;
         cluster.finish().await?;
-        peer::say("RAN: checks: a running cluster is mended");
+        peer::say("RAN: checks: a running cluster is repaired");
         Ok(())
     });
 }

@@ -98,7 +98,7 @@ fn zombies_are_healed_once_and_said_once() {
         let (log, counted) = serve(&pintle, dir, "heal").await?;
         let zombies = told(&log).get("only_in_database healed").copied();
         ensure!(zombies == Some(3), "{:?}", told(&log));
-        ensure!(counted.is_none(), "nobody was removed from this cluster");
+        ensure!(counted.is_none(), "no one was removed from this cluster");
         let after = bucket::judge(dir, &case.truth)?;
         ensure!(after.summary().is_empty(), "left: {}", after.summary());
         let (log, _) = serve(&pintle, dir, "refuse").await?;

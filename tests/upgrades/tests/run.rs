@@ -165,7 +165,7 @@ fn a_run_with_nothing_to_do_restarts_no_one() {
         done(&mut cluster.tool("rollback", ""), "taken back")?;
         let versions = cluster.versions().await?;
         ensure!(versions.iter().all(|v| v == "3.5.16"), "{versions:?}");
-        // Of a command nobody can tell which build it starts: a new one is asked for.
+        // Of a command no one can tell which build it starts: a new one is asked for.
         let back = done(&mut cluster.tool("run", "3.5.16"), "nothing to do")?;
         let mut anew = cluster.tool("run", "3.5.16");
         let anew = done(anew.arg("--new-build"), "done; journal: ")?;
@@ -267,7 +267,7 @@ fn pintle_is_put_in_and_taken_out() {
     });
 }
 
-/// Somebody else did the upgrade, and no journal tells what.
+/// Someone else did the upgrade, and no journal tells what.
 #[test]
 fn without_a_journal_what_is_found_decides() {
     let Some(pintle) = subject() else { return };
@@ -377,7 +377,7 @@ fn without_a_journal_what_is_found_decides() {
         at_home().await?;
         let kept = cluster.api(1).range(api::get("on 3.6")).await?;
         ensure!(kept.kvs.len() == 1, "a write of 3.6 is lost");
-        // What no binary mends is left alone.
+        // What no binary repairs is left alone.
         for member in [1, 2] {
             cluster.script("stop.sh", member, "")?;
         }

@@ -36,7 +36,7 @@ const DIGEST: &str = "sha256:000000000000000000000000000000000000000000000000000
 /// The node whose manifest a command reaches, where one run drives all.
 const REACHED: usize = 2;
 
-/// A release that nobody can pull.
+/// A release that no one can pull.
 const NO_SUCH: &str = "3.6.99";
 
 /// Runs what lies in one folder.
@@ -490,7 +490,7 @@ fn a_run_on_each_node_waits_for_the_others() {
             );
         }
         let turn = apis[0].range(api::get("pintle-upgrade/turn")).await?;
-        ensure!(turn.kvs.is_empty(), "a turn was not given back: {turn:?}");
+        ensure!(turn.kvs.is_empty(), "a turn was not released: {turn:?}");
         let acknowledged = writers.end(&apis, "3.6.14").await?;
         peer::say(&format!(
             "RAN: static pods, a run on each node 3.5.16 -> 3.5.30 -> 3.6.14: {acknowledged} acknowledged writes, none lost"
@@ -552,7 +552,7 @@ fn only_this_node_ends_where_another_is_next_and_goes_on() {
         ensure!(said.contains("in this order: cp1, cp2;"), "{said}");
         ensure!(
             apis[0].range(api::get(turn)).await?.kvs.is_empty(),
-            "not given back"
+            "not released"
         );
         let (mut done, mut runs) = ([false; NODES], 2);
         while done.contains(&false) {
@@ -586,7 +586,7 @@ fn an_image_that_does_not_start_is_taken_back_byte_for_byte() {
         let before: Vec<String> = (0..NODES)
             .map(|n| Ok(fs::read_to_string(nodes.manifest(n))?))
             .collect::<Result<_>>()?;
-        // Nobody can pull this one.
+        // No one can pull this one.
         let members = nodes.members(&[0, 1, 2], &[etcd(NO_SUCH)])?;
         let state = nodes.dir.path().join("state");
         let answer = nodes
@@ -603,7 +603,7 @@ fn an_image_that_does_not_start_is_taken_back_byte_for_byte() {
             written += usize::from(api.put(api::put("still", "here")).await.is_ok());
         }
         ensure!(written == 2, "{written} of three take a write");
-        // What somebody else wrote meanwhile is not taken out.
+        // What someone else wrote meanwhile is not taken out.
         let failed = (0..NODES)
             .map(|n| nodes.manifest(n))
             .find(|path| fs::read_to_string(path).is_ok_and(|t| t.contains(NO_SUCH)))
@@ -675,10 +675,7 @@ fn traps_of_the_folder_are_named_before_anything_stops() {
 
         let inside = manifest.parent().context("folder")?.join("state");
         let said = refused(&members, &inside)?;
-        ensure!(
-            said.contains("lies in the folder of the manifests"),
-            "{said}"
-        );
+        ensure!(said.contains("is in the folder of the manifests"), "{said}");
         fs::remove_dir_all(&inside).ok();
 
         // A link, and the manifest of another member.

@@ -1,4 +1,4 @@
-//! What the members answer, held against each other.
+//! What the members answer, compared with each other.
 
 use std::collections::BTreeSet;
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why a check of files was not made.
-const NO_FILES: &str = "only files tell: name with --data-dir the directory of each member, or a copy of it; next to --endpoints it may be that of a running member";
+const NO_FILES: &str = "only files show it: name with --data-dir the directory of each member, or a copy of it; next to --endpoints it may be that of a running member";
 
 fn fresh_snapshot() -> String {
     format!(
@@ -80,7 +80,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), Lacks> {
                     case.target,
                     predict::TOO_MANY_LEARNERS
                 ),
-                "bring every member to the newest 3.5, then restart each one once more, or let `pintle upgrade repair --data-dir DIR` mend the directory",
+                "bring every member to the newest 3.5, then restart each one once more, or let `pintle upgrade repair --data-dir DIR` repair the directory",
             );
         }
     }
@@ -102,7 +102,7 @@ pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), Lacks> {
                     log.v2_keys.join(", ")
                 ),
                 format!("{} will refuse with `{}`", case.target, predict::V2_CONTENT),
-                "if nobody needs them: `pintle upgrade repair --data-dir DIR --drop-v2`; \
+                "if no one needs them: `pintle upgrade repair --data-dir DIR --drop-v2`; \
                  or delete them through the v2 API of 3.5 with --enable-v2 and take a fresh snapshot",
             );
         }
@@ -121,7 +121,7 @@ pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), Lacks> {
                 Level::Block,
                 &facts.label,
                 format!(
-                    "{} v2 requests in the log behind the newest snapshot, the first at index {}: {}",
+                    "{} v2 requests in the log after the newest snapshot, the first at index {}: {}",
                     foreign.len(),
                     first.index,
                     first.what
@@ -144,7 +144,7 @@ pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), Lacks> {
                 Level::Block,
                 &facts.label,
                 format!(
-                    "{} raw v2 records in the log behind the newest snapshot record (index {}), the first at index {}: {}",
+                    "{} raw v2 records in the log after the newest snapshot record (index {}), the first at index {}: {}",
                     log.v2_records.len(),
                     log.snapshot.1,
                     first.index,

@@ -8,7 +8,7 @@ use crate::predict::Prediction;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// The upgrade may go on; somebody should know.
+    /// The upgrade may go on; someone should know.
     Warn,
     /// The upgrade must not begin.
     Block,

@@ -1,4 +1,4 @@
-//! The copies of the membership, held against each other. The truth is what the
+//! The copies of the membership, compared with each other. The truth is what the
 //! present release believes: the v2 store and the log up to 3.5, raft's own
 //! configuration after that.
 

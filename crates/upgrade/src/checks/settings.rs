@@ -293,7 +293,7 @@ pub(super) fn room(case: &mut Case<'_>) -> Result<(), Lacks> {
     }
     match looked {
         true => Ok(()),
-        false => Err("no source tells of alarms".into()),
+        false => Err("no source shows alarms".into()),
     }
 }
 
@@ -326,7 +326,7 @@ pub(super) fn restore(case: &mut Case<'_>) -> Result<(), Lacks> {
         case.find(
             Level::Warn,
             "",
-            "no plan for a restore lies beside the backup",
+            "no plan for a restore is next to the backup",
             "a restore as it is takes revisions back: the caches of API servers and controllers see the past and do not notice",
             "restore with --bump-revision 1000000000 --mark-compacted, as the manifest of `pintle upgrade backup` says, and restart the API servers",
         );

@@ -144,7 +144,7 @@ fn shown(plan: &Plan, lacking: &[Missing]) -> String {
 }
 
 /// What keeps the first member of a plan from being stopped as the cluster is now, by the
-/// same decision as `run` makes. Without endpoints nobody knows.
+/// same decision as `run` makes. Without endpoints no one knows.
 fn first_stop(parsed: &Parsed, members: &[Facts], plan: &Plan) -> Outcome<Option<Finding>> {
     let named: Vec<Named> = members
         .iter()

@@ -20,12 +20,12 @@ pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
     match (dirs.is_empty(), parsed.list("endpoints").is_empty()) {
         (true, true) => {
             return Err(Failure::new(
-                "nothing to mend: give --data-dir of a stopped member, or --endpoints of all running ones",
+                "nothing to repair: give --data-dir of a stopped member, or --endpoints of all running ones",
             ));
         }
         (false, false) => {
             return Err(Failure::new(
-                "--data-dir mends stopped members and --endpoints running ones; give one of them",
+                "--data-dir repairs stopped members and --endpoints running ones; give one of them",
             ));
         }
         (true, false) => return repair_running(parsed, json),
@@ -42,14 +42,14 @@ pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
             text.push_str(&format!("{change}\n"));
         }
         if repair.is_empty() {
-            text.push_str(&format!("{dir}: nothing to mend\n"));
+            text.push_str(&format!("{dir}: nothing to repair\n"));
         } else if !parsed.bool("yes") {
             text.push_str("nothing was changed; --yes carries this out\n");
             code = exit::UNCHANGED;
         } else {
             let kept = repair.carry_out().map_err(failed)?;
             text.push_str(&format!(
-                "mended; the files as they were: {}\n",
+                "repaired; the files as they were: {}\n",
                 kept.display()
             ));
         }
@@ -77,13 +77,13 @@ fn repair_running(parsed: &Parsed, json: bool) -> Outcome<i32> {
         let mut lines = plan.wrong.clone();
         let unchanged = !lines.is_empty() && !parsed.bool("yes");
         if lines.is_empty() {
-            lines.push("nothing to mend".into());
+            lines.push("nothing to repair".into());
         } else {
             lines.extend(plan.actions());
             lines.push(match parsed.bool("yes") {
                 true => {
                     plan.carry_out(&access, &endpoints).await?;
-                    "mended: every database has the members that the cluster lists".into()
+                    "repaired: every database has the members that the cluster lists".into()
                 }
                 false => "nothing was changed; --yes carries this out".into(),
             });

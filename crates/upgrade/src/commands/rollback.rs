@@ -24,7 +24,7 @@ use crate::{
 };
 
 const NOTHING_TO_TAKE_BACK: &str =
-    "there was nothing to do: what the journal tells of was taken back, or never begun";
+    "there was nothing to do: what the journal lists was taken back, or never begun";
 
 /// The engine of a rollback.
 type Rollback<'a, 'w> = Engine<'a, Watched<'w, FromFile>, Access>;
@@ -136,7 +136,7 @@ async fn choose(
         let asked = to.as_ref().map(|to| (&to.version, to.is_pintle));
         if asked.is_some() && asked != before {
             return Err(Failure::new(format!(
-                "{}: the journal of a run is here, and tells what the members ran before; leave --to out, or name another --state",
+                "{}: the journal of a run is here, and says what the members ran before; leave --to out, or name another --state",
                 engine.journal.dir().display()
             )));
         }

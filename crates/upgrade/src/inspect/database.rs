@@ -10,7 +10,7 @@ use proto::etcdserverpb::{AlarmMember, AlarmType};
 use super::error::Error;
 use crate::{facts::Database, progress};
 
-/// A running member holds its lock all the time; nobody waits for that.
+/// A running member holds its lock all the time; no one waits for that.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn open(path: &Path) -> Result<Db, Error> {

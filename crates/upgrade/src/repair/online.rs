@@ -1,11 +1,11 @@
-//! Mends the databases of a running cluster of 3.5: a `member update` with the
+//! Repairs the databases of a running cluster of 3.5: a `member update` with the
 //! peer URLs that a member has already is a change of the configuration that
 //! changes nothing, but makes every member of 3.5.26 and later write that
 //! member's record anew and take out whoever was removed. No process restarts.
 //!
 //! A member that was started with `ETCD_VERIFY=all`, a variable for etcd's own tests,
 //! compares all records after each change and ends itself while a second one is stale.
-//! Nobody can be asked from outside whether it was; help and docs say so.
+//! No one can be asked from outside whether it was; help and docs say so.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -100,7 +100,7 @@ pub(crate) async fn plan(cluster: &impl Cluster, endpoints: &[String]) -> Outcom
             if let Some(member) = truth.iter().find(|member| member.id == *id) {
                 return Err(Failure::new(format!(
                     "the database of {} takes {} ({id}), who lives, for removed; no running member takes that back: \
-                     mend the directories of stopped members with --data-dir",
+                     repair the directories of stopped members with --data-dir",
                     facts.label, member.name
                 )));
             }
@@ -138,7 +138,7 @@ fn certain(all: &[Facts]) -> Outcome<Vec<Member>> {
                     .as_ref()
                     .map_or("an unknown release".into(), Version::to_string);
                 return Err(Failure::new(format!(
-                    "{} runs {version}; 3.5.26 to the last 3.5 mend their databases while they run. Others: see `pintle upgrade check`, or mend stopped members with --data-dir",
+                    "{} runs {version}; 3.5.26 to the last 3.5 repair their databases while they run. Others: see `pintle upgrade check`, or repair stopped members with --data-dir",
                     facts.label
                 )));
             }

@@ -17,7 +17,7 @@ pub(super) fn verdict(report: &Report) -> &'static str {
 
 /// The verdict in a sentence.
 pub(super) fn sentence(report: &Report) -> String {
-    // The same at several members is one thing to mend.
+    // The same at several members is one thing to repair.
     let count = |level| {
         let of = report.findings.iter().filter(|f| f.level == level);
         let distinct: std::collections::BTreeSet<_> = of.map(|f| (f.check, &f.seen)).collect();

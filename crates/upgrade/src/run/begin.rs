@@ -139,7 +139,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let version = facts.live.and_then(|live| live.version);
             if let Some(version) = version.filter(|version| !is_known(steps, &name, version)) {
                 return Err(Failure::new(format!(
-                    "{state}: {name} runs {version}, which the journal here knows nothing of: somebody has changed it since. Name another --state, and for a rollback with --to what all members ran before"
+                    "{state}: {name} runs {version}, which the journal here knows nothing of: someone has changed it since. Name another --state, and for a rollback with --to what all members ran before"
                 )));
             }
         }

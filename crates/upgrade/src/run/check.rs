@@ -55,7 +55,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         if !self.driver.edits_flags() {
             for finding in flags {
                 (self.say)(&format!(
-                    "        see that the start command gives other flags: {} {}; {}",
+                    "        see that the start command has other flags: {} {}; {}",
                     finding.member, finding.seen, finding.fix
                 ));
             }

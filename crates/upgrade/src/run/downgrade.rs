@@ -17,8 +17,8 @@ use super::{
 pub(super) const FROM: u64 = 6;
 
 /// Enables the downgrade to `3.minor` and waits until every member has the storage
-/// of that version. Done twice it does no more than once; one that leads elsewhere,
-/// as the hop before may have left it, is waited for first.
+/// of that version. Done twice it does no more than once; where one that leads elsewhere
+/// is under way, as the hop before may have left it, we wait for its end first.
 ///
 /// # Errors
 /// The cluster refuses, or a member does not follow within `limit`.

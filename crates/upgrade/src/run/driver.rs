@@ -74,7 +74,7 @@ pub(crate) trait Driver {
     fn members(&self) -> Vec<Managed>;
     /// Releases that can be started, as far as that is known.
     fn available(&self) -> Vec<Version>;
-    /// Whether it can stop and start this member; others are waited for.
+    /// Whether it can stop and start this member; a run waits for the others.
     fn manages(&self, _member: &str) -> bool {
         true
     }

@@ -276,7 +276,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             }
         }
         if to == 0 {
-            return Ok("there is nobody else".into());
+            return Ok("there is no one else".into());
         }
         // One that is too slow to take over in time is asked again.
         let deadline = self.cluster.now() + self.patience;

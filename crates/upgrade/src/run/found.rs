@@ -38,11 +38,11 @@ pub(crate) enum Way {
 
 const QUORUM_LOST: &str = "bring members back on their own directories until one leads: an intact log is worth more than any backup. \
     If none can be had, restore the backup as a new cluster; --force-new-cluster is the last resort, and `pintle upgrade check` belongs behind it";
-const STRANGERS: &str = "a member that was removed may have come back, which no rollback mends: see whether it lives; if not, \
+const STRANGERS: &str = "a member that was removed may have come back, which no rollback repairs: see whether it lives; if not, \
     `member remove` takes it out. If it lives, name it in the file of members";
 const CORRUPT: &str = "never take a cluster back for that: remove this member, clear its directory, and add it again; the others carry on";
 const NO_WAY_DOWN: &str =
-    "from there nothing leads down but the backup: restore it as a new cluster";
+    "from there only restoring the backup goes back: restore it as a new cluster";
 
 /// A member as it was found.
 pub(super) struct Member {
@@ -135,14 +135,14 @@ pub(super) fn judge(
     for (name, facts, live) in &answers {
         let Some(version) = &live.version else {
             return otherwise(
-                format!("{name} does not tell its version"),
+                format!("{name} does not report its version"),
                 "see what it is, then try again",
             );
         };
         if version < to {
             return otherwise(
                 format!("{name} runs {version}, which is older than {to}"),
-                "--to names the release that all of them ran before; forwards leads `pintle upgrade run`",
+                "--to names the release that all of them ran before; `pintle upgrade run` goes forward",
             );
         }
         let leads = facts.id.is_some_and(|id| id.0 == live.leader);
@@ -160,7 +160,7 @@ pub(super) fn judge(
         .filter_map(|(_, _, live)| live.cluster_version.as_ref());
     let Some(cluster_version) = versions.max() else {
         return otherwise(
-            "no member tells the cluster version".into(),
+            "no member reports the cluster version".into(),
             "see that /version on the client URLs can be asked, then try again",
         );
     };
@@ -207,7 +207,7 @@ pub(super) fn judge(
             return otherwise(
                 found,
                 &format!(
-                    "down leads one minor version at a time: --to a release of 3.{}",
+                    "a downgrade goes one minor version at a time: --to a release of 3.{}",
                     height - 1
                 ),
             );

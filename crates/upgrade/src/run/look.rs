@@ -62,7 +62,7 @@ pub(crate) async fn once(
             return Err(said("knows no leader".into()));
         }
         let version = live.version.clone();
-        let version = version.ok_or_else(|| said("does not tell its version".into()))?;
+        let version = version.ok_or_else(|| said("does not report its version".into()))?;
         seen.versions.push((name.clone(), version));
         if seen.downgrade.is_none() {
             seen.downgrade.clone_from(&live.downgrade);

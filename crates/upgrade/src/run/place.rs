@@ -122,7 +122,7 @@ impl Place {
         match said == text.as_bytes() {
             true => Ok(()),
             false => Err(Failure::new(format!(
-                "{}: what was written beside it is not there",
+                "{}: what was written next to it is not there",
                 self.words()
             ))),
         }
@@ -423,7 +423,7 @@ fn put_staged_here(path: &Path) -> io::Result<()> {
     if !rename_first(&names(path, STAGED), path)? {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "nothing was written beside it",
+            "nothing was written next to it",
         ));
     }
     // The new one is in place; what is left over is not worth an error.
@@ -506,7 +506,7 @@ mod tests {
             assert_eq!(place.look().expect("looked").text.as_deref(), Some("b"));
             assert!(!place.put_back().expect("there is none"));
             let left = fs::read_dir(dir.path()).expect("read").count();
-            assert_eq!(left, 1, "something was left beside the folder");
+            assert_eq!(left, 1, "something was left next to the folder");
             assert_eq!(fs::read_dir(&folder).expect("read").count(), 3);
         }
     }

@@ -332,7 +332,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let height = cluster.minor.max(from.minor + 1);
         if height < downgrade::FROM || height != from.minor + 1 {
             return Err(format!(
-                "the cluster version is {}.{}, and nothing leads down from there to 3.{}: restore the backup as a new cluster",
+                "the cluster version is {}.{}, and only restoring the backup as a new cluster goes back from there to 3.{}",
                 cluster.major, cluster.minor, from.minor
             )
             .into());

@@ -61,7 +61,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         true
     }
 
-    /// Says what is waited for, once.
+    /// Says once what we wait for.
     pub(super) fn say_waiting(&self, what: &str, wait: &mut Settling) {
         if wait.said != what {
             wait.said = what.to_owned();

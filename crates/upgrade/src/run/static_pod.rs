@@ -208,7 +208,7 @@ impl StaticPods {
             let kept = kept.ancestors().find_map(|a| fs::canonicalize(a).ok());
             if kept.is_some_and(|kept| kept.starts_with(&real)) {
                 return refused(format!(
-                    "--state {} lies in the folder of the manifests: the kubelet would start what is kept there",
+                    "--state {} is in the folder of the manifests: the kubelet would start what is kept there",
                     self.kept.display()
                 ));
             }
@@ -349,7 +349,7 @@ impl super::Driver for StaticPods {
         loop {
             let open = tokio::net::TcpStream::connect(address.as_str());
             match tokio::time::timeout(Duration::from_secs(1), open).await {
-                // Nothing else says that nobody listens: a name that is not resolved does not.
+                // Nothing else says that no one listens: a name that is not resolved does not.
                 Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(()),
                 _ if Instant::now() < deadline => tokio::time::sleep(POLL).await,
                 Ok(Err(e)) => {
@@ -462,7 +462,7 @@ mod tests {
                     assert_eq!(now, FOUND);
                 }
                 let beside = fs::read_dir(dir.path()).expect("read").count();
-                assert_eq!(beside, 2, "something was left beside the folder");
+                assert_eq!(beside, 2, "something was left next to the folder");
             }
         }
     }

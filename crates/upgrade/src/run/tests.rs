@@ -48,7 +48,7 @@ fn an_upgrade_that_was_left_half_done_is_finished_for_those_behind() {
     };
     let swaps: Vec<_> = steps.iter().filter_map(swapped).collect();
     assert_eq!(swaps, [("b".into(), OLD), ("c".into(), OLD)]);
-    // Nobody goes back to 3.5 for the sake of a record.
+    // No one goes back to 3.5 for the sake of a record.
     assert!(!steps.iter().any(|s| matches!(s, Step::Heal { .. })));
 }
 
@@ -303,7 +303,7 @@ fn a_cluster_version_that_has_followed_goes_down_first() {
 }
 
 #[test]
-fn what_no_rollback_mends_is_told_so() {
+fn what_no_rollback_repairs_is_told_so() {
     let all = || ["a", "b", "c"].map(|name| answers(name, (3, 6, 14), 6, "3.6.0"));
     let live = |members: &mut [found::Member; 3], at: usize, change: &dyn Fn(&mut Live)| {
         change(

@@ -118,7 +118,7 @@ pub(super) const WITH_PINTLE: &[Row] = &[
             Roll(2, PINTLE),
             Upgrade("3.6.14", First, &[], OK),
         ],
-        "Each mends its own database, whatever the others run.",
+        "Each repairs its own database, whatever the others run.",
     ),
     row(
         "U8/pintle-one",

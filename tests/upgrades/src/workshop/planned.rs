@@ -63,11 +63,14 @@ pub async fn follow(row: &Row, pintle: &Path, how: Follow) -> Result<Option<Led>
 impl Bench {
     async fn go(&mut self, pintle: &Path, target: &str, how: Follow) -> Result<Led> {
         if self.alive().iter().any(|p| !self.is_up(*p)) {
-            // A history that ends with stopped members.
+            // A history that ends with stopped members: one alone is no quorum.
             for place in self.alive() {
                 if !self.is_up(place) {
-                    self.cluster()?.start(place).await?;
+                    self.cluster()?.spawn(place)?;
                 }
+            }
+            for place in self.alive() {
+                self.cluster()?.serving(place).await?;
             }
         }
         self.cluster()?.settled().await?;
@@ -197,7 +200,7 @@ impl Bench {
                 let place = self.place(&member)?;
                 if self.cluster()?.leader().await? == place {
                     let other = self.alive().into_iter().find(|p| *p != place);
-                    let other = other.context("nobody else")?;
+                    let other = other.context("no one else")?;
                     let id = self.cluster()?.members()[other].id;
                     let request = MoveLeaderRequest { target_id: id };
                     self.cluster()?.api(place).move_leader(request).await?;

@@ -54,7 +54,7 @@ fn is_taken_back(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-/// What must hold when somebody has seen to everything: a command leads out.
+/// What must hold when someone has seen to everything: a command leads out.
 fn leads_out(model: &Model, random: &mut Random) -> Result<(), String> {
     model.world().see_to_it();
     let mut said = Vec::new();

@@ -491,7 +491,7 @@ impl World {
     }
 
     /// Whether the tool may do that, by what it could know: who crashed after it last
-    /// answered, with nothing done in between, is not held against it.
+    /// answered, with nothing done in between, does not count against it.
     fn judge_stop(&mut self, member: &str) {
         let acted = self.acted_at;
         let serves = |m: &Peer| m.process.is_some() && m.is_ready;
@@ -672,7 +672,7 @@ impl World {
         });
     }
 
-    /// Somebody sees to everything that the tool cannot.
+    /// Someone sees to everything that the tool cannot.
     pub(super) fn see_to_it(&mut self) {
         self.rarity = 0;
         self.kill_at = None;
@@ -688,7 +688,7 @@ impl World {
             member.slow_until = Duration::ZERO;
             member.down_until = Duration::ZERO;
         }
-        self.note("somebody sees to everything");
+        self.note("someone sees to everything");
         self.settle();
     }
 

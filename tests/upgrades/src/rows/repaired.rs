@@ -1,4 +1,4 @@
-//! The sick directories once more, mended by `pintle upgrade repair` before the
+//! The sick directories once more, repaired by `pintle upgrade repair` before the
 //! target is started on them: every one starts then, and lists who is there.
 
 use super::row::{Row, SHORT_LOG, row};
@@ -16,7 +16,7 @@ use crate::{
 const PAGE: &str = "(ours) starts, all voters";
 
 /// Rows that end after a repair.
-pub(super) const MENDED: &[Row] = &[
+pub(super) const REPAIRED: &[Row] = &[
     row(
         "M1",
         true,
@@ -55,7 +55,7 @@ pub(super) const MENDED: &[Row] = &[
             Repair(&[]),
             Upgrade("3.7.1", Together, &[], OK),
         ],
-        "U1/3.7.1, over a minor: nobody should, and it starts.",
+        "U1/3.7.1, over a minor: no one should, and it starts.",
     ),
     row(
         "M1/planted",
@@ -211,7 +211,7 @@ pub(super) const MENDED: &[Row] = &[
     row(
         "M22/3.6",
         false,
-        "(ours) refuses, or mends",
+        "(ours) refuses, or repairs",
         &[
             Start(3, "3.6.14"),
             PlantZombies(1),
