@@ -3,6 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
+use line::Line;
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
@@ -11,6 +12,9 @@ use proto::{
     },
     wire::{self, Nested, Read as _},
 };
+
+/// The line that checks most.
+const LINE: Line = Line::NEWEST;
 
 fn logged(txn: TxnRequest) {
     let entry = Nested::new(InternalRaftRequest {
@@ -26,7 +30,7 @@ fn logged(txn: TxnRequest) {
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
     if let Ok(request) = RangeRequest::read(&bytes) {
-        let _ = mvcc::validate::range(&request);
+        let _ = mvcc::validate::range(&request, LINE);
     }
     if let Ok(request) = PutRequest::read(&bytes) {
         let _ = mvcc::validate::put(&request);
@@ -36,7 +40,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     if let Ok(request) = TxnRequest::read(&bytes).map(Nested::new) {
         let _ = mvcc::validate::is_read_only(&request);
-        if mvcc::validate::txn(&request, 128).is_ok() {
+        if mvcc::validate::txn(&request, 128, LINE).is_ok() {
             logged(request.into_inner());
         }
     }
@@ -44,7 +48,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(request) = serde_json::from_slice::<TxnRequest>(data) {
         let bytes = request.encode_to_vec();
         assert_eq!(TxnRequest::decode(&bytes[..]).as_ref(), Ok(&request));
-        if mvcc::validate::txn(&request, 128).is_ok() {
+        if mvcc::validate::txn(&request, 128, LINE).is_ok() {
             logged(request);
         }
     }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use line::{Feature, Line};
+
 /// A gRPC status code, by its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -98,6 +100,19 @@ impl Status {
         }
     }
 
+    /// What a cluster is not capable of yet, and what a learner does not serve, as a line says it.
+    #[must_use]
+    pub fn precondition(self, line: Line) -> Status {
+        Status {
+            code: if line.has(Feature::FailedPreconditions) {
+                Code::FailedPrecondition
+            } else {
+                self.code
+            },
+            ..self
+        }
+    }
+
     /// What becomes of an error of authentication that etcd returns as it is.
     pub fn unmapped(error: auth::Error) -> Status {
         Status::new(Code::Unknown, error.to_string())
@@ -138,6 +153,10 @@ pub mod errors {
         LEASE_PROVIDED = InvalidArgument "etcdserver: lease is provided";
         TOO_MANY_OPS = InvalidArgument "etcdserver: too many operations in txn request";
         DUPLICATE_KEY = InvalidArgument "etcdserver: duplicate key given in txn request";
+        INVALID_SORT_OPTION = InvalidArgument "etcdserver: invalid sort option";
+        INVALID_CLIENT_API_VERSION = InvalidArgument "etcdserver: invalid client api version";
+        STREAM_SORTED = Unimplemented "RangeStream does not support custom sort orders";
+        STREAM_FILTERED = Unimplemented "RangeStream does not support revision filters";
         COMPACTED = OutOfRange "etcdserver: mvcc: required revision has been compacted";
         FUTURE_REV = OutOfRange "etcdserver: mvcc: required revision is a future revision";
         NO_SPACE = ResourceExhausted "etcdserver: mvcc: database space exceeded";
@@ -201,6 +220,9 @@ impl From<mvcc::Error> for Status {
             mvcc::Error::LeaseProvided => LEASE_PROVIDED,
             mvcc::Error::TooManyOps => TOO_MANY_OPS,
             mvcc::Error::DuplicateKey => DUPLICATE_KEY,
+            mvcc::Error::InvalidSortOption => INVALID_SORT_OPTION,
+            mvcc::Error::StreamSorted => STREAM_SORTED,
+            mvcc::Error::StreamFiltered => STREAM_FILTERED,
             other => Status::new(Code::Internal, other.to_string()),
         }
     }

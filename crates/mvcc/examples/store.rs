@@ -146,7 +146,7 @@ fn read(path: &std::path::Path, keys: usize) {
         raft_term: 2,
     };
     let get = |request: &RangeRequest| {
-        let answer = store.range(request).expect("a range");
+        let answer = store.range(request, line::Line::V3_5).expect("a range");
         let mut out = BytesMut::with_capacity(answer.encoded_len(Some(&header)));
         answer.encode(Some(&header), &mut out);
         black_box(out.len())

@@ -42,6 +42,12 @@ pub enum Error {
     /// `sort_order` or `sort_target` is none of the known ones.
     #[error("invalid sort option")]
     InvalidSortOption,
+    /// A range in pieces is to be sorted.
+    #[error("RangeStream does not support custom sort orders")]
+    StreamSorted,
+    /// A range in pieces is to be filtered.
+    #[error("RangeStream does not support revision filters")]
+    StreamFiltered,
     /// The database file contradicts itself or cannot be read.
     #[error(transparent)]
     Database(#[from] bolt::Error),

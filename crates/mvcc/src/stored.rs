@@ -33,6 +33,14 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Where field 6, which is the last one, begins in the `len` bytes of the record.
+    pub(crate) fn lease_from(&self, len: usize) -> usize {
+        match self.lease {
+            0 => len,
+            lease => len.saturating_sub(1 + encoded_len_varint(lease as u64)),
+        }
+    }
+
     /// Reads a record. `None` if the bytes are not one.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
@@ -85,25 +93,31 @@ pub fn encode(
     value: &[u8],
     lease: i64,
 ) -> Bytes {
-    let numbers = [
-        (CREATE, create_revision),
-        (MOD, mod_revision),
-        (VERSION, version),
-    ];
     let mut len = field_len(key) + field_len(value);
-    for (_, n) in numbers.iter().chain(&[(LEASE, lease)]) {
-        if *n != 0 {
-            len += 1 + encoded_len_varint(*n as u64);
+    for n in [create_revision, mod_revision, version, lease] {
+        if n != 0 {
+            len += 1 + encoded_len_varint(n as u64);
         }
     }
     let mut out = BytesMut::with_capacity(len);
-    put_field(&mut out, KEY, key);
-    for (tag, n) in numbers {
-        put_number(&mut out, tag, n);
-    }
+    append_head(&mut out, key, create_revision, mod_revision, version);
     put_field(&mut out, VALUE, value);
     put_number(&mut out, LEASE, lease);
     out.freeze()
+}
+
+/// Appends a put as far as its value.
+pub(crate) fn append_head(
+    out: &mut impl BufMut,
+    key: &[u8],
+    create_revision: i64,
+    mod_revision: i64,
+    version: i64,
+) {
+    put_field(out, KEY, key);
+    put_number(out, CREATE, create_revision);
+    put_number(out, MOD, mod_revision);
+    put_number(out, VERSION, version);
 }
 
 /// Encodes the record of a tombstone, which has only the key.
@@ -135,7 +149,7 @@ fn field_len(bytes: &[u8]) -> usize {
     1 + encoded_len_varint(bytes.len() as u64) + bytes.len()
 }
 
-fn put_field(out: &mut BytesMut, tag: u8, bytes: &[u8]) {
+fn put_field(out: &mut impl BufMut, tag: u8, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
@@ -144,7 +158,7 @@ fn put_field(out: &mut BytesMut, tag: u8, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-fn put_number(out: &mut BytesMut, tag: u8, n: i64) {
+fn put_number(out: &mut impl BufMut, tag: u8, n: i64) {
     if n != 0 {
         out.put_u8(tag);
         encode_varint(n as u64, out);

@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use line::{Feature, Line};
 use proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
+    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    range_request::{SortOrder, SortTarget},
+    request_op::Request,
 };
 use rustc_hash::FxHashSet;
 
@@ -14,12 +17,49 @@ use crate::Error;
 #[cfg(test)]
 mod tests;
 
-/// A range has a key.
+/// A range has a key, and in lines that look at it an order and a target that exist.
 ///
 /// # Errors
-/// [`Error::EmptyKey`].
-pub fn range(request: &RangeRequest) -> Result<(), Error> {
-    non_empty(&request.key)
+/// [`Error::EmptyKey`], [`Error::InvalidSortOption`].
+pub fn range(request: &RangeRequest, line: Line) -> Result<(), Error> {
+    non_empty(&request.key)?;
+    let is_known = SortOrder::try_from(request.sort_order).is_ok()
+        && SortTarget::try_from(request.sort_target).is_ok();
+    if !is_known && line.has(Feature::SortValidation) {
+        return Err(Error::InvalidSortOption);
+    }
+    Ok(())
+}
+
+/// A range that comes in pieces is in the order of the keys, and not filtered.
+///
+/// # Errors
+/// Those of [`range`], [`Error::StreamSorted`], [`Error::StreamFiltered`].
+pub fn range_stream(request: &RangeRequest, line: Line) -> Result<(), Error> {
+    range(request, line)?;
+    if !is_in_key_order(request) {
+        return Err(Error::StreamSorted);
+    }
+    if is_filtered(request) {
+        return Err(Error::StreamFiltered);
+    }
+    Ok(())
+}
+
+/// Whether an answer is left in the order of the keys before the limit is applied. No order at
+/// all is one, whatever the target: etcd then sorts what the limit left.
+pub(crate) fn is_in_key_order(request: &RangeRequest) -> bool {
+    request.sort_order == SortOrder::None as i32
+        || (request.sort_order == SortOrder::Ascend as i32
+            && request.sort_target == SortTarget::Key as i32)
+}
+
+/// Whether revisions decide which of the keys are in an answer.
+pub(crate) fn is_filtered(request: &RangeRequest) -> bool {
+    request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0
 }
 
 /// A put has a key, and no value or lease that it says to ignore.
@@ -52,9 +92,9 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::TooManyOps`], [`Error::EmptyKey`], [`Error::KeyNotFound`] for an
-/// empty operation, those of [`put`], [`Error::DuplicateKey`].
-pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    txn_ops(request, max_ops)?;
+/// empty operation, those of [`range`] and [`put`], [`Error::DuplicateKey`].
+pub fn txn(request: &TxnRequest, max_ops: usize, line: Line) -> Result<(), Error> {
+    txn_ops(request, max_ops, line)?;
     changes(&request.success)?;
     changes(&request.failure)?;
     Ok(())
@@ -97,7 +137,7 @@ fn own_ops(request: &TxnRequest, budget: usize) -> Result<usize, Error> {
     Ok(rest)
 }
 
-fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Error> {
+fn txn_ops(request: &TxnRequest, budget: usize, line: Line) -> Result<(), Error> {
     let rest = own_ops(request, budget)?;
     // A list of what is open in place of the stack: the depth is the client's choice.
     let mut open = vec![(ops(request), rest)];
@@ -108,7 +148,7 @@ fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Error> {
             continue;
         };
         match &op.request {
-            Some(Request::RequestRange(r)) => range(r)?,
+            Some(Request::RequestRange(r)) => range(r, line)?,
             Some(Request::RequestPut(r)) => put(r)?,
             Some(Request::RequestDeleteRange(r)) => delete_range(r)?,
             Some(Request::RequestTxn(r)) => open.push((ops(r), own_ops(r, rest)?)),

@@ -2,17 +2,19 @@
 
 mod support;
 
+use line::Line;
 use mvcc::{Error, Store};
 use proto::etcdserverpb::{PutRequest, RangeRequest};
 use support::{Dir, Held};
 
 fn range(store: &Store, revision: i64) -> Result<Vec<String>, Error> {
-    let answer = store.range(&RangeRequest {
+    let request = RangeRequest {
         key: "a".into(),
         range_end: "c".into(),
         revision,
         ..RangeRequest::default()
-    })?;
+    };
+    let answer = store.range(&request, Line::V3_5)?;
     let kvs = answer.into_response().kvs;
     let show = |kv: &proto::mvccpb::KeyValue| {
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();

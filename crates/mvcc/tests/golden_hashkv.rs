@@ -1,6 +1,7 @@
 //! Histories that a real etcd 3.5.30 went through, and the hashes it gave.
 
 use bytes::Bytes;
+use line::Line;
 use mvcc::{
     Error, Leases, Store, StoreOptions,
     backend::{Backend, BackendOptions},
@@ -105,7 +106,7 @@ fn every_hash_is_the_one_etcd_gave() {
                     ..TxnRequest::default()
                 };
                 let mut writer = store.write();
-                writer.txn(&request, &mut NoLeases).expect(&at);
+                writer.txn(&request, &mut NoLeases, Line::V3_5).expect(&at);
                 writer.publish();
             }
             ["compact", revision, verdict] => {

@@ -6,6 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
+use line::Line;
 use mvcc::{Error, Store};
 use proptest::prelude::*;
 use prost::Message as _;
@@ -602,16 +603,20 @@ fn apply(store: &Store, held: &mut Held, model: &mut Model, step: &Step) {
             assert_eq!(got.prev_kvs, if r.prev_kv { want } else { vec![] });
         }
         Step::Txn(r) => {
-            if mvcc::validate::txn(r, 128).is_err() {
+            if mvcc::validate::txn(r, 128, Line::V3_5).is_err() {
                 return;
             }
             if mvcc::validate::is_read_only(r) {
-                assert_eq!(verdict(store.read_txn(r)), model.clone().txn(r), "{r:?}");
+                assert_eq!(
+                    verdict(store.read_txn(r, Line::V3_5)),
+                    model.clone().txn(r),
+                    "{r:?}"
+                );
             }
             let first = model.changes.len();
             let before = model.clone();
             let mut writer = store.write();
-            let got = verdict(writer.txn(r, held));
+            let got = verdict(writer.txn(r, held, Line::V3_5));
             let events = writer.publish();
             match model.txn(r) {
                 // A put that relies on a key deleted just before: etcd panics.
@@ -634,7 +639,7 @@ fn apply(store: &Store, held: &mut Held, model: &mut Model, step: &Step) {
         }
         Step::Range(r) => {
             let want = model.range(r, model.current);
-            let got = verdict(store.range(r)).map(|answer| {
+            let got = verdict(store.range(r, Line::V3_5)).map(|answer| {
                 let header = header(answer.revision);
                 let mut out = BytesMut::new();
                 answer.encode(Some(&header), &mut out);

@@ -197,6 +197,37 @@ impl Api {
             .ok_or_else(|| Status::unknown("keep-alive stream ended without an answer"))
     }
 
+    /// KV.Range of a client that says this of the version of its API.
+    pub async fn range_of_version(
+        &self,
+        version: &[u8],
+        range: RangeRequest,
+    ) -> Result<RangeResponse, Status> {
+        let mut request = tonic::Request::new(range);
+        let version = version
+            .try_into()
+            .map_err(|_| Status::unknown("no header can have this value"))?;
+        request.metadata_mut().insert("client-api-version", version);
+        Ok(self.kv().range(request).await?.into_inner())
+    }
+
+    /// KV.RangeStream: all that comes, and how it ends.
+    pub async fn range_stream(
+        &self,
+        request: RangeRequest,
+    ) -> (Vec<RangeStreamResponse>, Result<(), Status>) {
+        let mut pieces = Vec::new();
+        let end = async {
+            let mut answers = self.kv().range_stream(request).await?.into_inner();
+            while let Some(piece) = answers.message().await? {
+                pieces.push(piece);
+            }
+            Ok(())
+        };
+        let end = end.await;
+        (pieces, end)
+    }
+
     /// Maintenance.Snapshot: the whole file with its 32 bytes of SHA-256 at the
     /// end, and the sizes of the blobs it came in.
     pub async fn snapshot(&self) -> Result<(Vec<u8>, Vec<usize>), Status> {

@@ -387,6 +387,22 @@ fn seal<M: Headed + Debug>(answer: Result<M, Status>, normalise: impl FnOnce(&mu
     }
 }
 
+/// The pieces of a range, one by one, and how they end.
+fn seal_pieces((mut pieces, end): (Vec<RangeStreamResponse>, Result<(), Status>)) -> Answer {
+    let mut revision = 0;
+    let ranges = pieces.iter_mut().flat_map(|p| &mut p.range_response);
+    for header in ranges.flat_map(|range| &mut range.header) {
+        header.raft_term = 0;
+        revision = header.revision;
+    }
+    let end = end.map_err(|status| error_text(&status));
+    Answer {
+        text: format!("{pieces:?}, then {end:?}"),
+        revision,
+        ok: end.is_ok(),
+    }
+}
+
 /// An error as far as it is compared: code and text.
 pub fn error_text(status: &Status) -> String {
     format!("error {:?}: {}", status.code(), status.message())
@@ -395,6 +411,7 @@ pub fn error_text(status: &Status) -> String {
 async fn answer(api: &Api, step: &Step) -> Answer {
     match step {
         Step::Range(r) => seal(api.range(r.clone()).await, |a| unsort(r, a)),
+        Step::RangeStream(r) => seal_pieces(api.range_stream(r.clone()).await),
         Step::Put(r) => seal(api.put(r.clone()).await, |_| {}),
         Step::Delete(r) => seal(api.delete_range(r.clone()).await, |_| {}),
         Step::Txn(r) => seal(api.txn(r.clone()).await, |a| unsort_txn(r, a)),
@@ -539,11 +556,10 @@ pub async fn replay(subject: &Program, reference: &Program, steps: &[Step]) -> R
 pub async fn compare(
     subject: &Program,
     reference: &Program,
-    seed: u64,
+    mut generator: Generator,
     len: u64,
-    physical: bool,
 ) -> Result<(u64, i64)> {
-    let mut generator = Generator::new(seed, physical);
+    let seed = generator.seed();
     let mut pair = Pair::start(subject, reference, &[]).await?;
     let mut steps = Vec::new();
     let mut outcome = Ok(());

@@ -14,6 +14,8 @@ use std::{
 
 /// The release whose answers are the measure.
 pub const REFERENCE: &str = "3.5.30";
+/// The same for members that speak a later line.
+pub const REFERENCES_AFTER: [(&str, &str); 2] = [("3.6", "3.6.16"), ("3.7", "3.7.3")];
 /// The 3.5 releases that directories travel to and from.
 pub const LINE_3_5: [&str; 4] = ["3.5.0", "3.5.1", "3.5.16", "3.5.30"];
 /// The lines after 3.5, built as Go modules.
@@ -201,6 +203,24 @@ fn pintle(path: &Path) -> Option<Program> {
 /// Both programs of a comparison, or `None` after `SKIP:` lines.
 pub fn pair() -> Option<(Program, Program)> {
     Some((subject()?, etcd(REFERENCE)?))
+}
+
+/// Both programs of a comparison on a later line than 3.5, or `None` after `SKIP:` lines: of
+/// programs, Pintle alone can speak another line than its own.
+pub fn pair_at(line: &str) -> Option<(Program, Program)> {
+    let (_, release) = REFERENCES_AFTER.iter().find(|(name, _)| *name == line)?;
+    let (mut subject, reference) = (subject()?, etcd(release)?);
+    if !subject.is_pintle {
+        say(&format!("SKIP: {subject} does not speak line {line}"));
+        return None;
+    }
+    let speak = format!("--line={line}");
+    if !subject.knows(&speak) {
+        say(&format!("SKIP: {subject} does not know {speak}"));
+        return None;
+    }
+    subject.words.push(speak);
+    Some((subject, reference))
 }
 
 /// A line for the person who reads the run: past the test harness's capture to

@@ -17,6 +17,7 @@ use crate::{
 #[allow(missing_docs)] // each variant is the RPC of its name
 pub enum Step {
     Range(RangeRequest),
+    RangeStream(RangeRequest),
     Put(PutRequest),
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
@@ -66,6 +67,8 @@ pub struct Generator {
     alarms: Vec<AlarmRequest>,
     settle: bool,
     watches: [u64; 2],
+    streams: bool,
+    seed: u64,
 }
 
 impl Generator {
@@ -79,7 +82,20 @@ impl Generator {
             alarms: Vec::new(),
             settle: false,
             watches: [0; 2],
+            streams: false,
+            seed,
         }
+    }
+
+    /// What it was made of.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The same with ranges in pieces, which 3.7 has.
+    pub fn with_streams(mut self) -> Generator {
+        self.streams = true;
+        self
     }
 
     /// The next step.
@@ -93,7 +109,14 @@ impl Generator {
             return Step::Alarm(lift);
         }
         match self.dice.below(100) {
-            0..=21 => Step::Range(self.range(seen, true)),
+            0..=21 => {
+                let range = self.range(seen, true);
+                if self.streams && self.dice.one_in(3) {
+                    self.range_stream(range)
+                } else {
+                    Step::Range(range)
+                }
+            }
             22..=43 => Step::Put(self.put(true)),
             44..=51 => Step::Delete(self.delete()),
             52..=73 => Step::Txn(self.txn(seen, 0)),
@@ -212,6 +235,15 @@ impl Generator {
             request.max_create_revision = self.bound(seen);
         }
         request
+    }
+
+    /// Sorted ranges are left for what refuses them: unordered ones are sorted by pieces in real
+    /// etcd, and not stably.
+    fn range_stream(&mut self, mut range: RangeRequest) -> Step {
+        if range.sort_order == range_request::SortOrder::None as i32 {
+            range.sort_target = range_request::SortTarget::Key as i32;
+        }
+        Step::RangeStream(range)
     }
 
     fn bound(&mut self, seen: Seen) -> i64 {

@@ -7,7 +7,7 @@ use peers::{
     fingerprint::Fingerprint,
     lockstep::{self, Pair},
     peer,
-    requests::Step,
+    requests::{Generator, Step},
     server::Launch,
     streams::Stream,
 };
@@ -21,7 +21,7 @@ fn random(default_seed: u64, physical: bool) {
     let steps = peers::env_number("PINTLE_STEPS").unwrap_or(3000);
     peers::run(400, async {
         let (accepted, revision) =
-            lockstep::compare(&subject, &reference, seed, steps, physical).await?;
+            lockstep::compare(&subject, &reference, Generator::new(seed, physical), steps).await?;
         anyhow::ensure!(
             accepted * 3 > steps,
             "only {accepted} of {steps} were accepted"

@@ -506,7 +506,7 @@ impl Member {
     }
 
     fn read(&self, range: &RangeRequest) -> Reply {
-        match self.state.store.load().range(range) {
+        match self.state.store.load().range(range, self.state.line()) {
             Ok(answer) => {
                 let current = answer.revision;
                 let response = answer.into_response();

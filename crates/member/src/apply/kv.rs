@@ -2,6 +2,7 @@
 
 use auth::Identity;
 use lease::LeaseId;
+use line::Line;
 use mvcc::{Leases, Writer};
 use parking_lot::RwLockWriteGuard;
 use proto::{
@@ -72,7 +73,13 @@ impl Machine {
             tracing::warn!(%error, "a range of a transaction was refused, its changes were not");
         }
         let fits = self.fits(quota::txn_cost(txn));
-        let result = transact(txn, at.asked, &mut run.writer, &mut run.lessor);
+        let result = transact(
+            txn,
+            at.asked,
+            &mut run.writer,
+            &mut run.lessor,
+            self.state.line(),
+        );
         let response = decided(at.index, result)?;
         run.host.observe(Step::Txn(txn, &response));
         if let Some(error) = denied {
@@ -109,11 +116,12 @@ fn transact(
     asked: bool,
     writer: &mut Writer<'_>,
     lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
+    line: Line,
 ) -> Result<Nested<TxnResponse>, mvcc::Error> {
-    match writer.txn(txn, &mut Book(lessor)) {
+    match writer.txn(txn, &mut Book(lessor), line) {
         Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if asked => {
             drop_ranges(txn);
-            drop(Nested::new(writer.txn(txn, &mut Book(lessor))?));
+            drop(Nested::new(writer.txn(txn, &mut Book(lessor), line)?));
             Err(error)
         }
         result => result.map(Nested::new),

@@ -370,7 +370,12 @@ impl Bench {
             key: Bytes::copy_from_slice(key.as_bytes()),
             ..RangeRequest::default()
         };
-        let answer = self.state.store.load().range(&request).expect("a range");
+        let answer = self
+            .state
+            .store
+            .load()
+            .range(&request, self.state.line())
+            .expect("a range");
         let kvs = answer.into_response().kvs;
         kvs.into_iter().next().map(|kv| kv.value)
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bolt::sim::SimDisk;
+use line::Line;
 use proptest::prelude::*;
 use proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
 
@@ -75,7 +76,11 @@ fn value(store: &Store, key: &str) -> Option<String> {
         key: key.to_owned().into(),
         ..RangeRequest::default()
     };
-    let kvs = store.range(&request).expect("a range").into_response().kvs;
+    let kvs = store
+        .range(&request, Line::V3_5)
+        .expect("a range")
+        .into_response()
+        .kvs;
     kvs.first()
         .map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
 }

@@ -10,8 +10,7 @@ use proto::{
     mvccpb::KeyValue,
 };
 
-use super::values::Values;
-use crate::stored::Record;
+use super::{shown::Shown, values::Values};
 
 const HEADER: u8 = 0x0a;
 const KVS: u8 = 0x12;
@@ -35,7 +34,7 @@ pub struct RangeAnswer {
     /// The limit cut the answer short.
     pub more: bool,
     values: Values,
-    keys_only: bool,
+    shown: Shown,
 }
 
 impl RangeAnswer {
@@ -44,14 +43,14 @@ impl RangeAnswer {
         count: i64,
         more: bool,
         values: Values,
-        keys_only: bool,
+        shown: Shown,
     ) -> RangeAnswer {
         RangeAnswer {
             revision,
             count,
             more,
             values,
-            keys_only,
+            shown,
         }
     }
 
@@ -65,29 +64,30 @@ impl RangeAnswer {
         self.values.len() == 0
     }
 
-    /// The records as stored, with their values whatever `keys_only` says.
-    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    /// The records as stored, whole whatever the answer shows of them.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
         self.values.iter()
     }
 
     /// Bytes of the `RangeResponse` with this header; all but the last piece of
     /// a stream have none.
     pub fn encoded_len(&self, header: Option<&ResponseHeader>) -> usize {
+        self.encoded_len_with(header, self.count)
+    }
+
+    /// The same, were this the count.
+    pub(super) fn encoded_len_with(&self, header: Option<&ResponseHeader>, count: i64) -> usize {
         let field = |len: usize| 1 + encoded_len_varint(len as u64) + len;
         let mut len = header.map_or(0, |header| field(header.encoded_len()));
         for record in self.values.iter() {
-            len += field(if self.keys_only {
-                let (head, tail) = without_value(record);
-                head.len() + tail.len()
-            } else {
-                record.len()
-            });
+            let (head, tail) = self.shown.parts(record);
+            len += field(head.len() + tail.len());
         }
         if self.more {
             len += 2;
         }
-        if self.count != 0 {
-            len += 1 + encoded_len_varint(self.count as u64);
+        if count != 0 {
+            len += 1 + encoded_len_varint(count as u64);
         }
         len
     }
@@ -126,15 +126,10 @@ impl RangeAnswer {
             }
             place.next += 1;
             out.put_u8(KVS);
-            if self.keys_only {
-                let (head, tail) = without_value(record);
-                encode_varint((head.len() + tail.len()) as u64, out);
-                out.put_slice(head);
-                out.put_slice(tail);
-            } else {
-                encode_varint(record.len() as u64, out);
-                out.put_slice(record);
-            }
+            let (head, tail) = self.shown.parts(record);
+            encode_varint((head.len() + tail.len()) as u64, out);
+            out.put_slice(head);
+            out.put_slice(tail);
         }
         if self.more {
             out.put_slice(&[MORE, 1]);
@@ -161,8 +156,11 @@ impl RangeAnswer {
     pub(super) fn key_values(&self) -> impl Iterator<Item = KeyValue> {
         self.values.iter().map(|record| {
             let mut kv = key_value(record);
-            if self.keys_only {
+            if self.shown != Shown::All {
                 kv.value = Bytes::new();
+            }
+            if self.shown == Shown::Indexed {
+                kv.lease = 0;
             }
             kv
         })
@@ -184,15 +182,4 @@ impl std::fmt::Debug for RangeAnswer {
 pub(super) fn key_value(record: &[u8]) -> KeyValue {
     // Records were read once when the store was opened, or written by it.
     KeyValue::decode(Bytes::copy_from_slice(record)).unwrap_or_default()
-}
-
-fn without_value(record: &[u8]) -> (&[u8], &[u8]) {
-    let (from, to) = Record::parse(record).map_or((record.len(), record.len()), |r| {
-        if r.value_field.1 == 0 {
-            (record.len(), record.len())
-        } else {
-            r.value_field
-        }
-    });
-    (&record[..from], &record[to..])
 }

@@ -12,6 +12,7 @@ mod inner;
 mod observer;
 mod range;
 mod restore;
+mod shown;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use line::Line;
 use parking_lot::{Mutex, RwLock};
 use proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 
@@ -156,8 +158,8 @@ impl Store {
     /// # Errors
     /// [`Error::Compacted`], [`Error::FutureRev`], [`Error::Database`],
     /// [`Error::Corrupt`].
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, Error> {
-        self.inner.range(request)
+    pub fn range(&self, request: &RangeRequest, line: Line) -> Result<RangeAnswer, Error> {
+        self.inner.range(request, line)
     }
 
     /// The same in chunks of about `max_bytes` at one revision.
@@ -168,8 +170,9 @@ impl Store {
         &self,
         request: &RangeRequest,
         max_bytes: usize,
+        line: Line,
     ) -> Result<RangeStream, Error> {
-        RangeStream::new(self.inner.clone(), request, max_bytes)
+        RangeStream::new(self.inner.clone(), request, max_bytes, line)
     }
 
     /// Checks what a transaction would be refused for, were it run now.
@@ -189,8 +192,8 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::range`].
-    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
-        self.inner.read_txn(request)
+    pub fn read_txn(&self, request: &TxnRequest, line: Line) -> Result<TxnResponse, Error> {
+        self.inner.read_txn(request, line)
     }
 
     /// The encoded `KeyValue` of `key` as of `revision`; `None` if there was

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use line::Line;
 use proto::etcdserverpb::{
     RangeRequest,
     range_request::{SortOrder, SortTarget},
@@ -13,9 +14,15 @@ use smallvec::SmallVec;
 use super::{
     answer::RangeAnswer,
     inner::{Inner, State},
+    shown::{Made, Shown},
     values::{Fetch, Sources, Values},
 };
-use crate::{Error, Revision, index::Span, stored::Record};
+use crate::{
+    Error, Revision,
+    index::{Entry, Span},
+    stored::Record,
+    validate::{is_filtered, is_in_key_order},
+};
 
 /// A range end of one zero byte means: all keys from the first on.
 pub(super) const TO_THE_END: &[u8] = b"\0";
@@ -49,29 +56,31 @@ pub(super) struct Found {
     /// The revision of the store that was looked at.
     pub(super) current: i64,
     pub(super) count: usize,
-    pub(super) revisions: SmallVec<[Revision; 1]>,
+    rows: Rows,
+    shown: Shown,
+}
+
+/// What an answer is made of.
+enum Rows {
+    /// Records of the file, and of what waits to be written to it.
+    Stored(SmallVec<[Revision; 1]>),
+    /// What the index knows of each key.
+    Indexed(Made),
 }
 
 /// Filters and sorting need all records before the limit can be applied.
-/// A target other than the key with no order is etcd's exception: it sorts
-/// what the limit left.
 fn limit_first(request: &RangeRequest) -> bool {
-    let ordered = request.sort_order != SortOrder::None as i32
-        && !(request.sort_order == SortOrder::Ascend as i32
-            && request.sort_target == SortTarget::Key as i32);
-    !ordered && !is_filtered(request)
-}
-
-fn is_filtered(request: &RangeRequest) -> bool {
-    request.min_mod_revision != 0
-        || request.max_mod_revision != 0
-        || request.min_create_revision != 0
-        || request.max_create_revision != 0
+    is_in_key_order(request) && !is_filtered(request)
 }
 
 impl State {
     /// Looks up a range in a store whose last revision is `current`.
-    pub(super) fn find(&self, request: &RangeRequest, current: i64) -> Result<Found, Error> {
+    pub(super) fn find(
+        &self,
+        request: &RangeRequest,
+        line: Line,
+        current: i64,
+    ) -> Result<Found, Error> {
         if request.revision > current {
             return Err(Error::FutureRev);
         }
@@ -88,18 +97,45 @@ impl State {
             Ok(limit) if limit > 0 && limit_first(request) => limit.saturating_add(1),
             _ => usize::MAX,
         };
-        let mut found = Found {
+        let shown = Shown::of(request, line);
+        // Of the past the index knows revisions alone.
+        if shown == Shown::Indexed
+            && at == current
+            && !request.count_only
+            && let Some((count, made)) = self.find_keys(request, limit)
+        {
+            return Ok(Found {
+                current,
+                count,
+                rows: Rows::Indexed(made),
+                shown,
+            });
+        }
+        let (count, revisions) = self.find_revisions(request, at, current, limit);
+        Ok(Found {
             current,
-            count: 0,
-            revisions: SmallVec::new(),
-        };
-        let revisions = &mut found.revisions;
+            count,
+            rows: Rows::Stored(revisions),
+            shown,
+        })
+    }
+
+    /// How many keys there are in a range at a revision, and which revisions they have, up to a
+    /// limit.
+    fn find_revisions(
+        &self,
+        request: &RangeRequest,
+        at: i64,
+        current: i64,
+        limit: usize,
+    ) -> (usize, SmallVec<[Revision; 1]>) {
+        let (mut count, mut revisions) = (0, SmallVec::new());
         match Keys::of(&request.key, &request.range_end) {
             Keys::None => {}
             Keys::One(key) => {
                 let entry = self.index.find(key).map(|id| self.index.entry(id));
                 if let Some(revision) = entry.and_then(|entry| entry.at(at)) {
-                    found.count = 1;
+                    count = 1;
                     if !request.count_only {
                         revisions.push(revision);
                     }
@@ -124,7 +160,7 @@ impl State {
                         self.index.visit_at(span, at, take);
                     }
                 }
-                found.count = if all {
+                count = if all {
                     revisions.len()
                 } else if at == current {
                     self.index.count(span)
@@ -133,32 +169,80 @@ impl State {
                 };
             }
         }
-        Ok(found)
+        (count, revisions)
+    }
+
+    /// The keys of a range as they are now, up to a limit, and how many there are in all; `None`
+    /// if the index does not know all of one of them.
+    fn find_keys(&self, request: &RangeRequest, limit: usize) -> Option<(usize, Made)> {
+        let mut made = Made::default();
+        let (mut is_known, mut is_cut) = (true, false);
+        let mut take = |entry: &Entry| {
+            is_cut = made.len() == limit;
+            is_known = is_cut || made.push(entry);
+            is_known && !is_cut
+        };
+        let keys = Keys::of(&request.key, &request.range_end);
+        match &keys {
+            Keys::None => {}
+            Keys::One(key) => {
+                if let Some(entry) = self.index.live(key) {
+                    take(entry);
+                }
+            }
+            Keys::Many(span) => self.index.visit_live(*span, |_, entry| take(entry)),
+        }
+        let count = match keys {
+            Keys::Many(span) if is_cut => self.index.count(span),
+            _ => made.len(),
+        };
+        is_known.then_some((count, made))
     }
 }
 
 impl Found {
+    fn is_empty(&self) -> bool {
+        match &self.rows {
+            Rows::Stored(revisions) => revisions.is_empty(),
+            Rows::Indexed(made) => made.is_empty(),
+        }
+    }
+
     /// Takes along what has to be taken under the lock.
     pub(super) fn gather(self, sources: &Sources<'_>) -> Gathered {
         Gathered {
             current: self.current,
             count: self.count,
-            fetch: Fetch::new(self.revisions, sources),
+            shown: self.shown,
+            rows: match self.rows {
+                Rows::Stored(revisions) => Held::Stored(Fetch::new(revisions, sources)),
+                Rows::Indexed(made) => Held::Indexed(made),
+            },
         }
     }
+}
+
+/// What an answer is made of, after the lock.
+enum Held {
+    Stored(Fetch),
+    Indexed(Made),
 }
 
 /// A range whose lock may be released.
 pub(super) struct Gathered {
     current: i64,
     count: usize,
-    fetch: Fetch,
+    shown: Shown,
+    rows: Held,
 }
 
 impl Gathered {
     /// Reads the records and makes the answer of them.
     pub(super) fn finish(self, request: &RangeRequest) -> Result<RangeAnswer, Error> {
-        let mut values = self.fetch.run()?;
+        let mut values = match self.rows {
+            Held::Stored(fetch) => fetch.run()?,
+            Held::Indexed(made) => Values::of_index(made),
+        };
         if is_filtered(request) || is_sorted(request) {
             arrange(&mut values, request);
         }
@@ -172,7 +256,7 @@ impl Gathered {
             self.count as i64,
             more,
             values,
-            request.keys_only,
+            self.shown,
         ))
     }
 }
@@ -226,17 +310,17 @@ fn arrange(values: &mut Values, request: &RangeRequest) {
 }
 
 impl Inner {
-    pub(super) fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, Error> {
+    pub(super) fn range(&self, request: &RangeRequest, line: Line) -> Result<RangeAnswer, Error> {
         let gathered = {
             let state = self.state.read();
-            let found = state.find(request, state.current)?;
-            if found.revisions.is_empty() {
+            let found = state.find(request, line, state.current)?;
+            if found.is_empty() {
                 return Ok(RangeAnswer::new(
                     found.current,
                     found.count as i64,
                     false,
                     Values::default(),
-                    false,
+                    found.shown,
                 ));
             }
             found.gather(&self.sources())

@@ -5,6 +5,7 @@ use std::{
 };
 
 use bolt::sim::SimDisk;
+use line::Line;
 use proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
 
 use super::*;
@@ -34,11 +35,11 @@ fn disk() -> SimDisk {
     SimDisk::new(&[], 64 << 20).expect("memory")
 }
 
-fn open() -> Arc<Store> {
+pub(super) fn open() -> Arc<Store> {
     open_on(disk(), BackendOptions::default(), StoreOptions::default())
 }
 
-fn put(store: &Store, key: &str, value: &str) -> i64 {
+pub(super) fn put(store: &Store, key: &str, value: &str) -> i64 {
     let mut writer = store.write();
     let request = PutRequest {
         key: key.to_owned().into(),
@@ -50,7 +51,7 @@ fn put(store: &Store, key: &str, value: &str) -> i64 {
     store.revision()
 }
 
-fn delete(store: &Store, key: &str) {
+pub(super) fn delete(store: &Store, key: &str) {
     let mut writer = store.write();
     let request = DeleteRangeRequest {
         key: key.to_owned().into(),
@@ -69,7 +70,7 @@ fn compact(store: &Store, revision: i64) -> CompactionTicket {
     ticket
 }
 
-fn all() -> RangeRequest {
+pub(super) fn all() -> RangeRequest {
     RangeRequest {
         key: "\0".into(),
         range_end: "\0".into(),
@@ -135,7 +136,9 @@ fn a_stream_is_one_range_in_pieces() {
         (10, 10, true),
     ] {
         let request = RangeRequest { limit, ..all() };
-        let mut stream = store.range_stream(&request, 500).expect("a stream");
+        let mut stream = store
+            .range_stream(&request, 500, Line::V3_7)
+            .expect("a stream");
         let revision = stream.revision();
         let (mut keys, mut pieces) = (Vec::new(), 0);
         while let Some(piece) = stream.next_chunk() {
@@ -163,7 +166,9 @@ fn a_stream_is_one_range_in_pieces() {
         key: "zz".into(),
         ..RangeRequest::default()
     };
-    let mut stream = store.range_stream(&nothing, 500).expect("a stream");
+    let mut stream = store
+        .range_stream(&nothing, 500, Line::V3_7)
+        .expect("a stream");
     assert!(
         stream
             .next_chunk()
@@ -180,7 +185,9 @@ fn a_stream_that_compaction_overtakes_ends_with_its_error() {
     for n in 0..50 {
         put(&store, &format!("k{n:03}"), "");
     }
-    let mut stream = store.range_stream(&all(), 500).expect("a stream");
+    let mut stream = store
+        .range_stream(&all(), 500, Line::V3_7)
+        .expect("a stream");
     stream.next_chunk().expect("a piece").expect("the first");
     let revision = put(&store, "k", "");
     compact(&store, revision).wait().expect("compacted");
@@ -271,7 +278,7 @@ fn readers_see_whole_revisions_beside_writes_commits_and_compaction() {
                 if old {
                     request.revision = (store.revision() - 5).max(2);
                 }
-                match store.range(&request) {
+                match store.range(&request, Line::V3_5) {
                     Ok(answer) => {
                         assert_eq!((answer.count, answer.len()), (1, 1));
                         let kv = answer.into_response().kvs.remove(0);
@@ -310,7 +317,9 @@ fn readers_see_whole_revisions_beside_writes_commits_and_compaction() {
             let (from, to) = (format!("k{n}"), format!("k{}", n + 1));
             let mut writer = store.write();
             let request = move_token(&from, &to, n + 1);
-            writer.txn(&request, &mut NoLeases).expect("a txn");
+            writer
+                .txn(&request, &mut NoLeases, Line::V3_5)
+                .expect("a txn");
             if n % 97 == 96 {
                 last = Some(writer.compact(writer.revision() - 3).expect("a compaction"));
             }
@@ -351,7 +360,7 @@ fn history_stops_between_revisions_when_it_has_shown_enough() {
     put(&store, "a", "0");
     let mut writer = store.write();
     writer
-        .txn(&move_token("a", "b", 1), &mut NoLeases)
+        .txn(&move_token("a", "b", 1), &mut NoLeases, Line::V3_5)
         .expect("a txn");
     writer.publish();
     // Once from the open batch, once from the file.
@@ -423,7 +432,7 @@ fn a_version_beyond_the_index_is_read_from_the_record() {
     let store = open_on(disk, BackendOptions::default(), StoreOptions::default());
     put(&store, "k", "w");
     let kv = store
-        .range(&all())
+        .range(&all(), Line::V3_5)
         .expect("a range")
         .into_response()
         .kvs

@@ -3,6 +3,7 @@
 //! chosen branches is checked; then they run in order, seeing their own
 //! changes.
 
+use line::Line;
 use proto::{
     etcdserverpb::{
         Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
@@ -38,6 +39,7 @@ impl Writer<'_> {
         &mut self,
         request: &TxnRequest,
         leases: &mut dyn Leases,
+        line: Line,
     ) -> Result<TxnResponse, Error> {
         let mut branches = Branches::new();
         let fetch = |revision| self.fetch(smallvec![revision]);
@@ -46,7 +48,7 @@ impl Writer<'_> {
         check_ranges(&self.state, request, &mut branches.iter())?;
         check_deleted(request, &branches)?;
         check_empty(request, &branches)?;
-        match self.execute(request, &mut branches.iter(), leases) {
+        match self.execute(request, &mut branches.iter(), leases, line) {
             Ok(mut response) => {
                 response.header = self.header();
                 self.finish_txn();
@@ -68,6 +70,7 @@ impl Writer<'_> {
         request: &TxnRequest,
         branches: &mut impl Iterator<Item = &'b bool>,
         leases: &mut dyn Leases,
+        line: Line,
     ) -> Result<TxnResponse, Error> {
         let mut around = Vec::new();
         let mut open = Running::new(request, branches);
@@ -82,7 +85,7 @@ impl Writer<'_> {
             };
             let response = match &op.request {
                 Some(Request::RequestRange(r)) => {
-                    let answer = self.range(r)?;
+                    let answer = self.range(r, line)?;
                     let header = revision_header(answer.revision);
                     let mut response = answer.into_response();
                     response.header = header;
@@ -148,7 +151,7 @@ impl Inner {
         check_ranges(&state, request, &mut branches.iter())
     }
 
-    pub(super) fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    pub(super) fn read_txn(&self, request: &TxnRequest, line: Line) -> Result<TxnResponse, Error> {
         let (succeeded, current, gathered) = {
             let state = self.state.read();
             let sources = self.sources();
@@ -157,7 +160,7 @@ impl Inner {
             choose(&state, &fetch, request, &mut branches)?;
             check_ranges(&state, request, &mut branches.iter())?;
             let (succeeded, ops) = branch(request, &mut branches.iter());
-            let gathered = gather(&state, &sources, ops)?;
+            let gathered = gather(&state, &sources, ops, line)?;
             (succeeded, state.current, gathered)
         };
         let responses = gathered
@@ -192,13 +195,14 @@ fn gather<'r>(
     state: &State,
     sources: &Sources<'_>,
     ops: &'r [RequestOp],
+    line: Line,
 ) -> Result<Vec<(&'r RangeRequest, Gathered)>, Error> {
     let ranges = ops.iter().filter_map(|op| match &op.request {
         Some(Request::RequestRange(r)) => Some(r),
         _ => None,
     });
     ranges
-        .map(|r| Ok((r, state.find(r, state.current)?.gather(sources))))
+        .map(|r| Ok((r, state.find(r, line, state.current)?.gather(sources))))
         .collect()
 }
 

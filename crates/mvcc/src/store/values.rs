@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 use smallvec::SmallVec;
 
+use super::shown::Made;
 use crate::{
     Error, Revision,
     backend::{KEY, Overlay, Pending, find_record},
@@ -124,12 +125,25 @@ pub(super) struct Values {
 }
 
 impl Values {
+    /// Records that the index made.
+    pub(super) fn of_index(made: Made) -> Values {
+        let (bytes, spans) = made.into_parts();
+        let slices = spans.map(|(from, to)| forever(&bytes[from..to])).collect();
+        let mut held = SmallVec::new();
+        held.push(bytes);
+        Values {
+            slices,
+            _held: held,
+            _tx: None,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slices.len()
     }
 
     #[inline]
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
         self.slices.iter().copied()
     }
 

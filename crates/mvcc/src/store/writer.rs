@@ -7,6 +7,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bolt::Batch;
 use bytes::Bytes;
+use line::Line;
 use parking_lot::RwLockWriteGuard;
 use proto::{
     etcdserverpb::{
@@ -228,8 +229,8 @@ impl<'a> Writer<'a> {
         Fetch::new(revisions, &self.sources())
     }
 
-    pub(super) fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, Error> {
-        let found = self.state.find(request, self.seen())?;
+    pub(super) fn range(&self, request: &RangeRequest, line: Line) -> Result<RangeAnswer, Error> {
+        let found = self.state.find(request, line, self.seen())?;
         // The committer must not wait for what is read from the file.
         let gathered = found.gather(&self.sources());
         gathered.finish(request)

@@ -31,6 +31,12 @@ fn range(key: &str, serializable: bool) -> RequestOp {
     }
 }
 
+fn ranged(request: RangeRequest) -> RequestOp {
+    RequestOp {
+        request: Some(Request::RequestRange(request)),
+    }
+}
+
 fn either(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> TxnRequest {
     TxnRequest {
         compare: vec![],
@@ -168,10 +174,10 @@ fn duplicate_keys_are_found_as_etcd_finds_them() {
         ),
     ];
     for (name, ops, valid) in cases {
-        let verdict = txn(&either(ops.clone(), vec![]), 128);
+        let verdict = txn(&either(ops.clone(), vec![]), 128, Line::V3_5);
         assert_eq!(verdict.is_ok(), valid, "{name}: {verdict:?}");
         assert!(verdict.is_ok() || matches!(verdict, Err(Error::DuplicateKey)));
-        let failure = txn(&either(vec![], ops), 128);
+        let failure = txn(&either(vec![], ops), 128, Line::V3_5);
         assert_eq!(failure.is_ok(), valid, "{name} in the failure branch");
     }
 }
@@ -179,7 +185,7 @@ fn duplicate_keys_are_found_as_etcd_finds_them() {
 #[test]
 fn keys_and_ignored_fields() {
     assert!(matches!(
-        super::range(&RangeRequest::default()),
+        super::range(&RangeRequest::default(), Line::V3_5),
         Err(Error::EmptyKey)
     ));
     assert!(matches!(
@@ -209,26 +215,43 @@ fn keys_and_ignored_fields() {
         compare: vec![Compare::default()],
         ..compare
     };
-    assert!(matches!(txn(&compare, 128), Err(Error::EmptyKey)));
+    assert!(matches!(
+        txn(&compare, 128, Line::V3_5),
+        Err(Error::EmptyKey)
+    ));
     let empty = either(vec![RequestOp { request: None }], vec![]);
-    assert!(matches!(txn(&empty, 128), Err(Error::KeyNotFound)));
+    assert!(matches!(
+        txn(&empty, 128, Line::V3_5),
+        Err(Error::KeyNotFound)
+    ));
 }
 
 #[test]
 fn each_level_spends_of_the_budget() {
     let puts = |n: usize| (0..n).map(|i| put(&format!("k{i}"))).collect::<Vec<_>>();
-    assert!(txn(&either(puts(3), vec![]), 3).is_ok());
+    assert!(txn(&either(puts(3), vec![]), 3, Line::V3_5).is_ok());
     assert!(matches!(
-        txn(&either(puts(4), vec![]), 3),
+        txn(&either(puts(4), vec![]), 3, Line::V3_5),
         Err(Error::TooManyOps)
     ));
     assert!(matches!(
-        txn(&either(vec![], puts(4)), 3),
+        txn(&either(vec![], puts(4)), 3, Line::V3_5),
         Err(Error::TooManyOps)
     ));
-    assert!(txn(&either(vec![nested(puts(2), vec![])], vec![]), 3).is_ok());
+    assert!(
+        txn(
+            &either(vec![nested(puts(2), vec![])], vec![]),
+            3,
+            Line::V3_5
+        )
+        .is_ok()
+    );
     assert!(matches!(
-        txn(&either(vec![nested(puts(3), vec![])], vec![]), 3),
+        txn(
+            &either(vec![nested(puts(3), vec![])], vec![]),
+            3,
+            Line::V3_5
+        ),
         Err(Error::TooManyOps)
     ));
 }
@@ -239,11 +262,17 @@ fn depth_is_bounded_by_the_number_of_operations_alone() {
         let inner = (0..levels).fold(put("a"), |op, _| nested(vec![op], vec![]));
         Nested::new(either(vec![inner], vec![]))
     };
-    assert!(txn(&deep(127), 128).is_ok());
-    assert!(matches!(txn(&deep(128), 128), Err(Error::TooManyOps)));
+    assert!(txn(&deep(127), 128, Line::V3_5).is_ok());
+    assert!(matches!(
+        txn(&deep(128), 128, Line::V3_5),
+        Err(Error::TooManyOps)
+    ));
     // Far beyond what a recursion would survive.
-    assert!(txn(&deep(100_000), 200_000).is_ok());
-    assert!(matches!(txn(&deep(100_000), 1000), Err(Error::TooManyOps)));
+    assert!(txn(&deep(100_000), 200_000, Line::V3_5).is_ok());
+    assert!(matches!(
+        txn(&deep(100_000), 1000, Line::V3_5),
+        Err(Error::TooManyOps)
+    ));
 }
 
 #[test]
@@ -256,4 +285,68 @@ fn read_only_means_ranges_alone() {
     let inner = either(vec![nested(vec![range("a", true)], vec![])], vec![]);
     assert!(!is_read_only(&inner) && !is_serializable(&inner));
     assert!(is_read_only(&either(vec![], vec![])));
+}
+
+#[test]
+fn a_sort_that_does_not_exist_is_refused_by_lines_that_look() {
+    let sorted = |sort_order, sort_target| RangeRequest {
+        key: "a".into(),
+        sort_order,
+        sort_target,
+        ..RangeRequest::default()
+    };
+    for (order, target, exists) in [
+        (0, 0, true),
+        (2, 4, true),
+        (3, 0, false),
+        (0, 5, false),
+        (-1, 0, false),
+    ] {
+        let request = sorted(order, target);
+        let in_txn = either(vec![], vec![nested(vec![ranged(request.clone())], vec![])]);
+        assert!(super::range(&request, Line::V3_5).is_ok());
+        assert!(txn(&in_txn, 128, Line::V3_5).is_ok());
+        for line in [Line::V3_6, Line::V3_7] {
+            assert_eq!(
+                super::range(&request, line).is_ok(),
+                exists,
+                "{order} {target}"
+            );
+            assert_eq!(txn(&in_txn, 128, line).is_ok(), exists, "{order} {target}");
+        }
+    }
+    let no_key = RangeRequest::default();
+    assert!(matches!(
+        super::range(&no_key, Line::V3_6),
+        Err(Error::EmptyKey)
+    ));
+}
+
+#[test]
+fn a_range_in_pieces_is_in_the_order_of_its_keys() {
+    let verdict = |sort_order, sort_target, min_mod_revision| {
+        let request = RangeRequest {
+            key: "a".into(),
+            sort_order,
+            sort_target,
+            min_mod_revision,
+            ..RangeRequest::default()
+        };
+        range_stream(&request, Line::V3_7)
+    };
+    // No order is the order of the keys, whatever the target.
+    for (order, target) in [(0, 0), (1, 0), (0, 3)] {
+        assert!(verdict(order, target, 0).is_ok());
+        assert!(matches!(
+            verdict(order, target, 1),
+            Err(Error::StreamFiltered)
+        ));
+    }
+    for (order, target) in [(2, 0), (1, 3)] {
+        assert!(matches!(
+            verdict(order, target, 1),
+            Err(Error::StreamSorted)
+        ));
+    }
+    assert!(matches!(verdict(7, 0, 1), Err(Error::InvalidSortOption)));
 }

@@ -8,8 +8,8 @@ use super::caller::Caller;
 pub struct Call<'a> {
     /// `hasleader: true`: fail when this member knows no leader.
     pub has_leader: bool,
-    /// `client-api-version`, for the metric alone.
-    pub client_api_version: Option<&'a str>,
+    /// `client-api-version`, for the metric; some lines refuse what is not text.
+    pub client_api_version: Option<&'a [u8]>,
     /// The client's own deadline.
     pub timeout: Option<Duration>,
     /// Where it comes from, when that is an address.

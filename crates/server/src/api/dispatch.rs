@@ -3,6 +3,7 @@
 use std::{rc::Rc, sync::atomic::Ordering};
 
 use bytes::Bytes;
+use line::Feature;
 use proto::{etcdserverpb::internal_raft_request::Op, wire::Nested};
 
 use super::{
@@ -41,8 +42,15 @@ fn admit(
     message: Option<&Bytes>,
 ) -> Result<(), Status> {
     let core = &rt.core;
-    core.metrics
-        .client_request(method, call.client_api_version.unwrap_or("unknown"));
+    let line = core.line();
+    let version = match call.client_api_version.map(std::str::from_utf8) {
+        Some(Ok(version)) => version,
+        Some(Err(_)) if line.has(Feature::ClientApiVersionCheck) => {
+            return Err(errors::INVALID_CLIENT_API_VERSION);
+        }
+        Some(Err(_)) | None => "unknown",
+    };
+    core.metrics.client_request(method, version);
     // A call that came before the client heard of the end is still answered; a
     // stream has none.
     let ending = match message {
@@ -53,7 +61,7 @@ fn admit(
         return Err(errors::STOPPED);
     }
     if core.state.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
-        return Err(errors::NOT_FOR_LEARNER);
+        return Err(errors::NOT_FOR_LEARNER.precondition(line));
     }
     if call.has_leader && core.leader() == 0 {
         return Err(errors::NO_LEADER);

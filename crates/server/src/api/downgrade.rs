@@ -70,7 +70,7 @@ async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Sta
     let cluster = rt.core.state.cluster.load();
     let current = cluster
         .version()
-        .ok_or(errors::CLUSTER_VERSION_UNAVAILABLE)?;
+        .ok_or(errors::CLUSTER_VERSION_UNAVAILABLE.precondition(rt.core.line()))?;
     if Some(&target) != line::below(current).as_ref() {
         return Err(errors::INVALID_DOWNGRADE_TARGET);
     }

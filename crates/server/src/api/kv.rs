@@ -28,7 +28,7 @@ use crate::{
     rpc::{Answer, Source, frame_bytes, frame_message},
     runtime::Runtime,
     slow,
-    status::{Code, Status},
+    status::Status,
     submit::mixed_up,
 };
 
@@ -38,7 +38,7 @@ pub async fn range(
     caller: &Caller,
     request: RangeRequest,
 ) -> Result<Answer, Status> {
-    mvcc::validate::range(&request)?;
+    mvcc::validate::range(&request, rt.core.line())?;
     let began = Instant::now();
     let answer = match answer_of(rt, caller, &request).await {
         Ok(answer) => answer,
@@ -67,7 +67,7 @@ async fn answer_of(
         rt.linearizable().await?;
     }
     let as_of = may_read(rt, caller, request).await?;
-    let answer = rt.core.store().range(request)?;
+    let answer = rt.core.store().range(request, rt.core.line())?;
     rt.core.metrics.ranges.inc();
     as_of.check(&rt.core)?;
     Ok(answer)
@@ -164,37 +164,20 @@ pub async fn range_stream(
     caller: &Caller,
     request: RangeRequest,
 ) -> Result<Box<dyn Source>, Status> {
-    mvcc::validate::range(&request)?;
-    if request.sort_target != 0 || request.sort_order > 1 {
-        return Err(Status::fixed(
-            Code::Unimplemented,
-            "RangeStream does not support custom sort orders",
-        ));
-    }
-    if request.min_mod_revision != 0
-        || request.max_mod_revision != 0
-        || request.min_create_revision != 0
-        || request.max_create_revision != 0
-    {
-        return Err(Status::fixed(
-            Code::Unimplemented,
-            "RangeStream does not support revision filters",
-        ));
-    }
+    let line = rt.core.line();
+    mvcc::validate::range_stream(&request, line)?;
     if !request.serializable {
         rt.linearizable().await?;
     }
     let as_of = may_read(rt, caller, &request).await?;
-    let chunks = rt
-        .core
-        .store()
-        .range_stream(&request, rt.core.config.max_request_bytes)?;
+    let max_bytes = rt.core.config.max_request_bytes;
+    let chunks = rt.core.store().range_stream(&request, max_bytes, line)?;
     rt.core.metrics.ranges.inc();
-    as_of.check(&rt.core)?;
     Ok(Box::new(RangeChunks {
         rt: rt.clone(),
         chunks,
         message: None,
+        as_of: Some(as_of),
     }))
 }
 
@@ -203,6 +186,15 @@ struct RangeChunks {
     chunks: mvcc::RangeStream,
     /// The chunk that is on its way out.
     message: Option<RangeMessage>,
+    /// Whom the chunks are for; it is looked at again after the last one.
+    as_of: Option<AsOf>,
+}
+
+impl RangeChunks {
+    /// How the stream ends: well unless users have changed since it began.
+    fn ending(&mut self) -> Option<Status> {
+        self.as_of.take()?.check(&self.rt.core).err()
+    }
 }
 
 impl Source for RangeChunks {
@@ -213,7 +205,7 @@ impl Source for RangeChunks {
             }
             self.message = None;
             let chunk = match self.chunks.next_chunk() {
-                None => return Poll::Ready(None),
+                None => return Poll::Ready(self.ending().map(Err)),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 Some(Ok(chunk)) => chunk,
             };
@@ -272,10 +264,11 @@ pub(super) async fn read(
     caller: &Caller,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
-    mvcc::validate::range(request)?;
+    let line = rt.core.line();
+    mvcc::validate::range(request, line)?;
     rt.linearizable().await?;
     let as_of = may_read(rt, caller, request).await?;
-    let answer = rt.core.store().range(request)?;
+    let answer = rt.core.store().range(request, line)?;
     rt.core.metrics.ranges.inc();
     as_of.check(&rt.core)?;
     let header = rt.core.header(answer.revision);
@@ -325,7 +318,8 @@ pub(super) async fn transact(
     request: Nested<TxnRequest>,
 ) -> Result<Nested<TxnResponse>, Status> {
     quota::check(rt, quota::nested_txn_cost(&request)).await?;
-    mvcc::validate::txn(&request, rt.core.config.max_txn_ops)?;
+    let line = rt.core.line();
+    mvcc::validate::txn(&request, rt.core.config.max_txn_ops, line)?;
     let began = Instant::now();
     let mut response = if mvcc::validate::is_read_only(&request) {
         if !mvcc::validate::is_serializable(&request) {
@@ -336,7 +330,7 @@ pub(super) async fn transact(
                 users.check_txn(who, Some(lessor), &request)
             })
             .await?;
-        let response = Nested::new(rt.core.store().read_txn(&request)?);
+        let response = Nested::new(rt.core.store().read_txn(&request, line)?);
         rt.core.metrics.count_txn(&request, &response);
         as_of.check(&rt.core)?;
         slow::read_txn(&rt.core, began, &request, &response);

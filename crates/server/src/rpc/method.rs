@@ -1,6 +1,8 @@
 //! The methods of the API by name: what the metrics count, what the transport finds by a path, and
 //! what each of them is like. What they do is in [`crate::api`].
 
+use line::{Feature, Line};
+
 use crate::status::{Code, Status, errors};
 
 macro_rules! methods {
@@ -118,6 +120,14 @@ methods! {
 }
 
 impl Method {
+    /// Whether members of a line have it.
+    pub fn is_in(self, line: Line) -> bool {
+        match self {
+            Method::RangeStream => line.has(Feature::RangeStream),
+            _ => true,
+        }
+    }
+
     /// True if the client sends a stream.
     pub fn streams_requests(self) -> bool {
         matches!(self, Method::Watch | Method::LeaseKeepAlive)

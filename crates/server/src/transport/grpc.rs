@@ -51,7 +51,9 @@ async fn dispatch(
     body: Incoming,
     response: &mut Response<Body>,
 ) -> Result<(), Status> {
-    let method = Method::of(path).ok_or_else(|| unknown(path))?;
+    let method = Method::of(path)
+        .filter(|method| method.is_in(rt.core.line()))
+        .ok_or_else(|| unknown(path))?;
     let encoding = head.encoding.clone()?;
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
     let answer = if method.streams_requests() {

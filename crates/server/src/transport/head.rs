@@ -140,7 +140,7 @@ pub(super) fn read<'a>(
             has_leader: headers
                 .get("hasleader")
                 .is_some_and(|v| v.as_bytes() == b"true"),
-            client_api_version: value("client-api-version"),
+            client_api_version: headers.get("client-api-version").map(HeaderValue::as_bytes),
             timeout,
             remote: channel.remote,
             // A proxy's certificate is not that of its client.
