@@ -1,10 +1,12 @@
 //! Where the releases of etcd differ in what they check, as data. A member speaks one line; what
 //! another line needs is a row here and not a branch elsewhere.
 
+use line::Line;
+
 /// A release of etcd that changed what is checked. Later patch releases of the 3.6 and 3.7 lines
 /// follow the same rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Line {
+pub enum Release {
     /// 3.5.21, and 3.6.0 in the log.
     V3_5_21,
     /// 3.5.30, 3.6.11.
@@ -13,9 +15,15 @@ pub enum Line {
     V3_5_33,
 }
 
-impl Line {
-    /// The one that is spoken here.
-    pub const CURRENT: Line = Line::V3_5_30;
+impl Release {
+    /// The one of a line.
+    #[must_use]
+    pub const fn of(line: Line) -> Release {
+        match line {
+            Line::V3_5 => Release::V3_5_30,
+            Line::V3_6 | Line::V3_7 => Release::V3_5_33,
+        }
+    }
 }
 
 /// What is checked when an entry is applied. Members of one cluster must agree.
@@ -25,20 +33,16 @@ pub struct Rules {
     pub checks_nested: bool,
     /// A put in a transaction is checked for its lease and its previous value too.
     pub checks_all_of_puts_in_txn: bool,
-    /// An alarm that is raised while a member runs ends all checks on it until the alarm is
-    /// cleared, or the member restarts. So it is in every release of the 3.5 line.
-    pub alarms_lift_checks: bool,
 }
 
 impl Rules {
     /// The rules of a release.
     #[must_use]
-    pub const fn of(line: Line) -> Rules {
-        let since_30 = !matches!(line, Line::V3_5_21);
+    pub const fn of(release: Release) -> Rules {
+        let since_30 = !matches!(release, Release::V3_5_21);
         Rules {
             checks_nested: since_30,
             checks_all_of_puts_in_txn: since_30,
-            alarms_lift_checks: true,
         }
     }
 }
@@ -70,8 +74,8 @@ pub struct Method {
 impl Method {
     /// What it asks for in a release.
     #[must_use]
-    pub const fn need(&self, line: Line) -> Need {
-        self.needs[line as usize]
+    pub const fn need(&self, release: Release) -> Need {
+        self.needs[release as usize]
     }
 }
 
@@ -150,9 +154,9 @@ pub const METHODS: &[Method] = {
 
 /// The need of a method; `None` for one that is not in the table, which must not be served.
 #[must_use]
-pub fn need(path: &str, line: Line) -> Option<Need> {
+pub fn need(path: &str, release: Release) -> Option<Need> {
     METHODS
         .iter()
         .find(|method| method.path == path)
-        .map(|method| method.need(line))
+        .map(|method| method.need(release))
 }

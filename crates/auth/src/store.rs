@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bolt::{Batch, ReadTx};
+use line::Line;
 use proto::authpb::{Role, User};
 
 use crate::{
     Error, Identity, ROOT, RecoverError, password,
     permissions::{Access, Permissions},
     record,
-    rules::{Line, Rules},
+    rules::{Release, Rules},
 };
 
 /// How a store behaves.
@@ -25,7 +26,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            rules: Rules::of(Line::CURRENT),
+            rules: Rules::of(Release::of(Line::DEFAULT)),
             bcrypt_cost: password::DEFAULT_COST,
         }
     }

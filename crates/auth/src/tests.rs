@@ -13,7 +13,7 @@ use proto::{
 };
 
 use super::*;
-use crate::rules::{Line, METHODS, Need, Rules, need};
+use crate::rules::{METHODS, Need, Release, Rules, need};
 
 /// A store over a database file of its own.
 struct Bench {
@@ -22,7 +22,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(line: Line) -> Bench {
+    fn new(line: Release) -> Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("db");
         let db = bolt::Db::open(&path, bolt::Options::default()).expect("a database");
@@ -110,7 +110,7 @@ impl Bench {
     }
 
     /// Authentication is on; `u` may read `r…`, write `w…`, and both `b…`.
-    fn with_users(line: Line) -> Bench {
+    fn with_users(line: Release) -> Bench {
         let mut bench = Bench::new(line);
         for name in ["root", "u"] {
             bench.user(name).expect("a user");
@@ -178,7 +178,7 @@ fn txn_of(ops: Vec<RequestOp>) -> TxnRequest {
 
 #[test]
 fn authentication_needs_a_root_with_its_role() {
-    let mut bench = Bench::new(Line::V3_5_30);
+    let mut bench = Bench::new(Release::V3_5_30);
     assert_eq!(bench.store.revision(), 1);
     assert_eq!(bench.enable(), Err(Error::RootUserNotExist));
     bench.user("root").expect("a user");
@@ -197,7 +197,7 @@ fn authentication_needs_a_root_with_its_role() {
 
 #[test]
 fn what_root_needs_stays_while_authentication_is_on() {
-    let mut bench = Bench::with_users(Line::V3_5_30);
+    let mut bench = Bench::with_users(Release::V3_5_30);
     assert_eq!(bench.delete_user("root"), Err(Error::InvalidAuthMgmt));
     assert_eq!(bench.delete_role("root"), Err(Error::InvalidAuthMgmt));
     assert_eq!(bench.revoke("root", "root"), Err(Error::InvalidAuthMgmt));
@@ -211,7 +211,7 @@ fn what_root_needs_stays_while_authentication_is_on() {
 
 #[test]
 fn users_and_roles_are_refused_as_etcd_refuses_them() {
-    let mut bench = Bench::new(Line::V3_5_30);
+    let mut bench = Bench::new(Release::V3_5_30);
     assert_eq!(bench.user(""), Err(Error::UserEmpty));
     assert_eq!(bench.role(""), Err(Error::RoleEmpty));
     bench.user("u").expect("a user");
@@ -238,7 +238,7 @@ fn users_and_roles_are_refused_as_etcd_refuses_them() {
 
 #[test]
 fn permissions_are_granted_on_ranges_that_are_ones() {
-    let mut bench = Bench::new(Line::V3_5_30);
+    let mut bench = Bench::new(Release::V3_5_30);
     let missing = Op::AuthRoleGrantPermission(AuthRoleGrantPermissionRequest::default());
     assert_eq!(bench.apply(missing), Err(Error::PermissionNotGiven));
     for (key, end) in [("", ""), ("", "a"), ("b", "a"), ("a", "a")] {
@@ -270,7 +270,7 @@ fn permissions_are_granted_on_ranges_that_are_ones() {
 
 #[test]
 fn a_password_is_stored_as_the_entry_has_it() {
-    let mut bench = Bench::new(Line::V3_5_30);
+    let mut bench = Bench::new(Release::V3_5_30);
     let add = |name: &str, password: &str, hashed_password: &str| {
         Op::AuthUserAdd(AuthUserAddRequest {
             name: name.into(),
@@ -315,7 +315,7 @@ fn a_password_is_stored_as_the_entry_has_it() {
 
 #[test]
 fn users_see_themselves_and_their_roles() {
-    let bench = Bench::with_users(Line::V3_5_30);
+    let bench = Bench::with_users(Release::V3_5_30);
     let user = |who: &str, name: &str| {
         let request = AuthUserGetRequest { name: name.into() };
         let op = Op::AuthUserGet(request.clone());
@@ -340,7 +340,7 @@ fn users_see_themselves_and_their_roles() {
 
 #[test]
 fn a_request_without_a_user_or_of_an_old_one_is_refused() {
-    let mut bench = Bench::with_users(Line::V3_5_30);
+    let mut bench = Bench::with_users(Release::V3_5_30);
     let read = |bench: &Bench, user: &str, revision| {
         let who = Identity {
             user: user.into(),
@@ -373,7 +373,7 @@ fn a_request_without_a_user_or_of_an_old_one_is_refused() {
 
 #[test]
 fn a_put_needs_its_key_its_previous_value_and_its_lease() {
-    let mut bench = Bench::with_users(Line::V3_5_30);
+    let mut bench = Bench::with_users(Release::V3_5_30);
     bench.lease(1, &["w1", "w2"]);
     bench.lease(2, &["w1x", "r1"]);
     let with = |key: &str, prev_kv, lease| PutRequest {
@@ -412,7 +412,7 @@ fn a_put_needs_its_key_its_previous_value_and_its_lease() {
 
 #[test]
 fn a_delete_needs_its_range_and_its_previous_values() {
-    let bench = Bench::with_users(Line::V3_5_30);
+    let bench = Bench::with_users(Release::V3_5_30);
     let delete = |key: &str, end: &str, prev_kv| {
         let request = DeleteRangeRequest {
             key: key.to_owned().into(),
@@ -430,7 +430,7 @@ fn a_delete_needs_its_range_and_its_previous_values() {
 
 #[test]
 fn a_transaction_needs_both_branches_and_its_compares() {
-    let bench = Bench::with_users(Line::V3_5_30);
+    let bench = Bench::with_users(Release::V3_5_30);
     let read = |key: &str| {
         op(Request::RequestRange(RangeRequest {
             key: key.to_owned().into(),
@@ -483,8 +483,8 @@ fn what_is_nested_is_checked_since_3_5_30() {
         ..put("w")
     }))]);
     for (line, expected) in [
-        (Line::V3_5_21, Ok(())),
-        (Line::V3_5_30, Err(Error::PermissionDenied)),
+        (Release::V3_5_21, Ok(())),
+        (Release::V3_5_30, Err(Error::PermissionDenied)),
     ] {
         let mut bench = Bench::with_users(line);
         bench.lease(7, &["r"]);
@@ -514,7 +514,7 @@ fn a_lease_that_is_named_is_found_at_any_depth() {
 
 #[test]
 fn no_depth_of_nesting_ends_the_process() {
-    let bench = Bench::with_users(Line::V3_5_30);
+    let bench = Bench::with_users(Release::V3_5_30);
     let mut request = txn_of(vec![op(Request::RequestPut(put("r")))]);
     for _ in 0..200_000 {
         request = txn_of(vec![op(Request::RequestTxn(request))]);
@@ -525,7 +525,7 @@ fn no_depth_of_nesting_ends_the_process() {
 
 #[test]
 fn a_change_of_a_role_changes_its_users() {
-    let mut bench = Bench::with_users(Line::V3_5_30);
+    let mut bench = Bench::with_users(Release::V3_5_30);
     let read = |bench: &Bench, key: &[u8]| bench.store.check_keys(&bench.who("u"), key, b"");
     assert_eq!(read(&bench, b"z"), Err(Error::PermissionDenied));
     bench.allow("u", Type::Read, "z", "").expect("a grant");
@@ -538,7 +538,7 @@ fn a_change_of_a_role_changes_its_users() {
 
 #[test]
 fn ranges_of_several_roles_add_up() {
-    let mut bench = Bench::with_users(Line::V3_5_30);
+    let mut bench = Bench::with_users(Release::V3_5_30);
     for (role, key, end) in [
         ("one", "k1", "k3"),
         ("two", "k3", "k5"),
@@ -562,9 +562,9 @@ fn every_method_is_in_the_table_once() {
     paths.sort_unstable();
     paths.dedup();
     assert_eq!(paths.len(), METHODS.len());
-    assert_eq!(need("/etcdserverpb.KV/Rename", Line::V3_5_30), None);
+    assert_eq!(need("/etcdserverpb.KV/Rename", Release::V3_5_30), None);
     let status = |line| need("/etcdserverpb.Maintenance/Status", line);
-    assert_eq!(status(Line::V3_5_21), Some(Need::Nothing));
-    assert_eq!(status(Line::V3_5_30), Some(Need::Root));
-    assert_eq!(status(Line::V3_5_33), Some(Need::User));
+    assert_eq!(status(Release::V3_5_21), Some(Need::Nothing));
+    assert_eq!(status(Release::V3_5_30), Some(Need::Root));
+    assert_eq!(status(Release::V3_5_33), Some(Need::User));
 }

@@ -450,7 +450,8 @@ impl Lessor {
         due
     }
 
-    /// Applies a checkpoint from the log. A remaining TTL of 0 removes it.
+    /// Applies a checkpoint from the log. A remaining TTL of 0 removes it. `keep` has the database
+    /// hold it too, as [`Options::checkpoint_persist`] does.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -459,12 +460,13 @@ impl Lessor {
         id: LeaseId,
         remaining_secs: i64,
         now_ms: u64,
+        keep: bool,
         batch: &mut Batch,
     ) -> Result<(), Error> {
         let lease = self.leases.get_mut(&id).ok_or(Error::NotFound)?;
         *lease.remaining_secs.get_mut() = remaining_secs;
         let (ttl_secs, left_secs) = (lease.ttl_secs, lease.effective_secs());
-        if self.options.checkpoint_persist {
+        if self.options.checkpoint_persist || keep {
             record::put(batch, id, ttl_secs, remaining_secs);
         }
         if self.primary.is_some() {

@@ -173,7 +173,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Checkpoint(id, left) => {
                 let known = model.leases.contains_key(&id);
-                let result = lessor.checkpoint_apply(LeaseId(id), left, now, &mut batch);
+                let result = lessor.checkpoint_apply(LeaseId(id), left, now, false, &mut batch);
                 prop_assert_eq!(result.is_ok(), known);
                 if let Some(lease) = model.leases.get_mut(&id) {
                     lease.left = left;

@@ -39,7 +39,7 @@ fn leases_come_back_with_their_checkpoints_and_without_the_revoked() {
         before.grant(id, ttl, 0, &mut batch).expect("granted");
     }
     before
-        .checkpoint_apply(A, 100, 0, &mut batch)
+        .checkpoint_apply(A, 100, 0, false, &mut batch)
         .expect("applied");
     before.revoke(LeaseId(3), &mut batch).expect("revoked");
     commit(&db, &batch);

@@ -331,7 +331,7 @@ fn long_leases_are_checkpointed_every_five_minutes() {
 
     let mut batch = Batch::default();
     lessor
-        .checkpoint_apply(A, 300, 300_500, &mut batch)
+        .checkpoint_apply(A, 300, 300_500, false, &mut batch)
         .expect("applied");
     assert_eq!(
         writes(&batch),
@@ -342,7 +342,7 @@ fn long_leases_are_checkpointed_every_five_minutes() {
         "300 s left need no more"
     );
     assert_eq!(
-        lessor.checkpoint_apply(LeaseId(9), 1, 0, &mut batch),
+        lessor.checkpoint_apply(LeaseId(9), 1, 0, false, &mut batch),
         Err(Error::NotFound)
     );
 }
@@ -365,7 +365,7 @@ fn a_new_leader_goes_on_from_the_checkpoint() {
     let mut lessor = Lessor::new(checkpointing());
     grant(&mut lessor, A, 600, 0).expect("granted");
     lessor
-        .checkpoint_apply(A, 120, 0, &mut Batch::default())
+        .checkpoint_apply(A, 120, 0, false, &mut Batch::default())
         .expect("applied");
     lessor.promote(1, 1_000_000, 1_000);
     assert_eq!(remaining(&lessor, A, 1_000_000), 121);
@@ -391,7 +391,7 @@ fn checkpoints_can_be_off_or_kept_in_memory_only() {
     assert!(lessor.checkpoints(1 << 40).is_empty());
     let mut batch = Batch::default();
     lessor
-        .checkpoint_apply(A, 60, 0, &mut batch)
+        .checkpoint_apply(A, 60, 0, false, &mut batch)
         .expect("applied");
     assert_eq!(batch.len(), 0);
 }

@@ -26,6 +26,8 @@ pub enum Feature {
     CancelledCode,
     /// The answer of `Maintenance.Downgrade` names the cluster version without its patch.
     ShortDowngradeVersion,
+    /// A downgrade that cannot be given up is answered like one that was.
+    QuietCancel,
     /// The peer port serves gRPC, too.
     GrpcOnPeerPort,
     /// Keys without values are answered from the index, without their leases.
@@ -43,6 +45,14 @@ pub enum Feature {
     DowngradeVersionTest,
     /// Requests of the v2 API that are not about members.
     V2Requests,
+    /// Requests of the v2 API in which members speak of themselves: others can be in the cluster
+    /// that write and read them.
+    V2OwnEntries,
+    /// An alarm that is raised while a member runs ends all checks of users on it until the alarm
+    /// is cleared, or the member restarts.
+    AlarmsLiftChecks,
+    /// raft counts by the members in the database when a directory is opened, whatever the log says.
+    VotesFromMembers,
     /// Members that do not wait for the result of a transaction check its ranges, too.
     RangesCheckedEverywhere,
 }
@@ -52,7 +62,8 @@ impl Feature {
     pub fn lines(self) -> &'static [Line] {
         use Line::{V3_5, V3_6, V3_7};
         match self {
-            Feature::GrpcOnPeerPort | Feature::V2Requests => &[V3_5],
+            Feature::GrpcOnPeerPort | Feature::V2Requests | Feature::AlarmsLiftChecks => &[V3_5],
+            Feature::V2OwnEntries => &[V3_5, V3_6],
             Feature::StatusOfStorage
             | Feature::SnapshotVersion
             | Feature::HashRevision
@@ -61,6 +72,7 @@ impl Feature {
             | Feature::ClientApiVersionCheck
             | Feature::FailedPreconditions
             | Feature::ShortDowngradeVersion
+            | Feature::QuietCancel
             | Feature::CheckpointsKept
             | Feature::NestedTxnsCounted
             | Feature::DowngradeVersionTest => &[V3_6, V3_7],
@@ -69,6 +81,7 @@ impl Feature {
             | Feature::KeysOnlyFromIndex
             | Feature::FastLeaseKeepAlive
             | Feature::PriorityRequest
+            | Feature::VotesFromMembers
             | Feature::RangesCheckedEverywhere => &[V3_7],
         }
     }

@@ -1,6 +1,7 @@
 //! Active alarms: pairs of member and kind, in memory and in bucket `alarm`.
 //! They outlive restarts and are changed through the log alone.
 
+use line::Line;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -40,10 +41,10 @@ pub enum Restriction {
 
 impl Restriction {
     /// Why an operation is refused; `None` for what is not.
-    pub fn refuses(self, op: &Op) -> Option<Status> {
+    pub fn refuses(self, op: &Op, line: Line) -> Option<Status> {
         match self {
             Restriction::None => None,
-            Restriction::Growth => takes_space(op).then_some(errors::NO_SPACE),
+            Restriction::Growth => takes_space(op, line).then_some(errors::NO_SPACE),
             Restriction::All => is_stopped_by_corruption(op).then_some(errors::CORRUPT),
         }
     }
@@ -58,10 +59,10 @@ impl Restriction {
 }
 
 /// What the NOSPACE alarm forbids.
-fn takes_space(op: &Op) -> bool {
+fn takes_space(op: &Op, line: Line) -> bool {
     match op {
         Op::Put(_) | Op::LeaseGrant(_) => true,
-        Op::Txn(txn) => quota::txn_cost(txn) > 0,
+        Op::Txn(txn) => quota::applied_txn_cost(txn, line) > 0,
         _ => false,
     }
 }

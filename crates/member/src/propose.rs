@@ -3,6 +3,7 @@
 //! keeps both queues in log order: whoever holds the core hands on before anyone else enters.
 
 use consensus::{Role, SoftState, Work};
+use line::Line;
 use membership::Refusal;
 use proto::raftpb::{HardState, Message, MessageType};
 
@@ -54,13 +55,13 @@ pub fn adds_entries(message: &Message) -> bool {
 ///
 /// # Errors
 /// Which of the message's entries is refused, and why.
-pub fn judge(message: &Message) -> Result<(), (usize, Refusal)> {
+pub fn judge(message: &Message, line: Line) -> Result<(), (usize, Refusal)> {
     if message.r#type != MessageType::MsgProp as i32 {
         return Ok(());
     }
     let mut entries = message.entries.iter().enumerate();
     entries.try_for_each(|(at, entry)| {
-        membership::entry::judge_proposal(entry).map_err(|refusal| (at, refusal))
+        membership::entry::judge_proposal(entry, line).map_err(|refusal| (at, refusal))
     })
 }
 

@@ -1,5 +1,6 @@
 //! The backend quota: what a request counts for, and whether it fits.
 
+use line::{Feature, Line};
 use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 
 /// Counted for each stored pair in addition to its bytes.
@@ -12,10 +13,18 @@ pub fn put_cost(request: &PutRequest) -> u64 {
     KV_OVERHEAD + request.key.len() as u64 + request.value.len() as u64
 }
 
-/// What a transaction is counted for when its entry is applied: its dearer branch. Nested
-/// transactions are not counted, as in etcd before 3.5.33: what an alarm forbids is part of the
-/// state machine.
-pub fn txn_cost(request: &TxnRequest) -> u64 {
+/// What a transaction is counted for when its entry is applied: what an alarm forbids is part of
+/// the state machine, so that all members of a line count alike.
+pub fn applied_txn_cost(request: &TxnRequest, line: Line) -> u64 {
+    match line.has(Feature::NestedTxnsCounted) {
+        true => nested_txn_cost(request),
+        false => txn_cost(request),
+    }
+}
+
+/// The dearer branch of a transaction. Nested transactions are not counted, as in etcd before
+/// 3.5.33.
+fn txn_cost(request: &TxnRequest) -> u64 {
     let branch = |ops: &[RequestOp]| ops.iter().map(op_cost).sum::<u64>();
     branch(&request.success).max(branch(&request.failure))
 }

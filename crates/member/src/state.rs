@@ -11,6 +11,7 @@ use auth::tokens::Provider;
 use line::{Line, Spoken};
 use membership::Cluster;
 use parking_lot::RwLock;
+use semver::Version;
 
 use crate::alarms::Alarms;
 
@@ -40,6 +41,8 @@ pub struct State {
     pub tokens: Arc<Provider>,
     /// Membership as last applied.
     pub cluster: ArcSwap<Cluster>,
+    /// Version of the database's schema.
+    pub storage_version: ArcSwap<Version>,
     /// Index of the last applied entry.
     pub applied: AtomicU64,
     /// True while this member is the only voter, leads, and has applied an
@@ -72,6 +75,7 @@ impl State {
             auth: RwLock::new(users),
             tokens,
             cluster: ArcSwap::from_pointee(cluster),
+            storage_version: ArcSwap::from_pointee(Line::V3_5.cluster_version()),
             applied: AtomicU64::new(applied),
             sole_leader: AtomicBool::new(false),
             is_learner: AtomicBool::new(false),

@@ -76,12 +76,17 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The cluster as the v2 tree of a snapshot has it, the authority up to etcd 3.5.
-    pub fn recover(id: ClusterId, tree: &Tree) -> Result<Cluster, Error> {
-        let mut cluster = Cluster {
+    /// A cluster of which nothing but its id is known.
+    pub(crate) fn new(id: ClusterId) -> Cluster {
+        Cluster {
             id,
             ..Cluster::default()
-        };
+        }
+    }
+
+    /// The cluster as the v2 tree of a snapshot has it, the authority up to etcd 3.5.
+    pub fn recover(id: ClusterId, tree: &Tree) -> Result<Cluster, Error> {
+        let mut cluster = Cluster::new(id);
         for member in tree.members()? {
             cluster.members.insert(member.id, member);
         }
@@ -106,7 +111,7 @@ impl Cluster {
     }
 
     /// Learners there may be.
-    pub(crate) fn learners_max(&self) -> usize {
+    pub fn learners_max(&self) -> usize {
         self.learners_max
     }
 
@@ -228,12 +233,49 @@ impl Cluster {
         Ok(true)
     }
 
+    pub(crate) fn set_removed(&mut self, removed: &[MemberId]) {
+        self.removed = removed.iter().copied().collect();
+    }
+
     pub(crate) fn insert(&mut self, member: Member) {
         self.members.insert(member.id, member);
     }
 
     pub(crate) fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
         self.members.get_mut(&id)
+    }
+
+    /// A v2 tree made anew of what is known, which is all that a `.snap` of etcd 3.6 and later
+    /// holds. Like there, a member that has not published its client URLs has no attributes.
+    pub fn to_tree(&self) -> Tree {
+        let mut tree = Tree::new();
+        // Nothing is in the way in a new tree.
+        for member in self.members() {
+            let _ = tree.add_member(member);
+            if !member.client_urls.is_empty() {
+                let _ = tree.set_attributes(member.id, &member.name, &member.client_urls);
+            }
+        }
+        for id in self.removed() {
+            let _ = tree.remember_removed(id);
+        }
+        if let Some(version) = self.version() {
+            let _ = tree.set_version(version);
+        }
+        tree
+    }
+
+    /// Gives those their vote that have it in `other`: promotions that the buckets missed
+    /// (etcd#19557). Returns who they are.
+    pub fn promote_as_in(&mut self, other: &Cluster) -> Vec<MemberId> {
+        let votes = |id: MemberId| other.member(id).is_some_and(|member| !member.is_learner);
+        let learners = self.members().filter(|member| member.is_learner);
+        let missed: Vec<_> = learners.map(|member| member.id).collect();
+        let missed: Vec<_> = missed.into_iter().filter(|id| votes(*id)).collect();
+        for id in &missed {
+            self.promote(*id);
+        }
+        missed
     }
 
     /// Gives a learner its vote, and ends every dispute about that.

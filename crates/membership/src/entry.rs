@@ -5,6 +5,7 @@
 //! every etcd, and those whose effect it could not reproduce.
 
 use bytes::Bytes;
+use line::{Feature, Line};
 use proto::{
     etcdserverpb::{
         AlarmType, InternalRaftRequest, Request, TxnRequest, alarm_request::AlarmAction,
@@ -94,8 +95,11 @@ pub enum Refusal {
     #[error("it cannot be decoded: {0}")]
     Malformed(#[from] Malformed),
     /// No operation, or one of a release to come.
-    #[error("it names no operation that etcd 3.5 knows")]
+    #[error("it names no operation that this line of etcd knows")]
     Unknown,
+    /// A request of the v2 API, of which this line knows those about members only.
+    #[error("it is a request of the v2 API, which etcd {0} has no more")]
+    V2(Line),
     /// No one could get the result.
     #[error("it has no request id")]
     NoId,
@@ -136,10 +140,10 @@ impl Refusal {
 /// Why a decoded request must not be applied; `None` for all that can be. A
 /// request that the database holds already (`fresh` is false) is judged by what
 /// still follows it, the membership.
-pub fn refusal(payload: &Payload, fresh: bool) -> Option<Refusal> {
+pub fn refusal(payload: &Payload, fresh: bool, line: Line) -> Option<Refusal> {
     match payload {
         Payload::Empty => None,
-        Payload::V2(request) => refusal_of_v2(request),
+        Payload::V2(request) => refusal_of_v2(request).or_else(|| refusal_by(line, request)),
         Payload::Internal(request) => {
             if request.id == 0 && request.header.is_none() {
                 return Some(Refusal::NoId);
@@ -147,6 +151,9 @@ pub fn refusal(payload: &Payload, fresh: bool) -> Option<Refusal> {
             match &request.op {
                 op if !fresh && !is_about_members(op.as_ref()) => None,
                 None => Some(Refusal::Unknown),
+                Some(Op::DowngradeVersionTest(_)) if !line.has(Feature::DowngradeVersionTest) => {
+                    Some(Refusal::Unknown)
+                }
                 Some(op) => refusal_of(op),
             }
         }
@@ -154,10 +161,10 @@ pub fn refusal(payload: &Payload, fresh: bool) -> Option<Refusal> {
 }
 
 /// Judges an entry of any type.
-pub fn judge(entry: &Entry, fresh: bool) -> Result<(), Refusal> {
+pub fn judge(entry: &Entry, fresh: bool, line: Line) -> Result<(), Refusal> {
     let data = entry.data.clone().unwrap_or_default();
     let refused = match EntryType::try_from(entry.r#type) {
-        Ok(EntryType::EntryNormal) => refusal(&decode_entry(&data)?, fresh),
+        Ok(EntryType::EntryNormal) => refusal(&decode_entry(&data)?, fresh, line),
         Ok(EntryType::EntryConfChange) => {
             let change = ConfChange::read(&data)?;
             conf_change::check_form(&change)
@@ -173,19 +180,20 @@ pub fn judge(entry: &Entry, fresh: bool) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// It must not get into the log.
-pub fn judge_proposal(entry: &Entry) -> Result<(), Refusal> {
+pub fn judge_proposal(entry: &Entry, line: Line) -> Result<(), Refusal> {
     let data = entry.data.clone().unwrap_or_default();
     if entry.r#type != EntryType::EntryNormal as i32 {
-        judge(entry, true)?;
+        judge(entry, true, line)?;
         return conf_change::check_proposal(&ConfChange::read(&data)?)
             .map_err(|_| Refusal::Invalid("configuration change"));
     }
     let payload = decode_entry(&data)?;
-    if let Some(refusal) = refusal(&payload, true) {
+    if let Some(refusal) = refusal(&payload, true, line) {
         return Err(refusal);
     }
     match &payload {
         Payload::Empty => Err(Refusal::Unknown),
+        Payload::V2(_) if !line.has(Feature::V2OwnEntries) => Err(Refusal::V2(line)),
         Payload::V2(request) if !METHODS.contains(&request.method.as_str()) => {
             Err(Refusal::Unknown)
         }
@@ -219,6 +227,13 @@ fn has_empty_operation(txn: &TxnRequest) -> bool {
         }
     }
     false
+}
+
+/// What a line that has no v2 API makes of its requests: those that earlier lines write for their
+/// membership are read as what they say, any other ends its members.
+fn refusal_by(line: Line, request: &Request) -> Option<Refusal> {
+    let is_read = line.has(Feature::V2Requests) || is_membership(request);
+    (!is_read).then_some(Refusal::V2(line))
 }
 
 /// The methods a v2 request can have; any other has no effect.

@@ -21,7 +21,7 @@ pub fn entry(data: &[u8]) {
         ..Entry::default()
     };
     // Judging is decoding and more: none of it may panic.
-    let _ = crate::entry::judge_proposal(&entry);
+    let _ = crate::entry::judge_proposal(&entry, line::Line::DEFAULT);
     if let Ok(crate::Payload::V2(request)) = crate::decode_entry(&Bytes::copy_from_slice(data)) {
         let mut tree = Tree::new();
         let _ = tree.apply(&request);

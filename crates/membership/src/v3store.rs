@@ -9,7 +9,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cluster::{Cluster, Downgrade, Member, MemberId},
+    cluster::{Cluster, ClusterId, Downgrade, Member, MemberId},
     id::parse_hex_id,
     json,
 };
@@ -25,6 +25,9 @@ pub struct V3View {
     pub cluster_version: Option<Version>,
     /// `cluster/downgrade`.
     pub downgrade: Downgrade,
+    /// `meta/storageVersion`, which etcd 3.6 and later write once the cluster version is theirs:
+    /// then these buckets are the authority on membership.
+    pub storage_version: Option<Version>,
     /// `meta/confState`, written since 3.5; stale after a restore.
     pub conf_state: Option<ConfState>,
     /// Records that say nothing. They hinder no one up to etcd 3.5, which
@@ -33,6 +36,18 @@ pub struct V3View {
 }
 
 impl Cluster {
+    /// The cluster as the buckets have it, the authority from etcd 3.6 on.
+    pub fn of_buckets(id: ClusterId, v3: &V3View) -> Cluster {
+        let mut cluster = Cluster::new(id);
+        for member in &v3.members {
+            cluster.insert(member.clone());
+        }
+        cluster.set_removed(&v3.removed);
+        cluster.set_version(v3.cluster_version.clone());
+        cluster.recover_downgrade(v3);
+        cluster
+    }
+
     /// Takes over what only the database knows: a downgrade.
     pub fn recover_downgrade(&mut self, v3: &V3View) {
         self.set_downgrade_record(v3.downgrade.clone());
@@ -86,9 +101,23 @@ pub fn read(tx: &ReadTx) -> Result<V3View, bolt::Error> {
         }
         Ok(())
     })?;
-    if let Some(meta) = tx.bucket(b"meta")?
-        && let Some(value) = meta.get(b"confState")?
-    {
+    read_meta(tx, &mut view, &mut unreadable)?;
+    view.unreadable = unreadable;
+    Ok(view)
+}
+
+/// Where the database says which version its schema has.
+const STORAGE_VERSION: &str = "storageVersion";
+
+fn read_meta(
+    tx: &ReadTx,
+    view: &mut V3View,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<(), bolt::Error> {
+    let Some(meta) = tx.bucket(b"meta")? else {
+        return Ok(());
+    };
+    if let Some(value) = meta.get(b"confState")? {
         match serde_json::from_slice::<ConfStateRecord>(value) {
             Ok(record) => view.conf_state = Some(record.into()),
             Err(error) => unreadable.push(Unreadable {
@@ -98,8 +127,11 @@ pub fn read(tx: &ReadTx) -> Result<V3View, bolt::Error> {
             }),
         }
     }
-    view.unreadable = unreadable;
-    Ok(view)
+    if let Some(value) = meta.get(STORAGE_VERSION.as_bytes())? {
+        // etcd takes one that it cannot read for none.
+        view.storage_version = Version::parse(&String::from_utf8_lossy(value)).ok();
+    }
+    Ok(())
 }
 
 /// JSON of `cluster/downgrade`.
@@ -238,6 +270,14 @@ pub fn project_over(cluster: &Cluster, view: &V3View, batch: &mut Batch) {
         if !known {
             batch.delete("members", record.key.clone());
         }
+    }
+}
+
+/// Writes which version the schema has: `None` for one before 3.6, which does not say.
+pub fn project_storage_version(version: Option<&Version>, batch: &mut Batch) {
+    match version {
+        Some(version) => batch.put("meta", STORAGE_VERSION, version.to_string()),
+        None => batch.delete("meta", STORAGE_VERSION),
     }
 }
 

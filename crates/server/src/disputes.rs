@@ -34,11 +34,12 @@ fn keeps_the_vote(peer: &peer::PeerStatus) -> bool {
 /// and the later one is followed.
 pub fn rules(core: &Core) -> Rules<'static> {
     let peers = core.raft.peers().map(|peers| peers.peers());
-    if peers.is_some_and(|peers| peers.iter().any(keeps_the_vote)) {
-        Rules::Newer
-    } else {
-        Rules::Older
-    }
+    let peers = peers.unwrap_or_default();
+    let newer = match peers.is_empty() {
+        true => line::release::update_keeps_the_vote(&core.line().release_version()),
+        false => peers.iter().any(keeps_the_vote),
+    };
+    if newer { Rules::Newer } else { Rules::Older }
 }
 
 /// True if every other member is known to take an update for one of URLs only. A dispute that

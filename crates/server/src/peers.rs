@@ -59,7 +59,7 @@ impl peer::Host for Host {
             );
             return;
         }
-        if let Err((index, refusal)) = propose::judge(&message) {
+        if let Err((index, refusal)) = propose::judge(&message, self.core.line()) {
             tracing::warn!(
                 "from-member" = format!("{:x}", message.from),
                 proposal = index,

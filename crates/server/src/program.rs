@@ -177,7 +177,7 @@ fn log_start(config: &Config, runtimes: usize) {
         "data-dir" = %config.data_dir.display(),
         "heartbeat-interval" = ?config.heartbeat,
         "election-timeout" = ?config.election,
-        "snapshot-count" = config.snapshot_count,
+        "snapshot-count" = config.snapshot_count.unwrap_or_default(),
         "initial-cluster" = config.initial_cluster,
         "initial-cluster-token" = config.initial_cluster_token,
         "quota-backend-bytes" = config.quota_backend_bytes.unwrap_or(0),

@@ -29,7 +29,14 @@ impl Runtime {
         if check().is_ok() {
             return Ok(());
         }
-        if let Some(status) = self.core.state.alarms.read().restriction().refuses(op) {
+        if let Some(status) = self
+            .core
+            .state
+            .alarms
+            .read()
+            .restriction()
+            .refuses(op, self.core.line())
+        {
             return Err(status);
         }
         self.linearizable().await?;

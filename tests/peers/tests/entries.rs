@@ -261,7 +261,7 @@ fn judged(data: &Bytes) -> Result<(), Refusal> {
         data: Some(data.clone()),
         ..Entry::default()
     };
-    entry::judge(&entry, true)
+    entry::judge(&entry, true, line::Line::DEFAULT)
 }
 
 fn has_empty_operation(data: &Bytes) -> bool {
@@ -269,7 +269,7 @@ fn has_empty_operation(data: &Bytes) -> bool {
         data: Some(data.clone()),
         ..Entry::default()
     };
-    entry::judge_proposal(&entry) == Err(Refusal::Invalid("operation"))
+    entry::judge_proposal(&entry, line::Line::DEFAULT) == Err(Refusal::Invalid("operation"))
 }
 
 /// Left out: what has another effect with every second that passes, what other

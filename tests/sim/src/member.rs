@@ -365,7 +365,7 @@ impl Member {
                 return Ok(());
             }
         };
-        if let Err((index, refusal)) = propose::judge(&message) {
+        if let Err((index, refusal)) = propose::judge(&message, line::Line::DEFAULT) {
             let text = format!("{:x}: proposal {index}: {refusal}", self.core.id);
             shared.oracle.fail("messages are understood", text);
             return Ok(());

@@ -96,7 +96,10 @@ impl Record {
 /// The program a version word stands for.
 pub fn program(version: &str) -> Option<Program> {
     if version == PINTLE {
-        return peer::subject().filter(|p| p.is_pintle);
+        // The histories are about its line 3.5: by itself it would follow a cluster to 3.6.
+        let mut pintle = peer::subject().filter(|p| p.is_pintle)?;
+        pintle.words.push("--line=3.5".to_owned());
+        return Some(pintle);
     }
     peer::etcd(version)
 }

@@ -4,6 +4,7 @@
 
 use auth::{Error, Store, Tokens, tokens::Login};
 use bolt::Batch;
+use line::Feature;
 use membership::Refusal;
 use proto::etcdserverpb::{
     AuthRoleGetResponse, AuthRoleListResponse, AuthStatusResponse, AuthUserGetResponse,
@@ -23,10 +24,9 @@ impl Machine {
     /// its members do so together, and so does this one. No request gets into the log unchecked
     /// through this member.
     pub(super) fn is_checked<H>(&self, run: &Run<'_, H>) -> bool {
-        let (enabled, lifted) = run
-            .users
-            .read(|users| (users.is_enabled(), users.options().rules.alarms_lift_checks));
-        enabled && !(lifted && self.state.alarms.read().was_raised_here())
+        let lifted = self.state.line().has(Feature::AlarmsLiftChecks)
+            && self.state.alarms.read().was_raised_here();
+        run.users.read(Store::is_enabled) && !lifted
     }
 
     /// An operation on users, roles, or the switch itself.

@@ -8,7 +8,7 @@ use proto::{
 };
 
 use super::{
-    command::Outcome,
+    command::{Outcome, PeerChange},
     machine::{Machine, Run},
 };
 use crate::{
@@ -112,6 +112,10 @@ impl Machine {
         };
         self.applied = entry.index;
         self.term = entry.term;
+        if self.adopt_if_due() {
+            let members = self.cluster.members().cloned().collect();
+            run.effects.peers.push(PeerChange::Replaced(members));
+        }
         let late = broken(Plant::IndexBehindData) && !entry.index.is_multiple_of(8);
         if fresh && !late {
             run.writer.set_consistent_index(entry.index, entry.term);
@@ -139,7 +143,7 @@ impl Machine {
         let data = entry.data.clone().unwrap_or_default();
         let payload =
             membership::decode_entry(&data).map_err(|error| refuse(entry.index, &error.into()))?;
-        if let Some(refusal) = membership::entry::refusal(&payload, fresh) {
+        if let Some(refusal) = membership::entry::refusal(&payload, fresh, self.state.line()) {
             return Err(refuse(entry.index, &refusal));
         }
         let request = match payload {
@@ -213,6 +217,10 @@ impl Machine {
             }
             Some(Op::ClusterMemberAttrSet(set)) => return self.set_attributes(at, set, run),
             Some(Op::DowngradeInfoSet(set)) => return Ok(self.set_downgrade(set, at.fresh, run)),
+            Some(Op::DowngradeVersionTest(test)) => {
+                self.storage.demand(&test.ver, at.index);
+                return Ok(Outcome::Done);
+            }
             _ if !at.fresh => return Ok(Outcome::Done),
             _ => {}
         }
@@ -222,7 +230,7 @@ impl Machine {
         };
         let who = identity(header.as_ref());
         let restriction = self.state.alarms.read().restriction();
-        if let Some(status) = restriction.refuses(op) {
+        if let Some(status) = restriction.refuses(op, self.state.line()) {
             return Err(status.into());
         }
         let is_checked = self.is_checked(run);
@@ -238,11 +246,12 @@ impl Machine {
             Op::LeaseRevoke(revoke) => self.apply_revoke(revoke, run),
             Op::LeaseCheckpoint(checkpoint) => Ok(self.apply_checkpoint(checkpoint, run)),
             Op::Alarm(request) => Ok(self.apply_alarm(request, run)),
-            Op::DowngradeVersionTest(_) | Op::Range(_) => Ok(Outcome::Done),
+            Op::Range(_) => Ok(Outcome::Done),
             // Applied before this.
-            Op::ClusterVersionSet(_) | Op::ClusterMemberAttrSet(_) | Op::DowngradeInfoSet(_) => {
-                Ok(Outcome::Done)
-            }
+            Op::ClusterVersionSet(_)
+            | Op::ClusterMemberAttrSet(_)
+            | Op::DowngradeInfoSet(_)
+            | Op::DowngradeVersionTest(_) => Ok(Outcome::Done),
             // Refused before this.
             Op::V2(_) => Err(refuse(at.index, &Refusal::Unknown).into()),
             op => self.apply_auth(op, at, run),

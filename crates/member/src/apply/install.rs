@@ -5,12 +5,13 @@
 
 use std::{path::Path, sync::atomic::Ordering};
 
-use membership::{Replay, v2store::Tree};
+use membership::{Cluster, Replay, v2store::Tree};
 use proto::raftpb::Snapshot;
 
 use super::{
     command::{Change, Effects, PeerChange},
     machine::Machine,
+    schema::Storage,
 };
 use crate::{
     error::{At as _, Error, Fatal},
@@ -61,13 +62,16 @@ impl Machine {
         let path = self.options.snap_dir.join("db");
         let received = self.snapshotter.db_path(metadata.index);
         let from = self.members_of(snapshot)?;
-        let check = self.options.membership_check;
+        let line = self.state.line();
         let stored = Stored::read(self.files.as_ref(), &received)?.ok_or_else(|| {
             Error::new(format!(
                 "{}: there is no database in it",
                 received.display()
             ))
         })?;
+        let by_buckets = open::buckets_rule(line, stored.view());
+        let buckets = Cluster::of_buckets(from.cluster.id(), stored.view());
+        let check = self.options.membership_check.by_line(line, stored.view());
         let verdict =
             open::compare_members(from.clone(), metadata.index, &[], metadata.index, stored);
         if let Some(verdict) = &verdict {
@@ -78,8 +82,16 @@ impl Machine {
             }
         }
         let Replay {
-            mut cluster, tree, ..
+            mut cluster,
+            mut tree,
+            ..
         } = from;
+        if by_buckets {
+            let learners_max = cluster.learners_max();
+            cluster = buckets;
+            cluster.limit_learners(learners_max);
+            tree = cluster.to_tree();
+        }
 
         self.close_database(&path, host)?;
         put_in_place(self.files.as_ref(), &received, &path)?;
@@ -90,7 +102,7 @@ impl Machine {
             &path,
         )?;
         cluster.recover_downgrade(&database.membership);
-        open::check_version(self.state.line(), &cluster, &database.membership)?;
+        open::check_version(line, &cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.
         if let Some(verdict) = verdict.filter(|_| check == MembershipCheck::Heal) {
             database.store.backend().write(verdict.healing());
@@ -100,6 +112,9 @@ impl Machine {
             self.cluster = cluster;
             self.tree = tree;
         }
+        self.adopted = None;
+        self.storage = Storage::new(database.membership.storage_version.as_ref());
+        self.publish_storage_version();
         self.generation += 1;
         self.blocks_newer_release = false;
         self.conf_state = metadata.conf_state.clone();

@@ -2,7 +2,7 @@
 
 use auth::Identity;
 use lease::LeaseId;
-use line::Line;
+use line::{Feature, Line};
 use mvcc::{Leases, Writer};
 use parking_lot::RwLockWriteGuard;
 use proto::{
@@ -62,20 +62,25 @@ impl Machine {
         who: Option<&Identity>,
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
-        if !at.asked {
+        // What a range comes to decides what the rest does in some lines, and in all members alike.
+        let ranges_decide = self.state.line().has(Feature::RangesCheckedEverywhere);
+        if !at.asked && !ranges_decide {
             drop_ranges(txn);
         }
         let denied = who.and_then(|who| check(txn, who, run).err());
+        if let (Some(error), true) = (denied, ranges_decide) {
+            return Err(Status::from(error).into());
+        }
         if let (Some(error), Some(who)) = (denied, who) {
             // The ranges never decide what a transaction does, see below.
             drop_ranges(txn);
             check(txn, who, run).map_err(Status::from)?;
             tracing::warn!(%error, "a range of a transaction was refused, its changes were not");
         }
-        let fits = self.fits(quota::txn_cost(txn));
+        let fits = self.fits(quota::applied_txn_cost(txn, self.state.line()));
         let result = transact(
             txn,
-            at.asked,
+            at.asked && !ranges_decide,
             &mut run.writer,
             &mut run.lessor,
             self.state.line(),
@@ -107,19 +112,19 @@ impl Machine {
     }
 }
 
-/// Runs a transaction. Its ranges never decide what it does: etcd's members pass
+/// Runs a transaction. Up to 3.6 its ranges never decide what it does: etcd's members pass
 /// over those on the outermost level unless their own client asked, so what a
-/// failed one leaves undone would be undone on one member alone. Whoever asked
-/// hears of it all the same.
+/// failed one leaves undone would be undone on one member alone. Whoever asked, `tells` says, hears
+/// of it all the same.
 fn transact(
     txn: &mut TxnRequest,
-    asked: bool,
+    tells: bool,
     writer: &mut Writer<'_>,
     lessor: &mut RwLockWriteGuard<'_, lease::Lessor>,
     line: Line,
 ) -> Result<Nested<TxnResponse>, mvcc::Error> {
     match writer.txn(txn, &mut Book(lessor), line) {
-        Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if asked => {
+        Err(error @ (mvcc::Error::FutureRev | mvcc::Error::Compacted)) if tells => {
             drop_ranges(txn);
             drop(Nested::new(writer.txn(txn, &mut Book(lessor), line)?));
             Err(error)

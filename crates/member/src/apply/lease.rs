@@ -2,6 +2,7 @@
 
 use bolt::Batch;
 use lease::LeaseId;
+use line::{Feature, Line};
 use proto::etcdserverpb::{
     LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest,
     LeaseRevokeResponse,
@@ -71,12 +72,16 @@ impl Machine {
     ) -> Outcome {
         let mut batch = Batch::default();
         let now = run.host.now_ms();
+        // From its first such version on the whole cluster keeps them, whatever the flags say.
+        let version = self.cluster.version().and_then(Line::of);
+        let keeps = |line: Line| line.has(Feature::CheckpointsKept);
+        let keep = keeps(self.state.line()) && version.is_some_and(keeps);
         for checkpoint in &request.checkpoints {
             // A lease revoked meanwhile is no longer there to be told.
             let id = LeaseId(checkpoint.id);
-            let _ = run
-                .lessor
-                .checkpoint_apply(id, checkpoint.remaining_ttl, now, &mut batch);
+            let _ =
+                run.lessor
+                    .checkpoint_apply(id, checkpoint.remaining_ttl, now, keep, &mut batch);
         }
         run.writer.write(batch);
         Outcome::Done

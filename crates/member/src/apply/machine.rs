@@ -6,16 +6,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use line::SnapshotData;
 use mvcc::Writer;
 use parking_lot::RwLockWriteGuard;
 use proto::{
     etcdserverpb::ResponseHeader,
     raftpb::{ConfState, SnapshotMetadata},
 };
+use semver::Version;
 use wal::snap::Snapshotter;
 
 use super::{
     command::{Effects, Outcome},
+    schema::Storage,
     users::Users,
     waiters::Waiters,
 };
@@ -37,6 +40,10 @@ pub struct Seed {
     pub consistent_index: u64,
     /// Membership as of `applied`.
     pub cluster: membership::Cluster,
+    /// Membership as of `consistent_index`, where the database is the authority on it.
+    pub adopted: Option<membership::Cluster>,
+    /// The version that the database's schema says it has.
+    pub storage_version: Option<Version>,
     /// The v2 tree as of `applied`.
     pub tree: membership::v2store::Tree,
     /// Voters and learners as of `applied`.
@@ -52,8 +59,8 @@ pub struct Seed {
 /// How a machine behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Entries between two snapshots.
-    pub snapshot_count: u64,
+    /// Entries between two snapshots; `None` for as many as the line has.
+    pub snapshot_count: Option<u64>,
     /// Entries kept in memory before a snapshot, for members that are a little behind.
     pub snapshot_catchup_entries: u64,
     /// Requests of the v2 API that are not about membership are not kept.
@@ -84,6 +91,8 @@ pub struct Machine {
     /// What readers see.
     pub(super) state: Arc<State>,
     pub(super) cluster: membership::Cluster,
+    pub(super) adopted: Option<membership::Cluster>,
+    pub(super) storage: Storage,
     pub(super) tree: membership::v2store::Tree,
     pub(super) conf_state: ConfState,
     pub(super) judged: Option<ConfState>,
@@ -96,6 +105,8 @@ pub struct Machine {
     /// Counts the changes of what a `.snap` holds.
     pub(super) generation: u64,
     pub(super) snapshot: SnapshotState,
+    /// A snapshot is due whatever has been applied since the last one.
+    pub(super) forces_snapshot: bool,
     /// The newest `.snap`, or the log after it, would stop a newer release.
     pub(super) blocks_newer_release: bool,
     pub(super) leads: bool,
@@ -134,13 +145,15 @@ impl Machine {
         state: Arc<State>,
         seed: Seed,
     ) -> Machine {
-        Machine {
+        let mut machine = Machine {
             snapshotter: Snapshotter::on(files.disk().clone(), &options.snap_dir),
             identity,
             options,
             files,
             state,
             cluster: seed.cluster,
+            adopted: seed.adopted,
+            storage: Storage::new(seed.storage_version.as_ref()),
             tree: seed.tree,
             conf_state: seed.conf_state,
             judged: seed.judged,
@@ -151,12 +164,17 @@ impl Machine {
             compacted: seed.applied.0,
             generation: 0,
             snapshot: SnapshotState::Idle,
+            forces_snapshot: false,
             blocks_newer_release: seed.blocks_newer_release,
             leads: false,
             leads_since_entry: false,
             waiters: Waiters::default(),
             reads: Vec::new(),
-        }
+        };
+        // Nothing to apply comes before what the database holds.
+        machine.adopt_if_due();
+        machine.publish_storage_version();
+        machine
     }
 
     /// Voters and learners.
@@ -197,12 +215,38 @@ impl Machine {
         self.state.sole_leader.store(sole, Ordering::Release);
     }
 
+    /// From the last entry on that the database holds, its members are those there are, where it
+    /// is the authority on them. True if they are others than the log's.
+    pub(super) fn adopt_if_due(&mut self) -> bool {
+        if self.applied < self.consistent_index {
+            return false;
+        }
+        let Some(cluster) = self.adopted.take() else {
+            return false;
+        };
+        let differs = !cluster.members().eq(self.cluster.members());
+        self.tree = cluster.to_tree();
+        self.cluster = cluster;
+        self.generation += 1;
+        differs
+    }
+
+    /// What a `.snap` has in place of data, as of now.
+    pub(super) fn snapshot_data(&self) -> Vec<u8> {
+        match self.state.line().facts().snapshot_data {
+            SnapshotData::Tree => self.tree.to_json(),
+            SnapshotData::Members => self.cluster.to_tree().to_json(),
+        }
+    }
+
     /// Shows readers the membership.
     pub(super) fn publish_cluster(&self) {
-        let own = self.cluster.member(self.identity.member_id);
+        // What is applied anew is older than what the database has.
+        let cluster = self.adopted.as_ref().unwrap_or(&self.cluster);
+        let own = cluster.member(self.identity.member_id);
         let is_learner = own.is_some_and(|member| member.is_learner);
         self.state.is_learner.store(is_learner, Ordering::Relaxed);
-        self.state.cluster.store(Arc::new(self.cluster.clone()));
+        self.state.cluster.store(Arc::new(cluster.clone()));
     }
 
     /// Has whoever awaits the result of request `id` get it.

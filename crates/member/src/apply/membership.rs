@@ -245,7 +245,7 @@ impl Machine {
 
     /// Logs that the cluster version has changed; a server that is older than
     /// its cluster must stop.
-    fn follow_version(&self, before: Option<&semver::Version>) -> Result<(), Fatal> {
+    fn follow_version(&mut self, before: Option<&semver::Version>) -> Result<(), Fatal> {
         let Some(version) = self.cluster.version().filter(|v| Some(*v) != before) else {
             return Ok(());
         };
@@ -265,6 +265,11 @@ impl Machine {
             Some(before) => {
                 tracing::info!(from = %before, to = %version, "updated cluster version");
             }
+        }
+        if before.is_some_and(|before| before > version) && line.facts().stores_version {
+            // What is on disk must suit the members that follow.
+            self.forces_snapshot = true;
+            tracing::info!("new-cluster-version" = %version, "Cluster version downgrade detected, forcing snapshot");
         }
         tracing::info!("cluster-version" = %version, "enabled capabilities for version");
         tracing::info!("cluster-version" = %version, "cluster version is updated");

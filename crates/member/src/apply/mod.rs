@@ -13,6 +13,7 @@
 //! | `auth`, `users` | users, roles and authentication, and what every other entry needs |
 //! | `snapshot` | when a snapshot is due, and what follows once it is saved |
 //! | `install` | a received snapshot in place of this member's state |
+//! | `schema`, `storage` | the version of the database's schema, which follows the cluster version |
 //! | `membership` | applies changes of the configuration, attributes, versions, downgrades |
 //!
 //! An entry whose index the database already holds (consistent_index) must not
@@ -31,7 +32,9 @@ mod kv;
 mod lease;
 mod machine;
 mod membership;
+mod schema;
 mod snapshot;
+mod storage;
 mod turn;
 mod users;
 mod waiters;

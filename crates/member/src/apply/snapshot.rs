@@ -12,9 +12,15 @@ use crate::{
 impl Machine {
     /// Starts a snapshot if one is due and none is under way.
     pub(super) fn snapshot_if_due(&mut self, host: &mut impl Host) {
-        if self.applied - self.snapshot_index > self.options.snapshot_count {
+        let is_forced = self.forces_snapshot && self.applied != self.snapshot_index;
+        if is_forced || self.applied - self.snapshot_index > self.snapshot_count() {
             self.take_snapshot(host);
         }
+    }
+
+    fn snapshot_count(&self) -> u64 {
+        let line = self.state.line().facts();
+        self.options.snapshot_count.unwrap_or(line.snapshot_count)
     }
 
     /// Takes a snapshot if a release that comes after this one would not start
@@ -42,11 +48,11 @@ impl Machine {
             "local-member-id" = format!("{:x}", self.identity.member_id),
             "local-member-applied-index" = self.applied,
             "local-member-snapshot-index" = self.snapshot_index,
-            "local-member-snapshot-count" = self.options.snapshot_count,
+            "local-member-snapshot-count" = self.snapshot_count(),
             "triggering snapshot"
         );
         let snapshot = Snapshot {
-            data: Some(self.tree.to_json().into()),
+            data: Some(self.snapshot_data().into()),
             metadata: SnapshotMetadata {
                 conf_state: self.conf_state.clone(),
                 index: self.applied,
@@ -58,6 +64,7 @@ impl Machine {
         if host.start_snapshot(job) {
             self.snapshot = SnapshotState::Running;
             self.blocks_newer_release = false;
+            self.forces_snapshot = false;
         }
     }
 
@@ -126,7 +133,7 @@ impl Machine {
     pub fn members_to_send(&self) -> MembersToSend {
         MembersToSend {
             generation: self.generation,
-            json: self.tree.to_json(),
+            json: self.snapshot_data(),
             conf_state: self.conf_state.clone(),
         }
     }

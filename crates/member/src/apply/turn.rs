@@ -45,6 +45,7 @@ impl Machine {
     /// each turn, once its effects are on their way.
     pub fn upkeep(&mut self, host: &mut impl Host) {
         self.forget_applied(host);
+        self.follow_storage_version();
         self.snapshot_if_due(host);
     }
 

@@ -4,15 +4,19 @@
 //! the truth. The truth is what the log says; one member alone never changes
 //! that, nor what raft counts by.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use bolt::Batch;
-use line::Line;
+use line::{Choice, Feature, Known, Line, Truth, Unfit};
 use membership::{
-    Cluster, Disagreement, Replay, disagreement,
+    Cluster, Disagreement, Payload, Replay, disagreement,
     v3store::{self, V3View},
 };
-use proto::raftpb::Entry;
+use proto::{
+    etcdserverpb::internal_raft_request::Op,
+    raftpb::{ConfState, Entry},
+};
+use semver::Version;
 
 use crate::{
     error::{At as _, Error},
@@ -28,6 +32,17 @@ pub enum MembershipCheck {
     Report,
     /// Say so and do not start.
     Refuse,
+}
+
+impl MembershipCheck {
+    /// What it comes to on a database. Where the buckets are the authority there is nothing to
+    /// write over them.
+    pub fn by_line(self, line: Line, view: &V3View) -> MembershipCheck {
+        match self {
+            MembershipCheck::Heal if buckets_rule(line, view) => MembershipCheck::Report,
+            check => check,
+        }
+    }
 }
 
 /// The membership that a database holds, and where in the log that belongs.
@@ -204,23 +219,129 @@ fn is_serious(one: &Disagreement) -> bool {
 /// Monitoring looks for it.
 const MESSAGE: &str = "the copies of the membership disagree";
 
+/// The line to speak in the cluster that a directory belongs to.
+///
+/// # Errors
+/// None fits; the text says what to do.
+pub(super) fn choose_line(
+    choice: Choice,
+    before: Option<Line>,
+    snapshot: &Cluster,
+    entries: &[Entry],
+    stored: Option<&Stored>,
+) -> Result<Line, Error> {
+    let view = stored.map(Stored::view);
+    let mut cluster: Vec<Version> = entries.iter().filter_map(version_in).collect();
+    cluster.extend(view.and_then(|view| view.cluster_version.clone()));
+    // All that is applied anew counts: on a version above its own a member ends, and be it that
+    // a later entry lowers it again. A snapshot follows each lowering.
+    cluster.extend(snapshot.version().cloned());
+    let known = Known {
+        cluster,
+        storage: view.and_then(|view| view.storage_version.clone()),
+        before,
+    };
+    choice
+        .resolve(&known)
+        .map_err(|error| Error(error.to_string()))
+}
+
+/// The cluster version that an entry sets.
+fn version_in(entry: &Entry) -> Option<Version> {
+    let data = entry.data.clone().unwrap_or_default();
+    match membership::decode_entry(&data).ok()? {
+        Payload::V2(request) if request.path == "/0/version" => Version::parse(&request.val).ok(),
+        Payload::Internal(request) => match &request.op {
+            Some(Op::ClusterVersionSet(set)) => Version::parse(&set.ver).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Refuses a cluster newer than the line that this server speaks.
 ///
 /// # Errors
 /// The text says what to do.
 pub fn check_version(line: Line, cluster: &Cluster, v3: &V3View) -> Result<(), Error> {
-    for version in cluster
-        .version()
-        .into_iter()
-        .chain(v3.cluster_version.as_ref())
-    {
-        if !line.takes_part_in(version) {
-            return Err(Error(format!(
-                "invalid downgrade; server version is lower than determined cluster version: the data directory belongs to a \
-                 cluster of version {version}, which is newer than {}; downgrade the cluster first, or start a newer server",
-                line.release()
-            )));
-        }
+    let versions = [cluster.version(), v3.cluster_version.as_ref()];
+    let known = Known {
+        cluster: versions.into_iter().flatten().cloned().collect(),
+        ..Known::default()
+    };
+    match Choice::Fixed(line).resolve(&known) {
+        Err(error @ (Unfit::TooNew { .. } | Unfit::Newer { .. })) => Err(Error(error.to_string())),
+        Ok(_) | Err(Unfit::Older { .. }) => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether the buckets of a database are the authority on the membership: for a line that takes
+/// them for it, once the cluster has been on such a line. Before that they are what 3.5 left.
+pub fn buckets_rule(line: Line, view: &V3View) -> bool {
+    line.facts().truth == Truth::V3Store && view.storage_version.is_some()
+}
+
+/// The members as of a database whose buckets are the authority.
+pub struct Adopted {
+    /// The members.
+    pub cluster: Cluster,
+    /// What was wrong in the buckets and is written anew: promotions that never reached them.
+    pub healing: Batch,
+}
+
+/// What the buckets say, if they are the authority as of the entries that the database holds.
+///
+/// # Errors
+/// raft would count other votes than the members of this line.
+pub(super) fn adopt(
+    line: Line,
+    snapshot: &Replay,
+    snapshot_index: u64,
+    entries: &[Entry],
+    stored: &Stored,
+) -> Result<Option<Adopted>, Error> {
+    let held = stored.consistent_index;
+    if !buckets_rule(line, &stored.view) || held == 0 || held < snapshot_index {
+        return Ok(None);
+    }
+    let mut log = snapshot.clone();
+    log.outcome = stored.view.conf_state.clone();
+    for entry in entries.iter().take_while(|entry| entry.index <= held) {
+        // What cannot be decoded ends the server when it is applied.
+        let _ = log.follow(entry);
+    }
+    let mut cluster = Cluster::of_buckets(snapshot.cluster.id(), &stored.view);
+    cluster.limit_learners(snapshot.cluster.learners_max());
+    if line.has(Feature::VotesFromMembers) {
+        check_votes(&cluster, &log.conf_state)?;
+        return Ok(Some(Adopted {
+            cluster,
+            healing: Batch::default(),
+        }));
+    }
+    let written = cluster.clone();
+    for id in cluster.promote_as_in(&log.cluster) {
+        tracing::warn!(member = %id, "Syncing member in v3store");
+    }
+    let mut healing = Batch::default();
+    v3store::project_change(&written, &cluster, &mut healing);
+    Ok(Some(Adopted { cluster, healing }))
+}
+
+/// etcd 3.7 builds the configuration of raft from the members, so that one which the log does
+/// not count gets a vote there. This server counts by the log, and must not differ.
+fn check_votes(cluster: &Cluster, counted: &ConfState) -> Result<(), Error> {
+    let ids = |learner: bool| {
+        let members = cluster.members().filter(|m| m.is_learner == learner);
+        members.map(|m| m.id.0).collect::<BTreeSet<_>>()
+    };
+    let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
+    if ids(false) == set(&counted.voters) && ids(true) == set(&counted.learners) {
+        return Ok(());
+    }
+    Err(Error::new(
+        "the members in the database are not those that the log counts: etcd 3.7 would count votes by the first and others \
+         by the second. Remove the members that should not be there while the cluster runs 3.6, or repair the directory \
+         with `pintle upgrade repair`; nothing was changed",
+    ))
 }

@@ -18,5 +18,8 @@ mod v2_keys;
 
 pub use database::Database;
 pub use log::{Dirs, Founding, Log};
-pub use membership::{MembershipCheck, Stored, Verdict, check_version, compare as compare_members};
+pub use membership::{
+    Adopted, MembershipCheck, Stored, Verdict, buckets_rule, check_version,
+    compare as compare_members,
+};
 pub use start::{Parts, Setup, holds_database, start};

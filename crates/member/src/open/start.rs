@@ -9,15 +9,15 @@ use std::{
 
 use auth::tokens::Provider;
 use consensus::{Initial, Node};
-use line::Line;
-use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree, v3store::V3View};
+use line::{Choice, Line};
+use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree};
 use proto::raftpb::{ConfState, Entry, HardState, SnapshotMetadata};
 
 use super::{
     database::Database,
     force_new_cluster::{Found, Impossible},
     log::{Dirs, Log},
-    membership::{MembershipCheck, Stored, check_version, compare},
+    membership::{Adopted, MembershipCheck, Stored, adopt, choose_line, compare},
     v2_keys,
 };
 use crate::{
@@ -32,8 +32,10 @@ use crate::{
 
 /// How a member starts.
 pub struct Setup {
-    /// The line that it speaks.
-    pub line: Line,
+    /// Which line it is to speak.
+    pub line: Choice,
+    /// The line that it spoke before it knew its cluster.
+    pub line_before: Option<Line>,
     /// Where its files are.
     pub dirs: Dirs,
     /// What its directory is called where it is refused as a whole.
@@ -101,20 +103,16 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     {
         from.conf_state = conf_state.clone();
     }
-    refuse_foreign(
-        setup.line,
-        &from.cluster,
-        snapshot_index,
-        stored.as_ref(),
-        db_path,
-    )?;
+    let line = line_of(setup, &log, &from, stored.as_ref())?;
+    refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
     let mut changes = Vec::new();
     let forces = setup.force_new_cluster && !log.is_new;
     if forces {
         changes = force_new_cluster(&mut log, &from, stored.as_ref())
             .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))?;
     }
-    refuse_entries(setup, &log, stored.as_ref())?;
+    refuse_entries(setup, line, &log, stored.as_ref())?;
+    let mut adopted = suit(setup, line, &log, &from, stored.as_ref())?;
     if forces {
         log.wal
             .append(&changes, Some(&log.hard_state))
@@ -124,6 +122,9 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     tidy(&log).at("cannot tidy", &setup.dirs.snap)?;
     let commit = log.hard_state.commit;
     let check = setup.machine.membership_check;
+    let check = stored
+        .as_ref()
+        .map_or(check, |stored| check.by_line(line, stored.view()));
     let verdict = stored
         .and_then(|stored| compare(from.clone(), snapshot_index, &log.entries, commit, stored));
     let mut disagreements = None;
@@ -152,7 +153,19 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     {
         database.store.backend().write(verdict.healing());
     }
-    let parts = assemble(setup, files, log, from, database, v2_keys_dropped)?;
+    if let Some(adopted) = &mut adopted {
+        let healing = std::mem::take(&mut adopted.healing);
+        database.store.backend().write(healing);
+    }
+    let opened = Opened {
+        line,
+        log,
+        from,
+        adopted,
+        database,
+        v2_keys_dropped,
+    };
+    let parts = assemble(setup, files, opened)?;
     Ok(Parts {
         disagreements,
         ..parts
@@ -232,7 +245,6 @@ fn membership_at_snapshot(setup: &Setup, log: &Log) -> Result<Replay, Error> {
 /// Refuses a directory that this release must not be started on: before anything in it
 /// is written, so that the release it belongs to goes on with it as it was.
 fn refuse_foreign(
-    line: Line,
     cluster: &Cluster,
     snapshot_index: u64,
     stored: Option<&Stored>,
@@ -252,8 +264,6 @@ fn refuse_foreign(
             membership::conf_change::Rejection::TooManyLearners
         )));
     }
-    let none = V3View::default();
-    check_version(line, cluster, stored.map_or(&none, Stored::view))?;
     if cluster.version().is_some() && stored.is_none() {
         return Err(Error(format!(
             "database file ({}) of the backend is missing; restore this member from a backup",
@@ -261,6 +271,34 @@ fn refuse_foreign(
         )));
     }
     Ok(())
+}
+
+/// The line to speak on a directory.
+fn line_of(
+    setup: &Setup,
+    log: &Log,
+    from: &Replay,
+    stored: Option<&Stored>,
+) -> Result<Line, Error> {
+    let (choice, before) = (setup.line, setup.line_before);
+    choose_line(choice, before, &from.cluster, &log.entries, stored)
+        .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))
+}
+
+/// Refuses what does not suit a line, and returns the members that its database has, where they
+/// are the authority.
+fn suit(
+    setup: &Setup,
+    line: Line,
+    log: &Log,
+    from: &Replay,
+    stored: Option<&Stored>,
+) -> Result<Option<Adopted>, Error> {
+    let (index, _) = log.snapshot_position();
+    let adopt = |stored| adopt(line, from, index, &log.entries, stored);
+    v2_keys::refuse(line, &setup.machine, from)
+        .and_then(|()| stored.map_or(Ok(None), adopt))
+        .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))
 }
 
 /// For `--force-new-cluster`: this member becomes the only one. What has to be written
@@ -297,11 +335,16 @@ fn force_new_cluster(
 /// Refuses a log with an entry that this release must not apply, before the
 /// others in it are applied. What is not committed may yet be taken back, but an
 /// entry that another release would apply stays with whoever can.
-fn refuse_entries(setup: &Setup, log: &Log, stored: Option<&Stored>) -> Result<(), Error> {
+fn refuse_entries(
+    setup: &Setup,
+    line: Line,
+    log: &Log,
+    stored: Option<&Stored>,
+) -> Result<(), Error> {
     let held = stored.map_or(0, Stored::consistent_index);
     for entry in &log.entries {
         let is_committed = entry.index <= log.hard_state.commit;
-        match membership::entry::judge(entry, entry.index > held) {
+        match membership::entry::judge(entry, entry.index > held, line) {
             Err(refusal) if is_committed || matches!(refusal, Refusal::Name) => {
                 return Err(Error(format!(
                     "{}: entry {} of the log cannot be applied: {refusal}; {}",
@@ -328,15 +371,29 @@ fn tidy(log: &Log) -> Result<(), wal::Error> {
     Ok(())
 }
 
-/// Puts the parts together.
-fn assemble(
-    setup: &Setup,
-    files: Arc<dyn Files>,
+/// What a directory holds.
+struct Opened {
+    /// The line that the member speaks.
+    line: Line,
     log: Log,
+    /// The membership as of the snapshot.
     from: Replay,
+    /// The membership as of the database, where its buckets are the authority.
+    adopted: Option<Adopted>,
     database: Database,
     v2_keys_dropped: bool,
-) -> Result<Parts, Error> {
+}
+
+/// Puts the parts together.
+fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Parts, Error> {
+    let Opened {
+        line,
+        log,
+        from,
+        adopted,
+        database,
+        v2_keys_dropped,
+    } = opened;
     let (snapshot_index, snapshot_term) = log.snapshot_position();
     let Replay {
         mut cluster,
@@ -368,20 +425,24 @@ fn assemble(
             term: snapshot_term,
         }));
     }
-    let members = cluster.members().cloned().collect();
+    let adopted = adopted.map(|adopted| adopted.cluster);
+    let known = adopted.as_ref().unwrap_or(&cluster);
+    let members = known.members().cloned().collect();
     let state = Arc::new(State::new(
-        setup.line,
+        line,
         database.store,
         database.lessor,
         database.alarms,
         (database.auth, setup.tokens.clone()),
-        cluster.clone(),
+        known.clone(),
         snapshot_index,
     ));
     let seed = Seed {
         applied: (snapshot_index, snapshot_term),
         consistent_index: database.consistent_index,
         cluster,
+        adopted,
+        storage_version: database.membership.storage_version,
         tree,
         conf_state,
         judged: database.membership.conf_state,

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use line::{Feature, Line};
 use membership::Replay;
 use proto::raftpb::Entry;
 use wal::disk::{Disk, Mode};
@@ -13,6 +14,20 @@ use crate::{
     apply::Options,
     error::{At as _, Error},
 };
+
+/// Refuses v2 keys where a line has no place for them, as etcd does.
+///
+/// # Errors
+/// There are some, and the operator did not say to give them up.
+pub(super) fn refuse(line: Line, config: &Options, seed: &Replay) -> Result<(), Error> {
+    if line.has(Feature::V2Requests) || config.drop_v2_keys || !seed.tree.has_user_data() {
+        return Ok(());
+    }
+    Err(Error(format!(
+        "detected disallowed custom content in v2store for stage --v2-deprecation=write-only: the snapshot holds keys of API \
+         version 2, which etcd {line} has no place for; --v2-deprecation=write-only-drop-data gives them up and keeps a copy"
+    )))
+}
 
 /// Looks for v2 keys as of a snapshot and of the entries after it. True if they
 /// were taken out of `seed`, so that a new snapshot should follow.

@@ -150,7 +150,7 @@ pub(crate) const SNAPSHOT_COUNT: u64 = 20;
 
 fn options(snap_dir: PathBuf) -> Options {
     Options {
-        snapshot_count: SNAPSHOT_COUNT,
+        snapshot_count: Some(SNAPSHOT_COUNT),
         snapshot_catchup_entries: 5,
         drop_v2_keys: false,
         max_learners: 1,
@@ -230,7 +230,8 @@ impl Bench {
         let mut machine = options(dirs.snap.clone());
         change(&mut machine);
         let setup = Setup {
-            line: line::Line::DEFAULT,
+            line: line::Choice::Fixed(line::Line::DEFAULT),
+            line_before: None,
             dirs,
             data_dir: dir.path().to_owned(),
             machine,

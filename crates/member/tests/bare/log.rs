@@ -91,8 +91,12 @@ fn a_forwarded_proposal_that_would_stop_members_is_refused() {
         op: Some(put("a", "1")),
         ..InternalRaftRequest::default()
     };
-    assert_eq!(propose::judge(&message(request.encode_to_vec())), Ok(()));
-    let (index, _) = propose::judge(&message(vec![0xff])).expect_err("not an entry");
+    assert_eq!(
+        propose::judge(&message(request.encode_to_vec()), line::Line::DEFAULT),
+        Ok(())
+    );
+    let (index, _) =
+        propose::judge(&message(vec![0xff]), line::Line::DEFAULT).expect_err("not an entry");
     assert_eq!(index, 0);
     assert!(propose::adds_entries(&message(vec![0xff])));
 }

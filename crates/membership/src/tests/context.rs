@@ -67,7 +67,7 @@ fn no_member_proposes_a_contradiction_or_an_address_that_is_none() {
             data: Some(prost::Message::encode_to_vec(&change).into()),
             ..Entry::default()
         };
-        entry::judge_proposal(&entry).is_ok()
+        entry::judge_proposal(&entry, line::Line::DEFAULT).is_ok()
     };
     let member = |more: &str| format!(r#"{{"id":7,"peerURLs":["http://h:1"]{more}}}"#);
     let (learner, promote) = (r#","isLearner":true"#, r#","isPromote":true"#);

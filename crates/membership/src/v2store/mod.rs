@@ -359,6 +359,11 @@ impl Tree {
     /// Something is in the place of the memory.
     pub fn remove_member(&mut self, id: MemberId) -> Result<(), Blocked> {
         self.remove(&format!("/0/members/{id}"));
+        self.remember_removed(id)
+    }
+
+    /// Remembers that a member was there.
+    pub(crate) fn remember_removed(&mut self, id: MemberId) -> Result<(), Blocked> {
         self.set(&format!("/0/removed_members/{id}"), "")
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use auth::{
     Error, Identity, Store,
-    rules::{self, Line, Need},
+    rules::{self, Need, Release},
     tokens::{Now, fingerprint},
 };
 use lease::Lessor;
@@ -169,7 +169,7 @@ pub(super) fn unix_secs() -> i64 {
 /// # Errors
 /// The caller may not call it.
 pub(super) async fn pass(rt: &Rc<Runtime>, method: Method, caller: &Caller) -> Result<(), Status> {
-    let Some(need) = rules::need(method.path(), Line::CURRENT) else {
+    let Some(need) = rules::need(method.path(), Release::of(rt.core.line())) else {
         return Err(Status::new(
             Code::PermissionDenied,
             format!("{} has no rule of who may call it", method.path()),

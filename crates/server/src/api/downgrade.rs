@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use line::release;
+use line::{Feature, release};
 use proto::{
     etcdserverpb::{
         DowngradeRequest, DowngradeResponse, downgrade_request::DowngradeAction,
@@ -29,21 +29,18 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
         Ok(DowngradeAction::Validate) => validate(rt, &request.version).await?.1,
         Ok(DowngradeAction::Enable) => {
             let (target, _) = validate(rt, &request.version).await?;
-            set(rt, true, target.to_string()).await?
+            set(rt, true, target.to_string()).await?;
+            cluster_version(rt)
         }
         Ok(DowngradeAction::Cancel) => {
-            rt.linearizable().await?;
-            let cluster = rt.core.state.cluster.load_full();
-            if cluster.downgrade().is_none() {
-                return Err(errors::NO_INFLIGHT_DOWNGRADE);
+            match cancel(rt).await {
+                // These lines log what went wrong, and answer as if nothing had.
+                Err(error) if rt.core.line().has(Feature::QuietCancel) => {
+                    tracing::warn!(%error, "failed to cancel downgrade");
+                }
+                result => result?,
             }
-            if cluster
-                .version()
-                .is_some_and(|v| !release::knows_downgrades(v))
-            {
-                return Err(errors::INVALID_DOWNGRADE_TARGET);
-            }
-            set(rt, false, String::new()).await?
+            cluster_version(rt)
         }
         Err(_) => {
             return Err(Status::fixed(Code::Unknown, "etcdserver: unknown method"));
@@ -53,6 +50,36 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
         header: Some(rt.core.header(rt.core.store().revision())),
         version,
     }))
+}
+
+/// Gives up the downgrade under way.
+async fn cancel(rt: &Rc<Runtime>) -> Result<(), Status> {
+    rt.linearizable().await?;
+    let cluster = rt.core.state.cluster.load_full();
+    if cluster.downgrade().is_none() {
+        return Err(errors::NO_INFLIGHT_DOWNGRADE);
+    }
+    let version = cluster.version();
+    if version.is_some_and(|version| !release::knows_downgrades(version)) {
+        return Err(errors::INVALID_DOWNGRADE_TARGET);
+    }
+    set(rt, false, String::new()).await
+}
+
+/// The cluster's version as the answer says it.
+fn cluster_version(rt: &Rc<Runtime>) -> String {
+    let cluster = rt.core.state.cluster.load();
+    cluster
+        .version()
+        .map_or_else(String::new, |version| shown(rt, version))
+}
+
+fn shown(rt: &Rc<Runtime>, version: &Version) -> String {
+    if rt.core.line().has(Feature::ShortDowngradeVersion) {
+        format!("{}.{}", version.major, version.minor)
+    } else {
+        version.to_string()
+    }
 }
 
 /// `X.Y.Z` or `X.Y`; only the minor counts.
@@ -81,20 +108,12 @@ async fn validate(rt: &Rc<Runtime>, text: &str) -> Result<(Version, String), Sta
     if cluster.downgrade().is_some() {
         return Err(errors::DOWNGRADE_IN_PROCESS);
     }
-    Ok((target, current.to_string()))
+    Ok((target, shown(rt, current)))
 }
 
-async fn set(rt: &Rc<Runtime>, enabled: bool, ver: String) -> Result<String, Status> {
+async fn set(rt: &Rc<Runtime>, enabled: bool, ver: String) -> Result<(), Status> {
     let request = DowngradeInfoSetRequest { enabled, ver };
     let own = auth::Identity::default();
     let op = Op::DowngradeInfoSet(request);
-    rt.submit(own, op).await?;
-    Ok(rt
-        .core
-        .state
-        .cluster
-        .load()
-        .version()
-        .map(ToString::to_string)
-        .unwrap_or_default())
+    rt.submit(own, op).await.map(drop)
 }

@@ -10,16 +10,18 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use line::Feature;
 use member::Outcome;
 use proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, HashKvRequest, HashKvResponse,
-    HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest,
+    HashKvResponse, HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
     internal_raft_request::Op,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::{caller::Caller, health};
 use crate::{
+    core::Core,
     logging::human_bytes,
     metrics::Metrics,
     rpc::{Source, append_message, frame_message},
@@ -79,7 +81,7 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
         // The trailing space is etcd's.
         errors.push(format!("memberID:{} alarm:{kind} ", alarm.member_id));
     }
-    frame_message(&StatusResponse {
+    let mut response = StatusResponse {
         header: Some(core.header(core.store().revision())),
         version: core.line().release().to_owned(),
         db_size: core.backend().size() as i64,
@@ -96,7 +98,28 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
             .member(core.member_id)
             .is_some_and(|m| m.is_learner),
         ..StatusResponse::default()
-    })
+    };
+    if core.line().has(Feature::StatusOfStorage) {
+        response.storage_version = core.state.storage_version.load().to_string();
+        response.db_size_quota = quota_shown(core);
+        response.downgrade_info = Some(downgrade_info(core));
+    }
+    frame_message(&response)
+}
+
+/// The quota as etcd says it, also where there is none.
+fn quota_shown(core: &Core) -> i64 {
+    let quota = core.config.quota_backend_bytes;
+    quota.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+fn downgrade_info(core: &Core) -> DowngradeInfo {
+    let cluster = core.state.cluster.load();
+    let target = cluster.downgrade();
+    DowngradeInfo {
+        enabled: target.is_some(),
+        target_version: target.unwrap_or_default().to_owned(),
+    }
 }
 
 /// Runs blocking work on a thread of its own and waits for its result.
@@ -153,8 +176,15 @@ pub async fn hash_kv(rt: &Rc<Runtime>, request: HashKvRequest) -> Result<Bytes, 
         header: Some(rt.core.header(hash.current_revision)),
         hash: hash.hash,
         compact_revision: hash.compact_revision,
-        hash_revision: 0,
+        hash_revision: hash_revision(&rt.core, &hash).unwrap_or(0),
     }))
+}
+
+/// The revision that a hash is of, for a line whose answers say so.
+pub fn hash_revision(core: &Core, hash: &mvcc::HashKv) -> Option<i64> {
+    core.line()
+        .has(Feature::HashRevision)
+        .then_some(hash.revision)
 }
 
 /// The hash of everything up to `revision`, 0 for now, made on a thread of its own.
@@ -188,12 +218,23 @@ pub async fn snapshot(rt: &Rc<Runtime>) -> Result<Box<dyn Source>, Status> {
         remaining: total,
         total,
         digest: Some(Sha256::new()),
+        version: snapshot_version(&rt.core),
         metrics: rt.core.metrics.clone(),
         begin: Instant::now(),
     }))
 }
 
+/// What each message says of the database's schema.
+fn snapshot_version(core: &Core) -> String {
+    if core.line().has(Feature::SnapshotVersion) {
+        core.state.storage_version.load().to_string()
+    } else {
+        String::new()
+    }
+}
+
 struct SnapshotSource {
+    version: String,
     image: bolt::ImageReader,
     remaining: u64,
     total: u64,
@@ -208,7 +249,10 @@ impl Source for SnapshotSource {
         let Some(digest) = &mut self.digest else {
             return Poll::Ready(None);
         };
-        let mut response = SnapshotResponse::default();
+        let mut response = SnapshotResponse {
+            version: self.version.clone(),
+            ..SnapshotResponse::default()
+        };
         if self.remaining == 0 {
             response.blob = Bytes::copy_from_slice(&std::mem::take(digest).finalize());
             self.digest = None;

@@ -2,6 +2,7 @@
 //! [`Setting`] says besides.
 
 use cli::{flags::Kind, text::parse_uint};
+use line::Choice;
 
 use super::{
     setting::{Group, Setting},
@@ -65,7 +66,7 @@ pub(super) const GROUPS: &[Group] = &[
         "name" Text "default" "Human-readable name for this member.";
         "data-dir" Text "" "Path to the data directory (default ${name}.etcd).";
         "wal-dir" Text "" "Path to a dedicated wal directory.";
-        "snapshot-count" Uint "100000" "Number of committed transactions to trigger a snapshot to disk.";
+        "snapshot-count" Uint "100000" "Number of committed transactions to trigger a snapshot to disk; 10000 if nothing is said and the line is 3.6 or later.";
         "heartbeat-interval" Uint "100" "Time (in milliseconds) of a heartbeat interval.";
         "election-timeout" Uint "1000" "Time (in milliseconds) for an election to timeout.";
         "initial-election-tick-advance" Bool "true" "Whether to fast-forward initial election ticks on boot for faster election.";
@@ -102,6 +103,7 @@ pub(super) const GROUPS: &[Group] = &[
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
         "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.", since(6);
         "membership-check" Text "heal" "What to do where the copies of the membership in the data directory disagree, Pintle's own: heal, report or refuse.", own();
+        "line" Text "auto" "Release line of etcd that this member speaks, Pintle's own: 3.5, 3.6 or 3.7, within one minor version above its cluster; auto is the line of its cluster, and 3.5 for a new one until 3.7 is complete.", one_of(&Choice::WORDS), own(), variable("PINTLE_LINE");
         "feature-gates" Text "" "Features of etcd 3.6 and 3.7 that are switched on or off, as in InitialCorruptCheck=true,CompactHashCheck=true.", since(6);
     },
     group! { "Discovery";

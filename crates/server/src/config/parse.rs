@@ -170,7 +170,8 @@ fn read_line(args: &[String]) -> Result<Line, ParseError> {
 /// Reads the variables; `line` is what the flags say.
 fn read_env(line: &Settings, env: &[(String, String)]) -> Result<Settings, ParseError> {
     let mut settings = Settings::default();
-    for (key, text) in env.iter().filter(|(key, _)| key.starts_with("ETCD_")) {
+    let is_ours = |key: &str| key.starts_with("ETCD_") || table::of_variable(key).is_some();
+    for (key, text) in env.iter().filter(|(key, _)| is_ours(key)) {
         match key.as_str() {
             "ETCD_VERSION" => {
                 if !text.is_empty() {

@@ -10,6 +10,7 @@ use std::{
 use url::Url;
 
 use cli::text::{parse_int, parse_nanoseconds, parse_uint};
+use line::Choice;
 
 use super::{
     AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, Logs, MembershipCheck, discovery,
@@ -119,10 +120,11 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         data_dir: PathBuf::from(data_dir),
         wal_dir: (!wal_dir.is_empty()).then(|| PathBuf::from(wal_dir)),
         name,
-        snapshot_count: match settings.uint(flag!("snapshot-count")) {
-            0 => 100_000,
-            n => n,
-        },
+        line: Choice::parse(settings.text(flag!("line"))).unwrap_or_default(),
+        snapshot_count: settings
+            .is_set(flag!("snapshot-count"))
+            .then(|| settings.uint(flag!("snapshot-count")))
+            .filter(|count| *count > 0),
         snapshot_catchup_entries: settings.uint(flag!("experimental-snapshot-catchup-entries")),
         heartbeat: Duration::from_millis(heartbeat),
         election: Duration::from_millis(election),

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use line::Choice;
 use member::open::MembershipCheck;
 
 use super::{Discovery, ListenUrl, Logs, Security};
@@ -26,8 +27,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `--wal-dir`, `None` for `<data-dir>/member/wal`
     pub wal_dir: Option<PathBuf>,
-    /// `--snapshot-count`, entries between `.snap` files
-    pub snapshot_count: u64,
+    /// `--line`
+    pub line: Choice,
+    /// `--snapshot-count`, entries between `.snap` files; `None` for as many as the line has
+    pub snapshot_count: Option<u64>,
     /// `--experimental-snapshot-catchup-entries`
     pub snapshot_catchup_entries: u64,
     /// `--heartbeat-interval`

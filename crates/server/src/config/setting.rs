@@ -1,7 +1,7 @@
 //! What the table of settings says of each: what the command line, the environment and the file may
 //! say, what `--help` shows, and what becomes of a value here.
 
-use cli::flags::{Flag, Kind, Values};
+use cli::flags::{self, Flag, Kind, Values};
 
 /// A headed group of settings, in the order of `--help`.
 pub(super) struct Group {
@@ -21,6 +21,8 @@ pub(super) struct Setting {
     /// The lines of etcd (3.x) that have its name; none for Pintle's own.
     lines: Option<(u8, u8)>,
     key: Key,
+    /// Its environment variable, where that is not made of its name.
+    variable: Option<&'static str>,
     /// Whether only the file can have it.
     pub(super) file_only: bool,
     /// Whether its value has no place in a log.
@@ -70,6 +72,7 @@ impl Setting {
             older: None,
             lines: Some((4, 7)),
             key: Key::Names,
+            variable: None,
             file_only: false,
             secret: false,
             here: Here::Built,
@@ -95,6 +98,11 @@ impl Setting {
     /// No line of etcd has it.
     pub(super) const fn own(mut self) -> Self {
         self.lines = None;
+        self
+    }
+
+    pub(super) const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
         self
     }
 
@@ -169,6 +177,12 @@ impl Setting {
             .into_iter()
             .chain(newer)
             .chain(older)
+    }
+
+    /// The environment variable of one of its names.
+    pub(super) fn variable_of(&self, name: &str) -> String {
+        let own = self.variable.map(str::to_owned);
+        own.unwrap_or_else(|| flags::variable("ETCD", name))
     }
 
     /// Whether an empty value in the file is as good as none, as in etcd.

@@ -82,23 +82,26 @@ pub(super) fn ids() -> impl Iterator<Item = Id> {
 
 /// Finds a flag by any of its names.
 pub(super) fn lookup(wanted: &str) -> Option<Found> {
-    found(|name| name == wanted)
+    found(|_, name| name == wanted)
 }
 
 /// Finds the flag of an environment variable.
 pub(super) fn of_variable(key: &str) -> Option<Found> {
-    found(|name| env_name(name) == key)
+    found(|setting, name| setting.variable_of(name) == key)
 }
 
-fn found(wanted: impl Fn(&str) -> bool) -> Option<Found> {
+fn found(wanted: impl Fn(&Setting, &str) -> bool) -> Option<Found> {
     ids().filter(|id| !id.setting().file_only).find_map(|id| {
         let mut names = id.setting().names().map(|(name, _)| name);
-        let name = names.find(|name| wanted(name))?;
+        let name = names.find(|name| wanted(id.setting(), name))?;
         Some(Found { id, name })
     })
 }
 
 /// The environment variable of a flag.
 pub(super) fn env_name(flag: &str) -> String {
-    flags::variable("ETCD", flag)
+    match lookup(flag) {
+        Some(found) => found.id.setting().variable_of(flag),
+        None => flags::variable("ETCD", flag),
+    }
 }

@@ -6,11 +6,14 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
+use line::OwnEntries;
 use membership::{Cluster, Member};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{Request, internal_raft_request::Op},
-    membershippb::{Attributes, DowngradeInfoSetRequest},
+    membershippb::{
+        Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
+    },
 };
 use semver::Version;
 use tokio::time::sleep;
@@ -67,14 +70,9 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
     let cluster = rt.core.state.cluster.load_full();
     let versions = ask_all(rt, &cluster).await;
     if let Some(target) = cluster.downgrade() {
-        return finish_downgrade(rt, &cluster, target, &versions).await;
+        return follow_downgrade(rt, &cluster, target, &versions).await;
     }
-    let lowest = versions
-        .iter()
-        .map(|(_, version)| version.as_ref())
-        .collect::<Option<Vec<_>>>()
-        .and_then(|all| all.into_iter().min().cloned())
-        .map(|v| line::trimmed(&v));
+    let lowest = lowest(&versions);
     match (cluster.version(), lowest) {
         // An undecided cluster that cannot be asked starts from the beginning.
         (None, lowest) => set(rt, &lowest.unwrap_or(line::MIN_CLUSTER_VERSION)).await,
@@ -86,12 +84,20 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
     }
 }
 
+/// The line of the oldest member; `None` if one of them does not say.
+fn lowest(versions: &[(Member, Option<Version>)]) -> Option<Version> {
+    let versions = versions.iter().map(|(_, version)| version.as_ref());
+    let all: Vec<_> = versions.collect::<Option<_>>()?;
+    all.into_iter().min().map(line::trimmed)
+}
+
 /// A downgrade is over when the cluster version is down and every member runs
 /// the old release.
 ///
-/// The cluster version moves once every other member runs that release: one of etcd 3.5 that
-/// still runs its own ends for good when it reads the lower version.
-async fn finish_downgrade(
+/// Members of 3.6 and later wait for the lower version: it brings the schema down, after which
+/// the old release can start. Before, the cluster version moves once every other member runs the
+/// old release: one that still runs its own ends for good when it reads the lower version.
+async fn follow_downgrade(
     rt: &Rc<Runtime>,
     cluster: &Cluster,
     target: &str,
@@ -105,10 +111,18 @@ async fn finish_downgrade(
         version.is_some_and(|v| line::is_same_minor(v, &target))
     };
     if cluster.version().is_some_and(|current| *current > target) {
-        let mut others = versions
-            .iter()
-            .filter(|(member, _)| member.id.0 != rt.core.member_id);
-        if others.all(|(_, version)| runs_target(version)) {
+        let may_lower = if rt.core.line().facts().lowers_at_once {
+            let above = |version: Option<&Version>| version.and_then(line::below);
+            let target = Some(&target);
+            above(cluster.version()).as_ref() == target
+                && above(lowest(versions).as_ref()).as_ref() == target
+        } else {
+            let mut others = versions
+                .iter()
+                .filter(|(member, _)| member.id.0 != rt.core.member_id);
+            others.all(|(_, version)| runs_target(version))
+        };
+        if may_lower {
             set(rt, &target).await?;
         }
         return Ok(());
@@ -127,11 +141,23 @@ async fn finish_downgrade(
 /// Sets the cluster version.
 async fn set(rt: &Rc<Runtime>, version: &Version) -> Result<(), Status> {
     let text = version.to_string();
-    tracing::info!(
-        "cluster-version" = text,
-        "setting up cluster version using v2 API"
-    );
-    put(rt, "/0/version".to_owned(), text).await
+    match rt.core.line().facts().own_entries {
+        OwnEntries::V2Requests => {
+            tracing::info!(
+                "cluster-version" = text,
+                "setting up cluster version using v2 API"
+            );
+            put(rt, "/0/version".to_owned(), text).await
+        }
+        OwnEntries::V3Requests => {
+            tracing::info!(
+                "cluster-version" = text,
+                "setting up cluster version using v3 API"
+            );
+            let op = Op::ClusterVersionSet(ClusterVersionSetRequest { ver: text });
+            rt.submit_again(op).await.map(drop)
+        }
+    }
 }
 
 /// Makes a member's name and client URLs known.
@@ -139,12 +165,23 @@ async fn set(rt: &Rc<Runtime>, version: &Version) -> Result<(), Status> {
 /// # Errors
 /// No leader, or no time left.
 pub async fn publish(rt: &Rc<Runtime>, attributes: &Attributes) -> Result<(), Status> {
-    let value = membership::v2store::attributes_json(&attributes.name, &attributes.client_urls);
-    let path = format!("/0/members/{:x}/attributes", rt.core.member_id);
-    put(rt, path, value).await
+    match rt.core.line().facts().own_entries {
+        OwnEntries::V2Requests => {
+            let (name, urls) = (&attributes.name, &attributes.client_urls);
+            let path = format!("/0/members/{:x}/attributes", rt.core.member_id);
+            put(rt, path, membership::v2store::attributes_json(name, urls)).await
+        }
+        OwnEntries::V3Requests => {
+            let op = Op::ClusterMemberAttrSet(ClusterMemberAttrSetRequest {
+                member_id: rt.core.member_id,
+                member_attributes: Some(attributes.clone()),
+            });
+            rt.submit_again(op).await.map(drop)
+        }
+    }
 }
 
-/// A request of the v2 API, which stands in the log by itself. Every release up to 3.5 speaks
+/// A request of the v2 API, which is in the log by itself. Every release up to 3.5 speaks
 /// of its membership in these words; the later ones for it end 3.4, which may read this log as
 /// a member today, or as what is started on this directory tomorrow, whatever the cluster
 /// version is now. For 3.7, which cannot read these, a snapshot soon follows.

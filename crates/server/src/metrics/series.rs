@@ -97,19 +97,24 @@ pub struct Metrics {
     /// `etcd_network_client_grpc_sent_bytes_total`: messages, without their frames
     pub client_sent_bytes: IntCounter,
     pub(super) mirrors: Mirrors,
+    server_version: IntGaugeVec,
 }
 
 impl Metrics {
+    /// Says which release this member announces.
+    pub fn announce(&self, line: Line) {
+        let version = self.server_version.with_label_values(&[line.release()]);
+        version.set(1);
+    }
+
     /// Registers everything. `extensive` adds the handling time of every method.
-    pub fn new(line: Line, extensive: bool, member_id: u64) -> Metrics {
+    pub fn new(extensive: bool, member_id: u64) -> Metrics {
         let m = Maker(Registry::new());
-        m.gauges(
+        let server_version = m.gauges(
             "etcd_server_version",
             "Which version is running. 1 for 'server_version' label with current version.",
             &["server_version"],
-        )
-        .with_label_values(&[line.release()])
-        .set(1);
+        );
         m.gauges(
             "etcd_server_id",
             "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.",
@@ -177,6 +182,7 @@ impl Metrics {
             snap_fsync_duration_seconds: m.histogram("etcd_snap_fsync_duration_seconds", "The latency distributions of fsync called by snap.", 0.001, 14),
             snap_marshalling_seconds: m.histogram("etcd_debugging_snap_save_marshalling_duration_seconds", "The marshalling cost distributions of save called by snapshot.", 0.001, 14),
             compaction: Compaction::new(&m),
+            server_version,
             scrapes: m.counters("promhttp_metric_handler_requests_total", "Total number of scrapes by HTTP status code.", &["code"]),
             disagreements: m.gauges("pintle_membership_disagreements", "Disagreements between the copies of the membership, as of the last start or received snapshot.", &["copy", "kind", "action"]),
             slow_apply: m.counter("etcd_server_slow_apply_total", "The total number of slow apply requests (likely overloaded from slow disk)."),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use line::Line;
+use line::{Choice, Known, Line, Unfit};
 use member::Error;
 use membership::{Cluster, ClusterId, Member, MemberId};
 use proto::raftpb::{Entry, HardState};
@@ -26,6 +26,8 @@ use crate::{
 
 /// What the log of a new member begins with.
 pub(super) struct Founding {
+    /// The line that this member speaks.
+    pub(super) line: Line,
     /// This member.
     pub(super) own: MemberId,
     /// Its cluster.
@@ -49,7 +51,7 @@ const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// The flags contradict themselves, or what the running members say, or what
 /// discovery found.
-pub(super) fn found(config: &Config, line: Line) -> Result<Founding, Error> {
+pub(super) fn found(config: &Config) -> Result<Founding, Error> {
     let token = config
         .discovery
         .cluster_token(&config.initial_cluster_token);
@@ -68,7 +70,7 @@ pub(super) fn found(config: &Config, line: Line) -> Result<Founding, Error> {
     };
     let asked = Asked::new(config)?;
     if config.join_existing {
-        return join(config, line, &cluster, own, &asked);
+        return join(config, &cluster, own, &asked);
     }
     if !same_places(&own.peer_urls, &config.advertise_peer) {
         return Err(Error(format!(
@@ -84,7 +86,7 @@ pub(super) fn found(config: &Config, line: Line) -> Result<Founding, Error> {
     let own = own.id;
     check_not_begun(&cluster, own, &asked)?;
     match discovery::founders(config, own, &initial)? {
-        None => Ok(begin(&cluster, own)),
+        None => Ok(begin(config, &cluster, own)),
         Some(found) => {
             let cluster = Cluster::from_initial(token, &found)
                 .map_err(|error| Error(format!("discovery cluster {found}: {error}")))?;
@@ -94,7 +96,7 @@ pub(super) fn found(config: &Config, line: Line) -> Result<Founding, Error> {
                     config.name
                 )));
             }
-            Ok(begin(&cluster, own))
+            Ok(begin(config, &cluster, own))
         }
     }
 }
@@ -159,9 +161,13 @@ fn check_not_begun(cluster: &Cluster, own: MemberId, asked: &Asked) -> Result<()
 }
 
 /// One of the founders. Every founder writes the same first entries.
-fn begin(cluster: &Cluster, own: MemberId) -> Founding {
+fn begin(config: &Config, cluster: &Cluster, own: MemberId) -> Founding {
     let entries = membership::conf_change::bootstrap_entries(cluster);
     Founding {
+        line: match config.line {
+            Choice::Fixed(line) => line,
+            Choice::Auto => Line::DEFAULT,
+        },
         own,
         cluster_id: cluster.id(),
         hard_state: HardState {
@@ -178,7 +184,6 @@ fn begin(cluster: &Cluster, own: MemberId) -> Founding {
 /// the others say, matched by peer URLs.
 fn join(
     config: &Config,
-    line: Line,
     cluster: &Cluster,
     own: &Member,
     asked: &Asked,
@@ -215,8 +220,9 @@ fn join(
             own.peer_urls.join(",")
         )));
     };
-    check_versions(line, &others, asked)?;
+    let line = line_of_cluster(config.line, &others, asked)?;
     Ok(Founding {
+        line,
         own: me.id,
         cluster_id: view.cluster_id,
         entries: Vec::new(),
@@ -225,31 +231,35 @@ fn join(
     })
 }
 
-/// At least one member must say that its cluster is one this server can be in,
-/// and none that it is not.
-fn check_versions(line: Line, others: &[&Member], asked: &Asked) -> Result<(), Error> {
-    let mut fits = false;
-    for other in others {
-        let Some(found) = other
-            .peer_urls
-            .iter()
-            .find_map(|url| asked.cluster_version(url))
-        else {
-            continue;
+/// The line to speak in a running cluster. At least one member must say which version the cluster
+/// has, and it must be one that this server can be in.
+fn line_of_cluster(choice: Choice, others: &[&Member], asked: &Asked) -> Result<Line, Error> {
+    let found = others.iter().filter_map(|other| {
+        let mut urls = other.peer_urls.iter();
+        urls.find_map(|url| asked.cluster_version(url))
+    });
+    let known = Known {
+        cluster: found.collect(),
+        ..Known::default()
+    };
+    if known.cluster.is_empty() {
+        return Err(Error::new("incompatible with current running cluster"));
+    }
+    choice.resolve(&known).map_err(|unfit| {
+        let (found, own) = match &unfit {
+            Unfit::TooNew { found } => (found, Line::NEWEST),
+            Unfit::Newer { found, asked } => (found, *asked),
+            Unfit::Older { .. } => {
+                return Error(format!(
+                    "incompatible with current running cluster: {unfit}"
+                ));
+            }
         };
-        if !line.takes_part_in(&found) {
-            return Err(Error(format!(
-                "incompatible with current running cluster: its version is {found}, this server's {}",
-                line.release()
-            )));
-        }
-        fits = true;
-    }
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::new("incompatible with current running cluster"))
-    }
+        Error(format!(
+            "incompatible with current running cluster: its version is {found}, this server's {}",
+            own.release()
+        ))
+    })
 }
 
 /// `--experimental-initial-corrupt-check`: compares the keys with those of every other member

@@ -8,7 +8,7 @@ use std::{
 };
 
 use auth::tokens::Provider;
-use line::Line;
+use line::{Choice, Line};
 use member::{
     At as _, Error, Files, Machine,
     apply::Options,
@@ -21,7 +21,7 @@ use membership::Member;
 use super::{
     data_dir::{DirLock, check_data_dir, ensure_dir},
     database::{self, ServerFiles},
-    found,
+    found, line_file,
 };
 use crate::{
     config::{Config, Discovery},
@@ -121,8 +121,11 @@ fn unix_ms() -> u64 {
         .map_or(0, |d| d.as_millis() as u64)
 }
 
-/// The line that members speak.
-const LINE: Line = Line::DEFAULT;
+/// What is known of the line before the directory is read.
+struct Asked {
+    choice: Choice,
+    before: Option<Line>,
+}
 
 /// Opens or creates the member. Nothing that another server may be using is touched
 /// before the locks are held.
@@ -143,20 +146,29 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     }
     let was_member =
         wal::Wal::exists(&dirs.wal).at("cannot look for the write-ahead log", &dirs.wal)?;
+    let mut line = Asked {
+        choice: config.line,
+        before: line_file::read(&config.member_dir())?,
+    };
     let (log, founders) = if was_member {
         (open_log(config, &dirs)?, Vec::new())
     } else {
         database::refuse_without_log(&dirs)?;
-        found_log(config, &dirs)?
+        let (log, founders, founded) = found_log(config, &dirs)?;
+        line.choice = Choice::Fixed(founded);
+        (log, founders)
     };
     let member_id = log.identity.member_id;
-    let metrics = Arc::new(Metrics::new(LINE, config.extensive_metrics, member_id));
+    let metrics = Arc::new(Metrics::new(config.extensive_metrics, member_id));
     let files: Arc<dyn Files> = Arc::new(ServerFiles::new(config, fatal, &metrics));
     let database = dirs.database();
     if log.is_new && open::holds_database(files.as_ref(), &database)? {
         tracing::warn!(path = %database.display(), "a database file without a write-ahead log is taken over as it is");
     }
-    let parts = open::start(&setup(config, dirs)?, files, log)?;
+    let parts = open::start(&setup(config, line, dirs)?, files, log)?;
+    let line = parts.state.line();
+    metrics.announce(line);
+    tracing::info!(line = %line, "etcd-version" = line.release(), "speaking a line of etcd");
     if let Some((found, action)) = &parts.disagreements {
         metrics.count_disagreements(found, action);
     }
@@ -173,13 +185,14 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
 }
 
 /// What a member is told.
-fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
+fn setup(config: &Config, line: Asked, dirs: Dirs) -> Result<Setup, Error> {
     let tokens = Provider::parse(&config.auth_token, config.auth_token_ttl).map_err(|error| {
         tracing::warn!(%error, "failed to create token provider");
         Error::new(error.to_string())
     })?;
     Ok(Setup {
-        line: LINE,
+        line: line.choice,
+        line_before: line.before,
         data_dir: config.data_dir.clone(),
         machine: Options {
             snapshot_count: config.snapshot_count,
@@ -210,9 +223,12 @@ fn setup(config: &Config, dirs: Dirs) -> Result<Setup, Error> {
     })
 }
 
-/// The log of a new member, and the members it knows before the log tells of them.
-fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>), Error> {
-    let founding = found::found(config, LINE)?;
+/// The log of a new member, the members it knows before the log tells of them, and its line.
+fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>, Line), Error> {
+    let founding = found::found(config)?;
+    if founding.line != Line::DEFAULT {
+        line_file::write(&config.member_dir(), founding.line)?;
+    }
     let begin = Founding {
         identity: Identity {
             cluster_id: founding.cluster_id.0,
@@ -222,7 +238,7 @@ fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>), Error> 
         hard_state: founding.hard_state,
     };
     let log = Log::found(dirs, &begin, log_options(config))?;
-    Ok((log, founding.peers))
+    Ok((log, founding.peers, founding.line))
 }
 
 fn log_options(config: &Config) -> wal::Options {

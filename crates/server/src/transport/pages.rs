@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use http::{HeaderValue, Method, Request, Response, header};
+use line::Feature;
 
 use super::{
     Body, Surface, health,
@@ -64,9 +65,14 @@ pub(super) fn version_page(rt: &Rc<Runtime>) -> Response<Body> {
     let cluster = cluster
         .version()
         .map_or_else(|| "not_decided".to_owned(), ToString::to_string);
+    let line = rt.core.line();
+    let storage = match line.has(Feature::StorageOnVersionPage) {
+        true => format!(",\"storage\":\"{}\"", rt.core.state.storage_version.load()),
+        false => String::new(),
+    };
     json(format!(
-        "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{cluster}\"}}",
-        rt.core.line().release()
+        "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{cluster}\"{storage}}}",
+        line.release()
     ))
 }
 

@@ -178,14 +178,17 @@ async fn hash_kv(rt: &Rc<Runtime>, headers: &HeaderMap, body: &[u8]) -> Response
         Err(_) => return refused(StatusCode::BAD_REQUEST, "error unmarshalling request"),
     };
     match api::maintenance::hash_of(rt, revision).await {
-        Ok(hash) => json(
-            serde_json::json!({
+        Ok(hash) => {
+            let mut answer = serde_json::json!({
                 "header": { "revision": hash.current_revision },
                 "hash": hash.hash,
                 "compact_revision": hash.compact_revision,
-            })
-            .to_string(),
-        ),
+            });
+            if let Some(revision) = api::maintenance::hash_revision(&rt.core, &hash) {
+                answer["hash_revision"] = revision.into();
+            }
+            json(answer.to_string())
+        }
         // Members look for the store's own words.
         Err(status) => refused(
             StatusCode::BAD_REQUEST,

@@ -132,10 +132,11 @@ impl Member {
 fn setup(shared: &Shared, seed: u64) -> Setup {
     let dirs = dirs();
     Setup {
-        line: line::Line::DEFAULT,
+        line: line::Choice::Fixed(line::Line::DEFAULT),
+        line_before: None,
         data_dir: "/data".into(),
         machine: Options {
-            snapshot_count: shared.snapshot_count,
+            snapshot_count: Some(shared.snapshot_count),
             snapshot_catchup_entries: shared.catch_up,
             drop_v2_keys: false,
             max_learners: 100,
