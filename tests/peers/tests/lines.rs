@@ -12,7 +12,9 @@ use peers::{
     dirs,
     fingerprint::Fingerprint,
     http,
+    lockstep::Pair,
     peer::{self, Program},
+    requests::Generator,
     server::Launch,
 };
 use proto::etcdserverpb::{
@@ -293,6 +295,45 @@ fn a_downgrade_begins_as_in_etcd() {
     at_each_line(same_downgrade_answers);
 }
 
+/// The same random requests to both; `PINTLE_STEPS` makes it longer.
+async fn same_answers(line: Line) -> Result<()> {
+    let (Some(etcd), Some(pintle)) = (etcd_of(line), pintle_at(line)) else {
+        return Ok(());
+    };
+    let seed = peers::seed(line.cluster_version().minor);
+    let mut generator = Generator::new(seed, false);
+    let steps = peers::env_number("PINTLE_STEPS").unwrap_or(700);
+    let mut pair = Pair::start(&pintle, &etcd, &[]).await?;
+    for i in 0..steps {
+        let step = generator.next(pair.seen());
+        let same = pair.step(&step).await;
+        same.with_context(|| format!("PINTLE_SEED={seed}, step {i}: {step:?}"))?;
+    }
+    pair.settle().await?;
+    let mut states = Vec::new();
+    for api in [pair.subject(), pair.reference()] {
+        let all = api.everything(0).await?;
+        let hash = api.hash_kv(HashKvRequest { revision: 0 }).await?;
+        let leases = api.lease_leases(Default::default()).await?.leases.len();
+        states.push((
+            all.kvs,
+            (hash.hash, hash.hash_revision, hash.compact_revision),
+            leases,
+        ));
+    }
+    ensure!(states[0] == states[1], "PINTLE_SEED={seed}: {states:#?}");
+    let revision = pair.seen().revision;
+    peer::say(&format!(
+        "RAN: lines, {pintle}, {steps} steps, to revision {revision}"
+    ));
+    pair.stop().await
+}
+
+#[test]
+fn random_requests_are_answered_as_by_3_6() {
+    peers::run(180, same_answers(Line::V3_6));
+}
+
 /// Two of etcd and one Pintle: who leads, who catches up and how, who comes and goes.
 async fn mixed(line: Line) -> Result<()> {
     let Some((etcd, pintle)) = both(line) else {
@@ -321,6 +362,7 @@ async fn mixed(line: Line) -> Result<()> {
     cluster.kill(place).await?;
     cluster.start(place).await?;
     cluster.promote(place, 0).await?;
+    cluster.serving(place).await?;
     cluster.agree().await?;
     at_version(cluster.members()[place].client_port, &version).await?;
     cluster.remove(place, 2).await?;
@@ -328,6 +370,7 @@ async fn mixed(line: Line) -> Result<()> {
     cluster.move_leader(2).await?;
     let place = cluster.add(&etcd, Role::Learner, 2).await?;
     cluster.promote(place, 2).await?;
+    cluster.serving(place).await?;
     puts(&cluster, place, "last", 10).await?;
     cluster.agree().await?;
     cluster.remove(0, 2).await?;
