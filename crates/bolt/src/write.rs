@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use failpoint::failpoint;
+
 use crate::batch::Batch;
 use crate::error::{Error, show};
 use crate::meta::{META_END, Meta, NO_FREELIST};
@@ -300,8 +302,10 @@ impl WriteTx {
             self.core.pages.map.clone()
         };
         write_runs(&db, w).map_err(|(at, e)| io(&format!("writing at offset {at:#x}"), e))?;
+        failpoint!(BeforeSyncDataPages);
         sync()?;
         write_meta(&db, &meta).map_err(|e| io("writing a meta page", e))?;
+        failpoint!(BeforeSyncMetaPage);
         sync()?;
 
         if w.buf.capacity() > KEEP_BUFFER {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use failpoint::failpoint;
 use proto::{
     raftpb::{Entry, HardState, Message, Snapshot},
     walpb,
@@ -109,18 +110,24 @@ impl LogWriter {
                         if broken(Plant::CommitBeforeSnapshot) {
                             self.wal.append(&[], state.as_ref())?;
                         }
+                        failpoint!(RaftBeforeSaveSnap);
                         self.record_received(snapshot)?;
+                        failpoint!(RaftAfterSaveSnap);
                         if broken(Plant::InstallBeforeState) {
                             apply(Command::Install(*snapshot.clone()));
                         }
                     }
+                    failpoint!(RaftBeforeSave);
                     self.wal.append(&entries, state.as_ref())?;
                     if let Some(snapshot) = snapshot {
                         // Until the log says that the snapshot is committed, a restart
                         // begins with what was there before. So nothing of that may go
                         // any earlier: neither the database nor a segment.
                         self.wal.sync()?;
+                        failpoint!(RaftBeforeApplySnap);
+                        failpoint!(RaftAfterApplySnap);
                         self.wal.release_to(snapshot.metadata.index)?;
+                        failpoint!(RaftAfterWalRelease);
                         apply(Command::Install(*snapshot));
                         done.installs = true;
                     }
@@ -137,6 +144,7 @@ impl LogWriter {
                 }
                 LogCommand::Snapshot { record } => {
                     let index = record.index;
+                    failpoint!(RaftBeforeWalSaveSnapshot);
                     done.record_bytes += self.wal.save_snapshot(&record)?.bytes;
                     self.wal.release_to(index)?;
                     apply(Command::SnapshotSaved { index });
@@ -146,6 +154,7 @@ impl LogWriter {
         if sync {
             done.sync = Some(self.wal.sync()?);
         }
+        failpoint!(RaftAfterSave if done.number.is_some());
         Ok(done)
     }
 
@@ -153,6 +162,7 @@ impl LogWriter {
     /// Only then may a hard state speak of entries that it stands for.
     fn record_received(&mut self, snapshot: &Snapshot) -> Result<(), wal::Error> {
         self.snapshotter.save(snapshot)?;
+        failpoint!(RaftBeforeWalSaveSnapshot);
         self.wal.save_snapshot(&record(snapshot)).map(drop)
     }
 

@@ -14,6 +14,10 @@ use crate::{
 /// Runs the server with these arguments (program name left out); returns the
 /// process's exit code.
 pub fn main(args: &[String]) -> i32 {
+    if let Err(error) = failpoint::start() {
+        eprintln!("pintle server: {error}");
+        return 1;
+    }
     let env: Vec<(String, String)> = std::env::vars().collect();
     let settings = match config::parse(args, &env) {
         Ok(Parsed::Help) => {

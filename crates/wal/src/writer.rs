@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use failpoint::failpoint;
 use proto::{raftpb, walpb};
 
 use crate::{
@@ -463,11 +464,13 @@ impl Wal {
         }
         stats.write = began.elapsed();
         let began = Instant::now();
+        failpoint!(WalBeforeSync);
         let tail = self.tail();
         if let Err(e) = tail.file.sync() {
             let error = Error::io("sync", &tail.path, e);
             return Err(self.fail(error));
         }
+        failpoint!(WalAfterSync);
         // A disk that failed under the preparing thread is not trusted either.
         if let Some(error) = self.preparer.as_ref().and_then(Preparer::failure) {
             let error = error.clone();

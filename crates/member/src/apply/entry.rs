@@ -1,5 +1,6 @@
 //! One committed entry: what it is, whether the database has it already, and who gets the result.
 
+use failpoint::failpoint;
 use membership::{Payload, Refusal};
 use proto::{
     etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request::Op},
@@ -106,8 +107,14 @@ impl Machine {
         }
         let fresh = entry.index > self.consistent_index || broken(Plant::DoubleApply);
         let done = match EntryType::try_from(entry.r#type) {
-            Ok(EntryType::EntryNormal) => self.apply_normal(entry, fresh, run)?,
-            Ok(EntryType::EntryConfChange) => self.apply_conf_change(entry, fresh, run)?,
+            Ok(EntryType::EntryNormal) => {
+                failpoint!(BeforeApplyOneEntryNormal);
+                self.apply_normal(entry, fresh, run)?
+            }
+            Ok(EntryType::EntryConfChange) => {
+                failpoint!(BeforeApplyOneConfChange);
+                self.apply_conf_change(entry, fresh, run)?
+            }
             _ => return Err(refuse(entry.index, &Refusal::Type(entry.r#type))),
         };
         self.applied = entry.index;

@@ -5,6 +5,7 @@
 
 use std::{path::Path, sync::atomic::Ordering};
 
+use failpoint::failpoint;
 use membership::{Cluster, Replay, v2store::Tree};
 use proto::raftpb::Snapshot;
 
@@ -93,6 +94,7 @@ impl Machine {
             tree = cluster.to_tree();
         }
 
+        failpoint!(ApplyBeforeOpenSnapshot);
         self.close_database(&path, host)?;
         put_in_place(self.files.as_ref(), &received, &path)?;
         let database = Database::open(
@@ -101,6 +103,7 @@ impl Machine {
             self.options.auth,
             &path,
         )?;
+        failpoint!(ApplyAfterOpenSnapshot);
         cluster.recover_downgrade(&database.membership);
         open::check_version(line, &cluster, &database.membership)?;
         // The sender's copies may disagree; from here on ours do not.

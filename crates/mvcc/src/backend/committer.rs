@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use failpoint::failpoint;
+
 use super::{
     inner::Inner,
     meta::{CONSISTENT_INDEX, KEY, META, TERM, consistent_index},
@@ -186,7 +188,9 @@ impl Inner {
     fn write_segment(&self, db: &bolt::Db, segment: &Segment) -> Result<(), bolt::Error> {
         let run = &segment.run;
         let key = KEY.as_bytes();
+        failpoint!(BeforeStartDbTxn);
         let mut tx = db.begin_write()?;
+        failpoint!(AfterStartDbTxn);
         for pending in &run.records {
             if pending.tombstone {
                 tx.put(key, &pending.revision.to_tombstone_bytes(), &pending.record)?;
@@ -202,6 +206,7 @@ impl Inner {
             }
         }
         tx.apply(&run.batch)?;
+        failpoint!(CommitBeforePreCommitHook);
         if let Some((index, term)) = run.consistent {
             let meta = META.as_bytes();
             // Zero means unknown and is never written.
@@ -212,7 +217,11 @@ impl Inner {
                 tx.put(meta, TERM, &term.to_be_bytes())?;
             }
         }
-        tx.commit()
+        failpoint!(CommitAfterPreCommitHook);
+        failpoint!(BeforeCommit);
+        tx.commit()?;
+        failpoint!(AfterCommit);
+        Ok(())
     }
 
     fn refusal(&self, why: &'static str) -> bolt::Error {

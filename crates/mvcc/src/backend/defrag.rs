@@ -10,6 +10,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use failpoint::failpoint;
+
 use super::inner::Inner;
 
 impl Inner {
@@ -22,8 +24,13 @@ impl Inner {
         let old = self.db.read().clone();
         let path = &self.path;
         let tmp = temporary(path);
+        failpoint!(DefragBeforeCopy, |text| return Err(io_error(
+            path,
+            "copying",
+            io::Error::other(text)
+        )));
         let copy = bolt::compact(&old.begin_read(), &tmp, bolt::Options::default());
-        let new = copy.and_then(|db| match fs::rename(&tmp, path) {
+        let new = copy.and_then(|db| match put_in_place(&tmp, path) {
             Ok(()) => Ok(db),
             Err(source) => Err(io_error(path, "putting the copy in place", source)),
         });
@@ -47,6 +54,13 @@ impl Inner {
             .map_err(|source| io_error(path, "syncing the directory", source))
             .inspect_err(|error| self.fail(error.clone()))
     }
+}
+
+fn put_in_place(copy: &Path, path: &Path) -> io::Result<()> {
+    failpoint!(DefragBeforeRename, |text| return Err(io::Error::other(
+        text
+    )));
+    fs::rename(copy, path)
 }
 
 fn temporary(path: &Path) -> PathBuf {

@@ -18,6 +18,7 @@ use std::{
 };
 
 use bolt::Batch;
+use failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
 
 use super::{
@@ -272,7 +273,9 @@ impl Inner {
         // From here on the file has all that is to be removed, and knows that
         // it is to be.
         let begin = Instant::now();
+        failpoint!(CompactBeforeCommitScheduledCompact);
         let tx = self.backend.snapshot()?;
+        failpoint!(CompactAfterCommitScheduledCompact);
         let Some((dropped, keeps_any)) = self.compact_index(job.revision, pace) else {
             return Ok(false);
         };
@@ -315,12 +318,16 @@ impl Inner {
                 removed: now.to_vec(),
                 ..Run::default()
             };
+            failpoint!(CompactBeforeCommitBatch);
+            failpoint!(CompactBeforeSetFinishedCompact if rest.is_empty());
             if rest.is_empty() {
                 let finished = Revision::new(job.revision, 0).to_bytes();
                 run.batch = Batch::new();
                 run.batch.put(META, FINISHED, finished.to_vec());
             }
             self.backend.inner().append(run);
+            failpoint!(CompactAfterCommitBatch);
+            failpoint!(CompactAfterSetFinishedCompact if rest.is_empty());
             self.removed.fetch_add(now.len() as u64, Ordering::Relaxed);
             observer.observe(CompactionStep::Batch(batch_begin.elapsed()));
             if rest.is_empty() {

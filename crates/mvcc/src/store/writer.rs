@@ -7,6 +7,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bolt::Batch;
 use bytes::Bytes;
+use failpoint::failpoint;
 use line::Line;
 use parking_lot::RwLockWriteGuard;
 use proto::{
@@ -164,7 +165,9 @@ impl<'a> Writer<'a> {
     pub fn publish(mut self) -> Vec<Arc<EventBatch>> {
         let run = std::mem::take(&mut self.run);
         let backend = &self.inner.backend;
+        failpoint!(BeforeWritebackBuf);
         backend.inner().append(run);
+        failpoint!(AfterWritebackBuf);
         let inner = self.inner;
         inner
             .compacted

@@ -4,6 +4,7 @@
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
+use failpoint::failpoint;
 use lease::LeaseId;
 use member::Outcome;
 use prost::Message as _;
@@ -85,6 +86,7 @@ pub async fn time_to_live(
         true => Some(may_read(rt, caller, LeaseId(id)).await?),
         false => None,
     };
+    failpoint!(BeforeLookupWhenLeaseTimeToLive);
     let found = match remaining(rt, request).await {
         Err(error) if error == errors::LEASE_NOT_FOUND => None,
         found => Some(found?),
@@ -154,6 +156,7 @@ pub fn remaining_as_primary(
     request: &LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let id = LeaseId(request.id);
+    failpoint!(BeforeLookupWhenForwardLeaseTimeToLive);
     let lessor = rt.core.state.lessor.read();
     if !lessor.is_primary() {
         return Err(errors::NOT_PRIMARY);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
+use failpoint::failpoint;
 use prost::Message as _;
 use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
@@ -42,6 +43,7 @@ impl Source for WatchSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         let output = self.rt.watch.poll_output(self.id, cx);
         if let Poll::Ready(Some(Ok(_))) = &output {
+            failpoint!(BeforeSendWatchResponse);
             self.rt.count_events();
         }
         output
@@ -266,6 +268,7 @@ async fn read(
                     .cancel(id, cancel.watch_id, revision);
             }
             Some(RequestUnion::ProgressRequest(_)) => {
+                failpoint!(BeforeProgressIfSync);
                 let revision = rt.core.store().revision();
                 rt.watch.group(&rt.core).progress_request(id, revision);
             }
@@ -280,6 +283,7 @@ async fn read(
 async fn catch_up_loop(rt: Rc<Runtime>) {
     loop {
         rt.watch.lagging().await;
+        failpoint!(BeforeSyncWatchers);
         loop {
             match rt.watch.catch_up(&rt.core.store(), CATCH_UP_BYTES) {
                 Ok(true) => {}

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
+use failpoint::failpoint;
 use proto::membershippb::Attributes;
 use tokio::time::sleep;
 
@@ -16,6 +17,7 @@ pub async fn announce(rt: &Rc<Runtime>) {
         name: core.config.name.clone(),
         client_urls: core.config.advertise_client.clone(),
     };
+    failpoint!(BeforePublishing);
     loop {
         match version::publish(rt, &attributes).await {
             Ok(()) => break,

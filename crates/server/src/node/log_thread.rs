@@ -4,6 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
 
+use failpoint::failpoint;
 use member::log::{LogCommand, LogWriter};
 use wal::SyncStats;
 
@@ -82,6 +83,7 @@ fn write(
     raft.written(written.bytes);
     if let Some(number) = written.number {
         let messages = std::mem::take(&mut written.messages);
+        failpoint!(RaftBeforeAdvance);
         let committed = raft.persisted(number, messages);
         let inline = written.applies_inline(committed, raft.log.is_loud());
         if !(inline && applier.try_apply()) {

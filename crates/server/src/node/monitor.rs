@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use consensus::SoftState;
+use failpoint::failpoint;
 use member::{
     Command, Waiter,
     log::LogCommand,
@@ -118,6 +119,8 @@ impl Raft {
         if let Some(transport) = self.peers.get()
             && !messages.is_empty()
         {
+            failpoint!(RaftBeforeLeaderSend if self.status.is_leader.load(Ordering::Acquire));
+            failpoint!(RaftBeforeFollowerSend if !self.status.is_leader.load(Ordering::Acquire));
             transport.send(messages);
         }
     }
