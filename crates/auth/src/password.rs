@@ -1,6 +1,8 @@
 //! bcrypt. Each call takes as long as the cost says, a tenth of a second by default, and belongs
 //! on a thread of its own.
 
+use std::cell::Cell;
+
 use proto::authpb::User;
 
 use crate::Error;
@@ -9,6 +11,20 @@ use crate::Error;
 pub const DEFAULT_COST: u32 = 10;
 /// The costs that bcrypt knows.
 pub const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
+
+thread_local! {
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread serves requests: all of them would wait for a password that is hashed
+/// here. With debug assertions that ends the process, so that every test looks for it.
+pub fn never_on_this_thread() {
+    SERVES.set(true);
+}
+
+fn assert_may_take_long() {
+    debug_assert!(!SERVES.get(), "bcrypt on a thread that serves requests");
+}
 
 /// The longest password that is hashed.
 const PASSWORD_MAX: usize = 72;
@@ -29,6 +45,7 @@ pub enum HashError {
 /// # Errors
 /// [`HashError`].
 pub fn hash(password: &str, cost: u32) -> Result<String, HashError> {
+    assert_may_take_long();
     if password.len() > PASSWORD_MAX {
         return Err(HashError::TooLong);
     }
@@ -50,47 +67,74 @@ pub fn hash_for_log(password: &str, cost: u32) -> Result<String, HashError> {
 pub struct Stored {
     /// The auth revision of that moment.
     pub revision: u64,
-    /// bcrypt's text, or why there is none.
-    password: Result<Vec<u8>, Error>,
-    cost: u32,
+    /// bcrypt's text: that of the user, or one of the same cost that no password fits.
+    text: String,
+    /// Why there is none.
+    missing: Option<Error>,
 }
 
 impl Stored {
+    /// `cost` is that of a text that stands in for one.
     pub(crate) fn new(user: Option<&User>, revision: u64, cost: u32) -> Stored {
-        let password = match user {
-            None => Err(Error::AuthFailed),
-            Some(user) if has_none(user) => Err(Error::NoPasswordUser),
-            Some(user) => Ok(user.password.to_vec()),
+        let (text, missing) = match user {
+            None => (None, Some(Error::AuthFailed)),
+            Some(user) if has_none(user) => (None, Some(Error::NoPasswordUser)),
+            // A text that is none would be refused at once, which says that the user is there.
+            Some(user) => match text_of(user) {
+                Some(text) => (Some(text.to_owned()), None),
+                None => (None, Some(Error::AuthFailed)),
+            },
         };
         Stored {
             revision,
-            password,
-            cost,
+            text: text.unwrap_or_else(|| decoy(cost)),
+            missing,
         }
+    }
+
+    /// The cost of the comparison.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> Option<u32> {
+        cost_of(&self.text)
     }
 }
 
-/// Checks a password. It takes as long for a user that is not there: an answer that comes at
-/// once would say so.
+/// Checks a password. It takes as long for a user that is not there, by the same path: an answer
+/// that comes at once would say so.
 ///
 /// # Errors
 /// [`Error::AuthFailed`], [`Error::NoPasswordUser`].
 pub fn check(password: &str, stored: &Stored) -> Result<(), Error> {
-    match &stored.password {
-        Ok(hash) => {
-            let is_right = std::str::from_utf8(hash)
-                .is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false));
-            if is_right {
-                Ok(())
-            } else {
-                Err(Error::AuthFailed)
-            }
-        }
-        Err(error) => {
-            std::hint::black_box(bcrypt::hash_with_salt(password, stored.cost, [0; 16]).is_ok());
-            Err(*error)
-        }
+    assert_may_take_long();
+    let is_right = bcrypt::verify(password, &stored.text).unwrap_or(false);
+    match stored.missing {
+        None if is_right => Ok(()),
+        None => Err(Error::AuthFailed),
+        Some(error) => Err(error),
     }
+}
+
+/// A text of bcrypt that no password is known for.
+fn decoy(cost: u32) -> String {
+    format!("$2a${cost:02}${}", ".".repeat(22 + 31))
+}
+
+/// The text of bcrypt that a user has, if it is one.
+fn text_of(user: &User) -> Option<&str> {
+    let text = std::str::from_utf8(&user.password).ok()?;
+    text.parse::<bcrypt::HashParts>().ok()?;
+    cost_of(text).map(|_| text)
+}
+
+/// The cost in a text of bcrypt, which follows its second `$`.
+fn cost_of(text: &str) -> Option<u32> {
+    let cost = text.split('$').nth(2)?.parse().ok()?;
+    COSTS.contains(&cost).then_some(cost)
+}
+
+/// The cost at which a user's password was hashed.
+pub(crate) fn cost(user: &User) -> Option<u32> {
+    std::str::from_utf8(&user.password).ok().and_then(cost_of)
 }
 
 /// Whether a user has no password, and is known by a client certificate alone.

@@ -168,10 +168,13 @@ impl Store {
         if !self.enabled {
             return Err(Error::AuthNotEnabled);
         }
+        // Someone who is not there takes as long as the slowest of those who are: costs differ
+        // where the flag was changed, or differs between members.
+        let slowest = self.users.values().filter_map(password::cost).max();
         Ok(password::Stored::new(
             self.users.get(name),
             self.revision,
-            self.options.bcrypt_cost,
+            slowest.unwrap_or(self.options.bcrypt_cost),
         ))
     }
 

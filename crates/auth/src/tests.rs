@@ -313,6 +313,51 @@ fn a_password_is_stored_as_the_entry_has_it() {
     assert!(password::hash(&long[1..], 4).is_ok_and(|text| text.starts_with("$2a$04$")));
 }
 
+/// Whoever asks for a user that is not there waits for one comparison, as for one that is.
+#[test]
+fn a_wrong_password_costs_what_an_unknown_user_costs() {
+    let mut bench = Bench::new(Release::V3_5_30);
+    let add = |name: &str, cost, no_password| {
+        Op::AuthUserAdd(AuthUserAddRequest {
+            name: name.into(),
+            hashed_password: password::hash_for_log(name, cost).expect("a hash"),
+            options: Some(UserAddOptions { no_password }),
+            ..AuthUserAddRequest::default()
+        })
+    };
+    bench.apply(add("root", 5, false)).expect("a user");
+    bench.apply(add("none", 4, true)).expect("a user");
+    bench.grant("root", "root").expect("a grant");
+    bench.enable().expect("enabled");
+    let cost = |bench: &Bench, name| bench.store.credentials(name).expect("it is on").cost();
+    for name in ["root", "none", "unknown", ""] {
+        assert_eq!(cost(&bench, name), Some(5), "{name}");
+    }
+    // The cost was raised since: a user that is not there is as slow as any.
+    bench.apply(add("new", 6, false)).expect("a user");
+    for (name, expected) in [("root", 5), ("new", 6), ("none", 6), ("unknown", 6)] {
+        assert_eq!(cost(&bench, name), Some(expected), "{name}");
+    }
+    let unknown = bench.store.credentials("unknown").expect("it is on");
+    assert_eq!(password::check("", &unknown), Err(Error::AuthFailed));
+}
+
+/// In its own thread, as a server's are.
+#[test]
+#[cfg(debug_assertions)]
+fn a_thread_that_serves_hashes_no_password() {
+    let serving = |work: fn()| {
+        let thread = std::thread::spawn(move || {
+            password::never_on_this_thread();
+            work();
+        });
+        thread.join().is_err()
+    };
+    assert!(serving(|| drop(password::hash("p", 4))));
+    assert!(!serving(|| ()));
+    assert!(password::hash("p", 4).is_ok(), "another thread may");
+}
+
 #[test]
 fn users_see_themselves_and_their_roles() {
     let bench = Bench::with_users(Release::V3_5_30);

@@ -15,7 +15,8 @@ use proto::{
         RangeRequest, ResponseHeader,
     },
 };
-use tonic::{Code, Status};
+pub use tonic::Code;
+use tonic::Status;
 
 use crate::{
     api::Api,

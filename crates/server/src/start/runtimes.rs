@@ -89,6 +89,7 @@ pub(super) fn on_runtime<T, F>(
 where
     F: Future<Output = std::io::Result<T>>,
 {
+    auth::password::never_on_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

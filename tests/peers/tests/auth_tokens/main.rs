@@ -3,6 +3,7 @@
 //! Simple tokens end with what they stand for at both.
 
 mod keys;
+mod secrets;
 
 use std::{slice::from_ref, time::Duration};
 
