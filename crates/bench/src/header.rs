@@ -10,6 +10,8 @@ pub(crate) struct Encoder {
     indexing: bool,
     /// A size update must open the next block.
     shrink: bool,
+    /// What calls show in place of a password; empty for none.
+    token: String,
 }
 
 impl Encoder {
@@ -18,7 +20,13 @@ impl Encoder {
             lines: Vec::new(),
             indexing: true,
             shrink: false,
+            token: String::new(),
         }
+    }
+
+    /// Calls show this token from here on.
+    pub(crate) fn set_token(&mut self, token: &str) {
+        token.clone_into(&mut self.token);
     }
 
     /// The peer announced its table size, in octets. One smaller than the
@@ -52,6 +60,11 @@ impl Encoder {
         self.line("te", 0, "trailers", out);
         if require_leader {
             self.line("hasleader", 0, "true", out);
+        }
+        if !self.token.is_empty() {
+            let token = std::mem::take(&mut self.token);
+            self.line("token", 0, &token, out);
+            self.token = token;
         }
     }
 

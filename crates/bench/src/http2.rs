@@ -152,6 +152,11 @@ impl Connection {
         self.require_leader = on;
     }
 
+    /// Calls show this token from here on.
+    pub(crate) fn set_token(&mut self, token: &str) {
+        self.encoder.set_token(token);
+    }
+
     /// Whether the peer has sent its settings. Calls before that are legal
     /// but would not know its limits.
     pub(crate) fn settled(&self) -> bool {

@@ -153,6 +153,13 @@ pub(crate) fn resolve(endpoint: &str) -> Result<SocketAddr, Failed> {
 }
 
 impl Pool {
+    /// All calls from here on are those of the user who has this token; of no one if it is empty.
+    pub(crate) fn set_token(&mut self, token: &str) {
+        for connection in &mut self.connections {
+            connection.set_token(token);
+        }
+    }
+
     /// Opens `count` connections, spread over `endpoints`, and waits for the
     /// settings of each server.
     pub(crate) fn connect(endpoints: &[String], count: usize) -> Result<Self, Failed> {

@@ -63,6 +63,9 @@ pub(crate) struct Load {
     /// Form of the result.
     #[arg(short = 'w', long = "write-out", default_value = "table")]
     pub(crate) write_out: Format,
+    /// Token of a user, as `Authenticate` returned it, for puts and gets.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) token: String,
     /// A name for the result.
     #[arg(long, default_value = "")]
     pub(crate) label: String,

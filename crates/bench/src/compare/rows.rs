@@ -107,6 +107,7 @@ pub(super) fn table(scale: f64) -> Vec<Row> {
         seed: 1,
         server_pid: Vec::new(),
         write_out: Format::Table,
+        token: String::new(),
         label: String::new(),
     };
     let row = |id, title, workload, load: Load, metrics: &[Metric]| Row {

@@ -174,6 +174,7 @@ impl Requests for Updates {
 pub(super) fn put(load: &Load, report: &mut Report) -> Result<(), Failed> {
     (report.workload, report.unit) = ("put", "put");
     let mut pool = Pool::connect(&load.endpoints, load.connections)?;
+    pool.set_token(&load.token);
     measure(
         &mut pool,
         load,
@@ -187,6 +188,7 @@ pub(super) fn put(load: &Load, report: &mut Report) -> Result<(), Failed> {
 pub(super) fn load(load: &Load, report: &mut Report) -> Result<(), Failed> {
     (report.workload, report.unit) = ("load", "put");
     let mut pool = Pool::connect(&load.endpoints, load.connections)?;
+    pool.set_token(&load.token);
     let all = Amount {
         total: load.keys,
         ..amount(load)
@@ -221,6 +223,7 @@ pub(super) fn get(load: &Load, serializable: bool, report: &mut Report) -> Resul
         "get",
     );
     let mut pool = Pool::connect(&load.endpoints, load.connections)?;
+    pool.set_token(&load.token);
     fill(&mut pool, load)?;
     let mut gets = Gets {
         choice: Choice::new(load, load.sequential),
@@ -238,6 +241,7 @@ pub(super) fn mixed(
     (report.workload, report.unit) = ("mixed", "request");
     report.parameters.insert("readers", readers as u64);
     let mut pool = Pool::connect(&load.endpoints, load.connections)?;
+    pool.set_token(&load.token);
     fill(&mut pool, load)?;
     let gets = Gets {
         choice: Choice::new(load, load.sequential),
@@ -261,6 +265,7 @@ pub(super) fn txn_k8s(load: &Load, conflicts: u64, report: &mut Report) -> Resul
     let clients = load.clients.min(load.keys as usize);
     report.parameters.insert("conflicts percent", conflicts);
     let mut pool = Pool::connect(&load.endpoints, load.connections)?;
+    pool.set_token(&load.token);
     let mut updates = Updates::new(load, clients);
     let plain = Amount {
         clients,
