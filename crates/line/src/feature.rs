@@ -53,6 +53,11 @@ pub enum Feature {
     AlarmsLiftChecks,
     /// raft counts by the members in the database when a directory is opened, whatever the log says.
     VotesFromMembers,
+    /// The operations of a transaction are checked in their order; otherwise all puts come before
+    /// all ranges.
+    ChecksInOrder,
+    /// A put is checked for its lease before it is for the key that it leaves as it is.
+    LeaseCheckedFirst,
     /// Members that do not wait for the result of a transaction check its ranges, too.
     RangesCheckedEverywhere,
 }
@@ -73,6 +78,7 @@ impl Feature {
             | Feature::FailedPreconditions
             | Feature::ShortDowngradeVersion
             | Feature::QuietCancel
+            | Feature::ChecksInOrder
             | Feature::CheckpointsKept
             | Feature::NestedTxnsCounted
             | Feature::DowngradeVersionTest => &[V3_6, V3_7],
@@ -82,6 +88,7 @@ impl Feature {
             | Feature::FastLeaseKeepAlive
             | Feature::PriorityRequest
             | Feature::VotesFromMembers
+            | Feature::LeaseCheckedFirst
             | Feature::RangesCheckedEverywhere => &[V3_7],
         }
     }

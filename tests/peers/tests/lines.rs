@@ -330,8 +330,8 @@ async fn same_answers(line: Line) -> Result<()> {
 }
 
 #[test]
-fn random_requests_are_answered_as_by_3_6() {
-    peers::run(180, same_answers(Line::V3_6));
+fn random_requests_are_answered_as_by_the_line() {
+    at_each_line(same_answers);
 }
 
 /// Two of etcd and one Pintle: who leads, who catches up and how, who comes and goes.

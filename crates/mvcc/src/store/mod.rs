@@ -183,8 +183,9 @@ impl Store {
         &self,
         request: &TxnRequest,
         lease_exists: &dyn Fn(i64) -> bool,
+        line: Line,
     ) -> Result<(), Error> {
-        self.inner.check_txn(request, lease_exists)
+        self.inner.check_txn(request, lease_exists, line)
     }
 
     /// Runs a transaction that only reads, against one state of the store. The

@@ -3,7 +3,7 @@
 //! chosen branches is checked; then they run in order, seeing their own
 //! changes.
 
-use line::Line;
+use line::{Feature, Line};
 use proto::{
     etcdserverpb::{
         Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
@@ -44,8 +44,9 @@ impl Writer<'_> {
         let mut branches = Branches::new();
         let fetch = |revision| self.fetch(smallvec![revision]);
         choose(&self.state, &fetch, request, &mut branches)?;
-        check_puts(&self.state, request, &branches, &|id| leases.exists(id))?;
-        check_ranges(&self.state, request, &mut branches.iter())?;
+        check_operations(&self.state, request, &branches, line, &|id| {
+            leases.exists(id)
+        })?;
         check_deleted(request, &branches)?;
         check_empty(request, &branches)?;
         match self.execute(request, &mut branches.iter(), leases, line) {
@@ -141,14 +142,14 @@ impl Inner {
         &self,
         request: &TxnRequest,
         lease_exists: &dyn Fn(i64) -> bool,
+        line: Line,
     ) -> Result<(), Error> {
         let state = self.state.read();
         let sources = self.sources();
         let fetch = |revision| Fetch::new(smallvec![revision], &sources);
         let mut branches = Branches::new();
         choose(&state, &fetch, request, &mut branches)?;
-        check_puts(&state, request, &branches, lease_exists)?;
-        check_ranges(&state, request, &mut branches.iter())
+        check_operations(&state, request, &branches, line, lease_exists)
     }
 
     pub(super) fn read_txn(&self, request: &TxnRequest, line: Line) -> Result<TxnResponse, Error> {
@@ -353,26 +354,47 @@ fn compare_record(compare: &Compare, record: &Record<'_>) -> bool {
     }
 }
 
-/// What etcd checks of the puts that will run.
-fn check_puts(
+/// What etcd checks of the operations that will run: which of several errors is returned follows
+/// from the order.
+fn check_operations(
     state: &State,
     request: &TxnRequest,
     branches: &Branches,
+    line: Line,
     lease_exists: &dyn Fn(i64) -> bool,
 ) -> Result<(), Error> {
-    walk(request, &mut branches.iter(), &mut |op| match op {
-        Request::RequestPut(put) => {
-            let ignores = put.ignore_value || put.ignore_lease;
-            if ignores && state.index.live(&put.key).is_none() {
-                return Err(Error::KeyNotFound);
-            }
-            if put.lease != 0 && !lease_exists(put.lease) {
-                return Err(Error::LeaseNotFound);
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    })
+    let mut check_put = |op: &Request| check_put(state, op, line, lease_exists);
+    if line.has(Feature::ChecksInOrder) {
+        let mut check = |op: &Request| check_put(op).and_then(|()| check_range(state, op));
+        return walk(request, &mut branches.iter(), &mut check);
+    }
+    walk(request, &mut branches.iter(), &mut check_put)?;
+    check_ranges(state, request, &mut branches.iter())
+}
+
+/// What etcd checks of a put.
+fn check_put(
+    state: &State,
+    op: &Request,
+    line: Line,
+    lease_exists: &dyn Fn(i64) -> bool,
+) -> Result<(), Error> {
+    let Request::RequestPut(put) = op else {
+        return Ok(());
+    };
+    let ignores = put.ignore_value || put.ignore_lease;
+    let key = match ignores && state.index.live(&put.key).is_none() {
+        true => Err(Error::KeyNotFound),
+        false => Ok(()),
+    };
+    let lease = match put.lease != 0 && !lease_exists(put.lease) {
+        true => Err(Error::LeaseNotFound),
+        false => Ok(()),
+    };
+    match line.has(Feature::LeaseCheckedFirst) {
+        true => lease.and(key),
+        false => key.and(lease),
+    }
 }
 
 /// A delete up to the end passes validation beside a put of the same key. If
@@ -428,12 +450,16 @@ fn check_ranges<'b>(
     request: &TxnRequest,
     branches: &mut impl Iterator<Item = &'b bool>,
 ) -> Result<(), Error> {
-    walk(request, branches, &mut |op| match op {
+    walk(request, branches, &mut |op| check_range(state, op))
+}
+
+fn check_range(state: &State, op: &Request) -> Result<(), Error> {
+    match op {
         Request::RequestRange(r) if r.revision == 0 => Ok(()),
         Request::RequestRange(r) if r.revision > state.current => Err(Error::FutureRev),
         Request::RequestRange(r) if r.revision < state.compacted => Err(Error::Compacted),
         _ => Ok(()),
-    })
+    }
 }
 
 /// Shows the operations that will run, in order.

@@ -308,7 +308,10 @@ async fn check_ranges(
     let as_of = checked.await?;
     as_of.check(&rt.core)?;
     let exists = |id| rt.core.state.lessor.read().exists(LeaseId(id));
-    Ok(rt.core.store().check_txn(request, &exists)?)
+    Ok(rt
+        .core
+        .store()
+        .check_txn(request, &exists, rt.core.line())?)
 }
 
 /// What [`txn`] answers, as a message.
