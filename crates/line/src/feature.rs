@@ -22,6 +22,8 @@ pub enum Feature {
     /// What a cluster is not yet capable of, and what a learner does not serve, is a failed
     /// precondition; otherwise it is unavailable.
     FailedPreconditions,
+    /// Who may not defragment, hash or take a snapshot is answered with the code of that error.
+    AdminErrorCodes,
     /// A request that its caller gave up is answered as cancelled.
     CancelledCode,
     /// The answer of `Maintenance.Downgrade` names the cluster version without its patch.
@@ -76,6 +78,7 @@ impl Feature {
             | Feature::SortValidation
             | Feature::ClientApiVersionCheck
             | Feature::FailedPreconditions
+            | Feature::AdminErrorCodes
             | Feature::ShortDowngradeVersion
             | Feature::QuietCancel
             | Feature::ChecksInOrder

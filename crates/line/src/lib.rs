@@ -8,6 +8,7 @@
 //! | [`facts`] | one row for each line: what it announces, stores and proposes |
 //! | [`feature`] | what only some lines have: methods, fields, checks |
 //! | [`choice`] | `--line`: which line a member speaks, and why it must not |
+//! | [`series`] | what only some lines have of `/metrics` |
 //! | [`spoken`] | the line that a running member speaks |
 //! | [`release`] | what is known of other releases |
 //! | [`versions`] | how versions are compared |
@@ -22,6 +23,7 @@ pub mod facts;
 pub mod feature;
 pub mod lines;
 pub mod release;
+pub mod series;
 pub mod spoken;
 pub mod versions;
 

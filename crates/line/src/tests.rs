@@ -161,3 +161,20 @@ fn the_patch_decides_who_keeps_the_vote() {
         );
     }
 }
+
+#[test]
+fn series_that_are_not_named_are_in_every_line() {
+    for line in Line::ALL {
+        assert!(line.has_series("etcd_server_has_leader"));
+    }
+    let ranges = "etcd_debugging_mvcc_range_total";
+    assert_eq!(
+        Line::ALL.map(|line| line.has_series(ranges)),
+        [true, false, false]
+    );
+    let requests = "etcd_server_request_duration_seconds";
+    assert_eq!(
+        Line::ALL.map(|line| line.has_series(requests)),
+        [false, false, true]
+    );
+}

@@ -27,12 +27,20 @@ pub fn is_congested(unwritten: usize) -> bool {
 }
 
 /// Whether a request of `len` bytes may be proposed, by what the member has in hand. Whether the
-/// log writer keeps up is asked apart, with [`is_congested`].
+/// log writer keeps up is asked apart, with [`is_congested`]. What frees room may wait with twice
+/// as many entries, if it has priority.
 ///
 /// # Errors
 /// etcd's, for a request that is too large or comes too soon.
-pub fn admit(commit: u64, applied: u64, len: usize, len_max: usize) -> Result<(), Status> {
-    if commit.saturating_sub(applied) > APPLY_GAP_MAX {
+pub fn admit(
+    commit: u64,
+    applied: u64,
+    len: usize,
+    len_max: usize,
+    has_priority: bool,
+) -> Result<(), Status> {
+    let gap_max = APPLY_GAP_MAX * if has_priority { 2 } else { 1 };
+    if commit.saturating_sub(applied) > gap_max {
         return Err(errors::TOO_MANY_REQUESTS);
     }
     if len > len_max {

@@ -4,6 +4,7 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
 
 use auth::Identity;
 use bytes::Bytes;
+use line::Feature;
 use member::{Outcome, propose};
 use prost::Message as _;
 use proto::{
@@ -66,7 +67,9 @@ impl Runtime {
             self.core.state.applied.load(Ordering::Acquire),
             data.len(),
             self.core.config.max_request_bytes,
+            self.has_priority(&request),
         )?;
+        let timer = self.core.metrics.requests.timer(request.op.as_ref());
         if self.core.raft.is_congested() || !self.has_room(data.len()) {
             return Err(errors::TOO_MANY_REQUESTS);
         }
@@ -74,6 +77,7 @@ impl Runtime {
         let result = self
             .propose(id, data, self.core.config.request_timeout())
             .await;
+        timer.stop(result.is_ok());
         match result {
             Err(status) if status == errors::TIMEOUT => {
                 self.core.metrics.proposals_failed.inc();
@@ -81,6 +85,14 @@ impl Runtime {
             }
             result => result,
         }
+    }
+
+    /// Whether a request is taken where others are refused: revoking a lease, in lines that know
+    /// of it and where the gate is on.
+    fn has_priority(&self, request: &InternalRaftRequest) -> bool {
+        self.core.config.priority_request
+            && self.core.line().has(Feature::PriorityRequest)
+            && matches!(request.op, Some(Op::LeaseRevoke(_)))
     }
 
     /// Puts operations that the leader of `term` alone may ask for through the log, with one

@@ -69,10 +69,13 @@ fn bolt_view(bench: &Bench) -> bolt::ReadTx {
 #[test]
 fn a_request_is_refused_where_the_machine_is_far_behind() {
     use member::status::errors;
-    assert_eq!(propose::admit(5_000, 0, 10, 100), Ok(()));
-    let late = propose::admit(5_001, 0, 10, 100);
+    assert_eq!(propose::admit(5_000, 0, 10, 100, false), Ok(()));
+    let late = propose::admit(5_001, 0, 10, 100, false);
     assert_eq!(late, Err(errors::TOO_MANY_REQUESTS));
-    let large = propose::admit(0, 0, 101, 100);
+    assert_eq!(propose::admit(10_000, 0, 10, 100, true), Ok(()));
+    let late = propose::admit(10_001, 0, 10, 100, true);
+    assert_eq!(late, Err(errors::TOO_MANY_REQUESTS));
+    let large = propose::admit(0, 0, 101, 100, true);
     assert_eq!(large, Err(errors::REQUEST_TOO_LARGE));
 }
 

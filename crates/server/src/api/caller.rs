@@ -11,6 +11,7 @@ use auth::{
     tokens::{Now, fingerprint},
 };
 use lease::Lessor;
+use line::{Feature, Line};
 
 use crate::{
     core::Core,
@@ -164,12 +165,13 @@ pub(super) fn unix_secs() -> i64 {
         .map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Settles what a method asks for. etcd lets the errors of four methods through as they are.
+/// Settles what a method asks for. etcd 3.5 lets the errors of four methods through as they are.
 ///
 /// # Errors
 /// The caller may not call it.
 pub(super) async fn pass(rt: &Rc<Runtime>, method: Method, caller: &Caller) -> Result<(), Status> {
-    let Some(need) = rules::need(method.path(), Release::of(rt.core.line())) else {
+    let line = rt.core.line();
+    let Some(need) = rules::need(method.path(), Release::of(line)) else {
         return Err(Status::new(
             Code::PermissionDenied,
             format!("{} has no rule of who may call it", method.path()),
@@ -183,13 +185,15 @@ pub(super) async fn pass(rt: &Rc<Runtime>, method: Method, caller: &Caller) -> R
         Need::Root => caller.require_root(rt).await,
         Need::Nothing | Need::Keys | Need::Entry | Need::Inner => Ok(()),
     };
-    passed.map_err(|error| refused(method, error))
+    passed.map_err(|error| refused(method, line, error))
 }
 
 /// An error of authentication as a method's client sees it.
-fn refused(method: Method, error: Error) -> Status {
+fn refused(method: Method, line: Line, error: Error) -> Status {
     match method {
-        Method::Defragment | Method::Snapshot | Method::Hash | Method::HashKv => {
+        Method::Defragment | Method::Snapshot | Method::Hash | Method::HashKv
+            if !line.has(Feature::AdminErrorCodes) =>
+        {
             Status::unmapped(error)
         }
         _ => error.into(),

@@ -40,7 +40,10 @@ pub async fn range(
 ) -> Result<Answer, Status> {
     mvcc::validate::range(&request, rt.core.line())?;
     let began = Instant::now();
-    let answer = match answer_of(rt, caller, &request).await {
+    let timer = rt.core.metrics.requests.range();
+    let answered = answer_of(rt, caller, &request).await;
+    timer.stop(answered.is_ok());
+    let answer = match answered {
         Ok(answer) => answer,
         Err(status) => {
             slow::read_range(&rt.core, began, &request, Err(&status));
@@ -67,7 +70,11 @@ async fn answer_of(
         rt.linearizable().await?;
     }
     let as_of = may_read(rt, caller, request).await?;
-    let answer = rt.core.store().range(request, rt.core.line())?;
+    let begin = Instant::now();
+    let answer = rt.core.store().range(request, rt.core.line());
+    let requests = &rt.core.metrics.requests;
+    requests.count_read(begin, answer.is_ok());
+    let answer = answer?;
     rt.core.metrics.ranges.inc();
     as_of.check(&rt.core)?;
     Ok(answer)
@@ -314,6 +321,22 @@ async fn check_ranges(
         .check_txn(request, &exists, rt.core.line())?)
 }
 
+/// A transaction of ranges alone, answered from what is applied here.
+async fn read_txn(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    request: &TxnRequest,
+) -> Result<Nested<TxnResponse>, Status> {
+    let checked = caller.check_leases(rt, |users, lessor, who| {
+        users.check_txn(who, Some(lessor), request)
+    });
+    let as_of = checked.await?;
+    let response = Nested::new(rt.core.store().read_txn(request, rt.core.line())?);
+    rt.core.metrics.count_txn(request, &response);
+    as_of.check(&rt.core)?;
+    Ok(response)
+}
+
 /// What [`txn`] answers, as a message.
 pub(super) async fn transact(
     rt: &Rc<Runtime>,
@@ -321,21 +344,16 @@ pub(super) async fn transact(
     request: Nested<TxnRequest>,
 ) -> Result<Nested<TxnResponse>, Status> {
     quota::check(rt, quota::nested_txn_cost(&request)).await?;
-    let line = rt.core.line();
-    mvcc::validate::txn(&request, rt.core.config.max_txn_ops, line)?;
+    mvcc::validate::txn(&request, rt.core.config.max_txn_ops, rt.core.line())?;
     let began = Instant::now();
     let mut response = if mvcc::validate::is_read_only(&request) {
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
         }
-        let as_of = caller
-            .check_leases(rt, |users, lessor, who| {
-                users.check_txn(who, Some(lessor), &request)
-            })
-            .await?;
-        let response = Nested::new(rt.core.store().read_txn(&request, line)?);
-        rt.core.metrics.count_txn(&request, &response);
-        as_of.check(&rt.core)?;
+        let timer = rt.core.metrics.requests.read_only_txn();
+        let answered = read_txn(rt, caller, &request).await;
+        timer.stop(answered.is_ok());
+        let response = answered?;
         slow::read_txn(&rt.core, began, &request, &response);
         response
     } else {

@@ -215,6 +215,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
             .duration(flag!("experimental-warning-unary-request-duration")),
         lease_checkpoint,
         lease_checkpoint_persist,
+        priority_request: gates.priority_request(),
+        feature_gates: gates.states(settings),
         bootstrap_defrag_threshold_mb: settings
             .uint(flag!("experimental-bootstrap-defrag-threshold-megabytes")),
         grpc_gateway: settings.bool(flag!("enable-grpc-gateway")),

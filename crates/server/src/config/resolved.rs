@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use line::Choice;
 use member::open::MembershipCheck;
 
-use super::{Discovery, ListenUrl, Logs, Security};
+use super::{Discovery, GateState, ListenUrl, Logs, Security};
 
 /// Automatic compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,10 @@ pub struct Config {
     pub lease_checkpoint: bool,
     /// `--experimental-enable-lease-checkpoint-persist`
     pub lease_checkpoint_persist: bool,
+    /// `--feature-gates=PriorityRequest`
+    pub priority_request: bool,
+    /// `--feature-gates`, all of them
+    pub feature_gates: Vec<GateState>,
     /// `--experimental-bootstrap-defrag-threshold-megabytes`
     pub bootstrap_defrag_threshold_mb: u64,
     /// `--enable-grpc-gateway`

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cli::flags::{Kind, Values};
+use line::Line;
 
 use super::{
     setting::{Here, Setting},
@@ -180,6 +181,26 @@ fn feature_gates_switch_what_the_experimental_flags_switch() {
             Some(Duration::from_secs(60))
         );
     }
+    let states = |gates: &str| {
+        let states = config(gates).expect("gates").feature_gates.into_iter();
+        let on = states.filter(|gate| gate.on).map(|gate| gate.name);
+        on.collect::<Vec<_>>()
+    };
+    let beta = ["FastLeaseKeepAlive", "TxnModeWriteWithSharedBuffer"];
+    assert_eq!(states(""), beta);
+    assert_eq!(
+        states("--feature-gates=FastLeaseKeepAlive=false,AllBeta=true,PriorityRequest=true"),
+        ["AllBeta", "PriorityRequest", beta[1]]
+    );
+    assert_eq!(
+        states("--experimental-initial-corrupt-check --feature-gates=AllBeta=false"),
+        ["InitialCorruptCheck"]
+    );
+    let by_line = |line| {
+        let all = config("").expect("none").feature_gates;
+        all.iter().filter(|gate| gate.is_in(line)).count()
+    };
+    assert_eq!((by_line(Line::V3_6), by_line(Line::V3_7)), (9, 11));
     let one = config("--feature-gates=AllAlpha=false,InitialCorruptCheck=true").expect("a group");
     assert!(one.initial_corrupt_check && !one.lease_checkpoint);
     for (gates, text) in [

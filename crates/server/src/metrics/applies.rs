@@ -7,7 +7,7 @@ use member::host::Kind;
 use prometheus::{HistogramVec, local::LocalHistogram};
 
 /// What an entry asked for, as etcd labels it: version and operation. In the order of [`Kind`].
-const KINDS: [(&str, &str); 28] = [
+pub(super) const KINDS: [(&str, &str); 28] = [
     ("v2", "PUT"),
     ("v3", "Put"),
     ("v3", "DeleteRange"),

@@ -74,6 +74,25 @@ pub(super) fn register(m: &Maker) {
             14,
         );
     }
+    // Here there is no loop that does one thing after another for a stream.
+    for (name, what) in [
+        ("control_stream", "send loop control stream response"),
+        ("progress", "progress loop control stream response"),
+        ("watch_stream", "send loop watch stream response all events"),
+    ] {
+        m.histogram(
+            &format!("etcd_debugging_server_watch_send_loop_{name}_duration_seconds"),
+            &format!("The total duration in seconds of running through the {what}."),
+            0.001,
+            14,
+        );
+    }
+    m.histogram(
+        "etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds",
+        "The average duration in seconds of running through the send loop watch stream response, per event.",
+        0.001,
+        14,
+    );
     let by_action = [
         (
             "etcd_debugging_store_reads_total",

@@ -2,6 +2,7 @@
 //! and kept; gauges that mirror state are set when the page is asked for.
 
 mod applies;
+mod by_line;
 mod calls;
 mod compaction;
 mod idle;
@@ -10,6 +11,7 @@ mod mirrors;
 mod network;
 mod page;
 mod process;
+mod requests;
 mod series;
 mod tally;
 

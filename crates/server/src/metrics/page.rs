@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::{Encoder as _, IntCounter, IntGaugeVec, TextEncoder};
 
-use super::{network, process::Process, series::Metrics};
+use super::{by_line, network, process::Process, series::Metrics};
 use crate::{core::Core, runtime::Inbox};
 
 /// The page.
@@ -12,8 +12,9 @@ pub fn page(core: &Core, inboxes: &[Arc<Inbox>]) -> Vec<u8> {
     let metrics = &*core.metrics;
     mirror(metrics, core, inboxes);
     let mut out = Vec::with_capacity(64 * 1024);
+    let families = by_line::of_line(metrics.registry.gather(), core.line());
     // Writing into memory cannot fail.
-    let _ = TextEncoder::new().encode(&metrics.registry.gather(), &mut out);
+    let _ = TextEncoder::new().encode(&families, &mut out);
     network::write(core, &mut out);
     metrics.scrapes.with_label_values(&["200"]).inc();
     out
@@ -22,6 +23,7 @@ pub fn page(core: &Core, inboxes: &[Arc<Inbox>]) -> Vec<u8> {
 fn mirror(metrics: &Metrics, core: &Core, inboxes: &[Arc<Inbox>]) {
     use std::sync::atomic::Ordering::Relaxed;
     let m = &metrics.mirrors;
+    by_line::mirror(m, core);
     let raft = &core.raft.status;
     m.has_leader.set(i64::from(core.leader() != 0));
     m.is_leader.set(i64::from(raft.is_leader.load(Relaxed)));

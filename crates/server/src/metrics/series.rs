@@ -16,6 +16,7 @@ use super::{
     idle,
     maker::Maker,
     mirrors::Mirrors,
+    requests::Requests,
 };
 use crate::{rpc::Method, status::Code, version::PINTLE};
 
@@ -96,6 +97,8 @@ pub struct Metrics {
     pub client_received_bytes: IntCounter,
     /// `etcd_network_client_grpc_sent_bytes_total`: messages, without their frames
     pub client_sent_bytes: IntCounter,
+    /// `etcd_server_request_duration_seconds`
+    pub requests: Requests,
     pub(super) mirrors: Mirrors,
     server_version: IntGaugeVec,
 }
@@ -201,6 +204,7 @@ impl Metrics {
             ranges: m.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member."),
             client_received_bytes: m.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients."),
             client_sent_bytes: m.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients."),
+            requests: Requests::new(&m),
             mirrors: Mirrors::new(&m),
             registry: m.0,
         }

@@ -169,6 +169,10 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     let line = parts.state.line();
     metrics.announce(line);
     tracing::info!(line = %line, "etcd-version" = line.release(), "speaking a line of etcd");
+    let of_other_lines = config.feature_gates.iter().filter(|gate| !gate.is_in(line));
+    for gate in of_other_lines.filter(|gate| !gate.is_default()) {
+        tracing::warn!(gate = gate.name, line = %line, "a feature gate has no effect at this line of etcd");
+    }
     if let Some((found, action)) = &parts.disagreements {
         metrics.count_disagreements(found, action);
     }

@@ -51,8 +51,10 @@ fn every_rule_is_about_a_method_that_is_served() {
 
 #[test]
 fn four_methods_let_errors_through_as_they_are() {
-    let raw =
-        |method| refused(method, Error::PermissionDenied).message == "auth: permission denied";
+    let raw = |method| {
+        refused(method, line::Line::V3_5, Error::PermissionDenied).message
+            == "auth: permission denied"
+    };
     let found: Vec<&Method> = Method::ALL.iter().filter(|method| raw(**method)).collect();
     let expected = [
         Method::Defragment,
