@@ -157,8 +157,6 @@ pub struct Live {
     pub members: Vec<Member>,
     /// Active alarms: member and kind.
     pub alarms: Vec<(MemberId, String)>,
-    /// Whether auth is on, where it tells.
-    pub auth_enabled: Option<bool>,
     /// Hash of all keys at the common revision, with the compacted revision.
     pub hash: Option<Hash>,
     /// Its command line, where it tells.

@@ -6,7 +6,7 @@ use peers::peer;
 use proto::etcdserverpb::{DowngradeRequest, downgrade_request::DowngradeAction};
 use upgrades::{
     operated::{block_on, subject, until},
-    scripted::{Scripted, have, outcome, success},
+    scripted::{MEMBERS, Scripted, have, outcome, success},
 };
 
 #[test]
@@ -100,6 +100,36 @@ fn nothing_is_as_it_should_be_while_a_downgrade_is_under_way() {
             "{code:?}: {said}"
         );
         peer::say("RAN: plan and run while a downgrade is under way");
+        Ok(())
+    });
+}
+
+#[test]
+fn members_of_3_4_survive_every_question_next_to_one_of_3_5() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.4.23", "3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::new(&pintle, &["3.4.23", "3.5.30"])?;
+        cluster.grow("3.4.23").await?;
+        cluster.script("stop.sh", 1, "")?;
+        cluster.script("start.sh", 1, "3.5.30")?;
+        until(async || Ok(cluster.api(1).range(peers::api::get("x")).await?)).await?;
+        let urls: Vec<String> = (0..MEMBERS).map(|n| cluster.url(n)).collect();
+        for command in ["check", "plan"] {
+            let mut line = std::process::Command::new(&pintle.path);
+            line.args(["upgrade", command, "--target=3.5.30"]);
+            let (_, said) = outcome(line.arg(format!("--endpoints={}", urls.join(","))))?;
+            ensure!(!said.contains("does not answer"), "{command}: {said}");
+            for n in 0..MEMBERS {
+                ensure!(cluster.runs(n), "m{n} ended by {command}: {said}");
+            }
+        }
+        success(&mut cluster.tool("run", "3.5.30"))?;
+        let versions = cluster.versions().await?;
+        ensure!(versions.iter().all(|v| v == "3.5.30"), "{versions:?}");
+        peer::say("RAN: check, plan and run in a cluster of 3.4 and 3.5");
         Ok(())
     });
 }

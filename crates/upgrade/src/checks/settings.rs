@@ -214,12 +214,11 @@ pub(super) fn auth(case: &mut Case<'_>) -> Result<(), Lacks> {
     if !from_4 {
         return Ok(());
     }
-    let enabled = case.members.iter().find(|facts| {
-        let live = facts.live.as_ref().and_then(|l| l.auth_enabled);
-        let database = facts.database.as_ref().map(|d| d.auth_enabled);
-        live.or(database).unwrap_or(false)
-    });
-    if enabled.is_some() {
+    let mut databases = case.members.iter().filter_map(|f| f.database.as_ref());
+    if databases.clone().next().is_none() {
+        return Err("only a database shows whether auth is enabled".into());
+    }
+    if databases.any(|database| database.auth_enabled) {
         case.find(
             Level::Block,
             "",

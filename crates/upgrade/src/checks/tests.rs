@@ -106,7 +106,6 @@ fn sound(id: u64) -> Facts {
             db_in_use: 1 << 20,
             quota: 1 << 31,
             members,
-            auth_enabled: Some(false),
             hash: Some(Hash {
                 revision: 90,
                 hash: 5,
@@ -363,8 +362,8 @@ const SICK: [(&str, Level, Spoil, &str); 43] = [
             i.target = "3.5.30";
             for facts in &mut i.members {
                 let live = facts.live.as_mut().expect("live");
-                live.auth_enabled = Some(true);
                 live.cluster_version = Some(Version::new(3, 4, 0));
+                facts.database.as_mut().expect("a database").auth_enabled = true;
             }
         },
         "auth is enabled",

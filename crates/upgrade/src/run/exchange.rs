@@ -121,12 +121,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         purpose: Purpose,
         shows: bool,
     ) -> Result<(), Deviation> {
+        let endpoint = self.of(member)?.endpoint;
         self.driver.ready_for(member, launch)?;
         let seen = self.clear(member, launch, purpose).await?;
         // A cluster that does not serve has no turns to take.
         if seen.serves() {
             self.take_turn(member).await?;
-            let endpoint = self.of(member)?.endpoint;
             if shows && self.has(member, &endpoint, launch).await {
                 return Ok(());
             }
@@ -151,6 +151,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             release: launch.version.clone(),
         });
         self.driver.start(member, launch).await?;
+        self.given_up.borrow_mut().remove(&endpoint);
         noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))
     }
 

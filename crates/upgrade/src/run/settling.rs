@@ -113,7 +113,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// What the member answers, if it does within some seconds. One that takes connections
-    /// has more time: it is starting, or its machine is slow.
+    /// has more time: it is starting, or its machine is slow. One that had its time in vain,
+    /// and was not started since, has none.
     pub(super) async fn hear(&self, endpoint: &str, with_database: bool) -> Answer<Facts> {
         let began = self.cluster.now();
         let mut wait = Settling::until(began + self.patience);
@@ -123,12 +124,15 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 false => self.cluster.answers(endpoint).await,
             };
             if matches!(answer, Answer::Told(_)) {
+                self.given_up.borrow_mut().remove(endpoint);
+                return answer;
+            }
+            if self.given_up.borrow().contains(endpoint) {
                 return answer;
             }
             let now = self.cluster.now();
-            let had_its_time = now >= wait.deadline || self.given_up.borrow().contains(endpoint);
             if now - began >= SILENT {
-                if had_its_time || !self.cluster.listens(endpoint).await {
+                if now >= wait.deadline || !self.cluster.listens(endpoint).await {
                     self.given_up.borrow_mut().insert(endpoint.to_owned());
                     return answer;
                 }
