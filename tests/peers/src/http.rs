@@ -55,7 +55,7 @@ pub async fn send_with(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Result<Answer> {
     let mut stream = open(port, method, path, headers, body).await?;
     let mut bytes = Vec::new();
@@ -121,8 +121,9 @@ pub async fn open(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Result<TcpStream> {
+    let body = body.as_ref();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let mut head =
         format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
@@ -139,7 +140,7 @@ pub async fn open(
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
+    stream.write_all(body).await?;
     Ok(stream)
 }
 

@@ -6,16 +6,17 @@ use peers::{
     http::{self, Answer},
     lockstep::Pair,
     peer,
+    workload::Dice,
 };
 use serde_json::Value;
 
 type Case = (
     &'static str,
     &'static [(&'static str, &'static str)],
-    String,
+    Vec<u8>,
 );
 
-fn case(path: &'static str, body: impl Into<String>) -> Case {
+fn case(path: &'static str, body: impl Into<Vec<u8>>) -> Case {
     (path, &[], body.into())
 }
 
@@ -54,7 +55,7 @@ fn plain(text: &str) -> String {
 
 /// One exchange. A server that answers before it has read the body resets the connection when it
 /// closes it, and with bad luck the answer is lost: then it is asked again.
-async fn ask(port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> Result<String> {
+async fn ask(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<String> {
     let mut tries = 20;
     loop {
         match http::send_with(port, "POST", path, headers, body).await {
@@ -65,6 +66,9 @@ async fn ask(port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> Res
     }
 }
 
+/// Bytes of a body in a message.
+const SHOWN: usize = 200;
+
 async fn same(pair: &Pair, cases: &[Case]) -> Result<()> {
     let mut differences = Vec::new();
     for (path, headers, body) in cases {
@@ -74,7 +78,7 @@ async fn same(pair: &Pair, cases: &[Case]) -> Result<()> {
         );
         let (ours, theirs) = (ours?, theirs?);
         if ours != theirs {
-            let start: String = body.chars().take(80).collect();
+            let start = body[..body.len().min(SHOWN)].escape_ascii();
             differences.push(format!(
                 "{path} {headers:?} {start}\n  subject:   {ours}\n  reference: {theirs}"
             ));
@@ -339,8 +343,261 @@ fn the_header_grpc_timeout() {
     ];
     let mut cases: Vec<Case> = Vec::new();
     for headers in TIMEOUTS {
-        cases.push((RANGE, headers, "{\"key\":\"YQ==\"}".to_owned()));
-        cases.push((RANGE, headers, "{".to_owned()));
+        cases.push((RANGE, headers, "{\"key\":\"YQ==\"}".into()));
+        cases.push((RANGE, headers, "{".into()));
     }
     on_a_pair("Grpc-Timeout", &cases);
+}
+
+/// Bodies at random, of the members that the messages have and some that they have not.
+struct Generator(Dice);
+
+/// What a member may be.
+#[derive(Clone, Copy)]
+enum Shape {
+    Bytes,
+    Number,
+    Bool,
+    Enum,
+    Text,
+    Texts,
+    Compares,
+    Operations,
+}
+
+const MEMBERS: [(&str, &[(&str, Shape)]); 7] = [
+    (
+        RANGE,
+        &[
+            ("key", Shape::Bytes),
+            ("range_end", Shape::Bytes),
+            ("rangeEnd", Shape::Bytes),
+            ("limit", Shape::Number),
+            ("revision", Shape::Number),
+            ("sort_order", Shape::Enum),
+            ("sortTarget", Shape::Enum),
+            ("keysOnly", Shape::Bool),
+            ("count_only", Shape::Bool),
+            ("min_mod_revision", Shape::Number),
+        ],
+    ),
+    (
+        PUT,
+        &[
+            ("key", Shape::Bytes),
+            ("value", Shape::Bytes),
+            ("lease", Shape::Number),
+            ("prev_kv", Shape::Bool),
+            ("ignoreValue", Shape::Bool),
+        ],
+    ),
+    (
+        TXN,
+        &[
+            ("compare", Shape::Compares),
+            ("success", Shape::Operations),
+            ("failure", Shape::Operations),
+        ],
+    ),
+    (
+        "/v3/auth/user/add",
+        &[("name", Shape::Text), ("password", Shape::Text)],
+    ),
+    ("/v3/auth/role/get", &[("role", Shape::Text)]),
+    (
+        "/v3/cluster/member/update",
+        &[("ID", Shape::Number), ("peerURLs", Shape::Texts)],
+    ),
+    (
+        "/v3/lease/timetolive",
+        &[("ID", Shape::Number), ("keys", Shape::Bool)],
+    ),
+];
+
+impl Generator {
+    fn pick(&mut self, from: &[&str]) -> Vec<u8> {
+        self.0.pick(from).into()
+    }
+
+    /// A string, of pieces that are plain for the most part.
+    fn text(&mut self) -> Vec<u8> {
+        const PLAIN: [&[u8]; 5] = [b"a", b"k1", "\u{e4}\u{20ac}".as_bytes(), b" ", b"\\u0041"];
+        const ODD: [&[u8]; 14] = [
+            b"\\ud83d\\ude00",
+            b"\\ud800",
+            b"\\udc00",
+            b"\\ud800\\u0041",
+            b"\\ud800x",
+            b"\\uDBFF\\uDFFF",
+            b"\xff",
+            b"\xc3",
+            b"\xe2\x82",
+            b"\xed\xa0\x80",
+            b"\xf0\x9f\x98\x80",
+            b"\\n",
+            b"\\/",
+            b"\\u0000",
+        ];
+        let mut text = vec![b'"'];
+        for _ in 0..self.0.below(4) {
+            let piece = match self.0.one_in(4) {
+                true => self.0.pick(&ODD),
+                false => self.0.pick(&PLAIN),
+            };
+            text.extend_from_slice(piece);
+        }
+        text.push(b'"');
+        text
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        if self.0.one_in(6) {
+            return self.text();
+        }
+        self.pick(&[
+            "\"YQ==\"",
+            "\"YQ\"",
+            "\"YWI=\"",
+            "\"YWJj\"",
+            "\"_-8=\"",
+            "\"/+8=\"",
+            "\"_+8=\"",
+            "\"YW\\nJj\"",
+            "\"YQ=\"",
+            "\"Y\"",
+            "\"YR==\"",
+            "\"YQ== \"",
+            "\"\\u0059Q==\"",
+            "\"\"",
+        ])
+    }
+
+    fn number(&mut self) -> Vec<u8> {
+        self.pick(&[
+            "0",
+            "1",
+            "7",
+            "-1",
+            "\"5\"",
+            "1e1",
+            "1.0",
+            "2.50e1",
+            "\"1e1\"",
+            "1.5",
+            "1e-1",
+            "10e-1",
+            "-0",
+            "9223372036854775807",
+            "9223372036854775808",
+            "\"-0\"",
+            "1E400",
+            "\" 1\"",
+            "0.0e9",
+        ])
+    }
+
+    fn any(&mut self) -> Vec<u8> {
+        match self.0.below(8) {
+            0 => b"null".to_vec(),
+            1 => b"true".to_vec(),
+            2 => self.number(),
+            3 => self.text(),
+            4 => b"[]".to_vec(),
+            5 => [&b"[{\"x\":"[..], &self.text(), b"}]"].concat(),
+            6 => b"{}".to_vec(),
+            _ => [&b"{"[..], &self.text(), b":", &self.number(), b"}"].concat(),
+        }
+    }
+
+    fn value(&mut self, shape: Shape) -> Vec<u8> {
+        if self.0.one_in(10) {
+            return self.any();
+        }
+        match shape {
+            Shape::Bytes => self.bytes(),
+            Shape::Number => self.number(),
+            Shape::Bool => self.pick(&["true", "false", "\"true\"", "1", "null"]),
+            Shape::Enum => self.pick(&[
+                "1",
+                "0",
+                "7",
+                "-3",
+                "\"ASCEND\"",
+                "\"KEY\"",
+                "\"ascend\"",
+                "\"x\"",
+                "1e0",
+                "null",
+                "\"\"",
+            ]),
+            Shape::Text => self.text(),
+            Shape::Texts => self.list(|generator| generator.text()),
+            Shape::Compares => self.list(|generator| {
+                generator.object(&[
+                    ("key", Shape::Bytes),
+                    ("target", Shape::Enum),
+                    ("result", Shape::Enum),
+                    ("version", Shape::Number),
+                    ("modRevision", Shape::Number),
+                ])
+            }),
+            Shape::Operations => self.list(|generator| {
+                let (kind, members): (_, &[(&str, Shape)]) = match generator.0.below(4) {
+                    0 => ("request_range", MEMBERS[0].1),
+                    1 => ("requestPut", MEMBERS[1].1),
+                    2 => ("request_txn", MEMBERS[2].1),
+                    _ => ("request_delete_range", &[("key", Shape::Bytes)]),
+                };
+                let inner = generator.object(members);
+                [format!("{{\"{kind}\":").as_bytes(), &inner, b"}"].concat()
+            }),
+        }
+    }
+
+    fn list(&mut self, one: impl Fn(&mut Generator) -> Vec<u8>) -> Vec<u8> {
+        let elements: Vec<Vec<u8>> = (0..self.0.below(3)).map(|_| one(self)).collect();
+        [&b"["[..], &elements.join(&b','), b"]"].concat()
+    }
+
+    fn object(&mut self, members: &[(&str, Shape)]) -> Vec<u8> {
+        let written: Vec<Vec<u8>> = (0..self.0.below(4))
+            .map(|_| {
+                let (name, shape) = self.0.pick(members);
+                let name = match self.0.below(16) {
+                    0 => self.text(),
+                    1 => b"\"unknown\"".to_vec(),
+                    _ => format!("\"{name}\"").into(),
+                };
+                let blank = self.pick(&["", "", "", " ", "\n"]);
+                [&name[..], b":", &blank, &self.value(shape)].concat()
+            })
+            .collect();
+        [&b"{"[..], &written.join(&b','), b"}"].concat()
+    }
+
+    fn case(&mut self) -> Case {
+        let (path, members) = self.0.pick(&MEMBERS);
+        let mut body = self.object(members);
+        let tail = match self.0.below(20) {
+            0 => self.any(),
+            1 => b" trailing".to_vec(),
+            2 => {
+                let len = self.0.below(body.len() as u64) as usize;
+                body.truncate(len);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        body.extend(tail);
+        case(path, body)
+    }
+}
+
+/// `PINTLE_SEED=<n>` makes others, `PINTLE_STEPS=<n>` more.
+#[test]
+fn bodies_at_random() {
+    let mut generator = Generator(Dice::new(peers::seed(1)));
+    let count = peers::env_number("PINTLE_STEPS").unwrap_or(400);
+    let cases: Vec<Case> = (0..count).map(|_| generator.case()).collect();
+    on_a_pair("bodies at random", &cases);
 }

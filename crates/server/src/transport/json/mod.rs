@@ -4,6 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `scanner.rs` | where a value ends, byte by byte |
+//! | `text.rs` | the content of strings |
 //! | `value.rs` | a text as a list of its values |
 //! | `transcode.rs` | a text as the bytes of a message |
 //! | `number.rs` | integers in numbers |
@@ -13,6 +14,7 @@
 mod base64;
 mod number;
 mod scanner;
+mod text;
 mod transcode;
 mod txn;
 mod value;

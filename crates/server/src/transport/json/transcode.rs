@@ -2,6 +2,8 @@
 //! uses it, with its leniencies and its messages: numbers may be quoted or have an exponent, names
 //! may be in camel case, unknown ones are left out, and `null` is a field that is not there.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use proto::schema::{Field, Kind as Type, Message};
@@ -10,7 +12,8 @@ use super::{
     base64,
     number::{integer, leading_number},
     scanner::SyntaxError,
-    value::{Children, Document, Kind, Position, Value, unquote},
+    text::Flaw,
+    value::{Children, Document, Kind, Position, Value},
 };
 
 /// Why a text is not the message.
@@ -19,6 +22,23 @@ pub(in crate::transport) enum Error {
     /// It is no JSON.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
+    /// Where the second half of a pair should be, it ends.
+    #[error("proto: unexpected EOF")]
+    Eof,
+    /// A string is none.
+    #[error("proto: syntax error ({at}): invalid UTF-8 in string")]
+    Utf8 {
+        /// Where it is.
+        at: Position,
+    },
+    /// A string has half of a surrogate pair.
+    #[error("proto: syntax error ({at}): invalid escape code {code} in string")]
+    Escape {
+        /// Where it is.
+        at: Position,
+        /// What is there for the other half.
+        code: String,
+    },
     /// A message or a list is something else.
     #[error("proto: syntax error ({at}): unexpected token {token}")]
     Token {
@@ -103,10 +123,26 @@ pub(in crate::transport) fn transcode(
 }
 
 fn unexpected(value: Value<'_>) -> Error {
-    Error::Token {
-        at: value.position(),
-        token: value.token(),
+    match text(value) {
+        Err(error) => error,
+        Ok(_) => Error::Token {
+            at: value.position(),
+            token: value.token(),
+        },
     }
+}
+
+/// The content of a string; `None` for a value of another kind.
+fn text(value: Value<'_>) -> Result<Option<Cow<'_, str>>, Error> {
+    if value.kind() != Kind::String {
+        return Ok(None);
+    }
+    let at = || value.position();
+    value.content().map(Some).map_err(|flaw| match flaw {
+        Flaw::Eof => Error::Eof,
+        Flaw::Utf8 => Error::Utf8 { at: at() },
+        Flaw::Escape(code) => Error::Escape { at: at(), code },
+    })
 }
 
 impl<'a> Open<'a> {
@@ -160,10 +196,13 @@ impl<'a> Open<'a> {
         value: Value<'a>,
     ) -> Result<Option<&'static Field>, Error> {
         let fields = self.message.fields;
-        let key = unquote(name.text());
+        let key = text(name)?.unwrap_or_default();
         let by_json_name = fields.iter().find(|field| field.json_name == key);
         let Some(field) = by_json_name.or_else(|| fields.iter().find(|field| field.name == key))
         else {
+            value
+                .strings()
+                .try_for_each(|string| text(string).map(drop))?;
             return Ok(None);
         };
         if self.seen.contains(&field.number) {
@@ -211,6 +250,7 @@ fn put_varint(number: u32, value: u64, out: &mut Vec<u8>) {
 /// Writes a value that is no message.
 fn put(field: &Field, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     let number = field.number;
+    let text = text(value)?;
     let (kind, written) = match field.kind {
         // The caller has a place of its own for it.
         Type::Message(_) => return Ok(()),
@@ -222,43 +262,42 @@ fn put(field: &Field, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Error> 
             )
         }
         Type::String => {
-            let text = (value.kind() == Kind::String).then(|| unquote(value.text()));
             let put = text.map(|text| put_bytes(number, text.as_bytes(), out));
             ("string", put)
         }
         Type::Bytes => {
-            let put = bytes(value).map(|bytes| put_bytes(number, &bytes, out));
-            ("bytes", put)
+            // In base64, of either alphabet, with padding where the length asks for it.
+            let bytes = text.and_then(|text| base64::decode(text.as_bytes()));
+            ("bytes", bytes.map(|bytes| put_bytes(number, &bytes, out)))
         }
-        Type::Enum(of) => match value.kind() {
-            Kind::String => {
-                let name = unquote(value.text());
+        Type::Enum(of) => match (text, value.kind()) {
+            (Some(name), _) => {
                 // A name that is not known is a field that is not there.
                 if let Some((_, known)) = of.values.iter().find(|(known, _)| *known == name) {
                     put_varint(number, i64::from(*known) as u64, out);
                 }
                 ("enum", Some(()))
             }
-            Kind::Number => {
+            (None, Kind::Number) => {
                 let known = integer(value.text(), i32::MIN.into(), i32::MAX.into());
                 ("enum", known.map(|n| put_varint(number, n as u64, out)))
             }
-            _ => ("enum", None),
+            (None, _) => ("enum", None),
         },
         Type::Int32 => {
-            let n = unquoted(value, i32::MIN.into(), i32::MAX.into());
+            let n = unquoted(value, text, i32::MIN.into(), i32::MAX.into());
             ("int32", n.map(|n| put_varint(number, n as u64, out)))
         }
         Type::Int64 => {
-            let n = unquoted(value, i64::MIN.into(), i64::MAX.into());
+            let n = unquoted(value, text, i64::MIN.into(), i64::MAX.into());
             ("int64", n.map(|n| put_varint(number, n as u64, out)))
         }
         Type::Uint32 => {
-            let n = unquoted(value, 0, u32::MAX.into());
+            let n = unquoted(value, text, 0, u32::MAX.into());
             ("uint32", n.map(|n| put_varint(number, n as u64, out)))
         }
         Type::Uint64 => {
-            let n = unquoted(value, 0, u64::MAX.into());
+            let n = unquoted(value, text, 0, u64::MAX.into());
             ("uint64", n.map(|n| put_varint(number, n as u64, out)))
         }
     };
@@ -271,25 +310,13 @@ fn put(field: &Field, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Error> 
 }
 
 /// An integer within bounds, which may have quotes.
-fn unquoted(value: Value<'_>, min: i128, max: i128) -> Option<i128> {
-    match value.kind() {
-        Kind::Number => integer(value.text(), min, max),
-        Kind::String => {
-            let text = unquote(value.text());
-            if text.trim() != text {
-                return None;
-            }
+fn unquoted(value: Value<'_>, text: Option<Cow<'_, str>>, min: i128, max: i128) -> Option<i128> {
+    match (text, value.kind()) {
+        (Some(text), _) if text.trim() == text => {
             // What comes after the number is not looked at, if it cannot be a part of it.
             integer(leading_number(text.as_bytes())?, min, max)
         }
+        (None, Kind::Number) => integer(value.text(), min, max),
         _ => None,
     }
-}
-
-/// Bytes in base64, of either alphabet, with padding where the length asks for it.
-fn bytes(value: Value<'_>) -> Option<Vec<u8>> {
-    if value.kind() != Kind::String {
-        return None;
-    }
-    base64::decode(unquote(value.text()).as_bytes())
 }

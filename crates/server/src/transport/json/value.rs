@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::scanner::{Finder, SyntaxError};
+use super::{
+    scanner::{Finder, SyntaxError},
+    text::{self, Flaw},
+};
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,12 +166,27 @@ impl<'a> Value<'a> {
         let before = &self.document.text[first..self.node().start];
         let line = before.split(|byte| *byte == b'\n').count();
         let last = before.rsplit(|byte| *byte == b'\n').next();
-        let mut text = String::new();
-        push_lossy(last.unwrap_or_default(), &mut text);
         Position {
             line,
-            column: text.chars().count() + 1,
+            column: columns(last.unwrap_or_default()) + 1,
         }
+    }
+
+    /// The content of a string.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(super) fn content(self) -> Result<Cow<'a, str>, Flaw> {
+        // Go's messages show bytes after the string too.
+        let end = self.document.nodes.first().map_or(0, |node| node.end);
+        text::content(&self.document.text[self.node().start..end])
+    }
+
+    /// The strings in it, or the one that it is, names included.
+    pub(super) fn strings(self) -> impl Iterator<Item = Value<'a>> {
+        let document = self.document;
+        let all = (self.at..self.node().next).map(move |at| Value { document, at });
+        all.filter(|value| value.kind() == Kind::String)
     }
 
     /// The elements of an array; of an object, names and values in turn.
@@ -206,77 +224,9 @@ impl<'a> Iterator for Children<'a> {
     }
 }
 
-/// The content of a string, whose text has its quotes. Bytes that are no UTF-8, and halves of
-/// surrogate pairs, become U+FFFD each, as in Go.
-pub(super) fn unquote(text: &[u8]) -> Cow<'_, str> {
-    let inner = text
-        .strip_prefix(b"\"")
-        .and_then(|text| text.strip_suffix(b"\""))
-        .unwrap_or(text);
-    if !inner.contains(&b'\\')
-        && let Ok(plain) = std::str::from_utf8(inner)
-    {
-        return Cow::Borrowed(plain);
-    }
-    let mut out = String::with_capacity(inner.len());
-    let mut rest = inner;
-    while !rest.is_empty() {
-        let plain = rest.iter().take_while(|byte| **byte != b'\\').count();
-        push_lossy(&rest[..plain], &mut out);
-        rest = &rest[plain..];
-        if let [b'\\', escaped, after @ ..] = rest {
-            rest = after;
-            match escaped {
-                b'b' => out.push('\u{8}'),
-                b'f' => out.push('\u{c}'),
-                b'n' => out.push('\n'),
-                b'r' => out.push('\r'),
-                b't' => out.push('\t'),
-                b'u' => rest = push_code_point(rest, &mut out),
-                other => out.push(char::from(*other)),
-            }
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn push_lossy(mut bytes: &[u8], out: &mut String) {
-    loop {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => return out.push_str(text),
-            Err(error) => {
-                let (valid, rest) = bytes.split_at(error.valid_up_to());
-                // Just found to be valid.
-                out.push_str(std::str::from_utf8(valid).unwrap_or_default());
-                out.push('\u{fffd}');
-                bytes = &rest[1..];
-            }
-        }
-    }
-}
-
-/// Takes the digits of `\u`, and those of its other half if it is one of a pair.
-fn push_code_point<'a>(rest: &'a [u8], out: &mut String) -> &'a [u8] {
-    let unit = |digits: &[u8]| {
-        let text = std::str::from_utf8(digits.get(..4)?).ok()?;
-        u32::from_str_radix(text, 16).ok()
-    };
-    let Some(first) = unit(rest) else {
-        return &[];
-    };
-    let rest = &rest[4..];
-    if let Some(one) = char::from_u32(first) {
-        out.push(one);
-        return rest;
-    }
-    if first < 0xdc00
-        && let Some(second) = rest.strip_prefix(b"\\u").and_then(unit)
-        && (0xdc00..0xe000).contains(&second)
-        && let Some(both) = char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))
-    {
-        out.push(both);
-        return &rest[6..];
-    }
-    out.push('\u{fffd}');
-    rest
+/// How many code points Go counts: a byte that is in none is one.
+fn columns(text: &[u8]) -> usize {
+    text.utf8_chunks()
+        .map(|chunk| chunk.valid().chars().count() + chunk.invalid().len())
+        .sum()
 }
