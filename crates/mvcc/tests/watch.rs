@@ -168,7 +168,7 @@ impl World {
     /// All that a stream was told, and the compact revision that ended it.
     fn heard(&mut self, stream: u32) -> (Vec<mvccpb::Event>, i64) {
         let (mut out, mut events, mut compacted) = (BytesMut::new(), Vec::new(), 0);
-        self.group.next_output(stream, &mut out);
+        while self.group.next_output(stream, &mut out) > 0 {}
         while !out.is_empty() {
             out.advance(1);
             let len = out.get_u32() as usize;

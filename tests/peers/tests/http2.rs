@@ -504,3 +504,61 @@ fn a_bad_field_of_the_table_ends_every_stream_that_names_it() {
         Ok(())
     });
 }
+
+/// A put that every watch is told of.
+const VALUE_BYTES: usize = 100_000;
+/// What a stream whose client takes nothing may hold: half a mebibyte of output, one response, a
+/// piece in h2 and one under way, and its share of what the puts themselves take.
+const STALLED_KB_MAX: u64 = 1_400;
+
+fn anonymous_kb(server: &Server) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = line.context("no RssAnon")?.trim();
+    Ok(line.trim_end_matches(" kB").parse()?)
+}
+
+/// Connections of ten streams of ten watches each, which are told of everything and take nothing.
+#[test]
+fn stalled_streams_hold_little() {
+    let connections = peers::env_number("PINTLE_STALLED").unwrap_or(10);
+    on_each("stalled streams", 240, async |server| {
+        let client = server.connect();
+        for _ in 0..30 {
+            client.put(api::put("k", vec![b'v'; VALUE_BYTES])).await?;
+        }
+        let before = anonymous_kb(server)?;
+        // Create a watch of "k".
+        let create = [0, 0, 0, 0, 5, 0x0a, 3, 0x0a, 1, b'k'];
+        let mut stalled = Vec::new();
+        for _ in 0..connections {
+            let mut raw = Raw::connect(server.port()).await?;
+            for call in 0..10 {
+                let stream = 1 + 2 * call;
+                let header = frames::call(WATCH, &[]);
+                let mut open = frame(kind::HEADERS, END_HEADERS, stream, &header);
+                open.extend(frame(kind::DATA, 0, stream, &create).repeat(10));
+                raw.send(&open).await?;
+            }
+            raw.until_pong().await?;
+            stalled.push(raw);
+        }
+        for _ in 0..100 {
+            client.put(api::put("k", vec![b'v'; VALUE_BYTES])).await?;
+        }
+        let held = anonymous_kb(server)?.saturating_sub(before);
+        let each = held / (10 * connections);
+        peer::say(&format!(
+            "{each} kB for each of {} stalled streams",
+            10 * connections
+        ));
+        ensure!(
+            !server.is_pintle() || each <= STALLED_KB_MAX,
+            "{each} kB for each stream"
+        );
+        drop(stalled);
+        Ok(())
+    });
+}

@@ -35,6 +35,9 @@ pub struct Options {
     /// A stream with this much untaken output is full: its watchers that have
     /// events coming fall behind. A stream holds this much and one response.
     pub stream_bytes: usize,
+    /// Output that is taken at once: a connection that cannot write holds this much of each stream,
+    /// beside what the stream holds.
+    pub piece_bytes: usize,
     /// A response with history for one of many watchers is closed at the next
     /// revision once it has this much.
     pub response_bytes: usize,
@@ -49,13 +52,15 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// etcd's defaults: 1.5 MiB requests, 10 minutes; 1 MiB of output per stream.
+    /// etcd's defaults: 1.5 MiB requests, 10 minutes; 512 KiB of output per stream: a few
+    /// hundred events of most, and etcd holds as much in queues and buffers.
     fn default() -> Options {
         Options {
             cluster_id: 0,
             member_id: 0,
             fragment_bytes: 1_572_864 + 512 * 1024,
-            stream_bytes: 1 << 20,
+            stream_bytes: 512 << 10,
+            piece_bytes: 64 << 10,
             response_bytes: 256 * 1024,
             whole_bytes: 32 << 20,
             progress_interval_ms: 600_000,
@@ -276,18 +281,24 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
     }
 
-    /// Takes a stream's output, whole gRPC frames, to the end of `out`; gives the
-    /// number of bytes. An empty `out` is exchanged for the output, not copied.
-    /// Take it only when it can be written: what is taken is no longer bounded.
+    /// Takes output of a stream, whole gRPC frames, to the end of `out`; gives the number of bytes:
+    /// up to [`Options::piece_bytes`], or one frame that is longer. An empty `out` is exchanged for
+    /// the output, or shares it, and nothing is copied. Take it only when it can be written: what
+    /// is taken is no longer bounded.
     pub fn next_output(&mut self, stream: S, out: &mut BytesMut) -> usize {
         let Some(&at) = self.by_key.get(&stream) else {
             return 0;
         };
         let stream = self.streams[at as usize].as_mut().expect("open");
+        let output = &mut stream.out;
+        let piece = frames_within(output, self.options.piece_bytes);
+        if piece < output.len() {
+            out.unsplit(output.split_to(piece));
+            return piece;
+        }
         let events = std::mem::take(&mut stream.events);
         self.events_taken += events;
         self.events_pending -= events;
-        let output = &mut stream.out;
         let len = output.len();
         if out.is_empty() {
             std::mem::swap(out, output);
@@ -453,4 +464,25 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
             self.lagging.push_back(at);
         }
     }
+}
+
+/// Bytes in front of a message: not compressed, and its length.
+const HEAD: usize = 5;
+
+/// The length of the whole frames at the beginning of `output` that have up to `most` bytes
+/// together; of the first one at least.
+fn frames_within(output: &[u8], most: usize) -> usize {
+    if output.len() <= most {
+        return output.len();
+    }
+    let mut end = 0;
+    let head = |at| output.get(at..).and_then(<[u8]>::first_chunk);
+    while let Some(&[_, a, b, c, d]) = head(end) {
+        let next = end + HEAD + u32::from_be_bytes([a, b, c, d]) as usize;
+        if end > 0 && next > most {
+            break;
+        }
+        end = next;
+    }
+    end.min(output.len())
 }

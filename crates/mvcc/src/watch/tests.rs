@@ -153,7 +153,7 @@ impl Source for Log {
 /// Takes a stream's output and reads it as a client would.
 fn drain(group: &mut WatcherGroup<u32>, stream: u32) -> Vec<WatchResponse> {
     let mut out = BytesMut::new();
-    group.next_output(stream, &mut out);
+    while group.next_output(stream, &mut out) > 0 {}
     let mut responses = Vec::new();
     while !out.is_empty() {
         assert_eq!(out.get_u8(), 0, "not compressed");

@@ -323,6 +323,7 @@ fn run(
         stream_bytes,
         response_bytes,
         whole_bytes: 4 * response_bytes,
+        piece_bytes: response_bytes / 2,
         fragment_bytes: 90,
         progress_interval_ms: 20,
         seed,

@@ -515,6 +515,44 @@ fn a_slow_stream_loses_nothing_and_blocks_nobody() {
 }
 
 #[test]
+fn output_is_taken_in_pieces_of_whole_frames() {
+    let options = Options {
+        piece_bytes: 100,
+        ..defaults()
+    };
+    let (mut group, mut log) = (WatcherGroup::new(options, 1), Log::new());
+    group.create(1, &create(&["key=a"]), log.revision, 0);
+    let long = "v".repeat(300);
+    for value in ["1", "2", "3", long.as_str(), "4"] {
+        let batch = log.write(&[("a", Some(value))]);
+        group.notify(&batch.expect("changed"), &log);
+    }
+    assert_eq!(group.events_pending(), 5);
+    let (mut whole, mut pieces) = (BytesMut::new(), Vec::new());
+    loop {
+        let mut out = BytesMut::new();
+        if group.next_output(1, &mut out) == 0 {
+            break;
+        }
+        whole.extend_from_slice(&out);
+        let mut frames = 0;
+        while !out.is_empty() {
+            out.advance(1);
+            let len = out.get_u32() as usize;
+            out.advance(len);
+            frames += 1;
+        }
+        pieces.push(frames);
+    }
+    // Created, and the first events as far as they fit; one that does not fit alone.
+    assert_eq!(pieces.iter().sum::<usize>(), 6);
+    assert!(pieces.len() > 3, "{pieces:?}");
+    assert!(pieces[pieces.len() - 2..] == [1, 1], "{pieces:?}");
+    assert!(whole.len() > 300 + 4 * 30);
+    assert_eq!((group.events_pending(), group.events_taken()), (0, 5));
+}
+
+#[test]
 fn batches_that_were_dropped_are_read_from_history() {
     transcript(
         defaults(),
