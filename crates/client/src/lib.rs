@@ -8,6 +8,7 @@
 //! - [`Watcher`], [`Watch`]: events, across lost connections
 //! - [`KeepAlive`]: one lease, renewed until it ends
 //! - [`SnapshotStream`]: the backend of a member as a stream of blobs
+//! - [`Collector`]: spans of the process, to whoever collects traces
 //! - [`Error`]: what went wrong, worded as etcd words it
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod error;
 mod keepalive;
 mod pool;
 mod snapshot;
+mod traces;
 mod unary;
 mod watch;
 
@@ -30,6 +32,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Code, Error};
 pub use keepalive::KeepAlive;
 pub use snapshot::SnapshotStream;
+pub use traces::Collector;
 pub use watch::{Watch, Watcher};
 
 /// The end of the half-open range of all keys that start with `prefix`: the

@@ -68,6 +68,19 @@ pub mod snappb {
     include!(concat!(env!("OUT_DIR"), "/snappb.rs"));
 }
 
+/// Profiles of a process.
+pub mod profilepb {
+    include!(concat!(env!("OUT_DIR"), "/perftools.profiles.rs"));
+}
+
+/// What collectors of traces take.
+pub mod tracepb {
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/opentelemetry.proto.collector.trace.v1.rs"
+    ));
+}
+
 /// Leases as stored.
 pub mod leasepb {
     include!(concat!(env!("OUT_DIR"), "/leasepb.rs"));

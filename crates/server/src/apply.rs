@@ -27,7 +27,7 @@ use crate::{
     metrics::Applies,
     node::{Applier, Queue},
     runtime::{Delivery, Inbox, Inboxes, split_read_context},
-    slow,
+    slow, spans,
 };
 
 /// The machine, and what is around it.
@@ -299,6 +299,8 @@ impl Host {
             self.applies.count(kind, is_ok);
         }
         slow::applied(&self.core, applied, self.entry_began);
+        let index = applied.entry.index;
+        spans::event("apply", self.entry_began.elapsed(), &[("index", index)]);
         self.entry_began = Instant::now();
     }
 }

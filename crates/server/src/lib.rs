@@ -12,6 +12,8 @@
 //! | [`rpc`] | methods by name, messages and frames |
 //! | [`api`] | the methods, free of transport types |
 //! | [`transport`] | listeners, HTTP, gRPC framing, JSON gateway, pages |
+//! | [`profile`] | where CPU time and memory of the process go |
+//! | [`spans`] | distributed tracing |
 //! | [`slow`] | log lines about what took too long |
 //! | [`duties`] | what a member does without being asked |
 //!
@@ -29,12 +31,14 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod peers;
+pub mod profile;
 mod program;
 pub mod quota;
 pub mod rpc;
 pub mod runtime;
 pub mod slow;
 pub mod snapshots_out;
+pub mod spans;
 pub mod start;
 mod submit;
 pub mod transport;

@@ -15,6 +15,7 @@ use proto::{
 
 use crate::{
     runtime::{Pending, Runtime},
+    spans,
     status::{Code, Status, errors},
 };
 
@@ -74,6 +75,8 @@ impl Runtime {
             return Err(errors::TOO_MANY_REQUESTS);
         }
         let begin = Instant::now();
+        // Until it is applied here.
+        let _span = spans::inside("raft");
         let result = self
             .propose(id, data, self.core.config.request_timeout())
             .await;

@@ -14,6 +14,8 @@ pub struct Call<'a> {
     pub timeout: Option<Duration>,
     /// Where it comes from, when that is an address.
     pub remote: Option<SocketAddr>,
+    /// The trace that the client follows: `traceparent`.
+    pub traceparent: Option<&'a str>,
     /// Who calls.
     pub caller: Caller,
 }

@@ -18,6 +18,7 @@ use crate::{
     rpc::{Answer, Method, decode, decode_used},
     runtime::Runtime,
     slow::Stats,
+    spans,
     status::{Code, Status, errors},
     transport::MessageStream,
 };
@@ -83,7 +84,8 @@ pub async fn unary(
     metrics.received(method).inc();
     metrics.client_received_bytes.inc_by(message.len() as u64);
     let stats = Stats::begin(method, &message);
-    let work = perform(rt, method, caller, message);
+    let mut span = spans::call(method, call.traceparent, call.remote);
+    let work = spans::within(span.as_ref(), perform(rt, method, caller, message));
     let result = match timeout {
         // A client's deadline shorter than the server's own wins; where the
         // server has none, the client's is the only one.
@@ -97,6 +99,9 @@ pub async fn unary(
     };
     let expected = rt.core.config.warning_unary_request_duration;
     stats.end(method, call.remote, expected, &result);
+    if let Some(span) = &mut span {
+        span.ends(result.as_ref().map(drop));
+    }
     let ended = |code| metrics.call_ended(method, &started, code);
     Ok(match result {
         Err(mut status) => {
@@ -229,7 +234,8 @@ pub async fn stream(
     };
     let started = metrics.call_started(method);
     let source = Metered::stream(rt, method, source, call, started, open);
-    Ok(Answer::Stream(source))
+    let span = spans::call(method, call.traceparent, call.remote);
+    Ok(Answer::Stream(spans::stream(span, source)))
 }
 
 fn not_built(method: Method) -> Status {

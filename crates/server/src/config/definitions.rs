@@ -133,7 +133,7 @@ pub(super) const GROUPS: &[Group] = &[
         "metrics" Text "basic" "Set level of detail for exported metrics: basic, or extensive for server side grpc histograms.";
         "listen-metrics-urls" Text "" "List of additional URLs to listen on for /metrics and the health endpoints.", checked(urls);
         "runtimes" Uint "0" "Serving threads, Pintle's own (0 is one per core).", own();
-        "enable-pprof" Bool "false" "Serve profiles of the process under /debug/pprof/ of the client URLs.", warned("there are no profiles under /debug/pprof");
+        "enable-pprof" Bool "false" "Serve profiles of the process under /debug/pprof/ of the client URLs.";
     },
     group! { "Security";
         "cert-file" Text "" "Path to the client server TLS cert file.", at(&["client-transport-security", "cert-file"]);
@@ -178,11 +178,11 @@ pub(super) const GROUPS: &[Group] = &[
         "log-package-levels" Text "" "Levels of single packages, in the words of etcd 3.4.", until(4), warned("one level counts for all packages, that of --log-level");
     },
     group! { "Tracing";
-        "experimental-distributed-tracing-address" Text "localhost:4317" "Address of the collector of traces.", since(5), until(6), newer("distributed-tracing-address"), idle();
-        "experimental-distributed-tracing-instance-id" Text "" "Instance id in traces, unique per member.", since(5), until(6), newer("distributed-tracing-instance-id"), idle();
-        "experimental-distributed-tracing-sampling-rate" Int "0" "Spans to collect, per million.", since(5), until(6), newer("distributed-tracing-sampling-rate"), idle();
-        "experimental-distributed-tracing-service-name" Text "etcd" "Service name in traces, the same on all members.", since(5), until(6), newer("distributed-tracing-service-name"), idle();
-        "experimental-enable-distributed-tracing" Bool "false" "Send traces to a collector.", since(5), until(6), newer("enable-distributed-tracing"), refused();
+        "experimental-distributed-tracing-address" Text "localhost:4317" "Address of the collector of traces.", since(5), until(6), newer("distributed-tracing-address");
+        "experimental-distributed-tracing-instance-id" Text "" "Instance id in traces, unique per member.", since(5), until(6), newer("distributed-tracing-instance-id");
+        "experimental-distributed-tracing-sampling-rate" Int "0" "Spans to collect, per million.", since(5), until(6), newer("distributed-tracing-sampling-rate");
+        "experimental-distributed-tracing-service-name" Text "etcd" "Service name in traces, the same on all members.", since(5), until(6), newer("distributed-tracing-service-name");
+        "experimental-enable-distributed-tracing" Bool "false" "Send traces to a collector.", since(5), until(6), newer("enable-distributed-tracing");
     },
     group! { "Experimental";
         "experimental-compaction-batch-limit" Int "0" "Maximum revisions deleted in one compaction batch (0 means 1000).", until(6), newer("compaction-batch-limit");

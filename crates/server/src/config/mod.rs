@@ -18,6 +18,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod urls;
 
 pub use discovery::{Discovery, Registry};
@@ -31,4 +32,5 @@ pub use resolve::resolve;
 pub use resolved::{AutoCompaction, Config};
 pub use security::Security;
 pub use settings::{Note, Settings};
+pub use traces::Tracing;
 pub use urls::{ListenTarget, ListenUrl, check_url};

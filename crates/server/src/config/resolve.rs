@@ -19,6 +19,7 @@ use super::{
     security,
     settings::Settings,
     table::{Id, flag},
+    traces,
     urls::url_list,
 };
 
@@ -210,6 +211,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         watch_progress_interval: settings
             .duration(flag!("experimental-watch-progress-notify-interval"))
             .max(Duration::from_millis(100)),
+        tracing: traces::resolve(settings).map_err(config)?,
+        enable_pprof: settings.bool(flag!("enable-pprof")),
         warning_apply_duration: settings.duration(flag!("experimental-warning-apply-duration")),
         warning_unary_request_duration: settings
             .duration(flag!("experimental-warning-unary-request-duration")),

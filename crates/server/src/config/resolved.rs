@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use line::Choice;
 use member::open::MembershipCheck;
 
-use super::{Discovery, GateState, ListenUrl, Logs, Security};
+use super::{Discovery, GateState, ListenUrl, Logs, Security, Tracing};
 
 /// Automatic compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,10 @@ pub struct Config {
     pub compaction_sleep_interval: Duration,
     /// `--experimental-watch-progress-notify-interval`
     pub watch_progress_interval: Duration,
+    /// `--experimental-enable-distributed-tracing` and what belongs to it.
+    pub tracing: Option<Tracing>,
+    /// `--enable-pprof`
+    pub enable_pprof: bool,
     /// `--experimental-warning-apply-duration`
     pub warning_apply_duration: Duration,
     /// `--experimental-warning-unary-request-duration`

@@ -94,12 +94,7 @@ fn unknown_and_unbuilt_flags_are_refused_by_name() {
 
 #[test]
 fn a_value_that_an_operator_relies_on_is_refused_by_name() {
-    for line in [
-        "--proxy=on",
-        "--experimental-enable-distributed-tracing=true",
-        "--enable-distributed-tracing=true",
-        "--feature-gates=SetMemberLocalAddr=true",
-    ] {
+    for line in ["--proxy=on", "--feature-gates=SetMemberLocalAddr=true"] {
         let error = config(line).expect_err(line);
         assert!(error.message.contains("not built"), "{}", error.message);
         let name = line.trim_start_matches('-').split('=').next();

@@ -28,10 +28,15 @@ use std::rc::Rc;
 pub use announce::announce;
 pub use leadership::give_up_leadership;
 
-use crate::runtime::Runtime;
+use crate::{runtime::Runtime, spans};
 
 /// Starts, on runtime 0, all of it that needs no answer of other members.
 pub fn start(rt: &Rc<Runtime>) {
+    if let Some(tracing) = &rt.core.config.tracing
+        && let Err(error) = spans::start(tracing)
+    {
+        tracing::warn!(error = %error, "failed to set up distributed tracing");
+    }
     tick::start(rt);
     lease::start(rt);
     tokio::task::spawn_local(purge::purge(rt.clone()));

@@ -9,7 +9,7 @@ use member::log::{LogCommand, LogWriter};
 use wal::SyncStats;
 
 use super::{Queue, Raft};
-use crate::{fatal::Fatal, metrics::Metrics};
+use crate::{fatal::Fatal, metrics::Metrics, spans};
 
 /// Who applies a run of entries.
 pub trait Applier: Send {
@@ -106,6 +106,7 @@ fn count(metrics: &Metrics, sync: &Option<SyncStats>, record_bytes: u64) {
     metrics
         .wal_fsync_duration_seconds
         .observe(took.as_secs_f64());
+    spans::event("fsync", took, &[("bytes", stats.bytes)]);
     if took > SLOW_SYNC {
         tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
     }

@@ -310,6 +310,10 @@ async fn dispatch(
         client_api_version: None,
         timeout,
         remote: None,
+        traceparent: head
+            .headers
+            .get("grpc-metadata-traceparent")
+            .and_then(|value| value.to_str().ok()),
         caller: Caller::new(token(&head.headers), None),
     };
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;

@@ -143,6 +143,7 @@ pub(super) fn read<'a>(
             client_api_version: headers.get("client-api-version").map(HeaderValue::as_bytes),
             timeout,
             remote: channel.remote,
+            traceparent: value("traceparent"),
             // A proxy's certificate is not that of its client.
             caller: Caller::new(
                 value("token").or_else(|| value("authorization")),

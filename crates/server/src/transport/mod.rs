@@ -19,6 +19,7 @@ mod messages;
 mod pages;
 mod peer;
 mod plain;
+mod profiles;
 mod secure;
 mod streams;
 mod surface;

@@ -9,6 +9,7 @@ use line::Feature;
 use super::{
     Body, Surface, health,
     plain::{json, not_allowed, not_found},
+    profiles,
 };
 use crate::{metrics, runtime::Runtime};
 
@@ -51,6 +52,9 @@ pub(super) async fn answer<B>(
             } else {
                 not_allowed()
             }
+        }
+        (Surface::Client | Surface::ClientHttp, path) if profiles::is_page(path) => {
+            profiles::page(rt, path, query).await
         }
         (_, path) => match health::check_page(path) {
             Some(page) if is_get => health::checks(rt, page, query).await,
