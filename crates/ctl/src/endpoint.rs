@@ -192,58 +192,113 @@ fn show_status(output: &Output, statuses: &[(String, api::StatusResponse)]) -> O
             for (endpoint, status) in statuses {
                 page.header_fields(status.header.as_ref());
                 page.quoted("Version", status.version.as_bytes());
+                if speaks_of_storage(status) {
+                    page.quoted("StorageVersion", status.storage_version.as_bytes());
+                }
                 page.field("DBSize", status.db_size);
+                if speaks_of_storage(status) {
+                    page.field("DBSizeInUse", status.db_size_in_use);
+                    page.field("DBSizeQuota", status.db_size_quota);
+                }
                 page.field("Leader", status.leader);
                 page.field("IsLearner", status.is_learner);
                 page.field("RaftIndex", status.raft_index);
-                page.field("RaftTerm", status.raft_term);
+                if !speaks_of_storage(status) {
+                    page.field("RaftTerm", status.raft_term);
+                }
                 page.field("RaftAppliedIndex", status.raft_applied_index);
                 page.field("Errors", format!("[{}]", status.errors.join(" ")));
                 page.quoted("Endpoint", endpoint.as_bytes());
+                if speaks_of_storage(status) {
+                    let downgrade = status.downgrade_info.clone().unwrap_or_default();
+                    let target = downgrade.target_version.as_bytes();
+                    page.quoted("DowngradeTargetVersion", target);
+                    page.field("DowngradeEnabled", downgrade.enabled);
+                }
                 page.line("");
             }
         }
         Format::Table => {
-            let mut table = Table::new(&[
-                "endpoint",
-                "ID",
-                "version",
-                "db size",
-                "is leader",
-                "is learner",
-                "raft term",
-                "raft index",
-                "raft applied index",
-                "errors",
-            ]);
+            let columns = status_columns(statuses);
+            let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+            let mut table = Table::new(&names);
             for (endpoint, status) in statuses {
-                table.row(status_row(endpoint, status));
+                table.row(status_row(&columns, endpoint, status));
             }
             page.text(table.draw());
         }
         Format::Simple | Format::Protobuf => {
+            let columns = status_columns(statuses);
             for (endpoint, status) in statuses {
-                page.line(status_row(endpoint, status).join(", "));
+                page.line(status_row(&columns, endpoint, status).join(", "));
             }
         }
     }
     print_all(&page.bytes)
 }
 
-fn status_row(endpoint: &str, status: &api::StatusResponse) -> Vec<String> {
-    let member = status.header.unwrap_or_default().member_id;
-    vec![
-        endpoint.to_owned(),
-        format!("{member:x}"),
-        status.version.clone(),
-        size(status.db_size.unsigned_abs()),
-        (status.leader == member).to_string(),
-        status.is_learner.to_string(),
-        status.raft_term.to_string(),
-        status.raft_index.to_string(),
-        status.raft_applied_index.to_string(),
-        status.errors.join(", "),
-    ]
+/// Whether a member is of a line whose etcdctl shows more: it says what its database is like.
+fn speaks_of_storage(status: &api::StatusResponse) -> bool {
+    status.downgrade_info.is_some()
+}
+
+/// The name of a column, and what is in it for a member.
+type Column = (&'static str, fn(&api::StatusResponse) -> String);
+
+/// The columns of the newest of the members.
+fn status_columns(statuses: &[(String, api::StatusResponse)]) -> Vec<Column> {
+    let later = statuses.iter().any(|(_, status)| speaks_of_storage(status));
+    let of_storage = [
+        "storage version",
+        "in use",
+        "percentage not in use",
+        "quota",
+    ];
+    let of_downgrade = ["downgrade target version", "downgrade enabled"];
+    let columns = STATUS_COLUMNS
+        .iter()
+        .filter(|(name, _)| later || !of_storage.iter().chain(&of_downgrade).any(|of| of == name));
+    columns.copied().collect()
+}
+
+const STATUS_COLUMNS: [Column; 16] = [
+    ("endpoint", |_| String::new()),
+    ("ID", |s| format!("{:x}", member_id(s))),
+    ("version", |s| s.version.clone()),
+    ("storage version", |s| s.storage_version.clone()),
+    ("db size", |s| size(s.db_size.unsigned_abs())),
+    ("in use", |s| size(s.db_size_in_use.unsigned_abs())),
+    ("percentage not in use", |s| {
+        let used = s.db_size_in_use.saturating_mul(100).checked_div(s.db_size);
+        format!("{}%", 100 - used.unwrap_or(100))
+    }),
+    ("quota", |s| size(s.db_size_quota.unsigned_abs())),
+    ("is leader", |s| (s.leader == member_id(s)).to_string()),
+    ("is learner", |s| s.is_learner.to_string()),
+    ("raft term", |s| s.raft_term.to_string()),
+    ("raft index", |s| s.raft_index.to_string()),
+    ("raft applied index", |s| s.raft_applied_index.to_string()),
+    ("errors", |s| s.errors.join(", ")),
+    ("downgrade target version", |s| {
+        let downgrade = s.downgrade_info.as_ref();
+        downgrade.map_or_else(String::new, |d| d.target_version.clone())
+    }),
+    ("downgrade enabled", |s| {
+        s.downgrade_info
+            .as_ref()
+            .is_some_and(|d| d.enabled)
+            .to_string()
+    }),
+];
+
+fn member_id(status: &api::StatusResponse) -> u64 {
+    status.header.unwrap_or_default().member_id
+}
+
+fn status_row(columns: &[Column], endpoint: &str, status: &api::StatusResponse) -> Vec<String> {
+    let (_, rest) = columns.split_first().unwrap_or((&STATUS_COLUMNS[0], &[]));
+    let rest = rest.iter().map(|(_, value)| value(status));
+    std::iter::once(endpoint.to_owned()).chain(rest).collect()
 }
 
 /// `etcdctl endpoint hashkv`.
@@ -273,6 +328,7 @@ pub(crate) async fn hash_kv(parsed: &mut Parsed) -> Outcome {
 }
 
 fn show_hashes(output: &Output, hashes: &[(String, api::HashKvResponse)]) -> Outcome {
+    let later = hashes.iter().any(|(_, hash)| hash.hash_revision != 0);
     let mut page = output.page();
     match output.format() {
         Format::Json => {
@@ -287,21 +343,32 @@ fn show_hashes(output: &Output, hashes: &[(String, api::HashKvResponse)]) -> Out
                 page.header_fields(hash.header.as_ref());
                 page.quoted("Endpoint", endpoint.as_bytes());
                 page.field("Hash", hash.hash);
+                if later {
+                    page.field("HashRevision", hash.hash_revision);
+                }
                 page.line("");
             }
         }
         Format::Table => {
-            let mut table = Table::new(&["endpoint", "hash"]);
+            let names = ["endpoint", "hash", "hash revision"];
+            let mut table = Table::new(if later { &names } else { &names[..2] });
             for (endpoint, hash) in hashes {
-                table.row(vec![endpoint.clone(), hash.hash.to_string()]);
+                table.row(hash_row(endpoint, hash, later));
             }
             page.text(table.draw());
         }
         Format::Simple | Format::Protobuf => {
             for (endpoint, hash) in hashes {
-                page.line(format!("{endpoint}, {}", hash.hash));
+                page.line(hash_row(endpoint, hash, later).join(", "));
             }
         }
     }
     print_all(&page.bytes)
+}
+
+/// With the revision of the hash, if a member says it.
+fn hash_row(endpoint: &str, hash: &api::HashKvResponse, later: bool) -> Vec<String> {
+    let revision = later.then(|| hash.hash_revision.to_string());
+    let row = [endpoint.to_owned(), hash.hash.to_string()];
+    row.into_iter().chain(revision).collect()
 }

@@ -59,9 +59,13 @@ pub(crate) async fn save(parsed: &mut Parsed) -> Outcome {
     } else {
         work.await
     };
-    finished?;
+    let version = finished?;
     finish(part, &path)?;
-    print_all(format!("Snapshot saved at {}\n", path.display()).as_bytes())
+    let mut said = format!("Snapshot saved at {}\n", path.display());
+    if !version.is_empty() {
+        said.push_str(&format!("Server version {version}\n"));
+    }
+    print_all(said.as_bytes())
 }
 
 fn interrupted(message: impl Into<String>) -> Failure {
@@ -78,17 +82,20 @@ fn create(target: &Path) -> Outcome<Part> {
     })
 }
 
-/// Receives the stream, checks it and writes it.
-async fn fill(part: &Part, mut stream: SnapshotStream) -> Outcome {
+/// Receives the stream, checks it and writes it. What it says of the version of the database's
+/// schema; nothing before 3.6.
+async fn fill(part: &Part, mut stream: SnapshotStream) -> Outcome<String> {
     let failed =
         |error: io::Error| interrupted(format!("writing {}: {error}", part.path().display()));
     let mut progress = None;
     let mut checksum = Checksum::default();
+    let mut version = String::new();
     while let Some(response) = stream
         .message()
         .await
         .map_err(|error| Failure::call(EXIT_INTERRUPTED, &error))?
     {
+        version = response.version;
         part.file().write_all(&response.blob).map_err(failed)?;
         checksum.update(&response.blob);
         progress
@@ -98,7 +105,8 @@ async fn fill(part: &Part, mut stream: SnapshotStream) -> Outcome {
     if let Some(progress) = progress {
         progress.finish_and_clear();
     }
-    checksum.verify()
+    checksum.verify()?;
+    Ok(version)
 }
 
 /// Gives the file its name.

@@ -249,6 +249,12 @@ impl<'a> Object<'a> {
         self.bool("isLearner", status.is_learner);
         self.text("storageVersion", &status.storage_version);
         self.int("dbSizeQuota", status.db_size_quota);
+        if let Some(downgrade) = &status.downgrade_info {
+            self.child("downgradeInfo", |object| {
+                object.bool("enabled", downgrade.enabled);
+                object.text("targetVersion", &downgrade.target_version);
+            });
+        }
     }
 
     pub(crate) fn hash_kv(&mut self, response: &api::HashKvResponse) {
