@@ -1,5 +1,6 @@
 //! Rules checked against what real etcd printed and wrote.
 
+mod buckets;
 mod context;
 mod disagreement;
 mod disputes;
