@@ -1,6 +1,8 @@
 //! Compiles `proto/*.proto` without protoc: messages always, client stubs and
 //! the JSON mapping when their feature is on.
 
+#[path = "build/raw.rs"]
+mod raw;
 #[path = "build/schema.rs"]
 mod schema;
 
@@ -26,13 +28,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_server(false)
         .build_client(client)
         .build_transport(false)
-        .compile_fds_with_config(descriptors.clone(), config)?;
+        .compile_fds_with_config(raw::as_bytes(&descriptors), config)?;
 
     if env::var_os("CARGO_FEATURE_JSON").is_some() {
         pbjson_build::Builder::new()
             .register_descriptors(&descriptors.encode_to_vec())?
             .preserve_proto_field_names()
             .ignore_unknown_fields()
+            // As bytes they would be base64; `src/json.rs` has those that are answers.
+            .exclude(raw::RAW.map(|(message, _)| message))
             .build(&[
                 ".etcdserverpb",
                 ".mvccpb",

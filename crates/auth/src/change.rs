@@ -12,6 +12,7 @@ use proto::{
         AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
         AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, internal_raft_request::Op,
     },
+    wire::text,
 };
 
 use crate::{
@@ -30,7 +31,7 @@ pub enum Tokens {
     /// All of them are invalid.
     ForgetAll,
     /// Those of one user are invalid.
-    Forget(String),
+    Forget(Bytes),
 }
 
 /// As Go's decoder: trailing bits may be anything.
@@ -66,7 +67,10 @@ impl Store {
             tracing::info!("authentication is already enabled; ignored auth enable request");
             return Ok(Tokens::Keep);
         }
-        let root = self.users.get(ROOT).ok_or(Error::RootUserNotExist)?;
+        let root = self
+            .users
+            .get(ROOT.as_bytes())
+            .ok_or(Error::RootUserNotExist)?;
         if !store::is_root(root) {
             return Err(Error::RootRoleNotExist);
         }
@@ -108,14 +112,14 @@ impl Store {
         };
         check_length(&request.name)?;
         let user = User {
-            name: request.name.clone().into(),
+            name: owned(&request.name),
             password,
             roles: Vec::new(),
             options: Some(options),
         };
         self.put_user(&request.name, user, batch);
         self.advance(batch);
-        tracing::info!("user-name" = request.name, "added a user");
+        tracing::info!("user-name" = text(&request.name), "added a user");
         Ok(Tokens::Keep)
     }
 
@@ -125,7 +129,10 @@ impl Store {
         batch: &mut Batch,
     ) -> Result<Tokens, Error> {
         if self.enabled && request.name == ROOT {
-            tracing::error!("user-name" = request.name, "cannot delete 'root' user");
+            tracing::error!(
+                "user-name" = text(&request.name),
+                "cannot delete 'root' user"
+            );
             return Err(Error::InvalidAuthMgmt);
         }
         let user = self
@@ -136,11 +143,11 @@ impl Store {
         self.merge(&request.name);
         self.advance(batch);
         tracing::info!(
-            "user-name" = request.name,
-            "user-roles" = ?user.roles,
+            "user-name" = text(&request.name),
+            "user-roles" = ?texts(&user.roles),
             "deleted a user"
         );
-        Ok(Tokens::Forget(request.name.clone()))
+        Ok(Tokens::Forget(owned(&request.name)))
     }
 
     fn user_change_password(
@@ -155,13 +162,13 @@ impl Store {
             self.stored_password(&request.password, &request.hashed_password)?
         };
         tracing::info!(
-            "user-name" = request.name,
-            "user-roles" = ?user.roles,
+            "user-name" = text(&request.name),
+            "user-roles" = ?texts(&user.roles),
             "changed a password of a user"
         );
         self.put_user(&request.name, user, batch);
         self.advance(batch);
-        Ok(Tokens::Forget(request.name.clone()))
+        Ok(Tokens::Forget(owned(&request.name)))
     }
 
     fn user_grant_role(
@@ -176,19 +183,19 @@ impl Store {
         let at = user.roles.partition_point(|role| *role < request.role);
         if user.roles.get(at) == Some(&request.role) {
             tracing::warn!(
-                "user-name" = request.user,
-                "user-roles" = ?user.roles,
-                "duplicate-role-name" = request.role,
+                "user-name" = text(&request.user),
+                "user-roles" = ?texts(&user.roles),
+                "duplicate-role-name" = text(&request.role),
                 "ignored grant role request to a user"
             );
             return Ok(Tokens::Keep);
         }
-        user.roles.push(request.role.clone());
+        user.roles.push(owned(&request.role));
         user.roles.sort_unstable();
         tracing::info!(
-            "user-name" = request.user,
-            "user-roles" = ?user.roles,
-            "added-role-name" = request.role,
+            "user-name" = text(&request.user),
+            "user-roles" = ?texts(&user.roles),
+            "added-role-name" = text(&request.role),
             "granted a role to a user"
         );
         self.put_user(&request.user, user, batch);
@@ -203,8 +210,8 @@ impl Store {
     ) -> Result<Tokens, Error> {
         if self.enabled && request.name == ROOT && request.role == ROOT {
             tracing::error!(
-                "user-name" = request.name,
-                "role-name" = request.role,
+                "user-name" = text(&request.name),
+                "role-name" = text(&request.role),
                 "'root' user cannot revoke 'root' role"
             );
             return Err(Error::InvalidAuthMgmt);
@@ -216,9 +223,9 @@ impl Store {
             return Err(Error::RoleNotGranted);
         }
         tracing::info!(
-            "user-name" = request.name,
-            "new-user-roles" = ?user.roles,
-            "revoked-role-name" = request.role,
+            "user-name" = text(&request.name),
+            "new-user-roles" = ?texts(&user.roles),
+            "revoked-role-name" = text(&request.role),
             "revoked a role from a user"
         );
         self.put_user(&request.name, user, batch);
@@ -239,13 +246,13 @@ impl Store {
         }
         check_length(&request.name)?;
         let role = Role {
-            name: request.name.clone().into(),
+            name: owned(&request.name),
             key_permission: Vec::new(),
         };
         record::put_role(batch, &role);
-        self.roles.insert(request.name.clone(), role);
+        self.roles.insert(role.name.clone(), role);
         self.advance(batch);
-        tracing::info!("role-name" = request.name, "created a role");
+        tracing::info!("role-name" = text(&request.name), "created a role");
         Ok(Tokens::Keep)
     }
 
@@ -255,7 +262,10 @@ impl Store {
         batch: &mut Batch,
     ) -> Result<Tokens, Error> {
         if self.enabled && request.role == ROOT {
-            tracing::error!("role-name" = request.role, "cannot delete 'root' role");
+            tracing::error!(
+                "role-name" = text(&request.role),
+                "cannot delete 'root' role"
+            );
             return Err(Error::InvalidAuthMgmt);
         }
         self.roles
@@ -270,7 +280,7 @@ impl Store {
             self.merge(&name);
         }
         self.advance(batch);
-        tracing::info!("role-name" = request.role, "deleted a role");
+        tracing::info!("role-name" = text(&request.role), "deleted a role");
         Ok(Tokens::Keep)
     }
 
@@ -297,7 +307,7 @@ impl Store {
         self.merge_holders(&request.name);
         self.advance(batch);
         tracing::info!(
-            "user-name" = request.name,
+            "user-name" = text(&request.name),
             "permission-name" = new.perm_type().as_str_name(),
             "granted/updated a permission to a user"
         );
@@ -323,9 +333,9 @@ impl Store {
         self.merge_holders(&request.role);
         self.advance(batch);
         tracing::info!(
-            "role-name" = request.role,
-            key = %String::from_utf8_lossy(&request.key),
-            "range-end" = %String::from_utf8_lossy(&request.range_end),
+            "role-name" = text(&request.role),
+            key = text(&request.key),
+            "range-end" = text(&request.range_end),
             "revoked a permission on range"
         );
         Ok(Tokens::Keep)
@@ -335,7 +345,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AuthNotEnabled`], [`Error::AuthFailed`].
-    pub fn authenticate(&self, name: &str) -> Result<(), Error> {
+    pub fn authenticate(&self, name: &[u8]) -> Result<(), Error> {
         if !self.enabled {
             return Err(Error::AuthNotEnabled);
         }
@@ -349,7 +359,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::UserNotFound`].
-    pub fn user_get(&self, request: &AuthUserGetRequest) -> Result<Vec<String>, Error> {
+    pub fn user_get(&self, request: &AuthUserGetRequest) -> Result<Vec<Bytes>, Error> {
         Ok(self.user(&request.name)?.roles.clone())
     }
 
@@ -362,17 +372,17 @@ impl Store {
         Ok(role.key_permission.clone())
     }
 
-    fn user(&self, name: &str) -> Result<&User, Error> {
+    fn user(&self, name: &[u8]) -> Result<&User, Error> {
         self.users.get(name).ok_or(Error::UserNotFound)
     }
 
-    fn put_user(&mut self, name: &str, user: User, batch: &mut Batch) {
+    fn put_user(&mut self, name: &[u8], user: User, batch: &mut Batch) {
         record::put_user(batch, &user);
-        self.users.insert(name.to_owned(), user);
+        self.users.insert(owned(name), user);
         self.merge(name);
     }
 
-    fn holders(&self, role: &str) -> Vec<String> {
+    fn holders(&self, role: &[u8]) -> Vec<Bytes> {
         let holds = |user: &User| user.roles.iter().any(|one| one == role);
         self.users
             .iter()
@@ -381,7 +391,7 @@ impl Store {
             .collect()
     }
 
-    fn merge_holders(&mut self, role: &str) {
+    fn merge_holders(&mut self, role: &[u8]) {
         for name in self.holders(role) {
             self.merge(&name);
         }
@@ -389,7 +399,7 @@ impl Store {
 
     /// What is stored for a password. Releases before 3.5 put the plain one into the log, and
     /// every member hashes it for itself.
-    fn stored_password(&self, plain: &str, hashed: &str) -> Result<Bytes, Error> {
+    fn stored_password(&self, plain: &[u8], hashed: &str) -> Result<Bytes, Error> {
         if !plain.is_empty() && hashed.is_empty() {
             return password::hash(plain, self.options.bcrypt_cost)
                 .map(Bytes::from)
@@ -408,7 +418,17 @@ fn is_same_range(one: &Permission, other: &Permission) -> bool {
     one.key == other.key && one.range_end == other.range_end
 }
 
-fn check_length(name: &str) -> Result<(), Error> {
+/// A name in memory of its own: in a request it is a part of all that was read with it.
+fn owned(name: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(name)
+}
+
+/// Names as the log shows them.
+fn texts(names: &[Bytes]) -> Vec<String> {
+    names.iter().map(|name| text(name)).collect()
+}
+
+fn check_length(name: &[u8]) -> Result<(), Error> {
     if name.len() > NAME_MAX {
         return Err(Error::NameTooLong);
     }

@@ -2,6 +2,8 @@
 //! the state machine: every member applies the same entries in the same order and comes to the
 //! same verdicts, whether it is etcd or Pintle.
 //!
+//! Names are bytes. etcd takes any, keeps them as they are, and finds a user by them alone.
+//!
 //! Nothing here has a clock, a thread or a socket. Time is passed in; changes go out into a
 //! [`bolt::Batch`]; whoever owns the [`Store`] locks it. Hashing a password takes a tenth of a
 //! second on purpose: it must never be done on a thread that serves requests.

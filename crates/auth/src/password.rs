@@ -44,7 +44,7 @@ pub enum HashError {
 ///
 /// # Errors
 /// [`HashError`].
-pub fn hash(password: &str, cost: u32) -> Result<String, HashError> {
+pub fn hash(password: &[u8], cost: u32) -> Result<String, HashError> {
     assert_may_take_long();
     if password.len() > PASSWORD_MAX {
         return Err(HashError::TooLong);
@@ -58,7 +58,7 @@ pub fn hash(password: &str, cost: u32) -> Result<String, HashError> {
 ///
 /// # Errors
 /// [`HashError`].
-pub fn hash_for_log(password: &str, cost: u32) -> Result<String, HashError> {
+pub fn hash_for_log(password: &[u8], cost: u32) -> Result<String, HashError> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     Ok(STANDARD.encode(hash(password, cost)?))
 }
@@ -104,7 +104,7 @@ impl Stored {
 ///
 /// # Errors
 /// [`Error::AuthFailed`], [`Error::NoPasswordUser`].
-pub fn check(password: &str, stored: &Stored) -> Result<(), Error> {
+pub fn check(password: &[u8], stored: &Stored) -> Result<(), Error> {
     assert_may_take_long();
     let is_right = bcrypt::verify(password, &stored.text).unwrap_or(false);
     match stored.missing {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bolt::{Batch, ReadTx};
+use bytes::Bytes;
 use prost::Message;
 use proto::authpb::{Role, User};
 
@@ -27,8 +28,8 @@ pub(crate) const NAME_MAX: usize = 32768;
 pub(crate) struct Records {
     pub(crate) enabled: bool,
     pub(crate) revision: u64,
-    pub(crate) users: BTreeMap<String, User>,
-    pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) users: BTreeMap<Bytes, User>,
+    pub(crate) roles: BTreeMap<Bytes, Role>,
 }
 
 pub(crate) fn read(tx: &ReadTx) -> Result<Records, RecoverError> {
@@ -53,7 +54,7 @@ pub(crate) fn read(tx: &ReadTx) -> Result<Records, RecoverError> {
 fn read_all<M: Message + Default>(
     tx: &ReadTx,
     name: &'static str,
-) -> Result<BTreeMap<String, M>, RecoverError> {
+) -> Result<BTreeMap<Bytes, M>, RecoverError> {
     let mut all = BTreeMap::new();
     let Some(bucket) = tx.bucket(name.as_bytes())? else {
         return Ok(all);
@@ -61,13 +62,8 @@ fn read_all<M: Message + Default>(
     let mut cursor = bucket.cursor();
     let mut next = cursor.first()?;
     while let Some((key, value)) = next {
-        let text = std::str::from_utf8(key)
-            .ok()
-            // What is not text in the log is read as this.
-            .filter(|text| !text.contains(char::REPLACEMENT_CHARACTER))
-            .ok_or_else(|| corrupt(name, key, "the name is not valid UTF-8"))?;
         let record = M::decode(value).map_err(|error| corrupt(name, key, &error.to_string()))?;
-        all.insert(text.to_owned(), record);
+        all.insert(Bytes::copy_from_slice(key), record);
         next = cursor.next()?;
     }
     Ok(all)
@@ -95,14 +91,14 @@ pub(crate) fn put_user(batch: &mut Batch, user: &User) {
     batch.put(USERS, user.name.clone(), user.encode_to_vec());
 }
 
-pub(crate) fn delete_user(batch: &mut Batch, name: &str) {
-    batch.delete(USERS, name.as_bytes().to_vec());
+pub(crate) fn delete_user(batch: &mut Batch, name: &[u8]) {
+    batch.delete(USERS, name.to_vec());
 }
 
 pub(crate) fn put_role(batch: &mut Batch, role: &Role) {
     batch.put(ROLES, role.name.clone(), role.encode_to_vec());
 }
 
-pub(crate) fn delete_role(batch: &mut Batch, name: &str) {
-    batch.delete(ROLES, name.as_bytes().to_vec());
+pub(crate) fn delete_role(batch: &mut Batch, name: &[u8]) {
+    batch.delete(ROLES, name.to_vec());
 }

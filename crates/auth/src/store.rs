@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bolt::{Batch, ReadTx};
+use bytes::Bytes;
 use line::Line;
 use proto::authpb::{Role, User};
 
@@ -36,10 +37,10 @@ impl Default for Options {
 pub struct Store {
     pub(crate) enabled: bool,
     pub(crate) revision: u64,
-    pub(crate) users: BTreeMap<String, User>,
-    pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) users: BTreeMap<Bytes, User>,
+    pub(crate) roles: BTreeMap<Bytes, Role>,
     /// What the roles of a user add up to.
-    pub(crate) permissions: HashMap<String, Permissions>,
+    pub(crate) permissions: HashMap<Bytes, Permissions>,
     pub(crate) options: Options,
 }
 
@@ -63,7 +64,7 @@ impl Store {
             permissions: HashMap::new(),
             options,
         };
-        let names: Vec<String> = store.users.keys().cloned().collect();
+        let names: Vec<Bytes> = store.users.keys().cloned().collect();
         for name in &names {
             store.merge(name);
         }
@@ -92,18 +93,19 @@ impl Store {
     }
 
     /// The names of all users, in order.
-    pub fn users(&self) -> impl Iterator<Item = &str> {
-        self.users.keys().map(String::as_str)
+    pub fn users(&self) -> impl Iterator<Item = &Bytes> {
+        self.users.keys()
     }
 
-    /// The names of all roles, in order.
-    pub fn roles(&self) -> impl Iterator<Item = &str> {
-        self.roles.keys().map(String::as_str)
+    /// The names of roles, in order, as far as etcd reads them: up to the key `\xff`. No name in
+    /// UTF-8 has a byte like that.
+    pub fn roles(&self) -> impl Iterator<Item = &Bytes> {
+        self.roles.keys().filter(|name| name.first() != Some(&0xff))
     }
 
     /// Whether a user has a role.
     #[must_use]
-    pub fn has_role(&self, user: &str, role: &str) -> bool {
+    pub fn has_role(&self, user: &[u8], role: &[u8]) -> bool {
         self.users
             .get(user)
             .is_some_and(|user| user.roles.iter().any(|one| one == role))
@@ -164,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AuthNotEnabled`].
-    pub fn credentials(&self, name: &str) -> Result<password::Stored, Error> {
+    pub fn credentials(&self, name: &[u8]) -> Result<password::Stored, Error> {
         if !self.enabled {
             return Err(Error::AuthNotEnabled);
         }
@@ -179,7 +181,7 @@ impl Store {
     }
 
     /// Merges the permissions of a user's roles anew.
-    pub(crate) fn merge(&mut self, name: &str) {
+    pub(crate) fn merge(&mut self, name: &[u8]) {
         let Some(user) = self.users.get(name) else {
             self.permissions.remove(name);
             return;
@@ -190,7 +192,8 @@ impl Store {
             .filter_map(|role| self.roles.get(role))
             .flat_map(|role| &role.key_permission);
         let merged = Permissions::merge(granted);
-        self.permissions.insert(name.to_owned(), merged);
+        self.permissions
+            .insert(Bytes::copy_from_slice(name), merged);
     }
 
     pub(crate) fn advance(&mut self, batch: &mut Batch) {
@@ -201,6 +204,8 @@ impl Store {
 
 /// Whether a user has the role root. The roles are sorted.
 pub(crate) fn is_root(user: &User) -> bool {
-    let at = user.roles.partition_point(|role| role.as_str() < ROOT);
+    let at = user
+        .roles
+        .partition_point(|role| &role[..] < ROOT.as_bytes());
     user.roles.get(at).is_some_and(|role| role == ROOT)
 }

@@ -1,4 +1,5 @@
 use bolt::Batch;
+use bytes::Bytes;
 use lease::{LeaseId, Lessor};
 use proto::{
     authpb::{Permission, UserAddOptions, permission::Type},
@@ -14,6 +15,10 @@ use proto::{
 
 use super::*;
 use crate::rules::{METHODS, Need, Release, Rules, need};
+
+fn owned(name: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(name.as_ref())
+}
 
 /// A store over a database file of its own.
 struct Bench {
@@ -53,37 +58,37 @@ impl Bench {
         result
     }
 
-    fn user(&mut self, name: &str) -> Result<Tokens, Error> {
+    fn user(&mut self, name: impl AsRef<[u8]>) -> Result<Tokens, Error> {
         let options = UserAddOptions { no_password: true };
         self.apply(Op::AuthUserAdd(AuthUserAddRequest {
-            name: name.into(),
+            name: owned(name),
             options: Some(options),
             ..AuthUserAddRequest::default()
         }))
     }
 
-    fn role(&mut self, name: &str) -> Result<Tokens, Error> {
-        self.apply(Op::AuthRoleAdd(AuthRoleAddRequest { name: name.into() }))
+    fn role(&mut self, name: impl AsRef<[u8]>) -> Result<Tokens, Error> {
+        self.apply(Op::AuthRoleAdd(AuthRoleAddRequest { name: owned(name) }))
     }
 
-    fn grant(&mut self, user: &str, role: &str) -> Result<Tokens, Error> {
+    fn grant(&mut self, user: impl AsRef<[u8]>, role: impl AsRef<[u8]>) -> Result<Tokens, Error> {
         self.apply(Op::AuthUserGrantRole(AuthUserGrantRoleRequest {
-            user: user.into(),
-            role: role.into(),
+            user: owned(user),
+            role: owned(role),
         }))
     }
 
     fn revoke(&mut self, name: &str, role: &str) -> Result<Tokens, Error> {
         self.apply(Op::AuthUserRevokeRole(AuthUserRevokeRoleRequest {
-            name: name.into(),
-            role: role.into(),
+            name: owned(name),
+            role: owned(role),
         }))
     }
 
     fn allow(&mut self, role: &str, kind: Type, key: &str, end: &str) -> Result<Tokens, Error> {
         self.apply(Op::AuthRoleGrantPermission(
             AuthRoleGrantPermissionRequest {
-                name: role.into(),
+                name: owned(role),
                 perm: Some(Permission {
                     perm_type: kind.into(),
                     key: key.to_owned().into(),
@@ -97,15 +102,15 @@ impl Bench {
         self.apply(Op::AuthEnable(AuthEnableRequest {}))
     }
 
-    fn delete_user(&mut self, name: &str) -> Result<Tokens, Error> {
+    fn delete_user(&mut self, name: impl AsRef<[u8]>) -> Result<Tokens, Error> {
         self.apply(Op::AuthUserDelete(AuthUserDeleteRequest {
-            name: name.into(),
+            name: owned(name),
         }))
     }
 
-    fn delete_role(&mut self, role: &str) -> Result<Tokens, Error> {
+    fn delete_role(&mut self, role: impl AsRef<[u8]>) -> Result<Tokens, Error> {
         self.apply(Op::AuthRoleDelete(AuthRoleDeleteRequest {
-            role: role.into(),
+            role: owned(role),
         }))
     }
 
@@ -128,7 +133,7 @@ impl Bench {
 
     fn who(&self, user: &str) -> Identity {
         Identity {
-            user: user.into(),
+            user: owned(user),
             revision: self.store.revision(),
         }
     }
@@ -229,7 +234,7 @@ fn users_and_roles_are_refused_as_etcd_refuses_them() {
     assert_eq!(bench.delete_user("x"), Err(Error::UserNotFound));
     assert_eq!(bench.delete_role("x"), Err(Error::RoleNotFound));
     bench.delete_role("r").expect("deleted");
-    assert!(!bench.store.has_role("u", "r"));
+    assert!(!bench.store.has_role(b"u", b"r"));
     let long = "x".repeat(32769);
     assert_eq!(bench.user(&long), Err(Error::NameTooLong));
     assert_eq!(bench.role(&long), Err(Error::NameTooLong));
@@ -273,13 +278,13 @@ fn a_password_is_stored_as_the_entry_has_it() {
     let mut bench = Bench::new(Release::V3_5_30);
     let add = |name: &str, password: &str, hashed_password: &str| {
         Op::AuthUserAdd(AuthUserAddRequest {
-            name: name.into(),
-            password: password.into(),
+            name: owned(name),
+            password: owned(password),
             hashed_password: hashed_password.into(),
             options: None,
         })
     };
-    let hashed = password::hash_for_log("secret", 4).expect("a hash");
+    let hashed = password::hash_for_log(b"secret", 4).expect("a hash");
     bench.apply(add("root", "", &hashed)).expect("a user");
     bench.apply(add("old", "of 3.4", "")).expect("a user");
     let broken = bench.apply(add("broken", "", "no base64!"));
@@ -287,12 +292,13 @@ fn a_password_is_stored_as_the_entry_has_it() {
     bench.user("none").expect("a user");
     bench.grant("root", "root").expect("a grant");
     assert_eq!(
-        bench.store.credentials("root").err(),
+        bench.store.credentials(b"root").err(),
         Some(Error::AuthNotEnabled)
     );
     bench.enable().expect("enabled");
     let check = |bench: &Bench, name: &str, word: &str| {
-        password::check(word, &bench.store.credentials(name).expect("it is on"))
+        let stored = bench.store.credentials(name.as_bytes());
+        password::check(word.as_bytes(), &stored.expect("it is on"))
     };
     assert_eq!(check(&bench, "root", "secret"), Ok(()));
     assert_eq!(check(&bench, "root", "Secret"), Err(Error::AuthFailed));
@@ -301,14 +307,14 @@ fn a_password_is_stored_as_the_entry_has_it() {
     assert_eq!(check(&bench, "nobody", ""), Err(Error::AuthFailed));
     let change = Op::AuthUserChangePassword(AuthUserChangePasswordRequest {
         name: "old".into(),
-        password: String::new(),
-        hashed_password: password::hash_for_log("new", 4).expect("a hash"),
+        password: Bytes::new(),
+        hashed_password: password::hash_for_log(b"new", 4).expect("a hash"),
     });
     assert_eq!(bench.apply(change), Ok(Tokens::Forget("old".into())));
     assert_eq!(check(&bench, "old", "new"), Ok(()));
-    assert_eq!(bench.store.authenticate("old"), Ok(()));
-    assert_eq!(bench.store.authenticate("none"), Err(Error::AuthFailed));
-    let long = "x".repeat(73);
+    assert_eq!(bench.store.authenticate(b"old"), Ok(()));
+    assert_eq!(bench.store.authenticate(b"none"), Err(Error::AuthFailed));
+    let long = [b'x'; 73];
     assert_eq!(password::hash(&long, 4), Err(password::HashError::TooLong));
     assert!(password::hash(&long[1..], 4).is_ok_and(|text| text.starts_with("$2a$04$")));
 }
@@ -317,10 +323,10 @@ fn a_password_is_stored_as_the_entry_has_it() {
 #[test]
 fn a_wrong_password_costs_what_an_unknown_user_costs() {
     let mut bench = Bench::new(Release::V3_5_30);
-    let add = |name: &str, cost, no_password| {
+    let add = |name: &'static str, cost, no_password| {
         Op::AuthUserAdd(AuthUserAddRequest {
             name: name.into(),
-            hashed_password: password::hash_for_log(name, cost).expect("a hash"),
+            hashed_password: password::hash_for_log(name.as_bytes(), cost).expect("a hash"),
             options: Some(UserAddOptions { no_password }),
             ..AuthUserAddRequest::default()
         })
@@ -329,7 +335,10 @@ fn a_wrong_password_costs_what_an_unknown_user_costs() {
     bench.apply(add("none", 4, true)).expect("a user");
     bench.grant("root", "root").expect("a grant");
     bench.enable().expect("enabled");
-    let cost = |bench: &Bench, name| bench.store.credentials(name).expect("it is on").cost();
+    let cost = |bench: &Bench, name: &str| {
+        let stored = bench.store.credentials(name.as_bytes());
+        stored.expect("it is on").cost()
+    };
     for name in ["root", "none", "unknown", ""] {
         assert_eq!(cost(&bench, name), Some(5), "{name}");
     }
@@ -338,8 +347,8 @@ fn a_wrong_password_costs_what_an_unknown_user_costs() {
     for (name, expected) in [("root", 5), ("new", 6), ("none", 6), ("unknown", 6)] {
         assert_eq!(cost(&bench, name), Some(expected), "{name}");
     }
-    let unknown = bench.store.credentials("unknown").expect("it is on");
-    assert_eq!(password::check("", &unknown), Err(Error::AuthFailed));
+    let unknown = bench.store.credentials(b"unknown").expect("it is on");
+    assert_eq!(password::check(b"", &unknown), Err(Error::AuthFailed));
 }
 
 /// In its own thread, as a server's are.
@@ -353,22 +362,22 @@ fn a_thread_that_serves_hashes_no_password() {
         });
         thread.join().is_err()
     };
-    assert!(serving(|| drop(password::hash("p", 4))));
+    assert!(serving(|| drop(password::hash(b"p", 4))));
     assert!(!serving(|| ()));
-    assert!(password::hash("p", 4).is_ok(), "another thread may");
+    assert!(password::hash(b"p", 4).is_ok(), "another thread may");
 }
 
 #[test]
 fn users_see_themselves_and_their_roles() {
     let bench = Bench::with_users(Release::V3_5_30);
     let user = |who: &str, name: &str| {
-        let request = AuthUserGetRequest { name: name.into() };
+        let request = AuthUserGetRequest { name: owned(name) };
         let op = Op::AuthUserGet(request.clone());
         bench.store.check_op(&bench.who(who), None, &op)?;
         bench.store.user_get(&request)
     };
     let role = |who: &str, role: &str| {
-        let request = AuthRoleGetRequest { role: role.into() };
+        let request = AuthRoleGetRequest { role: owned(role) };
         let op = Op::AuthRoleGet(request.clone());
         bench.store.check_op(&bench.who(who), None, &op)?;
         bench.store.role_get(&request).map(|list| list.len())
@@ -388,7 +397,7 @@ fn a_request_without_a_user_or_of_an_old_one_is_refused() {
     let mut bench = Bench::with_users(Release::V3_5_30);
     let read = |bench: &Bench, user: &str, revision| {
         let who = Identity {
-            user: user.into(),
+            user: owned(user),
             revision,
         };
         bench.store.check_keys(&who, b"r", b"")
@@ -612,4 +621,25 @@ fn every_method_is_in_the_table_once() {
     assert_eq!(status(Release::V3_5_21), Some(Need::Nothing));
     assert_eq!(status(Release::V3_5_30), Some(Need::Root));
     assert_eq!(status(Release::V3_5_33), Some(Need::User));
+}
+
+/// etcd takes such names, and tells two of them apart that read alike.
+#[test]
+fn names_are_bytes() {
+    let mut bench = Bench::new(Line::V3_5_30);
+    for name in [&b"\xff"[..], b"\xfe", "\u{fffd}".as_bytes()] {
+        bench.user(name).expect("another user");
+        bench.role(name).expect("another role");
+        assert_eq!(bench.user(name), Err(Error::UserAlreadyExist));
+    }
+    bench.grant(b"\xff", b"\xfe").expect("a grant");
+    assert!(bench.store.has_role(b"\xff", b"\xfe"));
+    assert!(!bench.store.has_role(b"\xff", b"\xff"));
+    assert_eq!(
+        bench.delete_user(b"\xfe"),
+        Ok(Tokens::Forget(Bytes::from_static(b"\xfe")))
+    );
+    assert!(bench.store.users().eq(["\u{fffd}".as_bytes(), b"\xff"]));
+    // etcd does not read on to the last of them.
+    assert!(bench.store.roles().eq(["\u{fffd}".as_bytes(), b"\xfe"]));
 }

@@ -111,13 +111,14 @@ fn the_records_of_etcd_are_read_as_etcd_reads_them() {
     assert!(batch.is_empty(), "nothing is added to a database of etcd");
     assert!(store.is_enabled());
     assert_eq!(store.revision(), 31);
-    let users: Vec<&str> = store.users().collect();
+    let users: Vec<_> = store.users().collect();
     assert_eq!(users, ["alice", "bob", "carol", "nopw", "root"]);
-    let roles: Vec<&str> = store.roles().collect();
+    let roles: Vec<_> = store.roles().collect();
     assert_eq!(roles, ["empty", "readers", "writers"]);
 
     let check = |name: &str, word: &str| {
-        password::check(word, &store.credentials(name).expect("auth is on"))
+        let stored = store.credentials(name.as_bytes()).expect("auth is on");
+        password::check(word.as_bytes(), &stored)
     };
     assert_eq!(check("alice", "alicepw"), Ok(()));
     assert_eq!(check("bob", "newpw"), Ok(()));
@@ -127,7 +128,7 @@ fn the_records_of_etcd_are_read_as_etcd_reads_them() {
 
     let read = |user: &str, revision, key: &str, end: &str| {
         let who = Identity {
-            user: user.to_owned(),
+            user: user.to_owned().into(),
             revision,
         };
         let request = RangeRequest {

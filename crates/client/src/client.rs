@@ -99,8 +99,8 @@ impl Client {
 
     async fn login(&self, credentials: &Credentials) -> Result<(), Error> {
         let request = api::AuthenticateRequest {
-            name: credentials.name.clone(),
-            password: credentials.password.clone(),
+            name: credentials.name.clone().into(),
+            password: credentials.password.clone().into(),
         };
         let answer = self.unary(Policy::Login, request, |channel, request| async move {
             AuthClient::new(channel).authenticate(request).await

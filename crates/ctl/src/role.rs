@@ -34,7 +34,7 @@ pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {name} created");
-    let request = api::AuthRoleAddRequest { name };
+    let request = api::AuthRoleAddRequest { name: name.into() };
     let response = global.client().await?.role_add(request).await?;
     global.output.show(&Told {
         line,
@@ -49,7 +49,7 @@ pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} deleted");
-    let request = api::AuthRoleDeleteRequest { role };
+    let request = api::AuthRoleDeleteRequest { role: role.into() };
     let response = global.client().await?.role_delete(request).await?;
     global.output.show(&Told {
         line,
@@ -63,17 +63,19 @@ pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
     let role = one_name(parsed, "get")?;
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
-    let request = api::AuthRoleGetRequest { role: role.clone() };
+    let request = api::AuthRoleGetRequest {
+        role: role.clone().into(),
+    };
     let response = global.client().await?.role_get(request).await?;
     global.output.show(&Permissions {
-        role: &role,
+        role: role.as_bytes(),
         response: &response,
     })
 }
 
 /// A role and what it may do.
 pub(crate) struct Permissions<'a> {
-    pub(crate) role: &'a str,
+    pub(crate) role: &'a [u8],
     pub(crate) response: &'a api::AuthRoleGetResponse,
 }
 
@@ -104,7 +106,7 @@ fn keys(permission: &Permission, page: &mut Page) {
 
 impl Show for Permissions<'_> {
     fn simple(&self, page: &mut Page) {
-        page.line(format!("Role {}", self.role));
+        page.raw_line(&[b"Role ", self.role].concat());
         for (heading, one) in [("KV Read:", Type::Read), ("KV Write:", Type::Write)] {
             page.line(heading);
             for permission in &self.response.perm {
@@ -161,23 +163,20 @@ pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
 impl Show for api::AuthRoleListResponse {
     fn simple(&self, page: &mut Page) {
         for role in &self.roles {
-            page.line(role);
+            page.raw_line(role);
         }
     }
 
     fn json(&self, page: &mut Page) {
         Object::write(&mut page.bytes, |object| {
             object.header(self.header.as_ref());
-            object.texts("roles", &self.roles);
+            object.names("roles", &self.roles);
         });
     }
 
     fn fields(&self, page: &mut Page) {
         page.header_fields(self.header.as_ref());
-        let roles = self
-            .roles
-            .iter()
-            .map(|role| format!(" {}", quote(role.as_bytes())));
+        let roles = self.roles.iter().map(|role| format!(" {}", quote(role)));
         page.line(format!("\"Roles\" :{}", roles.collect::<String>()));
     }
 
@@ -206,7 +205,7 @@ pub(crate) async fn grant_permission(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleGrantPermissionRequest {
-        name: name.clone(),
+        name: name.clone().into(),
         perm: Some(Permission {
             perm_type: perm_type.into(),
             key,
@@ -248,7 +247,7 @@ pub(crate) async fn revoke_permission(parsed: &mut Parsed) -> Outcome {
             String::from_utf8_lossy(end)
         ),
     };
-    let role = role.clone();
+    let role = role.clone().into();
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthRoleRevokePermissionRequest {

@@ -100,8 +100,8 @@ pub(crate) async fn add(parsed: &mut Parsed) -> Outcome {
         None => (user.clone(), new_password(parsed, &user)?),
     };
     let request = api::AuthUserAddRequest {
-        name: name.clone(),
-        password,
+        name: name.clone().into(),
+        password: password.into(),
         options: Some(authpb::UserAddOptions { no_password }),
         hashed_password: String::new(),
     };
@@ -124,7 +124,7 @@ pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("User {name} deleted");
-    let request = api::AuthUserDeleteRequest { name };
+    let request = api::AuthUserDeleteRequest { name: name.into() };
     let response = global.client().await?.user_delete(request).await?;
     global.output.show(&Told {
         line,
@@ -147,7 +147,9 @@ pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
         false => global.output.refuse_table_and_fields()?,
     }
     let client = global.client().await?;
-    let request = api::AuthUserGetRequest { name: name.clone() };
+    let request = api::AuthUserGetRequest {
+        name: name.clone().into(),
+    };
     let response = client.user_get(request).await?;
     if !detail {
         return global.output.show(&Roles {
@@ -176,14 +178,15 @@ struct Roles<'a> {
 impl Show for Roles<'_> {
     fn simple(&self, page: &mut Page) {
         page.line(format!("User: {}", self.user));
-        let roles = self.response.roles.iter().map(|role| format!(" {role}"));
-        page.line(format!("Roles:{}", roles.collect::<String>()));
+        let roles = self.response.roles.iter();
+        let roles: Vec<u8> = roles.flat_map(|role| [b" ", &role[..]].concat()).collect();
+        page.raw_line(&[b"Roles:", &roles[..]].concat());
     }
 
     fn json(&self, page: &mut Page) {
         Object::write(&mut page.bytes, |object| {
             object.header(self.response.header.as_ref());
-            object.texts("roles", &self.response.roles);
+            object.names("roles", &self.response.roles);
         });
     }
 
@@ -210,14 +213,14 @@ pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
 impl Show for api::AuthUserListResponse {
     fn simple(&self, page: &mut Page) {
         for user in &self.users {
-            page.line(user);
+            page.raw_line(user);
         }
     }
 
     fn json(&self, page: &mut Page) {
         Object::write(&mut page.bytes, |object| {
             object.header(self.header.as_ref());
-            object.texts("users", &self.users);
+            object.names("users", &self.users);
         });
     }
 
@@ -240,8 +243,8 @@ pub(crate) async fn passwd(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let request = api::AuthUserChangePasswordRequest {
-        name,
-        password,
+        name: name.into(),
+        password: password.into(),
         hashed_password: String::new(),
     };
     let response = global.client().await?.user_change_password(request).await?;
@@ -260,7 +263,10 @@ pub(crate) async fn grant_role(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} is granted to user {user}");
-    let request = api::AuthUserGrantRoleRequest { user, role };
+    let request = api::AuthUserGrantRoleRequest {
+        user: user.into(),
+        role: role.into(),
+    };
     let response = global.client().await?.user_grant_role(request).await?;
     global.output.show(&Told {
         line,
@@ -277,7 +283,10 @@ pub(crate) async fn revoke_role(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     global.output.refuse_table()?;
     let line = format!("Role {role} is revoked from user {name}");
-    let request = api::AuthUserRevokeRoleRequest { name, role };
+    let request = api::AuthUserRevokeRoleRequest {
+        name: name.into(),
+        role: role.into(),
+    };
     let response = global.client().await?.user_revoke_role(request).await?;
     global.output.show(&Told {
         line,

@@ -115,26 +115,12 @@ pub enum Refusal {
     /// An entry that is neither a request nor a single configuration change.
     #[error("it is of type {0}, which etcd does not apply")]
     Type(i32),
-    /// A user or a role with a name that is not text.
-    #[error("it is about a user or a role whose name is not valid UTF-8")]
-    Name,
 }
 
 impl Refusal {
     /// What whoever runs this member can do.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Refusal::Name => {
-                "this version of Pintle cannot apply that exactly and stops rather than differ from the other members. \
-                 Nothing of it was applied here: put the etcd binary of this cluster in place of Pintle and start it on \
-                 this data directory, where it continues"
-            }
-            _ => {
-                "an etcd member ends on it too. Nothing of it was applied here: restore the cluster from a snapshot, or \
-                 start a release that knows the entry on this data directory"
-            }
-        }
-    }
+    pub const ADVICE: &str = "an etcd member ends on it too. Nothing of it was applied here: restore the cluster from a \
+                              snapshot, or start a release that knows the entry on this data directory";
 }
 
 /// Why a decoded request must not be applied; `None` for all that can be. A
@@ -194,7 +180,7 @@ pub fn judge_proposal(entry: &Entry, line: Line) -> Result<(), Refusal> {
     match &payload {
         Payload::Empty => Err(Refusal::Unknown),
         Payload::V2(_) if !line.has(Feature::V2OwnEntries) => Err(Refusal::V2(line)),
-        Payload::V2(request) if !METHODS.contains(&request.method.as_str()) => {
+        Payload::V2(request) if !METHODS.iter().any(|known| request.method == *known) => {
             Err(Refusal::Unknown)
         }
         // Only these are etcd's own. Any other could take away, or block, what the next change
@@ -207,6 +193,7 @@ pub fn judge_proposal(entry: &Entry, line: Line) -> Result<(), Refusal> {
         }
         Payload::Internal(request) => match &request.op {
             Some(Op::Txn(txn)) if has_empty_operation(txn) => Err(Refusal::Invalid("operation")),
+            Some(op) if has_long_name(op) => Err(Refusal::Invalid("name")),
             _ => Ok(()),
         },
         Payload::V2(_) => Ok(()),
@@ -241,7 +228,7 @@ const METHODS: [&str; 5] = ["PUT", "POST", "DELETE", "QGET", "SYNC"];
 
 fn refusal_of_v2(request: &Request) -> Option<Refusal> {
     // etcd names the method in its metrics, which end it if that is not text.
-    if request.method.contains(char::REPLACEMENT_CHARACTER) {
+    if std::str::from_utf8(&request.method).is_err() {
         return Some(Refusal::Invalid("method"));
     }
     if !member::is_plain_put(request) {
@@ -277,29 +264,19 @@ fn refusal_of(op: &Op) -> Option<Refusal> {
         }
         // A bare v2 request inside is judged as one.
         Op::V2(request) => refusal_of_v2(request),
-        op => names(op)
-            .iter()
-            .any(|name| name.contains(char::REPLACEMENT_CHARACTER))
-            .then_some(Refusal::Name),
+        _ => None,
     }
 }
 
-/// The users and roles that an operation is about. What is not text in them was replaced when
-/// they were read, so that two of them may look like one.
-pub fn names(op: &Op) -> [&str; 2] {
+/// The longest name of a user or a role that the database takes as a key.
+pub const NAME_MAX: usize = 32 << 10;
+
+/// Whether an operation adds a user or a role with a longer name. It ends etcd where that is
+/// applied.
+pub fn has_long_name(op: &Op) -> bool {
     match op {
-        Op::Authenticate(one) => [&one.name, ""],
-        Op::AuthUserAdd(one) => [&one.name, ""],
-        Op::AuthUserDelete(one) => [&one.name, ""],
-        Op::AuthUserGet(one) => [&one.name, ""],
-        Op::AuthUserChangePassword(one) => [&one.name, ""],
-        Op::AuthUserGrantRole(one) => [&one.user, &one.role],
-        Op::AuthUserRevokeRole(one) => [&one.name, &one.role],
-        Op::AuthRoleAdd(one) => [&one.name, ""],
-        Op::AuthRoleDelete(one) => [&one.role, ""],
-        Op::AuthRoleGet(one) => [&one.role, ""],
-        Op::AuthRoleGrantPermission(one) => [&one.name, ""],
-        Op::AuthRoleRevokePermission(one) => [&one.role, ""],
-        _ => ["", ""],
+        Op::AuthUserAdd(one) => one.name.len() > NAME_MAX,
+        Op::AuthRoleAdd(one) => one.name.len() > NAME_MAX,
+        _ => false,
     }
 }

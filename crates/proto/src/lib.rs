@@ -8,6 +8,8 @@
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 #[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "json")]
 pub mod schema;
 pub mod wire;
 

@@ -65,7 +65,7 @@ impl peer::Host for Host {
                 proposal = index,
                 error = %refusal,
                 "refused a proposal of another member; {}",
-                refusal.advice()
+                membership::Refusal::ADVICE
             );
             return;
         }

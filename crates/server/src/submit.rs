@@ -110,7 +110,7 @@ impl Runtime {
     ) -> Result<Vec<Pending>, consensus::ProposeError> {
         let revision = self.core.state.auth.read().revision();
         let root = Identity {
-            user: auth::ROOT.to_owned(),
+            user: auth::ROOT.into(),
             revision,
         };
         let as_whom = if self.core.is_auth_enabled() {

@@ -132,8 +132,8 @@ pub struct Writer<'a> {
 
 const KEYS: [&[u8]; 8] = [b"", b"a", b"b", b"b/1", b"b/2", b"c", b"\0", b"\xff\xff"];
 const ENDS: [&[u8]; 7] = [b"", b"\0", b"a", b"b0", b"c", b"zz", b"\xff"];
-const USERS: [&[u8]; 5] = [b"root", b"root", b"u", b"v", b"w"];
-const ROLES: [&[u8]; 4] = [b"root", b"r", b"s", b"none"];
+const USERS: [&[u8]; 7] = [b"root", b"root", b"u", b"v", b"w", b"\xff", b"\xfe"];
+const ROLES: [&[u8]; 6] = [b"root", b"r", b"s", b"none", b"\xff", b"\xfe"];
 /// In base64, as in the log; the last is not.
 const HASHES: [&[u8]; 4] = [b"", b"aGFzaA==", b"aGFz\naA==", b"#"];
 const LEASES: [u64; 5] = [0, 0, 1, 2, 77];
@@ -486,10 +486,15 @@ pub fn logged(id: u64, operation: u32, content: impl Into<Vec<u8>>) -> Bytes {
 }
 
 /// The same by a user whose revision is never old.
-pub fn logged_as(user: &str, id: u64, operation: u32, content: impl Into<Vec<u8>>) -> Bytes {
+pub fn logged_as(
+    user: impl AsRef<[u8]>,
+    id: u64,
+    operation: u32,
+    content: impl Into<Vec<u8>>,
+) -> Bytes {
     let header = vec![
         Number(1, id),
-        bytes(2, user.as_bytes()),
+        bytes(2, user.as_ref()),
         Number(3, u64::from(u32::MAX)),
     ];
     plain(&[bytes(operation, content), Message(100, header)]).into()

@@ -44,8 +44,8 @@ pub fn call(path: &'static str, message: &impl Message) -> Call {
 /// A user whose password is its name.
 pub fn add_user(name: &str) -> Call {
     let request = AuthUserAddRequest {
-        name: name.into(),
-        password: name.into(),
+        name: name.to_owned().into(),
+        password: name.to_owned().into(),
         ..AuthUserAddRequest::default()
     };
     call("/etcdserverpb.Auth/UserAdd", &request)
@@ -54,7 +54,7 @@ pub fn add_user(name: &str) -> Call {
 /// A user that can only come with a certificate.
 pub fn add_user_without_password(name: &str) -> Call {
     let request = AuthUserAddRequest {
-        name: name.into(),
+        name: name.to_owned().into(),
         options: Some(UserAddOptions { no_password: true }),
         ..AuthUserAddRequest::default()
     };
@@ -63,15 +63,17 @@ pub fn add_user_without_password(name: &str) -> Call {
 
 /// A role without permissions.
 pub fn add_role(name: &str) -> Call {
-    let request = AuthRoleAddRequest { name: name.into() };
+    let request = AuthRoleAddRequest {
+        name: name.to_owned().into(),
+    };
     call("/etcdserverpb.Auth/RoleAdd", &request)
 }
 
 /// A role for a user.
 pub fn grant(user: &str, role: &str) -> Call {
     let request = AuthUserGrantRoleRequest {
-        user: user.into(),
-        role: role.into(),
+        user: user.to_owned().into(),
+        role: role.to_owned().into(),
     };
     call("/etcdserverpb.Auth/UserGrantRole", &request)
 }
@@ -79,7 +81,7 @@ pub fn grant(user: &str, role: &str) -> Call {
 /// A permission for a role: 0 to read, 1 to write, 2 for both.
 pub fn allow(role: &str, kind: i32, key: &str, range_end: &str) -> Call {
     let request = AuthRoleGrantPermissionRequest {
-        name: role.into(),
+        name: role.to_owned().into(),
         perm: Some(Permission {
             perm_type: kind,
             key: key.to_owned().into(),
@@ -130,10 +132,14 @@ pub async fn ask(api: &Api, token: Option<&str>, call: &Call) -> Result<Bytes, S
 }
 
 /// A token.
-pub async fn login(api: &Api, name: &str, password: &str) -> Result<String, Status> {
+pub async fn login(
+    api: &Api,
+    name: impl AsRef<[u8]>,
+    password: impl AsRef<[u8]>,
+) -> Result<String, Status> {
     let request = AuthenticateRequest {
-        name: name.into(),
-        password: password.into(),
+        name: Bytes::copy_from_slice(name.as_ref()),
+        password: Bytes::copy_from_slice(password.as_ref()),
     };
     let answer = ask(
         api,

@@ -78,8 +78,8 @@ impl Side {
 
     async fn login(&mut self, user: &'static str) -> Result<(), Status> {
         let request = AuthenticateRequest {
-            name: user.into(),
-            password: user.into(),
+            name: user.to_owned().into(),
+            password: user.to_owned().into(),
         };
         self.tokens.remove(user);
         let path = "/etcdserverpb.Auth/Authenticate";
@@ -271,8 +271,8 @@ impl Generator {
 
     fn users(&mut self) -> (&'static str, Bytes, Compare) {
         let (user, role) = (self.dice.pick(&USERS), self.dice.pick(&ROLES));
-        let name = || user.to_owned();
-        let role = || role.to_owned();
+        let name = || Bytes::from(user);
+        let role = || Bytes::from(role);
         let (path, message) = match self.dice.below(32) {
             0..2 => {
                 let add = AuthUserAddRequest {
@@ -579,15 +579,15 @@ impl Generator {
 async fn prepare(sides: &mut [Side; 2]) -> Result<()> {
     let user = |name: &str| {
         encoded(&AuthUserAddRequest {
-            name: name.into(),
-            password: name.into(),
+            name: name.to_owned().into(),
+            password: name.to_owned().into(),
             ..AuthUserAddRequest::default()
         })
     };
     let grant = |user: &str, role: &str| {
         encoded(&AuthUserGrantRoleRequest {
-            user: user.into(),
-            role: role.into(),
+            user: user.to_owned().into(),
+            role: role.to_owned().into(),
         })
     };
     let allow = |kind, key: &str, end: &str| {
@@ -665,11 +665,15 @@ async fn swapped(programs: [&Program; 2], dirs: [&Path; 2]) -> Result<()> {
                 ("/etcdserverpb.KV/Range", encoded(&api::all())),
             ];
             for user in USERS {
-                let get = AuthUserGetRequest { name: user.into() };
+                let get = AuthUserGetRequest {
+                    name: user.to_owned().into(),
+                };
                 requests.push(("/etcdserverpb.Auth/UserGet", encoded(&get)));
             }
             for role in ROLES {
-                let get = AuthRoleGetRequest { role: role.into() };
+                let get = AuthRoleGetRequest {
+                    role: role.to_owned().into(),
+                };
                 requests.push(("/etcdserverpb.Auth/RoleGet", encoded(&get)));
             }
             for (path, message) in requests {

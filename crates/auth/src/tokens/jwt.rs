@@ -21,13 +21,14 @@ impl Jwt {
         Jwt { method, key, ttl }
     }
 
-    pub(super) fn sign(&self, user: &str, revision: u64, unix_secs: i64) -> Result<String, Error> {
+    pub(super) fn sign(&self, user: &[u8], revision: u64, unix_secs: i64) -> Result<String, Error> {
         let ttl_secs = self.ttl.as_secs().try_into().unwrap_or(i64::MAX);
         let header = json!({ "alg": self.method.name(), "typ": "JWT" });
         let claims = json!({
             "exp": unix_secs.saturating_add(ttl_secs),
             "revision": revision,
-            "username": user,
+            // As Go writes it: a name that is no text is no longer that of its user.
+            "username": proto::wire::text(user),
         });
         let mut token = format!("{}.{}", encode(&header), encode(&claims));
         let signature = self.key.sign(token.as_bytes())?;
@@ -50,7 +51,7 @@ impl Jwt {
             return None;
         }
         Some(Identity {
-            user: claims.get("username")?.as_str()?.to_owned(),
+            user: claims.get("username")?.as_str()?.to_owned().into(),
             // etcd reads every number as a floating-point one.
             revision: claims.get("revision")?.as_f64()? as u64,
         })

@@ -13,7 +13,7 @@ pub struct Now {
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// Who logged in.
-    pub user: &'a str,
+    pub user: &'a [u8],
     /// The auth revision of that moment.
     pub revision: u64,
     /// What makes a simple token unique.

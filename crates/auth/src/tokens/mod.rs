@@ -122,7 +122,7 @@ impl Provider {
     }
 
     /// Forgets the tokens of a user that was deleted, or whose password was changed.
-    pub fn forget(&self, user: &str) {
+    pub fn forget(&self, user: &[u8]) {
         if let Provider::Simple(simple) = self {
             simple.forget(user);
         }

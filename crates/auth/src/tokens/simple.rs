@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 
@@ -28,7 +29,7 @@ struct Tokens {
 }
 
 struct Token {
-    user: String,
+    user: Bytes,
     ends_ms: u64,
 }
 
@@ -52,14 +53,14 @@ impl Simple {
         if tokens.accepted {
             tokens.sweep(now_ms);
             let new = Token {
-                user: login.user.to_owned(),
+                user: Bytes::copy_from_slice(login.user),
                 ends_ms: self.end(now_ms),
             };
             tokens.known.insert(write(login), new);
         }
     }
 
-    pub(super) fn user_of(&self, token: &str, now_ms: u64) -> Option<String> {
+    pub(super) fn user_of(&self, token: &str, now_ms: u64) -> Option<Bytes> {
         index_of(token)?;
         let mut tokens = self.tokens.lock();
         let found = tokens.known.get_mut(token)?;
@@ -79,7 +80,7 @@ impl Simple {
         *self.tokens.lock() = Tokens::default();
     }
 
-    pub(super) fn forget(&self, user: &str) {
+    pub(super) fn forget(&self, user: &[u8]) {
         self.tokens.lock().known.retain(|_, one| one.user != user);
     }
 }

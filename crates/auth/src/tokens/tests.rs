@@ -33,7 +33,7 @@ fn assign(provider: &Provider, login: &Login<'_>) -> Result<String, Error> {
 
 fn login<'a>(user: &'a str, prefix: &'a str) -> Login<'a> {
     Login {
-        user,
+        user: user.as_bytes(),
         revision: 7,
         prefix,
         index: 41,
@@ -75,7 +75,7 @@ fn simple_tokens_are_forgotten_with_their_user_or_with_all() {
     assert!(!knows(&early), "authentication is off");
     simple.accept();
     let (one, other) = (assign_to("u", "one"), assign_to("v", "other"));
-    simple.forget("u");
+    simple.forget(b"u");
     assert!(!knows(&one) && knows(&other));
     simple.forget_all();
     assert!(!knows(&other));

@@ -94,6 +94,15 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Names, which may be any bytes, as texts.
+    pub(crate) fn names(&mut self, name: &str, values: &[bytes::Bytes]) {
+        let texts: Vec<_> = values
+            .iter()
+            .map(|value| proto::wire::text(value))
+            .collect();
+        self.texts(name, &texts);
+    }
+
     /// An array of strings, written even when empty.
     fn strings<'s>(&mut self, name: &str, values: impl Iterator<Item = &'s str>) {
         self.key(name);

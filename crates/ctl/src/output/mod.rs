@@ -71,6 +71,12 @@ impl Page {
         self.bytes.push(b'\n');
     }
 
+    /// A line of any bytes.
+    pub(crate) fn raw_line(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(b'\n');
+    }
+
     /// A key or value on a line of its own, in hexadecimal if asked for.
     pub(crate) fn data(&mut self, data: &[u8]) {
         if self.hex {

@@ -50,7 +50,7 @@ impl Machine {
                 }),
                 Op::AuthUserList(_) => Outcome::Users(AuthUserListResponse {
                     header,
-                    users: users.users().map(str::to_owned).collect(),
+                    users: users.users().cloned().collect(),
                 }),
                 Op::AuthRoleGet(request) => Outcome::Role(AuthRoleGetResponse {
                     header,
@@ -58,7 +58,7 @@ impl Machine {
                 }),
                 Op::AuthRoleList(_) => Outcome::Roles(AuthRoleListResponse {
                     header,
-                    roles: users.roles().map(str::to_owned).collect(),
+                    roles: users.roles().cloned().collect(),
                 }),
                 _ => return Ok(None),
             }))

@@ -77,7 +77,7 @@ impl From<lease::Error> for Failure {
 pub(super) fn refuse(index: u64, refusal: &Refusal) -> Fatal {
     Fatal {
         what: CANNOT_APPLY,
-        error: format!("entry {index}: {refusal}; {}", refusal.advice()),
+        error: format!("entry {index}: {refusal}; {}", Refusal::ADVICE),
     }
 }
 

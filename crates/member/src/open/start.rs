@@ -332,9 +332,8 @@ fn force_new_cluster(
     Ok(forced.changes)
 }
 
-/// Refuses a log with an entry that this release must not apply, before the
-/// others in it are applied. What is not committed may yet be taken back, but an
-/// entry that another release would apply stays with whoever can.
+/// Refuses a log with an entry that must not be applied, before the others in it are. What is not
+/// committed may yet be taken back.
 fn refuse_entries(
     setup: &Setup,
     line: Line,
@@ -342,19 +341,16 @@ fn refuse_entries(
     stored: Option<&Stored>,
 ) -> Result<(), Error> {
     let held = stored.map_or(0, Stored::consistent_index);
-    for entry in &log.entries {
-        let is_committed = entry.index <= log.hard_state.commit;
-        match membership::entry::judge(entry, entry.index > held, line) {
-            Err(refusal) if is_committed || matches!(refusal, Refusal::Name) => {
-                return Err(Error(format!(
-                    "{}: entry {} of the log cannot be applied: {refusal}; {}",
-                    setup.dirs.wal.display(),
-                    entry.index,
-                    refusal.advice()
-                )));
-            }
-            _ => {}
-        }
+    let is_committed = |entry: &&Entry| entry.index <= log.hard_state.commit;
+    for entry in log.entries.iter().filter(is_committed) {
+        membership::entry::judge(entry, entry.index > held, line).map_err(|refusal| {
+            Error(format!(
+                "{}: entry {} of the log cannot be applied: {refusal}; {}",
+                setup.dirs.wal.display(),
+                entry.index,
+                Refusal::ADVICE
+            ))
+        })?;
     }
     Ok(())
 }

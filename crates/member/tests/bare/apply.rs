@@ -152,8 +152,8 @@ fn what_must_not_be_applied_stops_the_member_before_it() {
         (vec![0xff, 0xff, 0xff], "cannot apply a committed entry"),
         (
             internal(Op::AuthRoleAdd(AuthRoleAddRequest {
-                // What is not text is read as this.
-                name: char::REPLACEMENT_CHARACTER.into(),
+                // No key of the database is that long.
+                name: vec![b'x'; membership::entry::NAME_MAX + 1].into(),
             })),
             "cannot apply a committed entry",
         ),

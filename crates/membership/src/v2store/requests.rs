@@ -29,18 +29,18 @@ impl Tree {
     /// It is one of etcd's own about a member or the version, and something is in its place.
     pub fn apply(&mut self, request: &Request) -> Result<(), Blocked> {
         let compares = request.prev_index != 0 || !request.prev_value.is_empty();
-        match (request.method.as_str(), request.prev_exist) {
-            ("PUT", Some(true)) if !compares => self.update(request),
-            ("PUT", Some(false)) => self.create(request, &request.path),
-            ("PUT", _) if compares => self.compare_and_swap(request),
-            ("PUT", _) => return self.put(request),
-            ("POST", _) => {
+        match (&request.method[..], request.prev_exist) {
+            (b"PUT", Some(true)) if !compares => self.update(request),
+            (b"PUT", Some(false)) => self.create(request, &request.path),
+            (b"PUT", _) if compares => self.compare_and_swap(request),
+            (b"PUT", _) => return self.put(request),
+            (b"POST", _) => {
                 let unique = format!("{}/{:020}", request.path, self.current_index + 1);
                 self.create(request, &unique);
             }
-            ("DELETE", _) if compares => self.compare_and_delete(request),
-            ("DELETE", _) => self.delete(request),
-            ("SYNC", _) => self.expire(request.time),
+            (b"DELETE", _) if compares => self.compare_and_delete(request),
+            (b"DELETE", _) => self.delete(request),
+            (b"SYNC", _) => self.expire(request.time),
             _ => {}
         }
         Ok(())

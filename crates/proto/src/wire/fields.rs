@@ -35,6 +35,16 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// Bytes as Go writes them into JSON: each that is no UTF-8 becomes U+FFFD.
+pub fn text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const DELIMITED: u8 = 2;
@@ -198,13 +208,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn text(&mut self, tag: Tag) -> Result<String, Malformed> {
         let inner = self.message(tag)?;
-        let bytes = &inner.data[inner.at..inner.end];
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-        }
-        Ok(text)
+        Ok(text(&inner.data[inner.at..inner.end]))
     }
 
     /// Numbers of a list, packed or one by one: Go's code takes both.

@@ -14,8 +14,9 @@
 //!
 //! Where etcd's generated code and protobuf differ: a field of a union that comes
 //! twice replaces what came before, groups need not match, a varint may have
-//! superfluous bits, and text need not be UTF-8. Go replaces what is not when it
-//! writes JSON; here that is done at once, byte by byte as Go does it.
+//! superfluous bits, and text need not be UTF-8. Names of users and roles, and
+//! passwords, are kept as they are. What etcd keeps as JSON alone is replaced at
+//! once, byte by byte as Go does it.
 
 mod fields;
 mod internal;
@@ -27,7 +28,7 @@ mod txn;
 #[cfg(test)]
 mod tests;
 
-pub use fields::Malformed;
+pub use fields::{Malformed, text};
 pub use internal::encode_internal;
 pub use nested::{Nest, Nested};
 pub use read::Read;

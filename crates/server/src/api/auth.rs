@@ -15,6 +15,7 @@ use proto::{
         AuthenticateResponse, InternalAuthenticateRequest, ResponseHeader,
         internal_raft_request::Op,
     },
+    wire::text,
 };
 
 use super::caller::{Caller, unix_secs};
@@ -27,9 +28,7 @@ use crate::{
 
 /// A request whose answer is read from users and roles, or whose answer is a header.
 pub(super) async fn call(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<Bytes, Status> {
-    for name in membership::entry::names(&op) {
-        check_name(name)?;
-    }
+    check_name(&op)?;
     let who = caller.identity(rt).await?;
     let frame = |mut header: Option<ResponseHeader>, answer: &dyn Fn(_) -> Bytes| {
         rt.core.complete_header(&mut header);
@@ -85,15 +84,12 @@ pub(super) async fn user_change_password(
     call(rt, caller, Op::AuthUserChangePassword(request)).await
 }
 
-/// The longest name that the database can hold. A longer one ends every etcd.
-const NAME_MAX: usize = 32 << 10;
-
 /// Refuses a name that must not get into the log.
-fn check_name(name: &str) -> Result<(), Status> {
-    if name.len() > NAME_MAX || name.contains(char::REPLACEMENT_CHARACTER) {
+fn check_name(op: &Op) -> Result<(), Status> {
+    if membership::entry::has_long_name(op) {
         return Err(Status::fixed(
             Code::InvalidArgument,
-            "etcdserver: a name must be UTF-8 and at most 32768 bytes long",
+            "etcdserver: a name must be at most 32768 bytes long",
         ));
     }
     Ok(())
@@ -101,7 +97,7 @@ fn check_name(name: &str) -> Result<(), Status> {
 
 /// Hashes the password of a request that root alone may make: no one else can have this member
 /// spend its time so.
-async fn hash(rt: &Rc<Runtime>, caller: &Caller, plain: String) -> Result<String, Status> {
+async fn hash(rt: &Rc<Runtime>, caller: &Caller, plain: Bytes) -> Result<String, Status> {
     caller.require_root(rt).await?;
     let cost = rt.core.config.bcrypt_cost;
     slowly(rt, move || password::hash_for_log(&plain, cost))
@@ -137,7 +133,6 @@ pub(super) async fn authenticate(
 ) -> Result<Bytes, Status> {
     rt.linearizable().await?;
     let AuthenticateRequest { name, password } = request;
-    let password: Rc<str> = password.into();
     let state = &rt.core.state;
     loop {
         let checked = check_password(rt, &name, &password).await?;
@@ -169,15 +164,15 @@ pub(super) async fn authenticate(
 }
 
 /// Compares a password; returns the auth revision at which that was done.
-async fn check_password(rt: &Rc<Runtime>, name: &str, password: &str) -> Result<u64, Status> {
+async fn check_password(rt: &Rc<Runtime>, name: &[u8], password: &Bytes) -> Result<u64, Status> {
     let stored = rt.core.state.auth.read().credentials(name)?;
-    let (revision, password) = (stored.revision, password.to_owned());
+    let (revision, password) = (stored.revision, password.clone());
     let checked = slowly(rt, move || password::check(&password, &stored)).await?;
     if let Err(error) = checked {
         if error == Error::AuthFailed {
-            tracing::info!("user-name" = name, "invalid password");
+            tracing::info!("user-name" = text(name), "invalid password");
         }
-        tracing::warn!(user = name, %error, "invalid authentication was requested");
+        tracing::warn!(user = text(name), %error, "invalid authentication was requested");
         return Err(error.into());
     }
     Ok(revision)

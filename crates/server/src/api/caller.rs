@@ -10,6 +10,7 @@ use auth::{
     rules::{self, Need, Release},
     tokens::{Now, fingerprint},
 };
+use bytes::Bytes;
 use lease::Lessor;
 use line::{Feature, Line};
 
@@ -69,7 +70,7 @@ impl Caller {
         let Some(token) = &self.token else {
             let revision = core.state.auth.read().revision();
             let named = self.common_name.as_ref().map(|name| Identity {
-                user: name.to_string(),
+                user: Bytes::copy_from_slice(name.as_bytes()),
                 revision,
             });
             return Ok(named);

@@ -189,7 +189,7 @@ async fn put(rt: &Rc<Runtime>, path: String, val: String) -> Result<(), Status> 
     let encode = |id| {
         let request = Request {
             id,
-            method: "PUT".to_owned(),
+            method: "PUT".into(),
             path: path.clone(),
             val: val.clone(),
             ..Request::default()

@@ -42,9 +42,10 @@ struct Route {
 }
 
 fn to_json<M: Message + Default + Serialize>(bytes: Bytes) -> Result<String, Status> {
-    let internal = |error: String| Status::new(Code::Internal, error);
-    let message = M::decode(bytes).map_err(|error| internal(error.to_string()))?;
-    serde_json::to_string(&message).map_err(|error| internal(error.to_string()))
+    let message =
+        M::decode(bytes).map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+    // Text that is none.
+    serde_json::to_string(&message).map_err(|error| Status::new(Code::Unknown, error.to_string()))
 }
 
 fn txn_answer(bytes: Bytes) -> Result<String, Status> {

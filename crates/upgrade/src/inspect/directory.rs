@@ -207,7 +207,7 @@ fn log(
 fn record(index: u64, request: &Request) -> V2Record {
     V2Record {
         index,
-        what: format!("{} {}", request.method, request.path)
+        what: format!("{} {}", proto::wire::text(&request.method), request.path)
             .trim()
             .to_owned(),
         is_membership: entry::is_membership(request),

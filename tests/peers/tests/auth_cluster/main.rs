@@ -50,8 +50,8 @@ impl Users<'_> {
 
     async fn login(&self, place: usize, name: &str, password: &str) -> Result<String> {
         let request = AuthenticateRequest {
-            name: name.into(),
-            password: password.into(),
+            name: name.to_owned().into(),
+            password: password.to_owned().into(),
         };
         let path = "/etcdserverpb.Auth/Authenticate";
         let answer = self.ask(place, None, path, &request).await?;
@@ -70,16 +70,16 @@ impl Users<'_> {
 
 fn user(name: &str) -> AuthUserAddRequest {
     AuthUserAddRequest {
-        name: name.into(),
-        password: name.into(),
+        name: name.to_owned().into(),
+        password: name.to_owned().into(),
         ..AuthUserAddRequest::default()
     }
 }
 
 fn grant(user: &str, role: &str) -> AuthUserGrantRoleRequest {
     AuthUserGrantRoleRequest {
-        user: user.into(),
-        role: role.into(),
+        user: user.to_owned().into(),
+        role: role.to_owned().into(),
     }
 }
 
@@ -102,9 +102,11 @@ async fn enable(users: &Users<'_>, place: usize) -> Result<()> {
 /// Adds a user and a role of its own through a member, and uses them through all.
 async fn change_through(users: &Users<'_>, place: usize, root: &str) -> Result<()> {
     let name = format!("user-{place}");
-    let role = AuthRoleAddRequest { name: name.clone() };
+    let role = AuthRoleAddRequest {
+        name: name.clone().into(),
+    };
     let allow = AuthRoleGrantPermissionRequest {
-        name: name.clone(),
+        name: name.clone().into(),
         perm: Some(Permission {
             perm_type: 2,
             key: name.clone().into(),

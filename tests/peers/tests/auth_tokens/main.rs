@@ -45,8 +45,8 @@ async fn prepare(pair: &Pair) -> Result<()> {
 
 fn change_password(name: &str, password: &str) -> Call {
     let request = AuthUserChangePasswordRequest {
-        name: name.into(),
-        password: password.into(),
+        name: name.to_owned().into(),
+        password: password.to_owned().into(),
         ..AuthUserChangePasswordRequest::default()
     };
     call("/etcdserverpb.Auth/UserChangePassword", &request)
@@ -85,9 +85,9 @@ async fn signed_elsewhere(pair: &mut Pair, option: &str, revision: u64) -> Resul
     let signer = Provider::parse(option, Duration::ZERO)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let now = i64::try_from(now.as_secs())?;
-    let sign = |user, revision, unix_secs| {
+    let sign = |user: &str, revision, unix_secs| {
         let login = Login {
-            user,
+            user: user.as_bytes(),
             revision,
             prefix: "",
             index: 0,
@@ -358,7 +358,7 @@ fn simple_tokens_end_with_what_they_stand_for() {
             pair.login(user).await?;
         }
         let of_user = |name: &str| AuthUserRevokeRoleRequest {
-            name: name.into(),
+            name: name.to_owned().into(),
             role: "r".into(),
         };
         let revoke = call("/etcdserverpb.Auth/UserRevokeRole", &of_user("u"));
@@ -465,7 +465,7 @@ fn users_without_a_password_have_no_tokens() {
         let login = |password: &str| {
             let request = AuthenticateRequest {
                 name: "n".into(),
-                password: password.into(),
+                password: password.to_owned().into(),
             };
             call("/etcdserverpb.Auth/Authenticate", &request)
         };
@@ -509,8 +509,8 @@ fn users_without_a_password_have_no_tokens() {
 /// A user with a password of this length.
 fn add_long(name: &str, len: usize) -> Call {
     let request = AuthUserAddRequest {
-        name: name.into(),
-        password: "p".repeat(len),
+        name: name.to_owned().into(),
+        password: "p".repeat(len).into(),
         ..AuthUserAddRequest::default()
     };
     call("/etcdserverpb.Auth/UserAdd", &request)

@@ -36,8 +36,8 @@ async fn session(program: &Program, flags: &[String]) -> Result<()> {
     let (api, port) = (server.api(), server.port());
     let add = |name: &str| {
         let request = AuthUserAddRequest {
-            name: name.into(),
-            password: password(name),
+            name: name.to_owned().into(),
+            password: password(name).into(),
             ..AuthUserAddRequest::default()
         };
         call("/etcdserverpb.Auth/UserAdd", &request)
