@@ -626,7 +626,7 @@ fn every_method_is_in_the_table_once() {
 /// etcd takes such names, and tells two of them apart that read alike.
 #[test]
 fn names_are_bytes() {
-    let mut bench = Bench::new(Line::V3_5_30);
+    let mut bench = Bench::new(Release::V3_5_30);
     for name in [&b"\xff"[..], b"\xfe", "\u{fffd}".as_bytes()] {
         bench.user(name).expect("another user");
         bench.role(name).expect("another role");

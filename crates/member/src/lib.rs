@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`propose`] | the consensus core: which proposals it takes, and its work sorted by who does it |
+//! | [`forwarded`] | which proposals of other members it refuses |
 //! | [`log`] | the log writer: what is queued becomes one write and one sync |
 //! | [`apply`] | the apply machine: committed entries, and received snapshots, into state |
 //! | [`snapshot`] | the steps that write a snapshot |
@@ -22,6 +23,7 @@
 pub mod alarms;
 pub mod apply;
 mod error;
+pub mod forwarded;
 pub mod host;
 pub mod log;
 pub mod open;

@@ -3,8 +3,6 @@
 //! keeps both queues in log order: whoever holds the core hands on before anyone else enters.
 
 use consensus::{Role, SoftState, Work};
-use line::Line;
-use membership::Refusal;
 use proto::raftpb::{HardState, Message, MessageType};
 
 use crate::{
@@ -56,21 +54,6 @@ pub fn adds_entries(message: &Message) -> bool {
     let kind = MessageType::try_from(message.r#type);
     let adds = matches!(kind, Ok(MessageType::MsgApp | MessageType::MsgProp));
     adds && !message.entries.is_empty()
-}
-
-/// Judges what another member wants in the log: once committed, it would stop
-/// every member, or those that are Pintle. A request costs one more decoding.
-///
-/// # Errors
-/// Which of the message's entries is refused, and why.
-pub fn judge(message: &Message, line: Line) -> Result<(), (usize, Refusal)> {
-    if message.r#type != MessageType::MsgProp as i32 {
-        return Ok(());
-    }
-    let mut entries = message.entries.iter().enumerate();
-    entries.try_for_each(|(at, entry)| {
-        membership::entry::judge_proposal(entry, line).map_err(|refusal| (at, refusal))
-    })
 }
 
 /// The work of one step of the core, sorted by who does it. To be handed on from the first field

@@ -35,9 +35,13 @@ pub enum Payload {
 /// True for the v2 requests that etcd up to 3.5 writes for itself: a member's
 /// attributes, the cluster version. Any other in the log ends etcd 3.6.
 pub fn is_membership(request: &Request) -> bool {
-    let attributes =
-        request.path.starts_with("/0/members/") && request.path.ends_with("/attributes");
-    request.method == "PUT" && (attributes || request.path == "/0/version")
+    let is_own = request.path == "/0/version" || attributes_of(request).is_some();
+    request.method == "PUT" && is_own
+}
+
+/// The member whose attributes a v2 request is about.
+pub fn attributes_of(request: &Request) -> Option<u64> {
+    member::attributes_path(&request.path).map(|id| id.0)
 }
 
 /// True for a v2 request that changes something where the cluster keeps its members.
@@ -161,42 +165,47 @@ pub fn judge(entry: &Entry, fresh: bool, line: Line) -> Result<(), Refusal> {
     refused.map_or(Ok(()), Err)
 }
 
-/// Judges an entry that a member proposes: one that is applied without effect
-/// may be in the log, but none is let in.
+/// Judges an entry that a member proposes, as far as it alone tells: one that is applied without
+/// effect may be in the log, but none is let in. Returns the request, if it is one.
 ///
 /// # Errors
 /// It must not get into the log.
-pub fn judge_proposal(entry: &Entry, line: Line) -> Result<(), Refusal> {
+pub fn judge_proposal(entry: &Entry, line: Line) -> Result<Option<Payload>, Refusal> {
     let data = entry.data.clone().unwrap_or_default();
     if entry.r#type != EntryType::EntryNormal as i32 {
         judge(entry, true, line)?;
         return conf_change::check_proposal(&ConfChange::read(&data)?)
+            .map(|()| None)
             .map_err(|_| Refusal::Invalid("configuration change"));
     }
     let payload = decode_entry(&data)?;
-    if let Some(refusal) = refusal(&payload, true, line) {
-        return Err(refusal);
-    }
-    match &payload {
-        Payload::Empty => Err(Refusal::Unknown),
-        Payload::V2(_) if !line.has(Feature::V2OwnEntries) => Err(Refusal::V2(line)),
+    let refused = refusal(&payload, true, line).or_else(|| refusal_of_proposal(&payload, line));
+    refused.map_or(Ok(Some(payload)), Err)
+}
+
+/// Why a request is not let in that could be applied.
+fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
+    match payload {
+        Payload::Empty => Some(Refusal::Unknown),
+        Payload::V2(_) if !line.has(Feature::V2OwnEntries) => Some(Refusal::V2(line)),
         Payload::V2(request) if !METHODS.iter().any(|known| request.method == *known) => {
-            Err(Refusal::Unknown)
+            Some(Refusal::Unknown)
         }
         // Only these are etcd's own. Any other could take away, or block, what the next change
         // of a member needs.
-        Payload::V2(request)
-            if is_about_cluster(request)
-                && !(is_membership(request) && member::is_plain_put(request)) =>
-        {
-            Err(Refusal::Invalid("path"))
+        Payload::V2(request) => {
+            let is_own = is_membership(request) && member::is_plain_put(request);
+            (is_about_cluster(request) && !is_own).then_some(Refusal::Invalid("path"))
         }
         Payload::Internal(request) => match &request.op {
-            Some(Op::Txn(txn)) if has_empty_operation(txn) => Err(Refusal::Invalid("operation")),
-            Some(op) if has_long_name(op) => Err(Refusal::Invalid("name")),
-            _ => Ok(()),
+            Some(Op::Txn(txn)) if has_empty_operation(txn) => Some(Refusal::Invalid("operation")),
+            Some(op) if has_long_name(op) => Some(Refusal::Invalid("name")),
+            // etcd parses it long after it was applied.
+            Some(Op::DowngradeInfoSet(set)) if set.enabled && Version::parse(&set.ver).is_err() => {
+                Some(Refusal::Invalid("target version"))
+            }
+            _ => None,
         },
-        Payload::V2(_) => Ok(()),
     }
 }
 

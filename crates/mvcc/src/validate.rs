@@ -95,6 +95,14 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 /// empty operation, those of [`range`] and [`put`], [`Error::DuplicateKey`].
 pub fn txn(request: &TxnRequest, max_ops: usize, line: Line) -> Result<(), Error> {
     txn_ops(request, max_ops, line)?;
+    changes_once(request)
+}
+
+/// No branch of a transaction changes a key twice, which every release of etcd asks for.
+///
+/// # Errors
+/// [`Error::DuplicateKey`].
+pub fn changes_once(request: &TxnRequest) -> Result<(), Error> {
     changes(&request.success)?;
     changes(&request.failure)?;
     Ok(())

@@ -435,6 +435,11 @@ impl Node {
         takes && self.raw.raft.prs().conf().to_conf_state().voters == [change.node_id]
     }
 
+    /// True while this node leads and has applied every configuration change in its log.
+    pub fn is_settled(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && !self.raw.raft.has_pending_conf()
+    }
+
     /// Proposes a configuration change in etcd's serialization, which stays opaque.
     pub fn propose_conf_change(&mut self, change: Bytes) -> Result<(), ProposeError> {
         if pb::ConfChange::decode(change.clone()).is_err() {

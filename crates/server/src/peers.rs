@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc};
 
-use member::{Machine, propose};
+use member::{Machine, forwarded};
 use proto::raftpb::{Message, Snapshot};
 
 use crate::{apply::SharedMachine, core::Core};
@@ -59,7 +59,8 @@ impl peer::Host for Host {
             );
             return;
         }
-        if let Err((index, refusal)) = propose::judge(&message, self.core.line()) {
+        let is_settled = || self.core.raft.inspect(consensus::Node::is_settled);
+        if let Err((index, refusal)) = forwarded::judge(&message, &self.core.state, is_settled) {
             tracing::warn!(
                 "from-member" = format!("{:x}", message.from),
                 proposal = index,

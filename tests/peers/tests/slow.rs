@@ -146,17 +146,15 @@ async fn ask(server: &peers::server::Server) -> Result<()> {
         .await?;
     let mut auth = api.auth();
     let user = AuthUserAddRequest {
-        name: "u".to_owned(),
-        password: "secret".to_owned(),
+        name: "u".into(),
+        password: "secret".into(),
         ..AuthUserAddRequest::default()
     };
     auth.user_add(user).await?;
-    auth.role_add(AuthRoleAddRequest {
-        name: "r".to_owned(),
-    })
-    .await?;
+    auth.role_add(AuthRoleAddRequest { name: "r".into() })
+        .await?;
     let grant = AuthRoleGrantPermissionRequest {
-        name: "r".to_owned(),
+        name: "r".into(),
         perm: Some(proto::authpb::Permission {
             perm_type: 2,
             key: b"a".to_vec().into(),
@@ -165,8 +163,8 @@ async fn ask(server: &peers::server::Server) -> Result<()> {
     };
     auth.role_grant_permission(grant).await?;
     let role = AuthUserGrantRoleRequest {
-        user: "u".to_owned(),
-        role: "r".to_owned(),
+        user: "u".into(),
+        role: "r".into(),
     };
     auth.user_grant_role(role).await?;
     // The last, for whoever waits for the lines.

@@ -13,8 +13,8 @@ use std::{
 use bytes::Bytes;
 use lease::LeaseId;
 use member::{
-    Command, Effects, Fatal, Machine, State, Waiter, apply::Change, log::LogWriter, open::Dirs,
-    propose,
+    Command, Effects, Fatal, Machine, State, Waiter, apply::Change, forwarded, log::LogWriter,
+    open::Dirs,
 };
 use membership::{Cluster, disagreement, v3store};
 use prost::Message as _;
@@ -365,7 +365,8 @@ impl Member {
                 return Ok(());
             }
         };
-        if let Err((index, refusal)) = propose::judge(&message, line::Line::DEFAULT) {
+        let is_settled = || self.core.node.is_settled();
+        if let Err((index, refusal)) = forwarded::judge(&message, &self.state, is_settled) {
             let text = format!("{:x}: proposal {index}: {refusal}", self.core.id);
             shared.oracle.fail("messages are understood", text);
             return Ok(());

@@ -1,11 +1,6 @@
 //! The order of the log, and the snapshots of this member.
 
 use member::{log::LogCommand, propose};
-use prost::Message as _;
-use proto::{
-    etcdserverpb::InternalRaftRequest,
-    raftpb::{Entry, Message, MessageType},
-};
 
 use crate::bench::{Bench, SNAPSHOT_COUNT, put};
 
@@ -77,29 +72,4 @@ fn a_request_is_refused_where_the_machine_is_far_behind() {
     assert_eq!(late, Err(errors::TOO_MANY_REQUESTS));
     let large = propose::admit(0, 0, 101, 100, true);
     assert_eq!(large, Err(errors::REQUEST_TOO_LARGE));
-}
-
-#[test]
-fn a_forwarded_proposal_that_would_stop_members_is_refused() {
-    let message = |data: Vec<u8>| Message {
-        r#type: MessageType::MsgProp as i32,
-        entries: vec![Entry {
-            data: Some(data.into()),
-            ..Entry::default()
-        }],
-        ..Message::default()
-    };
-    let request = InternalRaftRequest {
-        id: 1,
-        op: Some(put("a", "1")),
-        ..InternalRaftRequest::default()
-    };
-    assert_eq!(
-        propose::judge(&message(request.encode_to_vec()), line::Line::DEFAULT),
-        Ok(())
-    );
-    let (index, _) =
-        propose::judge(&message(vec![0xff]), line::Line::DEFAULT).expect_err("not an entry");
-    assert_eq!(index, 0);
-    assert!(propose::adds_entries(&message(vec![0xff])));
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod bench;
+mod forwarded;
 mod install;
 mod log;
 mod recovery;

@@ -14,6 +14,7 @@ use proto::{
         range_request::{SortOrder, SortTarget},
         request_op::Request,
     },
+    wire::text as replaced,
 };
 
 /// A text that grows field by field; what has its default value is left out.
@@ -252,29 +253,29 @@ impl Text {
             Op::AuthUserList(_) => self.inside("auth_user_list", |_| {}),
             Op::AuthRoleList(_) => self.inside("auth_role_list", |_| {}),
             Op::AuthUserDelete(user) => self.inside("auth_user_delete", |text| {
-                text.text("name", &user.name);
+                text.bytes("name", &user.name);
             }),
             Op::AuthUserGet(user) => self.inside("auth_user_get", |text| {
-                text.text("name", &user.name);
+                text.bytes("name", &user.name);
             }),
             Op::AuthUserGrantRole(grant) => self.inside("auth_user_grant_role", |text| {
-                text.text("user", &grant.user).text("role", &grant.role);
+                text.bytes("user", &grant.user).bytes("role", &grant.role);
             }),
             Op::AuthUserRevokeRole(revoke) => self.inside("auth_user_revoke_role", |text| {
-                text.text("name", &revoke.name).text("role", &revoke.role);
+                text.bytes("name", &revoke.name).bytes("role", &revoke.role);
             }),
             Op::AuthRoleAdd(role) => self.inside("auth_role_add", |text| {
-                text.text("name", &role.name);
+                text.bytes("name", &role.name);
             }),
             Op::AuthRoleDelete(role) => self.inside("auth_role_delete", |text| {
-                text.text("role", &role.role);
+                text.bytes("role", &role.role);
             }),
             Op::AuthRoleGet(role) => self.inside("auth_role_get", |text| {
-                text.text("role", &role.role);
+                text.bytes("role", &role.role);
             }),
             Op::AuthRoleGrantPermission(grant) => {
                 self.inside("auth_role_grant_permission", |text| {
-                    text.text("name", &grant.name);
+                    text.bytes("name", &grant.name);
                     if let Some(perm) = &grant.perm {
                         let kind = PermissionType::try_from(perm.perm_type).ok();
                         text.inside("perm", |text| {
@@ -291,7 +292,7 @@ impl Text {
             }
             Op::AuthRoleRevokePermission(revoke) => {
                 self.inside("auth_role_revoke_permission", |text| {
-                    text.text("role", &revoke.role)
+                    text.bytes("role", &revoke.role)
                         .bytes("key", &revoke.key)
                         .bytes("range_end", &revoke.range_end);
                 })
@@ -348,7 +349,7 @@ pub(super) fn txn(txn: &TxnRequest) -> String {
 pub(super) fn v2(request: &proto::etcdserverpb::Request) -> String {
     let mut text = Text::default();
     text.uint("ID", request.id)
-        .text("Method", &request.method)
+        .bytes("Method", &request.method)
         .text("Path", &request.path)
         .text("Val", &request.val);
     text.0
@@ -361,7 +362,7 @@ pub(super) fn request(request: &InternalRaftRequest) -> String {
     text.0.push_str("header:<");
     if let Some(header) = &request.header {
         text.uint("ID", header.id)
-            .text("username", &header.username)
+            .bytes("username", &header.username)
             .uint("auth_revision", header.auth_revision);
     }
     text.0.push('>');
@@ -373,12 +374,15 @@ pub(super) fn request(request: &InternalRaftRequest) -> String {
         Some(Op::LeaseRevoke(revoke)) => write!(text.0, " lease_revoke:<id:{:016x}>", revoke.id),
         Some(Op::Authenticate(login)) => {
             // The token is one for a simple token to begin with, and no secret by itself.
-            let (name, token) = (&login.name, &login.simple_token);
+            let (name, token) = (replaced(&login.name), &login.simple_token);
             write!(text.0, " authenticate:<name:{name} simple_token:{token}>")
         }
-        Some(Op::AuthUserAdd(add)) => write!(text.0, " auth_user_add:<name:{}>", add.name),
+        Some(Op::AuthUserAdd(add)) => {
+            let name = replaced(&add.name);
+            write!(text.0, " auth_user_add:<name:{name}>")
+        }
         Some(Op::AuthUserChangePassword(change)) => {
-            let name = &change.name;
+            let name = replaced(&change.name);
             write!(text.0, " auth_user_change_password:<name:{name}>")
         }
         Some(Op::Put(put)) => {

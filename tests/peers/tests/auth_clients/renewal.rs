@@ -90,7 +90,8 @@ async fn make(change: Change, root: &Client, n: usize) -> Result<()> {
     match change {
         Change::Roles => {
             let name = format!("role-{n}");
-            root.role_add(AuthRoleAddRequest { name }).await?;
+            root.role_add(AuthRoleAddRequest { name: name.into() })
+                .await?;
         }
         Change::Password => {
             let request = AuthUserChangePasswordRequest {

@@ -271,7 +271,7 @@ fn has_empty_operation(data: &Bytes) -> bool {
         data: Some(data.clone()),
         ..Entry::default()
     };
-    entry::judge_proposal(&entry, line::Line::DEFAULT) == Err(Refusal::Invalid("operation"))
+    entry::judge_proposal(&entry, line::Line::DEFAULT).err() == Some(Refusal::Invalid("operation"))
 }
 
 /// Left out: what has another effect with every second that passes, what other
@@ -772,6 +772,20 @@ fn issue_8_6_a_junk_proposal_is_refused_before_it_is_appended() {
             conf_change(ConfChangeAddNode, 7, r#"{"id":7,"peerURLs":["h"]}"#),
             // It would make a directory of the cluster version.
             normal(&v2("POST", "/0/version", "")),
+            // Every member would be older than its cluster.
+            normal(&v2("PUT", "/0/version", "9.9.9")),
+            normal(&entries::logged(5, 1300, *b"\x0a\x059.9.9")),
+            // No member, not one of this cluster, and no attributes.
+            normal(&v2("PUT", "/0/members/zz/attributes", "{}")),
+            normal(&v2("PUT", "/0/members/63/attributes", "{}")),
+            normal(&entries::logged(5, 1301, *b"\x08\x63\x12\x00")),
+            normal(&v2(
+                "PUT",
+                &format!("/0/members/{:x}/attributes", bed.member),
+                "{bad",
+            )),
+            // etcd reads the version to downgrade to when it compares it.
+            normal(&entries::logged(5, 1302, *b"\x08\x01\x12\x01x")),
             normal(&v2("DELETE", "/0/members", "")),
         ];
         let before = server.api().status(StatusRequest {}).await?.raft_index;
