@@ -14,8 +14,6 @@ use std::{
 
 /// The release whose answers are the measure.
 pub const REFERENCE: &str = "3.5.30";
-/// The same for members that speak a later line.
-pub const REFERENCES_AFTER: [(&str, &str); 2] = [("3.6", "3.6.16"), ("3.7", "3.7.3")];
 /// The 3.5 releases that directories travel to and from.
 pub const LINE_3_5: [&str; 4] = ["3.5.0", "3.5.1", "3.5.16", "3.5.30"];
 /// The lines after 3.5, built as Go modules.
@@ -205,11 +203,24 @@ pub fn pair() -> Option<(Program, Program)> {
     Some((subject()?, etcd(REFERENCE)?))
 }
 
+/// The newest release of a line (`3.6`) that is installed, or `None` after a `SKIP:` line.
+pub fn newest_of(line: &str) -> Option<Program> {
+    let of_line = format!("{line}.");
+    let patch = |name: &String| name.strip_prefix(&of_line)?.parse::<u64>().ok();
+    let newest = installed()
+        .into_iter()
+        .filter(|name| patch(name).is_some())
+        .max_by_key(patch);
+    if newest.is_none() {
+        say(&format!("SKIP: no etcd {line} is installed"));
+    }
+    etcd(&newest?)
+}
+
 /// Both programs of a comparison on a later line than 3.5, or `None` after `SKIP:` lines: of
 /// programs, Pintle alone can speak another line than its own.
 pub fn pair_at(line: &str) -> Option<(Program, Program)> {
-    let (_, release) = REFERENCES_AFTER.iter().find(|(name, _)| *name == line)?;
-    let (mut subject, reference) = (subject()?, etcd(release)?);
+    let (mut subject, reference) = (subject()?, newest_of(line)?);
     if !subject.is_pintle {
         say(&format!("SKIP: {subject} does not speak line {line}"));
         return None;

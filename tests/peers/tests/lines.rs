@@ -21,17 +21,6 @@ use proto::etcdserverpb::{
     DowngradeRequest, HashKvRequest, StatusResponse, downgrade_request::DowngradeAction,
 };
 
-/// The newest release of a line that is installed, or `None` after a `SKIP:` line.
-fn etcd_of(line: Line) -> Option<Program> {
-    let of_line = format!("{line}.");
-    let patch = |name: &String| name.strip_prefix(&of_line)?.parse::<u64>().ok();
-    let newest = peer::installed()
-        .into_iter()
-        .filter(|name| patch(name).is_some())
-        .max_by_key(patch);
-    peer::etcd(&newest.unwrap_or_else(|| line.release().to_owned()))
-}
-
 /// Pintle, told to speak a line.
 fn pintle_at(line: Line) -> Option<Program> {
     let mut program = peer::subject().filter(|program| program.is_pintle)?;
@@ -49,7 +38,7 @@ fn pintle_auto(line: Line) -> Option<Program> {
 
 /// The programs of a test at a line, or `None` where one is missing.
 fn both(line: Line) -> Option<(Program, Program)> {
-    Some((etcd_of(line)?, pintle_auto(line)?))
+    Some((peer::newest_of(&line.to_string())?, pintle_auto(line)?))
 }
 
 /// Starts a member of its own on a directory, real etcd with its checks of itself.
@@ -195,7 +184,7 @@ fn without_indexes(value: &mut serde_json::Value) {
 }
 
 async fn same_files(line: Line) -> Result<()> {
-    let (Some(etcd), Some(pintle)) = (etcd_of(line), pintle_at(line)) else {
+    let (Some(etcd), Some(pintle)) = (peer::newest_of(&line.to_string()), pintle_at(line)) else {
         return Ok(());
     };
     let mut left = Vec::new();
@@ -258,7 +247,7 @@ async fn downgrade(api: &api::Api, action: DowngradeAction, version: &str) -> Re
 }
 
 async fn same_downgrade_answers(line: Line) -> Result<()> {
-    let (Some(etcd), Some(pintle)) = (etcd_of(line), pintle_at(line)) else {
+    let (Some(etcd), Some(pintle)) = (peer::newest_of(&line.to_string()), pintle_at(line)) else {
         return Ok(());
     };
     let below = line::below(&line.cluster_version()).context("there is one")?;
@@ -297,7 +286,7 @@ fn a_downgrade_begins_as_in_etcd() {
 
 /// The same random requests to both; `PINTLE_STEPS` makes it longer.
 async fn same_answers(line: Line) -> Result<()> {
-    let (Some(etcd), Some(pintle)) = (etcd_of(line), pintle_at(line)) else {
+    let (Some(etcd), Some(pintle)) = (peer::newest_of(&line.to_string()), pintle_at(line)) else {
         return Ok(());
     };
     let seed = peers::seed(line.cluster_version().minor);
@@ -415,11 +404,11 @@ async fn goes_down(line: Line, leader: usize) -> Result<()> {
         _ => Line::V3_5,
     };
     let (Some(etcd), Some(pintle), Some(older)) = (
-        etcd_of(line),
+        peer::newest_of(&line.to_string()),
         pintle_at(line),
         match below {
             Line::V3_5 => peer::etcd(peer::REFERENCE),
-            _ => etcd_of(below),
+            _ => peer::newest_of(&below.to_string()),
         },
     ) else {
         return Ok(());
@@ -499,7 +488,7 @@ fn a_directory_is_raised_line_by_line_and_etcd_follows() {
             write(&server, &line.to_string(), 5).await?;
             left = Fingerprint::of(server.api()).await?;
             server.terminate().await?;
-            let Some(etcd) = etcd_of(line) else {
+            let Some(etcd) = peer::newest_of(&line.to_string()) else {
                 return Ok(());
             };
             let copy = tempfile::tempdir()?;
