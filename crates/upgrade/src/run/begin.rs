@@ -203,7 +203,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn ask_all(&self, with_databases: bool) -> Outcome<Vec<Facts>> {
         let mut facts: Vec<Facts> = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let one = self.hear(&endpoint, with_databases).await;
+            let one = self.hear(&name, with_databases).await;
             let mut one = one.told().map_err(Failure::new)?;
             let members = one.live.iter().flat_map(|live| &live.members);
             let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {

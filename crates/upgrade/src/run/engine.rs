@@ -76,7 +76,7 @@ pub(crate) struct Engine<'a, D, C> {
     pub(crate) only_here: bool,
     /// What reads took before anything was changed.
     pub(crate) baseline: Option<Duration>,
-    /// Voters and endpoints that were waited for in vain.
+    /// The names of those that were waited for in vain, and neither heard nor started since.
     pub(crate) given_up: RefCell<BTreeSet<String>>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),
@@ -119,17 +119,19 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Whether the member runs what `launch` starts already.
-    pub(super) async fn runs(&self, endpoint: &str, launch: &Launch) -> bool {
-        let Some(version) = self.heard_version(endpoint).await else {
+    async fn runs(&self, member: &str, launch: &Launch) -> bool {
+        let (Some(version), Ok(managed)) = (self.heard_version(member).await, self.of(member))
+        else {
             return false;
         };
+        let endpoint = &managed.endpoint;
         version == launch.version
             && safety::is_there(&version, self.cluster.is_pintle(endpoint).await, launch)
     }
 
     /// Whether the member runs that, and would run it again.
-    pub(super) async fn has(&self, member: &str, endpoint: &str, launch: &Launch) -> bool {
-        self.runs(endpoint, launch).await && self.driver.is_in_place(member, launch)
+    pub(super) async fn has(&self, member: &str, launch: &Launch) -> bool {
+        self.runs(member, launch).await && self.driver.is_in_place(member, launch)
     }
 
     /// What the member answers as its version.

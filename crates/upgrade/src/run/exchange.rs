@@ -121,13 +121,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         purpose: Purpose,
         shows: bool,
     ) -> Result<(), Deviation> {
-        let endpoint = self.of(member)?.endpoint;
         self.driver.ready_for(member, launch)?;
         let seen = self.clear(member, launch, purpose).await?;
         // A cluster that does not serve has no turns to take.
         if seen.serves() {
             self.take_turn(member).await?;
-            if shows && self.has(member, &endpoint, launch).await {
+            if shows && self.has(member, launch).await {
                 return Ok(());
             }
         }
@@ -151,7 +150,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             release: launch.version.clone(),
         });
         self.driver.start(member, launch).await?;
-        self.given_up.borrow_mut().remove(&endpoint);
+        self.given_up.borrow_mut().remove(member);
         noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))
     }
 
@@ -170,7 +169,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let Some(launch) = self.expected(steps, &managed.name) else {
                 continue;
             };
-            if self.is_silent(&managed.endpoint).await? {
+            if self.is_silent(&managed.name).await? {
                 let started = self.start_again(&managed.name, &launch).await;
                 outcome = outcome.and(started);
             }

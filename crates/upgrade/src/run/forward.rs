@@ -90,8 +90,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         else {
             return None;
         };
-        let managed = self.of(member).ok()?;
-        if self.driver.manages(member) || self.runs_at_least(&managed.endpoint, hop).await {
+        if self.driver.manages(member) || self.runs_at_least(member, hop).await {
             return None;
         }
         let mut order = Vec::new();
@@ -160,11 +159,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         pintle: bool,
         shows: bool,
     ) -> Result<String, Deviation> {
-        let managed = self.of(member)?;
         let endpoints = self.endpoints();
         let launch = Launch::of(to, pintle);
         // A step that was interrupted may be past its end.
-        let is_there = shows && self.has(member, &managed.endpoint, &launch).await;
+        let is_there = shows && self.has(member, &launch).await;
         let others: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| name != member)
@@ -300,8 +298,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Whether the member answers with this version or a later one.
-    async fn runs_at_least(&self, endpoint: &str, version: &Version) -> bool {
-        let now = self.heard_version(endpoint).await;
+    async fn runs_at_least(&self, member: &str, version: &Version) -> bool {
+        let now = self.heard_version(member).await;
         now.is_some_and(|now| now >= *version)
     }
 }

@@ -102,8 +102,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(super) async fn heal(&mut self, version: &Version) -> Result<String, Pause> {
         // One that an interrupted attempt has stopped comes back first.
         let launch = Launch::of(version, false);
-        for (member, endpoint) in self.endpoints() {
-            if self.driver.manages(&member) && !self.has(&member, &endpoint, &launch).await {
+        for (member, _) in self.endpoints() {
+            if self.driver.manages(&member) && !self.has(&member, &launch).await {
                 self.restart(&member, &launch).await?;
             }
         }

@@ -39,7 +39,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn find(&self, to: &Target) -> Outcome<Way> {
         let mut members = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let facts = match self.hear(&endpoint, true).await {
+            let facts = match self.hear(&name, true).await {
                 Answer::Told(facts) => Some(facts),
                 Answer::Silent(_) => None,
                 Answer::Refused(why) => return Err(Failure::new(why)),
@@ -222,7 +222,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if let Step::Swap { member, .. } = &steps[at]
                 && self.driver.manages(member)
                 && let Ok(managed) = self.of(member)
-                && self.is_silent(&managed.endpoint).await == Ok(true)
+                && self.is_silent(&managed.name).await == Ok(true)
             {
                 return Some(at);
             }
@@ -280,7 +280,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         for managed in self.driver.members() {
             if self.driver.manages(&managed.name)
                 && self.journal.was_stopped_in(at, &managed.name)
-                && self.is_silent(&managed.endpoint).await?
+                && self.is_silent(&managed.name).await?
             {
                 let launch = Launch::back(version, false);
                 self.start_again(&managed.name, &launch).await?;
@@ -360,7 +360,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// was taken back by an earlier attempt, and crashed, stays there.
     async fn all_answer(&mut self, steps: &[Step], below: u64) -> Result<(), Deviation> {
         for managed in self.driver.members() {
-            if !self.is_silent(&managed.endpoint).await? {
+            if !self.is_silent(&managed.name).await? {
                 continue;
             }
             let name = &managed.name;
@@ -405,7 +405,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         shows: bool,
     ) -> Result<String, Deviation> {
         let managed = self.of(member)?;
-        if shows && self.has(member, &managed.endpoint, launch).await {
+        if shows && self.has(member, launch).await {
             return Ok(format!("{member} runs {} already", launch.version));
         }
         self.exchange(member, launch, Purpose::Back, shows).await?;

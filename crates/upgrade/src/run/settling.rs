@@ -112,42 +112,46 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// What the member answers, if it does within some seconds. One that takes connections
+    /// What `member` answers, if it does within some seconds. One that takes connections
     /// has more time: it is starting, or its machine is slow. One that had its time in vain,
     /// and was not started since, has none.
-    pub(super) async fn hear(&self, endpoint: &str, with_database: bool) -> Answer<Facts> {
+    pub(super) async fn hear(&self, member: &str, with_database: bool) -> Answer<Facts> {
+        let endpoint = match self.of(member) {
+            Ok(managed) => managed.endpoint,
+            Err(why) => return Answer::Silent(why.0),
+        };
         let began = self.cluster.now();
         let mut wait = Settling::until(began + self.patience);
         loop {
             let answer = match with_database {
-                true => self.cluster.everything(endpoint).await,
-                false => self.cluster.answers(endpoint).await,
+                true => self.cluster.everything(&endpoint).await,
+                false => self.cluster.answers(&endpoint).await,
             };
             if matches!(answer, Answer::Told(_)) {
-                self.given_up.borrow_mut().remove(endpoint);
+                self.given_up.borrow_mut().remove(member);
                 return answer;
             }
-            if self.given_up.borrow().contains(endpoint) {
+            if self.given_up.borrow().contains(member) {
                 return answer;
             }
             let now = self.cluster.now();
             if now - began >= SILENT {
-                if now >= wait.deadline || !self.cluster.listens(endpoint).await {
-                    self.given_up.borrow_mut().insert(endpoint.to_owned());
+                if now >= wait.deadline || !self.cluster.listens(&endpoint).await {
+                    self.given_up.borrow_mut().insert(member.to_owned());
                     return answer;
                 }
-                self.say_waiting(&format!("{endpoint} does not answer yet"), &mut wait);
+                self.say_waiting(&format!("{member} does not answer yet"), &mut wait);
             }
             self.cluster.sleep(AGAIN).await;
         }
     }
 
-    /// Whether nothing has answered at `endpoint` for a while.
+    /// Whether `member` has answered nothing for a while.
     ///
     /// # Errors
     /// Something answers, and refuses this client.
-    pub(super) async fn is_silent(&self, endpoint: &str) -> Result<bool, CallError> {
-        match self.hear(endpoint, false).await {
+    pub(super) async fn is_silent(&self, member: &str) -> Result<bool, CallError> {
+        match self.hear(member, false).await {
             Answer::Told(_) => Ok(false),
             Answer::Silent(_) => Ok(true),
             Answer::Refused(why) => Err(CallError::Refused(why)),
@@ -160,8 +164,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// One refuses this client.
     pub(crate) async fn silent(&self) -> Outcome<Vec<String>> {
         let mut silent = Vec::new();
-        for (name, endpoint) in self.endpoints() {
-            if self.is_silent(&endpoint).await.map_err(Failure::new)? {
+        for (name, _) in self.endpoints() {
+            if self.is_silent(&name).await.map_err(Failure::new)? {
                 silent.push(name);
             }
         }
@@ -169,8 +173,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// The version that the member answers within some seconds.
-    pub(super) async fn heard_version(&self, endpoint: &str) -> Option<Version> {
-        self.hear(endpoint, false).await.told().ok()?.live?.version
+    pub(super) async fn heard_version(&self, member: &str) -> Option<Version> {
+        self.hear(member, false).await.told().ok()?.live?.version
     }
 
     /// Asks every member, before anything is judged. Of one that refuses this client nothing

@@ -40,6 +40,18 @@ const CLUSTER: ClusterId = ClusterId(7);
 /// What a member may take to stop, and to be looked at.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where a member is asked: its name is never taken for that, nor the other way round.
+fn endpoint_of(member: &str) -> String {
+    format!("http://{member}:2379")
+}
+
+/// The name of the member at an endpoint.
+fn name_at(endpoint: &str) -> &str {
+    let inner = endpoint.strip_prefix("http://");
+    let name = inner.and_then(|inner| inner.strip_suffix(":2379"));
+    name.expect("an endpoint of the model")
+}
+
 /// The world, as the engine has it in hand twice: as a cluster and as a driver.
 #[derive(Clone)]
 struct Handle(Rc<RefCell<World>>);
@@ -67,10 +79,11 @@ impl Handle {
     }
 
     fn asked(&self, endpoint: &str) -> Answer<Facts> {
+        let member = name_at(endpoint);
         let mut world = self.0.borrow_mut();
         world.settle();
-        match world.ask(endpoint) {
-            Answer::Told(()) => Answer::Told(world.facts(endpoint)),
+        match world.ask(member) {
+            Answer::Told(()) => Answer::Told(world.facts(member)),
             Answer::Silent(why) => Answer::Silent(why),
             Answer::Refused(why) => Answer::Refused(why),
         }
@@ -92,14 +105,14 @@ impl Cluster for Handle {
         self.point().await;
         let mut answer = self.asked(endpoint);
         if let Answer::Told(facts) = &mut answer {
-            facts.database = Some(self.0.borrow().database(endpoint));
+            facts.database = Some(self.0.borrow().database(name_at(endpoint)));
         }
         answer
     }
 
     async fn listens(&self, endpoint: &str) -> bool {
         self.point().await;
-        self.0.borrow().listens(endpoint)
+        self.0.borrow().listens(name_at(endpoint))
     }
 
     fn files(&self, directory: &Path) -> Option<Facts> {
@@ -113,18 +126,18 @@ impl Cluster for Handle {
     async fn cluster_version(&self, endpoint: &str) -> Option<Version> {
         self.point().await;
         let world = self.0.borrow();
-        world.reaches(endpoint).then(|| world.version())
+        world.reaches(name_at(endpoint)).then(|| world.version())
     }
 
     async fn is_pintle(&self, endpoint: &str) -> Option<bool> {
         self.point().await;
-        self.0.borrow().reaches(endpoint).then_some(false)
+        self.0.borrow().reaches(name_at(endpoint)).then_some(false)
     }
 
     async fn read(&self, endpoint: &str) -> Answer<Duration> {
         self.point().await;
         let world = self.0.borrow();
-        match world.reaches(endpoint) && world.has_quorum() {
+        match world.reaches(name_at(endpoint)) && world.has_quorum() {
             true => Answer::Told(Duration::from_millis(1)),
             false => Answer::Silent("etcdserver: request timed out".into()),
         }
@@ -214,7 +227,7 @@ impl Driver for Handle {
         named
             .map(|member| Managed {
                 name: member.name.clone(),
-                endpoint: member.name.clone(),
+                endpoint: endpoint_of(&member.name),
                 stop: String::new(),
                 start: String::new(),
                 manifest: None,
@@ -413,7 +426,8 @@ impl Model {
     /// `pintle upgrade repair --yes`, of running members.
     fn repair(&self) -> Came {
         let cluster = self.world.clone();
-        let endpoints: Vec<String> = cluster.members().into_iter().map(|m| m.name).collect();
+        let members = cluster.members().into_iter();
+        let endpoints: Vec<String> = members.map(|m| m.endpoint).collect();
         came(drive(async {
             let plan = crate::repair::online::plan(&cluster, &endpoints).await?;
             let is_needed = !plan.wrong.is_empty();

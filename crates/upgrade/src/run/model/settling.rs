@@ -1,7 +1,10 @@
 //! Clusters that are looked at before they have settled: under load, with members that are
 //! slow, in the middle of an election.
 
-use super::*;
+use super::{
+    super::{journal::Event, settling::Settling},
+    *,
+};
 
 const NEW: Version = Version::new(3, 6, 14);
 
@@ -175,6 +178,60 @@ fn a_member_that_does_not_start_keeps_no_other_down() {
         assert_eq!(model.roll_back(), Came::Done);
         return;
     }
+}
+
+/// A journal by which `member` was stopped and started, and nothing was seen of it since.
+fn journal_of_a_start(model: &Model, member: &str) -> Journal {
+    let mut journal = Journal::open(model.state.path()).expect("a journal");
+    let events = [
+        Event::Stopping {
+            member: member.to_owned(),
+            cluster: Version::new(3, 5, 0),
+        },
+        Event::Starting {
+            member: member.to_owned(),
+            release: NEW,
+        },
+    ];
+    for event in events {
+        journal.write(event).expect("a line");
+    }
+    journal
+}
+
+#[test]
+fn who_was_asked_in_vain_is_not_waited_for_again() {
+    let model = Model::new(world());
+    model.world().crash(2, true);
+    let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+    let engine = model.engine(&mut driver, &cluster, journal_of_a_start(&model, "n3"));
+    let is_settling = drive(async {
+        assert_eq!(engine.silent().await.expect("the silent ones"), ["n3"]);
+        let view = engine.view().await;
+        let mut wait = Settling::until(cluster.now() + PATIENCE);
+        engine.is_settling(&view, &mut wait).await
+    });
+    assert_eq!(is_settling, Some(false));
+}
+
+#[test]
+fn who_was_waited_for_in_vain_is_waited_for_again_after_an_answer() {
+    let model = Model::new(world());
+    model.world().crash(2, true);
+    let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+    let engine = model.engine(&mut driver, &cluster, journal_of_a_start(&model, "n3"));
+    let waits = drive(async {
+        let mut waits = Vec::new();
+        let mut wait = Settling::until(cluster.now());
+        waits.push(engine.is_settling(&engine.view().await, &mut wait).await);
+        model.world().see_to_it();
+        assert!(engine.silent().await.expect("the silent ones").is_empty());
+        model.world().crash(2, true);
+        let mut wait = Settling::until(cluster.now() + PATIENCE);
+        waits.push(engine.is_settling(&engine.view().await, &mut wait).await);
+        waits
+    });
+    assert_eq!(waits, Some(vec![false, true]));
 }
 
 #[test]

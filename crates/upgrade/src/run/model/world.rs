@@ -326,32 +326,32 @@ impl World {
     }
 
     /// Whether a member answers, without noting that it did.
-    pub(super) fn reaches(&self, endpoint: &str) -> bool {
-        if self.refusing.contains(endpoint) {
+    pub(super) fn reaches(&self, member: &str) -> bool {
+        if self.refusing.contains(member) {
             return false;
         }
-        let member = self.members.iter().find(|m| m.name == endpoint);
-        member.is_some_and(|m| m.process.is_some() && m.is_ready && m.slow_until <= self.now)
+        let found = self.members.iter().find(|m| m.name == member);
+        found.is_some_and(|m| m.process.is_some() && m.is_ready && m.slow_until <= self.now)
     }
 
     /// Whether something takes connections at a member.
-    pub(super) fn listens(&self, endpoint: &str) -> bool {
-        let member = self.members.iter().find(|m| m.name == endpoint);
-        member.is_some_and(|m| m.process.is_some())
+    pub(super) fn listens(&self, member: &str) -> bool {
+        let found = self.members.iter().find(|m| m.name == member);
+        found.is_some_and(|m| m.process.is_some())
     }
 
-    pub(super) fn ask(&mut self, endpoint: &str) -> Answer<()> {
-        if self.listens(endpoint) && self.refusing.contains(endpoint) {
-            return Answer::Refused(format!("{endpoint}: TLS: an unknown issuer"));
+    pub(super) fn ask(&mut self, member: &str) -> Answer<()> {
+        if self.listens(member) && self.refusing.contains(member) {
+            return Answer::Refused(format!("{member}: TLS: an unknown issuer"));
         }
-        if !self.reaches(endpoint) {
+        if !self.reaches(member) {
             self.now += self.silence_costs;
-            return Answer::Silent(format!("{endpoint}: no answer"));
+            return Answer::Silent(format!("{member}: no answer"));
         }
         let (clock, count, has_quorum) = (self.clock, self.members.len(), self.has_quorum());
-        let member = self.find(endpoint);
-        member.answered_at = clock;
-        if has_quorum && member.in_file {
+        let found = self.find(member);
+        found.answered_at = clock;
+        if has_quorum && found.in_file {
             self.listed = (clock, count);
         }
         Answer::Told(())
@@ -361,27 +361,27 @@ impl World {
         let members = self.members.iter().map(|m| Member {
             id: MemberId(m.id),
             name: m.name.clone(),
-            client_urls: vec![m.name.clone()],
+            client_urls: vec![endpoint_of(&m.name)],
             peer_urls: vec![format!("http://{}:2380", m.name)],
             is_learner: false,
         });
         members.collect()
     }
 
-    pub(super) fn facts(&self, endpoint: &str) -> Facts {
-        let Some(member) = self.members.iter().find(|m| m.name == endpoint) else {
+    pub(super) fn facts(&self, member: &str) -> Facts {
+        let Some(found) = self.members.iter().find(|m| m.name == member) else {
             return Facts::default();
         };
-        let version = member.process.as_ref().map(|p| p.version.clone());
+        let version = found.process.as_ref().map(|p| p.version.clone());
         let minor = version.as_ref().map_or(0, |v| v.minor);
         let leads = self.has_quorum();
         let index = 100 + self.entries_per_second * self.now.as_secs();
         Facts {
-            label: endpoint.to_owned(),
-            id: Some(MemberId(member.id)),
+            label: member.to_owned(),
+            id: Some(MemberId(found.id)),
             cluster: Some(CLUSTER),
             live: Some(Live {
-                endpoint: endpoint.to_owned(),
+                endpoint: endpoint_of(member),
                 version,
                 leader: if leads { self.leader } else { 0 },
                 raft_index: index,
@@ -408,9 +408,9 @@ impl World {
         }
     }
 
-    pub(super) fn database(&self, endpoint: &str) -> Database {
+    pub(super) fn database(&self, member: &str) -> Database {
         let mut database = Database {
-            path: endpoint.into(),
+            path: member.into(),
             revision: 1,
             ..Database::default()
         };
@@ -420,8 +420,8 @@ impl World {
                 record.client_urls.clear();
             }
         }
-        let member = self.members.iter().find(|m| m.name == endpoint);
-        let version = member.map_or(0, |m| m.seen_version);
+        let found = self.members.iter().find(|m| m.name == member);
+        let version = found.map_or(0, |m| m.seen_version);
         database.members.cluster_version = Some(Version::new(3, version, 0));
         database.members.downgrade = match self.downgrade {
             Some(to) => Downgrade::To(format!("3.{to}.0")),
