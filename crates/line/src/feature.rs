@@ -62,6 +62,9 @@ pub enum Feature {
     LeaseCheckedFirst,
     /// Members that do not wait for the result of a transaction check its ranges, too.
     RangesCheckedEverywhere,
+    /// Names of users and roles that are not text are refused at the port, and end members in the
+    /// log.
+    NamesAreText,
 }
 
 impl Feature {
@@ -92,7 +95,8 @@ impl Feature {
             | Feature::PriorityRequest
             | Feature::VotesFromMembers
             | Feature::LeaseCheckedFirst
-            | Feature::RangesCheckedEverywhere => &[V3_7],
+            | Feature::RangesCheckedEverywhere
+            | Feature::NamesAreText => &[V3_7],
         }
     }
 }

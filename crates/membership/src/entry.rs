@@ -9,7 +9,7 @@ use line::{Feature, Line};
 use proto::{
     etcdserverpb::{
         AlarmType, InternalRaftRequest, Request, TxnRequest, alarm_request::AlarmAction,
-        internal_raft_request::Op, request_op,
+        internal_raft_request::Op, range_request::SortTarget, request_op,
     },
     raftpb::{ConfChange, Entry, EntryType},
     wire::{Malformed, Nested, Read as _},
@@ -198,8 +198,14 @@ fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
             (is_about_cluster(request) && !is_own).then_some(Refusal::Invalid("path"))
         }
         Payload::Internal(request) => match &request.op {
-            Some(Op::Txn(txn)) if has_empty_operation(txn) => Some(Refusal::Invalid("operation")),
+            Some(Op::Txn(txn)) if has_deadly_operation(txn) => Some(Refusal::Invalid("operation")),
             Some(op) if has_long_name(op) => Some(Refusal::Invalid("name")),
+            Some(op) if line.has(Feature::NamesAreText) && !is_text(op) => {
+                Some(Refusal::Invalid("name"))
+            }
+            Some(Op::DowngradeVersionTest(test)) if Version::parse(&test.ver).is_err() => {
+                Some(Refusal::Invalid("version"))
+            }
             // etcd parses it long after it was applied.
             Some(Op::DowngradeInfoSet(set)) if set.enabled && Version::parse(&set.ver).is_err() => {
                 Some(Refusal::Invalid("target version"))
@@ -209,15 +215,20 @@ fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
     }
 }
 
-/// Whether an operation anywhere in a transaction is empty. It ends etcd if its
-/// branch runs.
-fn has_empty_operation(txn: &TxnRequest) -> bool {
+/// Whether an operation anywhere in a transaction is empty, or a range sorted by what no one
+/// knows. Either ends etcd if its branch runs.
+fn has_deadly_operation(txn: &TxnRequest) -> bool {
     let mut open = vec![txn];
     while let Some(txn) = open.pop() {
         for op in txn.success.iter().chain(&txn.failure) {
             match &op.request {
                 None => return true,
                 Some(request_op::Request::RequestTxn(nested)) => open.push(nested),
+                Some(request_op::Request::RequestRange(range))
+                    if SortTarget::try_from(range.sort_target).is_err() =>
+                {
+                    return true;
+                }
                 Some(_) => {}
             }
         }
@@ -288,4 +299,25 @@ pub fn has_long_name(op: &Op) -> bool {
         Op::AuthRoleAdd(one) => one.name.len() > NAME_MAX,
         _ => false,
     }
+}
+
+/// Whether what an operation on users and roles names is text. Members of etcd before 3.7 take any
+/// bytes, and those of 3.7 end where such an entry is applied.
+pub fn is_text(op: &Op) -> bool {
+    let names: &[&[u8]] = match op {
+        Op::AuthUserAdd(one) => &[&one.name],
+        Op::AuthUserDelete(one) => &[&one.name],
+        Op::AuthUserGet(one) => &[&one.name],
+        Op::AuthUserChangePassword(one) => &[&one.name],
+        Op::AuthUserGrantRole(one) => &[&one.user, &one.role],
+        Op::AuthUserRevokeRole(one) => &[&one.name, &one.role],
+        Op::AuthRoleAdd(one) => &[&one.name],
+        Op::AuthRoleDelete(one) => &[&one.role],
+        Op::AuthRoleGet(one) => &[&one.role],
+        Op::AuthRoleGrantPermission(one) => &[&one.name],
+        Op::AuthRoleRevokePermission(one) => &[&one.role],
+        Op::Authenticate(one) => &[&one.name],
+        _ => &[],
+    };
+    names.iter().all(|name| std::str::from_utf8(name).is_ok())
 }

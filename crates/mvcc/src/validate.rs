@@ -31,6 +31,16 @@ pub fn range(request: &RangeRequest, line: Line) -> Result<(), Error> {
     Ok(())
 }
 
+/// A range of a transaction: as any, and sorted by something that exists. Members of etcd 3.5 end
+/// on any other when they apply it, and those of later lines refuse it.
+fn range_of_txn(request: &RangeRequest, line: Line) -> Result<(), Error> {
+    range(request, line)?;
+    match SortTarget::try_from(request.sort_target) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::InvalidSortOption),
+    }
+}
+
 /// A range that comes in pieces is in the order of the keys, and not filtered.
 ///
 /// # Errors
@@ -92,7 +102,8 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::TooManyOps`], [`Error::EmptyKey`], [`Error::KeyNotFound`] for an
-/// empty operation, those of [`range`] and [`put`], [`Error::DuplicateKey`].
+/// empty operation, those of [`range`] and [`put`], [`Error::InvalidSortOption`] for a range sorted
+/// by what no one knows, [`Error::DuplicateKey`].
 pub fn txn(request: &TxnRequest, max_ops: usize, line: Line) -> Result<(), Error> {
     txn_ops(request, max_ops, line)?;
     changes_once(request)
@@ -156,7 +167,7 @@ fn txn_ops(request: &TxnRequest, budget: usize, line: Line) -> Result<(), Error>
             continue;
         };
         match &op.request {
-            Some(Request::RequestRange(r)) => range(r, line)?,
+            Some(Request::RequestRange(r)) => range_of_txn(r, line)?,
             Some(Request::RequestPut(r)) => put(r)?,
             Some(Request::RequestDeleteRange(r)) => delete_range(r)?,
             Some(Request::RequestTxn(r)) => open.push((ops(r), own_ops(r, rest)?)),

@@ -8,6 +8,7 @@ use peers::{
     lockstep::{self, Pair, error_text},
     peer,
     requests::{Generator, Step},
+    server::Launch,
 };
 use proto::etcdserverpb::*;
 
@@ -276,4 +277,57 @@ fn a_client_version_that_is_no_text_is_refused_at_3_6() {
 #[test]
 fn a_client_version_that_is_no_text_is_refused_at_3_7() {
     refuses_bytes("3.7");
+}
+
+/// Names and passwords that are no text: members of 3.7 end on them in the log, and refuse them at
+/// the port; those of 3.6 take them.
+#[test]
+fn names_that_are_not_text_are_answered_by_line() {
+    const NAMED: [&str; 6] = [
+        "/etcdserverpb.Auth/UserAdd",
+        "/etcdserverpb.Auth/RoleAdd",
+        "/etcdserverpb.Auth/UserGet",
+        "/etcdserverpb.Auth/RoleGet",
+        "/etcdserverpb.Auth/UserDelete",
+        "/etcdserverpb.Auth/RoleDelete",
+    ];
+    const TWO_TEXTS: [&str; 5] = [
+        "/etcdserverpb.Auth/Authenticate",
+        "/etcdserverpb.Auth/UserAdd",
+        "/etcdserverpb.Auth/UserChangePassword",
+        "/etcdserverpb.Auth/UserGrantRole",
+        "/etcdserverpb.Auth/UserRevokeRole",
+    ];
+    for line in ["3.6", "3.7"] {
+        let Some(programs) = peer::pair_at(line) else {
+            return;
+        };
+        peers::run(120, async {
+            let mut answers = Vec::new();
+            for program in [&programs.0, &programs.1] {
+                let dir = tempfile::tempdir()?;
+                let server = Launch::new(program, &dir.path().join("data"))
+                    .start()
+                    .await?;
+                let mut told = Vec::new();
+                for (paths, message) in [
+                    (NAMED.as_slice(), b"\x0a\x02\xffa".as_slice()),
+                    (&TWO_TEXTS, b"\x0a\x02\xffa\x12\x01b"),
+                    (&TWO_TEXTS, b"\x0a\x01c\x12\x02\xffa"),
+                ] {
+                    for path in paths {
+                        let message = bytes::Bytes::from_static(message);
+                        let answer = server.api().raw(path, message).await;
+                        told.push((*path, answer.map(drop).map_err(|s| error_text(&s))));
+                    }
+                }
+                server.api().put(api::put("still", "serving")).await?;
+                answers.push(told);
+                server.terminate().await?;
+            }
+            anyhow::ensure!(answers[0] == answers[1], "{line}: {answers:#?}");
+            Ok(())
+        });
+        peer::say(&format!("RAN: names that are not text at {line}"));
+    }
 }

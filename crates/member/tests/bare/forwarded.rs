@@ -5,7 +5,7 @@ use member::{forwarded, propose};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
-        DeleteRangeRequest, InternalRaftRequest, Request, RequestOp, TxnRequest,
+        DeleteRangeRequest, InternalRaftRequest, RangeRequest, Request, RequestOp, TxnRequest,
         internal_raft_request::Op, request_op,
     },
     membershippb::{
@@ -73,6 +73,8 @@ fn txn(ops: impl IntoIterator<Item = Op>) -> Vec<u8> {
         request: match op {
             Op::Put(put) => Some(request_op::Request::RequestPut(put)),
             Op::DeleteRange(delete) => Some(request_op::Request::RequestDeleteRange(delete)),
+            Op::Range(range) => Some(request_op::Request::RequestRange(range)),
+            Op::Txn(txn) => Some(request_op::Request::RequestTxn(txn)),
             _ => None,
         },
     });
@@ -87,6 +89,14 @@ fn delete(key: &'static str) -> Op {
         key: key.into(),
         ..DeleteRangeRequest::default()
     })
+}
+
+fn sorted_by(sort_target: i32) -> RangeRequest {
+    RangeRequest {
+        key: "a".into(),
+        sort_target,
+        ..RangeRequest::default()
+    }
 }
 
 #[test]
@@ -112,7 +122,7 @@ fn a_forwarded_proposal_that_would_end_members_is_refused() {
         version("3.5.0"),
         downgrade(true, "3.4.0"),
         downgrade(false, ""),
-        txn([delete("a"), put("b", "1")]),
+        txn([delete("a"), put("b", "1"), Op::Range(sorted_by(4))]),
         // Of an API that etcd up to 3.5 can have.
         v2("/1/a", "b"),
     ];
@@ -130,6 +140,13 @@ fn a_forwarded_proposal_that_would_end_members_is_refused() {
         version("4.0.0"),
         downgrade(true, "x"),
         txn([delete("a"), put("a", "1")]),
+        txn([Op::Range(sorted_by(9))]),
+        txn([Op::Txn(TxnRequest {
+            failure: vec![RequestOp {
+                request: Some(request_op::Request::RequestRange(sorted_by(9))),
+            }],
+            ..TxnRequest::default()
+        })]),
     ];
     for (n, data) in deadly.into_iter().enumerate() {
         assert!(judge(data).is_err(), "deadly {n}");

@@ -305,7 +305,9 @@ fn a_sort_that_does_not_exist_is_refused_by_lines_that_look() {
         let request = sorted(order, target);
         let in_txn = either(vec![], vec![nested(vec![ranged(request.clone())], vec![])]);
         assert!(super::range(&request, Line::V3_5).is_ok());
-        assert!(txn(&in_txn, 128, Line::V3_5).is_ok());
+        // Members of 3.5 end on a target that does not exist, and on no order.
+        let is_harmless = (0..5).contains(&target);
+        assert_eq!(txn(&in_txn, 128, Line::V3_5).is_ok(), is_harmless);
         for line in [Line::V3_6, Line::V3_7] {
             assert_eq!(
                 super::range(&request, line).is_ok(),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use auth::{Error, password, tokens::Login};
 use bytes::Bytes;
+use line::{Feature, Line};
 use member::Outcome;
 use prost::Message;
 use proto::{
@@ -28,7 +29,7 @@ use crate::{
 
 /// A request whose answer is read from users and roles, or whose answer is a header.
 pub(super) async fn call(rt: &Rc<Runtime>, caller: &Caller, op: Op) -> Result<Bytes, Status> {
-    check_name(&op)?;
+    check_name(&op, rt.core.line())?;
     let who = caller.identity(rt).await?;
     let frame = |mut header: Option<ResponseHeader>, answer: &dyn Fn(_) -> Bytes| {
         rt.core.complete_header(&mut header);
@@ -85,7 +86,10 @@ pub(super) async fn user_change_password(
 }
 
 /// Refuses a name that must not get into the log.
-fn check_name(op: &Op) -> Result<(), Status> {
+fn check_name(op: &Op, line: Line) -> Result<(), Status> {
+    if !membership::entry::is_text(op) {
+        check_text(false, line)?;
+    }
     if membership::entry::has_long_name(op) {
         return Err(Status::fixed(
             Code::InvalidArgument,
@@ -95,9 +99,21 @@ fn check_name(op: &Op) -> Result<(), Status> {
     Ok(())
 }
 
+/// Refuses what is not text where the line does not take it, in the words of Go's library.
+fn check_text(is_text: bool, line: Line) -> Result<(), Status> {
+    if !is_text && line.has(Feature::NamesAreText) {
+        return Err(Status::fixed(
+            Code::Internal,
+            "grpc: error unmarshalling request: string field contains invalid UTF-8",
+        ));
+    }
+    Ok(())
+}
+
 /// Hashes the password of a request that root alone may make: no one else can have this member
 /// spend its time so.
 async fn hash(rt: &Rc<Runtime>, caller: &Caller, plain: Bytes) -> Result<String, Status> {
+    check_text(std::str::from_utf8(&plain).is_ok(), rt.core.line())?;
     caller.require_root(rt).await?;
     let cost = rt.core.config.bcrypt_cost;
     slowly(rt, move || password::hash_for_log(&plain, cost))
@@ -131,8 +147,10 @@ pub(super) async fn authenticate(
     rt: &Rc<Runtime>,
     request: AuthenticateRequest,
 ) -> Result<Bytes, Status> {
-    rt.linearizable().await?;
     let AuthenticateRequest { name, password } = request;
+    let is_text = [&name, &password].map(|text| std::str::from_utf8(text).is_ok());
+    check_text(is_text == [true; 2], rt.core.line())?;
+    rt.linearizable().await?;
     let state = &rt.core.state;
     loop {
         let checked = check_password(rt, &name, &password).await?;
