@@ -1,5 +1,6 @@
 //! Real handshakes over memory pipes and sockets, with CAs made for the test.
 
+mod bytes;
 mod certs;
 mod chains;
 mod files;

@@ -104,12 +104,13 @@ impl Certificate {
 
     fn read_key_usage(&mut self, value: &[u8]) -> Option<bool> {
         let (unused, bits) = Reader::new(value).take(tag::BITS)?.split_first()?;
-        let padding = (1u16 << unused) - 1;
-        let is_padded = *unused == 0
-            || *unused <= 7
-                && bits
-                    .last()
-                    .is_some_and(|last| u16::from(*last) & padding == 0);
+        let is_padded = match *unused {
+            0 => true,
+            1..=7 => bits
+                .last()
+                .is_some_and(|last| last.trailing_zeros() >= u32::from(*unused)),
+            _ => false,
+        };
         if !is_padded {
             return None;
         }

@@ -103,9 +103,12 @@ impl Certificate {
 
     fn read_extensions(&mut self, mut tbs: Reader<'_>) -> Result<(), Fault> {
         let malformed = Fault::Malformed("malformed extension");
-        let Some(mut outer) = tbs.enter(tag::EXTENSIONS) else {
+        if tbs.peek() != Some(tag::EXTENSIONS) {
             return Ok(());
-        };
+        }
+        let mut outer = tbs
+            .enter(tag::EXTENSIONS)
+            .ok_or(Fault::Malformed("malformed extensions"))?;
         let mut list = outer.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
         let mut seen = HashSet::new();
         while !list.is_empty() {
