@@ -1,11 +1,23 @@
 //! The series of calls, for every method: resolved once, and kept.
 
-use std::time::Instant;
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, RwLock},
+    time::Instant,
+};
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec};
 
 use super::maker::Maker;
 use crate::{rpc::Method, status::Code};
+
+/// Distinct texts of clients that get a series of their own. A client names its version before it
+/// is known who it is, and a series is never given up.
+const CLIENT_VERSIONS_MAX: usize = 64;
+/// Bytes of such a text; `3.5.30-rc.1` is a long one.
+const CLIENT_VERSION_LEN_MAX: usize = 32;
+/// The version of a client that names none, and of all beyond these bounds.
+const UNKNOWN: &str = "unknown";
 
 struct PerMethod {
     started: IntCounter,
@@ -21,6 +33,7 @@ pub(super) struct Calls {
     handled: IntCounterVec,
     client_requests: IntCounterVec,
     client_requests_unknown: [IntCounter; 2],
+    client_versions: RwLock<HashSet<Box<str>>>,
 }
 
 /// Set when a call began.
@@ -81,17 +94,18 @@ impl Calls {
             methods,
             handled,
             client_requests_unknown: [
-                client_requests.with_label_values(&["unary", "unknown"]),
-                client_requests.with_label_values(&["stream", "unknown"]),
+                client_requests.with_label_values(&["unary", UNKNOWN]),
+                client_requests.with_label_values(&["stream", UNKNOWN]),
             ],
             client_requests,
+            client_versions: RwLock::default(),
         }
     }
 
     /// Counts a request by the version its client speaks.
     pub(super) fn client_request(&self, method: Method, client_api_version: &str) {
         let stream = method.kind() != "unary";
-        if client_api_version == "unknown" {
+        if client_api_version == UNKNOWN || !self.has_series(client_api_version) {
             self.client_requests_unknown[usize::from(stream)].inc();
         } else {
             let kind = if stream { "stream" } else { "unary" };
@@ -99,6 +113,25 @@ impl Calls {
                 .with_label_values(&[kind, client_api_version])
                 .inc();
         }
+    }
+
+    /// Whether a version has series of its own, which the first ones get.
+    fn has_series(&self, version: &str) -> bool {
+        if version.len() > CLIENT_VERSION_LEN_MAX {
+            return false;
+        }
+        let known = self.client_versions.read();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        if known.contains(version) || known.len() >= CLIENT_VERSIONS_MAX {
+            return known.contains(version);
+        }
+        drop(known);
+        let known = self.client_versions.write();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if known.len() < CLIENT_VERSIONS_MAX {
+            known.insert(version.into());
+        }
+        known.contains(version)
     }
 
     pub(super) fn received(&self, method: Method) -> &IntCounter {
@@ -139,4 +172,34 @@ fn split(method: Method) -> (&'static str, &'static str) {
         .trim_start_matches('/')
         .split_once('/')
         .unwrap_or(("", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Registry, core::Collector as _};
+
+    use super::*;
+
+    #[test]
+    fn texts_of_clients_make_a_bounded_number_of_series() {
+        let calls = Calls::new(&Maker(Registry::new()), false);
+        let at_start = calls.client_requests.collect()[0].get_metric().len();
+        calls.client_request(Method::Range, "3.5");
+        calls.client_request(Method::Range, &"3".repeat(CLIENT_VERSION_LEN_MAX + 1));
+        for n in 0..2 * CLIENT_VERSIONS_MAX {
+            calls.client_request(Method::Range, &n.to_string());
+            calls.client_request(Method::Watch, &n.to_string());
+            calls.client_request(Method::Range, "3.5");
+        }
+        let count = |kind, version| {
+            let series = calls.client_requests.with_label_values(&[kind, version]);
+            usize::try_from(series.get()).expect("a small number")
+        };
+        let series = calls.client_requests.collect()[0].get_metric().len();
+        assert_eq!(series - at_start, 2 * CLIENT_VERSIONS_MAX - 1);
+        assert_eq!(count("unary", "3.5"), 2 * CLIENT_VERSIONS_MAX + 1);
+        // One place was taken, and one text was too long.
+        assert_eq!(count("unary", UNKNOWN), CLIENT_VERSIONS_MAX + 2);
+        assert_eq!(count("stream", UNKNOWN), CLIENT_VERSIONS_MAX + 1);
+    }
 }
