@@ -170,6 +170,28 @@ fn one_profile_is_taken_at_a_time() {
     });
 }
 
+/// etcd takes any length, and none other is taken until its end.
+#[test]
+fn a_profile_has_an_end() {
+    let Some((subject, _)) = peer::pair() else {
+        return;
+    };
+    if !subject.is_pintle {
+        return;
+    }
+    run(60, async {
+        let data = tempfile::tempdir()?;
+        let launch = Launch::new(&subject, data.path()).flag("--enable-pprof");
+        let server = launch.start().await?;
+        let path = "/debug/pprof/profile?seconds=601";
+        let answer = http::send(server.port(), "GET", path, "").await?;
+        ensure!(answer.status == 400, "{}", answer.status);
+        let said = "a profile takes 600 seconds at most, not 601\n";
+        ensure!(answer.text() == said, "{}", answer.text());
+        server.terminate().await
+    });
+}
+
 #[test]
 fn pages_are_where_etcd_has_them_and_nowhere_without_the_flag() {
     let Some((subject, reference)) = peer::pair() else {

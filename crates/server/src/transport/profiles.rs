@@ -17,6 +17,8 @@ use crate::{
 const PREFIX: &str = "/debug/pprof/";
 /// Of a CPU profile whose request names no time, as in Go.
 const SECONDS: u64 = 30;
+/// One profile is taken at a time, and what it has sampled is kept until its end.
+const SECONDS_MAX: u64 = 600;
 
 const INDEX: &str = "<html>
 <head><title>/debug/pprof/</title></head>
@@ -87,6 +89,10 @@ async fn cpu(query: &str) -> Response<Body> {
         .and_then(|(_, value)| value.parse().ok())
         .filter(|seconds| *seconds > 0)
         .unwrap_or(SECONDS);
+    if seconds > SECONDS_MAX {
+        let why = format!("a profile takes {SECONDS_MAX} seconds at most, not {seconds}\n");
+        return unsniffed(StatusCode::BAD_REQUEST, why);
+    }
     let sampling = match Sampling::start() {
         Ok(sampling) => sampling,
         Err(busy) => return unsniffed(StatusCode::INTERNAL_SERVER_ERROR, format!("{busy}\n")),
