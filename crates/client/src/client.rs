@@ -27,6 +27,9 @@ const CLIENT_API_VERSION: &str = "3.5";
 const ATTEMPTS_MAX: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// New tokens for one call. Each is an entry in the log and an expensive check of a password, and
+/// a member that refuses this many refuses the next one as well.
+pub(crate) const RENEWALS_MAX: u32 = 10;
 
 const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
 const OLD_AUTH_REVISION: &str = "etcdserver: revision of auth store is old";
@@ -209,6 +212,7 @@ impl Client {
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
         let mut attempt = 1;
+        let mut renewals = 0;
         loop {
             let connection = self.connection().await;
             let token = self.token();
@@ -222,11 +226,10 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if attempt < ATTEMPTS_MAX && policy != Policy::Login && is_about_token(status.message())
-            {
-                attempt += 1;
+            if policy != Policy::Login && is_about_token(status.message()) {
                 // Boxed: a login is itself a call.
-                if Box::pin(self.renew_token(token, status.message())).await? {
+                let renewal = self.renew_token(token, status.message(), &mut renewals);
+                if Box::pin(renewal).await? {
                     continue;
                 }
             }
@@ -292,6 +295,8 @@ impl Client {
 
     /// After a call with `refused` was refused for its token, with this text: gets a new one,
     /// unless another call has done so meanwhile. Says whether the call may be made again.
+    /// `renewals` counts those of the call: from the second on there is a pause before each, and
+    /// after [`RENEWALS_MAX`] no more.
     ///
     /// # Errors
     /// What the login said.
@@ -299,7 +304,15 @@ impl Client {
         &self,
         refused: Option<Token>,
         text: &str,
+        renewals: &mut u32,
     ) -> Result<bool, Error> {
+        if *renewals >= RENEWALS_MAX {
+            return Ok(false);
+        }
+        if *renewals > 0 {
+            tokio::time::sleep(RETRY_PAUSE * *renewals).await;
+        }
+        *renewals += 1;
         let Some(credentials) = &self.inner.config.credentials else {
             // Someone known by a certificate has no token: its users or roles have changed in
             // the middle of the call.

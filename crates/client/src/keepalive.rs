@@ -18,8 +18,6 @@ use crate::{Client, Error, client::is_about_token};
 const RENEWALS_PER_TTL: u32 = 3;
 /// Pause before the next endpoint is tried.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Logins in a row that may be in vain, as users and roles change all the time.
-const RELOGINS_MAX: u32 = 10;
 /// What the Go client says of a lease the server does not know.
 const LEASE_NOT_FOUND: &str = "etcdserver: requested lease not found";
 
@@ -31,7 +29,7 @@ impl Client {
     /// lease, otherwise what the call said.
     pub async fn keep_alive_once(&self, id: i64) -> Result<api::LeaseKeepAliveResponse, Error> {
         self.limited(async {
-            let mut relogins = 0;
+            let mut new_tokens = 0;
             loop {
                 let connection = self.connection().await;
                 let token = self.token();
@@ -43,9 +41,9 @@ impl Client {
                         self.stream_failed(&connection);
                         tokio::time::sleep(RETRY_PAUSE).await;
                     }
-                    Err(error) if relogins < RELOGINS_MAX && is_refused_for_token(&error) => {
-                        relogins += 1;
-                        if !self.renew_token(token, error.text()).await? {
+                    Err(error) if is_refused_for_token(&error) => {
+                        let renewal = self.renew_token(token, error.text(), &mut new_tokens);
+                        if !renewal.await? {
                             return Err(error);
                         }
                     }
@@ -127,7 +125,7 @@ async fn keep(
             .config()
             .command_timeout
             .unwrap_or(client.config().dial_timeout);
-    let mut relogins = 0;
+    let mut new_tokens = 0;
     let mut answered = false;
     loop {
         let token = client.token();
@@ -154,7 +152,7 @@ async fn keep(
             Ok(response) => {
                 let ttl = Duration::from_secs(response.ttl.unsigned_abs());
                 answered = true;
-                relogins = 0;
+                new_tokens = 0;
                 let now = Instant::now();
                 expires = now + ttl;
                 if renewals.send(Ok(response)).await.is_err() {
@@ -165,9 +163,9 @@ async fn keep(
             Err(error) if transient(&error) && Instant::now() < expires => {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            Err(error) if relogins < RELOGINS_MAX && is_refused_for_token(&error) => {
-                relogins += 1;
-                let end = match client.renew_token(token, error.text()).await {
+            Err(error) if is_refused_for_token(&error) => {
+                let renewal = client.renew_token(token, error.text(), &mut new_tokens);
+                let end = match renewal.await {
                     Ok(true) => continue,
                     Ok(false) => error,
                     Err(of_login) => of_login,

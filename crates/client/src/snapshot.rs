@@ -23,7 +23,7 @@ impl Client {
         self.limited(async {
             // A refusal would come with the first blob, too late to open it once more: a fresh
             // token first, as etcd's client has it.
-            self.renew_token(self.token(), "").await?;
+            self.renew_token(self.token(), "", &mut 0).await?;
             self.open_snapshot().await
         })
         .await

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use crate::{Code, Endpoint, EndpointError, Error, endpoint::Target, prefix_end};
+use crate::{
+    Client, Code, Config, Endpoint, EndpointError, Error, client::RENEWALS_MAX, endpoint::Target,
+    prefix_end,
+};
 
 #[test]
 fn endpoints_are_read_as_etcd_reads_them() {
@@ -82,4 +85,19 @@ fn a_host_is_dialled_without_its_final_dot_and_shown_with_it() {
     let endpoint = Endpoint::parse("http://localhost.:2379").expect("a host");
     assert_eq!(endpoint.to_string(), "http://localhost.:2379");
     assert_eq!(endpoint.target, Target::Tcp("localhost:2379".to_owned()));
+}
+
+#[tokio::test]
+async fn one_call_renews_its_token_a_few_times() {
+    let endpoint = Endpoint::parse("127.0.0.1:1").expect("an endpoint");
+    let client = Client::connect(Config::new(vec![endpoint])).await;
+    let client = client.expect("nothing is dialled yet");
+    let mut renewals = 0;
+    let text = "etcdserver: revision of auth store is old";
+    for _ in 0..RENEWALS_MAX {
+        let renewed = client.renew_token(None, text, &mut renewals).await;
+        assert!(renewed.expect("no login without credentials"));
+    }
+    let renewed = client.renew_token(None, text, &mut renewals).await;
+    assert!(!renewed.expect("no login"));
 }

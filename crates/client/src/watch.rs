@@ -37,8 +37,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The id of responses that belong to no single watch.
 const NO_WATCH: i64 = -1;
-/// Logins in a row that may be in vain, as users and roles change all the time.
-const RELOGINS_MAX: u32 = 10;
 const NO_LEADER: &str = "etcdserver: no leader";
 
 type Delivery = Result<WatchResponse, Error>;
@@ -169,7 +167,7 @@ struct Session {
     /// The token that the present stream was opened with.
     token: Option<Token>,
     /// Logins since the server last created a watch or sent something of one.
-    relogins: u32,
+    renewals: u32,
     pause: Duration,
 }
 
@@ -182,7 +180,7 @@ impl Session {
             uncreated: VecDeque::new(),
             creating: None,
             token: None,
-            relogins: 0,
+            renewals: 0,
             pause: PAUSE_MIN,
         }
     }
@@ -311,7 +309,7 @@ impl Session {
                     }
                     Ok(Some(response)) => {
                         self.pause = PAUSE_MIN;
-                        self.relogins = 0;
+                        self.renewals = 0;
                         self.deliver(response).await
                     }
                     Ok(None) => return Ended::Lost,
@@ -329,11 +327,9 @@ impl Session {
     /// After a refusal for the token: the next stream is opened with a new one. `None` if that
     /// was tried already, or cannot be.
     async fn renew_token(&mut self, text: &str) -> Option<Ended> {
-        if self.relogins >= RELOGINS_MAX {
-            return None;
-        }
-        self.relogins += 1;
-        match self.client.renew_token(self.token.take(), text).await {
+        let refused = self.token.take();
+        let renewal = self.client.renew_token(refused, text, &mut self.renewals);
+        match renewal.await {
             Ok(true) => Some(Ended::Renewed),
             Ok(false) => None,
             Err(error) => Some(Ended::Refused(error)),

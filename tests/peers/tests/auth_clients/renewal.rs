@@ -7,6 +7,7 @@ use std::{fs, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use client::{Client, Config, Credentials, Endpoint, Watch};
 use peers::{
+    http,
     peer::{self, Program},
     server::{Launch, Server},
     users,
@@ -265,5 +266,47 @@ fn calls_that_are_refused_together_log_in_once() {
         );
         users::login(server.api(), "u", "u").await?;
         server.terminate().await
+    });
+}
+
+/// Logins since the start of the server.
+async fn logins(server: &Server) -> Result<f64> {
+    let page = http::send(server.port(), "GET", "/metrics", "")
+        .await?
+        .text();
+    let name = "grpc_server_started_total{grpc_method=\"Authenticate\",";
+    let line = page.lines().find(|line| line.starts_with(name));
+    let count = line.and_then(|line| line.rsplit(' ').next());
+    Ok(count.context("no series of logins")?.parse()?)
+}
+
+/// A member whose tokens are over as soon as they are made: every login works, and no token does.
+#[test]
+fn a_member_that_refuses_every_token_is_not_logged_in_to_for_ever() {
+    let Some((pintle, etcd)) = peer::pair() else {
+        return;
+    };
+    peers::run(120, async {
+        for program in [&pintle, &etcd] {
+            let temp = tempfile::tempdir()?;
+            let mut launch = Launch::new(program, &temp.path().join("data"));
+            for flag in signed(temp.path(), "1ns")? {
+                launch = launch.flag(&flag);
+            }
+            let server = launch.flag("--bcrypt-cost=4").start().await?;
+            lock(&server).await?;
+            let user = connect(&server, "u").await?;
+            let before = logins(&server).await?;
+            let refused = user.put(put("u".into(), 0)).await;
+            let error = refused.err().context("a token that is over was taken")?;
+            ensure!(
+                error.to_string().contains("invalid auth token"),
+                "{program}: {error}"
+            );
+            let more = logins(&server).await? - before;
+            ensure!((1.0..=10.0).contains(&more), "{program}: {more} logins");
+            server.terminate().await?;
+        }
+        Ok(())
     });
 }
