@@ -11,7 +11,7 @@ use super::{
     deviation::Deviation,
     driver::{Driver, Launch},
     engine::Engine,
-    journal::Event,
+    journal::{Event, Left},
     poll::{self, Attempt, POLL},
     safety::{self, Purpose, View},
     settling::{AGAIN, SILENT, Settling},
@@ -21,6 +21,8 @@ use crate::{facts::Facts, steps::Step};
 
 /// How long to wait for a member that can have no leader yet.
 const NO_QUORUM: Duration = Duration::from_secs(10);
+/// Why none is stopped after one that did not come up.
+const CUT_OFF: &str = ", and no member takes connections from here, so whether the others run is not known; see that this node reaches their client URLs, or start them by hand";
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// The cluster as it is now.
@@ -86,7 +88,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let managed = self.of(member).ok()?;
         match self.version_of(&managed.endpoint).await {
             // It runs what it will run again.
-            Some(_) if purpose == Purpose::Again => None,
+            Some(_) if purpose.is_same_release() => None,
             Some(version) if version.minor == launch.version.minor => None,
             Some(_) => self.cluster.everything(&managed.endpoint).await.told().ok(),
             None => self.cluster.files(&self.driver.directory(member)?),
@@ -137,6 +139,15 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             && !self.driver.is_in_hand(member)
         {
             return Err(format!("{signal}: {member} is not stopped").into());
+        }
+        // One that runs after all is left as it is, and one that is down needs no more.
+        if purpose == Purpose::BringBack
+            && self.journal.left(member) == Left::Alone
+            && self.may_be_cut_off(&seen).await
+        {
+            self.driver.start(member, launch).await?;
+            self.given_up.borrow_mut().remove(member);
+            return Ok(());
         }
         let stopping = Event::Stopping {
             member: member.to_owned(),
@@ -191,17 +202,19 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             launch.version
         ));
         let endpoint = self.of(member)?.endpoint;
-        self.exchange(member, launch, Purpose::Again, true).await?;
+        self.exchange(member, launch, Purpose::BringBack, true)
+            .await?;
         self.comes_up(member, &endpoint).await
     }
 
     /// Waits until a member answers. Without a quorum none does, and the next one that
-    /// is started may make one: there it is not waited for as long.
+    /// is started may make one: there it is not waited for as long, unless this node may be
+    /// cut off from all of them, where the next one would be one too many.
     pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), Deviation> {
         let began = self.cluster.now();
         let mut lost_since = None;
         poll::until(self.cluster, began + self.patience, async || {
-            let why = match self.cluster.answers(endpoint).await {
+            let mut why = match self.cluster.answers(endpoint).await {
                 Answer::Told(_) => return Attempt::Done(()),
                 Answer::Silent(_) => String::new(),
                 Answer::Refused(why) => format!(": it refuses this client: {why}"),
@@ -213,10 +226,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 true => lost_since = None,
                 false => _ = lost_since.get_or_insert(now),
             }
-            match lost_since {
-                Some(since) if now - since >= NO_QUORUM.min(self.patience) => Attempt::Done(()),
-                _ => Attempt::Again(Deviation::Seen(format!("{member} does not come up{why}"))),
+            if lost_since.is_some_and(|since| now - since >= NO_QUORUM.min(self.patience)) {
+                if !self.may_be_cut_off(&view).await {
+                    return Attempt::Done(());
+                }
+                why = CUT_OFF.to_owned();
             }
+            Attempt::Again(Deviation::Seen(format!("{member} does not come up{why}")))
         })
         .await
     }

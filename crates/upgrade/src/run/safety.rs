@@ -142,6 +142,15 @@ pub(crate) enum Purpose {
     Back,
     /// It runs the same release again.
     Again,
+    /// It does not answer, and should run that release.
+    BringBack,
+}
+
+impl Purpose {
+    /// Whether the release stays.
+    pub(crate) fn is_same_release(self) -> bool {
+        matches!(self, Purpose::Again | Purpose::BringBack)
+    }
 }
 
 /// Why a member must not be stopped.
@@ -383,7 +392,7 @@ fn fits(view: &View, member: &str, launch: &Launch, purpose: Purpose) -> Result<
     if let Some(to) = &view.downgrade {
         // Up to 3.5 only the release that a downgrade leads to starts while it is
         // under way; forwards nothing leads until it has ended.
-        let stays = purpose == Purpose::Again && release.minor == to.minor + 1;
+        let stays = purpose.is_same_release() && release.minor == to.minor + 1;
         if purpose == Purpose::Forward || (to.minor != release.minor && !stays) {
             return Err(Refusal::Downgrade { to: to.clone() });
         }

@@ -127,6 +127,29 @@ fn a_member_that_refuses_the_tool_is_never_stopped_nor_called_silent() {
 }
 
 #[test]
+fn a_tool_that_is_cut_off_ends_no_quorum() {
+    for call in (1..).step_by(7) {
+        let Some(model) = killed(world(), call) else {
+            return;
+        };
+        {
+            let mut world = model.world();
+            world.is_cut_off = true;
+            // A large database: longer than anything that a tool waits for.
+            world.starts_take = PATIENCE * 4;
+        }
+        for command in [Model::run, Model::roll_back, Model::roll_back] {
+            let came = command(&model);
+            let at = format!("killed at call {call}: {came:?}");
+            let world = model.world();
+            assert!(world.wrong.is_empty(), "{at}\n{}", world.history.join("\n"));
+            let up = world.members.iter().filter(|m| m.process.is_some());
+            assert!(up.count() >= 2, "{at}\n{}", world.history.join("\n"));
+        }
+    }
+}
+
+#[test]
 fn one_that_begins_to_refuse_in_the_middle_stops_the_run() {
     for call in (1..).step_by(5) {
         let model = Model::new(world());

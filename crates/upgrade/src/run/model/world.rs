@@ -95,6 +95,10 @@ pub(super) struct World {
     pub(super) calls: u64,
     /// Members that refuse the tool: its TLS files are wrong.
     pub(super) refusing: BTreeSet<String>,
+    /// Whether the tool reaches no member, though they reach one another.
+    pub(super) is_cut_off: bool,
+    /// What a member takes from its start until its process is there.
+    pub(super) starts_take: Duration,
     /// The call at which a member begins to refuse it.
     pub(super) refuse_at: Option<(u64, String)>,
     /// What clients write.
@@ -158,6 +162,8 @@ impl World {
             kill_at: None,
             calls: 0,
             refusing: BTreeSet::new(),
+            is_cut_off: false,
+            starts_take: Duration::ZERO,
             refuse_at: None,
             entries_per_second: 0,
             silence_costs: Duration::ZERO,
@@ -259,7 +265,13 @@ impl World {
 
     fn kubelet(&mut self, at: usize) {
         let wanted = self.members[at].manifest.present.clone();
-        if self.members[at].process == wanted || self.members[at].is_dead {
+        // The manifest that it had before and the one of the same release are one text.
+        let text = |launch: &Launch| Launch {
+            back: false,
+            ..launch.clone()
+        };
+        let process = self.members[at].process.as_ref();
+        if process.map(text) == wanted.as_ref().map(text) || self.members[at].is_dead {
             return;
         }
         self.members[at].process = None;
@@ -327,7 +339,7 @@ impl World {
 
     /// Whether a member answers, without noting that it did.
     pub(super) fn reaches(&self, member: &str) -> bool {
-        if self.refusing.contains(member) {
+        if self.is_cut_off || self.refusing.contains(member) {
             return false;
         }
         let found = self.members.iter().find(|m| m.name == member);
@@ -337,7 +349,7 @@ impl World {
     /// Whether something takes connections at a member.
     pub(super) fn listens(&self, member: &str) -> bool {
         let found = self.members.iter().find(|m| m.name == member);
-        found.is_some_and(|m| m.process.is_some())
+        !self.is_cut_off && found.is_some_and(|m| m.process.is_some())
     }
 
     pub(super) fn ask(&mut self, member: &str) -> Answer<()> {
@@ -524,8 +536,9 @@ impl World {
     pub(super) fn put(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
         let clock = self.clock;
         self.acted_at = clock;
+        let there = self.now + self.starts_take;
         let found = self.find(member);
-        found.down_until = Duration::ZERO;
+        found.down_until = there;
         let manifest = &mut found.manifest;
         let Some(staged) = manifest.staged.take() else {
             return Err(Failure::new("nothing was prepared"));
