@@ -39,19 +39,18 @@ pub async fn range(
     request: RangeRequest,
 ) -> Result<Answer, Status> {
     mvcc::validate::range(&request, rt.core.line())?;
-    let began = Instant::now();
-    let timer = rt.core.metrics.requests.range();
+    let timer = rt.core.metrics.requests.range(Instant::now());
     let answered = answer_of(rt, caller, &request).await;
-    timer.stop(answered.is_ok());
+    let took = timer.stop(answered.is_ok());
     let answer = match answered {
         Ok(answer) => answer,
         Err(status) => {
-            slow::read_range(&rt.core, began, &request, Err(&status));
+            slow::read_range(&rt.core, took, &request, Err(&status));
             return Err(status);
         }
     };
     let sums = || (answer.len(), answer.encoded_len(None));
-    slow::read_range(&rt.core, began, &request, Ok(&sums));
+    slow::read_range(&rt.core, took, &request, Ok(&sums));
     let header = rt.core.header(answer.revision);
     let mut message = RangeMessage::new(answer, Some(header), None);
     if message.framed_len() > PIECE_BYTES {
@@ -73,7 +72,7 @@ async fn answer_of(
     let begin = Instant::now();
     let answer = rt.core.store().range(request, rt.core.line());
     let requests = &rt.core.metrics.requests;
-    requests.count_read(begin, answer.is_ok());
+    requests.count_read(begin.elapsed(), answer.is_ok());
     let answer = answer?;
     rt.core.metrics.ranges.inc();
     as_of.check(&rt.core)?;
@@ -350,7 +349,7 @@ pub(super) async fn transact(
         if !mvcc::validate::is_serializable(&request) {
             rt.linearizable().await?;
         }
-        let timer = rt.core.metrics.requests.read_only_txn();
+        let timer = rt.core.metrics.requests.read_only_txn(Instant::now());
         let answered = read_txn(rt, caller, &request).await;
         timer.stop(answered.is_ok());
         let response = answered?;

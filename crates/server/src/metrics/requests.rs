@@ -1,6 +1,9 @@
 //! How long requests take, from here to their result.
 
-use std::time::Instant;
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use member::host::Kind;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, exponential_buckets};
@@ -8,12 +11,38 @@ use proto::etcdserverpb::internal_raft_request::Op;
 
 use super::{applies::KINDS, maker::Maker};
 
+/// The labels of `type`: operations of the log in the order of [`Kind`], then reads.
+const TYPES: usize = KINDS.len() + 2;
+const RANGE: usize = KINDS.len();
+const READ_ONLY_TXN: usize = KINDS.len() + 1;
+
+fn label(of_type: usize) -> &'static str {
+    match of_type {
+        RANGE => "Range",
+        READ_ONLY_TXN => "ReadonlyTxn",
+        kind => KINDS[kind].1,
+    }
+}
+
+/// Series by success, each looked up in its family once, when it is first counted: a look-up costs
+/// a hash and a lock, and one that was never counted is not shown.
+#[derive(Default)]
+struct Found([OnceLock<Histogram>; 2]);
+
+impl Found {
+    fn series(&self, success: bool, look_up: impl FnOnce() -> Histogram) -> &Histogram {
+        self.0[usize::from(success)].get_or_init(look_up)
+    }
+}
+
 /// Requests by what they are, and ranges once more by the time that reading takes.
 pub struct Requests {
     /// `etcd_server_request_duration_seconds{type,success}`
     by_type: HistogramVec,
+    found: [Found; TYPES],
     /// `etcd_server_range_duration_seconds{success}`
     reads: HistogramVec,
+    found_reads: Found,
 }
 
 impl Requests {
@@ -31,6 +60,8 @@ impl Requests {
                 14,
                 &["type", "success"],
             ),
+            found: std::array::from_fn(|_| Found::default()),
+            found_reads: Found::default(),
             reads: family(
                 "etcd_server_range_duration_seconds",
                 "The latency distributions of txn.Range",
@@ -41,38 +72,40 @@ impl Requests {
         }
     }
 
-    /// Counts a range that was read since `begin`.
-    pub fn count_read(&self, begin: Instant, success: bool) {
-        let series = self.reads.with_label_values(&[word(success)]);
-        series.observe(begin.elapsed().as_secs_f64());
+    /// Counts a range that was read in `took`.
+    pub fn count_read(&self, took: Duration, success: bool) {
+        let look_up = || self.reads.with_label_values(&[word(success)]);
+        let series = self.found_reads.series(success, look_up);
+        series.observe(took.as_secs_f64());
     }
 
     /// Begins to time a request that goes into the log.
     pub fn timer(&self, op: Option<&Op>) -> RequestTimer<'_> {
-        let (_, kind) = KINDS[Kind::of(op) as usize];
-        self.begin(kind)
+        self.begin(Kind::of(op) as usize, Instant::now())
     }
 
-    /// Begins to time a range.
-    pub fn range(&self) -> RequestTimer<'_> {
-        self.begin("Range")
+    /// Times a range that began at `begin`.
+    pub fn range(&self, begin: Instant) -> RequestTimer<'_> {
+        self.begin(RANGE, begin)
     }
 
-    /// Begins to time a transaction that only reads.
-    pub fn read_only_txn(&self) -> RequestTimer<'_> {
-        self.begin("ReadonlyTxn")
+    /// Times a transaction that only reads, and began at `begin`.
+    pub fn read_only_txn(&self, begin: Instant) -> RequestTimer<'_> {
+        self.begin(READ_ONLY_TXN, begin)
     }
 
-    fn begin(&self, kind: &'static str) -> RequestTimer<'_> {
+    fn begin(&self, of_type: usize, begin: Instant) -> RequestTimer<'_> {
         RequestTimer {
             requests: self,
-            kind,
-            begin: Instant::now(),
+            of_type,
+            begin,
         }
     }
 
-    fn series(&self, kind: &str, success: bool) -> Histogram {
-        self.by_type.with_label_values(&[kind, word(success)])
+    fn series(&self, of_type: usize, success: bool) -> &Histogram {
+        let labels = [label(of_type), word(success)];
+        let look_up = || self.by_type.with_label_values(&labels);
+        self.found[of_type].series(success, look_up)
     }
 }
 
@@ -83,14 +116,16 @@ fn word(success: bool) -> &'static str {
 /// A request that is timed.
 pub struct RequestTimer<'a> {
     requests: &'a Requests,
-    kind: &'static str,
+    of_type: usize,
     begin: Instant,
 }
 
 impl RequestTimer<'_> {
-    /// The result is there.
-    pub fn stop(self, success: bool) {
-        let series = self.requests.series(self.kind, success);
-        series.observe(self.begin.elapsed().as_secs_f64());
+    /// The result is there. Returns how long it took.
+    pub fn stop(self, success: bool) -> Duration {
+        let took = self.begin.elapsed();
+        let series = self.requests.series(self.of_type, success);
+        series.observe(took.as_secs_f64());
+        took
     }
 }

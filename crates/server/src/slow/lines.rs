@@ -139,11 +139,10 @@ fn header_len(header: &ResponseHeader) -> usize {
 /// Logs a range that took too long; `answer` counts keys and bytes without the header.
 pub fn read_range(
     core: &Core,
-    began: Instant,
+    took: Duration,
     request: &RangeRequest,
     answer: Result<&dyn Fn() -> (usize, usize), &Status>,
 ) {
-    let took = began.elapsed();
     if took <= core.config.warning_apply_duration {
         return;
     }

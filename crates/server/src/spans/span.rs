@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::Either;
 use proto::tracepb::{
     AnyValue, KeyValue, Span as Record, Status, any_value, span, status::Code as status_code,
 };
@@ -156,10 +157,10 @@ pub fn call(method: Method, parent: Option<&str>, remote: Option<SocketAddr>) ->
 }
 
 /// Does `work` as part of a span.
-pub async fn within<T>(span: Option<&Span>, work: impl Future<Output = T>) -> T {
+pub fn within<T>(span: Option<&Span>, work: impl Future<Output = T>) -> impl Future<Output = T> {
     match span {
-        Some(span) => CURRENT.scope(span.context, work).await,
-        None => work.await,
+        Some(span) => Either::Left(CURRENT.scope(span.context, work)),
+        None => Either::Right(work),
     }
 }
 
