@@ -60,11 +60,16 @@ pub enum SnapshotData {
     Members,
 }
 
+// versions.toml has them, too.
+const RELEASE_3_5: &str = "3.5.30";
+const RELEASE_3_6: &str = "3.6.16";
+const RELEASE_3_7: &str = "3.7.3";
+
 /// The rows, the oldest line first.
 static FACTS: [Facts; 3] = [
     Facts {
         minor: 5,
-        release: "3.5.30",
+        release: RELEASE_3_5,
         truth: Truth::V2Store,
         own_entries: OwnEntries::V2Requests,
         snapshot_data: SnapshotData::Tree,
@@ -74,7 +79,7 @@ static FACTS: [Facts; 3] = [
     },
     Facts {
         minor: 6,
-        release: "3.6.16",
+        release: RELEASE_3_6,
         truth: Truth::V3Store,
         own_entries: OwnEntries::V3Requests,
         snapshot_data: SnapshotData::Members,
@@ -84,7 +89,7 @@ static FACTS: [Facts; 3] = [
     },
     Facts {
         minor: 7,
-        release: "3.7.3",
+        release: RELEASE_3_7,
         truth: Truth::V3Store,
         own_entries: OwnEntries::V3Requests,
         snapshot_data: SnapshotData::Members,
