@@ -2,13 +2,13 @@
 //! serial, common name, alternative names, end of validity. Reading it says
 //! nothing about whether the certificate is trusted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
 use crate::{
     der::{Reader, is_integer, magnitude, tag},
-    x509::moment,
+    x509::{address, moment},
 };
 
 /// Facts out of one certificate.
@@ -118,18 +118,6 @@ fn common_name(mut subject: Reader<'_>) -> Option<String> {
         }
     }
     Some(found)
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes)
-            .ok()
-            .map(|b| Ipv4Addr::from(b).into()),
-        16 => <[u8; 16]>::try_from(bytes)
-            .ok()
-            .map(|b| Ipv6Addr::from(b).into()),
-        _ => None,
-    }
 }
 
 /// The serial numbers of a DER revocation list (RFC 5280, 5.1). Nothing else of

@@ -8,6 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`peer`] | which binaries exist, and which one is the subject |
+//! | [`pem`] | the text form of certificates and keys |
 //! | [`server`] | one running server: flags, ready, stop, kill, logs |
 //! | [`api`] | gRPC calls as tests want them |
 //! | [`http`] | one HTTP/1.1 exchange |
@@ -42,6 +43,7 @@ pub mod lockstep;
 pub mod mixes;
 pub mod names;
 pub mod peer;
+pub mod pem;
 pub mod ports;
 pub mod requests;
 pub mod server;

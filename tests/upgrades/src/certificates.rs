@@ -3,13 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use peers::pem::pem;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-}
 
 /// Writes into `dir` a CA (`ca.crt`), and of a server on the loopback address and of a
 /// client the certificate, which ends in `days`, and the key.

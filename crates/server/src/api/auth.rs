@@ -87,9 +87,7 @@ pub(super) async fn user_change_password(
 
 /// Refuses a name that must not get into the log.
 fn check_name(op: &Op, line: Line) -> Result<(), Status> {
-    if !membership::entry::is_text(op) {
-        check_text(false, line)?;
-    }
+    check_text(membership::entry::is_text(op), line)?;
     if membership::entry::has_long_name(op) {
         return Err(Status::fixed(
             Code::InvalidArgument,

@@ -47,11 +47,11 @@ async fn elect(rt: Rc<Runtime>) {
     );
 }
 
-/// How often it is looked for a leader: a lone member's start waits for it.
+/// Poll interval while waiting for a leader; the start of a lone member waits for it.
 const SOLE_POLL: Duration = Duration::from_millis(2);
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long the others are waited for before the election clock stands where it is.
+/// How long to wait for peers before giving up on fast-forwarding election ticks.
 const ADVANCE_WAIT: Duration = Duration::from_secs(5);
 
 /// A member that reaches others at its start need not wait a whole election

@@ -41,7 +41,7 @@ impl Default for Leaf<'_> {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
     format!(
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         STANDARD.encode(der)

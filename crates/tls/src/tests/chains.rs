@@ -3,13 +3,13 @@
 
 use std::{fs, path::Path};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
 use time::{Duration, OffsetDateTime};
 
+use super::certs::pem;
 use super::handshakes::{Both, between, refusal};
 use crate::{ClientOptions, Identity, Options};
 
@@ -79,8 +79,7 @@ impl Made {
     }
 
     fn pem(&self) -> String {
-        let text = STANDARD.encode(self.cert.der());
-        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        pem("CERTIFICATE", self.cert.der())
     }
 }
 
@@ -91,13 +90,9 @@ async fn both_show(dir: &Path, chain: &[&Made], root: &Made) -> Both {
         fs::write(&path, text).expect("write");
         path
     };
-    let key = STANDARD.encode(chain[0].key.serialized_der());
     let identity = Identity {
         cert: write("own.crt", chain.iter().map(|made| made.pem()).collect()),
-        key: write(
-            "own.key",
-            format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"),
-        ),
+        key: write("own.key", pem("PRIVATE KEY", chain[0].key.serialized_der())),
     };
     let trusted_ca = Some(write("root.crt", root.pem()));
     let server = Options {

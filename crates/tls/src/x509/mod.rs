@@ -27,6 +27,7 @@ mod signature;
 mod subtrees;
 mod uri;
 
+pub(crate) use alt_names::address;
 pub(crate) use certificate::Certificate;
 pub(crate) use chain::{Roots, Verification};
 pub(crate) use fault::{Fault, within};

@@ -11,7 +11,7 @@ use peers::{
 use proto::etcdserverpb::{AuthUserDeleteRequest, AuthUserRevokeRoleRequest};
 use tonic::Code;
 
-use super::{Users, agree, lead, records};
+use super::{Users, agree, lead, same_records};
 
 /// The place of the member that is away.
 const LATE: usize = 2;
@@ -160,16 +160,7 @@ async fn comes_back(programs: &[Program; 3], is_on: bool) -> Result<()> {
     lead(&Users(&cluster), &root, LATE).await?;
     accept(cluster.api(LATE), Some(&root), &user_with_keys("after")).await?;
     agree(&Users(&cluster), &root).await?;
-    let dirs: Vec<_> = cluster.members().iter().map(|m| m.dir.clone()).collect();
-    for place in cluster.places() {
-        cluster.stop(place).await?;
-    }
-    let all = dirs
-        .iter()
-        .map(|dir| records(dir))
-        .collect::<Result<Vec<_>>>()?;
-    ensure!(all.iter().all(|one| one == &all[0]), "{all:#?}");
-    Ok(())
+    same_records(&mut cluster).await.map(drop)
 }
 
 fn late(is_on: bool, programs: impl Fn(&Program, &Program) -> [Program; 3]) {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use peers::pem::pem;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SignatureAlgorithm};
 
 /// A signing method of RFC 7518 and the keys it takes.
@@ -128,19 +128,6 @@ impl Method {
         }
         Ok(all)
     }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<_> = text
-        .as_bytes()
-        .chunks(64)
-        .map(String::from_utf8_lossy)
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
 }
 
 /// A value of DER: its tag, its content, and what follows it.

@@ -16,8 +16,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cases::{Case, Cases};
+use peers::pem::pem;
 use peers::{
     names::{HOST, NameServer},
     peer::{self, Program},
@@ -42,19 +42,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 fn is_full() -> bool {
     std::env::var("PINTLE_CERTIFICATES").is_ok_and(|value| value == "full")
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<_> = text
-        .as_bytes()
-        .chunks(64)
-        .map(String::from_utf8_lossy)
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
 }
 
 fn pems(chain: &[Vec<u8>]) -> String {
