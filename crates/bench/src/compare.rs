@@ -1,6 +1,6 @@
 //! The same workloads on two or more servers, interleaved: one server is
-//! loaded at a time, the order changes with each round, and the table tells
-//! the median and the spread of the rounds beside the ratio to the first.
+//! loaded at a time, the order changes with each round, and the table has
+//! the median and the spread of the rounds next to the ratio to the first.
 
 mod rows;
 #[cfg(test)]
@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use cli::flags::Parsed;
 use comfy_table::Table;
 use prost::Message as _;
 use serde::Serialize;
@@ -22,49 +22,57 @@ use self::rows::{Metric, Row};
 use crate::closed;
 use crate::grpc::Method;
 use crate::net::{self, Pool};
-use crate::options::{Format, Load};
+use crate::options::{Format, Load, count, texts};
 use crate::server::{Server, Started, member_flags};
 use crate::workload;
 
 /// Flags of `compare`.
-#[derive(Debug, Args)]
+#[derive(Debug)]
 pub(crate) struct Compare {
-    /// Running servers, a cluster's endpoints joined by commas; the others are compared with the first.
-    #[arg(value_name = "NAME=ENDPOINTS")]
+    /// Running servers, as NAME=ENDPOINTS.
     targets: Vec<String>,
-    /// Start this server in a new data directory on free loopback ports: the
-    /// program, and words that come before its flags, such as
-    /// `pintle=/usr/bin/pintle server`. Repeatable.
-    #[arg(long, value_name = "NAME=COMMAND")]
+    /// Servers to start, as NAME=COMMAND.
     spawn: Vec<String>,
-    /// One more flag for every server that is started.
-    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    /// More flags for every server that is started.
     server_flag: Vec<String>,
-    /// Members of each cluster that is started. What their processes use is
-    /// summed up.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    members: u8,
-    /// Where the data directories go. On a memory file system a put costs no
-    /// fsync, and its numbers mean little.
-    #[arg(long, default_value = ".")]
+    /// Members of each cluster that is started.
+    members: usize,
+    /// Where the data directories go.
     data_root: PathBuf,
     /// Rounds of each row.
-    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Rounds of the rows that need an empty server each time.
-    #[arg(long, default_value_t = 1)]
     load_rounds: usize,
-    /// Only these rows (`put-100`, `put-256`, `put-one`, `txn-k8s`, `get`,
-    /// `list-page`, `list-256`, `stream-256`, `list-1k`, `stream-1k`,
-    /// `mixed`, `watch`, `watch-paced`, `load`).
-    #[arg(long, value_delimiter = ',')]
+    /// Only these rows; all if empty.
     rows: Vec<String>,
     /// Multiplies every number of requests and the million keys.
-    #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// Form of the result.
-    #[arg(short = 'w', long = "write-out", default_value = "table")]
     write_out: Format,
+}
+
+impl Compare {
+    /// What a line says.
+    pub(crate) fn of(parsed: &Parsed) -> Self {
+        Self {
+            targets: parsed.words(),
+            spawn: texts(parsed, "spawn"),
+            server_flag: texts(parsed, "server-flag"),
+            members: count(parsed, "members"),
+            data_root: parsed.text("data-root").into(),
+            rounds: count(parsed, "rounds"),
+            load_rounds: count(parsed, "load-rounds"),
+            rows: texts(parsed, "rows"),
+            scale: parsed.float("scale"),
+            write_out: Format::of(parsed),
+        }
+    }
+}
+
+/// The names of all rows.
+#[cfg(test)]
+pub(crate) fn row_names() -> impl Iterator<Item = &'static str> {
+    rows::table(1.0).into_iter().map(|row| row.id)
 }
 
 /// One value of the table: all rounds of a metric of a row on a target.
@@ -236,7 +244,7 @@ impl Live {
                     flags.data_root.display()
                 )
             })?;
-        let members = member_flags(&directory.path().join("data"), flags.members.into())?;
+        let members = member_flags(&directory.path().join("data"), flags.members)?;
         let commands: Vec<(Vec<String>, String)> = members
             .into_iter()
             .map(|(member, endpoint)| {

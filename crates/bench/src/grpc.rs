@@ -103,7 +103,7 @@ impl Status {
         }
     }
 
-    /// The text of `grpc-message`, whose octets outside printable ASCII are percent-coded.
+    /// The text of `grpc-message`, whose bytes outside printable ASCII are percent-coded.
     pub(crate) fn unescape(value: &[u8]) -> String {
         let mut out = Vec::with_capacity(value.len());
         let mut rest = value;
@@ -112,8 +112,8 @@ impl Status {
                 .get(..2)
                 .and_then(|digits| std::str::from_utf8(digits).ok());
             match coded.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-                Some(octet) if first == b'%' => {
-                    out.push(octet);
+                Some(byte) if first == b'%' => {
+                    out.push(byte);
                     rest = &tail[2..];
                 }
                 _ => {

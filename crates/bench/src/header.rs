@@ -1,7 +1,7 @@
 //! The header blocks of calls as this client writes them: the few lines of a call of gRPC.
 
 /// Writes the header block of calls on one connection. Each line that recurs
-/// goes to the peer's table once, so that a later call costs seven octets.
+/// goes to the peer's table once, so that a later call costs seven bytes.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     /// Lines in the order in which they entered the peer's table.
@@ -29,7 +29,7 @@ impl Encoder {
         token.clone_into(&mut self.token);
     }
 
-    /// The peer announced its table size, in octets. One smaller than the
+    /// The peer announced its table size, in bytes. One smaller than the
     /// default is not used at all.
     pub(crate) fn peer_table_size(&mut self, size: usize) {
         if size < hpack::DEFAULT_TABLE_SIZE && self.indexing {

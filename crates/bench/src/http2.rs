@@ -1,5 +1,5 @@
 //! The client side of one HTTP/2 connection that carries gRPC calls, without
-//! sockets and without a clock: octets and calls go in, octets and answers
+//! sockets and without a clock: bytes and calls go in, bytes and answers
 //! come out. A call costs one hash entry, no allocation and no task, so that
 //! the generator does not become the load. It must keep to the peer's flow
 //! control and limits, and must not trust a length from the wire.
@@ -105,7 +105,7 @@ pub(crate) struct Connection {
     peer_streams: u32,
     unacknowledged: u32,
     blocked: VecDeque<Blocked>,
-    /// A header block that continues in the next frame: stream, end of stream, octets.
+    /// A header block that continues in the next frame: stream, end of stream, bytes.
     block: Option<(u32, bool, Vec<u8>)>,
     settled: bool,
     broken: Option<Broken>,
@@ -168,7 +168,7 @@ impl Connection {
         self.streams.len()
     }
 
-    /// Octets of message data received so far.
+    /// Bytes of message data received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
@@ -178,12 +178,12 @@ impl Connection {
         self.broken.take()
     }
 
-    /// Where the socket's octets are appended before [`Connection::receive`].
+    /// Where the socket's bytes are appended before [`Connection::receive`].
     pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
     }
 
-    /// Octets for the socket; the caller removes what it wrote.
+    /// Bytes for the socket; the caller removes what it wrote.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
@@ -250,14 +250,14 @@ impl Connection {
         body(&mut self.output);
         let length = self.output.len() - prefix - PREFIX;
         self.output[prefix + 1..prefix + PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
-        let octets = (length + PREFIX) as i64;
+        let bytes = (length + PREFIX) as i64;
         let room = stream
             .send_window
             .min(self.send_window)
             .min(self.peer_frame_max as i64);
-        if octets <= room && self.blocked.is_empty() {
-            stream.send_window -= octets;
-            self.send_window -= octets;
+        if bytes <= room && self.blocked.is_empty() {
+            stream.send_window -= bytes;
+            self.send_window -= bytes;
             frame::patch_length(start, &mut self.output);
         } else {
             let body = self.output.split_off(prefix);
@@ -460,7 +460,7 @@ impl Connection {
             self.unacknowledged = 0;
         }
         let id = frame.stream;
-        // A stream we have forgotten: its octets still counted above.
+        // A stream we have forgotten: its bytes still counted above.
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(());
         };
@@ -509,15 +509,15 @@ impl Connection {
         }
     }
 
-    /// Hands over every whole message of `octets`; returns how many octets they took.
+    /// Hands over every whole message of `bytes`; returns how many bytes they took.
     fn messages(
         &mut self,
         tag: u64,
-        octets: &[u8],
+        bytes: &[u8],
         handler: &mut impl Handler,
     ) -> Result<usize, Broken> {
         let mut at = 0;
-        while let Some(prefix) = octets.get(at..at + PREFIX) {
+        while let Some(prefix) = bytes.get(at..at + PREFIX) {
             if prefix[0] != 0 {
                 return Err(Broken::Protocol("a compressed message no one asked for"));
             }
@@ -525,7 +525,7 @@ impl Connection {
             if length > MESSAGE_MAX {
                 return Err(Broken::Protocol("a message above 2 GiB"));
             }
-            let Some(body) = octets.get(at + PREFIX..at + PREFIX + length) else {
+            let Some(body) = bytes.get(at + PREFIX..at + PREFIX + length) else {
                 break;
             };
             handler.message(self, tag, body);

@@ -4,7 +4,7 @@
 
 use crate::options::Load;
 
-/// Noise that values are cut from, in octets.
+/// Noise that values are cut from, in bytes.
 const NOISE: usize = 1 << 20;
 
 /// A small generator of pseudo-random numbers (SplitMix64).
@@ -106,7 +106,7 @@ impl Values {
         Self { noise, random }
     }
 
-    /// The next value, of `size` octets (1 MiB at most).
+    /// The next value, of `size` bytes (1 MiB at most).
     pub(crate) fn next(&mut self, size: usize) -> &[u8] {
         let size = size.min(NOISE);
         let at = self.random.below((NOISE - size + 1) as u64) as usize;

@@ -1,20 +1,21 @@
 //! A load generator for any etcd. It measures from outside: latencies at its
 //! own sockets, and the server's CPU time and memory as the kernel counts
-//! them, so that two servers can be held beside each other. It must never
+//! them, so that two servers can be compared. It must never
 //! hide an error of the server, and must cost little itself, since it shares
 //! the machine with what it measures.
 //!
-//! - [`main`]: the command line
+//! - [`main`]: from a command line to an exit code; `command`: the commands and flags as data
 //! - `workload`: what is asked of the server, and the checks of its answers
 //! - `compare`, `restart`, `server`: several runs, several servers
 //! - `closed`: requests outstanding, one after the other
 //! - `net`, `http2`, `header`, `grpc`, `wire`: the lean client below
-//! - `histogram`, `process`, `report`: what is measured, and how it is told
+//! - `histogram`, `process`, `report`: what is measured, and how it is reported
 
 #![forbid(unsafe_code)]
 
 mod cli;
 mod closed;
+mod command;
 mod compare;
 mod grpc;
 mod header;

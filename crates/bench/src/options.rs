@@ -1,9 +1,9 @@
-//! The flags of every workload, once.
+//! The flags of every workload as values.
 
-use clap::{Args, ValueEnum};
+use cli::flags::Parsed;
 
 /// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people: numbers with units and a histogram.
     Table,
@@ -13,69 +13,99 @@ pub(crate) enum Format {
     Simple,
 }
 
-/// What is loaded, how hard, and how it is told.
-#[derive(Debug, Clone, Args)]
+impl Format {
+    /// The values of `--write-out`.
+    pub(crate) const NAMES: &'static [&'static str] = &["json", "simple", "table"];
+
+    /// The form that a line asks for.
+    pub(crate) fn of(parsed: &Parsed) -> Self {
+        match parsed.text("write-out") {
+            "json" => Self::Json,
+            "simple" => Self::Simple,
+            _ => Self::Table,
+        }
+    }
+}
+
+/// What is loaded, how hard, and how it is reported.
+#[derive(Debug, Clone)]
 pub(crate) struct Load {
     /// Where the server listens for clients; several share the connections.
-    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
     pub(crate) endpoints: Vec<String>,
     /// HTTP/2 connections.
-    #[arg(long, default_value_t = 1)]
     pub(crate) connections: usize,
     /// Requests outstanding at once, over all connections.
-    #[arg(long, default_value_t = 1)]
     pub(crate) clients: usize,
     /// Requests that are measured.
-    #[arg(long, default_value_t = 10_000)]
     pub(crate) total: u64,
     /// Requests before the measured ones.
-    #[arg(long, default_value_t = 0)]
     pub(crate) warmup: u64,
-    /// Octets of a key.
-    #[arg(long, default_value_t = 32)]
+    /// Bytes of a key.
     pub(crate) key_size: usize,
-    /// Octets of a value.
-    #[arg(long, default_value_t = 256)]
+    /// Bytes of a value.
     pub(crate) value_size: usize,
     /// Size of the key space.
-    #[arg(long, default_value_t = 10_000)]
     pub(crate) keys: u64,
     /// All keys begin with this.
-    #[arg(long, default_value = "/bench/")]
     pub(crate) prefix: String,
-    /// Walk through the keys in order.
-    #[arg(long, conflicts_with = "random")]
+    /// Take the keys in order.
     pub(crate) sequential: bool,
-    /// Choose keys at random (the default).
-    #[arg(long)]
+    /// Take the keys at random, which is the default.
     pub(crate) random: bool,
-    /// Requests per second that are begun, however slow the answers; 0 begins
-    /// the next one when an answer has come.
-    #[arg(long, default_value_t = 0)]
+    /// Requests started per second, however slow the answers; 0 starts the next one on an answer.
     pub(crate) rate: u64,
-    /// Start of the pseudo-random sequence of keys and values.
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the pseudo-random sequence of keys and values.
     pub(crate) seed: u64,
-    /// A server process whose CPU time and memory are told. Found from a
-    /// loopback endpoint when not given.
-    #[arg(long = "server-pid")]
+    /// Server processes whose CPU time and memory are reported. Found from loopback endpoints when
+    /// empty.
     pub(crate) server_pid: Vec<u32>,
-    /// Form of the result.
-    #[arg(short = 'w', long = "write-out", default_value = "table")]
-    pub(crate) write_out: Format,
     /// Token of a user, as `Authenticate` returned it, for puts and gets.
-    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) token: String,
     /// A name for the result.
-    #[arg(long, default_value = "")]
     pub(crate) label: String,
 }
 
+/// A number of things in memory.
+pub(crate) fn count(parsed: &Parsed, name: &str) -> usize {
+    usize::try_from(parsed.uint(name)).unwrap_or(usize::MAX)
+}
+
+/// The values of a list or an array.
+pub(crate) fn texts(parsed: &Parsed, name: &str) -> Vec<String> {
+    parsed.list(name).into_iter().map(str::to_owned).collect()
+}
+
 impl Load {
-    /// What contradicts itself, told before anything is sent.
+    /// What a line says.
+    pub(crate) fn of(parsed: &Parsed) -> Self {
+        let pids = parsed.list("server-pid").into_iter();
+        Self {
+            endpoints: texts(parsed, "endpoints"),
+            connections: count(parsed, "connections"),
+            clients: count(parsed, "clients"),
+            total: parsed.uint("total"),
+            warmup: parsed.uint("warmup"),
+            key_size: count(parsed, "key-size"),
+            value_size: count(parsed, "value-size"),
+            keys: parsed.uint("keys"),
+            prefix: parsed.text("prefix").to_owned(),
+            sequential: parsed.bool("sequential"),
+            random: parsed.bool("random"),
+            rate: parsed.uint("rate"),
+            seed: parsed.uint("seed"),
+            server_pid: pids.filter_map(|pid| pid.parse().ok()).collect(),
+            token: parsed.text("token").to_owned(),
+            label: parsed.text("label").to_owned(),
+        }
+    }
+
+    /// What contradicts itself, reported before anything is sent.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.connections == 0 || self.clients == 0 || self.keys == 0 {
             return Err("--connections, --clients and --keys must be at least 1".into());
+        }
+        if self.sequential && self.random {
+            return Err("--sequential and --random exclude each other".into());
         }
         if self.endpoints.is_empty() {
             return Err("--endpoints names no server".into());

@@ -21,10 +21,10 @@ pub(crate) struct Usage {
     /// User and system CPU time since the process began.
     #[serde(serialize_with = "as_micros", rename = "cpu_us")]
     pub(crate) cpu: Duration,
-    /// Resident memory now (`VmRSS`), in octets.
+    /// Resident memory now (`VmRSS`), in bytes.
     pub(crate) resident: u64,
     /// The most resident memory since the process began, or since
-    /// [`reset_peak`] (`VmHWM`), in octets.
+    /// [`reset_peak`] (`VmHWM`), in bytes.
     pub(crate) peak: u64,
 }
 

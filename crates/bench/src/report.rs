@@ -61,11 +61,11 @@ pub(crate) struct Server {
     pub(crate) cpu_us: u64,
     /// The same, per operation that succeeded.
     pub(crate) cpu_us_per_op: f64,
-    /// Resident memory before and after, in octets.
+    /// Resident memory before and after, in bytes.
     pub(crate) resident_before: u64,
-    /// Resident memory after, in octets.
+    /// Resident memory after, in bytes.
     pub(crate) resident: u64,
-    /// The most during the run, in octets (see `peak_of_run`).
+    /// The most during the run, in bytes (see `peak_of_run`).
     pub(crate) peak: u64,
     /// False where the kernel refused to reset the mark, so that `peak`
     /// counts since the server's start.
@@ -185,9 +185,9 @@ impl Report {
                 "  server: {:.2} us CPU per {}; resident {} before, {} after, peak {}{}",
                 server.cpu_us_per_op,
                 self.unit,
-                octets(server.resident_before),
-                octets(server.resident),
-                octets(server.peak),
+                bytes(server.resident_before),
+                bytes(server.resident),
+                bytes(server.peak),
                 if server.peak_of_run {
                     ""
                 } else {
@@ -274,7 +274,7 @@ impl Report {
 }
 
 /// A size for people.
-pub(crate) fn octets(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     match value {
         v if v < 10 << 10 => format!("{v} B"),
         v if v < 10 << 20 => format!("{:.1} KiB", v as f64 / 1024.0),

@@ -4,31 +4,35 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use cli::flags::Parsed;
 
 use crate::histogram::Histogram;
-use crate::options::Format;
 use crate::report::{Latency, Report};
 use crate::server::Server;
 
 /// Flags of `restart`.
-#[derive(Debug, Args)]
+#[derive(Debug)]
 pub(crate) struct Restart {
     /// Client endpoint of the server that the command starts.
-    #[arg(long, default_value = "http://127.0.0.1:2379")]
     endpoint: String,
-    /// How often.
-    #[arg(long, default_value_t = 3)]
-    rounds: u32,
-    /// Form of the result.
-    #[arg(short = 'w', long = "write-out", default_value = "table")]
-    pub(crate) write_out: Format,
+    /// Number of restarts.
+    rounds: u64,
     /// A name for the result.
-    #[arg(long, default_value = "")]
     label: String,
     /// The command that starts the server in the foreground.
-    #[arg(last = true, required = true)]
     command: Vec<String>,
+}
+
+impl Restart {
+    /// What a line says.
+    pub(crate) fn of(parsed: &Parsed) -> Self {
+        Self {
+            endpoint: parsed.text("endpoint").to_owned(),
+            rounds: parsed.uint("rounds"),
+            label: parsed.text("label").to_owned(),
+            command: parsed.words(),
+        }
+    }
 }
 
 /// Runs it; a failure is part of the report.
@@ -69,12 +73,12 @@ fn rounds(
         starts.record(started.first_answer);
         total += started.first_answer;
         report.facts.insert(
-            "resident octets at first answer",
+            "resident bytes at first answer",
             started.usage.resident as f64,
         );
         report
             .facts
-            .insert("peak octets at first answer", started.usage.peak as f64);
+            .insert("peak bytes at first answer", started.usage.peak as f64);
         report.facts.insert(
             "server CPU us to first answer",
             started.usage.cpu.as_micros() as f64,

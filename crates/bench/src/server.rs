@@ -25,7 +25,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// Between two attempts to be answered; the error of a measured start.
 const POLL: Duration = Duration::from_millis(2);
 
-/// How much of a failed server's log is shown, in octets.
+/// How much of a failed server's log is shown, in bytes.
 const LOG_SHOWN: usize = 2000;
 
 /// A log for its owner alone.

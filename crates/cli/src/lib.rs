@@ -5,6 +5,7 @@
 //!
 //! - [`command`]: the commands as data, and which of them a line names
 //! - [`flags`]: flags as data, and the two grammars of command lines
+//! - [`help`]: usage pages, from the tables
 //! - [`text`]: Go's forms of numbers, strings, durations and sizes
 //! - [`table`]: the box of `--write-out=table`
 //! - [`completion`]: completion scripts for shells, from the tables
@@ -16,6 +17,7 @@
 pub mod command;
 pub mod completion;
 pub mod flags;
+pub mod help;
 pub mod interrupt;
 pub mod private;
 pub mod table;

@@ -10,8 +10,8 @@ use crate::{
     flags::{self, Flag, Kind, Parsed, Values, go},
     table::{Side, Table},
     text::{
-        duration, hex, parse_bool, parse_duration, parse_int, parse_nanoseconds, parse_uint, quote,
-        size, unquote, words,
+        duration, hex, parse_bool, parse_duration, parse_float, parse_int, parse_nanoseconds,
+        parse_uint, quote, size, unquote, words,
     },
 };
 
@@ -29,6 +29,8 @@ const FLAGS: &[Flag] = &[
     Flag::switch("interactive", "").short('i'),
     Flag::new("timeout", Kind::Duration, "5s", ""),
     Flag::new("bump", Kind::Uint, "0", "").required(),
+    Flag::new("scale", Kind::Float, "1", ""),
+    Flag::new("spawn", Kind::Array, "", ""),
 ];
 
 fn parse(line: &str) -> Result<Parsed, String> {
@@ -51,6 +53,32 @@ fn flags_and_arguments_mix_until_two_dashes() {
 fn a_list_given_twice_adds_up_and_replaces_its_default() {
     let parsed = parse("--endpoints x:1,y:2 --endpoints=z:3").expect("parses");
     assert_eq!(parsed.list("endpoints"), ["x:1", "y:2", "z:3"]);
+}
+
+#[test]
+fn an_array_given_twice_adds_up_and_keeps_its_commas() {
+    assert!(parse("k").expect("parses").list("spawn").is_empty());
+    let parsed = parse("--spawn a,b --spawn= --spawn=c").expect("parses");
+    assert_eq!(parsed.list("spawn"), ["a,b", "", "c"]);
+}
+
+#[test]
+fn fractions_are_read_as_go_reads_them() {
+    for (text, number) in [("0.25", 0.25), ("1e3", 1000.0), ("-.5", -0.5), ("3", 3.0)] {
+        let parsed = parse(&format!("--scale={text}")).expect("parses");
+        assert_eq!(parsed.float("scale"), number, "{text}");
+    }
+    assert_eq!(parse("k").expect("parses").float("scale"), 1.0);
+    assert_eq!(parse_float("Inf"), Ok(f64::INFINITY));
+    let refused = |text| parse_float(text).map_err(|error| error.to_string());
+    for (text, reason) in [
+        ("", "invalid syntax"),
+        ("1,5", "invalid syntax"),
+        ("1e999", "value out of range"),
+    ] {
+        let message = format!("strconv.ParseFloat: parsing {text:?}: {reason}");
+        assert_eq!(refused(text), Err(message));
+    }
 }
 
 #[test]

@@ -95,6 +95,24 @@ pub fn parse_uint(text: &str, base: u32) -> Result<u64, ParseError> {
     u64::from_str_radix(&digits, base).map_err(|_| error(RANGE))
 }
 
+/// Reads a decimal number as Go's `ParseFloat(text, 64)`. Go's hexadecimal fractions are refused.
+///
+/// # Errors
+/// Go's own words for it.
+pub fn parse_float(text: &str) -> Result<f64, ParseError> {
+    let error = |reason| ParseError {
+        function: "ParseFloat",
+        text: text.to_owned(),
+        reason,
+    };
+    let number: f64 = text.parse().map_err(|_| error(SYNTAX))?;
+    // Only a text that says so is infinite.
+    if number.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) {
+        return Err(error(RANGE));
+    }
+    Ok(number)
+}
+
 /// Reads a boolean as Go's `ParseBool`.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use cli::{
     command::{Body, find},
     completion::SHELLS,
     flags::{self, Flag, HELP, Kind, Parsed},
+    help::Program,
 };
 
 use crate::failure::{Failure, Outcome};
@@ -22,6 +23,13 @@ pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
     "set the output format (fields, json, protobuf, simple, table)",
 )
 .short('w')];
+
+/// The program, as its usage pages show it.
+pub(crate) static PROGRAM: Program<Action> = Program {
+    name: "etcdutl",
+    commands: COMMANDS,
+    global: GLOBAL,
+};
 
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //!
 //! - [`main`]: the program
 //! - `command`: the commands and their flags, as data, and how they are read
-//! - `help`: how they are shown
 //! - `snapshot`: `snapshot status`, `snapshot restore`
 //! - `migrate`: `migrate`, between the storage of etcd 3.5, 3.6 and 3.7
 //! - `backup`: a copy of a member's directory without its cluster
@@ -23,7 +22,6 @@ mod command;
 mod defrag;
 mod failure;
 mod hashkv;
-mod help;
 mod log;
 mod migrate;
 mod newest;

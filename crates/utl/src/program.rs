@@ -6,10 +6,10 @@ use cli::{command::Body, completion};
 
 use crate::{
     backup, check, command,
-    command::{Action, COMMANDS, GLOBAL, Line},
+    command::{Action, COMMANDS, GLOBAL, Line, PROGRAM},
     defrag,
     failure::{Failure, Outcome},
-    hashkv, help, migrate, snapshot, v2store,
+    hashkv, migrate, snapshot, v2store,
 };
 
 /// The etcd whose etcdutl this is.
@@ -42,7 +42,7 @@ pub(crate) fn answer(words: &[String]) -> Outcome<String> {
         Err(misread) => {
             // Cobra says it, shows the usage, and the program says it again.
             let page = match misread.show_usage {
-                true => help::page(&misread.path),
+                true => PROGRAM.usage(&misread.path),
                 false => "Run 'etcdutl --help' for usage.".into(),
             };
             let before = format!("Error: {}\n{page}\n", misread.message);
@@ -54,12 +54,12 @@ pub(crate) fn answer(words: &[String]) -> Outcome<String> {
     };
     if let Some(topic) = &line.no_topic {
         // No answer, but no failure either.
-        eprint!("Unknown help topic [`{topic}`]\n{}", help::page(&[]));
+        eprint!("Unknown help topic [`{topic}`]\n{}", PROGRAM.usage(&[]));
         return Ok(String::new());
     }
     match line.path.last().map(|command| &command.body) {
         Some(Body::Run(action)) if !line.help => act(*action, &line),
-        _ => Ok(help::page(&line.path)),
+        _ => Ok(PROGRAM.usage(&line.path)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table: which workloads are run, how hard, and what is read off each.
 
-use crate::options::{Format, Load};
+use crate::options::Load;
 use crate::report::Report;
 use crate::workload::Workload;
 
@@ -15,13 +15,13 @@ pub(super) enum Metric {
     P50,
     /// 99 of 100, likewise.
     P99,
-    /// Peak of the server's resident memory during the run, in octets.
+    /// Peak of the server's resident memory during the run, in bytes.
     Peak,
-    /// Its resident memory after the run, in octets.
+    /// Its resident memory after the run, in bytes.
     Resident,
     /// From the start of the process to the first answer, in microseconds.
     Restart,
-    /// Resident memory at the first answer after a restart, in octets.
+    /// Resident memory at the first answer after a restart, in bytes.
     RestartResident,
     /// Events that a watcher did not get.
     Lost,
@@ -66,7 +66,7 @@ impl Metric {
             }
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Peak | Self::Resident | Self::RestartResident => {
-                crate::report::octets(value as u64)
+                crate::report::bytes(value as u64)
             }
             Self::Lost => format!("{value:.0}"),
         }
@@ -106,7 +106,6 @@ pub(super) fn table(scale: f64) -> Vec<Row> {
         rate: 0,
         seed: 1,
         server_pid: Vec::new(),
-        write_out: Format::Table,
         token: String::new(),
         label: String::new(),
     };

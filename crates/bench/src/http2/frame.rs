@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 (RFC 9113 4 and 6): their nine-octet head, and the few
+//! Frames of HTTP/2 (RFC 9113 4 and 6): their nine-byte head, and the few
 //! payloads a gRPC client writes.
 
 pub(super) const END_STREAM: u8 = 0x1;
@@ -40,13 +40,13 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The first frame of `octets` with its whole length in octets, or
+    /// The first frame of `bytes` with its whole length in bytes, or
     /// nothing while it is incomplete. `max` bounds the payload.
     pub(super) fn parse(
-        octets: &'a [u8],
+        bytes: &'a [u8],
         max: usize,
     ) -> Result<Option<(Self, usize)>, &'static str> {
-        let Some((head, rest)) = octets.split_at_checked(HEAD) else {
+        let Some((head, rest)) = bytes.split_at_checked(HEAD) else {
             return Ok(None);
         };
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -104,10 +104,8 @@ impl<'a> Frame<'a> {
 
     /// The big-endian word at `at` of the payload.
     pub(super) fn word(&self, at: usize) -> Option<u32> {
-        let octets = self.payload.get(at..at + 4)?;
-        Some(u32::from_be_bytes([
-            octets[0], octets[1], octets[2], octets[3],
-        ]))
+        let bytes = self.payload.get(at..at + 4)?;
+        Some(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 }
 

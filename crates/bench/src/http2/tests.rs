@@ -1,4 +1,4 @@
-//! The connection against the `h2` crate as a server, and against octets that
+//! The connection against the `h2` crate as a server, and against bytes that
 //! no server should send.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use super::*;
 use crate::closed::{self, Amount, OnceFailed, Requests};
 use crate::net::{Failed, Pool};
 
-/// The length of the answer to `Range`, in octets: more than any window.
+/// The length of the answer to `Range`, in bytes: more than any window.
 const LARGE: usize = 9 << 20;
 
 /// A server on a loopback port; what it does depends on the method alone.
@@ -52,9 +52,9 @@ async fn answer(
     let path = request.uri().path().to_owned();
     assert_eq!(request.headers()["te"], "trailers");
     let mut body = request.into_body();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     while let Some(Ok(part)) = body.data().await {
-        octets.extend_from_slice(&part);
+        bytes.extend_from_slice(&part);
         let _ = body.flow_control().release_capacity(part.len());
     }
     let head = || {
@@ -68,7 +68,7 @@ async fn answer(
         let mut stream = respond
             .send_response(head().body(()).unwrap(), false)
             .unwrap();
-        stream.send_data(octets.into(), false).unwrap();
+        stream.send_data(bytes.into(), false).unwrap();
         stream.send_trailers(trailers).unwrap();
     } else if path == Method::Range.path() {
         let mut stream = respond
@@ -129,11 +129,11 @@ impl Requests for Echoes {
 
     fn answer(&mut self, slot: usize, body: &[u8]) -> Result<(), String> {
         let right =
-            body.len() == self.length + slot && body.iter().all(|octet| *octet == self.turns[slot]);
+            body.len() == self.length + slot && body.iter().all(|byte| *byte == self.turns[slot]);
         if right {
             Ok(())
         } else {
-            Err(format!("an echo of {} octets", body.len()))
+            Err(format!("an echo of {} bytes", body.len()))
         }
     }
 }
@@ -171,7 +171,7 @@ fn an_answer_larger_than_our_windows_arrives_whole() {
         assert!(
             body.iter()
                 .enumerate()
-                .all(|(at, octet)| *octet == (at % 251) as u8)
+                .all(|(at, byte)| *byte == (at % 251) as u8)
         );
     }
 }
@@ -313,8 +313,8 @@ fn frames_are_read_however_they_are_cut() {
 #[test]
 fn messages_that_wait_for_window_keep_their_order() {
     let mut connection = Connection::new("test");
-    let feed = |connection: &mut Connection, octets: &[u8]| {
-        connection.input().extend_from_slice(octets);
+    let feed = |connection: &mut Connection, bytes: &[u8]| {
+        connection.input().extend_from_slice(bytes);
         connection.receive(&mut Told::default()).unwrap();
     };
     // SETTINGS with an initial window of 3.
@@ -339,29 +339,29 @@ fn messages_that_wait_for_window_keep_their_order() {
             rest = &rest[length..];
         }
     }
-    // The first three octets went before the loop.
+    // The first three bytes went before the loop.
     assert_eq!(sent, b"\0\x05first\0\0\0\0\x012");
 }
 
 #[test]
 fn an_answer_that_ends_inside_a_message_is_an_error() {
-    let mut octets = transcript();
-    let at = octets
+    let mut bytes = transcript();
+    let at = bytes
         .windows(5)
         .position(|part| part == [0, 0, 0, 1, b'z'])
         .unwrap();
-    octets[at + 3] = 2;
-    assert_eq!(told(&[&octets]).unwrap().1, [(10, 2), (20, 0)]);
+    bytes[at + 3] = 2;
+    assert_eq!(told(&[&bytes]).unwrap().1, [(10, 2), (20, 0)]);
 }
 
 proptest! {
     #[test]
-    fn damaged_octets_are_read_or_refused(at in 0usize..140, octet in any::<u8>(), tail in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let mut octets = transcript();
-        let length = octets.len();
-        octets[at % length] = octet;
-        octets.extend_from_slice(&tail);
-        let _ = told(&[&octets]);
+    fn damaged_bytes_are_read_or_refused(at in 0usize..140, byte in any::<u8>(), tail in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let mut bytes = transcript();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.extend_from_slice(&tail);
+        let _ = told(&[&bytes]);
         let _ = told(&[&tail]);
     }
 }

@@ -12,7 +12,7 @@ fn cpu_time_is_read_behind_a_name_with_parentheses() {
 }
 
 #[test]
-fn memory_is_in_octets() {
+fn memory_is_in_bytes() {
     let status = "Name:\tetcd\nVmHWM:\t   51200 kB\nVmRSS:\t    1024 kB\n";
     assert_eq!(memory(status, "VmHWM:"), Some(51_200 << 10));
     assert_eq!(memory(status, "VmRSS:"), Some(1 << 20));

@@ -101,7 +101,7 @@ pub(super) fn measure(
     enter(&tally, names, report);
     let used = meter.stop(report);
     report.facts.insert(
-        "octets received per operation",
+        "bytes received per operation",
         per(pool.received() - received, report.operations),
     );
     outcome.and(used)

@@ -1,18 +1,16 @@
 //! Flags that every test of a workload begins from.
 
-use clap::Parser as _;
-
-use crate::options::Load;
-
-#[derive(clap::Parser)]
-struct Flags {
-    #[command(flatten)]
-    load: Load,
-}
+use crate::{
+    command::{self, Asked},
+    options::Load,
+};
 
 /// The flags as they are when none is given.
 pub(super) fn load() -> Load {
-    Flags::parse_from(["bench"]).load
+    match command::read(&["put".to_owned()]) {
+        Ok(Asked::Run(_, parsed)) => Load::of(&parsed),
+        other => panic!("put alone is a command: {other:?}"),
+    }
 }
 
 #[test]

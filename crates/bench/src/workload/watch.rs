@@ -24,7 +24,7 @@ const STREAM: u64 = 1 << 32;
 /// what it lacks counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A put's number stands at the head of its value, in octets.
+/// A put's number stands at the head of its value, in bytes.
 const NUMBER: usize = 8;
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -28,10 +28,14 @@ pub enum Kind {
     Int,
     /// A `u64`; the prefix says the base.
     Uint,
+    /// An `f64`.
+    Float,
     /// Anything.
     Text,
     /// Separated by commas; given twice, it adds up.
     List,
+    /// One text each time it is given; commas are part of it.
+    Array,
     /// As Go writes them: `1m30s`.
     Duration,
 }

@@ -41,7 +41,7 @@ impl Parsed {
             format!("invalid argument {text} for \"{name}\" flag: {reason}")
         })?;
         match self.given.get_mut(flag.name) {
-            Some(list) if flag.kind == Kind::List => list.add(&value),
+            Some(list) if matches!(flag.kind, Kind::List | Kind::Array) => list.add(&value),
             _ => drop(self.given.insert(flag.name, value)),
         }
         Ok(())
@@ -114,12 +114,17 @@ impl Parsed {
         self.value(name).uint()
     }
 
+    /// The value of a [`Kind::Float`].
+    pub fn float(&self, name: &str) -> f64 {
+        self.value(name).float()
+    }
+
     /// The value of a [`Kind::Duration`].
     pub fn duration(&self, name: &str) -> Duration {
         self.value(name).duration()
     }
 
-    /// The values of a [`Kind::List`].
+    /// The values of a [`Kind::List`] or a [`Kind::Array`].
     pub fn list(&self, name: &str) -> Vec<&str> {
         self.value(name).list()
     }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::flag::{Flag, Kind, Values};
-use crate::text::{self, parse_bool, parse_int, parse_nanoseconds, parse_uint};
+use crate::text::{self, parse_bool, parse_float, parse_int, parse_nanoseconds, parse_uint};
 
 /// A value that its flag allows: as it was typed, and as it is read.
 #[derive(Clone, Debug)]
@@ -13,13 +13,15 @@ pub struct Value {
 }
 
 /// A value as its kind reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Read {
     Bool(bool),
     Int(i64),
     Uint(u64),
+    Float(f64),
     /// In nanoseconds.
     Duration(i64),
+    Array(Vec<String>),
     Text,
 }
 
@@ -29,8 +31,6 @@ impl PartialEq for Value {
         self.read == other.read && (self.read != Read::Text || self.text == other.text)
     }
 }
-
-impl Eq for Value {}
 
 /// Why a text is no value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,9 @@ impl Flag {
             Kind::Bool => Read::Bool(parse_bool(text)?),
             Kind::Int => Read::Int(parse_int(text, 0)?),
             Kind::Uint => Read::Uint(parse_uint(text, 0)?),
+            Kind::Float => Read::Float(parse_float(text)?),
             Kind::Duration => Read::Duration(parse_nanoseconds(text).map_err(Invalid::Syntax)?),
+            Kind::Array => Read::Array(vec![text.to_owned()]),
             Kind::Text | Kind::List => Read::Text,
         };
         match self.values {
@@ -85,24 +87,33 @@ impl Flag {
 
     /// The value where none is given: what the definition says, or nothing where that is empty.
     pub fn default_value(&self) -> Value {
-        self.read(self.default).unwrap_or_else(|_| Value {
+        let nothing = || Value {
             text: self.default.to_owned(),
             read: match self.kind {
                 Kind::Bool => Read::Bool(false),
                 Kind::Int => Read::Int(0),
                 Kind::Uint => Read::Uint(0),
+                Kind::Float => Read::Float(0.0),
                 Kind::Duration => Read::Duration(0),
+                Kind::Array => Read::Array(Vec::new()),
                 Kind::Text | Kind::List => Read::Text,
             },
-        })
+        };
+        match (self.kind, self.default) {
+            (Kind::Array, "") => nothing(),
+            (_, default) => self.read(default).unwrap_or_else(|_| nothing()),
+        }
     }
 }
 
 impl Value {
-    /// Adds another value of a list.
+    /// Adds another value of a list or an array.
     pub(super) fn add(&mut self, more: &Value) {
         self.text.push(',');
         self.text.push_str(&more.text);
+        if let (Read::Array(all), Read::Array(more)) = (&mut self.read, &more.read) {
+            all.extend_from_slice(more);
+        }
     }
 
     /// As it was typed.
@@ -120,7 +131,7 @@ impl Value {
         match self.read {
             Read::Int(value) => value,
             Read::Uint(value) => i64::try_from(value).unwrap_or(i64::MAX),
-            Read::Bool(_) | Read::Duration(_) | Read::Text => 0,
+            _ => 0,
         }
     }
 
@@ -129,7 +140,15 @@ impl Value {
         match self.read {
             Read::Uint(value) => value,
             Read::Int(value) => u64::try_from(value).unwrap_or(0),
-            Read::Bool(_) | Read::Duration(_) | Read::Text => 0,
+            _ => 0,
+        }
+    }
+
+    /// A [`Kind::Float`].
+    pub fn float(&self) -> f64 {
+        match self.read {
+            Read::Float(value) => value,
+            _ => 0.0,
         }
     }
 
@@ -139,15 +158,16 @@ impl Value {
             Read::Duration(nanoseconds) => {
                 Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
             }
-            Read::Bool(_) | Read::Int(_) | Read::Uint(_) | Read::Text => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 
-    /// What is between the commas.
+    /// What is between the commas of a [`Kind::List`]; every text of a [`Kind::Array`].
     pub fn list(&self) -> Vec<&str> {
-        match self.text.as_str() {
-            "" => Vec::new(),
-            text => text.split(',').collect(),
+        match (&self.read, self.text.as_str()) {
+            (Read::Array(texts), _) => texts.iter().map(String::as_str).collect(),
+            (_, "") => Vec::new(),
+            (_, text) => text.split(',').collect(),
         }
     }
 }

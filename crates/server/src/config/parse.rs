@@ -42,7 +42,7 @@ pub fn without_secrets(args: &[String]) -> Vec<String> {
 }
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Parsed {
     /// Print the help text.
     Help,

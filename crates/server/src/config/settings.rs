@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Settings by flag.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Settings {
     given: BTreeMap<Id, Given>,
     /// The configuration file, if one was read.
@@ -22,7 +22,7 @@ pub struct Settings {
 }
 
 /// A value, and which of the flag's names it was given under.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Given {
     value: Value,
     name: &'static str,

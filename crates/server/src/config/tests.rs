@@ -673,15 +673,15 @@ fn sample(setting: &Setting) -> &'static str {
         ("max-concurrent-streams", ..) => "7",
         (_, Kind::Bool, _) if default == "true" => "false",
         (_, Kind::Bool, _) => "true",
-        (_, Kind::Int | Kind::Uint, _) => "77",
+        (_, Kind::Int | Kind::Uint | Kind::Float, _) => "77",
         (_, Kind::Duration, _) => "7s",
-        (_, Kind::Text | Kind::List, Values::OneOf(words)) => words
+        (_, Kind::Text | Kind::List | Kind::Array, Values::OneOf(words)) => words
             .iter()
             .copied()
             .find(|word| *word != default)
             .expect("another word"),
-        (_, Kind::Text | Kind::List, Values::Checked(_)) => "http://127.0.0.1:7",
-        (_, Kind::Text | Kind::List, Values::Any) => "sample",
+        (_, Kind::Text | Kind::List | Kind::Array, Values::Checked(_)) => "http://127.0.0.1:7",
+        (_, Kind::Text | Kind::List | Kind::Array, Values::Any) => "sample",
     }
 }
 
@@ -689,8 +689,8 @@ fn sample(setting: &Setting) -> &'static str {
 fn file_of(path: &[&str], kind: Kind, value: &str) -> String {
     let value = match kind {
         Kind::Duration => "7000000000".to_owned(),
-        Kind::Text | Kind::List => format!("'{value}'"),
-        Kind::Bool | Kind::Int | Kind::Uint => value.to_owned(),
+        Kind::Text | Kind::List | Kind::Array => format!("'{value}'"),
+        Kind::Bool | Kind::Int | Kind::Uint | Kind::Float => value.to_owned(),
     };
     let mut lines = String::new();
     for (depth, key) in path.iter().enumerate() {

@@ -1,29 +1,39 @@
 //! What sample cluster to play.
 
-use clap::Args;
+use cli::flags::Parsed;
+
+use crate::options::count;
 
 /// Flags of `k8s` beside the common ones; --keys is the number of objects.
-#[derive(Debug, Clone, PartialEq, Args)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cluster {
     /// Copies of the watches: each apiserver watches every resource.
-    #[arg(long, default_value_t = 2)]
     pub(super) apiservers: usize,
-    /// Percent of updates that bear a stale revision.
-    #[arg(long, default_value_t = 5)]
+    /// Percent of updates with a stale revision.
     pub(super) conflicts: u64,
     /// Percent of requests that read one key.
-    #[arg(long, default_value_t = 20)]
     pub(super) gets: u64,
     /// Keys of a list page.
-    #[arg(long, default_value_t = 500)]
     pub(super) limit: i64,
     /// Milliseconds between the lists of one resource after another.
-    #[arg(long, default_value_t = 200)]
     pub(super) list_ms: u64,
     /// Milliseconds between compactions. Kubernetes waits five minutes.
-    #[arg(long, default_value_t = 2000)]
     pub(super) compact_ms: u64,
     /// Milliseconds between progress requests on every watch stream.
-    #[arg(long, default_value_t = 100)]
     pub(super) progress_ms: u64,
+}
+
+impl Cluster {
+    /// What a line says.
+    pub(crate) fn of(parsed: &Parsed) -> Self {
+        Self {
+            apiservers: count(parsed, "apiservers"),
+            conflicts: parsed.uint("conflicts"),
+            gets: parsed.uint("gets"),
+            limit: parsed.int("limit"),
+            list_ms: parsed.uint("list-ms"),
+            compact_ms: parsed.uint("compact-ms"),
+            progress_ms: parsed.uint("progress-ms"),
+        }
+    }
 }

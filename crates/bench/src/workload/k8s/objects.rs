@@ -21,8 +21,8 @@ const MAGIC: &[u8] = b"k8s\0";
 const DELETES: u64 = 5;
 
 /// Name, share of objects and of writes in percent, smallest and largest size
-/// in octets. Node leases are most of the writes of a quiet cluster, pods most
-/// of the octets; events are only ever created, under a lease.
+/// in bytes. Node leases are most of the writes of a quiet cluster, pods most
+/// of the bytes; events are only ever created, under a lease.
 const RESOURCES: [(&str, u64, u64, u64, u64, bool); 7] = [
     ("leases/kube-node-lease", 10, 40, 200, 400, false),
     ("pods", 45, 25, 2_000, 20_000, false),
