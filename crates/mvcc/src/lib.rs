@@ -3,13 +3,14 @@
 //!
 //! - [`backend`]: the open batch, the committer thread, defragmentation
 //! - [`Store`]: the keys; ranges for any thread, a [`Writer`] for the one that applies
+//! - [`hash_kv_of_file`]: the hash that members compare, of a file that no member uses
 //! - [`validate`]: what a request must satisfy before it is proposed
 //! - [`events`]: what one revision changed
 //! - [`watch`]: who wants to hear of it
 //! - [`stored`]: the encoded `KeyValue`, read without decoding it whole
 //!
 //! The crate knows nothing of raft, gRPC or clocks of clients. A value is
-//! encoded once, when it is written; ranges and events hand those bytes on.
+//! encoded once, when it is written; ranges and events pass those bytes on.
 
 pub mod backend;
 mod error;
@@ -25,6 +26,6 @@ pub use error::{Error, OpenError};
 pub use events::{Event, EventBatch, EventKind};
 pub use revision::Revision;
 pub use store::{
-    CompactionObserver, CompactionStep, CompactionTicket, EventRef, HashKv, Leases, Place,
-    RangeAnswer, RangeStream, Store, StoreOptions, Writer,
+    CompactionObserver, CompactionStep, CompactionTicket, EventRef, FileHashError, HashKv, Leases,
+    Place, RangeAnswer, RangeStream, Store, StoreOptions, Writer, hash_kv_of_file,
 };

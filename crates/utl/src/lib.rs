@@ -46,7 +46,7 @@ pub fn main(args: Vec<String>) -> i32 {
 /// The file is no database, or does not reach to that revision; a sentence for people.
 pub fn hash_kv(path: &std::path::Path, revision: i64) -> Result<u32, String> {
     let db = snapshot::status::open(path).map_err(|failure| failure.message)?;
-    let found = hashkv::hash_kv(&db.begin_read(), revision);
+    let found = hashkv::hash_kv(&db.begin_read(), path, revision);
     found.map(|h| h.hash).map_err(|failure| failure.message)
 }
 

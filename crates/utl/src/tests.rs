@@ -236,11 +236,15 @@ fn the_history_has_the_hash_that_a_member_answers() {
     };
     let db = Db::open(&golden("small.snapshot"), options).unwrap();
     for (revision, answer) in real()["hash_kv"].as_object().unwrap() {
-        let found = hash_kv(&db.begin_read(), revision.parse().unwrap()).unwrap();
+        let found = hash_kv(&db.begin_read(), Path::new("db"), revision.parse().unwrap()).unwrap();
         assert_eq!(answer[0], found.hash, "{revision}");
         assert_eq!(answer[1], found.compact_revision);
     }
-    let error = |at| hash_kv(&db.begin_read(), at).unwrap_err().message;
+    let error = |at| {
+        hash_kv(&db.begin_read(), Path::new("db"), at)
+            .unwrap_err()
+            .message
+    };
     assert_eq!(error(9), "mvcc: required revision has been compacted");
     assert_eq!(error(24), "mvcc: required revision is a future revision");
     let file = golden("small.snapshot");

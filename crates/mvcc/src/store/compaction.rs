@@ -291,9 +291,12 @@ impl Inner {
                 .take_while(|r| r.main <= job.previous)
                 .collect(),
             keeps_any,
+            removed: Vec::new(),
         };
         let mut hasher = Hasher::new(rules);
-        if !hash_records(&tx, &mut hasher, job.revision, |_| pace.rest(INDEX_PAUSE))? {
+        if !hash_records(&tx, &mut hasher, job.revision, |_, _| {
+            pace.rest(INDEX_PAUSE)
+        })? {
             return Ok(false);
         }
         tx.advise_cold();

@@ -8,6 +8,7 @@ use super::{hashes::HashKv, inner::Inner};
 use crate::{
     Error, Revision,
     backend::{KEY, META, Pending},
+    index::Index,
 };
 
 /// Entries of the index looked at under one hold of the lock.
@@ -23,6 +24,38 @@ pub(super) struct Rules {
     pub(super) not_kept: Vec<Revision>,
     /// With nothing kept at all, nothing is left out as not kept.
     pub(super) keeps_any: bool,
+    /// Records that compaction is about to remove, or would be, ascending: they are left out, so
+    /// that the hash does not show how far it has come.
+    pub(super) removed: Vec<Revision>,
+}
+
+impl Rules {
+    /// Rules that do not know yet what the hash keeps.
+    pub(super) fn up_to(revision: i64, compacted: i64) -> Rules {
+        Rules {
+            revision,
+            compacted,
+            not_kept: Vec::new(),
+            keeps_any: false,
+            removed: Vec::new(),
+        }
+    }
+
+    /// Takes in what the next entries of `index` from `key` on keep; returns the key after them.
+    pub(super) fn gather(&mut self, index: &Index, key: &[u8]) -> Option<Box<[u8]>> {
+        let (ids, next) = index.some_entries(key, ENTRIES_AT_A_TIME);
+        for id in ids {
+            let entry = index.entry(id);
+            self.keeps_any |= entry.not_kept(self.revision, self.compacted, |revision, gone| {
+                if gone {
+                    self.removed.push(revision);
+                } else {
+                    self.not_kept.push(revision);
+                }
+            });
+        }
+        next
+    }
 }
 
 /// Revisions that ascend, asked for in ascending order.
@@ -33,8 +66,8 @@ struct Ascending {
 }
 
 impl Ascending {
-    fn new(revisions: Vec<Revision>) -> Ascending {
-        debug_assert!(revisions.is_sorted());
+    fn new(mut revisions: Vec<Revision>) -> Ascending {
+        revisions.sort_unstable();
         Ascending { revisions, next: 0 }
     }
 
@@ -45,12 +78,10 @@ impl Ascending {
     }
 }
 
-/// Goes over the records of a store in order.
+/// Walks the records of a store in order.
 pub(super) struct Hasher {
     rules: Rules,
     not_kept: Ascending,
-    /// Records that compaction is about to remove, or would be: they are left
-    /// out, so that the hash does not tell how far it has come.
     removed: Ascending,
     crc: u32,
 }
@@ -59,7 +90,7 @@ impl Hasher {
     pub(super) fn new(mut rules: Rules) -> Hasher {
         Hasher {
             not_kept: Ascending::new(std::mem::take(&mut rules.not_kept)),
-            removed: Ascending::default(),
+            removed: Ascending::new(std::mem::take(&mut rules.removed)),
             rules,
             crc: crc32c::crc32c(KEY.as_bytes()),
         }
@@ -114,13 +145,13 @@ impl Inner {
             (tx, pending, state.current, state.compacted)
         };
         let revision = if revision == 0 { current } else { revision };
-        let (rules, mut removed) = self.rules(revision, compacted);
+        let mut rules = self.rules(revision, compacted);
         drop(past);
-        removed.extend(doomed.iter().map(|step| step.revision));
-        removed.sort_unstable();
+        rules
+            .removed
+            .extend(doomed.iter().map(|step| step.revision));
         let mut hasher = Hasher::new(rules);
-        hasher.removed = Ascending::new(removed);
-        hash_records(&tx, &mut hasher, revision, |_| true)?;
+        hash_records(&tx, &mut hasher, revision, |_, _| true)?;
         tx.advise_cold();
         for p in &pending {
             if p.tombstone {
@@ -138,34 +169,15 @@ impl Inner {
         })
     }
 
-    /// What a hash at `revision` leaves out, and of it what compaction removes.
-    /// Changes made meanwhile bear later revisions and make no difference.
-    fn rules(&self, revision: i64, compacted: i64) -> (Rules, Vec<Revision>) {
-        let mut removed = Vec::new();
-        let mut rules = Rules {
-            revision,
-            compacted,
-            not_kept: Vec::new(),
-            keeps_any: false,
-        };
+    /// What a hash at `revision` leaves out. Changes made meanwhile have later
+    /// revisions and make no difference.
+    fn rules(&self, revision: i64, compacted: i64) -> Rules {
+        let mut rules = Rules::up_to(revision, compacted);
         let mut from = Some(Box::default());
         while let Some(key) = from {
-            let state = self.state.read();
-            let (ids, next) = state.index.some_entries(&key, ENTRIES_AT_A_TIME);
-            for id in ids {
-                let entry = state.index.entry(id);
-                rules.keeps_any |= entry.not_kept(revision, compacted, |r, gone| {
-                    if gone {
-                        removed.push(r);
-                    } else {
-                        rules.not_kept.push(r);
-                    }
-                });
-            }
-            from = next;
+            from = rules.gather(&self.state.read().index, &key);
         }
-        rules.not_kept.sort_unstable();
-        (rules, removed)
+        rules
     }
 
     pub(super) fn hash(&self) -> Result<u32, Error> {
@@ -194,19 +206,19 @@ impl Inner {
 }
 
 /// Records of the file up to main revision `upto`, in order. `pause` is called
-/// now and then with the number of records so far and may end the walk.
+/// now and then with the numbers of records and bytes so far and may end the walk.
 pub(super) fn hash_records(
     tx: &ReadTx,
     hasher: &mut Hasher,
     upto: i64,
-    mut pause: impl FnMut(usize) -> bool,
+    mut pause: impl FnMut(usize, usize) -> bool,
 ) -> Result<bool, Error> {
     let bucket = tx
         .bucket(KEY.as_bytes())?
         .ok_or_else(|| bolt::Error::BucketNotFound(KEY.into()))?;
     let mut cursor = bucket.cursor();
     let mut at = cursor.first()?;
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     while let Some((key, value)) = at {
         let Some((revision, tombstone)) = Revision::parse(key) else {
             return Err(Error::Corrupt {
@@ -219,7 +231,8 @@ pub(super) fn hash_records(
         }
         hasher.record(revision, tombstone, key, value);
         seen += 1;
-        if seen % 4096 == 0 && !pause(seen) {
+        bytes += key.len() + value.len();
+        if seen % 4096 == 0 && !pause(seen, bytes) {
             return Ok(false);
         }
         at = cursor.next()?;

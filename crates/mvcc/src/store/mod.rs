@@ -5,6 +5,7 @@
 
 mod answer;
 mod compaction;
+mod file_hash;
 mod hash;
 mod hashes;
 mod history;
@@ -35,6 +36,7 @@ use proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 
 pub use answer::{Place, RangeAnswer};
 pub use compaction::CompactionTicket;
+pub use file_hash::{FileHashError, hash_kv_of_file};
 pub use hashes::HashKv;
 pub use history::EventRef;
 pub use inner::StoreOptions;
@@ -97,7 +99,7 @@ impl Store {
         lease: &mut dyn FnMut(Bytes, i64),
         start: impl FnOnce(Arc<Inner>) -> Result<compaction::Worker, OpenError>,
     ) -> Result<Arc<Store>, OpenError> {
-        let restored = restore::restore(&backend, lease)?;
+        let restored = restore::restore(&backend.snapshot()?, backend.path(), lease)?;
         let inner = Arc::new(Inner {
             backend,
             options,

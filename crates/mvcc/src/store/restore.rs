@@ -1,7 +1,11 @@
 //! Building the index when a store is opened: one pass over the bucket `key`
 //! in revision order. One thread reads records, another puts keys together.
 
-use std::{path::PathBuf, sync::mpsc, thread};
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
 
 use bolt::ReadTx;
 use bytes::Bytes;
@@ -10,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::compaction::{FINISHED, SCHEDULED};
 use crate::{
     OpenError, Revision,
-    backend::{Backend, KEY, META},
+    backend::{KEY, META},
     index::{Builder, Id, Index, Step},
     stored::Record,
 };
@@ -58,26 +62,28 @@ impl Context {
     }
 }
 
+/// Reads all records that `tx` sees; `path` is for messages.
+///
 /// # Errors
 /// The file cannot be read, or a record contradicts the format.
 pub(super) fn restore(
-    backend: &Backend,
+    tx: &ReadTx,
+    path: &Path,
     lease: &mut dyn FnMut(Bytes, i64),
 ) -> Result<Restored, OpenError> {
     let context = Context {
-        path: backend.path().to_owned(),
+        path: path.to_owned(),
     };
-    let finished = read_mark(backend, FINISHED, &context)?;
-    let scheduled = read_mark(backend, SCHEDULED, &context)?;
-    let tx = backend.snapshot()?;
+    let finished = read_mark(tx, FINISHED, &context)?;
+    let scheduled = read_mark(tx, SCHEDULED, &context)?;
 
-    let mut builder = Builder::new(estimate(&tx)?);
+    let mut builder = Builder::new(estimate(tx)?);
     let mut leases: FxHashMap<Id, i64> = FxHashMap::default();
-    // An empty store stands at revision 1.
+    // An empty store is at revision 1.
     let mut current = 1;
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(BATCHES);
-        let (tx, context) = (&tx, &context);
+        let context = &context;
         let reader = thread::Builder::new()
             .name("restore".into())
             .spawn_scoped(scope, move || read(tx, context, &sender))?;
@@ -148,15 +154,14 @@ fn estimate(tx: &ReadTx) -> Result<usize, OpenError> {
     Ok(usize::try_from(tx.db().size_in_use()).unwrap_or(0) / bytes.max(1) * records)
 }
 
-fn read_mark(
-    backend: &Backend,
-    key: &'static [u8],
-    context: &Context,
-) -> Result<Option<i64>, OpenError> {
-    let Some(value) = backend.read(META, key)? else {
+fn read_mark(tx: &ReadTx, key: &'static [u8], context: &Context) -> Result<Option<i64>, OpenError> {
+    let Some(bucket) = tx.bucket(META.as_bytes())? else {
         return Ok(None);
     };
-    match Revision::parse(&value) {
+    let Some(value) = bucket.get(key)? else {
+        return Ok(None);
+    };
+    match Revision::parse(value) {
         Some((revision, false)) => Ok(Some(revision.main)),
         _ => Err(context.corrupt(META, key, "the value is no revision")),
     }
