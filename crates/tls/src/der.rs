@@ -19,10 +19,6 @@ pub(crate) mod tag {
     pub(crate) const SUBJECT_ID: u8 = 0x82;
     /// `[3]`, explicit: the extensions of a certificate.
     pub(crate) const EXTENSIONS: u8 = 0xa3;
-    /// `[2]`: a DNS name among alternative names.
-    pub(crate) const DNS_NAME: u8 = 0x82;
-    /// `[7]`: an IP address among alternative names.
-    pub(crate) const IP_ADDRESS: u8 = 0x87;
 }
 
 /// The elements inside one element.

@@ -23,6 +23,7 @@ mod options;
 mod protocol;
 mod refused;
 mod remote;
+mod revocation;
 mod selfsigned;
 mod verify;
 mod x509;

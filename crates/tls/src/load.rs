@@ -13,7 +13,7 @@ use rustls::{
 
 use crate::{
     Error, Identity, Leaf,
-    leaf::revoked_serials,
+    revocation::revoked_serials,
     x509::{Certificate, Roots},
 };
 

@@ -80,9 +80,8 @@ impl Allowed {
     pub(crate) fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
         match self {
             Allowed::Any => true,
-            Allowed::CommonNames(names) => {
-                Leaf::parse(certificate).is_some_and(|leaf| names.contains(&leaf.common_name))
-            }
+            Allowed::CommonNames(names) => Certificate::parse(certificate)
+                .is_ok_and(|certificate| names.contains(&certificate.common_name)),
             Allowed::Hostnames(names) => Certificate::parse(certificate).is_ok_and(|certificate| {
                 names
                     .iter()
@@ -119,11 +118,15 @@ impl Gate {
             Some(Ok(revoked)) => revoked,
         };
         for der in shown {
-            let Some(leaf) = Leaf::parse(der) else {
+            let Ok(certificate) = Certificate::parse(der) else {
                 return Err("a certificate of the chain cannot be read".to_owned());
             };
-            if revoked.contains(&leaf.serial) {
-                let serial: String = leaf.serial.iter().map(|b| format!("{b:02x}")).collect();
+            if revoked.contains(&certificate.serial) {
+                let serial: String = certificate
+                    .serial
+                    .iter()
+                    .map(|b| format!("{b:02x}"))
+                    .collect();
                 return Err(format!("transport: certificate serial {serial} revoked"));
             }
         }

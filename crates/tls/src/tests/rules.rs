@@ -6,7 +6,7 @@ use super::{
     certs::{Ca, Leaf},
     handshakes::{between, refusal},
 };
-use crate::{Allowed, Options, leaf::revoked_serials, remote};
+use crate::{Allowed, Options, remote, revocation::revoked_serials};
 
 #[tokio::test]
 async fn only_allowed_common_names_get_in() {

@@ -21,7 +21,7 @@ impl AltNames {
 }
 
 /// An address of four bytes or of sixteen.
-pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes)
             .ok()

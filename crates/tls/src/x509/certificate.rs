@@ -1,10 +1,13 @@
 //! What is known of one certificate.
 
+use time::OffsetDateTime;
+
 use super::{
     alt_names::AltNames,
     signature::{Key, SignedBy},
     subtrees::Constraints,
 };
+use crate::Leaf;
 
 /// The parts of a certificate that a chain is judged by.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +15,8 @@ pub(crate) struct Certificate {
     pub(crate) der: Vec<u8>,
     /// 1 to 3.
     pub(super) version: u8,
+    /// Big endian, without leading zeros.
+    pub(crate) serial: Vec<u8>,
     /// What is signed, its head included.
     pub(super) signed: Vec<u8>,
     pub(super) signed_by: SignedBy,
@@ -19,7 +24,7 @@ pub(crate) struct Certificate {
     pub(super) issuer: Vec<u8>,
     /// The content of the name.
     pub(crate) subject: Vec<u8>,
-    pub(super) common_name: String,
+    pub(crate) common_name: String,
     /// The SubjectPublicKeyInfo, its head included.
     pub(crate) key_info: Vec<u8>,
     pub(super) key: Key,
@@ -35,10 +40,27 @@ pub(crate) struct Certificate {
     pub(super) purposes: Vec<Vec<u8>>,
     pub(super) has_alt_names: bool,
     pub(super) alt_names: AltNames,
-    /// The alternative names as they stand.
+    /// The alternative names as they are encoded.
     pub(super) alt_names_der: Vec<u8>,
     pub(super) constraints: Option<Constraints>,
     pub(super) policies: Policies,
+}
+
+impl Certificate {
+    /// What is logged of it, and what etcd's own rules ask for.
+    pub(crate) fn leaf(&self) -> Leaf {
+        Leaf {
+            serial: self.serial.clone(),
+            common_name: self.common_name.clone(),
+            dns_names: self.alt_names.dns.clone(),
+            ip_addresses: self.alt_names.ip_addresses().collect(),
+            not_after: OffsetDateTime::from_unix_timestamp(self.not_after).ok(),
+            weak_digest: match self.signed_by {
+                SignedBy::Weak(digest) => Some(digest),
+                SignedBy::Scheme(_) | SignedBy::Unknown => None,
+            },
+        }
+    }
 }
 
 /// Of the basic constraints.

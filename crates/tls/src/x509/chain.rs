@@ -58,7 +58,7 @@ impl Certificate {
         let usage = issuer.key_usage;
         may_sign
             && (usage == 0 || usage & CERT_SIGN != 0)
-            && self.signed_by.0.is_some_and(|scheme| {
+            && self.signed_by.scheme().is_some_and(|scheme| {
                 let pair = (self.signed.as_slice(), self.signature.as_slice());
                 is_signed(algorithms, scheme, &issuer.key_info, pair)
             })

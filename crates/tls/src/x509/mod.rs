@@ -27,10 +27,8 @@ mod signature;
 mod subtrees;
 mod uri;
 
-pub(crate) use alt_names::address;
 pub(crate) use certificate::Certificate;
 pub(crate) use chain::{Roots, Verification};
 pub(crate) use fault::{Fault, within};
 pub(crate) use handshake::{Handshake, check_handshake, schemes};
-pub(crate) use parse::moment;
 pub(crate) use purpose::Purpose;

@@ -12,7 +12,7 @@ use super::{
     name,
     signature::{Key, SignedBy},
 };
-use crate::der::{Reader, is_integer, is_oid, tag, whole_bytes};
+use crate::der::{Reader, is_integer, is_oid, magnitude, tag, whole_bytes};
 
 impl Certificate {
     /// Reads a DER certificate.
@@ -68,9 +68,11 @@ impl Certificate {
     fn read_signed(&mut self, mut tbs: Reader<'_>, algorithm: &[u8]) -> Result<(), Fault> {
         self.version = version(&mut tbs).ok_or(Fault::Malformed("invalid version"))?;
         // A negative one is let through, as by the builds of etcd 3.5.
-        tbs.take(tag::INTEGER)
+        let serial = tbs
+            .take(tag::INTEGER)
             .filter(|serial| is_integer(serial))
             .ok_or(Fault::Malformed("malformed serial number"))?;
+        self.serial = magnitude(serial).to_vec();
         let inner = tbs
             .take(tag::SEQUENCE)
             .ok_or(Fault::Malformed("malformed signature algorithm identifier"))?;
@@ -160,7 +162,7 @@ fn validity(tbs: &mut Reader<'_>) -> Option<(i64, i64)> {
 
 /// UTCTime `YYMMDDHHMM[SS]Z` or GeneralizedTime `YYYYMMDDHHMMSSZ`; in place of the Z an offset that
 /// is not zero, which Go takes as well.
-pub(crate) fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
+fn moment(kind: u8, text: &[u8]) -> Option<OffsetDateTime> {
     let text = std::str::from_utf8(text).ok()?;
     let zone_at = text.find(['Z', '+', '-'])?;
     let (digits, zone) = text.split_at(zone_at);

@@ -14,6 +14,9 @@ const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 /// ecdsa-with-SHA2, 1.2.840.10045.4.3
 const ECDSA_SHA2: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3];
+/// SHA-1 with ECDSA, 1.2.840.10045.4.1, and with DSA, 1.2.840.10040.4.3
+const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
+const DSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 3];
 /// id-X25519, 1.3.101.110
 const X25519: &[u8] = &[0x2b, 0x65, 0x6e];
 /// id-Ed25519, 1.3.101.112
@@ -113,37 +116,47 @@ fn split_algorithm(content: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((oid, parameters))
 }
 
-/// How a certificate is signed; `None` where Go verifies no such signature.
+/// How a certificate is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SignedBy(pub(super) Option<SignatureScheme>);
+pub(super) enum SignedBy {
+    /// As Go verifies.
+    Scheme(SignatureScheme),
+    /// With this digest, which neither Go since 1.18 nor rustls accepts from anyone.
+    Weak(&'static str),
+    /// With what Go does not verify.
+    #[default]
+    Unknown,
+}
 
 impl SignedBy {
     /// Reads an AlgorithmIdentifier. `None` if it is none.
     pub(super) fn parse(algorithm: &[u8]) -> Option<SignedBy> {
         let (oid, parameters) = split_algorithm(algorithm)?;
-        if oid == ED25519 {
-            return Some(SignedBy(
-                parameters.is_empty().then_some(SignatureScheme::ED25519),
-            ));
-        }
-        if let Some([number]) = oid.strip_prefix(ECDSA_SHA2) {
-            return Some(SignedBy(match number {
-                2 => Some(SignatureScheme::ECDSA_NISTP256_SHA256),
-                3 => Some(SignatureScheme::ECDSA_NISTP384_SHA384),
-                4 => Some(SignatureScheme::ECDSA_NISTP521_SHA512),
+        let scheme = match oid {
+            ECDSA_SHA1 | DSA_SHA1 => return Some(SignedBy::Weak("SHA-1")),
+            ED25519 => parameters.is_empty().then_some(SignatureScheme::ED25519),
+            _ => match (oid.strip_prefix(ECDSA_SHA2), oid.strip_prefix(RSA_FAMILY)) {
+                (Some([2]), _) => Some(SignatureScheme::ECDSA_NISTP256_SHA256),
+                (Some([3]), _) => Some(SignatureScheme::ECDSA_NISTP384_SHA384),
+                (Some([4]), _) => Some(SignatureScheme::ECDSA_NISTP521_SHA512),
+                (_, Some([4])) => return Some(SignedBy::Weak("MD5")),
+                (_, Some([5])) => return Some(SignedBy::Weak("SHA-1")),
+                (_, Some([10])) => pss(parameters),
+                (_, Some([11])) => Some(SignatureScheme::RSA_PKCS1_SHA256),
+                (_, Some([12])) => Some(SignatureScheme::RSA_PKCS1_SHA384),
+                (_, Some([13])) => Some(SignatureScheme::RSA_PKCS1_SHA512),
                 _ => None,
-            }));
-        }
-        let Some([number]) = oid.strip_prefix(RSA_FAMILY) else {
-            return Some(SignedBy(None));
+            },
         };
-        Some(SignedBy(match number {
-            10 => pss(parameters),
-            11 => Some(SignatureScheme::RSA_PKCS1_SHA256),
-            12 => Some(SignatureScheme::RSA_PKCS1_SHA384),
-            13 => Some(SignatureScheme::RSA_PKCS1_SHA512),
-            _ => None,
-        }))
+        Some(scheme.map_or(SignedBy::Unknown, SignedBy::Scheme))
+    }
+
+    /// What to verify it with.
+    pub(super) fn scheme(self) -> Option<SignatureScheme> {
+        match self {
+            SignedBy::Scheme(scheme) => Some(scheme),
+            SignedBy::Weak(_) | SignedBy::Unknown => None,
+        }
     }
 }
 
