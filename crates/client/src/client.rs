@@ -16,7 +16,7 @@ use tonic::{
 };
 
 use crate::{
-    Config, Credentials, EndpointError, Error,
+    Config, Credentials, Endpoint, EndpointError, Error,
     pool::{Connection, Pool, Reach, reach},
 };
 
@@ -58,8 +58,10 @@ pub struct Client {
 
 struct Inner {
     config: Config,
-    pool: Pool,
+    pool: Arc<Pool>,
     token: Mutex<Option<Token>>,
+    /// What is sent is someone else's: the token is, and its renewal.
+    on_behalf: bool,
     /// Held by the call that logs in. Those that were refused meanwhile wait for its token.
     login: tokio::sync::Mutex<()>,
 }
@@ -79,12 +81,13 @@ impl Client {
         if config.endpoints.is_empty() {
             return Err(EndpointError::Empty.into());
         }
-        let pool = Pool::new(&config)?;
+        let pool = Arc::new(Pool::new(&config)?);
         let client = Self {
             inner: Arc::new(Inner {
                 config,
                 pool,
                 token: Mutex::new(None),
+                on_behalf: false,
                 login: tokio::sync::Mutex::new(()),
             }),
         };
@@ -92,6 +95,46 @@ impl Client {
             client.login(&credentials).await?;
         }
         Ok(client)
+    }
+
+    /// A client of the same connections for calls of someone else, with the token that came with
+    /// them. When that is refused, its owner hears so: no other is asked for.
+    ///
+    /// # Errors
+    /// The token cannot be sent.
+    pub fn on_behalf(&self, token: Option<&str>, require_leader: bool) -> Result<Self, Error> {
+        let unsendable = |_| Error::status(Code::Unauthenticated, INVALID_TOKEN);
+        let token = token.map(Token::try_from).transpose().map_err(unsendable)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config: Config {
+                    credentials: None,
+                    require_leader,
+                    ..self.inner.config.clone()
+                },
+                pool: Arc::clone(&self.inner.pool),
+                token: Mutex::new(token),
+                on_behalf: true,
+                login: tokio::sync::Mutex::new(()),
+            }),
+        })
+    }
+
+    /// The endpoints as they are now.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.inner.pool.endpoints()
+    }
+
+    /// Uses these endpoints from now on. Connections to those that stay are kept.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`]: there are none, or one cannot be used; nothing has changed.
+    pub fn set_endpoints(&self, endpoints: &[Endpoint]) -> Result<(), Error> {
+        if endpoints.is_empty() {
+            return Err(EndpointError::Empty.into());
+        }
+        Ok(self.inner.pool.replace(endpoints, &self.inner.config)?)
     }
 
     /// What the client was built from.
@@ -183,13 +226,7 @@ impl Client {
         Call: Fn(Channel, Request<Req>) -> Answer,
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
-        let (size, limit) = (message.encoded_len(), self.inner.config.max_send_bytes);
-        if size > limit {
-            return Err(Error::status(
-                Code::ResourceExhausted,
-                format!("trying to send message larger than max ({size} vs. {limit})"),
-            ));
-        }
+        self.check_size(message.encoded_len())?;
         let deadline = self
             .inner
             .config
@@ -199,7 +236,19 @@ impl Client {
             .await
     }
 
-    async fn attempts<Req, Resp, Call, Answer>(
+    /// Refuses a request that is larger than what is sent.
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), Error> {
+        let limit = self.inner.config.max_send_bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        Err(Error::status(
+            Code::ResourceExhausted,
+            format!("trying to send message larger than max ({size} vs. {limit})"),
+        ))
+    }
+
+    pub(crate) async fn attempts<Req, Resp, Call, Answer>(
         &self,
         policy: Policy,
         message: Req,
@@ -207,7 +256,7 @@ impl Client {
         deadline: Option<Instant>,
     ) -> Result<Resp, Error>
     where
-        Req: Message + Clone,
+        Req: Clone,
         Call: Fn(Channel, Request<Req>) -> Answer,
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
@@ -248,7 +297,7 @@ impl Client {
     }
 
     /// Waits for an answer. An endpoint that owes one at the deadline is left: the
-    /// next call is another's.
+    /// next call is another's. Someone else's deadline says nothing of the endpoint.
     pub(crate) async fn before<T>(
         &self,
         deadline: Option<Instant>,
@@ -261,7 +310,9 @@ impl Client {
         tokio::time::timeout_at(deadline, answer)
             .await
             .map_err(|_| {
-                self.inner.pool.failed(connection);
+                if !self.inner.on_behalf {
+                    self.inner.pool.failed(connection);
+                }
                 self.unreachable()
             })
     }
@@ -306,7 +357,7 @@ impl Client {
         text: &str,
         renewals: &mut u32,
     ) -> Result<bool, Error> {
-        if *renewals >= RENEWALS_MAX {
+        if *renewals >= RENEWALS_MAX || self.inner.on_behalf {
             return Ok(false);
         }
         if *renewals > 0 {

@@ -25,14 +25,18 @@ pub struct Config {
     pub command_timeout: Option<Duration>,
     /// Interval of HTTP/2 pings while calls are open. Servers end connections
     /// that ping more than every 5 s, so anything shorter than 10 s is raised
-    /// to 10 s, as grpc-go does.
+    /// to 10 s, as grpc-go does; 0 is none.
     pub keepalive_time: Duration,
     /// How long a ping may stay unanswered before the connection is given up.
     pub keepalive_timeout: Duration,
+    /// Pings are sent while no call is open too.
+    pub keepalive_while_idle: bool,
     /// Log in as this user before the first call.
     pub credentials: Option<Credentials>,
     /// Largest request in bytes that is sent; larger ones fail at once.
     pub max_send_bytes: usize,
+    /// Largest answer in bytes that is read.
+    pub max_recv_bytes: usize,
     /// How https endpoints are dialled; `None` verifies them by the CAs of this
     /// machine and shows no certificate.
     pub tls: Option<Arc<tls::Connector>>,
@@ -53,8 +57,10 @@ impl Config {
             command_timeout: Some(Duration::from_secs(5)),
             keepalive_time: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(6),
+            keepalive_while_idle: false,
             credentials: None,
             max_send_bytes: 2 * 1024 * 1024,
+            max_recv_bytes: usize::MAX,
             tls: None,
             tls_by_default: false,
             require_leader: false,

@@ -8,6 +8,7 @@
 //! - [`Watcher`], [`Watch`]: events, across lost connections
 //! - [`KeepAlive`]: one lease, renewed until it ends
 //! - [`SnapshotStream`]: the backend of a member as a stream of blobs
+//! - [`Forwarded`]: calls of someone else, as they came
 //! - [`Collector`]: spans of the process, to whoever collects traces
 //! - [`Error`]: what went wrong, worded as etcd words it
 
@@ -19,6 +20,7 @@ mod config;
 mod dial;
 mod endpoint;
 mod error;
+mod forward;
 mod keepalive;
 mod pool;
 mod snapshot;
@@ -30,6 +32,7 @@ pub use client::Client;
 pub use config::{Config, Credentials};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Code, Error};
+pub use forward::{Forward, Forwarded};
 pub use keepalive::KeepAlive;
 pub use snapshot::SnapshotStream;
 pub use traces::Collector;

@@ -36,19 +36,22 @@ const DIAL_DEFAULT: Duration = Duration::from_secs(20);
 /// A connection and the endpoint it leads to.
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
-    slot: usize,
+    slot: Arc<Slot>,
     serial: u64,
 }
 
 pub(crate) struct Pool {
+    /// Replaced as a whole when the endpoints change.
+    slots: Mutex<Slots>,
     shared: Arc<Shared>,
     /// Where the next call looks first.
     turn: AtomicUsize,
 }
 
+type Slots = Arc<[Arc<Slot>]>;
+
 /// What the tasks that dial see of the pool.
 struct Shared {
-    slots: Vec<Slot>,
     dial_timeout: Duration,
     /// Woken by the end of each attempt to open a connection.
     attempted: Notify,
@@ -89,10 +92,13 @@ impl Slot {
             false => None,
         };
         let dialler = Dialler::new(endpoint, tls);
-        let transport = dialler
-            .transport(endpoint)?
-            .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))
-            .keep_alive_timeout(config.keepalive_timeout);
+        let mut transport = dialler.transport(endpoint)?;
+        if !config.keepalive_time.is_zero() {
+            transport = transport
+                .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))
+                .keep_alive_timeout(config.keepalive_timeout)
+                .keep_alive_while_idle(config.keepalive_while_idle);
+        }
         Ok(Self {
             endpoint: endpoint.clone(),
             transport,
@@ -127,22 +133,34 @@ fn connector_of(
     Ok(connector.insert(Arc::new(made)).clone())
 }
 
+/// A slot for each endpoint; those of `present` where it is among them.
+fn slots(
+    endpoints: &[Endpoint],
+    config: &Config,
+    present: &[Arc<Slot>],
+) -> Result<Slots, EndpointError> {
+    let mut connector = config.tls.clone();
+    let slot = |endpoint: &Endpoint| {
+        let same = present.iter().find(|slot| slot.endpoint == *endpoint);
+        match same {
+            Some(slot) => Ok(Arc::clone(slot)),
+            None => Slot::new(endpoint, config, &mut connector).map(Arc::new),
+        }
+    };
+    endpoints.iter().map(slot).collect()
+}
+
 impl Pool {
     /// `config.endpoints` is not empty; `Client` has checked that.
     pub(crate) fn new(config: &Config) -> Result<Self, EndpointError> {
-        let mut connector = config.tls.clone();
-        let slots = config
-            .endpoints
-            .iter()
-            .map(|endpoint| Slot::new(endpoint, config, &mut connector))
-            .collect::<Result<_, _>>()?;
+        let slots = slots(&config.endpoints, config, &[])?;
         let dial_timeout = match config.dial_timeout {
             Duration::ZERO => DIAL_DEFAULT,
             limit => limit,
         };
         Ok(Self {
+            slots: Mutex::new(slots),
             shared: Arc::new(Shared {
-                slots,
                 dial_timeout,
                 attempted: Notify::new(),
                 last_error: Mutex::new(None),
@@ -151,9 +169,32 @@ impl Pool {
         })
     }
 
+    /// Takes these endpoints, of which there are some, in place of those of before. Those that were
+    /// among them keep their connections; calls on others end with theirs.
+    pub(crate) fn replace(
+        &self,
+        endpoints: &[Endpoint],
+        config: &Config,
+    ) -> Result<(), EndpointError> {
+        let replaced = slots(endpoints, config, &self.slots())?;
+        *lock(&self.slots) = replaced;
+        self.shared.attempted.notify_waiters();
+        Ok(())
+    }
+
+    /// The endpoints as they are now.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let slots = self.slots();
+        slots.iter().map(|slot| slot.endpoint.clone()).collect()
+    }
+
+    fn slots(&self) -> Slots {
+        Arc::clone(&lock(&self.slots))
+    }
+
     /// Number of endpoints.
     pub(crate) fn len(&self) -> usize {
-        self.shared.slots.len()
+        self.slots().len()
     }
 
     /// A connection to the next endpoint that is open. Waits for ever while none
@@ -180,14 +221,15 @@ impl Pool {
 
     /// The next open connection, in turn.
     fn pick(&self) -> Option<Connection> {
+        let slots = self.slots();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..self.len()).find_map(|step| {
-            let slot = first.wrapping_add(step) % self.len();
-            let state = lock(&self.shared.slots[slot].state);
+        (0..slots.len()).find_map(|step| {
+            let slot = &slots[first.wrapping_add(step) % slots.len()];
+            let state = lock(&slot.state);
             let opened = state.opened.as_ref()?;
             opened.is_alive().then(|| Connection {
                 channel: opened.channel.clone(),
-                slot,
+                slot: Arc::clone(slot),
                 serial: state.serial,
             })
         })
@@ -198,7 +240,7 @@ impl Pool {
     fn dial_due(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
-        for (at, slot) in self.shared.slots.iter().enumerate() {
+        for slot in self.slots().iter() {
             let mut state = lock(&slot.state);
             if state.dialling || state.opened.as_ref().is_some_and(Opened::is_alive) {
                 continue;
@@ -209,14 +251,14 @@ impl Pool {
             }
             state.dialling = true;
             state.opened = None;
-            tokio::spawn(dial(Arc::clone(&self.shared), at));
+            tokio::spawn(dial(Arc::clone(&self.shared), Arc::clone(slot)));
         }
         next
     }
 
     /// Gives up `connection`; the endpoint is dialled again in time.
     pub(crate) fn failed(&self, connection: &Connection) {
-        let mut state = lock(&self.shared.slots[connection.slot].state);
+        let mut state = lock(&connection.slot.state);
         // Another call may have given it up already; then the new one stays.
         if state.serial == connection.serial {
             state.opened = None;
@@ -230,8 +272,7 @@ impl Pool {
 }
 
 /// One attempt to open a connection; takes no longer than the dial timeout.
-async fn dial(shared: Arc<Shared>, at: usize) {
-    let slot = &shared.slots[at];
+async fn dial(shared: Arc<Shared>, slot: Arc<Slot>) {
     let result = slot
         .dialler
         .open(&slot.transport, shared.dial_timeout)

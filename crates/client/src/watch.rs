@@ -42,9 +42,17 @@ const NO_LEADER: &str = "etcdserver: no leader";
 type Delivery = Result<WatchResponse, Error>;
 
 enum Command {
-    Create(WatchCreateRequest, mpsc::Sender<Delivery>),
+    Create(WatchCreateRequest, Creation, mpsc::Sender<Delivery>),
     Cancel(i64),
     Progress,
+}
+
+/// Whether the receiver of a watch hears that it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Creation {
+    Silent,
+    /// Once: not when it is created again on another stream.
+    Told,
 }
 
 /// A group of watches on one stream. The stream lives as long as the watcher
@@ -91,7 +99,17 @@ impl Client {
 impl Watcher {
     /// Starts a watch. `request.watch_id` is chosen here; a refusal arrives as
     /// the canceled response of [`Watch::message`].
-    pub async fn watch(&mut self, mut request: WatchCreateRequest) -> Watch {
+    pub async fn watch(&mut self, request: WatchCreateRequest) -> Watch {
+        self.create(request, Creation::Silent).await
+    }
+
+    /// As [`Watcher::watch`], but the first message of the watch is the server's word that it is
+    /// there, with the revision as of which.
+    pub async fn watch_created(&mut self, request: WatchCreateRequest) -> Watch {
+        self.create(request, Creation::Told).await
+    }
+
+    async fn create(&mut self, mut request: WatchCreateRequest, creation: Creation) -> Watch {
         let id = self.next_id;
         self.next_id += 1;
         request.watch_id = id;
@@ -100,7 +118,7 @@ impl Watcher {
         let _ = self
             .shared
             .commands
-            .send(Command::Create(request, sender))
+            .send(Command::Create(request, creation, sender))
             .await;
         Watch {
             id,
@@ -141,6 +159,7 @@ struct State {
     next_revision: i64,
     /// Fragments of a response whose end has not come yet.
     fragments: Vec<proto::mvccpb::Event>,
+    creation: Creation,
     responses: mpsc::Sender<Delivery>,
 }
 
@@ -212,7 +231,7 @@ impl Session {
     /// Takes a command in while there is no stream.
     fn note(&mut self, command: Command) -> Option<RequestUnion> {
         match command {
-            Command::Create(request, responses) => {
+            Command::Create(request, creation, responses) => {
                 let id = request.watch_id;
                 let next_revision = request.start_revision;
                 self.watches.insert(
@@ -221,6 +240,7 @@ impl Session {
                         request,
                         next_revision,
                         fragments: Vec::new(),
+                        creation,
                         responses,
                     },
                 );
@@ -376,6 +396,9 @@ impl Session {
         if response.created && !response.canceled {
             if state.next_revision == 0 {
                 state.next_revision = revision + 1;
+            }
+            if std::mem::replace(&mut state.creation, Creation::Silent) == Creation::Told {
+                let _ = state.responses.send(Ok(response)).await;
             }
             return None;
         }
