@@ -173,7 +173,15 @@ impl Visit for Fields {
 }
 
 /// Crates of this project that log, by the names of their libraries.
-const OWN: &[&str] = &["auth", "consensus", "member", "peer", "server", "tls"];
+const OWN: &[&str] = &[
+    "auth",
+    "consensus",
+    "member",
+    "peer",
+    "proxy",
+    "server",
+    "tls",
+];
 
 impl<S> Layer<S> for Lines
 where

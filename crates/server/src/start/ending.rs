@@ -110,7 +110,7 @@ fn announce_clients(config: &Config) {
 }
 
 /// Tells systemd that the server is ready, when it asked for it.
-fn notify_init() {
+pub fn notify_init() {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };

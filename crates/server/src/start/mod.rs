@@ -25,5 +25,5 @@ mod running;
 mod runtimes;
 
 pub use descriptors::Descriptors;
-pub use ending::Ending;
+pub use ending::{Ending, notify_init};
 pub use running::Running;

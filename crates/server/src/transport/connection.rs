@@ -75,6 +75,59 @@ const HEADERS_MAX_BYTES: u32 = 256 << 10;
 /// server before they do.
 const YOUTH: Duration = Duration::from_millis(100);
 
+/// What a client may do on a connection, and how it is asked whether it is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls that it may have open.
+    pub streams: u32,
+    /// Between two pings to it; `None` for none.
+    pub ping_interval: Option<Duration>,
+    /// How long it may take to answer one.
+    pub ping_timeout: Duration,
+    /// Between two pings of its own; `None` where no one counts them.
+    pub ping_min_time: Option<Duration>,
+}
+
+fn builder(limits: &Limits) -> auto::Builder<LocalExec> {
+    let mut builder = auto::Builder::new(LocalExec);
+    builder
+        .http2()
+        // gRPC has no use for it, and it costs every answer a header.
+        .auto_date_header(false)
+        .timer(hyper_util::rt::TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(1 << 20)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(HEADERS_MAX_BYTES)
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
+        .max_local_error_reset_streams(CANCELLED_MAX)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
+}
+
+/// Serves a connection of another program than a member until its client ends it: each request is
+/// answered by `answer`.
+pub async fn serve_by<S, A>(
+    stream: S,
+    limits: &Limits,
+    answer: impl Fn(Request<Incoming>) -> A + 'static,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: Future<Output = Response<Body>> + 'static,
+{
+    let builder = builder(limits);
+    let service = service_fn(move |request| {
+        let answering = answer(request);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let (stream, end) = gather(stream);
+    let stream = Intake::new(stream, CONNECTION_WINDOW, limits.ping_min_time);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    poll_fn(|cx| turn(connection.as_mut(), &end, cx)).await;
+}
+
 /// Serves a connection until either side ends it or the server stops.
 pub(super) async fn serve<S>(
     rt: Rc<Runtime>,
@@ -88,21 +141,13 @@ pub(super) async fn serve<S>(
     if port.surface == Surface::Peer {
         return super::peer::serve(rt, stream, seat).await;
     }
-    let mut builder = auto::Builder::new(LocalExec);
-    builder
-        .http2()
-        // gRPC has no use for it, and it costs every answer a header.
-        .auto_date_header(false)
-        .timer(hyper_util::rt::TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(1 << 20)
-        .max_concurrent_streams(rt.core.config.max_concurrent_streams)
-        .max_header_list_size(HEADERS_MAX_BYTES)
-        .max_pending_accept_reset_streams(CANCELLED_MAX)
-        .max_local_error_reset_streams(CANCELLED_MAX)
-        .keep_alive_interval(rt.core.config.grpc_keepalive_interval)
-        .keep_alive_timeout(rt.core.config.grpc_keepalive_timeout);
+    let config = &rt.core.config;
+    let builder = builder(&Limits {
+        streams: config.max_concurrent_streams,
+        ping_interval: config.grpc_keepalive_interval,
+        ping_timeout: config.grpc_keepalive_timeout,
+        ping_min_time: None,
+    });
     let since = seat.since;
     let (surface, is_plain) = (port.surface, channel.is_plain());
     let (service_rt, port) = (rt.clone(), Rc::new(port));

@@ -3,6 +3,7 @@
 
 use std::{rc::Rc, time::Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
@@ -15,17 +16,43 @@ use super::{
     messages,
 };
 use crate::{
-    api,
+    api::{self, Call},
     rpc::{Answer, GRPC_OVERHEAD, Method},
     runtime::Runtime,
     status::{Code, Status},
 };
+
+/// What a call brings.
+pub enum Messages {
+    /// One message.
+    One(Bytes),
+    /// A stream of them.
+    Stream(MessageStream),
+}
 
 /// Answers one gRPC request.
 pub(super) async fn call(
     rt: &Rc<Runtime>,
     request: Request<Incoming>,
     channel: &Channel,
+) -> Response<Body> {
+    let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
+    let line = rt.core.line();
+    let has = |method: Method| method.is_in(line);
+    let api = async |method, call: &Call<'_>, messages| match messages {
+        Messages::One(message) => api::unary(rt, method, call, message).await,
+        Messages::Stream(messages) => api::stream(rt, method, call, messages).await,
+    };
+    answer(request, channel, limit, has, api).await
+}
+
+/// Answers one gRPC request by `serve`, if it asks for a method that `has` knows.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    channel: &Channel,
+    limit: usize,
+    has: impl Fn(Method) -> bool,
+    serve: impl AsyncFnOnce(Method, &Call<'_>, Messages) -> Result<Answer, Status>,
 ) -> Response<Body> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
@@ -37,7 +64,14 @@ pub(super) async fn call(
     let mut response = head::answer(content_type);
     // No method has a query, and gRPC knows of none.
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    if let Err(status) = dispatch(rt, path, &head, body, &mut response).await {
+    let method = Method::of(path)
+        .filter(|method| has(*method))
+        .ok_or_else(|| unknown(path));
+    let dispatched = match method {
+        Ok(method) => dispatch(method, &head, body, limit, serve, &mut response).await,
+        Err(status) => Err(status),
+    };
+    if let Err(status) = dispatched {
         // A call that never began answers with trailers alone.
         put_status(&status, response.headers_mut());
     }
@@ -45,24 +79,20 @@ pub(super) async fn call(
 }
 
 async fn dispatch(
-    rt: &Rc<Runtime>,
-    path: &str,
+    method: Method,
     head: &Head<'_>,
     body: Incoming,
+    limit: usize,
+    serve: impl AsyncFnOnce(Method, &Call<'_>, Messages) -> Result<Answer, Status>,
     response: &mut Response<Body>,
 ) -> Result<(), Status> {
-    let method = Method::of(path)
-        .filter(|method| method.is_in(rt.core.line()))
-        .ok_or_else(|| unknown(path))?;
     let encoding = head.encoding.clone()?;
-    let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
-    let answer = if method.streams_requests() {
-        let messages = MessageStream::new(body, limit, encoding);
-        api::stream(rt, method, &head.call, messages).await?
+    let messages = if method.streams_requests() {
+        Messages::Stream(MessageStream::new(body, limit, encoding))
     } else {
-        let message = messages::read_one(body, limit, encoding).await?;
-        api::unary(rt, method, &head.call, message).await?
+        Messages::One(messages::read_one(body, limit, encoding).await?)
     };
+    let answer = serve(method, &head.call, messages).await?;
     let is_compressed = encoding == Encoding::Gzip;
     *response.body_mut() = match answer {
         Answer::One(frame) if is_compressed => Body::Unary(compress_frame(frame)?),

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::Body;
 
 /// A plain text answer.
-pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::Plain(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(
@@ -16,7 +16,8 @@ pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body
     response
 }
 
-pub(super) fn not_found() -> Response<Body> {
+/// Go's answer where nothing is.
+pub fn not_found() -> Response<Body> {
     unsniffed(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
@@ -29,7 +30,7 @@ pub(super) fn not_allowed() -> Response<Body> {
 }
 
 /// Plain text that a browser must not take for anything else.
-pub(super) fn unsniffed(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+pub fn unsniffed(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = plain(status, text);
     response.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -39,15 +39,20 @@ it.</li>
 ";
 
 /// Whether a path is one of these pages.
-pub(super) fn is_page(path: &str) -> bool {
+pub fn is_page(path: &str) -> bool {
     path.starts_with(PREFIX) || PREFIX.strip_suffix('/') == Some(path)
 }
 
-/// Serves one of them.
+/// Serves one of them, if they are enabled.
 pub(super) async fn page(rt: &Rc<Runtime>, path: &str, query: &str) -> Response<Body> {
     if !rt.core.config.enable_pprof {
         return not_found();
     }
+    profile(path, query).await
+}
+
+/// Serves one of them.
+pub async fn profile(path: &str, query: &str) -> Response<Body> {
     let Some(name) = path.strip_prefix(PREFIX) else {
         let mut response = unsniffed(StatusCode::MOVED_PERMANENTLY, "");
         response
