@@ -14,6 +14,7 @@ Usage: pintle <PROGRAM> [ARGUMENTS]
 
 Programs:
   server   a member: serves etcd's API from etcd's files    (also: called as etcd)
+           or a proxy in front of members: server gateway, server grpc-proxy
   ctl      the command line client                          (also: called as etcdctl)
   utl      offline tools for data directories and snapshots (also: called as etcdutl)
   upgrade  finds what would strand an upgrade, plans it, backs up, repairs
@@ -46,9 +47,13 @@ fn main() {
 /// The server. Its heaps are small and many: with transparent huge pages each
 /// would hold megabytes that nothing is in, several times what the data needs.
 fn serve(args: Vec<OsString>) -> i32 {
+    let args = text(args);
+    if proxy::is_proxy(&args) {
+        return proxy::main(&args);
+    }
     // A kernel without them has nothing to disable.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    server::main(&text(args))
+    server::main(&args)
 }
 
 fn text(args: Vec<OsString>) -> Vec<String> {
