@@ -34,6 +34,14 @@ impl Choice {
         }
     }
 
+    /// The line of a cluster that is founded with this.
+    pub fn of_new_cluster(self) -> Line {
+        match self {
+            Choice::Auto => Line::DEFAULT,
+            Choice::Fixed(line) => line,
+        }
+    }
+
     /// The line to speak where this is known of the cluster.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub enum Feature {
     AdminErrorCodes,
     /// A request that its caller gave up is answered as cancelled.
     CancelledCode,
+    /// The CORRUPT alarm names the members whose data is wrong, as far as the others can tell.
+    CorruptMembersNamed,
     /// The answer of `Maintenance.Downgrade` names the cluster version without its patch.
     ShortDowngradeVersion,
     /// A downgrade that cannot be given up is answered like one that was.
@@ -82,6 +84,7 @@ impl Feature {
             | Feature::ClientApiVersionCheck
             | Feature::FailedPreconditions
             | Feature::AdminErrorCodes
+            | Feature::CorruptMembersNamed
             | Feature::ShortDowngradeVersion
             | Feature::QuietCancel
             | Feature::ChecksInOrder

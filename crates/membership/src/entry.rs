@@ -102,7 +102,9 @@ pub enum Refusal {
     #[error("it names no operation that this line of etcd knows")]
     Unknown,
     /// A request of the v2 API, of which this line knows those about members only.
-    #[error("it is a request of the v2 API, which etcd {0} has no more")]
+    #[error(
+        "it is a request of the v2 API, which etcd {0} has no more (detected disallowed v2 WAL for stage --v2-deprecation=write-only)"
+    )]
     V2(Line),
     /// No one could get the result.
     #[error("it has no request id")]

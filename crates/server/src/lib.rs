@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | flags, variables, YAML file; one table |
 //! | [`start`] | from a configuration to a server that runs, and to its end |
+//! | `start_line` | the settings in the log |
 //! | [`node`] | the consensus node, the log writer, the queues between threads |
 //! | [`apply`] | the apply thread: drives the machine of [`member`] |
 //! | [`core`] | what all threads share |
@@ -40,6 +41,7 @@ pub mod slow;
 pub mod snapshots_out;
 pub mod spans;
 pub mod start;
+mod start_line;
 mod submit;
 pub mod transport;
 pub mod version;

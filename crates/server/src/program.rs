@@ -3,10 +3,13 @@
 
 use std::io::IsTerminal as _;
 
+use line::Line;
+
 use crate::{
     config::{self, Config, Logs, Note, ParseError, Parsed},
     logging,
     start::{Descriptors, Ending, Running},
+    start_line,
     transport::{Listeners, Security, Surface},
     version,
 };
@@ -23,8 +26,8 @@ pub fn main(args: &[String]) -> i32 {
         Ok(Parsed::Help) => {
             return print(&config::usage("pintle server", terminal_width()));
         }
-        Ok(Parsed::Version) => {
-            return print(&version_text());
+        Ok(Parsed::Version(line)) => {
+            return print(&version_text(line.of_new_cluster()));
         }
         Ok(Parsed::Serve(settings)) => settings,
         Err(error) => {
@@ -109,10 +112,10 @@ fn terminal_width() -> usize {
 }
 
 /// The first four lines are etcd's, which scripts read.
-fn version_text() -> String {
+fn version_text(line: Line) -> String {
     format!(
         "etcd Version: {}\nGit SHA: pintle-{}\nGo Version: none (Rust)\nGo OS/Arch: {}/{}\n",
-        line::Line::DEFAULT.release(),
+        line.release(),
         version::PINTLE,
         std::env::consts::OS,
         match std::env::consts::ARCH {
@@ -143,7 +146,7 @@ fn serve(mut config: Config, args: &[String]) -> Result<i32, member::Error> {
     log_listeners(&config);
     let security = Security::open(&mut config)?;
     let mut listeners = Listeners::bind(&config, &security)?;
-    log_start(&config, runtimes);
+    start_line::log(&config, runtimes);
     let members_side = listeners.split_off(|surface| surface == Surface::Peer);
     let running = Running::start(config, descriptors, runtimes, members_side)?;
     let ending = running.serve(listeners)?;
@@ -170,23 +173,6 @@ fn log_listeners(config: &Config) {
     tracing::info!(
         "listen-client-urls" = urls(&config.listen_client),
         "configuring client listeners"
-    );
-}
-
-fn log_start(config: &Config, runtimes: usize) {
-    tracing::info!(
-        "etcd-version" = line::Line::DEFAULT.release(),
-        "pintle-version" = version::PINTLE,
-        name = config.name,
-        "data-dir" = %config.data_dir.display(),
-        "heartbeat-interval" = ?config.heartbeat,
-        "election-timeout" = ?config.election,
-        "snapshot-count" = config.snapshot_count.unwrap_or_default(),
-        "initial-cluster" = config.initial_cluster,
-        "initial-cluster-token" = config.initial_cluster_token,
-        "quota-backend-bytes" = config.quota_backend_bytes.unwrap_or(0),
-        runtimes = runtimes,
-        "starting an etcd server"
     );
 }
 

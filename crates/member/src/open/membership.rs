@@ -320,9 +320,7 @@ pub(super) fn adopt(
         }));
     }
     let written = cluster.clone();
-    for id in cluster.promote_as_in(&log.cluster) {
-        tracing::warn!(member = %id, "Syncing member in v3store");
-    }
+    cluster.promote_as_in(&log.cluster);
     let mut healing = Batch::default();
     v3store::project_change(&written, &cluster, &mut healing);
     Ok(Some(Adopted { cluster, healing }))

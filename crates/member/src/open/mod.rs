@@ -6,6 +6,7 @@
 //! | `start` | what is checked and finished, in which order, until the parts are there |
 //! | `database` | the database file, and what is built from it in memory |
 //! | `membership` | the copies of the membership, compared |
+//! | `promotions` | what is logged of promotions that the database may have missed |
 //! | `force_new_cluster` | what `--force-new-cluster` makes of a directory |
 //! | `v2_keys` | keys of API version 2, and how they are given up |
 
@@ -13,6 +14,7 @@ mod database;
 mod force_new_cluster;
 mod log;
 mod membership;
+mod promotions;
 mod start;
 mod v2_keys;
 

@@ -18,7 +18,7 @@ use super::{
     force_new_cluster::{Found, Impossible},
     log::{Dirs, Log},
     membership::{Adopted, MembershipCheck, Stored, adopt, choose_line, compare},
-    v2_keys,
+    promotions, v2_keys,
 };
 use crate::{
     apply::{Machine, Options, Seed},
@@ -111,8 +111,8 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         changes = force_new_cluster(&mut log, &from, stored.as_ref())
             .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))?;
     }
-    refuse_entries(setup, line, &log, stored.as_ref())?;
     let mut adopted = suit(setup, line, &log, &from, stored.as_ref())?;
+    refuse_entries(setup, line, &log, stored.as_ref())?;
     if forces {
         log.wal
             .append(&changes, Some(&log.hard_state))
@@ -120,6 +120,9 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
             .at("cannot write the write-ahead log", &setup.dirs.wal)?;
     }
     tidy(&log).at("cannot tidy", &setup.dirs.snap)?;
+    if let Some(stored) = &stored {
+        promotions::log(line, &from, snapshot_index, &log.entries, stored);
+    }
     let commit = log.hard_state.commit;
     let check = setup.machine.membership_check;
     let check = stored
@@ -208,8 +211,9 @@ fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> R
     let name = received.file_name().map(|name| name.to_string_lossy());
     if !names.iter().any(|n| Some(n.as_str()) == name.as_deref()) {
         return Err(Error(format!(
-            "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing; restore this \
-             member from a backup, or remove it from the cluster and add it anew",
+            "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing: failed to find \
+             database snapshot file (snap: snapshot file doesn't exist); restore this member from a backup, or \
+             remove it from the cluster and add it anew",
             db_path.display(),
             received.display()
         )));

@@ -3,6 +3,7 @@
 //! it opens no file but the configuration file itself.
 
 mod definitions;
+mod deprecated;
 mod discovery;
 mod error;
 mod file;

@@ -6,13 +6,15 @@ use cli::flags::{
     Flag, Kind,
     go::{self, UsageError},
 };
+use line::Choice;
 
 use super::{
     definitions::DROPPED,
+    deprecated,
     error::ParseError,
     file,
     settings::{Note, Settings},
-    table::{self, Found},
+    table::{self, Found, flag},
 };
 
 const MASK: &str = "***";
@@ -46,8 +48,8 @@ pub fn without_secrets(args: &[String]) -> Vec<String> {
 pub enum Parsed {
     /// Print the help text.
     Help,
-    /// Print the version.
-    Version,
+    /// Print the version of the line that is asked for.
+    Version(Choice),
     /// Serve with these settings.
     Serve(Settings),
 }
@@ -58,7 +60,8 @@ pub enum Parsed {
 /// In etcd's words, with its exit code.
 pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseError> {
     let line = match read_line(args)? {
-        Line::Done(parsed) => return Ok(parsed),
+        Line::Help => return Ok(Parsed::Help),
+        Line::Version(line) => return Ok(Parsed::Version(choice(&line, env))),
         Line::Settings(line) => line,
     };
     let from_env = env.iter().find(|(key, _)| key == "ETCD_CONFIG_FILE");
@@ -73,14 +76,15 @@ pub fn parse(args: &[String], env: &[(String, String)]) -> Result<Parsed, ParseE
     let mut settings = line.settings;
     let variables = read_env(&settings, env)?;
     settings.extend(variables);
-    settings.note_deprecated();
+    let deprecated = deprecated::notes(&settings);
+    settings.notes.extend(deprecated);
     Ok(Parsed::Serve(settings))
 }
 
 /// A command line that was read.
 enum Line {
-    /// There is nothing to serve.
-    Done(Parsed),
+    Help,
+    Version(Settings),
     Settings(Flags),
 }
 
@@ -137,7 +141,7 @@ impl go::Entry for Entry {
 fn read_line(args: &[String]) -> Result<Line, ParseError> {
     let words = match go::parse(args, Entry::find) {
         Ok(words) => words,
-        Err(UsageError::Help) => return Ok(Line::Done(Parsed::Help)),
+        Err(UsageError::Help) => return Ok(Line::Help),
         Err(error) => return Err(ParseError::usage(error.to_string())),
     };
     let mut line = Flags::default();
@@ -162,9 +166,21 @@ fn read_line(args: &[String]) -> Result<Line, ParseError> {
         return Err(ParseError::config(format!("'{word}' is not a valid flag")));
     }
     if version {
-        return Ok(Line::Done(Parsed::Version));
+        return Ok(Line::Version(line.settings));
     }
     Ok(Line::Settings(line))
+}
+
+/// The line whose version is printed. As in etcd, no variable can fail this: tools ask every
+/// binary for its version, whatever they are about to start it with.
+fn choice(line: &Settings, env: &[(String, String)]) -> Choice {
+    let flag = flag!("line");
+    let asked = env
+        .iter()
+        .filter(|_| !line.is_set(flag))
+        .find(|(key, _)| table::of_variable(key).is_some_and(|found| found.id == flag))
+        .map_or(line.text(flag), |(_, text)| text);
+    Choice::parse(asked).unwrap_or_default()
 }
 
 /// Reads the variables; `line` is what the flags say.

@@ -10,7 +10,7 @@ use std::{
 use url::Url;
 
 use cli::text::{parse_int, parse_nanoseconds, parse_uint};
-use line::Choice;
+use line::{Choice, Line};
 
 use super::{
     AutoCompaction, Config, Discovery, ListenTarget, ListenUrl, Logs, MembershipCheck, discovery,
@@ -108,6 +108,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         &listen_peer,
     )?;
 
+    let line = Choice::parse(settings.text(flag!("line"))).unwrap_or_default();
+    check_stage(settings, line)?;
     let quota = settings.int(flag!("quota-backend-bytes"));
     let batch_limit = settings.int(flag!("backend-batch-limit"));
     let compaction_batch = settings.int(flag!("experimental-compaction-batch-limit"));
@@ -121,7 +123,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ParseError> {
         data_dir: PathBuf::from(data_dir),
         wal_dir: (!wal_dir.is_empty()).then(|| PathBuf::from(wal_dir)),
         name,
-        line: Choice::parse(settings.text(flag!("line"))).unwrap_or_default(),
+        line,
         snapshot_count: settings
             .is_set(flag!("snapshot-count"))
             .then(|| settings.uint(flag!("snapshot-count")))
@@ -358,6 +360,18 @@ fn auto_compaction(settings: &Settings) -> Result<AutoCompaction, ParseError> {
         (Err(_), _) => Err(config(format!(
             "error parsing auto-compaction-retention {text:?}"
         ))),
+    }
+}
+
+/// From 3.6 on there is no stage before the end of the v2 API.
+fn check_stage(settings: &Settings, line: Choice) -> Result<(), ParseError> {
+    let flag = flag!("v2-deprecation");
+    let is_over = matches!(line, Choice::Fixed(line) if line > Line::V3_5);
+    match settings.text(flag) {
+        stage @ "not-yet" if is_over && settings.is_set(flag) => Err(ParseError::usage(format!(
+            "invalid value {stage:?} for flag -v2-deprecation: invalid value {stage:?}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use cli::flags::Value;
 
 use super::{
     setting::Here,
-    table::{Found, Id, flag},
+    table::{Found, Id},
     urls::listed,
 };
 
@@ -53,8 +53,8 @@ pub enum Note {
     File(PathBuf),
     /// A flag that etcd dropped long ago.
     Dropped(&'static str),
-    /// A flag or variable that etcd 3.6 no longer has, whatever its value.
-    Deprecated(&'static str),
+    /// That a flag or variable which was given is about to go, whatever its value.
+    Deprecated(String),
     /// A setting that is accepted although its subject is not built.
     Unbuilt {
         /// The setting.
@@ -95,9 +95,7 @@ impl Note {
             Note::Dropped(name) => {
                 tracing::warn!("flag-name" = name, "flag is no longer supported - ignoring")
             }
-            Note::Deprecated(name) => {
-                tracing::warn!("--{name} is deprecated in 3.5 and will be decommissioned in 3.6.");
-            }
+            Note::Deprecated(text) => tracing::warn!("{text}"),
             Note::Unbuilt {
                 name,
                 value,
@@ -193,11 +191,9 @@ impl Settings {
         Ok(())
     }
 
-    /// Notes what was given as a flag or a variable and is about to go, as etcd 3.5 does.
-    pub(super) fn note_deprecated(&mut self) {
-        let given = DEPRECATED.iter().filter(|id| self.is_set(**id));
-        let notes: Vec<Note> = given.map(|id| Note::Deprecated(id.name())).collect();
-        self.notes.extend(notes);
+    /// True if a setting was given under this one of its names.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.given.values().any(|given| given.name == name)
     }
 
     /// Adds what `other` has; its notes come first.
@@ -207,18 +203,6 @@ impl Settings {
         self.notes = other.notes;
     }
 }
-
-/// In the order of their names.
-const DEPRECATED: [Id; 8] = [
-    flag!("enable-v2"),
-    flag!("experimental-enable-v2v3"),
-    flag!("proxy"),
-    flag!("proxy-dial-timeout"),
-    flag!("proxy-failure-wait"),
-    flag!("proxy-read-timeout"),
-    flag!("proxy-refresh-interval"),
-    flag!("proxy-write-timeout"),
-];
 
 /// Why a value of an unbuilt flag is refused.
 const NOT_BUILT: &str = "etcd has this, but it is not built into this version of Pintle; start without it, or stay with etcd";

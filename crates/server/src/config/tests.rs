@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cli::flags::{Kind, Values};
-use line::Line;
+use line::{Choice, Line};
 
 use super::{
     setting::{Here, Setting},
@@ -312,10 +312,57 @@ fn flags_that_etcd_dropped_are_ignored_with_a_warning() {
 fn what_etcd_3_6_lacks_is_warned_about_whatever_its_value() {
     let settings = settings_of("--proxy=off", &[("ETCD_PROXY_READ_TIMEOUT", "10")]);
     let deprecated = settings.notes.iter().filter_map(|note| match note {
-        Note::Deprecated(name) => Some(*name),
+        Note::Deprecated(text) => Some(text.clone()),
         _ => None,
     });
-    assert!(deprecated.eq(["proxy", "proxy-read-timeout"]));
+    assert!(deprecated.eq(["proxy", "proxy-read-timeout"].map(|name| {
+        format!("--{name} is deprecated in 3.5 and will be decommissioned in 3.6.")
+    })));
+}
+
+#[test]
+fn what_is_about_to_go_is_by_line_and_by_name() {
+    let of = |line: &str, words: &str| {
+        let settings = settings_of(words, &[("PINTLE_LINE", line)]);
+        let count = |note: &&Note| matches!(note, Note::Deprecated(_));
+        settings.notes.iter().filter(count).count()
+    };
+    let words = "--proxy=off --max-snapshots=5 --experimental-corrupt-check-time=1s";
+    assert_eq!(of("auto", words), 1);
+    assert_eq!(of("3.5", words), 1);
+    assert_eq!(of("3.6", words), 2);
+    assert_eq!(of("3.7", words), 1);
+    assert_eq!(of("3.6", "--corrupt-check-time=1s"), 0);
+}
+
+#[test]
+fn the_first_stage_of_the_v2_api_ends_with_3_5() {
+    let refused = |words: &str| config(words).err().map(|error| error.message);
+    assert_eq!(refused("--v2-deprecation=not-yet"), None);
+    assert_eq!(refused("--line=3.6"), None);
+    assert_eq!(
+        refused("--line=3.6 --v2-deprecation=not-yet").as_deref(),
+        Some(r#"invalid value "not-yet" for flag -v2-deprecation: invalid value "not-yet""#)
+    );
+}
+
+#[test]
+fn the_version_is_that_of_the_line_that_is_asked_for() {
+    let asked = |line: &str, variable: &str| {
+        let env = [("PINTLE_LINE".to_owned(), variable.to_owned())];
+        parse(&args(line), &env)
+    };
+    let version = |line| Ok(Parsed::Version(line));
+    assert_eq!(asked("--version", ""), version(Choice::Auto));
+    assert_eq!(
+        asked("--version", "3.6"),
+        version(Choice::Fixed(Line::V3_6))
+    );
+    assert_eq!(
+        asked("--line=3.7 --version", "3.6"),
+        version(Choice::Fixed(Line::V3_7))
+    );
+    assert_eq!(asked("--version", "4.0"), version(Choice::Auto));
 }
 
 #[test]

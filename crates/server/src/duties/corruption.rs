@@ -7,6 +7,7 @@ use std::{rc::Rc, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use line::Feature;
 use membership::{Cluster, Member};
 use mvcc::HashKv;
 use proto::etcdserverpb::{
@@ -116,7 +117,8 @@ async fn peers(rt: &Rc<Runtime>, cluster: &Cluster, revision: i64) -> Vec<(Membe
 }
 
 /// All members at one revision. However many differ there is one alarm: which of them is
-/// right cannot be told from here.
+/// right cannot be told from here. Up to 3.5 it is for no one; later lines accuse the first
+/// that is not as the leader.
 async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
     let cluster = rt.core.state.cluster.load_full();
     let before = api::maintenance::hash_of(rt, 0).await?;
@@ -125,8 +127,9 @@ async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
     let after = api::maintenance::hash_of(rt, 0).await?;
     let same_place =
         after.revision == before.revision && after.compact_revision == before.compact_revision;
-    let mut is_corrupt = same_place && after.hash != before.hash;
-    if is_corrupt {
+    let mut differs = None;
+    if same_place && after.hash != before.hash {
+        differs = Some(rt.core.member_id);
         tracing::warn!(
             "revision-1" = before.revision,
             "compact-revision-1" = before.compact_revision,
@@ -138,10 +141,13 @@ async fn periodic(rt: &Rc<Runtime>) -> Result<(), Status> {
         );
     }
     for (member, hash) in &others {
-        is_corrupt |= contradicts(&before, &after, member, hash);
+        if contradicts(&before, &after, member, hash) {
+            differs = differs.or(Some(member.id.0));
+        }
     }
-    if is_corrupt {
-        alarm(rt).await?;
+    if let Some(member) = differs {
+        let accused = if accuses(rt) { member } else { NOBODY };
+        alarm(rt, accused).await?;
     }
     tracing::info!(
         "number-of-peers-checked" = others.len(),
@@ -215,8 +221,17 @@ async fn compactions(rt: &Rc<Runtime>, checked: i64) -> i64 {
                 "follower-peer-id" = %member.id,
                 "failed compaction hash check"
             );
-            if let Err(error) = alarm(rt).await {
-                tracing::warn!(error = %error, "failed to raise the alarm");
+            let hashes: Vec<_> = std::iter::once((rt.core.member_id, own.hash))
+                .chain(others.iter().map(|(member, h)| (member.id.0, h.hash)))
+                .collect();
+            let accused = match accuses(rt) {
+                true => minority(&hashes, others_count + 1),
+                false => vec![NOBODY],
+            };
+            for member in accused {
+                if let Err(error) = alarm(rt, member).await {
+                    tracing::warn!(error = %error, "failed to raise the alarm");
+                }
             }
             return checked;
         }
@@ -247,18 +262,40 @@ fn finished(checked: usize) {
     );
 }
 
-/// Raises the alarm for no one in particular: as in etcd 3.5, a hash that differs does not say
-/// whose data is wrong, and the leader's may be.
-async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
+/// Whether alarms name members: etcd 3.5 raises them for no one in particular, for a hash that
+/// differs does not say whose data is wrong, and the leader's may be.
+fn accuses(rt: &Rc<Runtime>) -> bool {
+    rt.core.line().has(Feature::CorruptMembersNamed)
+}
+
+/// Those whose hash is not that of most members of the cluster; no one in particular where no
+/// hash is.
+fn minority(hashes: &[(u64, u32)], members: usize) -> Vec<u64> {
+    let of_most = hashes.iter().map(|(_, hash)| *hash).find(|hash| {
+        let agree = hashes.iter().filter(|(_, other)| other == hash).count();
+        agree > members / 2
+    });
+    match of_most {
+        None => vec![NOBODY],
+        Some(most) => hashes
+            .iter()
+            .filter(|(_, hash)| *hash != most)
+            .map(|(member, _)| *member)
+            .collect(),
+    }
+}
+
+/// Raises the alarm for this member, unless it is raised.
+async fn alarm(rt: &Rc<Runtime>, member: u64) -> Result<(), Status> {
     let request = AlarmRequest {
         action: AlarmAction::Activate as i32,
-        member_id: NOBODY,
+        member_id: member,
         alarm: AlarmType::Corrupt as i32,
     };
     let raised = rt.core.state.alarms.read().all();
     if raised
         .iter()
-        .any(|a| a.member_id == NOBODY && a.alarm == request.alarm)
+        .any(|a| a.member_id == member && a.alarm == request.alarm)
     {
         return Ok(());
     }
@@ -267,3 +304,26 @@ async fn alarm(rt: &Rc<Runtime>) -> Result<(), Status> {
 
 /// The member id of an alarm that accuses no member.
 const NOBODY: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_hash_is_not_that_of_most_is_accused() {
+        assert_eq!(minority(&[(1, 7), (2, 7), (3, 8)], 3), [3]);
+        assert_eq!(minority(&[(1, 8), (2, 7), (3, 7)], 3), [1]);
+        assert_eq!(
+            minority(&[(1, 8), (2, 7), (3, 7), (4, 9), (5, 7)], 5),
+            [1, 4]
+        );
+    }
+
+    #[test]
+    fn without_a_majority_no_one_is_accused() {
+        assert_eq!(minority(&[(1, 7), (2, 8)], 2), [NOBODY]);
+        assert_eq!(minority(&[(1, 7), (2, 8), (3, 9)], 3), [NOBODY]);
+        // Two agree, but of five: the others did not answer.
+        assert_eq!(minority(&[(1, 7), (2, 7), (3, 8)], 5), [NOBODY]);
+    }
+}

@@ -164,10 +164,7 @@ fn check_not_begun(cluster: &Cluster, own: MemberId, asked: &Asked) -> Result<()
 fn begin(config: &Config, cluster: &Cluster, own: MemberId) -> Founding {
     let entries = membership::conf_change::bootstrap_entries(cluster);
     Founding {
-        line: match config.line {
-            Choice::Fixed(line) => line,
-            Choice::Auto => Line::DEFAULT,
-        },
+        line: config.line.of_new_cluster(),
         own,
         cluster_id: cluster.id(),
         hard_state: HardState {
