@@ -42,10 +42,9 @@ pub struct Outcome {
 const LIMIT: u32 = 280;
 
 /// A network with a way out that leads nowhere: some tests ask which address they would be seen
-/// under. Where there is no such device there is none.
-const SURROUNDINGS: &str = "ip link set lo up; \
-    { ip link add out0 type dummy && ip addr add 10.77.0.1/24 dev out0 && ip link set out0 up \
-    && ip route add default dev out0; } 2>/dev/null; exec \"$@\"";
+/// under.
+const SURROUNDINGS: &str = "ip link set lo up; ip addr add 10.77.0.1/24 dev lo; \
+    ip route add default dev lo src 10.77.0.1; exec \"$@\"";
 
 /// Whether networks of one's own can be had here.
 ///
@@ -173,16 +172,12 @@ pub fn reason(verdict: Verdict, log: &str) -> String {
         Verdict::Passed => None,
         Verdict::Skipped => log
             .lines()
-            .filter(place)
-            .next_back()
+            .rfind(place)
             .and_then(|line| line.trim().split_once(": "))
             .map(|(_, text)| text.to_owned()),
-        Verdict::Failed => after(&["panic: "]).or_else(|| error_of(log)).or_else(|| {
-            log.lines()
-                .filter(place)
-                .next_back()
-                .map(|line| line.trim().to_owned())
-        }),
+        Verdict::Failed => after(&["panic: "])
+            .or_else(|| error_of(log))
+            .or_else(|| log.lines().rfind(place).map(|line| line.trim().to_owned())),
     };
     let words = words.unwrap_or_default();
     words.replace('\t', " ").chars().take(300).collect()
