@@ -33,6 +33,9 @@ pub(crate) struct Known {
     crc: u32,
 }
 
+/// Enough for the front of any record.
+const FRONT_BYTES: u64 = 64;
+
 pub(crate) enum Found {
     Record {
         kind: RecordType,
@@ -140,16 +143,15 @@ impl<'a> Cursor<'a> {
             return self.examine_end(offset + LENGTH_BYTES);
         }
         let Some(length) = Length::parse(field) else {
-            return Ok(Found::Broken(Damage::Length { field }));
+            return self.examine_garbage(offset, field);
         };
         let body = offset + LENGTH_BYTES;
         if length.record + length.pad > self.len - body {
-            // Enough for the front of any record.
-            let shown = self.slice(body, 64)?;
-            return Ok(match believe(&shown, body, length) {
-                Front::Contradicts => Found::Broken(Damage::Length { field }),
-                Front::Fits { .. } | Front::Unknown => Found::Torn(None),
-            });
+            let shown = self.slice(body, FRONT_BYTES)?;
+            return match believe(&shown, body, length) {
+                Front::Contradicts => self.examine_garbage(offset, field),
+                Front::Fits { .. } | Front::Unknown => Ok(Found::Torn(None)),
+            };
         }
         let bytes = self.slice(body, length.record + length.pad)?;
         let damage = match frame::decode(bytes.slice(..length.record as usize)) {
@@ -174,7 +176,7 @@ impl<'a> Cursor<'a> {
         Ok(match (looks_torn, believe(&bytes, body, length)) {
             (true, Front::Fits { kind, crc }) => Found::Torn(Some(Known { length, kind, crc })),
             (true, Front::Unknown) => Found::Torn(None),
-            (_, Front::Contradicts) => Found::Broken(Damage::Length { field }),
+            (_, Front::Contradicts) => return self.examine_garbage(offset, field),
             (false, _) => Found::Broken(damage),
         })
     }
@@ -184,12 +186,16 @@ impl<'a> Cursor<'a> {
     /// in a later sector may be the rest of a torn write.
     fn examine_end(&mut self, behind: u64) -> Result<Found, Error> {
         let sector_end = behind.next_multiple_of(SECTOR_BYTES);
-        if self
-            .view(behind, sector_end - behind)?
-            .iter()
-            .any(|&b| b != 0)
-        {
-            return Ok(Found::Broken(Damage::ZeroLength));
+        let in_sector = self.view(behind, sector_end - behind)?;
+        if in_sector.iter().any(|&b| b != 0) {
+            let offset = behind - LENGTH_BYTES;
+            let garbage = self.position == Segment::Last
+                && !self.shows_a_record(offset, Length::lenient(0))?;
+            return Ok(if garbage {
+                Found::Torn(None)
+            } else {
+                Found::Broken(Damage::ZeroLength)
+            });
         }
         let beyond = self.position == Segment::Last
             && self
@@ -203,35 +209,118 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Looks behind a torn record whose length and checksum are known.
-    pub(crate) fn later(&mut self, offset: u64, torn: Known) -> Result<Later, Error> {
-        let mut witness = Witness::new(RecordType::from_number(torn.kind));
-        let mut crc = torn.crc;
-        let mut at = offset + torn.length.frame();
-        while at < offset.saturating_add(LOOKAHEAD_BYTES) {
-            let Ok(field) = <[u8; 8]>::try_from(self.view(at, LENGTH_BYTES)?) else {
-                break;
-            };
-            let Some(length) = Length::parse(u64::from_le_bytes(field)) else {
-                break;
-            };
-            if length.frame() > self.len - at {
+    /// A frame that no writer wrote. At the end of a log it may be what a disk
+    /// made of an interrupted write: etcd calls it torn if it runs past the end
+    /// of the file or has a sector of zeros. The same holds for a record whose
+    /// length field rotted, so it is torn only where nothing shows a record.
+    fn examine_garbage(&mut self, offset: u64, field: u64) -> Result<Found, Error> {
+        let length = Length::lenient(field);
+        let body = offset + LENGTH_BYTES;
+        let bytes = length.record + length.pad;
+        let looks_torn = bytes > self.len - body
+            || frame::first_zero_piece(&self.slice(body, bytes)?, body).is_some();
+        // A segment gets its name after its first records are durable.
+        let torn = looks_torn
+            && self.position == Segment::Last
+            && offset > 0
+            && !self.shows_a_record(offset, length)?;
+        Ok(if torn {
+            Found::Torn(None)
+        } else {
+            Found::Broken(Damage::Length { field })
+        })
+    }
+
+    /// Whether a record is at `offset`, its length field or one bit aside, or
+    /// an intact one anywhere behind.
+    fn shows_a_record(&mut self, offset: u64, length: Length) -> Result<bool, Error> {
+        let body = offset + LENGTH_BYTES;
+        let shown = self.slice(body, FRONT_BYTES)?;
+        Ok(frame::begins_a_record(&shown, self.len - body)
+            || frame::is_one_bit_from_a_record(&shown, length.record)
+            || self.next_intact(body, self.len)?.is_some())
+    }
+
+    /// The first frame from `at` on, and before `limit`, that has a record in
+    /// it. Frames begin at multiples of eight.
+    fn next_intact(&mut self, mut at: u64, limit: u64) -> Result<Option<u64>, Error> {
+        while at + LENGTH_BYTES <= limit.min(self.len) {
+            let window = self.slice(at, WINDOW_BYTES)?;
+            let words = window.chunks_exact(LENGTH_BYTES as usize);
+            let bytes = LENGTH_BYTES * words.len() as u64;
+            if bytes == 0 {
                 break;
             }
-            let bytes = self.slice(at + LENGTH_BYTES, length.record)?;
-            let Ok(record) = frame::decode(bytes) else {
-                break;
-            };
-            let Ok((kind, _, next)) = judge(at, crc, record) else {
-                break;
-            };
-            if witness.see(kind) == Later::Durable {
-                return Ok(Later::Durable);
+            for (i, word) in words.enumerate() {
+                let field = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                let place = at + LENGTH_BYTES * i as u64;
+                if field != 0 && self.is_intact(place, field)? {
+                    return Ok(Some(place));
+                }
             }
-            crc = next;
-            at += length.frame();
+            at += bytes;
+        }
+        Ok(None)
+    }
+
+    /// Whether a frame with that length field has a record in it.
+    fn is_intact(&mut self, at: u64, field: u64) -> Result<bool, Error> {
+        let Some(length) = Length::parse(field).filter(|l| l.frame() <= self.len - at) else {
+            return Ok(false);
+        };
+        let shown = self.slice(at + LENGTH_BYTES, FRONT_BYTES)?;
+        Ok(frame::is_record_front(&shown, length.record))
+    }
+
+    /// Looks behind a torn place for proof that it had been durable, past what
+    /// else is unreadable there.
+    pub(crate) fn later(&mut self, offset: u64, torn: Option<Known>) -> Result<Later, Error> {
+        let limit = offset.saturating_add(LOOKAHEAD_BYTES);
+        let mut witness = Witness::new(torn.and_then(|torn| RecordType::from_number(torn.kind)));
+        let mut at = offset + torn.map_or(LENGTH_BYTES, |torn| torn.length.frame());
+        let mut crc = torn.map(|torn| torn.crc);
+        while at < limit {
+            if let Some((kind, next, frame)) = self.intact(at, crc)? {
+                if witness.see(kind) == Later::Durable {
+                    return Ok(Later::Durable);
+                }
+                crc = Some(next);
+                at += frame;
+                continue;
+            }
+            let Some(next) = self.next_intact(at + LENGTH_BYTES, limit)? else {
+                break;
+            };
+            (at, crc) = (next, None);
         }
         Ok(Later::Silent)
+    }
+
+    /// Type of the record at `at`, the checksum after it and the length of its
+    /// frame, if it continues `crc`; any does where that is not known.
+    fn intact(
+        &mut self,
+        at: u64,
+        crc: Option<u32>,
+    ) -> Result<Option<(RecordType, u32, u64)>, Error> {
+        let Ok(field) = <[u8; 8]>::try_from(self.view(at, LENGTH_BYTES)?) else {
+            return Ok(None);
+        };
+        let length = Length::parse(u64::from_le_bytes(field));
+        let Some(length) = length.filter(|length| length.frame() <= self.len - at) else {
+            return Ok(None);
+        };
+        let bytes = self.slice(at + LENGTH_BYTES, length.record)?;
+        let Ok(record) = frame::decode(bytes) else {
+            return Ok(None);
+        };
+        let judged = match crc {
+            Some(crc) => judge(at, crc, record)
+                .map(|(kind, _, crc)| (kind, crc))
+                .ok(),
+            None => RecordType::from_number(record.r#type).map(|kind| (kind, record.crc)),
+        };
+        Ok(judged.map(|(kind, crc)| (kind, crc, length.frame())))
     }
 }
 

@@ -86,6 +86,15 @@ impl Length {
         (length.record > 0 && length.field() == field).then_some(length)
     }
 
+    /// Reads a field as etcd's reader does, which takes what no writer writes.
+    pub fn lenient(field: u64) -> Self {
+        let pad = if field >> 63 == 1 { field >> 56 & 7 } else { 0 };
+        Self {
+            record: field & ((1 << 56) - 1),
+            pad,
+        }
+    }
+
     /// Bytes of the whole frame.
     pub fn frame(self) -> u64 {
         LENGTH_BYTES + self.record + self.pad
@@ -269,6 +278,44 @@ pub fn front(shown: &[u8], len: u64) -> Front {
             _ => return Front::Contradicts,
         }
     }
+}
+
+/// Whether bytes begin as a record does, whatever length was read in front of
+/// them: a type that etcd knows, a checksum, and data that ends within `room`.
+pub fn begins_a_record(shown: &[u8], room: u64) -> bool {
+    let number = |tag: u8, at: usize| match shown.get(at..) {
+        Some([first, rest @ ..]) if *first == tag => match varint(rest) {
+            Varint::Value(value, used) => Some((value, at + 1 + used)),
+            Varint::Short | Varint::Overlong => None,
+        },
+        _ => None,
+    };
+    let Some((kind, at)) = number(0x08, 0) else {
+        return false;
+    };
+    let Some((_, at)) = number(0x10, at) else {
+        return false;
+    };
+    RecordType::from_number(kind as i64).is_some()
+        && number(0x1a, at).is_none_or(|(len, at)| (at as u64).saturating_add(len) <= room)
+}
+
+/// Whether a bit turned back would make a record of `len` bytes of them.
+pub fn is_one_bit_from_a_record(shown: &[u8], len: u64) -> bool {
+    /// The longest front there is: three tags, and varints of 1, 5 and 10 bytes.
+    const FRONT_BYTES: usize = 19;
+    let mut bytes = shown.to_vec();
+    (0..8 * FRONT_BYTES.min(bytes.len())).any(|bit| {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let fits = is_record_front(&bytes, len);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fits
+    })
+}
+
+/// Whether they are the front of a record of `len` bytes and of a known type.
+pub fn is_record_front(shown: &[u8], len: u64) -> bool {
+    matches!(front(shown, len), Front::Fits { kind, .. } if RecordType::from_number(kind).is_some())
 }
 
 enum Varint {

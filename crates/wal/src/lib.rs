@@ -20,7 +20,7 @@
 //!
 //! Disk assumptions: a write that was not synced may be lost in whole or in
 //! any part, in units of aligned 512-byte sectors, each of which holds its old
-//! or its new content; a sync that returned success keeps everything written
+//! or its new content, or what no one wrote where no record looks intact; a sync that returned success keeps everything written
 //! before it; a rename is atomic, and durable once its directory is synced.
 
 #![forbid(unsafe_code)]

@@ -2,9 +2,10 @@
 //! known about it. Must never call a place torn that a sync had covered.
 //!
 //! A place is *torn* when an interrupted write explains it: the frame ends
-//! behind the end of the file, or one of its sectors is still zero. Anything
-//! else that does not read back is *broken*, bit rot or a stray write, and is
-//! never repaired.
+//! behind the end of the file, or one of its sectors is still zero. So does one
+//! with garbage in the place of its length, as long as nothing there or behind
+//! looks like a record. Anything else that does not read back is *broken*, bit
+//! rot or a stray write, and is never repaired.
 //!
 //! Even a torn-looking place may be rot. A log is written in batches, each
 //! made durable as a whole before the next: entries first, the hard state last

@@ -106,7 +106,7 @@ pub(crate) fn walk(
         loop {
             let found = cursor.examine(end.offset, end.crc)?;
             let later = match found {
-                Found::Torn(Some(known)) if position == Segment::Last => {
+                Found::Torn(known) if position == Segment::Last => {
                     cursor.later(end.offset, known)?
                 }
                 _ => Later::Silent,

@@ -227,7 +227,8 @@ fn torn_ends_are_repaired_and_a_copy_is_kept() {
     }
 }
 
-/// Data behind an end that is zero to its sector's end: a lost first sector.
+/// Data behind an end that is zero to its sector's end: a lost first sector, if
+/// all of it may be of one batch.
 #[test]
 fn what_lies_behind_a_lost_sector_is_kept_as_a_copy() {
     let whole = golden("3.5.30");
@@ -240,10 +241,17 @@ fn what_lies_behind_a_lost_sector_is_kept_as_a_copy() {
     bytes[end..sector_end].fill(0);
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), &bytes, 1 << 16);
+    let refused = open(dir.path()).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { offset, .. } if offset == end as u64));
+
+    // The rest of the frame at the border, and one more.
+    let one = starts.partition_point(|start| *start < sector_end) + 1;
+    bytes[starts[one]..].fill(0);
+    put(dir.path(), &bytes, 1 << 16);
     let opened = open(dir.path()).unwrap();
     let repair = opened.repaired.unwrap();
     assert_eq!(repair.offset, end as u64);
-    let last = whole.iter().rposition(|&b| b != 0).unwrap();
+    let last = bytes.iter().rposition(|&b| b != 0).unwrap();
     assert_eq!(repair.dropped_bytes, (last + 1 - end) as u64);
     assert!(fs::read(repair.copy).unwrap()[..bytes.len()] == bytes);
 }

@@ -125,7 +125,14 @@ impl Log {
             .open(at, options)
             .at("cannot read the write-ahead log", dir)?;
         if let Some(repair) = &opened.repaired {
-            tracing::warn!(path = %repair.path.display(), offset = repair.offset, "repaired a torn tail of the write-ahead log");
+            tracing::info!(
+                path = %repair.path.display(),
+                offset = repair.offset,
+                dropped_bytes = repair.dropped_bytes,
+                copy = %repair.copy.display(),
+                error = "unexpected EOF",
+                "repaired WAL"
+            );
         }
         let metadata = Metadata::decode(opened.metadata.clone())
             .at("the write-ahead log has unreadable metadata in", dir)?;
