@@ -28,6 +28,17 @@ pub struct Leaf {
 impl Leaf {
     /// Reads a DER certificate (RFC 5280, 4.1). `None` for what Go cannot read either.
     pub fn parse(der: &[u8]) -> Option<Leaf> {
-        Certificate::parse(der).ok().map(|read| read.leaf())
+        Certificate::parse(der).ok().map(|read| Leaf::of(&read))
+    }
+
+    pub(crate) fn of(certificate: &Certificate) -> Leaf {
+        Leaf {
+            serial: certificate.serial.clone(),
+            common_name: certificate.common_name.clone(),
+            dns_names: certificate.dns_names().to_vec(),
+            ip_addresses: certificate.ip_addresses().collect(),
+            not_after: certificate.expiry(),
+            weak_digest: certificate.weak_digest(),
+        }
     }
 }

@@ -62,7 +62,7 @@ fn with_extension(number: u64, value: Vec<u8>) -> Vec<u8> {
 
 fn read(bytes: &[u8]) {
     let _ = revoked_serials(bytes);
-    let _ = Certificate::parse(bytes).map(|read| read.leaf());
+    let _ = Certificate::parse(bytes).map(|read| crate::Leaf::of(&read));
     let mut reader = Reader::new(bytes);
     while reader.next().is_some() {}
 }

@@ -1,5 +1,7 @@
 //! What is known of one certificate.
 
+use std::net::IpAddr;
+
 use time::OffsetDateTime;
 
 use super::{
@@ -7,7 +9,6 @@ use super::{
     signature::{Key, SignedBy},
     subtrees::Constraints,
 };
-use crate::Leaf;
 
 /// The parts of a certificate that a chain is judged by.
 #[derive(Clone, Debug, Default)]
@@ -47,18 +48,24 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// What is logged of it, and what etcd's own rules ask for.
-    pub(crate) fn leaf(&self) -> Leaf {
-        Leaf {
-            serial: self.serial.clone(),
-            common_name: self.common_name.clone(),
-            dns_names: self.alt_names.dns.clone(),
-            ip_addresses: self.alt_names.ip_addresses().collect(),
-            not_after: OffsetDateTime::from_unix_timestamp(self.not_after).ok(),
-            weak_digest: match self.signed_by {
-                SignedBy::Weak(digest) => Some(digest),
-                SignedBy::Scheme(_) | SignedBy::Unknown => None,
-            },
+    pub(crate) fn dns_names(&self) -> &[String] {
+        &self.alt_names.dns
+    }
+
+    pub(crate) fn ip_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.alt_names.ip_addresses()
+    }
+
+    /// When its validity ends; `None` if no calendar reaches that far.
+    pub(crate) fn expiry(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp(self.not_after).ok()
+    }
+
+    /// The digest of its signature where that is one that is refused nowadays.
+    pub(crate) fn weak_digest(&self) -> Option<&'static str> {
+        match self.signed_by {
+            SignedBy::Weak(digest) => Some(digest),
+            SignedBy::Scheme(_) | SignedBy::Unknown => None,
         }
     }
 }
