@@ -88,8 +88,8 @@ fn without_final_dot(authority: &str) -> String {
 
 impl Endpoint {
     /// Reads `host:port`, `http://host:port[/path]` (the path is ignored),
-    /// `https://` likewise, `unix:///path` or `unixs:///path`, as etcd's client
-    /// does.
+    /// `https://` likewise, `unix:///path` or `unix:path`, and both with `unixs`, as etcd's
+    /// client does.
     ///
     /// # Errors
     /// [`EndpointError`], worded for the person who typed it.
@@ -98,7 +98,13 @@ impl Endpoint {
         if trimmed.is_empty() {
             return Err(EndpointError::Empty);
         }
-        let (scheme, rest) = trimmed.split_once("://").unwrap_or(("", trimmed));
+        let (scheme, rest) = trimmed
+            .split_once("://")
+            .or_else(|| {
+                let opaque = trimmed.split_once(':')?;
+                ["unix", "unixs"].contains(&opaque.0).then_some(opaque)
+            })
+            .unwrap_or(("", trimmed));
         let security = match scheme {
             "http" => Security::Plain,
             "https" | "unixs" => Security::Tls,

@@ -20,7 +20,12 @@ fn endpoints_are_read_as_etcd_reads_them() {
         let target = Target::Tcp(authority.to_owned());
         assert_eq!((endpoint.as_str(), &endpoint.target), (text, &target));
     }
-    for text in ["unix:///run/etcd.sock", "unixs:///run/etcd.sock"] {
+    for text in [
+        "unix:///run/etcd.sock",
+        "unixs:///run/etcd.sock",
+        "unix:/run/etcd.sock",
+        "unixs:/run/etcd.sock",
+    ] {
         let endpoint = Endpoint::parse(text).expect(text);
         let target = Target::Unix("/run/etcd.sock".to_owned());
         assert_eq!((endpoint.as_str(), &endpoint.target), (text, &target));

@@ -69,6 +69,19 @@ pub(crate) async fn del(parsed: &mut Parsed) -> Outcome {
         .show(&global.client().await?.delete_range(request).await?)
 }
 
+/// What `--consistency` asks for.
+pub(crate) fn is_serializable(parsed: &Parsed) -> Outcome<bool> {
+    match parsed.text("consistency") {
+        "s" => Ok(true),
+        "l" => Ok(false),
+        other => {
+            let other = quote(other.as_bytes());
+            let message = format!("unknown consistency flag {other}");
+            Err(Failure::new(EXIT_FEATURE, message))
+        }
+    }
+}
+
 /// The request of a `get` line.
 pub(crate) fn range_request(parsed: &Parsed) -> Outcome<api::RangeRequest> {
     let Some(key) = parsed.args.first() else {
@@ -84,15 +97,7 @@ pub(crate) fn range_request(parsed: &Parsed) -> Outcome<api::RangeRequest> {
             "`--keys-only` and `--count-only` cannot be set at the same time, choose one",
         ));
     }
-    let serializable = match parsed.text("consistency") {
-        "s" => true,
-        "l" => false,
-        other => {
-            let other = quote(other.as_bytes());
-            let message = format!("unknown consistency flag {other}");
-            return Err(Failure::new(EXIT_FEATURE, message));
-        }
-    };
+    let serializable = is_serializable(parsed)?;
     let (key, range_end) = range(parsed, key)?;
     let order = parsed.text("order").to_uppercase();
     let sort_order = match order.as_str() {
@@ -127,6 +132,8 @@ pub(crate) fn range_request(parsed: &Parsed) -> Outcome<api::RangeRequest> {
         (_, SortOrder::None) if !target.is_empty() => SortOrder::Ascend,
         (_, order) => order,
     };
+    let created = revisions(parsed, "Create")?;
+    let changed = revisions(parsed, "Mod")?;
     Ok(api::RangeRequest {
         key,
         range_end,
@@ -137,8 +144,27 @@ pub(crate) fn range_request(parsed: &Parsed) -> Outcome<api::RangeRequest> {
         serializable,
         keys_only: parsed.bool("keys-only"),
         count_only: parsed.bool("count-only"),
-        ..Default::default()
+        min_create_revision: created.0,
+        max_create_revision: created.1,
+        min_mod_revision: changed.0,
+        max_mod_revision: changed.1,
     })
+}
+
+/// The bounds of `--min-create-rev` and `--max-create-rev`, or of those for changes; 0 for none.
+fn revisions(parsed: &Parsed, kind: &str) -> Outcome<(i64, i64)> {
+    let bound = |end: &str| {
+        let flag = format!("{end}-{}-rev", kind.to_lowercase());
+        parsed.int(&flag).max(0)
+    };
+    let (min, max) = (bound("min"), bound("max"));
+    if max > 0 && min > max {
+        return Err(Failure::new(
+            EXIT_FEATURE,
+            format!("getMin{kind}Rev(={min}) > getMax{kind}Rev(={max})"),
+        ));
+    }
+    Ok((min, max))
 }
 
 /// The request of a `put` line. The value may come from `stdin`, if there is

@@ -9,6 +9,7 @@ use proto::etcdserverpb as api;
 use crate::{
     failure::{EXIT_ERROR, Failure, Outcome},
     global::Global,
+    kv,
     output::{Format, Object, Output, Page, Show, wire},
     terminal::print_all,
 };
@@ -225,7 +226,8 @@ impl<M: Message> Show for Changed<'_, M> {
 pub(crate) async fn list(parsed: &mut Parsed) -> Outcome {
     let global = Global::resolve(parsed)?;
     let hex = parsed.bool("hex");
-    let request = api::MemberListRequest { linearizable: true };
+    let linearizable = !kv::is_serializable(parsed)?;
+    let request = api::MemberListRequest { linearizable };
     let response = global.client().await?.member_list(request).await?;
     show(&global.output, &response, hex)
 }

@@ -40,6 +40,8 @@ struct Mirror {
     prefix: Bytes,
     target_prefix: Bytes,
     written: Arc<AtomicU64>,
+    /// Changes in one transaction at the destination.
+    changes_max: usize,
 }
 
 /// `etcdctl make-mirror`.
@@ -52,13 +54,15 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
     };
     let bytes = |name| Bytes::copy_from_slice(parsed.text(name).as_bytes());
     let (prefix, mut target_prefix) = (bytes("prefix"), bytes("dest-prefix"));
+    let start = parsed.int("rev");
     match (parsed.bool("no-dest-prefix"), target_prefix.is_empty()) {
         (true, false) => {
             return Err(Failure::bad_args(
                 "`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time, choose one",
             ));
         }
-        (false, true) => target_prefix = prefix.clone(),
+        // As etcdctl: without the first copy there is no prefix but the one that is asked for.
+        (false, true) if start <= 1 => target_prefix = prefix.clone(),
         _ => {}
     }
     let global = Global::resolve(parsed)?;
@@ -68,6 +72,9 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
         prefix,
         target_prefix,
         written: Arc::default(),
+        changes_max: usize::try_from(parsed.uint("max-txn-ops"))
+            .unwrap_or(usize::MAX)
+            .max(1),
     };
     let written = Arc::clone(&mirror.written);
     tokio::spawn(async move {
@@ -76,8 +83,11 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
             println!("{}", written.load(Ordering::Relaxed));
         }
     });
-    let revision = mirror.copy().await?;
-    mirror.follow(revision + 1).await
+    let start = match start {
+        ..=1 => mirror.copy().await? + 1,
+        revision => revision,
+    };
+    mirror.follow(start).await
 }
 
 impl Mirror {
@@ -152,13 +162,15 @@ impl Mirror {
             }
             let revision = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
             for events in response.events.chunk_by(|a, b| revision(a) == revision(b)) {
-                self.apply(events).await?;
+                for events in events.chunks(self.changes_max) {
+                    self.apply(events).await?;
+                }
             }
         }
         Err(Failure::new(EXIT_ERROR, "the source ended the watch"))
     }
 
-    /// Writes the changes of one revision as one transaction.
+    /// Writes changes of one revision as one transaction.
     async fn apply(&self, events: &[Event]) -> Result<(), Error> {
         let operations = events.iter().filter_map(|event| {
             let kv = event.kv.as_ref()?;

@@ -8,9 +8,10 @@ use proto::{
 
 use crate::{
     help,
+    kv::range_request,
     output::{Format, Object, Output, Page, Show},
     snapshot::Checksum,
-    spec::{COMMANDS, Command},
+    spec::{COMMANDS, Command, GET},
 };
 
 #[test]
@@ -177,4 +178,23 @@ fn every_command_has_a_page_and_every_flag_a_word_of_help() {
         walk(&[command]);
         assert!(help::program().contains(command.name));
     }
+}
+
+#[test]
+fn revisions_bound_what_is_read() {
+    let request = |words: &str| {
+        let words: Vec<Vec<u8>> = words.split(' ').map(|word| word.into()).collect();
+        let parsed = cli::flags::parse(&words, GET.flags.iter()).expect("flags of get");
+        range_request(&parsed)
+    };
+    let read = request("k --min-create-rev 3 --max-create-rev 5 --max-mod-rev 9")
+        .expect("bounds that hold something");
+    assert_eq!((read.min_create_revision, read.max_create_revision), (3, 5));
+    assert_eq!((read.min_mod_revision, read.max_mod_revision), (0, 9));
+    // In the words of etcdctl 3.6.16.
+    let wrong = request("k --min-mod-rev 5 --max-mod-rev 3").expect_err("nothing is between");
+    assert_eq!(
+        wrong.message.as_deref(),
+        Some("getMinModRev(=5) > getMaxModRev(=3)")
+    );
 }

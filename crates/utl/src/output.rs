@@ -64,7 +64,11 @@ pub(crate) fn row(values: &[Named], format: Format) -> String {
             format!("{{{}}}\n", pairs.join(","))
         }
         Format::Fields => values.iter().fold(String::new(), |mut text, v| {
-            let _ = writeln!(text, "{:?} : {}", v.field, v.raw);
+            // etcdutl quotes names, not values.
+            let _ = match &v.raw {
+                Value::String(raw) => writeln!(text, "{:?} : {raw}", v.field),
+                raw => writeln!(text, "{:?} : {raw}", v.field),
+            };
             text
         }),
         Format::Table => {

@@ -84,7 +84,9 @@ pub(super) const MEMBER: Command = Command::group("member", "Membership related 
         Flag::new("peer-urls", Kind::Text, "", "peer URLs of the new member, separated by commas"),
     ], Action::MemberAdd)
     .long("Prints the settings with which the new member must be started. Add it first,\nstart it then; in a cluster of one or two nothing commits in between."),
-    Command::run("list", "", "Lists the members of the cluster", &[], Action::MemberList),
+    Command::run("list", "", "Lists the members of the cluster", &[
+        Flag::new("consistency", Kind::Text, "l", "l: linearizable, as of now; s: serializable, from the member's own copy"),
+    ], Action::MemberList),
     Command::run("promote", "<member id>", "Makes a learner a voting member", &[], Action::MemberPromote),
     Command::run("remove", "<member id>", "Removes a member from the cluster", &[], Action::MemberRemove),
     Command::run("update", "[options] <member id>", "Changes the peer URLs of a member", &[
@@ -111,8 +113,10 @@ pub(super) const MAKE_MIRROR: Command = Command::run(
         Flag::new("dest-password", Kind::Text, "", "password of --dest-user, which then holds the name alone"),
         Flag::new("dest-prefix", Kind::Text, "", "prefix at the destination, in place of --prefix"),
         Flag::new("dest-user", Kind::Text, "", "user[:password] at the destination"),
+        Flag::new("max-txn-ops", Kind::Uint, "128", "at most this many changes in one transaction at the destination"),
         Flag::switch("no-dest-prefix", "no prefix at the destination"),
         Flag::new("prefix", Kind::Text, "", "copy the keys with this prefix"),
+        Flag::new("rev", Kind::Int, "0", "copy only what changes from this revision on; 0 for all keys first"),
     ],
     Action::MakeMirror,
 )

@@ -43,6 +43,30 @@ pub(crate) const GET: Command = Command::run(
             "print-value-only",
             "print values without keys (with the simple format)",
         ),
+        Flag::new(
+            "min-create-rev",
+            Kind::Int,
+            "0",
+            "only keys created at this revision or later",
+        ),
+        Flag::new(
+            "max-create-rev",
+            Kind::Int,
+            "0",
+            "only keys created at this revision or before",
+        ),
+        Flag::new(
+            "min-mod-rev",
+            Kind::Int,
+            "0",
+            "only keys changed at this revision or later",
+        ),
+        Flag::new(
+            "max-mod-rev",
+            Kind::Int,
+            "0",
+            "only keys changed at this revision or before",
+        ),
     ],
     Action::Get,
 )

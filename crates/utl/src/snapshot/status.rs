@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a file holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Status {
     /// CRC-32C over every bucket's name, keys and values, in order.
     pub(crate) hash: u32,
@@ -25,45 +25,55 @@ pub(crate) struct Status {
     pub(crate) keys: u64,
     /// Size of the database in bytes, a checksum behind it not counted.
     pub(crate) size: u64,
+    /// `meta/storageVersion`, which etcd has written since 3.6.
+    pub(crate) version: Option<String>,
 }
 
 pub(crate) fn run(line: &Line) -> Outcome<String> {
     let path = one_argument(line, "snapshot status")?;
     let format = Format::of(line)?;
     let status = read(path)?;
-    Ok(row(
-        &[
-            Named {
-                json: "hash",
-                field: "Hash",
-                column: "hash",
-                raw: status.hash.into(),
-                shown: format!("{:x}", status.hash),
-            },
-            Named {
-                json: "revision",
-                field: "Revision",
-                column: "revision",
-                raw: status.revision.into(),
-                shown: status.revision.to_string(),
-            },
-            Named {
-                json: "totalKey",
-                field: "Keys",
-                column: "total keys",
-                raw: status.keys.into(),
-                shown: status.keys.to_string(),
-            },
-            Named {
-                json: "totalSize",
-                field: "Size",
-                column: "total size",
-                raw: status.size.into(),
-                shown: size(status.size),
-            },
-        ],
-        format,
-    ))
+    let mut values = Vec::from([
+        Named {
+            json: "hash",
+            field: "Hash",
+            column: "hash",
+            raw: status.hash.into(),
+            shown: format!("{:x}", status.hash),
+        },
+        Named {
+            json: "revision",
+            field: "Revision",
+            column: "revision",
+            raw: status.revision.into(),
+            shown: status.revision.to_string(),
+        },
+        Named {
+            json: "totalKey",
+            field: "Keys",
+            column: "total keys",
+            raw: status.keys.into(),
+            shown: status.keys.to_string(),
+        },
+        Named {
+            json: "totalSize",
+            field: "Size",
+            column: "total size",
+            raw: status.size.into(),
+            shown: size(status.size),
+        },
+    ]);
+    // As etcdutl of that release: what etcdutl 3.5 prints of a file of 3.5 has no such column.
+    if let Some(version) = status.version {
+        values.push(Named {
+            json: "version",
+            field: "Version",
+            column: "version",
+            raw: version.clone().into(),
+            shown: version,
+        });
+    }
+    Ok(row(&values, format))
 }
 
 /// Opens a file for looking only; waits briefly for a server's lock.
@@ -119,6 +129,11 @@ fn status(tx: &ReadTx) -> Outcome<Status> {
             pair = cursor.next()?;
         }
     }
+    let version = match tx.bucket(b"meta")? {
+        Some(meta) => meta.get(b"storageVersion")?,
+        None => None,
+    };
+    status.version = version.map(|text| String::from_utf8_lossy(text).into_owned());
     Ok(status)
 }
 
