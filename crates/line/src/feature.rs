@@ -55,6 +55,12 @@ pub enum Feature {
     /// An alarm that is raised while a member runs ends all checks of users on it until the alarm
     /// is cleared, or the member restarts.
     AlarmsLiftChecks,
+    /// What alarms forbid follows from those that are raised; otherwise from the first and the last
+    /// of a kind as they come and go.
+    RestrictionOfAlarmSet,
+    /// An alarm is raised whatever its kind; otherwise the first of a kind that no one knows ends
+    /// members.
+    AlarmsOfAnyKind,
     /// raft counts by the members in the database when a directory is opened, whatever the log says.
     VotesFromMembers,
     /// The operations of a transaction are checked in their order; otherwise all puts come before
@@ -90,6 +96,8 @@ impl Feature {
             | Feature::ChecksInOrder
             | Feature::CheckpointsKept
             | Feature::NestedTxnsCounted
+            | Feature::RestrictionOfAlarmSet
+            | Feature::AlarmsOfAnyKind
             | Feature::DowngradeVersionTest => &[V3_6, V3_7],
             Feature::RangeStream
             | Feature::CancelledCode

@@ -42,6 +42,7 @@ fn judge_entry(
         Some(Payload::Internal(request)) => match &request.op {
             Some(Op::ClusterVersionSet(set)) => judge_version(&set.ver, state),
             Some(Op::ClusterMemberAttrSet(set)) => judge_member(set.member_id, state, is_settled),
+            Some(Op::Alarm(alarm)) if entry::raises_unknown_alarm(alarm) => judge_alarm(state),
             // etcd ends on a put that needs what a deletion of the same transaction took.
             Some(Op::Txn(txn)) => {
                 mvcc::validate::changes_once(txn).map_err(|_| Refusal::Invalid("transaction"))
@@ -72,6 +73,15 @@ fn judge_version(version: &str, state: &State) -> Result<(), Refusal> {
     match Version::parse(version) {
         Ok(version) if state.line().takes_part_in(&version) => Ok(()),
         _ => Err(Refusal::Invalid("cluster version")),
+    }
+}
+
+/// A member of 3.5 ends on an alarm of a kind that it does not know, and there can be one as long as
+/// the version of the cluster does not exclude it.
+fn judge_alarm(state: &State) -> Result<(), Refusal> {
+    match state.takes_any_alarm() {
+        true => Ok(()),
+        false => Err(Refusal::Invalid("kind of alarm")),
     }
 }
 

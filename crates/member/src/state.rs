@@ -8,7 +8,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use auth::tokens::Provider;
-use line::{Line, Spoken};
+use line::{Feature, Line, Spoken};
 use membership::Cluster;
 use parking_lot::RwLock;
 use semver::Version;
@@ -85,5 +85,13 @@ impl State {
     /// The line that this member speaks.
     pub fn line(&self) -> Line {
         self.spoken.line()
+    }
+
+    /// Whether every member of the cluster takes an alarm of a kind that it does not know: none can
+    /// be of 3.5.
+    pub fn takes_any_alarm(&self) -> bool {
+        let cluster = self.cluster.load();
+        let line_of_all = cluster.version().and_then(Line::of);
+        line_of_all.is_some_and(|line| line.has(Feature::AlarmsOfAnyKind))
     }
 }

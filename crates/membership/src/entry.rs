@@ -8,8 +8,9 @@ use bytes::Bytes;
 use line::{Feature, Line};
 use proto::{
     etcdserverpb::{
-        AlarmType, InternalRaftRequest, Request, TxnRequest, alarm_request::AlarmAction,
-        internal_raft_request::Op, range_request::SortTarget, request_op,
+        AlarmRequest, AlarmType, InternalRaftRequest, Request, TxnRequest,
+        alarm_request::AlarmAction, internal_raft_request::Op, range_request::SortTarget,
+        request_op,
     },
     raftpb::{ConfChange, Entry, EntryType},
     wire::{Malformed, Nested, Read as _},
@@ -152,19 +153,22 @@ pub fn refusal(payload: &Payload, fresh: bool, line: Line) -> Option<Refusal> {
     }
 }
 
-/// Judges an entry of any type.
-pub fn judge(entry: &Entry, fresh: bool, line: Line) -> Result<(), Refusal> {
+/// Judges an entry of any type, as far as it alone tells. Returns the request, if it is one.
+///
+/// # Errors
+/// It must not be applied.
+pub fn judge(entry: &Entry, fresh: bool, line: Line) -> Result<Option<Payload>, Refusal> {
     let data = entry.data.clone().unwrap_or_default();
-    let refused = match EntryType::try_from(entry.r#type) {
-        Ok(EntryType::EntryNormal) => refusal(&decode_entry(&data)?, fresh, line),
-        Ok(EntryType::EntryConfChange) => {
-            let change = ConfChange::read(&data)?;
-            conf_change::check_form(&change)
-                .map_or(Some(Refusal::Invalid("configuration change")), |()| None)
+    match EntryType::try_from(entry.r#type) {
+        Ok(EntryType::EntryNormal) => {
+            let payload = decode_entry(&data)?;
+            refusal(&payload, fresh, line).map_or(Ok(Some(payload)), Err)
         }
-        _ => Some(Refusal::Type(entry.r#type)),
-    };
-    refused.map_or(Ok(()), Err)
+        Ok(EntryType::EntryConfChange) => conf_change::check_form(&ConfChange::read(&data)?)
+            .map(|()| None)
+            .map_err(|_| Refusal::Invalid("configuration change")),
+        _ => Err(Refusal::Type(entry.r#type)),
+    }
 }
 
 /// Judges an entry that a member proposes, as far as it alone tells: one that is applied without
@@ -201,6 +205,11 @@ fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
         }
         Payload::Internal(request) => match &request.op {
             Some(Op::Txn(txn)) if has_deadly_operation(txn) => Some(Refusal::Invalid("operation")),
+            Some(Op::Alarm(alarm))
+                if raises_unknown_alarm(alarm) && !line.has(Feature::AlarmsOfAnyKind) =>
+            {
+                Some(Refusal::Invalid("kind of alarm"))
+            }
             Some(op) if has_long_name(op) => Some(Refusal::Invalid("name")),
             Some(op) if line.has(Feature::NamesAreText) && !is_text(op) => {
                 Some(Refusal::Invalid("name"))
@@ -279,15 +288,16 @@ fn refusal_of(op: &Op) -> Option<Refusal> {
             .member_attributes
             .is_none()
             .then_some(Refusal::Invalid("member attributes")),
-        Op::Alarm(alarm) => {
-            let raises = alarm.action == AlarmAction::Activate as i32;
-            (raises && AlarmType::try_from(alarm.alarm).is_err())
-                .then_some(Refusal::Invalid("kind of alarm"))
-        }
         // A bare v2 request inside is judged as one.
         Op::V2(request) => refusal_of_v2(request),
         _ => None,
     }
+}
+
+/// Whether an alarm is raised of a kind that no release knows. That ends members of 3.5; later ones
+/// keep it like any other.
+pub fn raises_unknown_alarm(request: &AlarmRequest) -> bool {
+    request.action == AlarmAction::Activate as i32 && AlarmType::try_from(request.alarm).is_err()
 }
 
 /// The longest name of a user or a role that the database takes as a key.

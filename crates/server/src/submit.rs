@@ -31,14 +31,9 @@ impl Runtime {
         if check().is_ok() {
             return Ok(());
         }
-        if let Some(status) = self
-            .core
-            .state
-            .alarms
-            .read()
-            .restriction()
-            .refuses(op, self.core.line())
-        {
+        let line = self.core.line();
+        let restriction = self.core.state.alarms.read().restriction(line);
+        if let Some(status) = restriction.refuses(op, line) {
             return Err(status);
         }
         self.linearizable().await?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::{
     etcdserverpb::Request,
-    raftpb::{Entry, EntryType, HardState},
+    raftpb::{Entry, HardState},
     walpb,
 };
 
@@ -500,18 +500,9 @@ pub fn logged_as(
     plain(&[bytes(operation, content), Message(100, header)]).into()
 }
 
-/// Adds normal entries to the log of a directory that no one has open, all of them
+/// Adds entries, each with its type, to the log of a directory that no one has open, all of them
 /// committed.
-pub fn append(data_dir: &Path, entries: &[Bytes]) -> Result<()> {
-    let entries: Vec<(i32, Bytes)> = entries
-        .iter()
-        .map(|data| (EntryType::EntryNormal as i32, data.clone()))
-        .collect();
-    append_typed(data_dir, &entries)
-}
-
-/// Adds entries of any type, all of them committed.
-pub fn append_typed(data_dir: &Path, entries: &[(i32, Bytes)]) -> Result<()> {
+pub fn append(data_dir: &Path, entries: &[(i32, Bytes)]) -> Result<()> {
     let options = wal::Options {
         background: false,
         segment_bytes: 1 << 20,

@@ -154,7 +154,7 @@ fn append(dir: &Path, changes: &[ConfChange]) -> Result<()> {
         .iter()
         .map(|c| (EntryType::EntryConfChange as i32, c.encode_to_vec().into()))
         .collect();
-    entries::append_typed(dir, &changes)
+    entries::append(dir, &changes)
 }
 
 /// Puts a log in place that has the same entries, or others, and another hard state.

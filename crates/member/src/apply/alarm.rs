@@ -1,59 +1,64 @@
 //! Alarms: raised, cleared and listed through the log.
 
 use bolt::Batch;
+use membership::Refusal;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, alarm_request::AlarmAction,
 };
 
 use super::{
     command::Outcome,
+    entry::{At, Failure, refuse},
     machine::{Machine, Run},
 };
-use crate::host::Host;
+use crate::{
+    alarms::{self, Change},
+    host::Host,
+};
 
 impl Machine {
     pub(super) fn apply_alarm<H: Host>(
         &mut self,
         request: &AlarmRequest,
+        at: At,
         run: &mut Run<'_, H>,
-    ) -> Outcome {
+    ) -> Result<Outcome, Failure> {
         let mut alarms = self.state.alarms.write();
-        let mut batch = Batch::default();
-        let changed = AlarmMember {
+        if alarms.ends_members(request, self.state.line()) {
+            return Err(refuse(at.index, &Refusal::Invalid("kind of alarm")).into());
+        }
+        let named = AlarmMember {
             member_id: request.member_id,
             alarm: request.alarm,
         };
+        let change = alarms.change(request);
+        if let Some(change) = change {
+            log(request, change);
+            let mut batch = Batch::default();
+            change.write(&named, &mut batch);
+            run.writer.write(batch);
+        }
         let listed = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => alarms.of_kind(request.alarm),
-            Ok(AlarmAction::Activate) if request.alarm == AlarmType::None as i32 => Vec::new(),
-            Ok(AlarmAction::Activate) => {
-                if alarms.activate(request.member_id, request.alarm, &mut batch) {
-                    log(request, "alarm raised");
-                }
-                vec![changed]
-            }
-            Ok(AlarmAction::Deactivate) => {
-                if alarms.deactivate(request.member_id, request.alarm, &mut batch) {
-                    log(request, "alarm disarmed");
-                    vec![changed]
-                } else {
-                    Vec::new()
-                }
-            }
-            Err(_) => Vec::new(),
+            // Also one that was active before.
+            Ok(AlarmAction::Activate) if request.alarm != AlarmType::None as i32 => vec![named],
+            Ok(AlarmAction::Deactivate) if change.is_some() => vec![named],
+            _ => Vec::new(),
         };
-        run.writer.write(batch);
-        Outcome::Alarm(AlarmResponse {
+        Ok(Outcome::Alarm(AlarmResponse {
             header: run.header(),
             alarms: listed,
-        })
+        }))
     }
 }
 
-fn log(request: &AlarmRequest, what: &str) {
-    let alarm = AlarmType::try_from(request.alarm).unwrap_or_default();
+fn log(request: &AlarmRequest, change: Change) {
+    let what = match change {
+        Change::Raised => "alarm raised",
+        Change::Cleared => "alarm disarmed",
+    };
     tracing::warn!(
-        alarm = alarm.as_str_name(),
+        alarm = &*alarms::name(request.alarm),
         "from-member" = format!("{:x}", request.member_id),
         "{what}"
     );

@@ -236,8 +236,9 @@ impl Machine {
             return Err(refuse(at.index, &Refusal::Unknown).into());
         };
         let who = identity(header.as_ref());
-        let restriction = self.state.alarms.read().restriction();
-        if let Some(status) = restriction.refuses(op, self.state.line()) {
+        let line = self.state.line();
+        let restriction = self.state.alarms.read().restriction(line);
+        if let Some(status) = restriction.refuses(op, line) {
             return Err(status.into());
         }
         let is_checked = self.is_checked(run);
@@ -252,7 +253,7 @@ impl Machine {
             Op::LeaseGrant(grant) => self.apply_grant(grant, run),
             Op::LeaseRevoke(revoke) => self.apply_revoke(revoke, run),
             Op::LeaseCheckpoint(checkpoint) => Ok(self.apply_checkpoint(checkpoint, run)),
-            Op::Alarm(request) => Ok(self.apply_alarm(request, run)),
+            Op::Alarm(request) => self.apply_alarm(request, at, run),
             Op::Range(_) => Ok(Outcome::Done),
             // Applied before this.
             Op::ClusterVersionSet(_)

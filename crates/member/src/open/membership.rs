@@ -19,6 +19,7 @@ use proto::{
 use semver::Version;
 
 use crate::{
+    alarms::Alarms,
     error::{At as _, Error},
     host::Files,
 };
@@ -45,9 +46,11 @@ impl MembershipCheck {
     }
 }
 
-/// The membership that a database holds, and where in the log that belongs.
+/// What a database holds that the log is judged by, the membership above all, and where in the log
+/// that belongs.
 pub struct Stored {
     view: V3View,
+    alarms: Alarms,
     consistent_index: u64,
 }
 
@@ -71,8 +74,10 @@ impl Stored {
         let view = v3store::read(&tx).at("cannot read the membership in", path)?;
         let (consistent_index, _) =
             mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
+        let alarms = Alarms::recover(&tx).at("cannot read the alarms in", path)?;
         Ok(Some(Stored {
             view,
+            alarms,
             consistent_index,
         }))
     }
@@ -80,6 +85,11 @@ impl Stored {
     /// What its buckets tell.
     pub fn view(&self) -> &V3View {
         &self.view
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// Index of the last entry whose effects the database holds.

@@ -10,8 +10,11 @@ use std::{
 use auth::tokens::Provider;
 use consensus::{Initial, Node};
 use line::{Choice, Line};
-use membership::{Cluster, Disagreement, Member, Refusal, Replay, v2store::Tree};
-use proto::raftpb::{ConfState, Entry, HardState, SnapshotMetadata};
+use membership::{Cluster, Disagreement, Member, Payload, Refusal, Replay, v2store::Tree};
+use proto::{
+    etcdserverpb::internal_raft_request::Op,
+    raftpb::{ConfState, Entry, HardState, SnapshotMetadata},
+};
 
 use super::{
     database::Database,
@@ -21,6 +24,7 @@ use super::{
     promotions, v2_keys,
 };
 use crate::{
+    alarms::Alarms,
     apply::{Machine, Options, Seed},
     error::{At as _, Error},
     host::Files,
@@ -336,8 +340,8 @@ fn force_new_cluster(
     Ok(forced.changes)
 }
 
-/// Refuses a log with an entry that must not be applied, before the others in it are. What is not
-/// committed may yet be taken back.
+/// Refuses a log with an entry that must not be applied, before the others in it are, as far as
+/// entries, and the alarms before them, tell. What is not committed may yet be taken back.
 fn refuse_entries(
     setup: &Setup,
     line: Line,
@@ -345,9 +349,17 @@ fn refuse_entries(
     stored: Option<&Stored>,
 ) -> Result<(), Error> {
     let held = stored.map_or(0, Stored::consistent_index);
+    let mut alarms = stored.map_or_else(Alarms::default, |stored| stored.alarms().clone());
     let is_committed = |entry: &&Entry| entry.index <= log.hard_state.commit;
     for entry in log.entries.iter().filter(is_committed) {
-        membership::entry::judge(entry, entry.index > held, line).map_err(|refusal| {
+        let fresh = entry.index > held;
+        let judged = membership::entry::judge(entry, fresh, line).and_then(|payload| match payload
+            .filter(|_| fresh)
+        {
+            Some(payload) => follow_alarm(&mut alarms, &payload, line),
+            None => Ok(()),
+        });
+        judged.map_err(|refusal| {
             Error(format!(
                 "{}: entry {} of the log cannot be applied: {refusal}; {}",
                 setup.dirs.wal.display(),
@@ -355,6 +367,20 @@ fn refuse_entries(
                 Refusal::ADVICE
             ))
         })?;
+    }
+    Ok(())
+}
+
+/// Whether an alarm ends members depends on those that are raised already.
+fn follow_alarm(alarms: &mut Alarms, payload: &Payload, line: Line) -> Result<(), Refusal> {
+    let Payload::Internal(request) = payload else {
+        return Ok(());
+    };
+    if let Some(Op::Alarm(alarm)) = &request.op {
+        if alarms.ends_members(alarm, line) {
+            return Err(Refusal::Invalid("kind of alarm"));
+        }
+        alarms.change(alarm);
     }
     Ok(())
 }

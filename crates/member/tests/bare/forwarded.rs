@@ -5,8 +5,8 @@ use member::{forwarded, propose};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
-        DeleteRangeRequest, InternalRaftRequest, RangeRequest, Request, RequestOp, TxnRequest,
-        internal_raft_request::Op, request_op,
+        AlarmRequest, DeleteRangeRequest, InternalRaftRequest, RangeRequest, Request, RequestOp,
+        TxnRequest, alarm_request::AlarmAction, internal_raft_request::Op, request_op,
     },
     membershippb::{
         Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
@@ -68,6 +68,14 @@ fn downgrade(enabled: bool, ver: &str) -> Vec<u8> {
     }))
 }
 
+fn unknown_alarm(action: AlarmAction) -> Vec<u8> {
+    internal(Op::Alarm(AlarmRequest {
+        action: action as i32,
+        member_id: 1,
+        alarm: 10,
+    }))
+}
+
 fn txn(ops: impl IntoIterator<Item = Op>) -> Vec<u8> {
     let success = ops.into_iter().map(|op| RequestOp {
         request: match op {
@@ -122,6 +130,7 @@ fn a_forwarded_proposal_that_would_end_members_is_refused() {
         version("3.5.0"),
         downgrade(true, "3.4.0"),
         downgrade(false, ""),
+        unknown_alarm(AlarmAction::Deactivate),
         txn([delete("a"), put("b", "1"), Op::Range(sorted_by(4))]),
         // Of an API that etcd up to 3.5 can have.
         v2("/1/a", "b"),
@@ -139,6 +148,7 @@ fn a_forwarded_proposal_that_would_end_members_is_refused() {
         v2("/0/version", "3.6.0"),
         version("4.0.0"),
         downgrade(true, "x"),
+        unknown_alarm(AlarmAction::Activate),
         txn([delete("a"), put("a", "1")]),
         txn([Op::Range(sorted_by(9))]),
         txn([Op::Txn(TxnRequest {

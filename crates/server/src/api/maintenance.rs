@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use line::Feature;
 use member::Outcome;
 use proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest,
-    HashKvResponse, HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
+    AlarmRequest, AlarmResponse, DefragmentResponse, DowngradeInfo, HashKvRequest, HashKvResponse,
+    HashResponse, SnapshotResponse, StatusResponse, alarm_request::AlarmAction,
     internal_raft_request::Op,
 };
 use sha2::{Digest as _, Sha256};
@@ -42,8 +42,8 @@ pub async fn alarm(
         _ => caller.require_root(rt).await,
     };
     passed?;
-    // etcd 3.5 raises whatever it is asked to, and ends where it does not know the kind.
-    if action == Ok(AlarmAction::Activate) && AlarmType::try_from(request.alarm).is_err() {
+    // etcd raises whatever it is asked to, and 3.5 ends where it does not know the kind.
+    if membership::entry::raises_unknown_alarm(&request) && !rt.core.state.takes_any_alarm() {
         return Err(Status::fixed(
             Code::InvalidArgument,
             "etcdserver: unknown alarm",
@@ -75,11 +75,7 @@ pub fn status(rt: &Rc<Runtime>) -> Bytes {
         errors.push("etcdserver: no leader".to_owned());
     }
     for alarm in core.state.alarms.read().all() {
-        let kind = AlarmType::try_from(alarm.alarm)
-            .unwrap_or_default()
-            .as_str_name();
-        // The trailing space is etcd's.
-        errors.push(format!("memberID:{} alarm:{kind} ", alarm.member_id));
+        errors.push(member::alarms::text(&alarm));
     }
     let mut response = StatusResponse {
         header: Some(core.header(core.store().revision())),

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use http::{Response, StatusCode};
+use member::alarms;
 use proto::etcdserverpb::AlarmType;
 
 use super::{
@@ -59,12 +60,19 @@ pub(super) async fn health(rt: &Rc<Runtime>, query: &str) -> Response<Body> {
 async fn health_reason(rt: &Rc<Runtime>, query: &str, serializable: bool) -> Option<String> {
     let excluded: Vec<&str> = values(query, "exclude").collect();
     for alarm in rt.core.state.alarms.read().all() {
-        let name = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
-        if excluded.contains(&name) {
+        let name = alarms::name(alarm.alarm);
+        if excluded.contains(&&*name) {
             continue;
         }
-        tracing::warn!(alarm = name, "serving /health false due to an alarm");
-        return Some(format!("ALARM {name}"));
+        tracing::warn!(
+            alarm = alarms::text(&alarm),
+            "serving /health false due to an alarm"
+        );
+        let is_known = AlarmType::try_from(alarm.alarm).is_ok();
+        return Some(format!(
+            "ALARM {}",
+            if is_known { &name } else { "UNKNOWN" }
+        ));
     }
     if !serializable && rt.core.leader() == 0 {
         tracing::warn!("serving /health false; no leader");

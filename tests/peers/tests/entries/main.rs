@@ -31,6 +31,7 @@ use proto::{
     raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
 };
 
+mod by_line;
 mod text;
 
 /// What the reference is; its line is the one that Pintle speaks.
@@ -58,6 +59,13 @@ impl Bed {
             .member_list(MemberListRequest::default())
             .await?;
         let member = members.members.first().context("no member")?.id;
+        // A line decides what it is when it knows the version of its cluster.
+        peers::cluster::until("a cluster version", Duration::from_secs(60), async || {
+            let page = peers::http::send(server.port(), "GET", "/version", "").await?;
+            ensure!(!page.text().contains("not_decided"), "{}", page.text());
+            Ok(())
+        })
+        .await?;
         server.terminate().await?;
         // Without the blocks that etcd allocates ahead, copies are cheap.
         for segment in dirs::segments(&dir)? {
@@ -79,6 +87,12 @@ impl Bed {
 
     /// A copy whose log continues with these entries.
     fn dir(&self, name: &str, entries: &[Bytes]) -> Result<PathBuf> {
+        let normal = |data: &Bytes| (EntryType::EntryNormal as i32, data.clone());
+        self.typed_dir(name, &entries.iter().map(normal).collect::<Vec<_>>())
+    }
+
+    /// The same with entries of any type.
+    fn typed_dir(&self, name: &str, entries: &[(i32, Bytes)]) -> Result<PathBuf> {
         let dir = self.temp.path().join(name);
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -242,7 +256,9 @@ fn ended(server: &Server) -> Result<Outcome> {
         server.no_panic()?;
         let text = server.log_text();
         ensure!(
-            text.contains("cannot be applied") || text.contains("cannot apply a committed entry"),
+            text.contains("cannot be applied")
+                || text.contains("cannot apply a committed entry")
+                || text.contains("server version is lower than determined cluster version"),
             "Pintle ended for another reason\n{}",
             server.tail()
         );
@@ -263,7 +279,7 @@ fn judged(data: &Bytes) -> Result<(), Refusal> {
         data: Some(data.clone()),
         ..Entry::default()
     };
-    entry::judge(&entry, true, line::Line::DEFAULT)
+    entry::judge(&entry, true, line::Line::DEFAULT).map(drop)
 }
 
 fn has_empty_operation(data: &Bytes) -> bool {
