@@ -100,6 +100,41 @@ const PROBES: [(&str, &str); 2] = [
     ("/health?serializable=false", "/readyz"),
 ];
 
+/// A manifest while it is edited.
+struct Draft {
+    /// Its lines.
+    lines: Vec<String>,
+    /// The words of the command of etcd, as the lines have them.
+    words: Vec<String>,
+}
+
+impl Draft {
+    /// Puts `new` in the place of the word `old`, which is in the line `at`.
+    fn put(&mut self, at: usize, old: &str, new: &str) {
+        change(&mut self.lines, at, old, new);
+        for word in self.words.iter_mut().filter(|word| *word == old) {
+            new.clone_into(word);
+        }
+    }
+
+    /// Asks for the health pages that the release `to` answers.
+    fn change_probes(&mut self, to: &Version) {
+        for line in &mut self.lines {
+            let Some(path) = field(line, "path") else {
+                continue;
+            };
+            let changed = PROBES.iter().find_map(|(health, livez)| {
+                let up = to.minor >= 6 && path == *health;
+                let down = *to < LIVEZ_SINCE && path == *livez;
+                up.then_some(*livez).or(down.then_some(*health))
+            });
+            if let Some(new) = changed {
+                *line = line.replacen(path, new, 1);
+            }
+        }
+    }
+}
+
 impl Manifest {
     /// Reads the file at `path`.
     ///
@@ -234,37 +269,58 @@ impl Manifest {
         pintle: bool,
         extra: &[&str],
     ) -> Outcome<Edited> {
-        let mut lines: Vec<String> = self.text.split('\n').map(str::to_owned).collect();
-        let mut words = self.words.clone();
-        let at = self.only_line(&lines, "its image", |line| {
+        let mut draft = Draft {
+            lines: self.text.split('\n').map(str::to_owned).collect(),
+            words: self.words.clone(),
+        };
+        let at = self.only_line(&draft.lines, "its image", |line| {
             field(line, "image") == Some(self.image.as_str())
         })?;
-        change(&mut lines, at, &self.image, image);
-        if let Some(flag) = checks::not_yet(&self.words, to.minor).filter(|_| !pintle) {
+        change(&mut draft.lines, at, &self.image, image);
+        // Pintle knows the flags of 3.5, by their old names.
+        if !pintle {
+            self.is_known_to(to)?;
+            self.rename_flags(&mut draft, to)?;
+        }
+        self.add_flags(&mut draft, extra)?;
+        if !pintle {
+            draft.change_probes(to);
+        }
+        let text = draft.lines.join("\n");
+        self.verify(&text, image, &draft.words)?;
+        Ok(Edited {
+            diff: diff(&self.text, &text),
+            text,
+        })
+    }
+
+    /// Whether the release `to` knows the flags and variables that no edit changes.
+    fn is_known_to(&self, to: &Version) -> Outcome<()> {
+        if let Some(flag) = checks::not_yet(&self.words, to.minor) {
             return Err(Failure::new(format!(
                 "{}: --{flag} is not known to 3.{} yet: put the manifest as it was before the upgrade there, or change it by hand",
                 self.path.display(),
                 to.minor
             )));
         }
-        // Pintle knows the flags of 3.5, by their old names.
-        let changed = match pintle {
-            true => Vec::new(),
-            false => checks::changes(&self.words, to.minor),
-        };
         for (variable, flag) in self.variables() {
-            let gone = checks::changes(&[flag], to.minor);
-            if let Some((since, _, instead)) = gone.first().filter(|_| !pintle) {
+            if let Some((since, _, instead)) = checks::changes(&[flag], to.minor).first() {
                 return Err(Failure::new(format!(
                     "{}: the variable {variable} stands for a flag that is gone in {since}; instead: {instead}. Change it by hand",
                     self.path.display()
                 )));
             }
         }
-        for (_, name, instead) in changed {
+        Ok(())
+    }
+
+    /// Changes the flags that are gone in the release `to` to their successors.
+    fn rename_flags(&self, draft: &mut Draft, to: &Version) -> Outcome<()> {
+        for (_, name, instead) in checks::changes(&self.words, to.minor) {
             let word = self.words.iter().find(|w| flag_name(w) == Some(&name));
             let Some(word) = word else { continue };
-            let at = self.only_line(&lines, word, |line| item(line) == Some(word.as_str()))?;
+            let at =
+                self.only_line(&draft.lines, word, |line| item(line) == Some(word.as_str()))?;
             let by_hand = || {
                 Failure::new(format!(
                     "{}: {word} is gone in this release and its value means something else in its successor; instead: {instead}. Change it by hand",
@@ -276,60 +332,39 @@ impl Manifest {
             if new.is_none() && !word.contains('=') && behind.is_some_and(|w| !w.starts_with('-')) {
                 return Err(by_hand());
             }
-            words.retain(|w| w != word || new.is_some());
+            draft.words.retain(|w| w != word || new.is_some());
             match new {
-                Some(new) => {
-                    for one in words.iter_mut().filter(|w| *w == word) {
-                        one.clone_from(&new);
-                    }
-                    change(&mut lines, at, word, &new);
-                }
-                None => drop(lines.remove(at)),
+                Some(new) => draft.put(at, word, &new),
+                None => drop(draft.lines.remove(at)),
             }
         }
-        let last = words.iter().rev().find(|word| word.starts_with("--"));
-        if let (Some(last), false) = (last.cloned(), extra.is_empty()) {
-            for flag in extra {
-                let name = flag_name(flag).unwrap_or(flag);
-                let known = words.iter().find(|w| flag_name(w) == Some(name)).cloned();
-                let wanted = known.as_ref().unwrap_or(&last);
-                let is = |line: &str| item(line) == Some(wanted.as_str());
-                let at = self.only_line(&lines, wanted, is)?;
-                match known {
-                    Some(known) => {
-                        change(&mut lines, at, &known, flag);
-                        for one in words.iter_mut().filter(|w| **w == known) {
-                            *one = (*flag).to_owned();
-                        }
-                    }
-                    None => {
-                        let new = lines[at].replacen(wanted.as_str(), flag, 1);
-                        lines.insert(at + 1, new);
-                        let place = words.iter().position(|w| w == wanted).unwrap_or(0);
-                        words.insert(place + 1, (*flag).to_owned());
-                    }
-                }
-            }
-        }
-        for line in lines.iter_mut().filter(|_| !pintle) {
-            let Some(path) = field(line, "path") else {
-                continue;
-            };
-            let changed = PROBES.iter().find_map(|(health, livez)| {
-                let up = to.minor >= 6 && path == *health;
-                let down = *to < LIVEZ_SINCE && path == *livez;
-                up.then_some(*livez).or(down.then_some(*health))
-            });
-            if let Some(new) = changed {
-                *line = line.replacen(path, new, 1);
-            }
-        }
-        let edit = Edited {
-            text: lines.join("\n"),
-            diff: diff(&self.text, &lines.join("\n")),
+        Ok(())
+    }
+
+    /// Puts the flags `extra` in the place of those of their names, or after the last flag.
+    fn add_flags(&self, draft: &mut Draft, extra: &[&str]) -> Outcome<()> {
+        let last = draft.words.iter().rev().find(|word| word.starts_with("--"));
+        let Some(last) = last.cloned() else {
+            return Ok(());
         };
-        self.verify(&edit.text, image, &words)?;
-        Ok(edit)
+        for flag in extra {
+            let name = flag_name(flag).unwrap_or(flag);
+            let mut words = draft.words.iter();
+            let known = words.find(|w| flag_name(w) == Some(name)).cloned();
+            let wanted = known.as_ref().unwrap_or(&last);
+            let is = |line: &str| item(line) == Some(wanted.as_str());
+            let at = self.only_line(&draft.lines, wanted, is)?;
+            match known {
+                Some(known) => draft.put(at, &known, flag),
+                None => {
+                    let new = draft.lines[at].replacen(wanted.as_str(), flag, 1);
+                    draft.lines.insert(at + 1, new);
+                    let place = draft.words.iter().position(|w| w == wanted).unwrap_or(0);
+                    draft.words.insert(place + 1, (*flag).to_owned());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads an edited text again: only what was meant may differ.

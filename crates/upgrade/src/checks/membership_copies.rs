@@ -10,7 +10,7 @@ use super::{
     case::{Case, Lacks},
     finding::Level,
 };
-use crate::facts::{Database, Facts};
+use crate::facts::{Database, Facts, Log};
 
 const NO_DATABASE: &str = "needs the database of each member: leave --no-databases out (--scratch names a folder with room), or name directories with --data-dir";
 
@@ -153,104 +153,128 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), Lacks> {
 pub(super) fn ids(case: &mut Case<'_>) -> Result<(), Lacks> {
     let grave = grave(case);
     for pair in pairs(case)? {
-        let listed: BTreeSet<MemberId> =
-            pair.database.members.members.iter().map(|m| m.id).collect();
-        for record in &pair.database.members.members {
-            if pair.of_truth(record.id).is_some() {
-                continue;
-            }
-            let known = match pair.removed.contains(&record.id) {
-                true => "was removed",
-                false => "is unknown to",
-            };
-            let urls = record.peer_urls.join(",");
-            case.find(
-                grave,
-                &pair.facts.label,
-                match known {
-                    "was removed" => format!(
-                        "a zombie: member {} {} ({urls}) was removed and is still in the database",
-                        record.id, record.name
-                    ),
-                    _ => format!(
-                        "a zombie: member {} {} ({urls}) is in the database and not in {}",
-                        record.id, record.name, pair.source
-                    ),
-                },
-                "3.6 lists it again, and in 3.7 it counts for the quorum (etcd#20967)",
-                "bring every member to 3.5.26 or later and restart each once: that removes it from the database. \
-                 Or, on a stopped member: pintle upgrade repair --data-dir DIR",
-            );
+        zombies(case, &pair, grave);
+        unlisted(case, &pair, grave);
+        unreadable(case, &pair, grave);
+        if let Some(log) = &pair.facts.log {
+            other_quorum(case, &pair, log);
+            other_conf_state(case, &pair, log);
         }
-        for member in &pair.truth {
-            if !listed.contains(&member.id) {
-                case.find(
-                    grave,
-                    &pair.facts.label,
-                    format!(
-                        "member {} is in {} and not in the database",
-                        pair.name(member.id),
-                        pair.source
-                    ),
-                    "3.6 and later would not know it",
-                    "restart that member on the newest 3.5, so that it publishes itself; then check again",
-                );
-            }
+    }
+    Ok(())
+}
+
+/// Members of the database that the truth does not have.
+fn zombies(case: &mut Case<'_>, pair: &Pair<'_>, grave: Level) {
+    for record in &pair.database.members.members {
+        if pair.of_truth(record.id).is_some() {
+            continue;
         }
-        for record in &pair.database.members.unreadable {
+        let known = match pair.removed.contains(&record.id) {
+            true => "was removed",
+            false => "is unknown to",
+        };
+        let urls = record.peer_urls.join(",");
+        case.find(
+            grave,
+            &pair.facts.label,
+            match known {
+                "was removed" => format!(
+                    "a zombie: member {} {} ({urls}) was removed and is still in the database",
+                    record.id, record.name
+                ),
+                _ => format!(
+                    "a zombie: member {} {} ({urls}) is in the database and not in {}",
+                    record.id, record.name, pair.source
+                ),
+            },
+            "3.6 lists it again, and in 3.7 it counts for the quorum (etcd#20967)",
+            "bring every member to 3.5.26 or later and restart each once: that removes it from the database. \
+             Or, on a stopped member: pintle upgrade repair --data-dir DIR",
+        );
+    }
+}
+
+/// Members that the database lacks.
+fn unlisted(case: &mut Case<'_>, pair: &Pair<'_>, grave: Level) {
+    let listed: BTreeSet<MemberId> = pair.database.members.members.iter().map(|m| m.id).collect();
+    for member in &pair.truth {
+        if !listed.contains(&member.id) {
             case.find(
                 grave,
                 &pair.facts.label,
                 format!(
-                    "bucket {}, key {:?} cannot be understood: {}",
-                    record.bucket,
-                    String::from_utf8_lossy(&record.key),
-                    record.why
+                    "member {} is in {} and not in the database",
+                    pair.name(member.id),
+                    pair.source
                 ),
-                "3.6 and later fail on it",
-                "pintle upgrade repair --data-dir DIR on the stopped member",
+                "3.6 and later would not know it",
+                "restart that member on the newest 3.5, so that it publishes itself; then check again",
             );
         }
-        if let Some(log) = &pair.facts.log {
-            let raft: BTreeSet<MemberId> = log
-                .conf_state
-                .voters
-                .iter()
-                .chain(&log.conf_state.learners)
-                .map(|id| MemberId(*id))
-                .collect();
-            let tree: BTreeSet<MemberId> = log.now.members().map(|m| m.id).collect();
-            for id in raft.symmetric_difference(&tree) {
-                case.find(
-                    Level::Block,
-                    &pair.facts.label,
-                    match raft.contains(id) {
-                        true => format!("raft counts member {id}, which the v2 store does not have"),
-                        false => format!("raft does not count member {id}, which the v2 store has"),
-                    },
-                    "the quorum is not the one that the member list shows",
-                    "do not upgrade; remove the member through the API and add it again, or restore from a backup",
-                );
-            }
-            let stored = pair.database.members.conf_state.as_ref();
-            let is_current = pair.database.consistent_index >= log.commit;
-            if let Some(stored) = stored.filter(|_| is_current) {
-                let sorted = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
-                if sorted(&stored.voters) != sorted(&log.conf_state.voters)
-                    || sorted(&stored.learners) != sorted(&log.conf_state.learners)
-                {
-                    case.find(
-                        Level::Warn,
-                        &pair.facts.label,
-                        "the raft configuration stored in the database (meta/confState) is not the one raft uses",
-                        "only tools read it up to 3.6; it is a sign that the database came from elsewhere",
-                        "it is rewritten by the next membership change, and by pintle upgrade repair",
-                    );
-                }
-            }
+    }
+}
+
+/// Records that no release understands.
+fn unreadable(case: &mut Case<'_>, pair: &Pair<'_>, grave: Level) {
+    for record in &pair.database.members.unreadable {
+        case.find(
+            grave,
+            &pair.facts.label,
+            format!(
+                "bucket {}, key {:?} cannot be understood: {}",
+                record.bucket,
+                String::from_utf8_lossy(&record.key),
+                record.why
+            ),
+            "3.6 and later fail on it",
+            "pintle upgrade repair --data-dir DIR on the stopped member",
+        );
+    }
+}
+
+/// Whether raft counts by other members than the v2 store has.
+fn other_quorum(case: &mut Case<'_>, pair: &Pair<'_>, log: &Log) {
+    let raft: BTreeSet<MemberId> = log
+        .conf_state
+        .voters
+        .iter()
+        .chain(&log.conf_state.learners)
+        .map(|id| MemberId(*id))
+        .collect();
+    let tree: BTreeSet<MemberId> = log.now.members().map(|m| m.id).collect();
+    for id in raft.symmetric_difference(&tree) {
+        case.find(
+            Level::Block,
+            &pair.facts.label,
+            match raft.contains(id) {
+                true => format!("raft counts member {id}, which the v2 store does not have"),
+                false => format!("raft does not count member {id}, which the v2 store has"),
+            },
+            "the quorum is not the one that the member list shows",
+            "do not upgrade; remove the member through the API and add it again, or restore from a backup",
+        );
+    }
+}
+
+/// Whether the configuration in the database is another one than raft's.
+fn other_conf_state(case: &mut Case<'_>, pair: &Pair<'_>, log: &Log) {
+    let stored = pair.database.members.conf_state.as_ref();
+    let is_current = pair.database.consistent_index >= log.commit;
+    if let Some(stored) = stored.filter(|_| is_current) {
+        let sorted = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
+        if sorted(&stored.voters) != sorted(&log.conf_state.voters)
+            || sorted(&stored.learners) != sorted(&log.conf_state.learners)
+        {
+            case.find(
+                Level::Warn,
+                &pair.facts.label,
+                "the raft configuration stored in the database (meta/confState) is not the one raft uses",
+                "only tools read it up to 3.6; it is a sign that the database came from elsewhere",
+                "it is rewritten by the next membership change, and by pintle upgrade repair",
+            );
         }
     }
-    Ok(())
 }
 
 pub(super) fn records(case: &mut Case<'_>) -> Result<(), Lacks> {

@@ -16,7 +16,7 @@ use membership::{
 use prost::Message as _;
 use proto::{
     etcdserverpb::{Metadata, Request},
-    raftpb::{ConfState, EntryType},
+    raftpb::{ConfState, Entry, EntryType},
     walpb,
 };
 
@@ -92,10 +92,6 @@ fn log(
     snap_dir: &Path,
     database: Option<&Database>,
 ) -> Result<(Metadata, Log), Error> {
-    let consistent = database.map(|d| d.consistent_index);
-    let listed: Vec<MemberId> = database.map_or_else(Vec::new, |d| {
-        d.members.members.iter().map(|m| m.id).collect()
-    });
     let bar = progress::busy(&format!("reading the log in {}", wal_dir.display()));
     let valid = wal::valid_snapshots(wal_dir)?;
     let mut gaps = Vec::new();
@@ -106,7 +102,41 @@ fn log(
         path: wal_dir.into(),
         why: format!("the metadata of the log cannot be understood: {error}"),
     })?;
-    let (tree, conf_state) = match &snapshot {
+    let now = start(snap_dir, &at, snapshot.as_ref(), metadata.cluster_id)?;
+    let found = Log {
+        dir: wal_dir.into(),
+        snapshot: (at.term, at.index),
+        at_snapshot: snapshot.is_some().then(|| now.cluster.clone()),
+        v2_keys: match &snapshot {
+            Some(_) => foreign(&now.tree),
+            None => Vec::new(),
+        },
+        v2_auth: now.tree.has_auth(),
+        now: Cluster::default(),
+        tree: Tree::new(),
+        conf_state: ConfState::default(),
+        commit_term: at.term,
+        commit: read.state.commit,
+        last: read.entries.last().map_or(at.index, |entry| entry.index),
+        v2_records: Vec::new(),
+        expelled: Vec::new(),
+        promotions: Vec::new(),
+        torn: read.torn,
+        gaps,
+        leftovers: leftovers(snap_dir),
+        at_database: None,
+    };
+    Ok((metadata, followed(found, now, &read.entries, database)))
+}
+
+/// The members as of the newest snapshot at `at`.
+fn start(
+    snap_dir: &Path,
+    at: &walpb::Snapshot,
+    snapshot: Option<&proto::raftpb::Snapshot>,
+    cluster: u64,
+) -> Result<Replay, Error> {
+    let (tree, conf_state) = match snapshot {
         Some(snapshot) => {
             let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
             let tree = tree.map_err(|error| Error::NotAMember {
@@ -117,47 +147,28 @@ fn log(
         }
         None => (Tree::new(), ConfState::default()),
     };
-    let id = ClusterId(metadata.cluster_id);
-    let mut now =
-        Replay::from_snapshot(id, tree, conf_state).map_err(|error| Error::NotAMember {
-            path: snap_dir.into(),
-            why: format!("the members in the v2 store cannot be understood: {error}"),
-        })?;
-    let at_snapshot = snapshot.is_some().then(|| now.cluster.clone());
-    let v2_keys = snapshot
-        .as_ref()
-        .map(|_| foreign(&now.tree))
-        .unwrap_or_default();
-    let v2_auth = now.tree.has_auth();
-    let commit = read.state.commit;
-    let mut found = Log {
-        dir: wal_dir.into(),
-        snapshot: (at.term, at.index),
-        at_snapshot,
-        v2_keys,
-        v2_auth,
-        now: Cluster::default(),
-        tree: Tree::new(),
-        conf_state: ConfState::default(),
-        commit_term: at.term,
-        commit,
-        last: read.entries.last().map_or(at.index, |entry| entry.index),
-        v2_records: Vec::new(),
-        expelled: Vec::new(),
-        promotions: Vec::new(),
-        torn: read.torn,
-        gaps,
-        leftovers: leftovers(snap_dir),
-        at_database: None,
-    };
-    let mark = |index: u64, now: &Replay, found: &mut Log| {
-        if consistent == Some(index) {
-            found.at_database = Some(now.cluster.clone());
-        }
-    };
-    mark(at.index, &now, &mut found);
-    for entry in &read.entries {
-        if entry.index > commit {
+    Replay::from_snapshot(ClusterId(cluster), tree, conf_state).map_err(|error| Error::NotAMember {
+        path: snap_dir.into(),
+        why: format!("the members in the v2 store cannot be understood: {error}"),
+    })
+}
+
+/// Follows `now`, which is as of the snapshot, through the `entries` after it.
+fn followed(
+    mut found: Log,
+    mut now: Replay,
+    entries: &[Entry],
+    database: Option<&Database>,
+) -> Log {
+    let consistent = database.map(|d| d.consistent_index);
+    let listed: Vec<MemberId> = database.map_or_else(Vec::new, |d| {
+        d.members.members.iter().map(|m| m.id).collect()
+    });
+    if consistent == Some(found.snapshot.1) {
+        found.at_database = Some(now.cluster.clone());
+    }
+    for entry in entries {
+        if entry.index > found.commit {
             // It may yet be taken back; a v2 request in it is in the way all the same.
             let data = entry.data.clone().unwrap_or_default();
             if entry.r#type == EntryType::EntryNormal as i32
@@ -187,7 +198,9 @@ fn log(
             )),
         }
         found.commit_term = entry.term;
-        mark(entry.index, &now, &mut found);
+        if consistent == Some(entry.index) {
+            found.at_database = Some(now.cluster.clone());
+        }
     }
     let Replay {
         cluster: now,
@@ -201,7 +214,7 @@ fn log(
     found.now = now;
     found.tree = tree;
     found.conf_state = conf_state;
-    Ok((metadata, found))
+    found
 }
 
 fn record(index: u64, request: &Request) -> V2Record {

@@ -7,69 +7,92 @@ use cli::table::Table;
 
 use super::summary::{COLUMNS, columns, sentence, verdict};
 use crate::{
-    checks::{Level, Report, State, Verdict},
+    checks::{Boot, Finding, Level, Missing, Report, State, Verdict},
     predict::Outcome,
 };
 
 /// The report, with colours if `colour`, for a terminal of `width` columns.
 pub fn text(report: &Report, colour: bool, width: usize) -> String {
-    let paint = |text: &str, code: &str| match colour {
-        true => format!("\x1b[{code}m{text}\x1b[0m"),
-        false => text.to_owned(),
-    };
-    let hue = |level: Level| match level {
-        Level::Block => "1;31",
-        Level::Warn => "1;33",
-    };
-    let whole = match report.verdict() {
-        Verdict::Blocked => "1;31",
-        Verdict::Warnings | Verdict::Incomplete => "1;33",
-        Verdict::Safe => "1;32",
-    };
-    let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "{} {}\n",
-        paint(verdict(report), whole),
-        sentence(report)
-    );
+    let page = Page { colour, width };
+    let mut out = page.head(report);
     for (members, finding) in grouped(report) {
-        let word = match finding.level {
-            Level::Block => "block",
-            Level::Warn => "warn",
-        };
-        let member = match members.as_str() {
-            "" => String::new(),
-            members => format!("{members}: "),
-        };
-        let head = format!("{:<5} {:<4}", word, finding.check);
-        let painted = paint(&head, hue(finding.level));
-        let indent = " ".repeat(11);
-        let lines = wrap(&format!("{member}{}", finding.seen), width, 11);
-        let _ = writeln!(out, "{painted} {}", lines.join(&format!("\n{indent}")));
-        for (name, what) in [("why", &finding.why), ("fix", &finding.fix)] {
-            let lines = wrap(what, width, 16);
-            let _ = writeln!(
-                out,
-                "{indent}{name}: {}",
-                lines.join(&format!("\n{}", " ".repeat(16)))
-            );
-        }
+        out.push_str(&page.finding(&members, finding));
     }
     for missing in &report.missing {
-        let head = format!("{:<5} {:<4}", "open", missing.check);
-        let lines = wrap(&format!("{}: {}", missing.title, missing.lacks), width, 11);
-        let _ = writeln!(
-            out,
-            "{} {}",
-            paint(&head, "1;33"),
-            lines.join("\n           ")
-        );
+        out.push_str(&page.missing(missing));
     }
     if !report.findings.is_empty() || !report.missing.is_empty() {
         out.push('\n');
     }
     for boot in &report.boots {
+        out.push_str(&page.boot(report, boot));
+    }
+    if !report.boots.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&members(report));
+    out.push_str(&page.passed(report));
+    out.push_str(&page.not_made(report));
+    out
+}
+
+/// How a page looks.
+struct Page {
+    colour: bool,
+    width: usize,
+}
+
+impl Page {
+    fn paint(&self, text: &str, code: &str) -> String {
+        match self.colour {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    /// A text with `indent` blanks before every line but the first.
+    fn wrapped(&self, text: &str, indent: usize) -> String {
+        let lines = wrap(text, self.width, indent);
+        lines.join(&format!("\n{}", " ".repeat(indent)))
+    }
+
+    /// The verdict, and what it means.
+    fn head(&self, report: &Report) -> String {
+        let hue = match report.verdict() {
+            Verdict::Blocked => "1;31",
+            Verdict::Warnings | Verdict::Incomplete => "1;33",
+            Verdict::Safe => "1;32",
+        };
+        let verdict = self.paint(verdict(report), hue);
+        format!("{verdict} {}\n\n", sentence(report))
+    }
+
+    fn finding(&self, members: &str, finding: &Finding) -> String {
+        let (word, hue) = match finding.level {
+            Level::Block => ("block", "1;31"),
+            Level::Warn => ("warn", "1;33"),
+        };
+        let member = match members {
+            "" => String::new(),
+            members => format!("{members}: "),
+        };
+        let head = self.paint(&format!("{:<5} {:<4}", word, finding.check), hue);
+        let seen = self.wrapped(&format!("{member}{}", finding.seen), 11);
+        let mut out = format!("{head} {seen}\n");
+        for (name, what) in [("why", &finding.why), ("fix", &finding.fix)] {
+            let _ = writeln!(out, "{}{name}: {}", " ".repeat(11), self.wrapped(what, 16));
+        }
+        out
+    }
+
+    fn missing(&self, missing: &Missing) -> String {
+        let head = self.paint(&format!("{:<5} {:<4}", "open", missing.check), "1;33");
+        let lacks = self.wrapped(&format!("{}: {}", missing.title, missing.lacks), 11);
+        format!("{head} {lacks}\n")
+    }
+
+    /// How the target starts on one directory.
+    fn boot(&self, report: &Report, boot: &Boot) -> String {
         let what = &boot.prediction;
         let mut line = match what.outcome {
             Outcome::Starts => "starts".to_owned(),
@@ -89,57 +112,54 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
         for unsure in &what.unsure {
             let _ = write!(line, "; {unsure}");
         }
-        let line = wrap(
-            &format!(
-                "{} on the directory of {}: {line}",
-                report.target, boot.member
-            ),
-            width,
-            6,
-        );
-        let _ = writeln!(out, "boot  {}", line.join("\n      "));
+        let whose = format!("{} on the directory of {}", report.target, boot.member);
+        format!("boot  {}\n", self.wrapped(&format!("{whose}: {line}"), 6))
     }
-    if !report.boots.is_empty() {
-        out.push('\n');
-    }
-    if !report.members.is_empty() {
-        let mut heads = vec!["member"];
-        heads.extend(COLUMNS);
-        let mut table = Table::new(&heads);
-        for facts in &report.members {
-            let mut row = vec![facts.label.clone()];
-            row.extend(columns(facts));
-            table.row(row);
-        }
-        out.push_str(&table.draw());
-        out.push('\n');
-    }
-    let passed: Vec<&str> = of(report, |s| *s == State::Passed);
-    if !passed.is_empty() {
-        let lines = wrap(&passed.join(", "), width, 11);
-        let _ = writeln!(out, "passed     {}", lines.join("\n           "));
-    }
-    let mut unchecked = String::new();
-    for check in &report.checks {
-        if let State::Unchecked(lacks) = &check.state {
-            let lines = wrap(&format!("{}: {lacks}", check.title), width, 16);
-            let _ = writeln!(
-                unchecked,
-                "           {:<4} {}",
-                check.id,
-                lines.join("\n                ")
-            );
+
+    fn passed(&self, report: &Report) -> String {
+        let checks = report.checks.iter();
+        let passed = checks.filter(|check| check.state == State::Passed);
+        let passed: Vec<&str> = passed.map(|check| check.id).collect();
+        match passed.is_empty() {
+            true => String::new(),
+            false => format!("passed     {}\n", self.wrapped(&passed.join(", "), 11)),
         }
     }
-    if !unchecked.is_empty() {
-        let _ = write!(out, "not made\n{unchecked}");
+
+    fn not_made(&self, report: &Report) -> String {
+        let mut out = String::new();
+        for check in &report.checks {
+            if let State::Unchecked(lacks) = &check.state {
+                let lacks = self.wrapped(&format!("{}: {lacks}", check.title), 16);
+                let _ = writeln!(out, "           {:<4} {lacks}", check.id);
+            }
+        }
+        match out.is_empty() {
+            true => out,
+            false => format!("not made\n{out}"),
+        }
     }
-    out
+}
+
+/// The members, one in a row.
+fn members(report: &Report) -> String {
+    if report.members.is_empty() {
+        return String::new();
+    }
+    let mut heads = vec!["member"];
+    heads.extend(COLUMNS);
+    let mut table = Table::new(&heads);
+    for facts in &report.members {
+        let mut row = vec![facts.label.clone()];
+        row.extend(columns(facts));
+        table.row(row);
+    }
+    format!("{}\n", table.draw())
 }
 
 /// What is the same at several members is told once.
-fn grouped(report: &Report) -> Vec<(String, &crate::checks::Finding)> {
-    let mut groups: Vec<(String, &crate::checks::Finding)> = Vec::new();
+fn grouped(report: &Report) -> Vec<(String, &Finding)> {
+    let mut groups: Vec<(String, &Finding)> = Vec::new();
     for finding in &report.findings {
         let same = groups.iter_mut().find(|(_, first)| {
             (first.check, first.level, &first.seen, &first.fix)
@@ -154,11 +174,6 @@ fn grouped(report: &Report) -> Vec<(String, &crate::checks::Finding)> {
         }
     }
     groups
-}
-
-fn of(report: &Report, wanted: impl Fn(&State) -> bool) -> Vec<&'static str> {
-    let checks = report.checks.iter().filter(|check| wanted(&check.state));
-    checks.map(|check| check.id).collect()
 }
 
 /// Breaks a text into lines of at most `width` columns less `indent`; a word that

@@ -63,173 +63,223 @@ pub(super) fn judge(
     hashes: &[(String, Hash)],
     target: &Target,
 ) -> Outcome<Way> {
-    let to = &target.version;
-    let answers: Vec<(&str, &Facts, &Live)> = members
-        .iter()
-        .filter_map(|member| {
-            let facts = member.facts.as_ref()?;
-            Some((member.name.as_str(), facts, facts.live.as_ref()?))
-        })
-        .collect();
-    let silent: Vec<&str> = members
-        .iter()
-        .map(|member| member.name.as_str())
-        .filter(|name| !answers.iter().any(|(n, _, _)| n == name))
-        .collect();
-    let otherwise = |found: String, instead: &str| {
-        Ok(Way::Otherwise {
-            found,
-            instead: instead.to_owned(),
-        })
-    };
-    if !answers.iter().any(|(_, _, live)| live.leader != 0) {
-        let count = answers.len();
+    let found = Found::of(members);
+    if !found.answers.iter().any(|(_, _, live)| live.leader != 0) {
+        let (count, all) = (found.answers.len(), members.len());
         return otherwise(
-            format!(
-                "{count} of {} members answer, and none knows a leader",
-                members.len()
-            ),
+            format!("{count} of {all} members answer, and none knows a leader"),
             QUORUM_LOST,
         );
     }
-    let clusters: BTreeSet<String> = answers
-        .iter()
-        .filter_map(|(_, facts, _)| Some(facts.cluster?.to_string()))
-        .collect();
-    let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
-        return Err(Failure::new("the endpoints belong to different clusters"));
+    let cluster = found.cluster()?;
+    if let Some((found, instead)) = found.trouble().or_else(|| apart(hashes)) {
+        return otherwise(found, instead);
+    }
+    let running = match found.running(&target.version) {
+        Ok(running) => running,
+        Err((found, instead)) => return otherwise(found, instead),
     };
-    for (_, _, live) in &answers {
-        let stranger = live
-            .members
-            .iter()
-            .find(|listed| !members.iter().any(|m| m.name == listed.name));
-        if let Some(stranger) = stranger {
-            return otherwise(
-                format!(
-                    "the cluster lists {} {}, which the file of members does not name",
-                    stranger.id, stranger.name
-                ),
-                STRANGERS,
-            );
-        }
-        if let Some((id, kind)) = live.alarms.iter().find(|(_, kind)| kind == "CORRUPT") {
-            let name = live.members.iter().find(|m| m.id == *id);
-            let name = name.map_or("a member", |m| m.name.as_str());
-            return otherwise(format!("{name} ({id}) has the alarm {kind}"), CORRUPT);
-        }
-    }
-    // Compacted at different revisions, they cannot be compared.
-    let apart = hashes.iter().enumerate().find_map(|(at, (a, one))| {
-        let mut others = hashes[..at].iter();
-        let differs = |h: &Hash| h.compacted == one.compacted && h.hash != one.hash;
-        others.find(|(_, h)| differs(h)).map(|(b, _)| (b, a))
-    });
-    if let Some((a, b)) = apart {
+    let versions = found.answers.iter();
+    let versions = versions.filter_map(|(_, _, live)| live.cluster_version.as_ref());
+    let Some(version) = versions.max() else {
         return otherwise(
-            format!("{a} and {b} have different keys at one revision"),
-            CORRUPT,
-        );
-    }
-    let mut running = Vec::new();
-    for (name, facts, live) in &answers {
-        let Some(version) = &live.version else {
-            return otherwise(
-                format!("{name} does not report its version"),
-                "see what it is, then try again",
-            );
-        };
-        if version < to {
-            return otherwise(
-                format!("{name} runs {version}, which is older than {to}"),
-                "--to names the release that all of them ran before; `pintle upgrade run` goes forward",
-            );
-        }
-        let leads = facts.id.is_some_and(|id| id.0 == live.leader);
-        running.push((!leads, *name, version));
-    }
-    // Taken back from the end: the leader is the last.
-    running.sort();
-    let newest = running
-        .iter()
-        .map(|(_, _, version)| *version)
-        .max()
-        .unwrap_or(to);
-    let versions = answers
-        .iter()
-        .filter_map(|(_, _, live)| live.cluster_version.as_ref());
-    let Some(cluster_version) = versions.max() else {
-        return otherwise(
-            "no member reports the cluster version".into(),
+            "no member reports the cluster version",
             "see that /version on the client URLs can be asked, then try again",
         );
     };
-    // While a downgrade is under way the cluster version is down before the storage is.
-    let storage = answers
-        .iter()
-        .filter_map(|(_, _, live)| minor_of(&live.storage_version));
-    let height = storage.max().unwrap_or(0).max(cluster_version.minor);
-    // Who does not tell whether it is Pintle may be either where the versions are the same.
-    let is = |name: &str| members.iter().find(|m| m.name == name)?.pintle;
-    let is_there = |name: &str, version: &Version| {
-        version == to && (is(name) == Some(target.is_pintle) || *version != PINTLE_SPEAKS)
-    };
-    let mut steps: Vec<Step> = running
-        .iter()
-        .filter(|(_, name, version)| !is_there(name, version))
-        .map(|(_, name, version)| (*name, *version))
-        // They have failed to start, most likely: first back, before any that serves.
-        .chain(silent.iter().map(|name| (*name, newest)))
-        .map(|(member, version)| Step::Swap {
-            member: member.to_owned(),
-            from: to.clone(),
-            from_pintle: target.is_pintle,
-            to: version.clone(),
-            pintle: false,
-        })
-        .collect();
+    let mut steps = found.steps(&running, target);
     if steps.is_empty() {
         return Ok(Way::Nothing);
     }
-    let mut found: Vec<String> = running
-        .iter()
-        .map(|(_, name, version)| match is(name) {
-            Some(true) => format!("{name} runs pintle {version}"),
-            _ => format!("{name} runs {version}"),
-        })
-        .collect();
-    found.extend(silent.iter().map(|name| format!("{name} does not answer")));
-    found.sort();
-    found.push(format!("cluster version 3.{}", cluster_version.minor));
-    let found = found.join(", ");
-    if height > to.minor {
-        if height > to.minor + 1 {
-            return otherwise(
-                found,
-                &format!(
-                    "a downgrade goes one minor version at a time: --to a release of 3.{}",
-                    height - 1
-                ),
-            );
-        }
-        if height < downgrade::FROM {
-            return otherwise(found, NO_WAY_DOWN);
-        }
-        if !silent.is_empty() {
-            return otherwise(
-                found,
-                "the cluster version has followed, so the storage of every member must go down first: bring the silent one back on the release of the others, then try again",
-            );
-        }
-        steps.push(Step::Settle {
-            to: Version::new(3, height, 0),
-        });
+    let words = found.words(&running, version);
+    match found.descent(version, &target.version) {
+        Err(instead) => return otherwise(words, &instead),
+        Ok(Some(to)) => steps.push(Step::Settle { to }),
+        Ok(None) => {}
     }
     Ok(Way::Steps {
-        found,
+        found: words,
         steps,
-        cluster: cluster.clone(),
+        cluster,
     })
+}
+
+fn otherwise(found: impl Into<String>, instead: &str) -> Outcome<Way> {
+    Ok(Way::Otherwise {
+        found: found.into(),
+        instead: instead.to_owned(),
+    })
+}
+
+/// Members whose keys differ, and what to do. Compacted at different revisions, they cannot
+/// be compared.
+fn apart(hashes: &[(String, Hash)]) -> Option<(String, &'static str)> {
+    let (a, b) = hashes.iter().enumerate().find_map(|(at, (a, one))| {
+        let mut others = hashes[..at].iter();
+        let differs = |h: &Hash| h.compacted == one.compacted && h.hash != one.hash;
+        others.find(|(_, h)| differs(h)).map(|(b, _)| (b, a))
+    })?;
+    let found = format!("{a} and {b} have different keys at one revision");
+    Some((found, CORRUPT))
+}
+
+/// What the members answer, and who answers nothing.
+struct Found<'a> {
+    members: &'a [Member],
+    answers: Vec<(&'a str, &'a Facts, &'a Live)>,
+    silent: Vec<&'a str>,
+}
+
+/// Whether it does not lead, the name, and the version that it runs.
+type Running<'a> = (bool, &'a str, &'a Version);
+
+impl<'a> Found<'a> {
+    fn of(members: &'a [Member]) -> Found<'a> {
+        let answers: Vec<(&str, &Facts, &Live)> = members
+            .iter()
+            .filter_map(|member| {
+                let facts = member.facts.as_ref()?;
+                Some((member.name.as_str(), facts, facts.live.as_ref()?))
+            })
+            .collect();
+        let names = members.iter().map(|member| member.name.as_str());
+        let is_silent = |name: &&str| !answers.iter().any(|(n, _, _)| n == name);
+        Found {
+            members,
+            silent: names.filter(is_silent).collect(),
+            answers,
+        }
+    }
+
+    /// The one cluster of all members that answer.
+    fn cluster(&self) -> Outcome<String> {
+        let clusters: BTreeSet<String> = self
+            .answers
+            .iter()
+            .filter_map(|(_, facts, _)| Some(facts.cluster?.to_string()))
+            .collect();
+        let mut clusters = clusters.into_iter();
+        match (clusters.next(), clusters.next()) {
+            (Some(cluster), None) => Ok(cluster),
+            _ => Err(Failure::new("the endpoints belong to different clusters")),
+        }
+    }
+
+    /// A member that no file names, or an alarm for which no binary goes back; and what to do.
+    fn trouble(&self) -> Option<(String, &'static str)> {
+        self.answers.iter().find_map(|(_, _, live)| {
+            let mut listed = live.members.iter();
+            let is_named = |name: &str| self.members.iter().any(|m| m.name == name);
+            if let Some(stranger) = listed.find(|listed| !is_named(&listed.name)) {
+                let (id, name) = (stranger.id, &stranger.name);
+                let found = format!(
+                    "the cluster lists {id} {name}, which the file of members does not name"
+                );
+                return Some((found, STRANGERS));
+            }
+            let (id, kind) = live.alarms.iter().find(|(_, kind)| kind == "CORRUPT")?;
+            let name = live.members.iter().find(|m| m.id == *id);
+            let name = name.map_or("a member", |m| m.name.as_str());
+            Some((format!("{name} ({id}) has the alarm {kind}"), CORRUPT))
+        })
+    }
+
+    /// What runs, in the order in which it goes back from the end: the leader is the last.
+    ///
+    /// # Errors
+    /// A member that no binary goes back from to `to`, and what to do.
+    fn running(&self, to: &Version) -> Result<Vec<Running<'a>>, (String, &'static str)> {
+        let mut running = Vec::new();
+        for (name, facts, live) in &self.answers {
+            let Some(version) = &live.version else {
+                let found = format!("{name} does not report its version");
+                return Err((found, "see what it is, then try again"));
+            };
+            if version < to {
+                return Err((
+                    format!("{name} runs {version}, which is older than {to}"),
+                    "--to names the release that all of them ran before; `pintle upgrade run` goes forward",
+                ));
+            }
+            let leads = facts.id.is_some_and(|id| id.0 == live.leader);
+            running.push((!leads, *name, version));
+        }
+        running.sort();
+        Ok(running)
+    }
+
+    /// Whether a member is Pintle, if it tells.
+    fn is_pintle(&self, name: &str) -> Option<bool> {
+        self.members.iter().find(|m| m.name == name)?.pintle
+    }
+
+    /// The swaps that have led here. Those that are silent have failed to start, most likely:
+    /// they go back first, before any that serves.
+    fn steps(&self, running: &[Running<'_>], target: &Target) -> Vec<Step> {
+        let to = &target.version;
+        // Who does not tell whether it is Pintle may be either where the versions are the same.
+        let is_there = |name: &str, version: &Version| {
+            let is = self.is_pintle(name) == Some(target.is_pintle);
+            version == to && (is || *version != PINTLE_SPEAKS)
+        };
+        let versions = running.iter().map(|(_, _, version)| *version);
+        let newest = versions.max().unwrap_or(to);
+        running
+            .iter()
+            .filter(|(_, name, version)| !is_there(name, version))
+            .map(|(_, name, version)| (*name, *version))
+            .chain(self.silent.iter().map(|name| (*name, newest)))
+            .map(|(member, version)| Step::Swap {
+                member: member.to_owned(),
+                from: to.clone(),
+                from_pintle: target.is_pintle,
+                to: version.clone(),
+                pintle: false,
+            })
+            .collect()
+    }
+
+    fn words(&self, running: &[Running<'_>], cluster_version: &Version) -> String {
+        let mut found: Vec<String> = running
+            .iter()
+            .map(|(_, name, version)| match self.is_pintle(name) {
+                Some(true) => format!("{name} runs pintle {version}"),
+                _ => format!("{name} runs {version}"),
+            })
+            .collect();
+        let silent = self.silent.iter();
+        found.extend(silent.map(|name| format!("{name} does not answer")));
+        found.sort();
+        found.push(format!("cluster version 3.{}", cluster_version.minor));
+        found.join(", ")
+    }
+
+    /// The cluster version that must go down first, if it has followed.
+    ///
+    /// # Errors
+    /// It cannot; what to do.
+    fn descent(&self, cluster_version: &Version, to: &Version) -> Result<Option<Version>, String> {
+        // While a downgrade is under way the cluster version is down before the storage is.
+        let storage = self.answers.iter();
+        let storage = storage.filter_map(|(_, _, live)| minor_of(&live.storage_version));
+        let height = storage.max().unwrap_or(0).max(cluster_version.minor);
+        if height <= to.minor {
+            return Ok(None);
+        }
+        if height > to.minor + 1 {
+            return Err(format!(
+                "a downgrade goes one minor version at a time: --to a release of 3.{}",
+                height - 1
+            ));
+        }
+        if height < downgrade::FROM {
+            return Err(NO_WAY_DOWN.into());
+        }
+        match self.silent.is_empty() {
+            true => Ok(Some(Version::new(3, height, 0))),
+            false => Err("the cluster version has followed, so the storage of every member must go down first: bring the silent one back on the release of the others, then try again".into()),
+        }
+    }
 }
 
 /// The minor version in a storage version, as in `3.6.0`.
