@@ -6,13 +6,16 @@ use crate::failure::{Failure, Outcome};
 
 /// Runs work that a signal may cut off anywhere.
 pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    to_its_end(unless_asked(work))
+}
+
+/// What work comes to that a signal may cut off anywhere.
+pub(crate) async fn unless_asked<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     let _attended = interrupt::attend(1);
-    to_its_end(async {
-        tokio::select! {
-            outcome = work => outcome,
-            why = interrupt::asked(1) => Err(Failure::interrupted(why)),
-        }
-    })
+    tokio::select! {
+        outcome = work => outcome,
+        why = interrupt::asked(1) => Err(Failure::interrupted(why)),
+    }
 }
 
 /// Runs work that sees to signals itself where they matter.

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod background;
 pub mod bucket;
 pub mod case;
 pub mod certificates;

@@ -55,11 +55,13 @@ impl Drop for Scripted {
     }
 }
 
-/// Starts `$1` with the release `$2` and further flags.
+/// Starts `$1` with the release `$2` and further flags; one that runs is left as it is.
 const START: &str = r#"#!/bin/sh
 # start.sh MEMBER RELEASE FLAGS
 m=$1; r=$2; shift 2
 echo "start $m $r${*:+ $*}" >>AT/events
+# One that has ended and was not waited for yet does not run.
+grep -qs '^State:[^Z]*$' "/proc/$(cat AT/$m.pid 2>/dev/null)/status" && exit 0
 case $r in
 BINARIES*) echo "no binary for $r" >&2; exit 1;;
 esac
@@ -287,8 +289,13 @@ impl Scripted {
 
     /// A member dies as by a power failure.
     pub fn crash(&self, member: usize) -> Result<()> {
+        self.signal(member, "-KILL")
+    }
+
+    /// A signal, as `kill` names it, to the process of a member.
+    pub fn signal(&self, member: usize, signal: &str) -> Result<()> {
         let pid = fs::read_to_string(self.at(&format!("m{member}.pid")))?;
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status()?;
+        let killed = Command::new("kill").args([signal, pid.trim()]).status()?;
         ensure!(killed.success(), "m{member} did not run");
         Ok(())
     }

@@ -1,56 +1,16 @@
 //! Signals to a run or a rollback, and members that it does not reach: nothing is cut off
 //! between a stop and a start, nothing further is begun, and no quorum is taken away.
 
-use std::{
-    fs,
-    os::unix::process::CommandExt as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use peers::{api, peer};
 use rustix::process::{Pid, Signal, kill_process_group};
 use upgrades::{
+    background::{cut_off, holds, start, terminated, wait},
     operated::{block_on, subject, until},
     scripted::{MEMBERS, Scripted, have, success},
 };
-
-const WITHIN: Duration = Duration::from_secs(240);
-
-/// A command in a process group of its own that writes what it says to a file.
-fn start(mut command: Command, said_to: &Path) -> Result<Child> {
-    let log = fs::File::create(said_to)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    Ok(command.process_group(0).spawn()?)
-}
-
-/// Waits until `is_so`, as long as `child` runs.
-fn wait(child: &mut Child, said_to: &Path, is_so: impl Fn() -> bool) -> Result<()> {
-    let deadline = Instant::now() + WITHIN;
-    while !is_so() {
-        let said = || fs::read_to_string(said_to).unwrap_or_default();
-        ensure!(child.try_wait()?.is_none(), "it ended before: {}", said());
-        ensure!(Instant::now() < deadline, "it never came there: {}", said());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// The exit code of a command that was signalled with its whole group, and what it said.
-fn terminated(mut child: Child, said_to: &Path) -> Result<(Option<i32>, String)> {
-    kill_process_group(Pid::from_child(&child), Signal::TERM)?;
-    let code = child.wait()?.code();
-    Ok((code, fs::read_to_string(said_to)?))
-}
-
-fn holds(path: &Path, text: &str) -> bool {
-    fs::read_to_string(path).is_ok_and(|all| all.contains(text))
-}
 
 /// The mask of the signals that a process ignores; bit 0 is SIGHUP.
 fn ignored(pid: &str) -> Result<u64> {
@@ -136,39 +96,6 @@ fn a_signal_in_a_flush_waits_for_the_restart_with_the_own_flags() {
         peer::say("RAN: SIGTERM in a flush");
         Ok(())
     });
-}
-
-/// The members in the order in which the plan in the journal swaps them.
-fn order(cluster: &Scripted) -> Result<Vec<usize>> {
-    let text = fs::read_to_string(cluster.journal())?;
-    let plan: serde_json::Value = serde_json::from_str(text.lines().next().context("empty")?)?;
-    let steps = plan["steps"].as_array().context("no steps")?;
-    let swaps = steps.iter().filter(|step| step["step"] == "swap");
-    let names = swaps.filter_map(|step| step["member"].as_str()?.strip_prefix('m')?.parse().ok());
-    Ok(names.collect())
-}
-
-/// A run to 3.6.14 that is killed when it has begun with its second member, and has not
-/// stopped that yet. Gives the members in the order of its steps.
-async fn cut_off(pintle: &peer::Program) -> Result<(Scripted, [usize; MEMBERS])> {
-    loop {
-        let cluster = Scripted::proxied(pintle, &["3.5.30", "3.6.14"])?;
-        cluster.grow("3.5.30").await?;
-        let log = cluster.at("run.log");
-        let mut run = start(cluster.tool("run", "3.6.14"), &log)?;
-        // The look at the way, the first member, the second one.
-        let begun = || upgrades::operated::begun(&cluster.journal()) >= 3;
-        tokio::task::block_in_place(|| wait(&mut run, &log, begun))?;
-        run.kill()?;
-        run.wait()?;
-        let order = order(&cluster)?;
-        let [first, second, third] = order[..] else {
-            anyhow::bail!("{order:?}");
-        };
-        if !cluster.events().contains(&format!("stop m{second}")) {
-            return Ok((cluster, [first, second, third]));
-        }
-    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     manifest::Manifest,
     output::{as_json, print},
     plan::{Plan, Wishes},
-    run::{self, Named, Refusal, look_around},
+    run::{self, Named, Refusal, look_around, one_look},
     runtime::block_on,
     sources::sources,
     target::Target,
@@ -160,7 +160,7 @@ fn first_stop(parsed: &Parsed, members: &[Facts], plan: &Plan) -> Outcome<Option
         return Ok(None);
     }
     let access = access(parsed, None)?;
-    let view = block_on(async { Ok(look_around(&access, &named, None, None).await) })?;
+    let view = block_on(async { Ok(look_around(&access, &named, one_look, None, None).await) })?;
     // With a downgrade under way there is something to do where all run the target, too.
     let refusal = match (&view.downgrade, plan.machine.is_empty()) {
         (Some(to), true) => Some(Refusal::Downgrade { to: to.clone() }),

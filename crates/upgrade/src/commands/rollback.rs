@@ -18,7 +18,7 @@ use crate::{
     output::{say, warn},
     plan,
     run::{Engine, FromFile, Journal, Watched, Way},
-    runtime::to_its_end,
+    runtime::{to_its_end, unless_asked},
     steps::Step,
     target::{Target, loses_data},
 };
@@ -64,11 +64,14 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             others: parsed.duration("patience"),
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
-            given_up: RefCell::default(),
+            awaited: RefCell::default(),
             say: &say,
         };
-        engine.is_let_in().await?;
-        let steps = match choose(&mut engine, to, dry).await? {
+        let chosen = unless_asked(async {
+            engine.is_let_in().await?;
+            choose(&mut engine, to, dry).await
+        });
+        let steps = match chosen.await? {
             ControlFlow::Continue(steps) => steps,
             ControlFlow::Break(code) => return Ok(code),
         };
@@ -84,10 +87,10 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             return Ok(exit::OK);
         }
         if !found {
-            engine.may_go_back(&steps).await?;
+            unless_asked(engine.may_go_back(&steps)).await?;
         }
         if dry {
-            return Ok(show(&engine, &steps, found).await);
+            return unless_asked(async { Ok(show(&engine, &steps, found).await) }).await;
         }
         engine.journal.take_up()?;
         let _attended = interrupt::attend(2);

@@ -18,7 +18,7 @@ use crate::{
     next_command,
     output::{say, warn},
     run::{Driver as _, Engine, FromFile, Journal, Watched},
-    runtime::to_its_end,
+    runtime::{to_its_end, unless_asked},
     steps::Step,
     target::Target,
 };
@@ -55,11 +55,14 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             others: parsed.duration("others"),
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
-            given_up: RefCell::default(),
+            awaited: RefCell::default(),
             say: &say,
         };
-        engine.is_let_in().await?;
-        let steps = engine.begin(&target, allow(parsed), !dry).await?;
+        let begun = unless_asked(async {
+            engine.is_let_in().await?;
+            engine.begin(&target, allow(parsed), !dry).await
+        });
+        let steps = begun.await?;
         if steps.is_empty() {
             if let Some(refusal) = engine.pending_downgrade().await {
                 warn(&format!("every member runs {target}, but {refusal}"));

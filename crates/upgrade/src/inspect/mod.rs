@@ -6,6 +6,7 @@ mod database;
 mod directory;
 mod error;
 mod live;
+mod lock;
 mod pages;
 
 pub use access::Access;
@@ -14,6 +15,7 @@ pub use directory::directory;
 pub use error::Error;
 pub use live::{hash, live, moments};
 pub(crate) use live::{read, stream};
+pub(crate) use lock::is_in_use;
 pub(crate) use pages::{cluster_version, is_pintle, knock, parts};
 
 /// Bytes as `sha256sum` shows them.

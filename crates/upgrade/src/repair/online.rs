@@ -15,7 +15,7 @@ use semver::Version;
 use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
-    run::{Attempt, Cluster, Launch, Named, Purpose, look_around, may_stop, until},
+    run::{Attempt, Cluster, Launch, Named, Purpose, look_around, may_stop, one_look, until},
 };
 
 /// The first release that writes records anew and takes zombies out on a change.
@@ -237,7 +237,7 @@ async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<(
     }
     let deadline = cluster.now() + SETTLES_WITHIN;
     until(cluster, deadline, async || {
-        let view = look_around(cluster, &named, None, None).await;
+        let view = look_around(cluster, &named, one_look, None, None).await;
         let refusal = runs.iter().find_map(|(member, version)| {
             let launch = Launch::of(version, false);
             may_stop(&view, member, &launch, Purpose::Again, None).err()

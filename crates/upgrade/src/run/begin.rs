@@ -127,7 +127,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let state = self.journal.dir().display();
         let planned = self.journal.plan().map_or("", |(_, cluster)| cluster);
         for (name, endpoint) in self.endpoints() {
-            let Answer::Told(facts) = self.cluster.answers(&endpoint).await else {
+            let Answer::Told(facts) = self.ask(&name, &endpoint).await else {
                 continue;
             };
             let is = facts.cluster.map(|id| id.to_string()).unwrap_or_default();
@@ -239,7 +239,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
         let steps = steps.iter().enumerate();
         let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
-        refusal(&self.view().await, left.map(|(_, step)| step))
+        refusal(&self.known_view().await, left.map(|(_, step)| step))
     }
 }
 

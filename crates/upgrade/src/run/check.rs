@@ -9,7 +9,6 @@ use super::{
     deviation::Deviation,
     driver::Driver,
     engine::Engine,
-    look,
     poll::{self, Attempt},
     settling::Settling,
 };
@@ -28,7 +27,7 @@ fn may_pass(finding: &Finding) -> bool {
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(super) async fn check(&mut self, to: &Version) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
-        let before = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
+        let before = self.sees(&endpoints, self.patience, |_| Ok(())).await?;
         self.baseline.get_or_insert(before.latency);
         let target = Target::parse(&to.to_string()).map_err(Failure::new)?;
         let deadline = self.cluster.now() + self.patience;

@@ -8,6 +8,7 @@ use membership::cluster::Member;
 use proto::etcdserverpb as api;
 use semver::Version;
 
+use super::driver::Process;
 use crate::{
     facts::{Facts, Hash},
     inspect::{self, Access},
@@ -105,6 +106,8 @@ pub(crate) trait Cluster {
     async fn listens(&self, endpoint: &str) -> bool;
     /// What the directory of a member that does not run says, if it can be read.
     fn files(&self, directory: &Path) -> Option<Facts>;
+    /// What the lock on the database in `directory` says of the process there.
+    fn process_in(&self, directory: &Path) -> Process;
     /// Brings the indexes of `members` to one moment.
     async fn moments(&self, members: &mut [Facts]);
     /// The cluster version that a member shows on its page.
@@ -139,6 +142,8 @@ pub(crate) trait Cluster {
     fn now(&self) -> Duration;
     /// Waits.
     async fn sleep(&self, time: Duration);
+    /// What `work` comes to; `None` where that takes longer than `limit`.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T>;
 }
 
 /// The key of the lock.
@@ -175,6 +180,14 @@ impl Cluster for Access {
 
     fn files(&self, directory: &Path) -> Option<Facts> {
         inspect::directory(directory, None, false, true).ok()
+    }
+
+    fn process_in(&self, directory: &Path) -> Process {
+        match inspect::is_in_use(directory) {
+            Some(true) => Process::Runs,
+            Some(false) => Process::Ended,
+            None => Process::Unknown,
+        }
     }
 
     async fn moments(&self, members: &mut [Facts]) {
@@ -326,6 +339,10 @@ impl Cluster for Access {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(limit, work).await.ok()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
 use semver::Version;
 use tokio::process::Command;
 
-use super::driver::{Driver, Launch, Managed, release, versions};
+use super::driver::{Driver, Launch, Managed, Process, release, versions};
 use crate::failure::{Failure, Outcome};
 
 /// Members that commands of the operator's stop and start.
@@ -19,24 +19,49 @@ pub(crate) struct Commands {
     pub(super) timeout_seconds: u64,
 }
 
+/// How a status command ends where there is no process, as `systemctl is-active` does.
+const NOT_RUNNING: i32 = 3;
+
+/// What the operator's command `line` says of a member.
+pub(super) async fn status(line: &str, member: &str, limit: Duration) -> Process {
+    if line.is_empty() {
+        return Process::Unknown;
+    }
+    let variables = [("MEMBER", member.to_owned())];
+    match shell(line, &variables, limit).await.map(|s| s.code()) {
+        Ok(Some(0)) => Process::Runs,
+        Ok(Some(NOT_RUNNING)) => Process::Ended,
+        _ => Process::Unknown,
+    }
+}
+
+/// Runs a command of the operator's to its end.
+async fn shell(
+    line: &str,
+    variables: &[(&str, String)],
+    limit: Duration,
+) -> Outcome<std::process::ExitStatus> {
+    let mut command = Command::new("/bin/sh");
+    command
+        .arg("-c")
+        .arg(line)
+        // A signal to this process and its group, as of a key pressed here or of a service
+        // manager, must not end a command between stop and start. Nor may the command
+        // ignore signals instead: what it starts would inherit that.
+        .process_group(0)
+        .envs(variables.iter().map(|(k, v)| (k, v)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    tokio::time::timeout(limit, command.status())
+        .await
+        .map_err(|_| Failure::new(format!("not finished after {limit:?}: {line}")))?
+        .map_err(|e| Failure::new(format!("{line}: {e}")))
+}
+
 impl Commands {
     async fn shell(&self, line: &str, variables: &[(&str, String)]) -> Outcome<()> {
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(line)
-            // A signal to this process and its group, as of a key pressed here or of a service
-            // manager, must not end a command between stop and start. Nor may the command
-            // ignore signals instead: what it starts would inherit that.
-            .process_group(0)
-            .envs(variables.iter().map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
         let limit = Duration::from_secs(self.timeout_seconds);
-        let status = tokio::time::timeout(limit, command.status())
-            .await
-            .map_err(|_| Failure::new(format!("not finished after {limit:?}: {line}")))?
-            .map_err(|e| Failure::new(format!("{line}: {e}")))?;
+        let status = shell(line, variables, limit).await?;
         match status.success() {
             true => Ok(()),
             false => Err(Failure::new(format!("{line}: {status}"))),
@@ -80,6 +105,12 @@ impl Driver for Commands {
             Ok(()) => Ok(()),
             Err(_) => Err(Failure::new(format!("{shown}: not executable"))),
         }
+    }
+
+    async fn process(&self, member: &str) -> Process {
+        let line = self.find(member).map_or("", |managed| &managed.status);
+        let limit = Duration::from_secs(self.timeout_seconds);
+        status(line, member, limit).await
     }
 
     async fn stop(&mut self, member: &str) -> Outcome<()> {

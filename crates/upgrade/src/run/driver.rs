@@ -22,6 +22,10 @@ pub(crate) struct Managed {
     /// Starts it and returns; which release is told by variables.
     #[serde(default)]
     pub(crate) start: String,
+    /// Says whether its process runs: it ends with 0 if it does, with 3 if it does not, and
+    /// with anything else where that is not known.
+    #[serde(default)]
+    pub(crate) status: String,
     /// Its static pod manifest, if it can be reached from this node.
     #[serde(default)]
     pub(crate) manifest: Option<PathBuf>,
@@ -66,6 +70,18 @@ impl Launch {
             ..Launch::of(version, pintle)
         }
     }
+}
+
+/// What is known of the process of a member by other means than asking the member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It runs.
+    Runs,
+    /// There is none.
+    Ended,
 }
 
 /// Stops and starts members.
@@ -116,6 +132,15 @@ pub(crate) trait Driver {
     /// Whether the member must not be left as it is: a signal does not end its step.
     fn is_in_hand(&self, _member: &str) -> bool {
         false
+    }
+    /// Whether a start of `launch` ends what may run in the place of `member`; else it does
+    /// nothing to a member that runs.
+    fn replaces(&self, _member: &str, _launch: &Launch) -> bool {
+        false
+    }
+    /// What is known of the process of a member, wherever that is.
+    async fn process(&self, _member: &str) -> Process {
+        Process::Unknown
     }
     /// Stops a member; one that does not run is stopped.
     async fn stop(&mut self, member: &str) -> Outcome<()>;

@@ -1,20 +1,31 @@
 //! What carries the steps out, and how that can end. The files next to this one give it its
 //! abilities; it knows none of them.
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::{cell::RefCell, pin::pin, time::Duration};
 
 use cli::interrupt;
+use futures_util::future::{Either, select};
 use semver::Version;
 
 use super::{
-    cluster::Cluster,
+    awaited::Awaited,
+    cluster::{Answer, Cluster},
     deviation::Deviation,
     driver::{Driver, Launch, Managed},
     journal::Journal,
     safety,
+    view::answers_within,
     watched::InHand,
 };
-use crate::failure::{Failure, Outcome};
+use crate::{
+    facts::Facts,
+    failure::{Failure, Outcome},
+};
+
+/// How long one look may take before it is said that it does.
+const SLOW: Duration = Duration::from_secs(6);
+/// How long a signal waits for what the cluster says of itself.
+const LAST_LOOK: Duration = Duration::from_secs(4);
 
 /// Why a run ended before its end.
 #[derive(Debug)]
@@ -76,8 +87,8 @@ pub(crate) struct Engine<'a, D, C> {
     pub(crate) only_here: bool,
     /// What reads took before anything was changed.
     pub(crate) baseline: Option<Duration>,
-    /// The names of those that were waited for in vain, and neither heard nor started since.
-    pub(crate) given_up: RefCell<BTreeSet<String>>,
+    /// The members that do not answer, and since when.
+    pub(crate) awaited: RefCell<Awaited>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),
 }
@@ -112,10 +123,39 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// A stop by a signal, with what the cluster says of itself.
+    /// A stop by a signal, with what the cluster says of itself, if that does not
+    /// take long.
     pub(crate) async fn asked(&self, signal: &'static str) -> Stop {
-        let state = self.view().await.state();
+        self.awaited.borrow_mut().end();
+        let view = self.cluster.within(LAST_LOOK, self.view()).await;
+        let state = view.map_or_else(
+            || format!("whether the cluster serves was not seen within {LAST_LOOK:?}"),
+            |view| view.state(),
+        );
         Stop::Asked { signal, state }
+    }
+
+    /// What `member` answers, without its database: one look, as long as its time lasts.
+    pub(super) async fn ask(&self, member: &str, endpoint: &str) -> Answer<Facts> {
+        let began = self.cluster.now();
+        let limit = self.awaited.borrow().limit(member, began, self.patience);
+        let look = pin!(answers_within(self.cluster, endpoint, limit));
+        let slow = pin!(self.cluster.sleep(SLOW));
+        let answer = match select(look, slow).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), look)) => {
+                if self.awaited.borrow_mut().is_news(member) {
+                    (self.say)(&format!("        waiting: {member} does not answer yet"));
+                }
+                look.await
+            }
+        };
+        match &answer {
+            Answer::Told(_) => self.awaited.borrow_mut().heard(member),
+            Answer::Silent(_) => _ = self.awaited.borrow_mut().silent(member, began),
+            Answer::Refused(_) => {}
+        }
+        answer
     }
 
     /// Whether the member runs what `launch` starts already.
@@ -135,13 +175,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// What the member answers as its version.
-    pub(super) async fn version_of(&self, endpoint: &str) -> Option<Version> {
-        self.cluster
-            .answers(endpoint)
-            .await
-            .told()
-            .ok()?
-            .live?
-            .version
+    pub(super) async fn version_of(&self, managed: &Managed) -> Option<Version> {
+        let answer = self.ask(&managed.name, &managed.endpoint).await;
+        answer.told().ok()?.live?.version
     }
 }

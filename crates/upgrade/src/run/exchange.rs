@@ -1,28 +1,38 @@
 //! The one place where a member is stopped, and what is looked at before. Nothing is
 //! stopped before [`safety::may_stop`] has agreed to the cluster as it is now.
 
-use std::time::Duration;
-
 use cli::interrupt;
 use semver::Version;
 
 use super::{
-    cluster::{Answer, Cluster},
+    cluster::Cluster,
     deviation::Deviation,
-    driver::{Driver, Launch},
+    driver::{Driver, Launch, Process},
     engine::Engine,
     journal::{Event, Left},
-    poll::{self, Attempt, POLL},
-    safety::{self, Purpose, View},
+    poll::POLL,
+    safety::{self, Purpose, Refusal, Seen, View},
     settling::{AGAIN, SILENT, Settling},
     view::{Named, look_around},
 };
 use crate::{facts::Facts, steps::Step};
 
-/// How long to wait for a member that can have no leader yet.
-const NO_QUORUM: Duration = Duration::from_secs(10);
-/// Why none is stopped after one that did not come up.
-const CUT_OFF: &str = ", and no member takes connections from here, so whether the others run is not known; see that this node reaches their client URLs, or start them by hand";
+/// What may be done to a member.
+enum Permit {
+    /// To stop and to start it; the cluster as it was seen.
+    Exchange(View),
+    /// To start it, if it is down: whether it runs is not known.
+    Start,
+}
+
+/// How a member was brought to what it should run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// It was stopped and started, or ran that already.
+    Exchange,
+    /// It was started alone. If it ran before, it runs what it did.
+    Start,
+}
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// The cluster as it is now.
@@ -36,11 +46,75 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             })
             .collect();
         let planned = self.journal.plan().map(|(_, id)| id.to_owned());
-        look_around(self.cluster, &named, planned, self.journal.height()).await
+        let began = self.cluster.now();
+        let limit = |member: &str| self.awaited.borrow().limit(member, began, self.patience);
+        let height = self.height();
+        let view = look_around(self.cluster, &named, limit, planned, height).await;
+        let mut awaited = self.awaited.borrow_mut();
+        for voter in &view.voters {
+            match &voter.seen {
+                Seen::Silent => _ = awaited.silent(&voter.name, began),
+                Seen::Serves | Seen::Answers => awaited.heard(&voter.name),
+                Seen::Refuses(_) => {}
+            }
+        }
+        drop(awaited);
+        view
+    }
+
+    /// The highest that the cluster version can be by the journal, where no member answers:
+    /// never above what a member runs that was not stopped.
+    fn height(&self) -> Option<Version> {
+        let steps = self.journal.plan().map_or(&[][..], |(steps, _)| steps);
+        let steps = steps.iter().enumerate();
+        let lowest = steps.filter_map(|(at, step)| match step {
+            Step::Swap { member, from, .. }
+                if !self.journal.is_done(at) && !self.journal.was_stopped_in(at, member) =>
+            {
+                Some(Version::new(from.major, from.minor, 0))
+            }
+            _ => None,
+        });
+        let height = self.journal.height()?;
+        Some(
+            lowest
+                .min()
+                .map_or(height.clone(), |lowest| lowest.min(height)),
+        )
+    }
+
+    /// The cluster as it is now, with what is known of the processes of members that do not answer.
+    pub(super) async fn known_view(&self) -> View {
+        let mut view = self.view().await;
+        if view.voters.iter().all(|voter| voter.seen != Seen::Silent) {
+            return view;
+        }
+        view.is_cut_off = self.may_be_cut_off(&view).await;
+        for voter in view.voters.iter_mut().filter(|v| v.seen == Seen::Silent) {
+            voter.process = self.process_of(&voter.name).await;
+        }
+        if let [only] = &view.voters[..]
+            && self.journal.left(&only.name) != Left::Alone
+        {
+            view.alone_in_hand = Some(only.name.clone());
+        }
+        view
+    }
+
+    /// What is known of the process of a member without asking it: by the operator's own
+    /// command, else by the lock on its database.
+    async fn process_of(&self, member: &str) -> Process {
+        match self.driver.process(member).await {
+            Process::Unknown => match self.driver.directory(member) {
+                Some(directory) => self.cluster.process_in(&directory),
+                None => Process::Unknown,
+            },
+            known => known,
+        }
     }
 
     /// Waits until the cluster has settled, and `member` may be stopped and started by
-    /// `launch`.
+    /// `launch`, or started alone.
     ///
     /// # Errors
     /// It may not, after all patience or for good.
@@ -49,36 +123,44 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         member: &str,
         launch: &Launch,
         purpose: Purpose,
-    ) -> Result<View, Deviation> {
-        let deadline = self.cluster.now() + self.patience;
-        let mut settling = Settling::until(deadline);
+    ) -> Result<Permit, Deviation> {
+        let latest = self.cluster.now() + self.patience;
+        let mut settling = Settling::until(latest);
         let mut silent_since = None;
         loop {
             let facts = self.known_of(member, launch, purpose).await;
             // The last thing that is looked at.
-            let view = self.view().await;
+            let view = self.known_view().await;
             if self.is_settling(&view, &mut settling).await {
                 continue;
             }
-            match safety::may_stop(&view, member, launch, purpose, facts.as_ref()) {
+            let now = self.cluster.now();
+            let facts = facts.as_ref();
+            let (permit, is_sure) = match safety::may_stop(&view, member, launch, purpose, facts) {
                 Ok(()) => {
-                    let now = self.cluster.now();
-                    let silent = now - *silent_since.get_or_insert(now);
-                    if view.is_up(member) || view.rest(member) >= view.quorum() || silent >= SILENT
-                    {
-                        return Ok(view);
-                    }
-                    self.cluster.sleep(AGAIN).await;
+                    let is_sure = view.is_up(member) || view.rest(member) >= view.quorum();
+                    (Permit::Exchange(view), is_sure)
                 }
-                Err(refusal) if !refusal.may_pass() || self.cluster.now() >= deadline => {
-                    return Err(refusal.into());
+                Err(Refusal::CutOff { .. }) if !self.driver.replaces(member, launch) => {
+                    safety::may_start(&view, member, launch, purpose, facts)?;
+                    (Permit::Start, false)
                 }
                 Err(refusal) => {
+                    let deadline = self.deadline(view.voters.iter(), latest);
+                    if !refusal.may_pass() || now >= deadline {
+                        return Err(refusal.into());
+                    }
                     silent_since = None;
                     self.say_waiting(&refusal.to_string(), &mut settling);
                     self.cluster.sleep(POLL).await;
+                    continue;
                 }
+            };
+            // Once is not silent.
+            if is_sure || now - *silent_since.get_or_insert(now) >= SILENT {
+                return Ok(permit);
             }
+            self.cluster.sleep(AGAIN).await;
         }
     }
 
@@ -86,7 +168,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// runs, its directory when it does not.
     async fn known_of(&self, member: &str, launch: &Launch, purpose: Purpose) -> Option<Facts> {
         let managed = self.of(member).ok()?;
-        match self.version_of(&managed.endpoint).await {
+        match self.version_of(&managed).await {
             // It runs what it will run again.
             Some(_) if purpose.is_same_release() => None,
             Some(version) if version.minor == launch.version.minor => None,
@@ -106,9 +188,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         launch: &Launch,
         purpose: Purpose,
         shows: bool,
-    ) -> Result<(), Deviation> {
+    ) -> Result<By, Deviation> {
         let outcome = self.try_exchange(member, launch, purpose, shows).await;
-        let Err(why) = outcome else { return Ok(()) };
+        let why = match outcome {
+            Ok(by) => return Ok(by),
+            Err(why) => why,
+        };
         Err(match self.driver.restore(member) {
             Ok(false) => why,
             Ok(true) => format!("{why}; what was taken out is back in its place").into(),
@@ -122,33 +207,30 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         launch: &Launch,
         purpose: Purpose,
         shows: bool,
-    ) -> Result<(), Deviation> {
+    ) -> Result<By, Deviation> {
         self.driver.ready_for(member, launch)?;
-        let seen = self.clear(member, launch, purpose).await?;
         // A cluster that does not serve has no turns to take.
-        if seen.serves() {
+        if let Permit::Exchange(seen) = self.clear(member, launch, purpose).await?
+            && seen.serves()
+        {
             self.take_turn(member).await?;
             if shows && self.has(member, launch).await {
-                return Ok(());
+                return Ok(By::Exchange);
             }
         }
         self.driver.prepare(member, launch)?;
-        let seen = self.clear(member, launch, purpose).await?;
+        let permit = self.clear(member, launch, purpose).await?;
         // What was begun before a signal is finished; no further member is stopped.
         if let Some(signal) = interrupt::is_asked()
             && !self.driver.is_in_hand(member)
         {
             return Err(format!("{signal}: {member} is not stopped").into());
         }
-        // One that runs after all is left as it is, and one that is down needs no more.
-        if purpose == Purpose::BringBack
-            && self.journal.left(member) == Left::Alone
-            && self.may_be_cut_off(&seen).await
-        {
+        let Permit::Exchange(seen) = permit else {
             self.driver.start(member, launch).await?;
-            self.given_up.borrow_mut().remove(member);
-            return Ok(());
-        }
+            self.note_started(member);
+            return Ok(By::Start);
+        };
         let stopping = Event::Stopping {
             member: member.to_owned(),
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
@@ -161,109 +243,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             release: launch.version.clone(),
         });
         self.driver.start(member, launch).await?;
-        self.given_up.borrow_mut().remove(member);
-        noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))
+        self.note_started(member);
+        noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))?;
+        Ok(By::Exchange)
     }
 
-    /// Starts the members again that do not answer, each with the release that the
-    /// journal says it runs. Those that an interrupted step has in hand are left to it.
-    /// One that cannot be started keeps no other from it: together they may be a quorum.
-    ///
-    /// # Errors
-    /// One could not be started: the first of them.
-    pub(super) async fn bring_back(&mut self, steps: &[Step]) -> Result<(), Deviation> {
-        let mut outcome = Ok(());
-        for managed in self.driver.members() {
-            if !self.driver.manages(&managed.name) {
-                continue;
-            }
-            let Some(launch) = self.expected(steps, &managed.name) else {
-                continue;
-            };
-            if self.is_silent(&managed.name).await? {
-                let started = self.start_again(&managed.name, &launch).await;
-                outcome = outcome.and(started);
-            }
-        }
-        outcome
-    }
-
-    /// Starts a member that does not answer with the release it ran.
-    ///
-    /// # Errors
-    /// It could not be started, or does not come up.
-    pub(super) async fn start_again(
-        &mut self,
-        member: &str,
-        launch: &Launch,
-    ) -> Result<(), Deviation> {
-        (self.say)(&format!(
-            "{member} does not answer: start it again with {}",
-            launch.version
-        ));
-        let endpoint = self.of(member)?.endpoint;
-        self.exchange(member, launch, Purpose::BringBack, true)
-            .await?;
-        self.comes_up(member, &endpoint).await
-    }
-
-    /// Waits until a member answers. Without a quorum none does, and the next one that
-    /// is started may make one: there it is not waited for as long, unless this node may be
-    /// cut off from all of them, where the next one would be one too many.
-    pub(super) async fn comes_up(&self, member: &str, endpoint: &str) -> Result<(), Deviation> {
-        let began = self.cluster.now();
-        let mut lost_since = None;
-        poll::until(self.cluster, began + self.patience, async || {
-            let mut why = match self.cluster.answers(endpoint).await {
-                Answer::Told(_) => return Attempt::Done(()),
-                Answer::Silent(_) => String::new(),
-                Answer::Refused(why) => format!(": it refuses this client: {why}"),
-            };
-            let view = self.view().await;
-            let now = self.cluster.now();
-            // Who refuses this client may serve.
-            match view.serves() || view.refusing().is_some() {
-                true => lost_since = None,
-                false => _ = lost_since.get_or_insert(now),
-            }
-            if lost_since.is_some_and(|since| now - since >= NO_QUORUM.min(self.patience)) {
-                if !self.may_be_cut_off(&view).await {
-                    return Attempt::Done(());
-                }
-                why = CUT_OFF.to_owned();
-            }
-            Attempt::Again(Deviation::Seen(format!("{member} does not come up{why}")))
-        })
-        .await
-    }
-
-    /// What `member` should run by the journal; nothing while a step has it in hand.
-    fn expected(&self, steps: &[Step], member: &str) -> Option<Launch> {
-        let mut launch = None;
-        for (at, step) in steps.iter().enumerate() {
-            let is_half_done = self.journal.has_begun(at) && !self.journal.is_done(at);
-            match step {
-                Step::Swap {
-                    member: m,
-                    from,
-                    from_pintle,
-                    to,
-                    pintle,
-                } if m == member => {
-                    if is_half_done {
-                        return None;
-                    }
-                    if self.journal.is_done(at) {
-                        launch = Some(Launch::of(to, *pintle));
-                    } else {
-                        launch.get_or_insert(Launch::back(from, *from_pintle));
-                    }
-                }
-                Step::Flush { member: m, .. } if m == member && is_half_done => return None,
-                Step::Heal { .. } if is_half_done => return None,
-                _ => {}
-            }
-        }
-        launch
+    fn note_started(&self, member: &str) {
+        let now = self.cluster.now();
+        self.awaited.borrow_mut().started(member, now);
     }
 }

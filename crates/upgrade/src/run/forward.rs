@@ -11,8 +11,8 @@ use super::{
     driver::{Driver, Launch},
     engine::{Engine, Pause, Stop},
     journal::Event,
-    look,
     poll::{self, Attempt},
+    raise::Heading,
     safety::{Purpose, Refusal},
 };
 use crate::{failure::Failure, steps::Step};
@@ -38,7 +38,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     async fn go_through(&mut self, steps: &[Step]) -> Result<(), Stop> {
         if (0..steps.len()).any(|at| self.journal.has_begun(at))
-            && let Err(why) = self.bring_back(steps).await
+            && let Err(why) = self.bring_back(steps, Heading::Forward).await
         {
             let step = "bring back the members that were stopped".to_owned();
             return Err(self.deviated(step, why).await);
@@ -171,7 +171,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let before = match others.is_empty() {
             true => None,
             // Those that stay must carry the cluster.
-            false => Some(look::until(self.cluster, &others, self.patience, |_| Ok(())).await?),
+            false => Some(self.sees(&others, self.patience, |_| Ok(())).await?),
         };
         if !is_there && !self.driver.manages(member) {
             return self.follow(member, to).await;
@@ -184,16 +184,17 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             self.exchange(member, &launch, Purpose::Forward, shows)
                 .await?;
         }
-        let seen = look::until(self.cluster, &endpoints, self.patience, |seen| {
-            let is = seen.versions.iter().find(|(name, _)| name == member);
-            match is {
-                Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
-                Some((_, version)) => Err(format!("{member} runs {version}, not {to}").into()),
-                None => Err(format!("{member} is not there").into()),
-            }
-        })
-        .await
-        .map_err(|why| why.at(&format!("after the start of {to}")))?;
+        let seen = self
+            .sees(&endpoints, self.patience, |seen| {
+                let is = seen.versions.iter().find(|(name, _)| name == member);
+                match is {
+                    Some((_, version)) if version == to => self.as_fast_as_before(seen.latency),
+                    Some((_, version)) => Err(format!("{member} runs {version}, not {to}").into()),
+                    None => Err(format!("{member} is not there").into()),
+                }
+            })
+            .await
+            .map_err(|why| why.at(&format!("after the start of {to}")))?;
         if let Some(before) = before
             && before.members != seen.members
         {
@@ -218,7 +219,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             self.others
         ));
         let endpoints = self.endpoints();
-        let seen = look::until(self.cluster, &endpoints, self.others, |seen| {
+        let seen = self.sees(&endpoints, self.others, |seen| {
             let is = seen.versions.iter().find(|(name, _)| name == member);
             match is {
                 Some((_, version)) if version >= to => Ok(()),
@@ -241,26 +242,27 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         } else {
             self.patience
         };
-        let seen = look::until(self.cluster, &endpoints, limit, |seen| {
-            match (&seen.cluster, &seen.downgrade) {
-                (Some(cluster), _) if cluster.minor == to.minor => Ok(()),
-                (_, Some(to)) => Err(Refusal::Downgrade { to: to.clone() }.into()),
-                (Some(cluster), None) => Err(format!(
-                    "the cluster version is still {}.{}",
-                    cluster.major, cluster.minor
-                )
-                .into()),
-                // 3.4 does not write it into the database.
-                (None, None) => Ok(()),
-            }
-        })
-        .await?;
+        let seen = self
+            .sees(&endpoints, limit, |seen| {
+                match (&seen.cluster, &seen.downgrade) {
+                    (Some(cluster), _) if cluster.minor == to.minor => Ok(()),
+                    (_, Some(to)) => Err(Refusal::Downgrade { to: to.clone() }.into()),
+                    (Some(cluster), None) => Err(format!(
+                        "the cluster version is still {}.{}",
+                        cluster.major, cluster.minor
+                    )
+                    .into()),
+                    // 3.4 does not write it into the database.
+                    (None, None) => Ok(()),
+                }
+            })
+            .await?;
         Ok(format!("{} members, hashes equal", seen.members.len()))
     }
 
     pub(super) async fn move_leader(&self, member: &str) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
-        let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
+        let seen = self.sees(&endpoints, self.patience, |_| Ok(())).await?;
         if seen.leader != member {
             return Ok(format!("{} leads already", seen.leader));
         }
@@ -282,11 +284,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let moved = self.cluster.move_leader(&from, to).await;
             let left = deadline.saturating_sub(self.cluster.now());
             let limit = if moved.is_ok() { left } else { Duration::ZERO };
-            let seen = look::until(self.cluster, &endpoints, limit, |seen| {
-                match seen.leader == member {
-                    true => Err(format!("{member} still leads").into()),
-                    false => Ok(()),
-                }
+            let seen = self.sees(&endpoints, limit, |seen| match seen.leader == member {
+                true => Err(format!("{member} still leads").into()),
+                false => Ok(()),
             });
             match (seen.await, moved) {
                 (Ok(seen), _) => Attempt::Done(format!("{} leads", seen.leader)),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     commands::Commands,
-    driver::{Driver, Launch, Managed},
+    driver::{Driver, Launch, Managed, Process},
     static_pod::StaticPods,
 };
 use crate::{
@@ -181,6 +181,20 @@ impl Driver for FromFile {
         match self {
             FromFile::Commands(driver) => driver.is_in_place(member, launch),
             FromFile::StaticPods(driver) => driver.is_in_place(member, launch),
+        }
+    }
+
+    fn replaces(&self, member: &str, launch: &Launch) -> bool {
+        match self {
+            FromFile::Commands(driver) => driver.replaces(member, launch),
+            FromFile::StaticPods(driver) => driver.replaces(member, launch),
+        }
+    }
+
+    async fn process(&self, member: &str) -> Process {
+        match self {
+            FromFile::Commands(driver) => driver.process(member).await,
+            FromFile::StaticPods(driver) => driver.process(member).await,
         }
     }
 

@@ -4,6 +4,7 @@
 //! the run with the cluster still serving. It must never put old raft state back
 //! into a live cluster: members go back by their binary, on the same directory.
 
+mod awaited;
 mod begin;
 mod check;
 mod cluster;
@@ -20,6 +21,7 @@ mod journal;
 mod look;
 mod place;
 mod poll;
+mod raise;
 mod rebuilt;
 mod rehearse;
 mod restart;
@@ -41,7 +43,7 @@ pub(crate) use journal::Journal;
 pub(crate) use poll::{Attempt, until};
 pub(crate) use rehearse::{Rehearsal, rehearse};
 pub(crate) use safety::{Purpose, Refusal, may_stop};
-pub(crate) use view::{Named, look_around};
+pub(crate) use view::{Named, look_around, one_look};
 pub(crate) use watched::{InHand, Watched};
 
 #[cfg(test)]

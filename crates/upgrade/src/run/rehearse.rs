@@ -89,6 +89,7 @@ impl Local<'_> {
                 endpoint: format!("http://127.0.0.1:{client}"),
                 stop: String::new(),
                 start: String::new(),
+                status: String::new(),
                 manifest: None,
                 reach: None,
                 data_dir: None,
@@ -469,7 +470,7 @@ async fn walk(
         others: of.patience,
         only_here: false,
         baseline: None,
-        given_up: RefCell::default(),
+        awaited: RefCell::default(),
         say,
     };
     engine.begin(&of.target, Allow::default(), true).await?;

@@ -9,7 +9,6 @@ use super::{
     deviation::Deviation,
     driver::{Driver, Launch},
     engine::{Engine, Pause},
-    look,
     poll::{self, Attempt},
     safety::Purpose,
 };
@@ -32,11 +31,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         others.retain(|(name, _)| name != member);
         if !others.is_empty() {
             // Those that stay must carry the cluster.
-            look::until(self.cluster, &others, self.patience, |_| Ok(())).await?;
+            self.sees(&others, self.patience, |_| Ok(())).await?;
         }
         self.exchange(member, launch, Purpose::Again, false).await?;
         let endpoints = self.endpoints();
-        let seen = look::until(self.cluster, &endpoints, self.patience, |_| Ok(())).await?;
+        let seen = self.sees(&endpoints, self.patience, |_| Ok(())).await?;
         self.give_turn_back().await;
         Ok(format!("restarted; leader {}", seen.leader))
     }

@@ -3,6 +3,8 @@
 //! It looks at everything that it needs before it stops anything, and every kind of
 //! step that can be half done has an undo here.
 
+use std::ops::RangeInclusive;
+
 use cli::interrupt;
 use semver::Version;
 
@@ -15,6 +17,7 @@ use super::{
     found::{self, Way},
     journal::Event,
     look,
+    raise::Heading,
     safety::{self, Purpose},
 };
 use crate::{
@@ -54,7 +57,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     facts.label
                 )));
             }
-            let pintle = self.cluster.is_pintle(&endpoint).await;
+            let pintle = match facts {
+                Some(_) => self.cluster.is_pintle(&endpoint).await,
+                None => None,
+            };
             members.push(found::Member {
                 name,
                 facts,
@@ -67,8 +73,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let revision = databases.map(|d| d.revision).min().unwrap_or(1);
         let mut hashes = Vec::new();
         for (name, endpoint) in self.endpoints() {
+            let answers = |m: &found::Member| m.name == name && m.facts.is_some();
             // Who has compacted that revision, or is silent, is not compared.
-            if let Ok(hash) = self.cluster.hash(&endpoint, revision).await {
+            if members.iter().any(answers)
+                && let Ok(hash) = self.cluster.hash(&endpoint, revision).await
+            {
                 hashes.push((name, hash));
             }
         }
@@ -119,7 +128,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// What the cluster is in, and what would keep the first member from being taken
     /// back, for who only looks.
     pub(crate) async fn outlook(&self, steps: &[Step]) -> Outlook {
-        let view = self.view().await;
+        let view = self.known_view().await;
         let mut outlook = Outlook {
             lines: vec![view.state()],
             is_refused: false,
@@ -176,7 +185,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     async fn undo_all(&mut self, steps: &[Step]) -> Result<(), Stop> {
         // With them there is more of a quorum; without them perhaps enough of one.
-        if let Err(why) = self.bring_back(steps).await {
+        if let Err(why) = self.bring_back(steps, Heading::Back).await {
             (self.say)(&format!("        {why}"));
         }
         while let Some(at) = self.next_back(steps).await {
@@ -205,20 +214,29 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
+    /// The steps of the last hop that has begun, to the last one that has.
+    pub(super) fn last_hop(&self, steps: &[Step]) -> Option<RangeInclusive<usize>> {
+        let last = (0..steps.len())
+            .rev()
+            .find(|at| self.journal.has_begun(*at))?;
+        let first = steps[..=last]
+            .iter()
+            .rposition(|step| matches!(step, Step::Check { .. }))
+            .unwrap_or(0);
+        Some(first..=last)
+    }
+
     /// The step that is taken back next: of the last hop the members that do not answer,
     /// then from the end.
     async fn next_back(&self, steps: &[Step]) -> Option<usize> {
         let begun = |at: &usize| self.journal.has_begun(*at);
-        let last = (0..steps.len()).rev().find(begun)?;
-        let hop = steps[..=last]
-            .iter()
-            .rposition(|step| matches!(step, Step::Check { .. }))
-            .unwrap_or(0);
+        let hop = self.last_hop(steps)?;
+        let last = *hop.end();
         // What the whole cluster has gone through goes before its members.
         if matches!(steps[last], Step::Settle { .. } | Step::Heal { .. }) {
             return Some(last);
         }
-        for at in (hop..=last).rev().filter(begun) {
+        for at in hop.rev().filter(begun) {
             if let Step::Swap { member, .. } = &steps[at]
                 && self.driver.manages(member)
                 && let Ok(managed) = self.of(member)
@@ -258,6 +276,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 to,
                 ..
             } => {
+                // This command has started it already, and waited for it.
+                let failure = self.awaited.borrow().failure(member).map(Deviation::from);
+                if let Some(why) = failure
+                    && self.is_silent(member).await?
+                {
+                    return Err(why);
+                }
                 if from.minor != to.minor {
                     self.take_down(steps, from).await?;
                 }
@@ -283,7 +308,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 && self.is_silent(&managed.name).await?
             {
                 let launch = Launch::back(version, false);
-                self.start_again(&managed.name, &launch).await?;
+                self.have_again(&managed.name, &launch).await?;
             }
         }
         Ok(())
@@ -385,7 +410,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 });
             match launch {
                 Some(launch) if self.driver.manages(name) => {
-                    self.start_again(name, &launch).await?;
+                    self.have_again(name, &launch).await?;
                 }
                 _ => {
                     return Err(format!(
@@ -404,14 +429,16 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         launch: &Launch,
         shows: bool,
     ) -> Result<String, Deviation> {
-        let managed = self.of(member)?;
         if shows && self.has(member, launch).await {
             return Ok(format!("{member} runs {} already", launch.version));
         }
         self.exchange(member, launch, Purpose::Back, shows).await?;
-        self.comes_up(member, &managed.endpoint).await?;
+        self.comes_up(member).await?;
         self.give_turn_back().await;
-        let all = look::once(self.cluster, &self.endpoints()).await;
+        let all = match self.first_silent().await? {
+            Some(silent) => Err(Deviation::Seen(format!("{silent} does not answer"))),
+            None => look::once(self.cluster, &self.endpoints()).await,
+        };
         Ok(match all {
             Ok(seen) => format!("healthy; leader {}", seen.leader),
             Err(why) => format!("started; of the cluster: {why}"),
@@ -433,7 +460,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 _ => None,
             })
         };
-        look::until(self.cluster, &endpoints, self.patience, |seen| {
+        if let Some(silent) = self.first_silent().await? {
+            return Err(format!("{silent} does not answer").into());
+        }
+        self.sees(&endpoints, self.patience, |seen| {
             for (name, version) in &seen.versions {
                 let Some(before) = before(name).filter(|_| self.driver.manages(name)) else {
                     continue;

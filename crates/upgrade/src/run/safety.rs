@@ -5,7 +5,7 @@
 use membership::cluster::MemberId;
 use semver::Version;
 
-use super::driver::Launch;
+use super::driver::{Launch, Process};
 use crate::{
     facts::Facts,
     predict,
@@ -21,6 +21,8 @@ pub(crate) struct Voter {
     pub(crate) name: String,
     /// What it is seen to be.
     pub(crate) seen: Seen,
+    /// What is known of its process without asking it.
+    pub(crate) process: Process,
 }
 
 /// What a voter is seen to be.
@@ -37,6 +39,16 @@ pub(crate) enum Seen {
 }
 
 impl Voter {
+    /// One of whose process nothing is known.
+    pub(crate) fn seen(id: MemberId, name: String, seen: Seen) -> Voter {
+        Voter {
+            id,
+            name,
+            seen,
+            process: Process::Unknown,
+        }
+    }
+
     /// Whether it is seen to serve.
     pub(crate) fn serves(&self) -> bool {
         self.seen == Seen::Serves
@@ -59,6 +71,10 @@ pub(crate) struct View {
     pub(crate) alarms: Vec<(String, String)>,
     /// The id of the cluster, if a member that answers says it.
     pub(crate) clusters: Vec<String>,
+    /// Whether this node may be cut off: no member answers, nor takes connections.
+    pub(crate) is_cut_off: bool,
+    /// The only member, if this run has stopped or started it last and heard nothing since.
+    pub(crate) alone_in_hand: Option<String>,
 }
 
 impl View {
@@ -72,6 +88,12 @@ impl View {
     pub(crate) fn is_up(&self, member: &str) -> bool {
         let voter = self.voters.iter().find(|voter| voter.name == member);
         voter.is_some_and(|voter| voter.seen != Seen::Silent)
+    }
+
+    /// Whether it is known that `member` has no process.
+    fn has_ended(&self, member: &str) -> bool {
+        let voter = self.voters.iter().find(|voter| voter.name == member);
+        voter.is_some_and(|voter| voter.process == Process::Ended)
     }
 
     /// Voters that a quorum takes.
@@ -188,6 +210,14 @@ pub(crate) enum Refusal {
         /// Who else does not serve.
         silent: String,
     },
+    /// Nothing is known of any member.
+    #[error(
+        "{member} is not stopped: no member answers or takes connections from here, so they may serve one another out of reach; make this node reach their client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
+    )]
+    CutOff {
+        /// The member.
+        member: String,
+    },
     /// A voter cannot be judged.
     #[error(
         "{member} is not stopped: {refusing} answers, and refuses this client: {why}; give the TLS files and the user with which it answers"
@@ -284,6 +314,7 @@ impl Refusal {
             self,
             Refusal::Quorum { .. }
                 | Refusal::Unseen { .. }
+                | Refusal::CutOff { .. }
                 | Refusal::Unjudged { .. }
                 | Refusal::Unknown { .. }
         )
@@ -302,29 +333,63 @@ pub(crate) fn may_stop(
     purpose: Purpose,
     facts: Option<&Facts>,
 ) -> Result<(), Refusal> {
+    is_judged(view, member)?;
+    takes_no_quorum(view, member)?;
+    fits(view, member, launch, purpose)?;
+    boots(view, member, launch, facts)
+}
+
+/// Whether what `launch` says may be started for `member`, if it is down.
+///
+/// # Errors
+/// It must not.
+pub(crate) fn may_start(
+    view: &View,
+    member: &str,
+    launch: &Launch,
+    purpose: Purpose,
+    facts: Option<&Facts>,
+) -> Result<(), Refusal> {
+    is_judged(view, member)?;
+    fits(view, member, launch, purpose)?;
+    boots(view, member, launch, facts)
+}
+
+/// Whether the answers are those of one cluster, and anything is known of every voter.
+fn is_judged(view: &View, member: &str) -> Result<(), Refusal> {
     if view.clusters.len() > 1 {
         return Err(Refusal::Clusters(view.clusters.join(", ")));
     }
-    if let Some((refusing, why)) = view.refusing() {
-        return Err(Refusal::Unjudged {
+    match view.refusing() {
+        Some((refusing, why)) => Err(Refusal::Unjudged {
             member: member.to_owned(),
             refusing: refusing.to_owned(),
             why: why.to_owned(),
-        });
+        }),
+        None => Ok(()),
     }
+}
+
+/// Whether the cluster serves without `member`, or `member` adds nothing to it now.
+fn takes_no_quorum(view: &View, member: &str) -> Result<(), Refusal> {
     if view.is_up(member) {
-        if let Some((member, kind)) = view.alarms.first() {
-            return Err(Refusal::Alarm {
+        return match view.alarms.first() {
+            Some((member, kind)) => Err(Refusal::Alarm {
                 member: member.clone(),
                 kind: kind.clone(),
-            });
-        }
-        has_quorum(view, member)?;
-    } else {
-        is_spare(view, member)?;
+            }),
+            None => has_quorum(view, member),
+        };
     }
-    fits(view, member, launch, purpose)?;
-    boots(view, member, launch, facts)
+    if view.has_ended(member) || view.alone_in_hand.as_deref() == Some(member) {
+        return Ok(());
+    }
+    match view.is_cut_off {
+        true => Err(Refusal::CutOff {
+            member: member.to_owned(),
+        }),
+        false => is_spare(view, member),
+    }
 }
 
 /// One and two voters have no quorum without one of them: there all others must serve.
@@ -380,7 +445,11 @@ fn fits(view: &View, member: &str, launch: &Launch, purpose: Purpose) -> Result<
     let release = launch.version.clone();
     let member = member.to_owned();
     let Some(cluster) = view.cluster_version.clone() else {
-        return Err(Refusal::Unknown { member, release });
+        return match purpose {
+            // It is down, and ran that.
+            Purpose::BringBack => Ok(()),
+            _ => Err(Refusal::Unknown { member, release }),
+        };
     };
     if cluster.minor > release.minor {
         return Err(Refusal::Above {

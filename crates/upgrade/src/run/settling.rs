@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use semver::Version;
 
 use super::{
     cluster::{Answer, CallError, Cluster},
+    deviation::Deviation,
     driver::Driver,
     engine::Engine,
     journal::Left,
-    poll::POLL,
+    look,
+    poll::{self, Attempt, POLL},
     safety::{Seen, View, Voter},
 };
 use crate::{
@@ -50,15 +53,29 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         if awaited.is_empty() {
             return false;
         }
-        if self.cluster.now() >= wait.deadline {
-            let names = awaited.into_iter().map(|voter| voter.name.clone());
-            self.given_up.borrow_mut().extend(names);
+        if self.cluster.now() >= self.deadline(awaited.iter().copied(), wait.deadline) {
+            let mut known = self.awaited.borrow_mut();
+            awaited.iter().for_each(|voter| known.give_up(&voter.name));
             return false;
         }
         let shown: Vec<String> = awaited.into_iter().map(shown).collect();
         self.say_waiting(&shown.join(", "), wait);
         self.cluster.sleep(POLL).await;
         true
+    }
+
+    /// When those of `voters` that do not serve have had their time: each since it was first
+    /// asked in vain, and none longer than until `latest`.
+    pub(super) fn deadline<'v>(
+        &self,
+        voters: impl Iterator<Item = &'v Voter>,
+        latest: Duration,
+    ) -> Duration {
+        let known = self.awaited.borrow();
+        let left = voters.filter(|voter| !voter.serves());
+        let ends = left.map(|voter| known.deadline(&voter.name, self.patience));
+        let last = ends.map(|end| end.unwrap_or(latest)).max();
+        last.unwrap_or(latest).min(latest)
     }
 
     /// Says once what we wait for.
@@ -87,7 +104,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Whether a voter may come to serve by itself.
     async fn may_come(&self, voter: &Voter) -> bool {
-        if self.given_up.borrow().contains(&voter.name) {
+        if self.awaited.borrow().is_given_up(&voter.name) {
             return false;
         }
         match self.journal.left(&voter.name) {
@@ -120,27 +137,25 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             Ok(managed) => managed.endpoint,
             Err(why) => return Answer::Silent(why.0),
         };
-        let began = self.cluster.now();
-        let mut wait = Settling::until(began + self.patience);
         loop {
-            let answer = match with_database {
-                true => self.cluster.everything(&endpoint).await,
-                false => self.cluster.answers(&endpoint).await,
-            };
-            if matches!(answer, Answer::Told(_)) {
-                self.given_up.borrow_mut().remove(member);
+            let began = self.cluster.now();
+            let mut answer = self.ask(member, &endpoint).await;
+            if with_database && matches!(answer, Answer::Told(_)) {
+                answer = self.cluster.everything(&endpoint).await;
+            }
+            if matches!(answer, Answer::Told(_)) || self.awaited.borrow().is_given_up(member) {
                 return answer;
             }
-            if self.given_up.borrow().contains(member) {
-                return answer;
-            }
+            let since = self.awaited.borrow_mut().silent(member, began);
             let now = self.cluster.now();
-            if now - began >= SILENT {
-                if now >= wait.deadline || !self.cluster.listens(&endpoint).await {
-                    self.given_up.borrow_mut().insert(member.to_owned());
+            if now - since >= SILENT {
+                if now - since >= self.patience || !self.cluster.listens(&endpoint).await {
+                    self.awaited.borrow_mut().give_up(member);
                     return answer;
                 }
-                self.say_waiting(&format!("{member} does not answer yet"), &mut wait);
+                if self.awaited.borrow_mut().is_news(member) {
+                    (self.say)(&format!("        waiting: {member} does not answer yet"));
+                }
             }
             self.cluster.sleep(AGAIN).await;
         }
@@ -173,6 +188,53 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         true
     }
 
+    /// The first member that has answered nothing for a while.
+    ///
+    /// # Errors
+    /// One refuses this client.
+    pub(super) async fn first_silent(&self) -> Result<Option<String>, CallError> {
+        for (name, _) in self.endpoints() {
+            if self.is_silent(&name).await? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks until all `endpoints` are as they should be and `also` agrees; says what it
+    /// waits for.
+    ///
+    /// # Errors
+    /// What was not as it should be, when `limit` was over.
+    pub(super) async fn sees(
+        &self,
+        endpoints: &[(String, String)],
+        limit: Duration,
+        also: impl Fn(&look::Seen) -> Result<(), Deviation>,
+    ) -> Result<look::Seen, Deviation> {
+        let began = self.cluster.now();
+        let deadline = began + limit;
+        let mut wait = Settling::until(deadline);
+        let seen = poll::until(self.cluster, deadline, async || {
+            let left = deadline.saturating_sub(self.cluster.now()).max(SILENT);
+            let look = look::once(self.cluster, endpoints);
+            let seen = match self.cluster.within(left, look).await {
+                Some(seen) => seen.and_then(|seen| also(&seen).map(|()| seen)),
+                None => Err("not all members answer".into()),
+            };
+            if let Err(why) = &seen
+                && self.cluster.now() - began >= SILENT
+            {
+                self.say_waiting(&why.to_string(), &mut wait);
+            }
+            Attempt::from(seen)
+        })
+        .await?;
+        let mut awaited = self.awaited.borrow_mut();
+        endpoints.iter().for_each(|(name, _)| awaited.heard(name));
+        Ok(seen)
+    }
+
     /// The members that do not answer.
     ///
     /// # Errors
@@ -198,8 +260,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// # Errors
     /// One refuses.
     pub(crate) async fn is_let_in(&self) -> Outcome<()> {
-        for (name, endpoint) in self.endpoints() {
-            let refused = match self.cluster.answers(&endpoint).await {
+        let endpoints = self.endpoints();
+        let asked = endpoints
+            .iter()
+            .map(|(name, endpoint)| self.ask(name, endpoint));
+        for ((name, endpoint), answer) in endpoints.iter().zip(join_all(asked).await) {
+            let refused = match answer {
                 // A learner answers no reads, and no one does without a leader.
                 Answer::Told(facts)
                     if facts
@@ -209,7 +275,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 {
                     continue;
                 }
-                Answer::Told(_) => match self.cluster.read(&endpoint).await {
+                Answer::Told(_) => match self.cluster.read(endpoint).await {
                     Answer::Refused(why) => why,
                     Answer::Told(_) | Answer::Silent(_) => continue,
                 },

@@ -15,7 +15,8 @@ use semver::Version;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    driver::{Launch, Managed, release},
+    commands::status,
+    driver::{Launch, Managed, Process, release},
     place::{Folder, Place, folder_of, put_here},
 };
 use crate::{
@@ -337,6 +338,24 @@ impl super::Driver for StaticPods {
         Ok(format!("{}\n{lines}", place.words()))
     }
 
+    fn replaces(&self, member: &str, launch: &Launch) -> bool {
+        let Some(place) = self.place(member) else {
+            return false;
+        };
+        let wanted = self.original(member).and_then(|o| self.text_of(&o, launch));
+        match (place.look().map(|folder| folder.text), wanted) {
+            (Ok(None), _) => false,
+            (Ok(Some(now)), Ok(wanted)) => now != wanted,
+            _ => true,
+        }
+    }
+
+    async fn process(&self, member: &str) -> Process {
+        let found = self.members.iter().find(|m| m.name == member);
+        let line = found.map_or("", |managed| &managed.status);
+        status(line, member, self.patience).await
+    }
+
     async fn stop(&mut self, member: &str) -> Outcome<()> {
         let place = self.known_place(member)?;
         self.check_folder(member, &place, &place.look()?)?;
@@ -399,6 +418,7 @@ mod tests {
             endpoint: "http://127.0.0.1:1".into(),
             stop: String::new(),
             start: String::new(),
+            status: String::new(),
             manifest: Some(folder.join("etcd.yaml")),
             reach: None,
             data_dir: None,

@@ -5,7 +5,7 @@ use semver::Version;
 
 use super::{
     Journal, Way,
-    driver::Launch,
+    driver::{Launch, Process},
     found,
     journal::Event,
     safety::{self, Purpose, Refusal, Seen, View, Voter},
@@ -357,15 +357,14 @@ fn what_no_rollback_repairs_is_told_so() {
 
 /// `n1` to `nN` of a 3.5 cluster: `+` serves, `~` answers, `-` is down, `!` refuses this client.
 fn view(voters: &str) -> View {
-    let voters = voters.chars().zip(1..).map(|(is, n)| Voter {
-        id: MemberId(n),
-        name: format!("n{n}"),
-        seen: match is {
+    let voters = voters.chars().zip(1..).map(|(is, n)| {
+        let seen = match is {
             '+' => Seen::Serves,
             '-' => Seen::Silent,
             '!' => Seen::Refuses("TLS".into()),
             _ => Seen::Answers,
-        },
+        };
+        Voter::seen(MemberId(n), format!("n{n}"), seen)
     });
     View {
         voters: voters.collect(),
@@ -428,6 +427,38 @@ fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
     let mut learner = view("+++");
     learner.voters.remove(0);
     assert!(decided(&learner, &OLD, Purpose::Again).is_ok());
+}
+
+#[test]
+fn where_no_member_is_reached_none_is_stopped_that_may_serve() {
+    let cut_off = |process: Process| {
+        let mut view = View {
+            is_cut_off: true,
+            ..view("---")
+        };
+        view.voters[0].process = process;
+        view
+    };
+    for (process, may) in [
+        (Process::Unknown, false),
+        (Process::Runs, false),
+        (Process::Ended, true),
+    ] {
+        let decided = decided(&cut_off(process), &OLD, Purpose::Back);
+        assert_eq!(decided.is_ok(), may, "{process:?}: {decided:?}");
+        // To start one is another matter.
+        let launch = Launch::of(&OLD, false);
+        let started = safety::may_start(&cut_off(process), "n1", &launch, Purpose::Back, None);
+        assert!(started.is_ok(), "{process:?}: {started:?}");
+    }
+    // The only member, which this run itself has taken out of service.
+    let mut alone = View {
+        is_cut_off: true,
+        ..view("-")
+    };
+    assert!(decided(&alone, &OLD, Purpose::Back).is_err());
+    alone.alone_in_hand = Some("n1".into());
+    assert!(decided(&alone, &OLD, Purpose::Back).is_ok());
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         seconds: u64,
     ) -> Result<Lock, Deviation> {
         let mut endpoints = self.endpoints();
-        endpoints.sort_by_key(|(name, _)| name == member);
+        let is_silent = |name: &str| self.awaited.borrow().is_given_up(name);
+        endpoints.sort_by_key(|(name, _)| (is_silent(name), name == member));
         let mut last = Deviation::from("there are no members");
         for (name, endpoint) in endpoints {
             match self.cluster.lock(&endpoint, value, run, seconds).await {
@@ -82,7 +83,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Gives the turn back. Where that fails the lease ends it.
     pub(crate) async fn end_turn(&self) {
-        for (_, endpoint) in self.endpoints() {
+        for (name, endpoint) in self.endpoints() {
+            if self.awaited.borrow().is_given_up(&name) {
+                continue;
+            }
             if self
                 .cluster
                 .unlock(&endpoint, self.journal.id())

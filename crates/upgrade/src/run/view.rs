@@ -1,8 +1,9 @@
 //! The cluster at one moment, as the decision needs it: by the real member list,
 //! wherever that leads, and by the directories of members that do not answer.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+use futures_util::future::join_all;
 use semver::Version;
 
 use super::{
@@ -21,20 +22,40 @@ pub(crate) struct Named {
     pub(crate) directory: Option<PathBuf>,
 }
 
-/// Looks at the cluster of the members `named`. `planned` is the id of the cluster that
-/// a journal is for; `height` is what it knows of the cluster version, where no member
-/// answers.
+/// How long a single look waits for a member.
+pub(crate) fn one_look(_member: &str) -> Duration {
+    Duration::from_secs(60)
+}
+
+/// What a member answers within `limit`.
+pub(super) async fn answers_within(
+    cluster: &impl Cluster,
+    endpoint: &str,
+    limit: Duration,
+) -> Answer<Facts> {
+    let answer = cluster.within(limit, cluster.answers(endpoint)).await;
+    answer.unwrap_or_else(|| Answer::Silent(format!("{endpoint}: no answer within {limit:?}")))
+}
+
+/// Looks at the cluster of the members `named`, at each for as long as `limit` says of its
+/// name. `planned` is the id of the cluster that a journal is for; `height` is what it knows
+/// of the cluster version, where no member answers.
 pub(crate) async fn look_around(
     cluster: &impl Cluster,
     named: &[Named],
+    limit: impl Fn(&str) -> Duration,
     planned: Option<String>,
     height: Option<Version>,
 ) -> View {
     let mut view = View::default();
     let mut answers = Vec::new();
     let mut clusters: BTreeSet<String> = planned.into_iter().collect();
-    for member in named {
-        let answer = cluster.answers(&member.endpoint).await;
+    let mut unread = named.len();
+    // All at once: those that do not answer take their time.
+    let asked = named
+        .iter()
+        .map(|member| answers_within(cluster, &member.endpoint, limit(&member.name)));
+    for (member, answer) in named.iter().zip(join_all(asked).await) {
         if let Answer::Told(facts) = &answer {
             add_answer(cluster, &mut view, facts, &member.endpoint).await;
             clusters.extend(facts.cluster.map(|id| id.to_string()));
@@ -42,13 +63,15 @@ pub(crate) async fn look_around(
             && let Some(files) = cluster.files(directory)
         {
             add_files(&mut view, &files);
+            unread -= usize::from(!files.in_use);
             clusters.extend(files.cluster.map(|id| id.to_string()));
         }
         answers.push((member, answer));
     }
-    add_voters(cluster, &mut view, &answers).await;
+    add_voters(cluster, &mut view, &answers, limit).await;
     let is_silent = |(_, answer): &(_, Answer<Facts>)| matches!(answer, Answer::Silent(_));
-    if answers.iter().all(is_silent) {
+    // Where no member runs, what all of them have on disk is all that there is to know.
+    if unread > 0 && answers.iter().all(is_silent) {
         view.cluster_version = view.cluster_version.max(height);
     }
     view.clusters = clusters.into_iter().collect();
@@ -90,7 +113,12 @@ fn add_files(view: &mut View, files: &Facts) {
 }
 
 /// The voters, and who of them serves.
-async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named, Answer<Facts>)]) {
+async fn add_voters(
+    cluster: &impl Cluster,
+    view: &mut View,
+    answers: &[(&Named, Answer<Facts>)],
+    limit: impl Fn(&str) -> Duration,
+) {
     let lives = answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Told(facts) => facts.live.as_ref(),
         Answer::Silent(_) | Answer::Refused(_) => None,
@@ -113,16 +141,16 @@ async fn add_voters(cluster: &impl Cluster, view: &mut View, answers: &[(&Named,
         let seen = match own {
             Some((facts, endpoint)) => seen(cluster, facts, endpoint).await,
             // One that the file does not name, or names at another place.
-            None => ask_around(cluster, &member.client_urls, answers).await,
+            None => {
+                let limit = limit(&member.name);
+                ask_around(cluster, &member.client_urls, answers, limit).await
+            }
         };
-        view.voters.push(Voter {
-            id: member.id,
-            name: match member.name.is_empty() {
-                true => member.id.to_string(),
-                false => member.name.clone(),
-            },
-            seen,
-        });
+        let name = match member.name.is_empty() {
+            true => member.id.to_string(),
+            false => member.name.clone(),
+        };
+        view.voters.push(Voter::seen(member.id, name, seen));
     }
 }
 
@@ -133,11 +161,7 @@ fn guess(named: &Named, answer: &Answer<Facts>) -> Voter {
         Answer::Silent(_) => (None, Seen::Silent),
         Answer::Refused(why) => (None, Seen::Refuses(why.clone())),
     };
-    Voter {
-        id: id.unwrap_or_default(),
-        name: named.name.clone(),
-        seen,
-    }
+    Voter::seen(id.unwrap_or_default(), named.name.clone(), seen)
 }
 
 /// Asks at the client URLs of a member; those of `answers` that told nothing a moment before
@@ -146,6 +170,7 @@ async fn ask_around(
     cluster: &impl Cluster,
     urls: &[String],
     answers: &[(&Named, Answer<Facts>)],
+    limit: Duration,
 ) -> Seen {
     let mut refuses = None;
     for url in urls {
@@ -155,7 +180,7 @@ async fn ask_around(
             Some((_, Answer::Silent(_))) => continue,
             // Another member answers there now.
             Some((_, Answer::Told(_))) => continue,
-            None => match cluster.answers(url).await {
+            None => match answers_within(cluster, url, limit).await {
                 Answer::Told(facts) => return seen(cluster, &facts, url).await,
                 Answer::Silent(_) => continue,
                 Answer::Refused(why) => why,

@@ -6,7 +6,7 @@ use std::{cell::RefCell, fmt, path::PathBuf};
 
 use semver::Version;
 
-use super::driver::{Driver, Launch, Managed};
+use super::driver::{Driver, Launch, Managed, Process};
 use crate::failure::Outcome;
 
 /// A member that must not be left as it is.
@@ -92,6 +92,14 @@ impl<D: Driver> Driver for Watched<'_, D> {
     fn is_in_hand(&self, member: &str) -> bool {
         let in_hand = self.in_hand.borrow();
         in_hand.as_ref().is_some_and(|one| one.member() == member)
+    }
+
+    fn replaces(&self, member: &str, launch: &Launch) -> bool {
+        self.inner.replaces(member, launch)
+    }
+
+    async fn process(&self, member: &str) -> Process {
+        self.inner.process(member).await
     }
 
     fn prepare(&mut self, member: &str, launch: &Launch) -> Outcome<()> {

@@ -6,6 +6,7 @@
 mod boundaries;
 mod seeds;
 mod settling;
+mod silence;
 mod world;
 
 use std::{
@@ -26,7 +27,7 @@ use super::{
     Driver, Engine, Journal, Stop,
     begin::Allow,
     cluster::{Answer, Ask, CallError, Cluster, Lock, is_of},
-    driver::{Launch, Managed},
+    driver::{Launch, Managed, Process},
 };
 use crate::{
     facts::{Database, Facts, Hash, Live},
@@ -117,6 +118,12 @@ impl Cluster for Handle {
 
     fn files(&self, directory: &Path) -> Option<Facts> {
         self.0.borrow().files(directory)
+    }
+
+    fn process_in(&self, directory: &Path) -> Process {
+        self.0
+            .borrow()
+            .process(directory.to_str().unwrap_or_default())
     }
 
     async fn moments(&self, _members: &mut [Facts]) {
@@ -218,6 +225,15 @@ impl Cluster for Handle {
         world.now += time;
         world.settle();
     }
+
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let latest = self.now() + limit;
+        let outcome = work.await;
+        let mut world = self.0.borrow_mut();
+        let is_in_time = world.now <= latest;
+        world.now = world.now.min(latest);
+        is_in_time.then_some(outcome)
+    }
 }
 
 impl Driver for Handle {
@@ -230,6 +246,7 @@ impl Driver for Handle {
                 endpoint: endpoint_of(&member.name),
                 stop: String::new(),
                 start: String::new(),
+                status: String::new(),
                 manifest: None,
                 reach: None,
                 data_dir: world.reads_files.then(|| PathBuf::from(&member.name)),
@@ -263,6 +280,12 @@ impl Driver for Handle {
         let mut world = self.0.borrow_mut();
         let present = world.find(member).manifest.present.as_ref();
         present.is_some_and(|present| present.version == launch.version)
+    }
+
+    fn replaces(&self, member: &str, launch: &Launch) -> bool {
+        let mut world = self.0.borrow_mut();
+        let present = world.find(member).manifest.present.as_ref();
+        present.is_some_and(|present| !world::is_same_text(present, launch))
     }
 
     fn prepare(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
@@ -376,7 +399,7 @@ impl Model {
             others: PATIENCE,
             only_here: false,
             baseline: None,
-            given_up: RefCell::default(),
+            awaited: RefCell::default(),
             say: &|_| {},
         }
     }

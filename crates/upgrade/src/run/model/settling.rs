@@ -6,14 +6,14 @@ use super::{
     *,
 };
 
-const NEW: Version = Version::new(3, 6, 14);
+pub(super) const NEW: Version = Version::new(3, 6, 14);
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::new(3, vec![Version::new(3, 5, 30), NEW], 1)
 }
 
 /// A run that is killed at its `call`, if it makes so many.
-fn killed(world: World, call: u64) -> Option<Model> {
+pub(super) fn killed(world: World, call: u64) -> Option<Model> {
     let model = Model::new(world);
     model.world().kill_at = Some(call);
     if model.run() != Came::Killed {
@@ -137,7 +137,9 @@ fn a_tool_that_is_cut_off_ends_no_quorum() {
             world.is_cut_off = true;
             // A large database: longer than anything that a tool waits for.
             world.starts_take = PATIENCE * 4;
+            world.reads_files = false;
         }
+        let known = model.world().history.len();
         for command in [Model::run, Model::roll_back, Model::roll_back] {
             let came = command(&model);
             let at = format!("killed at call {call}: {came:?}");
@@ -145,6 +147,8 @@ fn a_tool_that_is_cut_off_ends_no_quorum() {
             assert!(world.wrong.is_empty(), "{at}\n{}", world.history.join("\n"));
             let up = world.members.iter().filter(|m| m.process.is_some());
             assert!(up.count() >= 2, "{at}\n{}", world.history.join("\n"));
+            let acted = world.history[known..].join("\n");
+            assert!(!acted.contains("is stopped"), "{at}\n{acted}");
         }
     }
 }

@@ -34,6 +34,10 @@ pub(super) struct Peer {
     pub(super) is_dead: bool,
     /// It does not answer until then, though it runs.
     pub(super) slow_until: Duration,
+    /// Whether its process is stopped: it takes connections, and answers nothing.
+    pub(super) is_frozen: bool,
+    /// Whether what starts it fails at once.
+    pub(super) refuses_starts: bool,
     /// Its kubelet waits until then before it starts it again.
     pub(super) down_until: Duration,
     /// Releases that do not start here, whatever the reason.
@@ -133,6 +137,8 @@ impl World {
                 is_ready: true,
                 is_dead: false,
                 slow_until: Duration::ZERO,
+                is_frozen: false,
+                refuses_starts: false,
                 down_until: Duration::ZERO,
                 broken: BTreeSet::new(),
                 seen_version: first.minor,
@@ -226,7 +232,7 @@ impl World {
                 member.is_ready |= has_quorum;
             }
         }
-        let up = |m: &&Peer| m.process.is_some();
+        let up = |m: &&Peer| m.process.is_some() && !m.is_frozen;
         if !self.members.iter().filter(up).any(|m| m.id == self.leader) {
             self.leader = self.members.iter().find(up).map_or(0, |m| m.id);
         }
@@ -265,16 +271,16 @@ impl World {
 
     fn kubelet(&mut self, at: usize) {
         let wanted = self.members[at].manifest.present.clone();
-        // The manifest that it had before and the one of the same release are one text.
-        let text = |launch: &Launch| Launch {
-            back: false,
-            ..launch.clone()
+        let is_there = match (self.members[at].process.as_ref(), &wanted) {
+            (Some(process), Some(wanted)) => is_same_text(process, wanted),
+            (None, None) => true,
+            _ => false,
         };
-        let process = self.members[at].process.as_ref();
-        if process.map(text) == wanted.as_ref().map(text) || self.members[at].is_dead {
+        if is_there || self.members[at].is_dead {
             return;
         }
         self.members[at].process = None;
+        self.members[at].is_frozen = false;
         self.members[at].is_ready = false;
         let Some(launch) = wanted else { return };
         if self.members[at].down_until > self.now {
@@ -329,8 +335,8 @@ impl World {
     }
 
     pub(super) fn has_quorum(&self) -> bool {
-        let up = self.members.iter().filter(|m| m.process.is_some()).count();
-        up > self.members.len() / 2
+        let up = |m: &&Peer| m.process.is_some() && !m.is_frozen;
+        self.members.iter().filter(up).count() > self.members.len() / 2
     }
 
     pub(super) fn version(&self) -> Version {
@@ -343,13 +349,25 @@ impl World {
             return false;
         }
         let found = self.members.iter().find(|m| m.name == member);
-        found.is_some_and(|m| m.process.is_some() && m.is_ready && m.slow_until <= self.now)
+        found.is_some_and(|m| {
+            m.process.is_some() && !m.is_frozen && m.is_ready && m.slow_until <= self.now
+        })
     }
 
     /// Whether something takes connections at a member.
     pub(super) fn listens(&self, member: &str) -> bool {
         let found = self.members.iter().find(|m| m.name == member);
         !self.is_cut_off && found.is_some_and(|m| m.process.is_some())
+    }
+
+    /// What the lock on the database of a member says.
+    pub(super) fn process(&self, member: &str) -> Process {
+        let found = self.members.iter().find(|m| m.name == member);
+        match found.is_some_and(|m| m.process.is_some()) {
+            _ if !self.reads_files => Process::Unknown,
+            true => Process::Runs,
+            false => Process::Ended,
+        }
     }
 
     pub(super) fn ask(&mut self, member: &str) -> Answer<()> {
@@ -447,6 +465,7 @@ impl World {
         Some(Facts {
             label: name.to_owned(),
             cluster: Some(CLUSTER),
+            in_use: self.process(name) == Process::Runs,
             database: Some(self.database(name)),
             ..Facts::default()
         })
@@ -534,17 +553,23 @@ impl World {
 
     /// The tool puts a new manifest into the folder.
     pub(super) fn put(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
-        let clock = self.clock;
-        self.acted_at = clock;
-        let there = self.now + self.starts_take;
-        let found = self.find(member);
-        found.down_until = there;
-        let manifest = &mut found.manifest;
+        if self.find(member).refuses_starts {
+            return Err(Failure::new("the start command failed"));
+        }
+        let manifest = &mut self.find(member).manifest;
         let Some(staged) = manifest.staged.take() else {
             return Err(Failure::new("nothing was prepared"));
         };
+        let ends = |present: &Launch| !is_same_text(present, &staged);
+        let is_stop = manifest.present.as_ref().is_some_and(ends);
         manifest.present = Some(staged);
         manifest.out = None;
+        if is_stop {
+            self.judge_stop(member);
+        }
+        let (clock, there) = (self.clock, self.now + self.starts_take);
+        self.acted_at = clock;
+        self.find(member).down_until = there;
         self.note(format!("{member} is started with {launch:?}"));
         self.settle();
         Ok(())
@@ -676,6 +701,8 @@ impl World {
             is_ready: is_up,
             is_dead: !is_up,
             slow_until: Duration::ZERO,
+            is_frozen: false,
+            refuses_starts: false,
             down_until: Duration::ZERO,
             broken: BTreeSet::new(),
             seen_version,
@@ -716,6 +743,16 @@ impl World {
             })
             .collect()
     }
+}
+
+/// Whether the manifests are one text: the one that a member had before, and the one of the
+/// same release.
+pub(super) fn is_same_text(one: &Launch, other: &Launch) -> bool {
+    let text = |launch: &Launch| Launch {
+        back: false,
+        ..launch.clone()
+    };
+    text(one) == text(other)
 }
 
 /// From this release on a publication rewrites the record.
