@@ -37,6 +37,9 @@ pub struct Config {
     pub max_send_bytes: usize,
     /// Largest answer in bytes that is read.
     pub max_recv_bytes: usize,
+    /// Bytes that a server may send on a stream, and on a connection, before they are taken; `None`
+    /// for what the transport has. Who takes streams slowly needs many of the first in the second.
+    pub windows: Option<(u32, u32)>,
     /// How https endpoints are dialled; `None` verifies them by the CAs of this
     /// machine and shows no certificate.
     pub tls: Option<Arc<tls::Connector>>,
@@ -61,6 +64,7 @@ impl Config {
             credentials: None,
             max_send_bytes: 2 * 1024 * 1024,
             max_recv_bytes: usize::MAX,
+            windows: None,
             tls: None,
             tls_by_default: false,
             require_leader: false,

@@ -93,6 +93,11 @@ impl Slot {
         };
         let dialler = Dialler::new(endpoint, tls);
         let mut transport = dialler.transport(endpoint)?;
+        if let Some((stream, connection)) = config.windows {
+            transport = transport
+                .initial_stream_window_size(stream)
+                .initial_connection_window_size(connection);
+        }
         if !config.keepalive_time.is_zero() {
             transport = transport
                 .http2_keep_alive_interval(config.keepalive_time.max(KEEPALIVE_TIME_MIN))

@@ -7,7 +7,7 @@ use cli::{
     flags::{Flag, HELP, Kind},
 };
 
-use crate::command::Command;
+use crate::command::{Command, UINT32_MAX};
 
 /// The program that the pages name, whatever it was called by: scripts know these lines.
 const PROGRAM: &str = "etcd";
@@ -95,6 +95,3 @@ fn row(flag: &Flag) -> (&'static str, String, String) {
         format!("{}{default}", flag.help),
     )
 }
-
-/// The default of the one flag that is narrower than its kind.
-pub(crate) const UINT32_MAX: &str = "4294967295";

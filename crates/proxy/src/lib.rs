@@ -9,6 +9,8 @@
 //! | `program` | from a command line to an exit code |
 //! | `discovery` | members found by SRV records |
 //! | `gateway` | the TCP proxy |
+//! | `grpc` | the proxy that answers by itself |
+//! | `goes` | addresses and errors as Go reads and words them |
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +18,7 @@ mod command;
 mod discovery;
 mod gateway;
 mod goes;
+mod grpc;
 mod help;
 mod program;
 

@@ -9,7 +9,7 @@ use cli::{
 
 use crate::{
     command::{Action, COMMANDS},
-    gateway, help,
+    gateway, grpc, help,
 };
 
 /// Whether a command line of the server names a proxy.
@@ -33,6 +33,7 @@ pub fn main(args: &[String]) -> i32 {
     match found.path.last().map(|command| &command.body) {
         Some(Body::Run(action)) if !parsed.bool(HELP) => match action {
             Action::Gateway => gateway::start(&parsed),
+            Action::GrpcProxy => grpc::start(&parsed),
         },
         _ => print(&help::page(&found.path)),
     }

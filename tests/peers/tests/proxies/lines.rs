@@ -25,6 +25,18 @@ const LINES: &[&str] = &[
     "gateway start --listen-addr localhost:odd --endpoints localhost:1",
     "gateway start --listen-addr 127.0.0.1:2379 --endpoints http://localhost:2379/",
     "gateway --endpoints=nosuch.invalid:1 start --listen-addr 127.0.0.1:0",
+    "grpc-proxy",
+    "grpc-proxy --help",
+    "grpc-proxy nothing",
+    "grpc-proxy start --resolver-prefix p",
+    "grpc-proxy start --resolver-ttl 2",
+    "grpc-proxy start --resolver-prefix p --resolver-ttl 2 --advertise-client-url=",
+    "grpc-proxy start --auto-tls --self-signed-cert-validity 0",
+    "grpc-proxy start --tls-min-version odd",
+    "grpc-proxy start --tls-max-version odd",
+    "grpc-proxy start --tls-min-version TLS1.3 --tls-max-version TLS1.2",
+    "grpc-proxy start --tls-min-version TLS1.3 --listen-cipher-suites odd",
+    "grpc-proxy start --listen-addr noport",
 ];
 
 fn run(program: &Program, line: &str) -> Result<Output> {

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 /// Until a line that a proxy must log is there.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
+/// What a grpc-proxy logs when it serves.
+pub(crate) const GRPC_READY: &str = "started gRPC proxy";
+
 /// A proxy of a program, to be started: `kind` is `gateway` or `grpc-proxy`.
 pub(crate) fn proxy(program: &Program, kind: &str, port: u16) -> Launch {
     let mut program = program.clone();
