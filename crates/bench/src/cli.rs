@@ -12,21 +12,17 @@ use crate::report::Report;
 use crate::restart::{self, Restart};
 use crate::workload::{self, Cluster, Workload};
 
-/// The exit code for a line that cannot be read.
-const USAGE: i32 = 2;
+/// The exit code for a line that cannot be read, as of every program of Pintle.
+const USAGE: i32 = 1;
 
 /// Runs the program with `args`, the first of which is its name. Returns the
 /// exit code: 0 when everything was measured without an error, 1 when a run
-/// failed or the server answered an error, 2 for wrong flags.
+/// failed, the server answered an error, or the line cannot be read.
 pub fn main(args: Vec<String>) -> i32 {
     match command::read(args.get(1..).unwrap_or_default()) {
         Ok(Asked::Page(page)) => {
             print(&page);
             0
-        }
-        Ok(Asked::Nothing(page)) => {
-            eprint!("{page}");
-            USAGE
         }
         Ok(Asked::Run(action, parsed)) => {
             net::catch_interrupt();

@@ -305,8 +305,6 @@ const COMMANDS: &[Command] = &[
 pub(crate) enum Asked {
     /// Show this page.
     Page(String),
-    /// Nothing; show the page of the commands as an error.
-    Nothing(String),
     /// Do this.
     Run(Action, Parsed),
 }
@@ -316,6 +314,13 @@ pub(crate) enum Asked {
 /// # Errors
 /// What is wrong with it, for the person who typed it.
 pub(crate) fn read(words: &[String]) -> Result<Asked, String> {
+    if words.first().is_some_and(|word| word == "--version") {
+        return Ok(Asked::Page(format!(
+            "{} {}\n",
+            PROGRAM.name,
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
     let words: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
     let found = find(PROGRAM.name, COMMANDS, GLOBAL, words)?;
     if let Some(topic) = found.no_topic {
@@ -335,7 +340,7 @@ pub(crate) fn read(words: &[String]) -> Result<Asked, String> {
                 "unknown command {:?}",
                 String::from_utf8_lossy(word)
             )),
-            None => Ok(Asked::Nothing(page())),
+            None => Ok(Asked::Page(page())),
         },
     }
 }

@@ -2,10 +2,10 @@
 //! names that may be shortened to what fits one command alone. It must never
 //! guess between two commands.
 
-use crate::flags::{Flag, HELP, Kind};
-
-/// A command this close to what was typed is offered, as cobra does.
-const SUGGESTION_DISTANCE: usize = 2;
+use crate::{
+    flags::{Flag, HELP, Kind},
+    near::suggestion,
+};
 
 /// One command or group of commands; `A` says what a command does.
 #[derive(Debug)]
@@ -98,6 +98,9 @@ pub struct Found<A: 'static> {
     pub asks_help: bool,
     /// The word behind `help` that names no command.
     pub no_topic: Option<String>,
+    /// What is wrong with the word after a group that names none of its commands. cobra shows the
+    /// group all the same, and ends without an error.
+    pub stray: Option<String>,
 }
 
 /// Walks down from `commands` by the words of a line.
@@ -114,6 +117,7 @@ pub fn find<A>(
     let mut choices = commands;
     let mut asks_help = false;
     let mut no_topic = None;
+    let mut stray = None;
     loop {
         let own = path.iter().flat_map(|command| command.flags);
         let flags: Vec<&Flag> = global.iter().chain(own).collect();
@@ -140,8 +144,11 @@ pub fn find<A>(
                 break;
             }
             None if path.is_empty() => return Err(unknown(program, commands, &name)),
-            // An unknown word in a group shows the group.
-            None => break,
+            None => {
+                let names: String = path.iter().map(|c| format!(" {}", c.name)).collect();
+                stray = Some(unknown(&format!("{program}{names}"), choices, &name));
+                break;
+            }
         }
     }
     Ok(Found {
@@ -149,6 +156,7 @@ pub fn find<A>(
         words,
         asks_help,
         no_topic,
+        stray,
     })
 }
 
@@ -198,34 +206,6 @@ fn first_argument(words: &[Vec<u8>], flags: &[&Flag]) -> Option<usize> {
 }
 
 fn unknown<A>(program: &str, commands: &[Command<A>], name: &str) -> String {
-    let lower = name.to_lowercase();
-    let near: String = commands
-        .iter()
-        .filter(|command| {
-            command.name.starts_with(&lower)
-                || distance(&lower, command.name) <= SUGGESTION_DISTANCE
-        })
-        .map(|command| format!("\t{}\n", command.name))
-        .collect();
-    let hint = match near.as_str() {
-        "" => String::new(),
-        near => format!("\n\nDid you mean this?\n{near}"),
-    };
-    format!("unknown command {name:?} for {program:?}{hint}")
-}
-
-/// Edits that turn one word into the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let near = suggestion(name, "", commands.iter().map(|command| command.name));
+    format!("unknown command {name:?} for {program:?}{near}")
 }

@@ -19,6 +19,7 @@ pub mod completion;
 pub mod flags;
 pub mod help;
 pub mod interrupt;
+pub mod near;
 pub mod private;
 pub mod table;
 pub mod text;

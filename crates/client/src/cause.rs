@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-/// The innermost cause: "Connection refused" rather than "transport error".
+/// The innermost cause: "connection refused" rather than "transport error".
 pub(crate) fn root(error: &(dyn StdError + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

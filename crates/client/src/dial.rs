@@ -4,7 +4,7 @@
 
 use std::{
     future::Future,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,19 +13,18 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     sync::watch,
 };
 use tonic::transport::Channel;
 
-use crate::{Endpoint, EndpointError, cause::root, endpoint::Target};
-
-/// Length of an HTTP/2 frame header, and where its type is.
-const FRAME_HEADER: usize = 9;
-const FRAME_TYPE: usize = 3;
-/// The frame that a server must send first.
-const SETTINGS: u8 = 4;
+use crate::{
+    Endpoint, EndpointError,
+    cause::root,
+    endpoint::Target,
+    preface::{Reason, Watched},
+};
 
 /// Dials one endpoint.
 #[derive(Clone)]
@@ -78,17 +77,20 @@ impl Dialler {
         limit: Duration,
     ) -> Result<Opened, String> {
         let (ready, mut life) = watch::channel(false);
+        let reason = Reason::default();
         let stream = Once {
             dialler: self.clone(),
-            ready: Some(ready),
+            ready: Some((ready, reason.clone())),
         };
         let opening = async {
             let connected = transport.connect_with_connector(stream).await;
-            let channel = connected.map_err(|error| root(&error))?;
-            match life.wait_for(|ready| *ready).await {
-                Ok(_) => Ok(channel),
-                Err(_) => Err("the connection ended before the server's first frame".to_owned()),
-            }
+            let channel = connected.map_err(|error| self.ended(&reason, || root(&error)))?;
+            let spoken = life.wait_for(|ready| *ready).await.is_ok();
+            spoken.then_some(channel).ok_or_else(|| {
+                self.ended(&reason, || {
+                    "the connection ended before the server's first frame".to_owned()
+                })
+            })
         };
         let channel = tokio::time::timeout(limit, opening)
             .await
@@ -96,14 +98,32 @@ impl Dialler {
         Ok(Opened { channel, life })
     }
 
+    /// Why there is no connection: what ended it before the server's first frame, or else what
+    /// `otherwise` says.
+    fn ended(&self, reason: &Reason, otherwise: impl FnOnce() -> String) -> String {
+        let Some(why) = reason.get() else {
+            return otherwise();
+        };
+        let advice = match (&self.tls, why.as_str()) {
+            (None, "EOF") => " (plain text; does the server want https?)",
+            _ => "",
+        };
+        format!("error reading server preface: {why}{advice}")
+    }
+
     async fn dial(self) -> io::Result<Box<dyn Stream>> {
         match &self.target {
             Target::Tcp(authority) => {
-                let stream = TcpStream::connect(authority).await?;
+                let dialled = TcpStream::connect(authority).await;
+                let stream = dialled.map_err(|error| unreached("tcp", authority, &error))?;
                 stream.set_nodelay(true)?;
                 self.secure(stream).await
             }
-            Target::Unix(path) => self.secure(UnixStream::connect(path).await?).await,
+            Target::Unix(path) => {
+                let dialled = UnixStream::connect(path).await;
+                let stream = dialled.map_err(|error| unreached("unix", path, &error))?;
+                self.secure(stream).await
+            }
         }
     }
 
@@ -112,10 +132,21 @@ impl Dialler {
             None => Ok(Box::new(stream)),
             Some(connector) => {
                 let name = self.target.server_name();
-                Ok(Box::new(connector.secure(name, stream).await?))
+                let secured = connector.secure(name, stream).await;
+                Ok(Box::new(secured.map_err(|error| {
+                    let text = format!("transport: authentication handshake failed: {error}");
+                    io::Error::new(error.kind(), text)
+                })?))
             }
         }
     }
+}
+
+/// A connection attempt that failed, as Go's client says it.
+fn unreached(network: &str, address: &str, error: &io::Error) -> io::Error {
+    let dialled = tls::dial_error(network, address, error);
+    let text = format!("transport: Error while dialing: {dialled}");
+    io::Error::new(error.kind(), text)
 }
 
 /// Any of the streams below.
@@ -127,7 +158,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// request could be sent into one on which the server never speaks.
 struct Once {
     dialler: Dialler,
-    ready: Option<watch::Sender<bool>>,
+    ready: Option<(watch::Sender<bool>, Reason)>,
 }
 
 impl tower_service::Service<http::Uri> for Once {
@@ -143,81 +174,9 @@ impl tower_service::Service<http::Uri> for Once {
         let (dialler, ready) = (self.dialler.clone(), self.ready.take());
         Box::pin(async move {
             let lost = || io::Error::new(io::ErrorKind::NotConnected, "the connection was lost");
-            let ready = ready.ok_or_else(lost)?;
+            let (ready, reason) = ready.ok_or_else(lost)?;
             let stream = dialler.dial().await?;
-            Ok(TokioIo::new(Watched {
-                stream,
-                ready,
-                first: [0; FRAME_HEADER],
-                seen: 0,
-            }))
+            Ok(TokioIo::new(Watched::new(stream, ready, reason)))
         })
-    }
-}
-
-/// A stream that says when the server's first frame has come, if it is the one
-/// that must come first. That it is gone is said by the end of `ready`.
-struct Watched {
-    stream: Box<dyn Stream>,
-    ready: watch::Sender<bool>,
-    first: [u8; FRAME_HEADER],
-    /// Bytes of `first` that have come.
-    seen: usize,
-}
-
-impl Watched {
-    fn note(&mut self, bytes: &[u8]) {
-        let rest = &mut self.first[self.seen..];
-        let more = rest.len().min(bytes.len());
-        rest[..more].copy_from_slice(&bytes[..more]);
-        self.seen += more;
-        if more > 0 && self.seen == FRAME_HEADER && self.first[FRAME_TYPE] == SETTINGS {
-            self.ready.send_replace(true);
-        }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if self.seen < FRAME_HEADER {
-            self.note(&buffer.filled()[before..]);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -23,6 +23,7 @@ mod error;
 mod forward;
 mod keepalive;
 mod pool;
+mod preface;
 mod snapshot;
 mod traces;
 mod unary;

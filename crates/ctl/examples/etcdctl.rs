@@ -3,6 +3,7 @@
 
 fn main() {
     std::process::exit(ctl::main_os(
+        ctl::Called::Etcdctl,
         std::env::args_os().skip(1).collect(),
         |words| {
             eprintln!("etcdutl is not part of this example: {words:?}");

@@ -11,13 +11,16 @@ use cli::{
 use crate::spec::{COMMANDS, Command, GLOBAL};
 
 /// The page of the program itself.
-pub(crate) fn program() -> String {
-    let mut page = String::from(
-        "NAME:\n    etcdctl - the command line client of etcd, from Pintle\n\n\
-         USAGE:\n    etcdctl [flags] <command> ...\n\nCOMMANDS:\n",
+pub(crate) fn program(called: &str) -> String {
+    let mut page = format!(
+        "NAME:\n    {called} - the command line client of etcd, from Pintle\n\n\
+         USAGE:\n    {called} [flags] <command> ...\n\nCOMMANDS:\n",
     );
     list_commands(&mut page, "", COMMANDS);
-    page.push_str("\nEach command has a page of its own: etcdctl <command> --help\n");
+    let _ = writeln!(
+        page,
+        "\nEach command has a page of its own: {called} <command> --help"
+    );
     list_flags(&mut page, "FLAGS", GLOBAL.iter());
     page.push_str(
         "\nEvery flag above can come from the environment: --endpoints as ETCDCTL_ENDPOINTS.\n",
@@ -26,16 +29,16 @@ pub(crate) fn program() -> String {
 }
 
 /// The page of the last command of `path`.
-pub(crate) fn command(path: &[&Command]) -> String {
+pub(crate) fn command(called: &str, path: &[&Command]) -> String {
     let Some(command) = path.last() else {
-        return program();
+        return program(called);
     };
     let names: Vec<_> = path.iter().map(|command| command.name).collect();
     let names = names.join(" ");
     let mut page = String::new();
     let _ = write!(
         page,
-        "NAME:\n    {names} - {}\n\nUSAGE:\n    etcdctl {names} {}\n",
+        "NAME:\n    {names} - {}\n\nUSAGE:\n    {called} {names} {}\n",
         command.short, command.args
     );
     if !command.long.is_empty() {

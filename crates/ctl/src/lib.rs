@@ -46,20 +46,22 @@ mod txn;
 mod user;
 mod watch;
 
-pub use program::Offline;
+pub use program::{Called, Offline};
 
 /// Runs `etcdctl` with the arguments after the program name; returns its exit
 /// code. Keys and values that are not UTF-8 need [`main_os`].
 #[must_use]
-pub fn main(args: Vec<String>, offline: Offline) -> i32 {
-    program::run(args.into_iter().map(String::into_bytes).collect(), offline)
+pub fn main(called: Called, args: Vec<String>, offline: Offline) -> i32 {
+    let words = args.into_iter().map(String::into_bytes).collect();
+    program::run(called, words, offline)
 }
 
 /// As [`main`], for arguments that may be any bytes.
 #[must_use]
-pub fn main_os(args: Vec<OsString>, offline: Offline) -> i32 {
+pub fn main_os(called: Called, args: Vec<OsString>, offline: Offline) -> i32 {
     use std::os::unix::ffi::OsStringExt;
-    program::run(args.into_iter().map(OsString::into_vec).collect(), offline)
+    let words = args.into_iter().map(OsString::into_vec).collect();
+    program::run(called, words, offline)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     alarm, check, downgrade, elect, endpoint,
     failure::{EXIT_ERROR, Failure, Outcome},
     help, kv, lease, lock, maintenance, member, mirror, move_leader, role, snapshot,
-    spec::{Action, COMMANDS, GLOBAL},
+    spec::{Action, COMMANDS, Command, GLOBAL},
     terminal::print_all,
     txn, user, watch,
 };
@@ -24,9 +24,36 @@ const API_VERSION: &str = "3.5";
 /// etcdctl that work on files; returns its exit code.
 pub type Offline = fn(Vec<String>) -> i32;
 
+/// The name that the program was called by: its pages and hints have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// As etcdctl: everything is as there.
+    Etcdctl,
+    /// As `pintle ctl`: a word that names no command of a group is an error.
+    PintleCtl,
+}
+
+impl Called {
+    /// As it is typed.
+    fn name(self) -> &'static str {
+        match self {
+            Called::Etcdctl => "etcdctl",
+            Called::PintleCtl => "pintle ctl",
+        }
+    }
+
+    /// The name of the program for files.
+    fn offline(self) -> &'static str {
+        match self {
+            Called::Etcdctl => "etcdutl",
+            Called::PintleCtl => "pintle utl",
+        }
+    }
+}
+
 /// Runs the program; errors end up on stderr. `offline` runs etcdutl.
-pub(crate) fn run(words: Vec<Vec<u8>>, offline: Offline) -> i32 {
-    match dispatch(words, offline) {
+pub(crate) fn run(called: Called, words: Vec<Vec<u8>>, offline: Offline) -> i32 {
+    match dispatch(called, words, offline) {
         Ok(code) => code,
         Err(failure) => {
             if let Some(message) = failure.message {
@@ -40,37 +67,44 @@ pub(crate) fn run(words: Vec<Vec<u8>>, offline: Offline) -> i32 {
     }
 }
 
-fn dispatch(words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i32> {
-    let found = find("etcdctl", COMMANDS, GLOBAL, words).map_err(|message| {
-        Failure::new(EXIT_ERROR, message).with_hint("Run 'etcdctl --help' for usage.")
-    })?;
+fn dispatch(called: Called, words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i32> {
+    let name = called.name();
+    let misread = |path: &[&Command], reason: String| {
+        let names: String = path.iter().map(|c| format!(" {}", c.name)).collect();
+        let hint = format!("Run '{name}{names} --help' for usage.");
+        Failure::new(EXIT_ERROR, reason).with_hint(hint)
+    };
+    if words.first().is_some_and(|word| word == b"--version") {
+        return version().map(|()| 0);
+    }
+    let found = find(name, COMMANDS, GLOBAL, words).map_err(|reason| misread(&[], reason))?;
     let path = found.path;
+    if let Some(reason) = found.stray.filter(|_| called == Called::PintleCtl) {
+        return Err(misread(&path, reason));
+    }
     if let Some(name) = found.no_topic {
         eprintln!("Unknown help topic [`{name}`]");
     }
     if found.asks_help {
-        return page(&help::command(&path));
+        return page(&help::command(name, &path));
     }
     if let Some(Body::Run(Action::Offline)) = path.last().map(|command| &command.body) {
         let names: Vec<_> = path.iter().map(|command| command.name).collect();
-        return Ok(hand_over(&names, &found.words, offline));
+        return Ok(hand_over(called, &names, &found.words, offline));
     }
     let own = path.iter().flat_map(|command| command.flags);
-    let mut parsed = flags::parse(&found.words, GLOBAL.iter().chain(own)).map_err(|reason| {
-        let names: String = path.iter().map(|c| format!(" {}", c.name)).collect();
-        let hint = format!("Run 'etcdctl{names} --help' for usage.");
-        Failure::new(EXIT_ERROR, reason).with_hint(hint)
-    })?;
+    let mut parsed = flags::parse(&found.words, GLOBAL.iter().chain(own))
+        .map_err(|reason| misread(&path, reason))?;
     let Some(command) = path.last() else {
-        return page(&help::program());
+        return page(&help::program(name));
     };
     if parsed.bool(HELP) {
-        return page(&help::command(&path));
+        return page(&help::command(name, &path));
     }
     match command.body {
-        Body::Group(_) => page(&help::command(&path)),
+        Body::Group(_) => page(&help::command(name, &path)),
         Body::Run(Action::Defrag) if !parsed.text("data-dir").is_empty() => {
-            Ok(hand_over(&["defrag"], &found.words, offline))
+            Ok(hand_over(called, &["defrag"], &found.words, offline))
         }
         Body::Run(action) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -87,9 +121,9 @@ fn dispatch(words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i32> {
 
 /// Lets etcdutl do what works on files. Flags that speak of a server have no
 /// meaning there.
-fn hand_over(names: &[&str], words: &[Vec<u8>], offline: Offline) -> i32 {
+fn hand_over(called: Called, names: &[&str], words: &[Vec<u8>], offline: Offline) -> i32 {
     let names = names.join(" ");
-    eprintln!("Deprecated: Use `etcdutl {names}` instead.\n");
+    eprintln!("Deprecated: Use `{} {names}` instead.\n", called.offline());
     let online: Vec<_> = GLOBAL
         .iter()
         .filter(|flag| flag.name != "write-out")

@@ -163,7 +163,7 @@ fn a_watch_response_looks_as_etcdctl_prints_it() {
 #[test]
 fn every_command_has_a_page_and_every_flag_a_word_of_help() {
     fn walk(path: &[&'static Command]) {
-        let page = help::command(path);
+        let page = help::command("pintle ctl", path);
         let command = path.last().expect("a command");
         assert!(page.contains(command.short), "{page}");
         for flag in command.flags {
@@ -176,7 +176,7 @@ fn every_command_has_a_page_and_every_flag_a_word_of_help() {
     }
     for command in COMMANDS {
         walk(&[command]);
-        assert!(help::program().contains(command.name));
+        assert!(help::program("pintle ctl").contains(command.name));
     }
 }
 

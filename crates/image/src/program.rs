@@ -91,6 +91,9 @@ pub(crate) fn answer(words: &[String]) -> (String, Option<String>, i32) {
         Ok(found) => found,
         Err(message) => return misread(message),
     };
+    if let Some(message) = found.stray {
+        return misread(message);
+    }
     let Some(command) = found.path.last().filter(|_| !found.asks_help) else {
         return (page(found.path.last().copied()), None, 0);
     };

@@ -99,12 +99,20 @@ impl Target {
     async fn connect(&self, stall: Duration) -> io::Result<Box<dyn Stream>> {
         Ok(match &self.address {
             Address::Port(port) => {
-                let stream = TcpStream::connect((self.host.as_str(), *port)).await?;
+                let dialled = TcpStream::connect((self.host.as_str(), *port)).await;
+                let stream = dialled.map_err(|error| {
+                    let address = format!("{}:{port}", self.host);
+                    crate::cause::dial_error("tcp", &address, &error)
+                })?;
                 tune(&stream, stall)?;
                 Box::new(stream)
             }
             // The kernel knows at once when the other side is gone.
-            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Address::Unix(path) => {
+                let dialled = UnixStream::connect(path).await;
+                let path = path.display().to_string();
+                Box::new(dialled.map_err(|e| crate::cause::dial_error("unix", &path, &e))?)
+            }
         })
     }
 }

@@ -27,6 +27,7 @@
 
 pub mod ask;
 mod body;
+mod cause;
 mod channel;
 pub mod codec;
 pub mod dial;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use proto::raftpb::Message;
 
 use crate::{
+    cause,
     channel::Channel,
     codec::{Decoder, Kind},
     dial, headers,
@@ -152,7 +153,7 @@ async fn follow(shared: &Shared, channel: &Channel, kind: Kind, mut body: Incomi
             }
             Ok(None) => return End::Closed,
             Ok(Some(Err(error))) if error.is_incomplete_message() => return End::Closed,
-            Ok(Some(Err(error))) => return End::Failed(io::Error::other(error)),
+            Ok(Some(Err(error))) => return End::Failed(cause::of_body(error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else {

@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::Path};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
-Pintle: an etcd whose upgrades cannot strand a cluster.
+Pintle: an etcd, and a tool that predicts, rehearses, runs and takes back upgrades.
 
 Usage: pintle <PROGRAM> [ARGUMENTS]
 
@@ -17,11 +17,14 @@ Programs:
            or a proxy in front of members: server gateway, server grpc-proxy
   ctl      the command line client                          (also: called as etcdctl)
   utl      offline tools for data directories and snapshots (also: called as etcdutl)
-  upgrade  finds what would strand an upgrade, plans it, backs up, repairs
+  upgrade  finds what would strand an upgrade; plans, rehearses and runs it, rolls it back; backs
+           up, repairs
   bench    a load generator for any etcd
 
   pintle <PROGRAM> --help says more.
 ";
+
+const PROGRAMS: [&str; 5] = ["server", "ctl", "utl", "upgrade", "bench"];
 
 fn main() {
     // Keys and values on the command line may be any bytes.
@@ -37,7 +40,7 @@ fn main() {
         .unwrap_or_default();
     let code = match name {
         "etcd" => serve(args),
-        "etcdctl" => ctl::main_os(args, offline),
+        "etcdctl" => ctl::main_os(ctl::Called::Etcdctl, args, offline),
         "etcdutl" => utl::main(named("etcdutl", args)),
         _ => by_subcommand(args),
     };
@@ -73,6 +76,15 @@ fn offline(words: Vec<String>) -> i32 {
     utl::main(std::iter::once("etcdutl".to_owned()).chain(words).collect())
 }
 
+/// What `pintle ctl` hands over to `pintle utl`.
+fn offline_here(words: Vec<String>) -> i32 {
+    utl::main(
+        std::iter::once("pintle utl".to_owned())
+            .chain(words)
+            .collect(),
+    )
+}
+
 fn by_subcommand(mut args: Vec<OsString>) -> i32 {
     let program = if args.is_empty() {
         None
@@ -81,7 +93,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
     };
     match program.as_ref().map(|p| p.to_string_lossy()).as_deref() {
         Some("server") => serve(args),
-        Some("ctl") => ctl::main_os(args, offline),
+        Some("ctl") => ctl::main_os(ctl::Called::PintleCtl, args, offline_here),
         Some("utl") => utl::main(named("pintle utl", args)),
         Some("upgrade") => upgrade::main(&text(args)),
         Some("bench") => bench::main(named("pintle bench", args)),
@@ -93,17 +105,15 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
             );
             0
         }
-        Some("-h" | "--help" | "help") => {
+        None | Some("-h" | "--help" | "help") => {
             print!("{USAGE}");
             0
         }
-        None => {
-            eprint!("{USAGE}");
-            2
-        }
         Some(other) => {
-            eprintln!("pintle: there is no program {other:?}\n\n{USAGE}");
-            2
+            let near = cli::near::suggestion(other, "", PROGRAMS.into_iter());
+            eprintln!("Error: unknown command {other:?} for \"pintle\"{near}");
+            eprintln!("Run 'pintle --help' for usage.");
+            1
         }
     }
 }

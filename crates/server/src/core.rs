@@ -5,9 +5,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use member::State;
@@ -74,6 +74,8 @@ pub struct Core {
     pub over: watch::Sender<bool>,
     /// Where an I/O error of the log or the database goes.
     pub fatal: Fatal,
+    /// When the log last said that a read index is asked for again, by [`Core::now_ms`].
+    pub retry_said_ms: AtomicU64,
     /// The zero of [`Core::now_ms`].
     pub started: Instant,
 }
@@ -112,6 +114,18 @@ impl Core {
     /// What [`Core::now_ms`] says at that time.
     pub fn ms_at(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// Whether this runtime is to say in the log that it asks again: a line every `pause` is
+    /// enough for all of them, as on etcd.
+    pub fn says_retry(&self, pause: Duration) -> bool {
+        let now = self.now_ms();
+        let due = |said: u64| now >= said + pause.as_millis() as u64;
+        self.retry_said_ms
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |said| {
+                due(said).then_some(now)
+            })
+            .is_ok()
     }
 
     /// Member id of the leader; 0 when unknown.

@@ -7,6 +7,7 @@
 //! - [`Options`]: one side of a member, as etcd's flags describe it
 //! - [`Protocol`]: versions and cipher suites
 //! - [`Acceptor`]: the listening side, [`Refused`] when a handshake fails
+//! - [`describe`], [`dial_error`]: what a connection failed with, in Go's words
 //! - [`Connector`]: the dialling side, from [`ClientOptions`]
 //! - [`self_signed`]: the certificates of `--auto-tls`
 //! - [`Leaf`]: what is read out of a certificate
@@ -25,6 +26,7 @@ mod refused;
 mod remote;
 mod revocation;
 mod selfsigned;
+mod unreached;
 mod verify;
 mod x509;
 
@@ -35,12 +37,13 @@ pub use leaf::Leaf;
 pub use load::leaves;
 pub use options::{Allowed, ClientOptions, Identity, Options};
 pub use protocol::{Protocol, Version};
-pub use refused::Refused;
+pub use refused::{Refused, describe};
 pub use selfsigned::self_signed;
 /// A TLS connection this side opened.
 pub use tokio_rustls::client::TlsStream as ClientStream;
 /// A TLS connection this side accepted.
 pub use tokio_rustls::server::TlsStream as ServerStream;
+pub use unreached::dial_error;
 
 #[cfg(test)]
 mod tests;

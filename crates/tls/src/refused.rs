@@ -6,7 +6,7 @@ use std::{error::Error as StdError, io};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::{
-    Leaf,
+    Leaf, unreached,
     verify::Shown,
     x509::{self, Fault},
 };
@@ -78,8 +78,14 @@ impl Refused {
     }
 }
 
-/// An error of a TLS connection in Go's words, where it has them.
-pub(crate) fn describe(error: &io::Error) -> String {
+/// An error of a connection in Go's words, where it has them.
+pub fn describe(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "EOF".to_owned();
+    }
+    if error.raw_os_error().is_some() {
+        return unreached::system(error);
+    }
     let inner = error
         .get_ref()
         .map(|inner| inner as &(dyn StdError + 'static))
@@ -90,7 +96,7 @@ pub(crate) fn describe(error: &io::Error) -> String {
     }
 }
 
-fn wording(error: &Error) -> String {
+pub(crate) fn wording(error: &Error) -> String {
     match error {
         Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_text(*alert)),
         Error::NoCertificatesPresented => "tls: client didn't provide a certificate".to_owned(),

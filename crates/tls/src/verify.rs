@@ -15,7 +15,8 @@ use rustls::{
 use crate::{
     Allowed, Leaf,
     load::Revoked,
-    x509::{self, Certificate, Handshake, Purpose, Roots, Verification},
+    refused::wording,
+    x509::{self, Certificate, Fault, Handshake, Purpose, Roots, Verification},
 };
 
 /// The part of a verifier about signatures of handshakes, with the algorithms of the provider that
@@ -110,6 +111,22 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// `error`, whose text is kept, as the one that makes rustls send the alert that Go sends:
+    /// it is all that the client learns.
+    fn refused(&self, error: Error) -> Error {
+        let Error::InvalidCertificate(why) = &error else {
+            return error;
+        };
+        let alert = match x509::within(why) {
+            Some(Fault::Expired { .. } | Fault::NotYetValid { .. }) => CertificateError::Expired,
+            Some(Fault::Key) => CertificateError::InvalidPurpose,
+            Some(_) => CertificateError::BadEncoding,
+            None => return error,
+        };
+        self.shown.lock().refusal = Some(wording(&error));
+        alert.into()
+    }
+
     /// The first revoked certificate of what was shown.
     fn check_revoked(&self, shown: &[&CertificateDer<'_>]) -> Result<(), String> {
         let revoked = match &self.revoked {
@@ -147,7 +164,8 @@ impl ClientCertVerifier for Gate {
     ) -> Result<ClientCertVerified, Error> {
         self.shown.lock().leaf = Leaf::parse(end_entity);
         let wanted = (Purpose::Client, None);
-        self.chains.check(end_entity, intermediates, wanted, now)?;
+        let checked = self.chains.check(end_entity, intermediates, wanted, now);
+        checked.map_err(|error| self.refused(error))?;
         if !self.allowed.admits(end_entity) {
             self.shown.lock().refusal = Some("client certificate authentication failed".to_owned());
             return Err(CertificateError::NotValidForName.into());

@@ -440,12 +440,19 @@ pub(crate) const COMMANDS: &[Command] = &[
 
 /// Why a command line is not understood, human-readable.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct UsageError(String);
+#[error("{why}\nRun 'pintle upgrade{command} --help' for usage.")]
+pub(crate) struct UsageError {
+    why: String,
+    /// The command that the line is about, after a space; empty for none.
+    command: String,
+}
 
-impl From<String> for UsageError {
-    fn from(why: String) -> UsageError {
-        UsageError(why)
+impl UsageError {
+    fn new(command: Option<&Command>, why: impl Into<String>) -> UsageError {
+        UsageError {
+            why: why.into(),
+            command: command.map_or(String::new(), |command| format!(" {}", command.name)),
+        }
     }
 }
 
@@ -459,31 +466,36 @@ pub(crate) struct Line {
 
 /// Reads a command line.
 pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
-    let words = words.iter().map(|word| word.clone().into_bytes()).collect();
-    let found = find("pintle upgrade", COMMANDS, GLOBAL, words)?;
-    let own = found.path.last().copied();
-    let page = |own| Line {
+    let shown = |page| Line {
         action: None,
         parsed: Parsed::default(),
-        page: Some(page(own)),
+        page: Some(page),
     };
+    if words.first().is_some_and(|word| word == "--version") {
+        return Ok(shown(version()));
+    }
+    let words = words.iter().map(|word| word.clone().into_bytes()).collect();
+    let found = find("pintle upgrade", COMMANDS, GLOBAL, words)
+        .map_err(|why| UsageError::new(None, why))?;
+    let own = found.path.last().copied();
+    let page = |own| shown(page(own));
+    let misread = |why| UsageError::new(own, why);
     let Some(command) = own.filter(|_| !found.asks_help) else {
         return Ok(page(own));
     };
-    let parsed = flags::parse(&found.words, command.flags.iter().chain(GLOBAL))?;
+    let parsed = flags::parse(&found.words, command.flags.iter().chain(GLOBAL)).map_err(misread)?;
     if parsed.bool(HELP) {
         return Ok(page(own));
     }
     if let Some(missing) = parsed.missing(command.flags.iter()) {
-        return Err(missing.into());
+        return Err(misread(missing));
     }
     if !parsed.args.is_empty() {
         let words = parsed.words().join(" ");
-        return Err(format!(
+        return Err(misread(format!(
             "{} takes no arguments, but was given: {words}",
             command.name
-        )
-        .into());
+        )));
     }
     let action = match command.body {
         Body::Run(action) => Some(action),
@@ -494,6 +506,10 @@ pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
         parsed,
         page: None,
     })
+}
+
+fn version() -> String {
+    format!("pintle upgrade {}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// The help page of a command, or of all.

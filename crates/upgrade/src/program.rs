@@ -19,9 +19,7 @@ pub(crate) fn run(words: &[String]) -> i32 {
     let line = match command::read(words) {
         Ok(line) => line,
         Err(message) => {
-            warn(&format!(
-                "Error: {message}\nRun 'pintle upgrade --help' for usage."
-            ));
+            warn(&format!("Error: {message}"));
             return exit::ERROR;
         }
     };

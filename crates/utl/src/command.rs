@@ -25,7 +25,7 @@ pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
 .short('w')];
 
 /// The program, as its usage pages show it.
-pub(crate) static PROGRAM: Program<Action> = Program {
+pub(crate) const PROGRAM: Program<Action> = Program {
     name: "etcdutl",
     commands: COMMANDS,
     global: GLOBAL,
@@ -280,8 +280,10 @@ pub(crate) struct Line {
     pub(crate) parsed: Parsed,
     /// Whether it asks for the page of the path, and not for the command.
     pub(crate) help: bool,
-    /// A word behind `help` that names no command.
+    /// A word after `help` that names no command.
     pub(crate) no_topic: Option<String>,
+    /// What is wrong with a word that names no command of its group.
+    pub(crate) stray: Option<String>,
 }
 
 /// A command line that was not understood, and the command it speaks of.
@@ -294,9 +296,9 @@ pub(crate) struct Misread {
 }
 
 /// Reads a command line.
-pub(crate) fn read(words: &[String]) -> Result<Line, Misread> {
+pub(crate) fn read(program: &str, words: &[String]) -> Result<Line, Misread> {
     let words = words.iter().map(|word| word.clone().into_bytes()).collect();
-    let found = find("etcdutl", COMMANDS, GLOBAL, words).map_err(|message| Misread {
+    let found = find(program, COMMANDS, GLOBAL, words).map_err(|message| Misread {
         path: Vec::new(),
         message,
         show_usage: false,
@@ -308,6 +310,7 @@ pub(crate) fn read(words: &[String]) -> Result<Line, Misread> {
         parsed: Parsed::default(),
         help: found.asks_help,
         no_topic: found.no_topic,
+        stray: found.stray,
     };
     if line.help {
         return Ok(line);

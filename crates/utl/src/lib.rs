@@ -36,7 +36,10 @@ mod v2store;
 /// wrong arguments.
 #[must_use]
 pub fn main(args: Vec<String>) -> i32 {
-    program::run(args.get(1..).unwrap_or_default())
+    program::run(
+        program::Called::by(args.first().map_or("", String::as_str)),
+        args.get(1..).unwrap_or_default(),
+    )
 }
 
 /// The hash of all keys up to `revision` in a database file that no server uses,

@@ -28,7 +28,7 @@ fn real() -> Value {
 
 fn run(words: &[&str]) -> Outcome<String> {
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-    program::answer(&words)
+    program::answer(program::Called::Etcdutl, &words)
 }
 
 fn text(path: &Path) -> &str {

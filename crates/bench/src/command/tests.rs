@@ -69,7 +69,7 @@ fn lines_that_make_no_sense_are_refused() {
     ] {
         assert!(line(text).is_err(), "{text}");
     }
-    assert!(matches!(line(""), Ok(Asked::Nothing(_))));
+    assert!(matches!(line(""), Ok(Asked::Page(_))));
     assert!(matches!(line("help compare"), Ok(Asked::Page(_))));
     assert!(
         Load::of(&parsed("put --random --sequential"))

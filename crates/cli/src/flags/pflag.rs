@@ -5,6 +5,7 @@ use super::{
     flag::{Flag, HELP, Kind},
     parsed::Parsed,
 };
+use crate::near::suggestion;
 
 /// Parses `words`, whose flags must be among `flags`.
 ///
@@ -43,7 +44,7 @@ fn next<'a>(words: &mut impl Iterator<Item = &'a Vec<u8>>) -> Option<String> {
 /// Parses a flag after two dashes.
 fn long<'a, 'w>(
     word: &str,
-    mut flags: impl Iterator<Item = &'a Flag>,
+    mut flags: impl Iterator<Item = &'a Flag> + Clone,
     words: &mut impl Iterator<Item = &'w Vec<u8>>,
     parsed: &mut Parsed,
 ) -> Result<(), String> {
@@ -54,12 +55,14 @@ fn long<'a, 'w>(
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
     };
+    let all = flags.clone();
     let Some(flag) = flags.find(|flag| flag.name == name) else {
         if name == HELP {
             parsed.set_help();
             return Ok(());
         }
-        return Err(format!("unknown flag: --{name}"));
+        let near = suggestion(name, "--", all.map(|flag| flag.name));
+        return Err(format!("unknown flag: --{name}{near}"));
     };
     let value = match value {
         Some(value) => value,

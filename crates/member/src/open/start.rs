@@ -337,6 +337,10 @@ fn force_new_cluster(
         "number-of-discarded-entries" = known + forced.changes.len() - log.entries.len(),
         "forcing restart member"
     );
+    tracing::warn!(
+        "local-member-id" = format!("{:x}", log.identity.member_id),
+        "--force-new-cluster makes this member the only one of its cluster; take the flag away before the next start, and add the other members anew"
+    );
     Ok(forced.changes)
 }
 

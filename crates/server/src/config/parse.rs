@@ -2,9 +2,12 @@
 //! Precedence is etcd's: a configuration file replaces everything else; without
 //! one a flag and its variable must not both be set.
 
-use cli::flags::{
-    Flag, Kind,
-    go::{self, UsageError},
+use cli::{
+    flags::{
+        Flag, Kind,
+        go::{self, UsageError},
+    },
+    near::suggestion,
 };
 use line::Choice;
 
@@ -138,10 +141,17 @@ impl go::Entry for Entry {
     }
 }
 
+/// Go's words for a flag that does not exist, and the flags that may have been meant.
+fn undefined(name: String) -> ParseError {
+    let near = suggestion(&name, "--", table::ids().map(table::Id::name));
+    ParseError::usage(format!("{}{near}", UsageError::Undefined(name)))
+}
+
 fn read_line(args: &[String]) -> Result<Line, ParseError> {
     let words = match go::parse(args, Entry::find) {
         Ok(words) => words,
         Err(UsageError::Help) => return Ok(Line::Help),
+        Err(UsageError::Undefined(name)) => return Err(undefined(name)),
         Err(error) => return Err(ParseError::usage(error.to_string())),
     };
     let mut line = Flags::default();

@@ -84,7 +84,7 @@ impl Note {
                 value = value.as_str(),
                 "cannot set special environment variable"
             ),
-            Note::UnknownKey(key) => tracing::info!(
+            Note::UnknownKey(key) => tracing::warn!(
                 key = key.as_str(),
                 "unknown key in the configuration file is ignored"
             ),

@@ -13,7 +13,7 @@ use super::signal::LocalSignal;
 use crate::status::Status;
 
 /// An unanswered read index request is repeated after this long.
-const READ_RETRY: Duration = Duration::from_millis(500);
+pub(super) const READ_RETRY: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct ReadGate {

@@ -24,7 +24,11 @@ use member::{Outcome, Waiter};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{calls::Calls, gate::ReadGate, signal::LocalSignal};
+use self::{
+    calls::Calls,
+    gate::{READ_RETRY, ReadGate},
+    signal::LocalSignal,
+};
 pub use self::{
     calls::Pending,
     watch::{StreamId, WatchHub},
@@ -375,7 +379,13 @@ async fn sweep(rt: Rc<Runtime>) {
         rt.calls.end_late(now);
         if let Some(seq) = rt.gate.overdue(now) {
             rt.core.metrics.slow_read_indexes.inc();
-            tracing::warn!("waiting for ReadIndex response took too long, retrying");
+            if rt.core.says_retry(READ_RETRY) {
+                tracing::warn!(
+                    "sent-request-id" = seq,
+                    "retry-timeout" = ?READ_RETRY,
+                    "waiting for ReadIndex response took too long, retrying"
+                );
+            }
             rt.request_read_index(seq);
         }
     }

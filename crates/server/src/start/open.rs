@@ -92,6 +92,7 @@ impl Opened {
             nonce: ids.next(),
             ids,
             snapshots_out: SnapshotsOut::default(),
+            retry_said_ms: std::sync::atomic::AtomicU64::new(0),
             joined: tokio::sync::watch::Sender::new(false),
             removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,

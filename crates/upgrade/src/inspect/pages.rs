@@ -196,7 +196,7 @@ pub(super) async fn tls_trouble(access: &Access, endpoint: &str) -> Option<Strin
         }
     };
     match answer {
-        Err(error) if is_of_tls(&error) => Some(format!("TLS: {error}")),
+        Err(error) if is_of_tls(&error) => Some(format!("TLS: {}", tls::describe(&error))),
         _ => None,
     }
 }
