@@ -327,7 +327,9 @@ pub(crate) fn read(words: &[String]) -> Result<Asked, String> {
         return Err(format!("unknown help topic {topic:?}"));
     }
     let own = found.path.iter().flat_map(|command| command.flags);
-    let parsed = flags::parse(&found.words, own.chain(GLOBAL))?;
+    let known = own.chain(GLOBAL);
+    let parsed = flags::parse(&found.words, known.clone())
+        .map_err(|reason| flags::with_suggestion(reason, known))?;
     let page = || page(&found.path);
     match found.path.last().map(|command| (command, &command.body)) {
         _ if found.asks_help || parsed.bool(HELP) => Ok(Asked::Page(page())),

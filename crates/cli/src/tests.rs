@@ -112,6 +112,16 @@ fn bad_flags_are_refused_in_pflags_words() {
 }
 
 #[test]
+fn a_flag_that_was_meant_is_offered() {
+    let offered = |reason: &str| flags::with_suggestion(reason.to_owned(), FLAGS.iter());
+    assert_eq!(
+        offered("unknown flag: --endpoint"),
+        "unknown flag: --endpoint\n\nDid you mean this?\n\t--endpoints\n"
+    );
+    assert_eq!(offered("unknown flag: --zzzzz"), "unknown flag: --zzzzz");
+}
+
+#[test]
 #[should_panic(expected = "--bogus is no flag of this command")]
 fn a_name_outside_the_table_is_no_empty_value() {
     parse("k").expect("parses").text("bogus");
@@ -185,7 +195,7 @@ fn spellings_of_one_value_are_equal() {
     let flag = Flag::new("color", Kind::Text, "red", "").values(Values::OneOf(&["red", "blue"]));
     assert_eq!(
         flag.read("Red").expect_err("case").to_string(),
-        "invalid value"
+        "invalid value: it is one of red, blue"
     );
     assert_eq!(flags::variable("ETCD", "data-dir"), "ETCD_DATA_DIR");
 }

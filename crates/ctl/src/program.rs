@@ -93,8 +93,15 @@ fn dispatch(called: Called, words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i3
         return Ok(hand_over(called, &names, &found.words, offline));
     }
     let own = path.iter().flat_map(|command| command.flags);
-    let mut parsed = flags::parse(&found.words, GLOBAL.iter().chain(own))
-        .map_err(|reason| misread(&path, reason))?;
+    let mut parsed =
+        flags::parse(&found.words, GLOBAL.iter().chain(own)).map_err(|reason| match called {
+            Called::Etcdctl => misread(&path, reason),
+            Called::PintleCtl => {
+                let own = path.iter().flat_map(|command| command.flags);
+                let reason = flags::with_suggestion(reason, GLOBAL.iter().chain(own));
+                misread(&path, reason)
+            }
+        })?;
     let Some(command) = path.last() else {
         return page(&help::program(name));
     };

@@ -99,7 +99,10 @@ pub(crate) fn answer(words: &[String]) -> (String, Option<String>, i32) {
     };
     let parsed = match flags::parse(&found.words, command.flags.iter().chain(GLOBAL)) {
         Ok(parsed) => parsed,
-        Err(message) => return misread(message),
+        Err(message) => {
+            let known = command.flags.iter().chain(GLOBAL);
+            return misread(flags::with_suggestion(message, known));
+        }
     };
     if parsed.bool(HELP) {
         return (page(Some(command)), None, 0);

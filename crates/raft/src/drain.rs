@@ -203,7 +203,7 @@ mod tests {
     fn lines_of_elections_are_etcds() {
         let votes = [
             ("vote", "true"),
-            ("from", "5495728862453604054"),
+            ("from", "5495323134916075222"),
             ("rejections", "0"),
             ("approvals", "2"),
             ("type", "MsgRequestPreVoteResponse"),
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(
             pairs(&votes).lines("received votes response"),
             [
-                "a56e0702f5edd9db received MsgPreVoteResp from 4c44c9384ac222d6 at term 3",
+                "a56e0702f5edd9db received MsgPreVoteResp from 4c434f4696a89ed6 at term 3",
                 "a56e0702f5edd9db has received 2 MsgPreVoteResp votes and 0 vote rejections",
             ]
         );
@@ -221,13 +221,13 @@ mod tests {
             ("term", "3"),
             ("log_term", "2"),
             ("log_index", "8"),
-            ("to", "[5495728862453604054, 9744713232010654296]"),
+            ("to", "[5495323134916075222, 9744054552928891480]"),
         ];
         assert_eq!(
             pairs(&asked).lines("broadcasting vote request"),
             [
-                "a56e0702f5edd9db [logterm: 2, index: 8] sent MsgVote request to 4c44c9384ac222d6 at term 3",
-                "a56e0702f5edd9db [logterm: 2, index: 8] sent MsgVote request to 873c49f03c0a4e58 at term 3",
+                "a56e0702f5edd9db [logterm: 2, index: 8] sent MsgVote request to 4c434f4696a89ed6 at term 3",
+                "a56e0702f5edd9db [logterm: 2, index: 8] sent MsgVote request to 8739d5fd5b5ab258 at term 3",
             ]
         );
         assert_eq!(
@@ -246,13 +246,13 @@ mod tests {
             ("last term", "0"),
             (
                 "peers",
-                "Configuration { incoming: Configuration { voters: {5495728862453604054} }, outgoing: Configuration { voters: {} } }",
+                "Configuration { incoming: Configuration { voters: {5495323134916075222} }, outgoing: Configuration { voters: {} } }",
             ),
         ];
         assert_eq!(
             pairs(&started).lines("newRaft"),
             [
-                "newRaft a56e0702f5edd9db [peers: [4c44c9384ac222d6], term: 0, commit: 0, applied: 0, lastindex: 0, lastterm: 0]"
+                "newRaft a56e0702f5edd9db [peers: [4c434f4696a89ed6], term: 0, commit: 0, applied: 0, lastindex: 0, lastterm: 0]"
             ]
         );
     }
@@ -260,14 +260,14 @@ mod tests {
     #[test]
     fn other_lines_say_nothing_twice_and_name_members_in_hexadecimal() {
         let cast = [
-            ("from", "5495728862453604054"),
+            ("from", "5495323134916075222"),
             ("term", "3"),
             ("msg type", "MsgRequestVote"),
         ];
         assert_eq!(
-            pairs(&cast).lines("[logterm: 2] cast vote for 5495728862453604054 at term 3"),
+            pairs(&cast).lines("[logterm: 2] cast vote for 5495323134916075222 at term 3"),
             [
-                "a56e0702f5edd9db [logterm: 2] cast vote for 4c44c9384ac222d6 at term 3 msg type=MsgRequestVote"
+                "a56e0702f5edd9db [logterm: 2] cast vote for 4c434f4696a89ed6 at term 3 msg type=MsgRequestVote"
             ]
         );
     }

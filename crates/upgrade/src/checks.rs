@@ -213,6 +213,7 @@ pub(crate) fn look(target: &Target, members: &[Facts], given: &Given) -> Seen {
         let outcome = run(&mut case);
         let state = match outcome {
             _ if !case.findings.is_empty() => State::Found,
+            Ok(()) if !deciding::matters(id, members, target) => State::Unneeded,
             Ok(()) => State::Passed,
             Err(Lacks(lacks)) => State::Unchecked(lacks),
         };

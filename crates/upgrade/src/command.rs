@@ -7,7 +7,7 @@ use cli::{
     flags::{self, Flag, HELP, Kind, Parsed},
 };
 
-use crate::exit;
+use crate::{environment, exit};
 
 pub(crate) type Command = cli::command::Command<Action>;
 
@@ -483,10 +483,13 @@ pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
     let Some(command) = own.filter(|_| !found.asks_help) else {
         return Ok(page(own));
     };
-    let parsed = flags::parse(&found.words, command.flags.iter().chain(GLOBAL)).map_err(misread)?;
+    let known = command.flags.iter().chain(GLOBAL);
+    let mut parsed = flags::parse(&found.words, known.clone())
+        .map_err(|reason| misread(flags::with_suggestion(reason, known)))?;
     if parsed.bool(HELP) {
         return Ok(page(own));
     }
+    environment::supply(command, &mut parsed, environment::value).map_err(misread)?;
     if let Some(missing) = parsed.missing(command.flags.iter()) {
         return Err(misread(missing));
     }
@@ -560,6 +563,11 @@ fn page(command: Option<&Command>) -> String {
                     (_, default) => format!(" (default {default})"),
                 };
                 let _ = writeln!(out, "{left:width$}  {}{default}", flag.help);
+            }
+            if command.flags.iter().any(|flag| flag.name == "cacert") {
+                out.push_str(
+                    "\nThe variables of etcdctl count too: --endpoints as ETCDCTL_ENDPOINTS, --user as\nETCDCTL_USER, and so on for TLS and timeouts.\n",
+                );
             }
             let _ = write!(out, "\n{}", exit::page());
         }

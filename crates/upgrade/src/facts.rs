@@ -180,6 +180,10 @@ pub struct Certificate {
     pub covers: Option<bool>,
     /// The digest of its signature where that is refused nowadays.
     pub weak_digest: Option<&'static str>,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Whether it is the one that this client shows: no member has it.
+    pub of_client: bool,
 }
 
 impl Certificate {
@@ -201,6 +205,8 @@ impl Certificate {
             covers: host.map(fits),
             not_after: leaf.not_after.map(|end| end.unix_timestamp()),
             weak_digest: leaf.weak_digest,
+            serial: leaf.serial.iter().map(|b| format!("{b:02x}")).collect(),
+            of_client: false,
             what,
             names,
         }

@@ -25,6 +25,7 @@ mod backup;
 pub mod checks;
 mod command;
 mod commands;
+mod environment;
 mod exit;
 pub mod facts;
 mod failure;

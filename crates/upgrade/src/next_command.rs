@@ -3,7 +3,7 @@
 
 use cli::flags::{Flag, Kind, Parsed};
 
-use crate::command;
+use crate::{command, environment};
 
 /// `pintle upgrade NAME` with every flag of this command line that it has too. A password is
 /// left out; what is missing then is said after the command.
@@ -19,7 +19,9 @@ pub(crate) fn command(name: &str, parsed: &Parsed) -> String {
     words.extend(flags.filter_map(|flag| word(flag, parsed)));
     let line = words.join(" ");
     let user = parsed.text("user");
-    let has_password = user.contains(':') || parsed.given("password");
+    let is_set = |flag| environment::value(flag).is_some();
+    let has_password = (user.contains(':') && !is_set("user"))
+        || (parsed.given("password") && !is_set("password"));
     match (user.split(':').next(), has_password) {
         (Some(user), true) if !user.is_empty() => {
             format!("{line} (and the password of {user}, by --password)")
@@ -30,7 +32,11 @@ pub(crate) fn command(name: &str, parsed: &Parsed) -> String {
 
 /// A flag as it was given, but for a password.
 fn word(flag: &Flag, parsed: &Parsed) -> Option<String> {
-    if !parsed.given(flag.name) || flag.name == "password" {
+    // A variable is there for the next command as well, and both would be refused.
+    if !parsed.given(flag.name)
+        || flag.name == "password"
+        || environment::value(flag.name).is_some()
+    {
         return None;
     }
     let value = parsed.text(flag.name);

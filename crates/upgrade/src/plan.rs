@@ -158,7 +158,11 @@ impl Plan {
         }
         let steps = match machine.is_empty() {
             true => Vec::new(),
-            false => Words::new(members, &order, stale).all(&machine, patch_known, &path),
+            false => Words::new(members, &order, stale, target.is_pintle).all(
+                &machine,
+                patch_known,
+                &path,
+            ),
         };
         Ok(Plan {
             path,
@@ -310,15 +314,23 @@ struct Words {
     stale: BTreeSet<String>,
     /// Whether that is known.
     databases: bool,
+    /// Whether the last release is Pintle.
+    last_is_pintle: bool,
     steps: Vec<Step>,
 }
 
 impl Words {
-    fn new(members: &[Facts], order: &[Member], stale: BTreeSet<String>) -> Words {
+    fn new(
+        members: &[Facts],
+        order: &[Member],
+        stale: BTreeSet<String>,
+        last_is_pintle: bool,
+    ) -> Words {
         Words {
             order: order.iter().map(|m| m.name.clone()).collect(),
             stale,
             databases: members.iter().all(|facts| facts.database.is_some()),
+            last_is_pintle,
             steps: Vec::new(),
         }
     }
@@ -352,18 +364,23 @@ impl Words {
             );
         }
         for (at, step) in machine.iter().enumerate() {
-            self.step(step, &machine[..at], running);
+            self.step(step, machine, at, running);
         }
         self.steps
     }
 
-    fn step(&mut self, step: &Machine, before: &[Machine], running: bool) {
+    fn step(&mut self, step: &Machine, all: &[Machine], at: usize, running: bool) {
+        let (before, after) = (&all[..at], &all[at + 1..]);
+        let later = after.iter().any(|s| matches!(s, Machine::Check { .. }));
         match step {
             Machine::Check { to } => self.push(
                 "check",
                 &to.to_string(),
                 "",
-                format!("pintle upgrade check --target {to}: stop here if it exits with 3"),
+                format!(
+                    "pintle upgrade check --target {}: go on if it exits with 0; with 4, if you accept its warnings; with any other code stop here",
+                    if self.last_is_pintle && !later { "pintle".to_owned() } else { to.to_string() }
+                ),
                 "before the next step",
             ),
             Machine::MoveLeader { member } => self.push(

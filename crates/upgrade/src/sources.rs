@@ -87,7 +87,21 @@ pub(crate) fn sources(
         block_on(ask(&access, &all, &mut found))?;
         join(&mut found.members);
     }
-    Ok(found)
+    match found.members.is_empty() {
+        true => Err(unanswered(&found.silent)),
+        false => Ok(found),
+    }
+}
+
+/// No source says anything: a mistyped address must not read as a verdict on a cluster.
+fn unanswered(silent: &[(String, String)]) -> Failure {
+    let lines = silent
+        .iter()
+        .map(|(endpoint, why)| format!("\n  {endpoint}: {why}"));
+    Failure::new(format!(
+        "no member answered, so nothing was judged; are these client URLs of running members?{}",
+        lines.collect::<String>()
+    ))
 }
 
 /// Puts the log of a running member, read from its directory, to what the member told;

@@ -185,13 +185,20 @@ pub fn floor(from_minor: u64) -> Option<Version> {
     }
 }
 
+/// The newest patch of the target's minor that is known here, if the target is newer than that:
+/// there may be no such release.
+pub fn unknown(target: &Target) -> Option<Version> {
+    let newest = newest(target.minor());
+    (!target.is_pintle && target.version > newest).then_some(newest)
+}
+
 /// The newest patch of a minor that is known here.
 pub fn newest(minor: u64) -> Version {
     match minor {
         4 => Version::new(3, 4, 45),
         5 => Version::new(3, 5, 33),
-        6 => Version::new(3, 6, 14),
-        _ => Version::new(3, 7, 1),
+        6 => Version::new(3, 6, 16),
+        _ => Version::new(3, 7, 3),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cli::{command::Body, completion, help::Program};
+use cli::{command::Body, completion, flags, help::Program};
 
 use crate::{
     backup, check, command,
@@ -51,6 +51,8 @@ impl Called {
                 .iter()
                 .map(|c| format!(" {}", c.name))
                 .collect();
+            let own = misread.path.iter().flat_map(|command| command.flags);
+            let message = flags::with_suggestion(message, own.chain(GLOBAL));
             let hint = format!("Run '{}{names} --help' for usage.", program.name);
             return Failure::error(format_args!("{message}\n{hint}"));
         }

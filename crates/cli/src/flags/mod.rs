@@ -17,7 +17,7 @@ pub mod value;
 
 pub use flag::{Flag, HELP, Kind, Values};
 pub use parsed::Parsed;
-pub use pflag::{parse, without};
+pub use pflag::{parse, with_suggestion, without};
 pub use value::{Invalid, Value};
 
 /// The environment variable of a flag: `etcd`'s flag `data-dir` is `ETCD_DATA_DIR`.

@@ -7,6 +7,9 @@ use super::{
 };
 use crate::near::suggestion;
 
+/// How the reason begins that names an unknown flag.
+const UNKNOWN: &str = "unknown flag: --";
+
 /// Parses `words`, whose flags must be among `flags`.
 ///
 /// # Errors
@@ -35,6 +38,15 @@ pub fn parse<'a>(
     Ok(parsed)
 }
 
+/// `reason`, with the flags that may have been meant where it is that one is unknown. etcd's own
+/// programs do not offer any.
+pub fn with_suggestion<'a>(reason: String, flags: impl Iterator<Item = &'a Flag>) -> String {
+    let near = reason
+        .strip_prefix(UNKNOWN)
+        .map(|name| suggestion(name, "--", flags.map(|flag| flag.name)));
+    reason.clone() + &near.unwrap_or_default()
+}
+
 fn next<'a>(words: &mut impl Iterator<Item = &'a Vec<u8>>) -> Option<String> {
     words
         .next()
@@ -44,7 +56,7 @@ fn next<'a>(words: &mut impl Iterator<Item = &'a Vec<u8>>) -> Option<String> {
 /// Parses a flag after two dashes.
 fn long<'a, 'w>(
     word: &str,
-    mut flags: impl Iterator<Item = &'a Flag> + Clone,
+    mut flags: impl Iterator<Item = &'a Flag>,
     words: &mut impl Iterator<Item = &'w Vec<u8>>,
     parsed: &mut Parsed,
 ) -> Result<(), String> {
@@ -55,14 +67,12 @@ fn long<'a, 'w>(
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
     };
-    let all = flags.clone();
     let Some(flag) = flags.find(|flag| flag.name == name) else {
         if name == HELP {
             parsed.set_help();
             return Ok(());
         }
-        let near = suggestion(name, "--", all.map(|flag| flag.name));
-        return Err(format!("unknown flag: --{name}{near}"));
+        return Err(format!("{UNKNOWN}{name}"));
     };
     let value = match value {
         Some(value) => value,

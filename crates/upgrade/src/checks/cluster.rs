@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     facts::{Facts, Live},
-    target::{floor, newest},
+    target::{floor, newest, unknown},
 };
 
 const NOT_LIVE: &str = "needs running members: run it with --endpoints";
@@ -227,7 +227,8 @@ pub(super) fn minors(case: &mut Case<'_>) -> Result<(), Lacks> {
         return Err("no source says which version the cluster has".into());
     };
     if to > from + 1 {
-        let steps: Vec<String> = (from + 1..=to).map(|m| newest(m).to_string()).collect();
+        let mut steps: Vec<String> = (from + 1..to).map(|m| newest(m).to_string()).collect();
+        steps.push(case.target.to_string());
         case.find(
             Level::Block,
             "",
@@ -257,6 +258,18 @@ pub(super) fn floors(case: &mut Case<'_>) -> Result<(), Lacks> {
             format!("the target is {}", target.version),
             "3.6.0 to 3.6.3 panic when they replay the promotion of a member that is not in the snapshot (etcd#20340)",
             format!("take {}", newest(6)),
+        );
+    }
+    if let Some(newest) = unknown(target) {
+        case.find(
+            Level::Warn,
+            "",
+            format!(
+                "etcd {} is not known here: the newest 3.{} that is, is {newest}",
+                target.version, newest.minor
+            ),
+            "there may be no such release, and what a newer one changes was not looked at",
+            "see whether the number is right; of a release newer than this tool read the notes",
         );
     }
     let live = live(case.members);

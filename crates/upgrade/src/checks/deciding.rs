@@ -56,6 +56,25 @@ fn decides(id: &str, members: &[Facts], target: &Target) -> bool {
     }
 }
 
+/// Whether what this check looks for matters to a start of `target`: where it does not, nothing
+/// is read for it.
+pub(super) fn matters(id: &str, members: &[Facts], target: &Target) -> bool {
+    let enters = |minors: std::ops::RangeInclusive<u64>| {
+        !target.is_pintle && minors.contains(&target.minor())
+    };
+    let from_3_4 = || {
+        let versions = members.iter().filter_map(Facts::cluster_version);
+        versions.into_iter().any(|version| version.minor == 4)
+    };
+    match id {
+        "P8" => enters(6..=7),
+        "P9" | "P10" => enters(6..=6),
+        "P11" => enters(7..=7),
+        "P13" => target.minor() == 5 && from_3_4(),
+        _ => true,
+    }
+}
+
 /// Members that the files know and no source shows. Running members are asked for
 /// theirs by P1.
 fn unseen(members: &[Facts]) -> Vec<String> {

@@ -37,6 +37,8 @@ pub struct Finding {
 pub enum State {
     /// It was made and found nothing.
     Passed,
+    /// What it looks for does not matter to a start of this target: nothing was read for it.
+    Unneeded,
     /// It found something; see the findings.
     Found,
     /// Its source is not there, in words.

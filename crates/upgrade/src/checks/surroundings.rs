@@ -28,14 +28,23 @@ pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), Lacks> {
     if all.is_empty() && !asked {
         return Err("needs --endpoints, or --manifest with readable certificate files".into());
     }
-    for (member, one) in all {
-        let fix = "renew it first, for instance by `kubeadm certs renew`, and restart what uses it";
+    for (member, one) in one_by_one(all) {
+        let (why, fix) = match one.of_client {
+            true => (
+                "once it has expired, members refuse this client, and whoever else shows it",
+                "issue this client a new certificate before the upgrade",
+            ),
+            false => (
+                "a member that restarts with an expired certificate does not come back",
+                "renew it first, for instance by `kubeadm certs renew`, and restart what uses it",
+            ),
+        };
         let Some(end) = one.not_after else {
             case.find(
                 Level::Warn,
                 &member,
                 format!("{}: the end of its certificate cannot be read", one.what),
-                "a member that restarts with an expired certificate does not come back",
+                why,
                 fix,
             );
             continue;
@@ -56,7 +65,7 @@ pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), Lacks> {
                 level,
                 &member,
                 format!("{}: its certificate {when}", one.what),
-                "a member that restarts with an expired certificate does not come back",
+                why,
                 fix,
             );
         }
@@ -87,6 +96,39 @@ pub(super) fn certificates(case: &mut Case<'_>) -> Result<(), Lacks> {
         }
     }
     Ok(())
+}
+
+/// Each certificate once, with all that show it: the members, and on which of their URLs or in
+/// which file.
+fn one_by_one(all: Vec<(String, Certificate)>) -> Vec<(String, Certificate)> {
+    let mut found: Vec<(Vec<String>, Vec<String>, Certificate)> = Vec::new();
+    let add = |to: &mut Vec<String>, text: String| {
+        if !text.is_empty() && !to.contains(&text) {
+            to.push(text);
+        }
+    };
+    for (member, one) in all {
+        let nameless = |one: &Certificate| Certificate {
+            what: String::new(),
+            ..one.clone()
+        };
+        let known = found
+            .iter()
+            .position(|(.., other)| nameless(other) == nameless(&one));
+        let at = known.unwrap_or_else(|| {
+            found.push((Vec::new(), Vec::new(), one.clone()));
+            found.len() - 1
+        });
+        if let Some((members, places, _)) = found.get_mut(at) {
+            add(members, member);
+            add(places, one.what);
+        }
+    }
+    let whole = |(members, places, one): (Vec<String>, Vec<String>, Certificate)| {
+        let what = places.join(", ");
+        (members.join(", "), Certificate { what, ..one })
+    };
+    found.into_iter().map(whole).collect()
 }
 
 pub(super) fn baseline(case: &mut Case<'_>) -> Result<(), Lacks> {

@@ -104,7 +104,10 @@ fn certificate_files(own: &str, manifest: Option<&Manifest>) -> Vec<Certificate>
     for path in paths {
         // What cannot be read here is seen on the connection.
         for leaf in tls::leaves(Path::new(&path)).unwrap_or_default() {
-            found.push(Certificate::of(path.clone(), &leaf, None));
+            found.push(Certificate {
+                of_client: path == own,
+                ..Certificate::of(path.clone(), &leaf, None)
+            });
         }
     }
     found

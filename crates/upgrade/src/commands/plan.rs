@@ -18,7 +18,7 @@ use crate::{
     run::{self, Named, Refusal, look_around, one_look},
     runtime::block_on,
     sources::sources,
-    target::Target,
+    target::{Target, unknown},
 };
 
 pub(super) fn plan(parsed: &Parsed) -> Outcome<i32> {
@@ -67,19 +67,18 @@ pub(super) fn plan(parsed: &Parsed) -> Outcome<i32> {
     let text = match (json, plan.blocked.is_empty()) {
         (true, _) => serde_json::to_string(&plan).map_err(Failure::new)? + "\n",
         (false, false) => blocked(&plan),
-        (false, true) => shown(&plan, &lacking) + &becomes,
+        (false, true) => shown(&plan, &lacking, unknown(&target).as_ref()) + &becomes,
     };
     print(&text)?;
     Ok(code(&plan, &lacking))
 }
 
 fn code(plan: &Plan, lacking: &[Missing]) -> i32 {
-    // Without databases no one knows whose records a restart corrects, or what blocks.
-    let blind = lacking.iter().any(|missing| missing.check == "P4");
-    match (plan.blocked.is_empty(), blind) {
+    // What was not looked at may block the first step.
+    match (plan.blocked.is_empty(), lacking.is_empty()) {
         (false, _) => exit::STOPPED,
-        (true, true) => exit::INCOMPLETE,
-        (true, false) => exit::OK,
+        (true, false) => exit::INCOMPLETE,
+        (true, true) => exit::OK,
     }
 }
 
@@ -115,7 +114,7 @@ fn edits(path: &Path, plan: &mut Plan, target: &Target) -> Outcome<String> {
 }
 
 /// A plan that nothing blocks, for people.
-fn shown(plan: &Plan, lacking: &[Missing]) -> String {
+fn shown(plan: &Plan, lacking: &[Missing], unknown: Option<&semver::Version>) -> String {
     let mut text = format!("{}\n\n", plan.path.join(" -> "));
     for (at, step) in plan.steps.iter().enumerate() {
         text.push_str(&format!(
@@ -133,6 +132,12 @@ fn shown(plan: &Plan, lacking: &[Missing]) -> String {
     }
     if plan.steps.is_empty() {
         text.push_str("nothing to do: every member runs it\n");
+    }
+    if let Some(newest) = unknown {
+        text.push_str(&format!(
+            "\nthe target is not known here: the newest 3.{} that is, is {newest}; see whether the number is right\n",
+            newest.minor
+        ));
     }
     for missing in lacking {
         text.push_str(&format!(

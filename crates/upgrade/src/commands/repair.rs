@@ -20,7 +20,7 @@ pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
     match (dirs.is_empty(), parsed.list("endpoints").is_empty()) {
         (true, true) => {
             return Err(Failure::new(
-                "nothing to repair: give --data-dir of a stopped member, or --endpoints of all running ones",
+                "no member is named: give --data-dir of a stopped member, or --endpoints of all running ones",
             ));
         }
         (false, false) => {

@@ -71,6 +71,9 @@ pub(super) fn unreachable(endpoint: &str, error: &client::Error) -> Error {
             let last = last.strip_prefix(&format!("{endpoint}: ")).unwrap_or(last);
             format!("{error}: {last}")
         }
+        _ if error.is("etcdserver: user name is empty") => {
+            format!("{error}: give a user with --user or ETCDCTL_USER")
+        }
         _ => error.to_string(),
     };
     let endpoint = endpoint.into();

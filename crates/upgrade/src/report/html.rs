@@ -103,6 +103,7 @@ pub fn html(report: &Report) -> String {
     for check in &report.checks {
         let state = match &check.state {
             State::Passed => "passed".to_owned(),
+            State::Unneeded => "not needed for this target".to_owned(),
             State::Found => "found something".to_owned(),
             State::Unchecked(lacks) => format!("not made: {lacks}"),
         };

@@ -37,6 +37,31 @@ fn shown(member: &Member) -> String {
     }
 }
 
+/// What keeps a member's answer from being one that a plan can be made of.
+fn silence(facts: &Facts) -> Option<String> {
+    let live = facts.live.as_ref()?;
+    if live.leader == 0 {
+        return Some("it knows no leader".into());
+    }
+    live.members.is_empty().then(|| match facts.unread.first() {
+        Some(why) => why.clone(),
+        None => "it lists no members".to_owned(),
+    })
+}
+
+/// Members that the cluster lists and none of `facts` is of.
+fn unnamed(facts: &[Facts]) -> Vec<String> {
+    let members = facts.iter().filter_map(|f| f.live.as_ref());
+    let mut lacking: Vec<String> = members
+        .flat_map(|live| &live.members)
+        .filter(|member| facts.iter().all(|f| f.id != Some(member.id)))
+        .map(shown)
+        .collect();
+    lacking.sort();
+    lacking.dedup();
+    lacking
+}
+
 /// Whether the next release believes databases that stale records may be in.
 fn enters_from_3_5(facts: &[Facts], target: &Target) -> bool {
     let mut versions = facts
@@ -159,10 +184,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             .map(|l| l.members.len())
             .max()
             .unwrap_or(0);
-        if listed != facts.len() {
+        let lacking = unnamed(&facts);
+        if !lacking.is_empty() || listed != facts.len() {
             return Err(Failure::new(format!(
-                "the cluster has {listed} members and {} of them have commands; all are needed",
-                facts.len()
+                "the cluster has {listed} members, and the file of members names {} of them; all are needed: {} is not there",
+                facts.len(),
+                lacking.join(", ")
             )));
         }
         let clusters: BTreeSet<String> = facts
@@ -203,8 +230,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn ask_all(&self, with_databases: bool) -> Outcome<Vec<Facts>> {
         let mut facts: Vec<Facts> = Vec::new();
         for (name, endpoint) in self.endpoints() {
-            let one = self.hear(&name, with_databases).await;
-            let mut one = one.told().map_err(Failure::new)?;
+            let mut one = self.heard(&name, with_databases).await?;
             let members = one.live.iter().flat_map(|live| &live.members);
             let learner = match one.live.as_ref().is_some_and(|live| live.is_learner) {
                 true => Some(name.clone()),
@@ -225,6 +251,32 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             facts.push(one);
         }
         Ok(facts)
+    }
+
+    /// What a member tells that a plan can be made of. Without a leader it answers for itself and
+    /// lists no members, its own name among them.
+    ///
+    /// # Errors
+    /// It does not come to that; what this leaves of the cluster, and what to do.
+    async fn heard(&self, name: &str, with_databases: bool) -> Outcome<Facts> {
+        for is_last in [false, true] {
+            let why = match self.hear(name, with_databases).await.told() {
+                Ok(facts) => match silence(&facts) {
+                    None => return Ok(facts),
+                    Some(why) => why,
+                },
+                Err(why) => why.to_string(),
+            };
+            // There may be an election.
+            let view = self.settled().await;
+            if is_last || !view.serves() {
+                return Err(Failure::new(format!(
+                    "{name}: {why}; {}. Nothing was done: bring {name} back, or correct its endpoint in the file of members, then run the same command again",
+                    view.state()
+                )));
+            }
+        }
+        Err(Failure::new(format!("{name}: no answer")))
     }
 
     /// The downgrade that is under way: with it nothing is as it should be, whatever the

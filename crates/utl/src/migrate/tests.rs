@@ -10,7 +10,7 @@ use crate::{failure::Failure, program};
 fn run(dir: &Path, more: &[&str]) -> Result<String, Failure> {
     let words = ["migrate", "--data-dir", dir.to_str().unwrap()];
     let words: Vec<String> = words.iter().chain(more).map(|&w| w.to_owned()).collect();
-    program::answer(&words)
+    program::answer(program::Called::Etcdutl, &words)
 }
 
 /// Names and values of bucket `meta`.
