@@ -13,7 +13,6 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     sync::watch,
 };
@@ -23,7 +22,7 @@ use crate::{
     Endpoint, EndpointError,
     cause::root,
     endpoint::Target,
-    preface::{Reason, Watched},
+    preface::{Reason, Stream, Watched},
 };
 
 /// Dials one endpoint.
@@ -148,11 +147,6 @@ fn unreached(network: &str, address: &str, error: &io::Error) -> io::Error {
     let text = format!("transport: Error while dialing: {dialled}");
     io::Error::new(error.kind(), text)
 }
-
-/// Any of the streams below.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Dials once. tonic would dial again by itself when a connection is lost; then a
 /// request could be sent into one on which the server never speaks.

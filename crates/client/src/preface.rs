@@ -14,13 +14,16 @@ use tokio::{
     sync::watch,
 };
 
-use crate::dial::Stream;
-
 /// Length of an HTTP/2 frame header, and where its type is.
 const FRAME_HEADER: usize = 9;
 const FRAME_TYPE: usize = 3;
 /// The frame that a server must send first.
 const SETTINGS: u8 = 4;
+
+/// A connection, secured or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What ended a connection before the server's first frame, as Go says it.
 #[derive(Clone, Default)]

@@ -18,8 +18,8 @@ use crate::{
     follow::{Followed, Look},
     load,
     protocol::unusable,
-    refused::describe,
     verify::{Chains, Host},
+    wording::describe,
     x509::Roots,
 };
 

@@ -28,6 +28,7 @@ mod revocation;
 mod selfsigned;
 mod unreached;
 mod verify;
+mod wording;
 mod x509;
 
 pub use acceptor::{Accepted, Acceptor};
@@ -37,13 +38,14 @@ pub use leaf::Leaf;
 pub use load::leaves;
 pub use options::{Allowed, ClientOptions, Identity, Options};
 pub use protocol::{Protocol, Version};
-pub use refused::{Refused, describe};
+pub use refused::Refused;
 pub use selfsigned::self_signed;
 /// A TLS connection this side opened.
 pub use tokio_rustls::client::TlsStream as ClientStream;
 /// A TLS connection this side accepted.
 pub use tokio_rustls::server::TlsStream as ServerStream;
 pub use unreached::dial_error;
+pub use wording::describe;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use rustls::{
 use crate::{
     Allowed, Leaf,
     load::Revoked,
-    refused::wording,
+    wording::wording,
     x509::{self, Certificate, Fault, Handshake, Purpose, Roots, Verification},
 };
 

@@ -125,3 +125,69 @@ fn files_alone_never_say_that_there_is_nothing_to_do() {
         assert!(swaps.count() > 0, "{target}: {:?}", plan.path);
     }
 }
+
+mod variables {
+    use cli::flags::{self, Parsed, variable};
+
+    use crate::command::COMMANDS;
+    use crate::environment::supply;
+
+    /// What `line` has with these variables.
+    fn read(line: &str, set: &[(&str, &str)]) -> Result<Parsed, String> {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let command = COMMANDS.iter().find(|c| c.name == name).expect("a command");
+        let words: Vec<Vec<u8>> = rest.split_whitespace().map(|w| w.into()).collect();
+        let mut parsed = flags::parse(&words, command.flags.iter()).expect("flags");
+        supply(command.flags, &mut parsed, |flag| {
+            let found = set
+                .iter()
+                .find(|(name, _)| *name == variable("ETCDCTL", flag));
+            found.map(|(_, value)| (*value).to_owned())
+        })?;
+        Ok(parsed)
+    }
+
+    #[test]
+    fn every_command_that_asks_members_reads_the_variables_of_etcdctl() {
+        let set = [
+            ("ETCDCTL_ENDPOINTS", "http://a:1,http://b:1"),
+            ("ETCDCTL_USER", "root:pw"),
+            ("ETCDCTL_CACERT", "ca.crt"),
+            ("ETCDCTL_DIAL_TIMEOUT", "9s"),
+        ];
+        for command in COMMANDS {
+            let has = |name: &str| command.flags.iter().any(|flag| flag.name == name);
+            let parsed = read(command.name, &set).expect(command.name);
+            for (flag, value) in [
+                ("user", "root:pw"),
+                ("cacert", "ca.crt"),
+                ("dial-timeout", "9s"),
+            ] {
+                assert_eq!(
+                    has(flag),
+                    command.name != "rehearse",
+                    "{} {flag}",
+                    command.name
+                );
+                assert!(!has(flag) || parsed.text(flag) == value, "{}", command.name);
+            }
+            if has("endpoints") {
+                assert_eq!(parsed.list("endpoints").len(), 2, "{}", command.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_and_its_variable_are_a_conflict_as_in_etcdctl_and_files_need_no_endpoints() {
+        let set = [("ETCDCTL_ENDPOINTS", "http://a:1")];
+        let conflict = read("check --endpoints http://b:1", &set).expect_err("both");
+        assert!(
+            conflict.starts_with(
+                "conflicting environment variable ETCDCTL_ENDPOINTS is shadowed by the flag --endpoints"
+            ),
+            "{conflict}"
+        );
+        let offline = read("repair --data-dir d", &set).expect("files");
+        assert!(offline.list("endpoints").iter().all(|e| e.is_empty()));
+    }
+}
