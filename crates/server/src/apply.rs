@@ -289,7 +289,8 @@ impl Host {
 
     /// A run of entries is applied.
     fn run_ends(&mut self) {
-        self.applies.observe(self.began.elapsed());
+        // The last entry ended just now.
+        self.applies.observe(self.entry_began - self.began);
     }
 
     /// An entry is applied.
@@ -298,10 +299,11 @@ impl Host {
             let is_ok = applied.result.is_none_or(|result| result.is_ok());
             self.applies.count(kind, is_ok);
         }
-        slow::applied(&self.core, applied, self.entry_began);
-        let index = applied.entry.index;
-        spans::event("apply", self.entry_began.elapsed(), &[("index", index)]);
-        self.entry_began = Instant::now();
+        let now = Instant::now();
+        let took = now - self.entry_began;
+        self.entry_began = now;
+        slow::applied(&self.core, applied, took);
+        spans::event("apply", took, &[("index", applied.entry.index)]);
     }
 }
 

@@ -65,15 +65,16 @@ impl Runtime {
             self.core.config.max_request_bytes,
             self.has_priority(&request),
         )?;
-        let timer = self.core.metrics.requests.timer(request.op.as_ref());
+        let begin = Instant::now();
+        let requests = &self.core.metrics.requests;
+        let timer = requests.timer(request.op.as_ref(), begin);
         if self.core.raft.is_congested() || !self.has_room(data.len()) {
             return Err(errors::TOO_MANY_REQUESTS);
         }
-        let begin = Instant::now();
         // Until it is applied here.
         let _span = spans::inside("raft");
         let result = self
-            .propose(id, data, self.core.config.request_timeout())
+            .propose(id, data, begin + self.core.config.request_timeout())
             .await;
         timer.stop(result.is_ok());
         match result {
@@ -208,9 +209,9 @@ impl Runtime {
     pub async fn insist(self: &Rc<Self>, encode: impl Fn(u64) -> Bytes) -> Result<Outcome, Status> {
         let deadline = Instant::now() + self.core.config.request_timeout();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
             let id = self.core.next_request_id();
-            let attempt = self.propose(id, encode(id), left.min(self.core.config.election));
+            let until = deadline.min(Instant::now() + self.core.config.election);
+            let attempt = self.propose(id, encode(id), until);
             match attempt.await {
                 Err(error) if error == errors::TIMEOUT && Instant::now() < deadline => {}
                 result => return result,

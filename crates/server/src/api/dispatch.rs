@@ -1,6 +1,6 @@
 //! From a method to what it does. Every call passes the same gate ([`admit`]) before it gets there.
 
-use std::{rc::Rc, sync::atomic::Ordering};
+use std::{pin::pin, rc::Rc, sync::atomic::Ordering, time::Instant};
 
 use bytes::Bytes;
 use line::Feature;
@@ -83,19 +83,25 @@ pub async fn unary(
     let started = metrics.call_started(method);
     metrics.received(method).inc();
     metrics.client_received_bytes.inc_by(message.len() as u64);
-    let stats = Stats::begin(method, &message);
+    // Read once for all that times the call.
+    let began = Instant::now();
+    let stats = Stats::begin(method, &message, began);
     let mut span = spans::call(method, call.traceparent, call.remote);
-    let work = spans::within(span.as_ref(), perform(rt, method, caller, message));
-    let result = match timeout {
-        // A client's deadline shorter than the server's own wins; where the
-        // server has none, the client's is the only one.
-        Some(limit) if method.waits() || limit < rt.core.config.request_timeout() => {
-            match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(errors::DEADLINE_EXCEEDED),
+    let result = {
+        // Pinned here and not moved again: a copy in each arm would double the call's future.
+        let work = perform(rt, method, caller, message, began);
+        let work = pin!(spans::within(span.as_ref(), work));
+        match timeout {
+            // A client's deadline shorter than the server's own wins; where the
+            // server has none, the client's is the only one.
+            Some(limit) if method.waits() || limit < rt.core.config.request_timeout() => {
+                match tokio::time::timeout(limit, work).await {
+                    Ok(result) => result,
+                    Err(_) => Err(errors::DEADLINE_EXCEEDED),
+                }
             }
+            _ => work.await,
         }
-        _ => work.await,
     };
     let expected = rt.core.config.warning_unary_request_duration;
     stats.end(method, call.remote, expected, &result);
@@ -126,22 +132,36 @@ pub async fn unary(
     })
 }
 
-/// What a method with a single request message does.
+/// What a method with a single request message does. Only what is asked often is part of the call's
+/// own future: that is copied when it is spawned and when it ends, however little of it is used.
 async fn perform(
     rt: &Rc<Runtime>,
     method: Method,
     caller: &Caller,
     message: Bytes,
+    began: Instant,
 ) -> Result<Answer, Status> {
     caller::pass(rt, method, caller).await?;
     Ok(match method {
-        Method::Range => kv::range(rt, caller, decode_used(message)?).await?,
+        Method::Range => kv::range(rt, caller, decode_used(message)?, began).await?,
+        Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
+        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
+        _ => Box::pin(perform_rarer(rt, method, caller, message)).await?,
+    })
+}
+
+/// What all other methods with a single request message do.
+async fn perform_rarer(
+    rt: &Rc<Runtime>,
+    method: Method,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Answer, Status> {
+    Ok(match method {
         Method::RangeStream => {
             Answer::Stream(kv::range_stream(rt, caller, decode(message)?).await?)
         }
-        Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
         Method::DeleteRange => Answer::One(kv::delete_range(rt, caller, decode(message)?).await?),
-        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
         Method::Compact => Answer::One(kv::compact(rt, caller, decode(message)?).await?),
         Method::LeaseGrant => Answer::One(lease::grant(rt, caller, decode(message)?).await?),
         Method::LeaseRevoke => Answer::One(lease::revoke(rt, caller, decode(message)?).await?),
@@ -201,7 +221,9 @@ async fn perform(
         Method::RoleRevokePermission => {
             of_auth(rt, caller, Op::AuthRoleRevokePermission(decode(message)?)).await?
         }
-        Method::Watch | Method::LeaseKeepAlive => return Err(not_built(method)),
+        Method::Range | Method::Put | Method::Txn | Method::Watch | Method::LeaseKeepAlive => {
+            return Err(not_built(method));
+        }
     })
 }
 

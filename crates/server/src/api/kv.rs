@@ -32,19 +32,19 @@ use crate::{
     submit::mixed_up,
 };
 
-/// `KV.Range`
+/// `KV.Range`, of a call that began at `began`
 pub async fn range(
     rt: &Rc<Runtime>,
     caller: &Caller,
     request: RangeRequest,
+    began: Instant,
 ) -> Result<Answer, Status> {
     mvcc::validate::range(&request, rt.core.line())?;
-    let timer = rt.core.metrics.requests.range(Instant::now());
-    let answered = answer_of(rt, caller, &request).await;
-    let took = timer.stop(answered.is_ok());
-    let answer = match answered {
-        Ok(answer) => answer,
+    let timer = rt.core.metrics.requests.range(began);
+    let (answer, took) = match answer_of(rt, caller, &request).await {
+        Ok((answer, read_at)) => (answer, timer.stop_at(read_at, true)),
         Err(status) => {
+            let took = timer.stop(false);
             slow::read_range(&rt.core, took, &request, Err(&status));
             return Err(status);
         }
@@ -59,24 +59,25 @@ pub async fn range(
     Ok(Answer::One(message.next().unwrap_or_default()))
 }
 
-/// Reads a range as of now, or as of any time that this member has seen.
+/// Reads a range as of now, or as of any time that this member has seen; and when it was read.
 async fn answer_of(
     rt: &Rc<Runtime>,
     caller: &Caller,
     request: &RangeRequest,
-) -> Result<RangeAnswer, Status> {
+) -> Result<(RangeAnswer, Instant), Status> {
     if !request.serializable {
         rt.linearizable().await?;
     }
     let as_of = may_read(rt, caller, request).await?;
     let begin = Instant::now();
     let answer = rt.core.store().range(request, rt.core.line());
+    let read_at = Instant::now();
     let requests = &rt.core.metrics.requests;
-    requests.count_read(begin.elapsed(), answer.is_ok());
+    requests.count_read(read_at - begin, answer.is_ok());
     let answer = answer?;
     rt.core.metrics.ranges.inc();
     as_of.check(&rt.core)?;
-    Ok(answer)
+    Ok((answer, read_at))
 }
 
 /// Checks a range before it is read.

@@ -1,12 +1,12 @@
 //! The series of calls, for every method: resolved once, and kept.
 
 use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
+    sync::{OnceLock, PoisonError, RwLock},
     time::Instant,
 };
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec};
+use rustc_hash::FxHashMap;
 
 use super::maker::Maker;
 use crate::{rpc::Method, status::Code};
@@ -33,8 +33,12 @@ pub(super) struct Calls {
     handled: IntCounterVec,
     client_requests: IntCounterVec,
     client_requests_unknown: [IntCounter; 2],
-    client_versions: RwLock<HashSet<Box<str>>>,
+    client_versions: RwLock<FxHashMap<Box<str>, ByKind>>,
 }
+
+/// The series of a client's version by the kind of call: unary or stream. One that was never counted
+/// is not shown.
+type ByKind = [OnceLock<IntCounter>; 2];
 
 /// Set when a call began.
 pub struct CallTimer(Option<Instant>);
@@ -104,34 +108,38 @@ impl Calls {
 
     /// Counts a request by the version its client speaks.
     pub(super) fn client_request(&self, method: Method, client_api_version: &str) {
-        let stream = method.kind() != "unary";
-        if client_api_version == UNKNOWN || !self.has_series(client_api_version) {
-            self.client_requests_unknown[usize::from(stream)].inc();
-        } else {
-            let kind = if stream { "stream" } else { "unary" };
-            self.client_requests
-                .with_label_values(&[kind, client_api_version])
-                .inc();
+        let at = usize::from(method.kind() != "unary");
+        if client_api_version == UNKNOWN || !self.count_version(client_api_version, at) {
+            self.client_requests_unknown[at].inc();
         }
     }
 
-    /// Whether a version has series of its own, which the first ones get.
-    fn has_series(&self, version: &str) -> bool {
-        if version.len() > CLIENT_VERSION_LEN_MAX {
-            return false;
-        }
+    /// Counts a call in the series of its client's version, which the first versions get.
+    fn count_version(&self, version: &str, at: usize) -> bool {
+        let count = |of_version: &ByKind| {
+            let labels = [["unary", "stream"][at], version];
+            of_version[at]
+                .get_or_init(|| self.client_requests.with_label_values(&labels))
+                .inc();
+        };
         let known = self.client_versions.read();
         let known = known.unwrap_or_else(PoisonError::into_inner);
-        if known.contains(version) || known.len() >= CLIENT_VERSIONS_MAX {
-            return known.contains(version);
+        if let Some(of_version) = known.get(version) {
+            count(of_version);
+            return true;
+        }
+        if version.len() > CLIENT_VERSION_LEN_MAX || known.len() >= CLIENT_VERSIONS_MAX {
+            return false;
         }
         drop(known);
         let known = self.client_versions.write();
         let mut known = known.unwrap_or_else(PoisonError::into_inner);
-        if known.len() < CLIENT_VERSIONS_MAX {
-            known.insert(version.into());
+        let has_room = known.len() < CLIENT_VERSIONS_MAX;
+        if has_room || known.contains_key(version) {
+            count(known.entry(version.into()).or_default());
+            return true;
         }
-        known.contains(version)
+        false
     }
 
     pub(super) fn received(&self, method: Method) -> &IntCounter {

@@ -79,9 +79,9 @@ impl Requests {
         series.observe(took.as_secs_f64());
     }
 
-    /// Begins to time a request that goes into the log.
-    pub fn timer(&self, op: Option<&Op>) -> RequestTimer<'_> {
-        self.begin(Kind::of(op) as usize, Instant::now())
+    /// Times a request that goes into the log from `begin` on.
+    pub fn timer(&self, op: Option<&Op>, begin: Instant) -> RequestTimer<'_> {
+        self.begin(Kind::of(op) as usize, begin)
     }
 
     /// Times a range that began at `begin`.
@@ -121,9 +121,14 @@ pub struct RequestTimer<'a> {
 }
 
 impl RequestTimer<'_> {
-    /// The result is there. Returns how long it took.
+    /// The result is there now. Returns how long it took.
     pub fn stop(self, success: bool) -> Duration {
-        let took = self.begin.elapsed();
+        self.stop_at(Instant::now(), success)
+    }
+
+    /// The result was there at `end`. Returns how long it took.
+    pub fn stop_at(self, end: Instant, success: bool) -> Duration {
+        let took = end - self.begin;
         let series = self.requests.series(self.of_type, success);
         series.observe(took.as_secs_f64());
         took

@@ -158,9 +158,9 @@ impl Runtime {
         &self.inboxes[self.id as usize]
     }
 
-    /// Proposes serialized request `id` and waits for its result.
-    pub fn propose(&self, id: u64, data: Bytes, timeout: Duration) -> Pending {
-        let pending = self.seat(timeout, data.len());
+    /// Proposes serialized request `id` and waits for its result until `deadline`.
+    pub fn propose(&self, id: u64, data: Bytes, deadline: Instant) -> Pending {
+        let pending = self.seat(deadline, data.len());
         let waiter = pending.waiter;
         self.outbox.borrow_mut().push(Proposal { id, data, waiter });
         self.outbox_filled.set();
@@ -186,7 +186,7 @@ impl Runtime {
         let (pending, run): (Vec<Pending>, Vec<Proposal>) = requests
             .into_iter()
             .map(|(id, data)| {
-                let pending = self.seat(timeout, data.len());
+                let pending = self.seat(Instant::now() + timeout, data.len());
                 let waiter = pending.waiter;
                 (pending, Proposal { id, data, waiter })
             })
@@ -215,7 +215,7 @@ impl Runtime {
         data: Bytes,
         timeout: Duration,
     ) -> Pending {
-        let pending = self.seat(timeout, data.len());
+        let pending = self.seat(Instant::now() + timeout, data.len());
         let waiter = pending.waiter;
         let change = Proposal { id, data, waiter };
         let rt = self.clone();
@@ -242,8 +242,7 @@ impl Runtime {
     }
 
     /// A place where a result is awaited.
-    fn seat(&self, timeout: Duration, bytes: usize) -> Pending {
-        let deadline = Instant::now() + timeout;
+    fn seat(&self, deadline: Instant, bytes: usize) -> Pending {
         self.calls.seat(deadline, self.core.ms_at(deadline), bytes)
     }
 

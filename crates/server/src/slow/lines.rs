@@ -39,9 +39,8 @@ fn slow(core: &Core, took: Duration, prefix: &str, request: &str, response: &str
     }
 }
 
-/// Logs an entry that was slow to apply since `began`, or that failed.
-pub fn applied(core: &Core, entry: &Applied<'_>, began: Instant) {
-    let took = began.elapsed();
+/// Logs an entry that was slow to apply, or that failed.
+pub fn applied(core: &Core, entry: &Applied<'_>, took: Duration) {
     let error = entry.result.and_then(|result| result.as_ref().err());
     let is_slow = took > core.config.warning_apply_duration;
     if !is_slow && error.is_none() || !entry.fresh {

@@ -1,4 +1,4 @@
-//! "request stats": what a unary call was and what it cost. At level debug every call is told of.
+//! "request stats": what a unary call was and what it cost. At level debug every call is logged.
 
 use std::{
     net::SocketAddr,
@@ -46,14 +46,14 @@ const UNKNOWN: Sums = Sums {
 const NOTHING: Sums = Sums { count: 0, size: 0 };
 
 impl Stats {
-    /// A call begins.
-    pub fn begin(method: Method, message: &Bytes) -> Stats {
+    /// A call that began at `began`.
+    pub fn begin(method: Method, message: &Bytes, began: Instant) -> Stats {
         let is_counted = matches!(
             method,
             Method::Range | Method::Put | Method::DeleteRange | Method::Txn
         );
         Stats {
-            began: Instant::now(),
+            began,
             message: is_counted.then(|| message.clone()),
         }
     }

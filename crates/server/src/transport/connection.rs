@@ -216,8 +216,34 @@ async fn answer(
             "only gRPC is served here\n",
         ),
         Surface::Client | Surface::ClientHttp => {
-            gateway::or_pages(&rt, request, surface, &port.streams, &channel).await
+            Box::pin(gateway::or_pages(
+                &rt,
+                request,
+                surface,
+                &port.streams,
+                &channel,
+            ))
+            .await
         }
-        Surface::Metrics | Surface::Peer => pages::answer(&rt, &request, surface).await,
+        Surface::Metrics | Surface::Peer => Box::pin(pages::answer(&rt, &request, surface)).await,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It has 3,616 bytes: rare methods and surfaces are boxed. What is copied shows in the CPU of
+    /// every call.
+    const CALL_BYTES_MAX: usize = 4000;
+
+    /// The future of a call is copied when it is spawned and when it ends.
+    #[test]
+    fn the_future_of_a_call_is_small() {
+        fn size_of_future<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(answer);
+        assert!(size <= CALL_BYTES_MAX, "{size} bytes");
+    }
 }

@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2: finds the method by its path, reads the message, and puts the answer or the
 //! status back. It knows the wire, not the meaning: [`crate::api`] holds the methods.
 
-use std::{rc::Rc, time::Instant};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -12,7 +12,7 @@ use super::{
     body::{Body, put_status},
     channel::Channel,
     compression::{Compressed, Encoding, compress_frame},
-    head::{self, Head},
+    head::{self, Fields, Head},
     messages,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) async fn call(
     let has = |method: Method| method.is_in(line);
     let api = async |method, call: &Call<'_>, messages| match messages {
         Messages::One(message) => api::unary(rt, method, call, message).await,
-        Messages::Stream(messages) => api::stream(rt, method, call, messages).await,
+        Messages::Stream(messages) => Box::pin(api::stream(rt, method, call, messages)).await,
     };
     answer(request, channel, limit, has, api).await
 }
@@ -54,10 +54,10 @@ pub(super) async fn answer(
     has: impl Fn(Method) -> bool,
     serve: impl AsyncFnOnce(Method, &Call<'_>, Messages) -> Result<Answer, Status>,
 ) -> Response<Body> {
-    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
-    let content_type = head::content_type(&parts.headers);
-    let head = match head::read(&parts, arrived, channel) {
+    let fields = Fields::of(&parts.headers);
+    let content_type = head::content_type(&fields);
+    let head = match head::read(&parts.method, &fields, channel) {
         Ok(head) => head,
         Err(no_call) => return no_call.response(content_type),
     };

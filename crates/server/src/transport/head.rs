@@ -1,9 +1,9 @@
 //! The head of a gRPC request: what it says about the call, and which heads are refused before
 //! the call is looked at. Order, statuses and texts are those of grpc-go.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::{
     body::{Body, put_status},
@@ -17,6 +17,8 @@ use crate::{
 
 const BASE: &str = "application/grpc";
 static GRPC: HeaderValue = HeaderValue::from_static(BASE);
+/// A deadline that is over before a call can begin.
+const UNREACHABLE: Duration = Duration::from_micros(1);
 
 /// What the head of a request says, apart from its path.
 pub(super) struct Head<'a> {
@@ -75,9 +77,55 @@ fn subtype(content_type: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The header fields of a request that mean something here, found in one walk: a look-up in the
+/// map costs more than the few fields that a call has. Of a field that is repeated the first counts,
+/// as in grpc-go, and of the encoding the last.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    content_type: Option<&'a HeaderValue>,
+    timeout: Option<&'a HeaderValue>,
+    has_leader: Option<&'a HeaderValue>,
+    client_api_version: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
+    token: Option<&'a HeaderValue>,
+    authorization: Option<&'a HeaderValue>,
+    encoding: Option<&'a HeaderValue>,
+    /// Only the gateway sends this one.
+    is_from_gateway: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of a request.
+    pub(super) fn of(headers: &'a HeaderMap) -> Fields<'a> {
+        let mut fields = Fields::default();
+        for (name, value) in headers {
+            let field = match name.as_str() {
+                "content-type" => &mut fields.content_type,
+                "grpc-timeout" => &mut fields.timeout,
+                "hasleader" => &mut fields.has_leader,
+                "client-api-version" => &mut fields.client_api_version,
+                "traceparent" => &mut fields.traceparent,
+                "token" => &mut fields.token,
+                "authorization" => &mut fields.authorization,
+                "grpc-encoding" => {
+                    fields.encoding = Some(value);
+                    continue;
+                }
+                "grpcgateway-accept" => {
+                    fields.is_from_gateway = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        fields
+    }
+}
+
 /// The content type of the answer: it repeats the kind of message that the request names.
-pub(super) fn content_type(headers: &HeaderMap) -> HeaderValue {
-    let asked = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+pub(super) fn content_type(fields: &Fields<'_>) -> HeaderValue {
+    let asked = fields.content_type.map(HeaderValue::as_bytes);
     match asked.and_then(subtype) {
         Some(kind) if !kind.is_empty() => {
             let value = [BASE.as_bytes(), b"+", kind].concat();
@@ -87,19 +135,14 @@ pub(super) fn content_type(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// Reads the head of a request that arrived at `arrived`.
+/// Reads the head of a request.
 pub(super) fn read<'a>(
-    parts: &'a Parts,
-    arrived: Instant,
+    method: &Method,
+    fields: &Fields<'a>,
     channel: &Channel,
 ) -> Result<Head<'a>, NoCall> {
-    let headers = &parts.headers;
-    let value = |name| {
-        headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-    };
-    let kind = headers.get(header::CONTENT_TYPE);
+    let text = |value: Option<&'a HeaderValue>| value.and_then(|value| value.to_str().ok());
+    let kind = fields.content_type;
     if kind.and_then(|kind| subtype(kind.as_bytes())).is_none() {
         let kind = kind.map_or_else(String::new, |kind| quoted(kind.as_bytes()));
         return Err(NoCall::new(
@@ -108,7 +151,7 @@ pub(super) fn read<'a>(
             format!("invalid gRPC request content-type \"{kind}\""),
         ));
     }
-    let timeout = match headers.get("grpc-timeout") {
+    let timeout = match fields.timeout {
         None => None,
         Some(value) => Some(parse_timeout(value.as_bytes()).map_err(|why| {
             NoCall::new(
@@ -118,17 +161,14 @@ pub(super) fn read<'a>(
             )
         })?),
     };
-    if parts.method != Method::POST {
+    if method != Method::POST {
         return Err(NoCall::new(
             StatusCode::METHOD_NOT_ALLOWED,
             Code::Internal,
-            format!(
-                "Received a HEADERS frame with :method \"{}\" which should be POST",
-                parts.method
-            ),
+            format!("Received a HEADERS frame with :method \"{method}\" which should be POST"),
         ));
     }
-    if timeout.is_some_and(|timeout| arrived.elapsed() >= timeout) {
+    if timeout.is_some_and(|timeout| timeout <= UNREACHABLE) {
         return Err(NoCall::new(
             StatusCode::OK,
             Code::DeadlineExceeded,
@@ -137,23 +177,23 @@ pub(super) fn read<'a>(
     }
     Ok(Head {
         call: Call {
-            has_leader: headers
-                .get("hasleader")
-                .is_some_and(|v| v.as_bytes() == b"true"),
-            client_api_version: headers.get("client-api-version").map(HeaderValue::as_bytes),
+            has_leader: fields
+                .has_leader
+                .is_some_and(|value| value.as_bytes() == b"true"),
+            client_api_version: fields.client_api_version.map(HeaderValue::as_bytes),
             timeout,
             remote: channel.remote,
-            traceparent: value("traceparent"),
+            traceparent: text(fields.traceparent),
             // A proxy's certificate is not that of its client.
             caller: Caller::new(
-                value("token").or_else(|| value("authorization")),
+                text(fields.token).or_else(|| text(fields.authorization)),
                 channel
                     .common_name()
-                    .filter(|_| !headers.contains_key("grpcgateway-accept"))
+                    .filter(|_| !fields.is_from_gateway)
                     .cloned(),
             ),
         },
-        encoding: Encoding::of(headers.get_all("grpc-encoding").iter().next_back()),
+        encoding: Encoding::of(fields.encoding),
     })
 }
 
