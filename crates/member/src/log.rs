@@ -109,6 +109,7 @@ impl LogWriter {
                     if let Some(snapshot) = &snapshot {
                         if broken(Plant::CommitBeforeSnapshot) {
                             self.wal.append(&[], state.as_ref())?;
+                            self.wal.sync()?;
                         }
                         failpoint!(RaftBeforeSaveSnap);
                         self.record_received(snapshot)?;

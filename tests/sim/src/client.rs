@@ -174,6 +174,13 @@ fn added(random: &mut Random, number: u64, is_learner: bool) -> Member {
     }
 }
 
+/// One voter less, down to one.
+pub fn shrink(random: &mut Random, request: u64, conf_state: &ConfState) -> Option<Ask> {
+    let some = random.pick(&conf_state.voters)?;
+    let is_last = conf_state.voters.len() == 1;
+    (!is_last).then(|| Ask::Change(conf_change::remove(request, some.into())))
+}
+
 /// What the operator asks next, who looks at `cluster`; `number` is unused.
 pub fn operate(
     random: &mut Random,
@@ -196,8 +203,13 @@ pub fn operate(
             let urls = vec![format!("http://10.1.0.{}:2380", random.below(200))];
             conf_change::update(request, some.into(), &urls, false)
         }
-        // One that does not hold: who votes cannot be promoted.
-        8 => conf_change::promote(request, some.into()),
+        // Two that do not hold: who votes cannot be promoted, and no two members have one URL.
+        8 if number.is_multiple_of(2) => conf_change::promote(request, some.into()),
+        8 => {
+            let mut member = added(random, number, false);
+            member.peer_urls = cluster.member(some)?.peer_urls.clone();
+            conf_change::add(request, &member)
+        }
         _ => {
             return Some(Ask::Write(Op::ClusterMemberAttrSet(
                 ClusterMemberAttrSetRequest {

@@ -25,6 +25,12 @@ use crate::{
 const MS: u64 = 1000;
 const S: u64 = 1_000_000;
 
+/// In one of so many seeds the operator replaces all members, down to one vote, between two
+/// snapshots: what a restart makes of the changes since the older one shows nowhere else.
+const RESTLESS: u64 = 8;
+/// There the operator acts so many times in all ways, then as often removes voters only.
+const PHASE: u64 = 8;
+
 /// What happens at a time.
 #[derive(Debug)]
 enum Event {
@@ -140,6 +146,8 @@ pub struct World {
     over: bool,
     deadline: u64,
     members_made: u64,
+    /// The operator replaces members all the time.
+    restless: bool,
     versioned: bool,
     trace: u64,
     events: u64,
@@ -158,7 +166,8 @@ impl World {
             .map(|n| format!("m{n}=http://10.0.0.{n}:2380"))
             .collect();
         let rough = random.below(3);
-        let weather = Weather {
+        let restless = seed % RESTLESS == RESTLESS - 1;
+        let mut weather = Weather {
             lost: rough * random.below(25),
             doubled: rough * random.below(15),
             late: rough * random.below(40),
@@ -167,7 +176,7 @@ impl World {
             voters_min: if random.chance(250) { 1 } else { 3 },
             think_us: random.between(2, 20) * MS,
         };
-        let shared = Shared {
+        let mut shared = Shared {
             oracle: Oracle::default(),
             plant,
             now_us: 0,
@@ -176,6 +185,11 @@ impl World {
             catch_up: random.between(1, 30),
             next_request: 0,
         };
+        if restless {
+            shared.snapshot_count *= 10;
+            weather.operator_us = 100 * MS;
+            weather.voters_min = 1;
+        }
         let mut world = World {
             shared,
             machines: BTreeMap::new(),
@@ -192,6 +206,7 @@ impl World {
             over: false,
             deadline: u64::MAX,
             members_made: 10,
+            restless,
             versioned: false,
             trace: 0,
             events: 0,
@@ -674,6 +689,9 @@ impl World {
         }
         self.members_made += 1;
         let furthest = self.furthest()?;
+        if self.restless && self.members_made / PHASE % 2 == 1 {
+            return client::shrink(random, request, furthest.conf_state());
+        }
         client::operate(
             random,
             request,
