@@ -234,9 +234,7 @@ async fn connect(a: &Running, b: &Running) {
         }
     }
     let both = || a.transport.active_since(2).is_some() && b.transport.active_since(1).is_some();
-    while !both() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until::is_async("both see the other", both).await;
 }
 
 fn appends(member: &Member) -> Vec<Message> {
@@ -313,9 +311,8 @@ fn a_member_of_another_cluster_is_not_heard() {
         a.transport.add_peer(2, &b.urls());
         b.transport.add_peer(1, &a.urls());
         a.transport.send(vec![heartbeat(1, 2, 3)]);
-        while a.transport.peers()[0].received_failures < 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let refused = || a.transport.peers()[0].received_failures >= 3;
+        until::is_async("three streams are refused", refused).await;
         assert!(b.member.got.lock().unwrap().is_empty());
         assert!(a.transport.active_since(2).is_none());
         assert!(!*a.member.was_removed.lock().unwrap());
@@ -397,17 +394,6 @@ fn each_refusal_has_etcds_status_and_words() {
         assert_eq!(status, 200);
         assert!(page.starts_with("{\"OK\":true,\"Now\":\""), "{page}");
     });
-}
-
-/// Waits for something that no one is told of.
-async fn holds(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let wait = tokio::time::timeout(Duration::from_secs(30), wait);
-    assert!(wait.await.is_ok(), "waited in vain for: {what}");
 }
 
 #[test]
@@ -550,9 +536,9 @@ fn a_snapshot_that_breaks_off_leaves_nothing_behind() {
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(&whole[..60_000]).await.unwrap();
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
-        holds("the beginning of a file", || files() == 1).await;
+        until::is_async("the beginning of a file", || files() == 1).await;
         drop(stream);
-        holds("its removal", || files() == 0).await;
+        until::is_async("its removal", || files() == 0).await;
         assert!(b.member.got.lock().unwrap().is_empty());
     });
 }
@@ -573,7 +559,7 @@ fn two_snapshots_of_one_index_do_not_mix() {
             streams.push((stream, whole));
         }
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
-        holds("two files", || files() == 2).await;
+        until::is_async("two files", || files() == 2).await;
         for ((stream, whole), database) in streams.iter_mut().zip(&databases) {
             stream.write_all(&whole[150_000..]).await.unwrap();
             let mut answer = [0; 12];

@@ -7,30 +7,13 @@ use std::{
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 const PINTLE: &str = env!("CARGO_BIN_EXE_pintle");
-/// Far above what any of it takes on a machine that has nothing else to do.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            begin.elapsed() < DEADLINE,
-            "{what}: not within {DEADLINE:?}"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 struct Member {
@@ -67,7 +50,7 @@ impl Member {
 
     fn ready(dir: &Path) -> Member {
         let mut member = Member::start(dir, "");
-        until("a member that serves", || {
+        until::found("a member that serves", || {
             if member.child.try_wait().expect("its state").is_some() {
                 // Another process was faster with a port.
                 member = Member::start(dir, "");
@@ -119,7 +102,7 @@ impl Member {
             let _ = stderr.read_to_string(&mut said);
             said
         });
-        let status = until("the end of a member", || {
+        let status = until::found("the end of a member", || {
             self.child.try_wait().expect("its state")
         });
         (status, reader.join().expect("its words"))

@@ -11,4 +11,5 @@ mod processes;
 
 pub use agreement::{Agreement, Listed};
 pub use changes::Role;
-pub use processes::{Cluster, Member, Plan, WITHIN, until};
+pub use processes::{Cluster, Member, Plan, WITHIN};
+pub use until::ok as until;

@@ -2,11 +2,11 @@
 //! revisions, values and errors equal; who waits, waits; who goes away while
 //! waiting leaves no key behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use peers::{api::Api, http, lockstep::Pair, peer};
+use peers::{api::Api, cluster::until, http, lockstep::Pair, peer};
 use proto::{
     etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, RangeRequest, ResponseHeader},
     v3electionpb::{
@@ -63,12 +63,11 @@ async fn exists(api: &Api, key: &str) -> Result<bool> {
 }
 
 async fn wait_for_key(api: &Api, key: &str, wanted: bool) -> Result<()> {
-    let deadline = Instant::now() + WITHIN;
-    while exists(api, key).await? != wanted {
-        ensure!(Instant::now() < deadline, "{key} never became {wanted}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    until(key, WITHIN, async || {
+        ensure!(exists(api, key).await? == wanted, "it is not {wanted}");
+        Ok(())
+    })
+    .await
 }
 
 /// Locks `name` under `lease`: header and key, or the error.

@@ -11,10 +11,10 @@ use std::{
     process::{Child, Command, Stdio},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use consensus::{Initial, Node};
 use http::{Request, Response};
@@ -22,6 +22,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use peers::{
     api::{Api, put},
+    cluster,
     server::{free_ports, spawn_bound},
 };
 use prost::Message as _;
@@ -128,14 +129,7 @@ impl Etcd {
 
 /// Asks again and again until there is an answer, or the deadline.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> Result<T> {
-    let begin = Instant::now();
-    while begin.elapsed() < WITHIN {
-        if let Some(answer) = ask().await {
-            return Ok(answer);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    bail!("waited in vain for: {what}")
+    cluster::until(what, WITHIN, async || ask().await.context("not yet")).await
 }
 
 /// What the transport is told, on its way to the node.

@@ -1,14 +1,11 @@
 //! What settings do, on etcd and on Pintle.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use peers::{
     api,
+    cluster::until,
     frames::{ACK, END_HEADERS, Raw, call, frame, kind},
     peer::{self, Program},
     server::Launch,
@@ -38,18 +35,17 @@ async fn rotate(program: &Program) -> Result<()> {
         .flag(&format!("--log-rotation-config-json={json}"))
         .start()
         .await?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let names = set_aside(dir.path())?;
-        if names.len() == 1 && names[0].ends_with(".log.gz") {
-            break;
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "old files of {program}: {names:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(
+        "one old file, compressed",
+        Duration::from_secs(60),
+        async || {
+            let names = set_aside(dir.path())?;
+            let is_compressed = names.len() == 1 && names[0].ends_with(".log.gz");
+            ensure!(is_compressed, "old files of {program}: {names:?}");
+            Ok(())
+        },
+    )
+    .await?;
     server.terminate().await?;
     let text = fs::read_to_string(&log)?;
     ensure!(

@@ -4,11 +4,11 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use peers::{api::put, peer, run, server::Launch};
+use anyhow::{Context as _, Result, ensure};
+use peers::{api::put, cluster::until, peer, run, server::Launch};
 use prost::Message as _;
 use proto::{
     etcdserverpb::LeaseRevokeRequest,
@@ -80,16 +80,11 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Waits for a span.
 async fn wait(sent: &Sent, what: &str, is_it: impl Fn(&Span) -> bool) -> Result<Span> {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(span) = spans(sent).into_iter().find(&is_it) {
-            return Ok(span);
-        }
-        if Instant::now() > deadline {
-            bail!("no span of {what}: {:#?}", spans(sent));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(what, WITHIN, async || {
+        let found = spans(sent).into_iter().find(&is_it);
+        found.with_context(|| format!("no such span: {:#?}", spans(sent)))
+    })
+    .await
 }
 
 #[test]

@@ -26,19 +26,15 @@ use tokio::task::JoinHandle;
 /// A whole run, however often it is killed and however slow the machine is.
 const RUN_WITHIN: Duration = Duration::from_secs(900);
 
-/// Repeats until it is so; the last error is told after a while.
+/// What a cluster has not done by then, under any load, it will not do.
+const DONE_WITHIN: Duration = Duration::from_secs(120);
+
+/// Repeats until there is no error.
 ///
 /// # Errors
-/// It never was.
-pub async fn until<T>(mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
+/// The last one.
+pub async fn until<T>(attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    peers::cluster::until("a cluster", DONE_WITHIN, attempt).await
 }
 
 /// Adds a learner with this peer URL, however often the answer is lost, and returns its id.

@@ -161,13 +161,12 @@ fn lost_promotions_are_healed_without_a_quorum() {
                 .wait_log("starting an etcd server", WITHIN)
                 .await
                 .ok();
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let log = server.log_text();
-            ensure!(
-                told(&log).get("stale_learner healed") == Some(&2),
-                "{:?}",
-                told(&log)
-            );
+            until("two healed learners", WITHIN, async || {
+                let told = told(&server.log_text());
+                ensure!(told.get("stale_learner healed") == Some(&2), "{told:?}");
+                Ok(())
+            })
+            .await?;
             server.kill().await?;
             let after = bucket::judge(dir, &case.truth)?;
             ensure!(after.summary().is_empty(), "left: {}", after.summary());
@@ -244,8 +243,8 @@ fn sound_directories_start_under_refuse_and_say_nothing() {
                 let mut server = Launch::new(&pintle, &case.dirs[0])
                     .flag("--membership-check=refuse")
                     .spawn()?;
-                server.wait_log("starting", WITHIN).await?;
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                // All that refuses a start comes before this line.
+                server.wait_log("starting an etcd server", WITHIN).await?;
                 ensure!(
                     server.poll_exit()?.is_none(),
                     "{}: {}",

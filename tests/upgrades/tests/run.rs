@@ -115,8 +115,9 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
         tokio::task::block_in_place(|| forth(false))?;
         cluster.api(0).put(api::put("on 3.6", "here")).await?;
         // Killed in the middle, it goes on when it is asked again.
+        let stops = stops(&cluster.journal());
         let mut first = cluster.tool("rollback", "").spawn()?;
-        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        stops_one_more(&cluster.journal(), stops).await?;
         first.kill()?;
         first.wait()?;
         let answer = cluster.tool("rollback", "").output()?;
@@ -355,13 +356,7 @@ fn without_a_journal_what_is_found_decides() {
         );
         // Killed in the middle, it goes on when it is asked again.
         let mut first = cluster.tool("rollback", "").arg("--to=3.5.30").spawn()?;
-        until(async || {
-            let journal = fs::read_to_string(cluster.journal())?;
-            ensure!(journal.contains("\"found\""), "it has not begun");
-            Ok(())
-        })
-        .await?;
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        stops_one_more(&cluster.journal(), 0).await?;
         first.kill()?;
         first.wait()?;
         let (code, said) = back(&["--to=3.6.14"])?;
@@ -635,6 +630,21 @@ fn no_order_of_commands_kills_and_crashes_strands_real_members() {
         ensure!(failed.is_empty(), "seeds {failed:?}");
         Ok(())
     });
+}
+
+/// The stops of members that a journal has.
+fn stops(journal: &std::path::Path) -> usize {
+    let text = fs::read_to_string(journal).unwrap_or_default();
+    text.matches("\"stopping\"").count()
+}
+
+/// Waits until a command stops a member, after `before` earlier stops.
+async fn stops_one_more(journal: &std::path::Path, before: usize) -> Result<()> {
+    until(async || {
+        ensure!(stops(journal) > before, "it has stopped no member");
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until a file holds a word.

@@ -144,14 +144,11 @@ impl Server {
             "cluster version is updated",
         ] {
             let log = server.root.join("log");
-            let start = Instant::now();
-            while !fs::read_to_string(&log)
-                .unwrap_or_default()
-                .contains(message)
-            {
-                assert!(start.elapsed() < DEADLINE, "etcd did not log {message:?}");
-                thread::sleep(Duration::from_millis(10));
-            }
+            until::is(message, || {
+                fs::read_to_string(&log)
+                    .unwrap_or_default()
+                    .contains(message)
+            });
         }
         server
     }

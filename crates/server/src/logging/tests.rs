@@ -1,23 +1,9 @@
 //! Old log files, and the words to the journal.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Read as _, path::Path};
 
 use super::{journal::Journal, rotate::Rotating};
 use crate::config::Rotation;
-
-/// Waits until `done` holds.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("folder").flatten();
@@ -53,7 +39,7 @@ fn a_file_that_has_its_size_is_set_aside_compressed_and_removed_by_count() {
         log.write(&line).expect("line");
     }
     assert_eq!(fs::metadata(&path).expect("log").len(), 400 << 10);
-    until("the oldest file is removed, the new one compressed", || {
+    until::is("the oldest file is removed, the new one compressed", || {
         let names = names(dir.path());
         names.len() == 4 && !names.iter().any(|name| name == oldest) && names[1].ends_with(".gz")
     });
@@ -81,7 +67,7 @@ fn old_files_are_removed_by_age_alone_too() {
     };
     let mut log = Rotating::open(&dir.path().join("log"), &rotation).expect("log");
     log.write(b"line\n").expect("line");
-    until("the old file is removed", || !old.exists());
+    until::is("the old file is removed", || !old.exists());
     assert_eq!(names(dir.path()), ["log"]);
 }
 

@@ -7,14 +7,9 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use bolt::Db;
-
-/// Nothing here takes longer unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The folder of real releases.
 pub(crate) struct Peers(PathBuf);
@@ -287,21 +282,14 @@ impl<'a> Server<'a> {
 
     /// Waits until it serves; false if it ends before.
     fn serves(&mut self) -> bool {
-        let start = Instant::now();
         // A log that the release cannot read ends it only after its port is open.
-        while !self.answers() {
-            if self.process.try_wait().expect("its state").is_some() {
-                return false;
+        until::found("etcd serves, or ends", || {
+            if self.answers() {
+                return Some(true);
             }
-            assert!(
-                start.elapsed() < DEADLINE,
-                "etcd {} does not serve: {}",
-                self.version,
-                self.log_text()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
-        true
+            let has_ended = self.process.try_wait().expect("its state").is_some();
+            has_ended.then_some(false)
+        })
     }
 
     fn answers(&self) -> bool {
@@ -329,11 +317,7 @@ impl<'a> Server<'a> {
     /// Waits until it has changed its storage.
     pub(crate) fn wait_storage(&self, version: &str) {
         let line = format!("\"new-storage-version\":\"{version}\"");
-        let start = Instant::now();
-        while !self.log_text().contains(&line) {
-            assert!(start.elapsed() < DEADLINE, "etcd did not log {line}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        until::is(&line, || self.log_text().contains(&line));
     }
 
     /// Ends it as an operator would.
@@ -341,11 +325,9 @@ impl<'a> Server<'a> {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").arg(&pid).status();
         assert!(sent.expect("kill starts").success());
-        let start = Instant::now();
-        while self.process.try_wait().expect("its state").is_none() {
-            assert!(start.elapsed() < DEADLINE, "etcd does not stop");
-            thread::sleep(Duration::from_millis(10));
-        }
+        until::is("etcd stops", || {
+            self.process.try_wait().expect("its state").is_some()
+        });
     }
 }
 

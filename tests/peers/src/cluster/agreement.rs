@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use proto::etcdserverpb::*;
 use tokio::time::timeout;
 
-use super::processes::{ANSWER_WITHIN, Cluster, Member, WITHIN, until};
+use super::processes::{ANSWER_WITHIN, Cluster, Member, WITHIN};
 use crate::{api, http};
 
 /// What all members of a cluster at rest say alike.
@@ -65,7 +65,7 @@ impl Cluster {
         for place in cluster.up() {
             alarms_of.push(alarms(&cluster.members[place]).await?);
         }
-        let mut agreed = until("all members agree", WITHIN, async || {
+        let mut agreed = until::ok("all members agree", WITHIN, async || {
             let mut said = Vec::new();
             for place in cluster.up() {
                 let member = &cluster.members[place];
@@ -101,7 +101,7 @@ impl Cluster {
         let mut hashes = BTreeSet::new();
         for place in &places {
             let member = &self.members[*place];
-            let answer = until(
+            let answer = until::ok(
                 &format!("{} has revision {revision}", member.label()),
                 WITHIN,
                 async || hash(member, revision).await,

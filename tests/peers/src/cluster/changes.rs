@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use proto::etcdserverpb::*;
 use tonic::Status;
 
-use super::processes::{Cluster, WITHIN, until};
+use super::processes::{Cluster, WITHIN};
 use crate::peer::Program;
 
 /// Whether a new member votes from the start.
@@ -31,7 +31,7 @@ impl Cluster {
         let api = self.api(via).clone();
         // With strict-reconfig-check a change is refused until all voters have been
         // connected for five seconds (health.go's HealthInterval): asked again.
-        let answer = until("member add", WITHIN, async || {
+        let answer = until::ok("member add", WITHIN, async || {
             match api.member_add(request.clone()).await {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(status) if is_passing(&status) => Err(status.into()),
@@ -78,7 +78,7 @@ impl Cluster {
     /// caught up.
     pub async fn promote(&mut self, place: usize, via: usize) -> Result<()> {
         let (id, api) = (self.members[place].id, self.api(via).clone());
-        until("promotion", WITHIN, async || {
+        until::ok("promotion", WITHIN, async || {
             match api.member_promote(MemberPromoteRequest { id }).await {
                 Ok(_) => Ok(Ok(())),
                 Err(status)
@@ -99,7 +99,7 @@ impl Cluster {
     /// end by itself and say why.
     pub async fn remove(&mut self, place: usize, via: usize) -> Result<()> {
         let (id, api) = (self.members[place].id, self.api(via).clone());
-        until("member remove", WITHIN, async || {
+        until::ok("member remove", WITHIN, async || {
             match api.member_remove(MemberRemoveRequest { id }).await {
                 Ok(_) => Ok(Ok(())),
                 Err(status) if is_passing(&status) => Err(status.into()),
@@ -138,7 +138,7 @@ impl Cluster {
                 let (from, to) = (&self.members[leader], &self.members[place]);
                 format!("move-leader from {} to {}", from.label(), to.label())
             })?;
-        until("the new leader is known", WITHIN, async || {
+        until::ok("the new leader is known", WITHIN, async || {
             let now = self.leader().await?;
             ensure!(now == place, "member {now} leads instead of {place}");
             Ok(())

@@ -28,24 +28,6 @@ use crate::{
 pub const WITHIN: Duration = Duration::from_secs(40);
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
-/// Asks again and again until `ask` answers; its last error when it never does.
-pub async fn until<T>(
-    what: &str,
-    within: Duration,
-    mut ask: impl AsyncFnMut() -> Result<T>,
-) -> Result<T> {
-    let deadline = Instant::now() + within;
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("{what}: not within {within:?}")));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
-        }
-    }
-}
-
 /// What cluster to start.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -393,7 +375,7 @@ impl Cluster {
     /// attributes, and knows the cluster version; takes their ids.
     pub async fn settled(&mut self) -> Result<()> {
         let members = &mut self.members;
-        until(
+        until::ok(
             "every member published and a cluster version",
             WITHIN,
             async || {
@@ -429,7 +411,7 @@ impl Cluster {
 
     /// Waits until these members name the same one of them as leader.
     pub async fn leader_among(&self, places: &[usize]) -> Result<usize> {
-        until("one leader", WITHIN, async || {
+        until::ok("one leader", WITHIN, async || {
             let mut named = BTreeSet::new();
             for place in places {
                 let status = self.members[*place].status().await?;
