@@ -2,6 +2,7 @@
 //! what breaks them; `tests/` runs each on the repository. It must never change
 //! a file, and never need more than the toolchain.
 //!
+//! - [`errors`]: functions that fail with a bare text
 //! - [`floors`]: a crate imports from floors below its own only
 //! - [`imports`]: no file of a crate imports itself through others
 //! - [`functions`]: how long functions are
@@ -17,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub mod errors;
 pub mod floors;
 pub mod functions;
 pub mod imports;
