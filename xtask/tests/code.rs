@@ -195,6 +195,8 @@ const TEXT_ERRORS: &[(&str, usize, &str)] = &[
     ),
     ("crates/image/src/versions.rs", 1, FILE),
     ("crates/member/src/alarms.rs", 1, FILE),
+    ("crates/proxy/src/discovery.rs", 1, TYPED),
+    ("crates/proxy/src/goes.rs", 2, TYPED),
     ("crates/server/src/config/settings.rs", 1, TYPED),
     ("crates/server/src/config/traces.rs", 1, TYPED),
     ("crates/server/src/config/urls.rs", 2, TYPED),

@@ -132,8 +132,8 @@ pub async fn unary(
     })
 }
 
-/// What a method with a single request message does. Only what is asked often is part of the call's
-/// own future: that is copied when it is spawned and when it ends, however little of it is used.
+/// What a method with a single request message does. Only what is asked often and is small is part of
+/// the call's own future: that is copied when it is spawned and when it ends, however little of it is used.
 async fn perform(
     rt: &Rc<Runtime>,
     method: Method,
@@ -145,7 +145,6 @@ async fn perform(
     Ok(match method {
         Method::Range => kv::range(rt, caller, decode_used(message)?, began).await?,
         Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
-        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
         _ => Box::pin(perform_rarer(rt, method, caller, message)).await?,
     })
 }
@@ -161,6 +160,7 @@ async fn perform_rarer(
         Method::RangeStream => {
             Answer::Stream(kv::range_stream(rt, caller, decode(message)?).await?)
         }
+        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
         Method::DeleteRange => Answer::One(kv::delete_range(rt, caller, decode(message)?).await?),
         Method::Compact => Answer::One(kv::compact(rt, caller, decode(message)?).await?),
         Method::LeaseGrant => Answer::One(lease::grant(rt, caller, decode(message)?).await?),
@@ -221,7 +221,7 @@ async fn perform_rarer(
         Method::RoleRevokePermission => {
             of_auth(rt, caller, Op::AuthRoleRevokePermission(decode(message)?)).await?
         }
-        Method::Range | Method::Put | Method::Txn | Method::Watch | Method::LeaseKeepAlive => {
+        Method::Range | Method::Put | Method::Watch | Method::LeaseKeepAlive => {
             return Err(not_built(method));
         }
     })

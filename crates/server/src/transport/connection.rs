@@ -233,8 +233,8 @@ async fn answer(
 mod tests {
     use super::*;
 
-    /// It has 3,616 bytes: rare methods and surfaces are boxed. What is copied shows in the CPU of
-    /// every call.
+    /// Rare methods and surfaces are boxed to keep it below: what is copied shows in the CPU of every
+    /// call.
     const CALL_BYTES_MAX: usize = 4000;
 
     /// The future of a call is copied when it is spawned and when it ends.

@@ -30,20 +30,20 @@ pub enum Messages {
     Stream(MessageStream),
 }
 
-/// Answers one gRPC request.
-pub(super) async fn call(
-    rt: &Rc<Runtime>,
+/// Answers one gRPC request. No `async fn`: that would keep a second copy of the request.
+pub(super) fn call<'a>(
+    rt: &'a Rc<Runtime>,
     request: Request<Incoming>,
-    channel: &Channel,
-) -> Response<Body> {
+    channel: &'a Channel,
+) -> impl Future<Output = Response<Body>> + 'a {
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
     let line = rt.core.line();
-    let has = |method: Method| method.is_in(line);
-    let api = async |method, call: &Call<'_>, messages| match messages {
+    let has = move |method: Method| method.is_in(line);
+    let api = async move |method, call: &Call<'_>, messages| match messages {
         Messages::One(message) => api::unary(rt, method, call, message).await,
         Messages::Stream(messages) => Box::pin(api::stream(rt, method, call, messages)).await,
     };
-    answer(request, channel, limit, has, api).await
+    answer(request, channel, limit, has, api)
 }
 
 /// Answers one gRPC request by `serve`, if it asks for a method that `has` knows.
