@@ -174,11 +174,24 @@ fn added(random: &mut Random, number: u64, is_learner: bool) -> Member {
     }
 }
 
-/// One voter less, down to one.
-pub fn shrink(random: &mut Random, request: u64, conf_state: &ConfState) -> Option<Ask> {
-    let some = random.pick(&conf_state.voters)?;
-    let is_last = conf_state.voters.len() == 1;
-    (!is_last).then(|| Ask::Change(conf_change::remove(request, some.into())))
+/// One voter less, down to one. Of two, the one that does not lead: the other would not be sure to
+/// learn that the removal is committed, and could not be elected without it.
+pub fn shrink(
+    random: &mut Random,
+    request: u64,
+    conf_state: &ConfState,
+    leader: u64,
+) -> Option<Ask> {
+    let voters = conf_state.voters.iter().copied();
+    let others: Vec<u64> = voters.filter(|voter| *voter != leader).collect();
+    let may_be_removed = match conf_state.voters.len() {
+        0 | 1 => return None,
+        2 if leader == 0 => return None,
+        2 => &others,
+        _ => &conf_state.voters,
+    };
+    let some = random.pick(may_be_removed)?;
+    Some(Ask::Change(conf_change::remove(request, some.into())))
 }
 
 /// What the operator asks next, who looks at `cluster`; `number` is unused.

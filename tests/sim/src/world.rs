@@ -690,7 +690,8 @@ impl World {
         self.members_made += 1;
         let furthest = self.furthest()?;
         if self.restless && self.members_made / PHASE % 2 == 1 {
-            return client::shrink(random, request, furthest.conf_state());
+            let leader = furthest.status().leader;
+            return client::shrink(random, request, furthest.conf_state(), leader);
         }
         client::operate(
             random,

@@ -103,9 +103,8 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     if broken(Plant::MembersFromDatabase)
         && snapshot_index > 0
         && let Some(stored) = &stored
-        && let Some(conf_state) = &stored.view().conf_state
     {
-        from.conf_state = conf_state.clone();
+        from.cluster = Cluster::of_buckets(from.cluster.id(), stored.view());
     }
     let line = line_of(setup, &log, &from, stored.as_ref())?;
     refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
