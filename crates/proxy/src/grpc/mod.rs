@@ -198,6 +198,7 @@ async fn build(
             has_profiles: flags.bool("enable-pprof"),
         },
         limits: settings::limits(flags),
+        logs_calls: flags.bool("experimental-enable-grpc-logging"),
         streams: Arc::new(Semaphore::new(settings::STREAMS_MAX)),
         upstream,
         kv,

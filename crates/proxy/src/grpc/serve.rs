@@ -48,6 +48,8 @@ pub(super) struct Proxy {
     pub(super) metrics: Rc<Metrics>,
     pub(super) pages: Pages,
     pub(super) limits: Limits,
+    /// `--experimental-enable-grpc-logging`
+    pub(super) logs_calls: bool,
     /// For streams of members that are passed on.
     pub(super) streams: Arc<Semaphore>,
 }
@@ -120,9 +122,23 @@ async fn answer(
         proxy.metrics.started(method);
         let answer = proxy.call(method, call, messages).await;
         proxy.metrics.handled(method, &answer);
+        if proxy.logs_calls {
+            log(method, &answer);
+        }
         answer
     };
     answer_call(request, REQUEST_MAX_BYTES, is_served, serve).await
+}
+
+/// A line for each call. What is in it is not shown: passwords are, and tokens.
+fn log(method: Method, answer: &Result<Answer, Status>) {
+    let failed = answer.as_ref().err();
+    tracing::info!(
+        "grpc.method" = method.path(),
+        "grpc.code" = failed.map_or("OK", |status| status.code.name()),
+        error = failed.map(|status| status.message.to_string()),
+        "finished call"
+    );
 }
 
 /// Streams of a range, and gRPC's own question of health, are of members alone.
