@@ -19,7 +19,12 @@ pub use finding::{Boot, Check, Finding, Level, Missing, State};
 pub use given::{ApiServer, Given, NotCompared, Unverified, now};
 pub(crate) use settings::{flag_name, not_yet};
 
-use crate::{exit, facts::Facts, predict, target::Target};
+use crate::{
+    exit,
+    facts::{Facts, cluster_version},
+    predict,
+    target::Target,
+};
 
 /// The result of all checks.
 #[derive(Debug)]
@@ -179,6 +184,7 @@ const ALL: [(&str, &str, Run); 25] = [
 
 /// Makes all checks.
 pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
+    let target = target.on(cluster_version(&members).as_ref());
     let seen = look(&target, &members, given);
     Report {
         target,

@@ -35,7 +35,7 @@ const TARGET: Flag = Flag::new(
     "target",
     Kind::Text,
     "",
-    "where the upgrade goes: an etcd version (3.6.14), kubernetes:1.34, or pintle",
+    "where the upgrade goes: an etcd version (3.6.14), kubernetes:1.34, or pintle (pintle:3.6 for one line)",
 )
 .required();
 

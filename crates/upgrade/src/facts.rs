@@ -249,3 +249,8 @@ impl Facts {
         live.or_else(log).or_else(database)
     }
 }
+
+/// The highest cluster version that any source of `members` has.
+pub fn cluster_version(members: &[Facts]) -> Option<Version> {
+    members.iter().filter_map(Facts::cluster_version).max()
+}

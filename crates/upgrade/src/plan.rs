@@ -29,6 +29,17 @@ pub(crate) enum Error {
         /// The newest release that a member runs.
         ahead: Version,
     },
+    /// Pintle starts at the line of its cluster.
+    #[error(
+        "{target}: members that become Pintle keep the line of their cluster, which is at {}.{}; name pintle, or bring the cluster to 3.{} first",
+        cluster.major, cluster.minor, target.minor()
+    )]
+    AboveTheCluster {
+        /// The target.
+        target: Target,
+        /// The cluster version.
+        cluster: Version,
+    },
     /// A release on it loses data.
     #[error(
         "etcd {release} is known to lose or corrupt data: {bug}; name a later release of 3.{}, as {}",
@@ -125,6 +136,14 @@ impl Plan {
         let Some(now) = running.first().cloned().or_else(of_files) else {
             return Err(Error::NoVersion);
         };
+        let cluster = of_files().unwrap_or_else(|| now.clone());
+        let target = &target.on(Some(&cluster));
+        if target.is_pintle && target.minor() > cluster.minor.max(5) {
+            return Err(Error::AboveTheCluster {
+                target: target.clone(),
+                cluster,
+            });
+        }
         if let Some(ahead) = running.last().filter(|v| v.minor > target.minor()) {
             return Err(Error::Back {
                 target: target.clone(),
@@ -143,7 +162,10 @@ impl Plan {
         if versions.len() == 1 && order.iter().any(is_other) {
             versions.push(target.version.clone());
         }
-        may_go(&versions, &running, target, wishes.allow_lower_patch)?;
+        // That of Pintle is of its line, and no patch that it has all of.
+        let etcds = order.iter().filter(|member| !member.pintle);
+        let etcds = etcds.map(|member| member.runs.clone()).collect();
+        may_go(&versions, &etcds, target, wishes.allow_lower_patch)?;
         let stale = stale(members);
         let machine = along(&versions, &order, target.is_pintle, !stale.is_empty());
         let mut path: Vec<String> = versions.iter().map(ToString::to_string).collect();

@@ -75,6 +75,10 @@ pub const V2_LOG: &str = "detected disallowed v2 WAL for stage --v2-deprecation=
 pub const TOO_MANY_LEARNERS: &str = "membership: too many learner members in cluster";
 /// How 3.7 ends on a raw v2 request in the log.
 pub const NOT_V3: &str = "unmarshal should never fail";
+/// How Pintle refuses, at line 3.7, members that raft does not count.
+pub const OTHER_VOTES: &str = "the members in the database are not those that the log counts";
+/// How Pintle refuses a line that the cluster would have to skip one for.
+pub const SKIPS: &str = "is more than one minor version above the cluster";
 /// How a release refuses a cluster that is newer.
 pub const DOWNGRADE: &str =
     "invalid downgrade; server version is lower than determined cluster version";
@@ -88,11 +92,11 @@ const LEARNERS_MAX: usize = 1;
 /// `None` if the files of that member were not read.
 pub fn boot(facts: &Facts, target: &Target) -> Option<Prediction> {
     let (log, database) = (facts.log.as_ref()?, facts.database.as_ref()?);
-    if target.is_pintle {
-        return Some(pintle(log, database));
-    }
-    if let Some(refusal) = too_old(facts, database, target) {
+    if let Some(refusal) = too_old(facts, target) {
         return Some(refusal);
+    }
+    if target.is_pintle {
+        return Some(too_new(facts, target).unwrap_or_else(|| pintle(log, database, target)));
     }
     Some(match target.minor() {
         4 => Prediction::starts(),
@@ -125,7 +129,7 @@ fn hex(ids: impl IntoIterator<Item = MemberId>) -> Vec<String> {
 }
 
 /// The guards against going back.
-fn too_old(facts: &Facts, database: &Database, target: &Target) -> Option<Prediction> {
+fn too_old(facts: &Facts, target: &Target) -> Option<Prediction> {
     let downgrade = facts
         .log
         .as_ref()
@@ -135,8 +139,8 @@ fn too_old(facts: &Facts, database: &Database, target: &Target) -> Option<Predic
         .is_some_and(|to| to.minor == target.minor());
     let cluster = facts.cluster_version()?;
     let newer = (cluster.major, cluster.minor) > (target.version.major, target.version.minor);
-    let _ = database;
-    (newer && !allowed).then(|| {
+    // Pintle counts every version that is in its files: one that was lowered in the log, too.
+    (newer && (target.is_pintle || !allowed)).then(|| {
         let text = if target.minor() <= 4 {
             DOWNGRADE_OLD
         } else {
@@ -157,13 +161,47 @@ fn from_database(log: &Log, database: &Database) -> Prediction {
     }
 }
 
-/// Up to 3.5 and Pintle the v2 store and the log are the truth; Pintle writes it
-/// into the other copies.
-fn pintle(log: &Log, database: &Database) -> Prediction {
-    let (zombies, learners) = differences(&log.now, &database.members.members);
-    let healed: BTreeSet<MemberId> = zombies.into_iter().chain(learners).collect();
+/// A line of Pintle is the one of the cluster, or the one above.
+fn too_new(facts: &Facts, target: &Target) -> Option<Prediction> {
+    let cluster = facts.cluster_version()?;
+    let skips = target.minor() > 5 && cluster.minor + 1 < target.minor();
+    skips.then(|| Prediction::fails(Outcome::Refuses, SKIPS))
+}
+
+/// At line 3.5, and where no member of 3.6 has ruled, the v2 store and the log are the truth:
+/// Pintle writes it into the other copies. From there on it corrects promotions alone.
+fn pintle(log: &Log, database: &Database, target: &Target) -> Prediction {
+    let has_v2_api = target.minor() <= 5;
+    if !has_v2_api && !log.v2_keys.is_empty() {
+        return Prediction::fails(Outcome::Refuses, V2_CONTENT);
+    }
+    if !has_v2_api && log.v2_records.iter().any(|r| !r.is_membership) {
+        return Prediction::fails(Outcome::Refuses, V2_LOG);
+    }
+    let members = &database.members.members;
+    let (zombies, learners) = differences(&log.now, members);
+    if has_v2_api || database.storage_version.is_none() {
+        let healed: BTreeSet<MemberId> = zombies.into_iter().chain(learners).collect();
+        return Prediction {
+            healed: hex(healed),
+            ..Prediction::starts()
+        };
+    }
+    let is_learner = |m: &Member| m.is_learner && !learners.contains(&m.id);
+    let ids = |learner: bool| {
+        let members = members.iter().filter(|m| is_learner(m) == learner);
+        members.map(|m| m.id.0).collect::<BTreeSet<u64>>()
+    };
+    let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+    let counted = &log.conf_state;
+    if target.minor() >= 7
+        && (ids(false) != set(&counted.voters) || ids(true) != set(&counted.learners))
+    {
+        return Prediction::fails(Outcome::Refuses, OTHER_VOTES);
+    }
     Prediction {
-        healed: hex(healed),
+        healed: hex(learners),
+        zombies: hex(zombies),
         ..Prediction::starts()
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use line::Line;
 use semver::Version;
 
 /// Why a text names no target.
@@ -24,6 +25,9 @@ pub enum Error {
     /// A release of etcd that is older or newer than those known here.
     #[error("etcd {0} is not known here; 3.4 to 3.7 are")]
     Unknown(Version),
+    /// Pintle at a line that it does not have.
+    #[error("{0}: Pintle has the lines 3.5, 3.6 and 3.7")]
+    NoLine(String),
     /// Not the version of a release.
     #[error("{0:?} is no release of etcd")]
     NoRelease(String),
@@ -37,7 +41,7 @@ pub enum Error {
     },
     /// None of the forms of a target.
     #[error(
-        "{given:?} is no target: {why}; give an etcd version like 3.6.14, kubernetes:1.34, or pintle"
+        "{given:?} is no target: {why}; give an etcd version like 3.6.14, kubernetes:1.34, pintle, or pintle:3.6"
     )]
     NoTarget {
         /// As it was given.
@@ -50,7 +54,7 @@ pub enum Error {
 /// What is to run afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The etcd release, or the one whose files and protocol Pintle speaks.
+    /// The etcd release, or the one that the line of Pintle stands for.
     pub version: Version,
     /// Whether it is Pintle that will run.
     pub is_pintle: bool,
@@ -60,7 +64,7 @@ pub struct Target {
 
 /// The etcd that a Kubernetes minor deploys: kubeadm's choice at its first
 /// release, and the newest patch known for it.
-const KUBERNETES: [(u64, &str, &str); 10] = [
+const KUBERNETES: [(u64, &str, &str); 11] = [
     (28, "3.5.9", "3.5.15"),
     (29, "3.5.10", "3.5.16"),
     (30, "3.5.12", "3.5.15"),
@@ -69,8 +73,9 @@ const KUBERNETES: [(u64, &str, &str); 10] = [
     (33, "3.5.21", "3.5.24"),
     (34, "3.6.4", "3.6.5"),
     (35, "3.6.6", "3.6.6"),
-    (36, "3.6.8", "3.6.10"),
-    (37, "3.7.0", "3.7.1"),
+    (36, "3.6.8", "3.6.8"),
+    (37, "3.7.0", "3.7.0"),
+    (38, "3.7.1", "3.7.1"),
 ];
 
 /// The newest etcd that is known to go with a Kubernetes minor version.
@@ -79,22 +84,49 @@ pub fn kubernetes_deploys(minor: u64) -> Option<Version> {
     Version::parse(row.2).ok()
 }
 
-/// The etcd whose files and protocol Pintle speaks.
-pub const PINTLE_SPEAKS: Version = Version::new(3, 5, 30);
+/// How Pintle is named; with `:3.6` behind it at that line, else at the line of the cluster.
+const PINTLE: &str = "pintle";
+
+/// Whether Pintle answers this as its version at one of its lines.
+pub fn is_of_pintle(version: &Version) -> bool {
+    let mut lines = Line::ALL.into_iter();
+    lines.any(|line| line.release_version() == *version)
+}
 
 impl Target {
-    /// Reads `3.6.14`, `v3.6.14`, `kubernetes:1.34` or `pintle`.
+    /// Pintle at a line.
+    fn pintle(line: Line, given: &str) -> Target {
+        Target {
+            version: line.release_version(),
+            is_pintle: true,
+            given: given.to_owned(),
+        }
+    }
+
+    /// The same where Pintle is named without a line: at the one that it finds in `cluster`.
+    pub fn on(&self, cluster: Option<&Version>) -> Target {
+        match cluster.and_then(Line::of) {
+            Some(line) if self.given == PINTLE => Target::pintle(line, PINTLE),
+            _ => self.clone(),
+        }
+    }
+
+    /// Reads `3.6.14`, `v3.6.14`, `kubernetes:1.34`, `pintle` or `pintle:3.6`.
     ///
     /// # Errors
     /// It is none of these; the text says what is.
     pub fn parse(text: &str) -> Result<Target, Error> {
         let given = text.trim();
-        if given == "pintle" {
-            return Ok(Target {
-                version: PINTLE_SPEAKS,
-                is_pintle: true,
-                given: given.to_owned(),
-            });
+        if given == PINTLE {
+            return Ok(Target::pintle(Line::V3_5, given));
+        }
+        let asked = given
+            .strip_prefix(PINTLE)
+            .and_then(|rest| rest.strip_prefix(':'));
+        if let Some(word) = asked {
+            let line = Line::ALL.into_iter().find(|line| line.to_string() == word);
+            let line = line.ok_or_else(|| Error::NoLine(given.to_owned()))?;
+            return Ok(Target::pintle(line, given));
         }
         if let Some(kubernetes) = given.strip_prefix("kubernetes:") {
             let minor = kubernetes.strip_prefix('v').unwrap_or(kubernetes);
@@ -196,7 +228,7 @@ pub fn unknown(target: &Target) -> Option<Version> {
 pub fn newest(minor: u64) -> Version {
     match minor {
         4 => Version::new(3, 4, 45),
-        5 => Version::new(3, 5, 33),
+        5 => Version::new(3, 5, 35),
         6 => Version::new(3, 6, 16),
         _ => Version::new(3, 7, 3),
     }

@@ -8,8 +8,25 @@ fn targets_are_versions_kubernetes_or_pintle() {
     assert_eq!(version("3.6.14").as_deref(), Ok("3.6.14"));
     assert_eq!(version("v3.5.30").as_deref(), Ok("3.5.30"));
     assert_eq!(version("kubernetes:1.34").as_deref(), Ok("3.6.5"));
-    assert_eq!(version("kubernetes:v1.37.2").as_deref(), Ok("3.7.1"));
-    assert!(Target::parse("pintle").is_ok_and(|t| t.is_pintle));
+    for (minor, deploys) in [
+        (33, "3.5.24"),
+        (35, "3.6.6"),
+        (36, "3.6.8"),
+        (37, "3.7.0"),
+        (38, "3.7.1"),
+    ] {
+        let given = format!("kubernetes:v1.{minor}.2");
+        assert_eq!(version(&given).as_deref(), Ok(deploys), "{given}");
+    }
+    for (given, speaks) in [
+        ("pintle", "3.5.30"),
+        ("pintle:3.6", "3.6.16"),
+        ("pintle:3.7", "3.7.3"),
+    ] {
+        let target = Target::parse(given).expect("a target");
+        assert!(target.is_pintle);
+        assert_eq!(target.version.to_string(), speaks);
+    }
     for wrong in [
         "",
         "3.6",
@@ -23,6 +40,8 @@ fn targets_are_versions_kubernetes_or_pintle() {
         "3.6.14+k3s1",
         "3.6.14-rc.0",
         "vv3.6.14",
+        "pintle:3.8",
+        "pintle3.6",
     ] {
         assert!(Target::parse(wrong).is_err(), "{wrong:?} was taken");
     }
@@ -96,6 +115,62 @@ fn a_plan_leads_over_no_release_that_loses_data_and_down_no_patch() {
         Ok("3.5.33 pintle (etcd 3.5.30)")
     );
     assert!(planned(&["3.5.1"], "3.5.30", false).is_ok());
+}
+
+#[test]
+fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
+    use crate::{
+        facts::{Facts, Live},
+        plan::{Plan, Wishes},
+        steps::Step,
+    };
+    let planned = |cluster: &str, runs: &str, pintle: bool, target: &str| {
+        let members = ["a", "b", "c"].map(|name| Facts {
+            label: name.to_owned(),
+            live: Some(Live {
+                version: runs.parse().ok(),
+                cluster_version: cluster.parse().ok(),
+                ..Live::default()
+            }),
+            ..Facts::default()
+        });
+        let mut wishes = Wishes::default();
+        if pintle {
+            wishes.pintles = ["a", "b", "c"].map(str::to_owned).into();
+        }
+        let target = Target::parse(target).expect("a target");
+        Plan::make(&members, &target, &wishes)
+    };
+    for (cluster, runs, target, path) in [
+        ("3.5.0", "3.5.30", "pintle", "3.5.30 pintle (etcd 3.5.30)"),
+        ("3.6.0", "3.6.14", "pintle", "3.6.14 pintle (etcd 3.6.16)"),
+        ("3.7.0", "3.7.1", "pintle", "3.7.1 pintle (etcd 3.7.3)"),
+        (
+            "3.6.0",
+            "3.6.14",
+            "pintle:3.6",
+            "3.6.14 pintle (etcd 3.6.16)",
+        ),
+    ] {
+        let plan = planned(cluster, runs, false, target).expect("a plan");
+        assert_eq!(plan.path.join(" "), path);
+        let swaps = plan
+            .machine
+            .iter()
+            .filter(|s| matches!(s, Step::Swap { .. }));
+        assert_eq!(swaps.count(), 3, "{path}");
+    }
+    // No line comes by a swap of programs.
+    for (cluster, target) in [("3.5.0", "pintle:3.6"), ("3.6.0", "pintle:3.7")] {
+        let refused = planned(cluster, "3.5.30", false, target).expect_err("above");
+        assert!(refused.to_string().contains("keep the line"), "{refused}");
+    }
+    assert!(planned("3.6.0", "3.6.14", false, "pintle:3.5").is_err());
+    // Its version is no patch, and its log needs no flush before 3.7.
+    assert!(planned("3.6.0", "3.6.16", true, "3.6.14").is_ok());
+    let plan = planned("3.6.0", "3.6.16", true, "3.7.1").expect("a plan");
+    let is_flush = |step: &Step| matches!(step, Step::Flush { .. });
+    assert!(!plan.machine.iter().any(is_flush), "{:?}", plan.machine);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! a word behind a stroke for a variant. What a row ends in was seen on real
 //! releases; where that is not what the page expects, `note` says so.
 
+mod lines;
 mod pintle;
 mod repaired;
 mod row;
@@ -1015,6 +1016,7 @@ pub const ABSENT: &[(&str, &str)] = &[
 pub fn all() -> impl Iterator<Item = &'static Row> {
     ROWS.iter()
         .chain(pintle::WITH_PINTLE)
+        .chain(lines::AT_LATER_LINES)
         .chain(repaired::REPAIRED)
 }
 

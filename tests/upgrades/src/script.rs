@@ -5,6 +5,30 @@ use crate::reality::Ends;
 
 /// The version word for Pintle.
 pub const PINTLE: &str = "pintle";
+/// The same at line 3.6.
+pub const PINTLE_3_6: &str = "pintle-3.6";
+/// The same at line 3.7.
+pub const PINTLE_3_7: &str = "pintle-3.7";
+
+/// The line of Pintle that a version word stands for.
+pub fn line_of(version: &str) -> Option<&'static str> {
+    match version {
+        PINTLE => Some("3.5"),
+        PINTLE_3_6 => Some("3.6"),
+        PINTLE_3_7 => Some("3.7"),
+        _ => None,
+    }
+}
+
+/// How the tool names a version word as its target.
+pub fn named(version: &str) -> &str {
+    match version {
+        PINTLE => "pintle:3.5",
+        PINTLE_3_6 => "pintle:3.6",
+        PINTLE_3_7 => "pintle:3.7",
+        other => other,
+    }
+}
 
 /// Which members an [`Op::Upgrade`] takes, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::{predict::Predict, reality::Reality, script::PINTLE};
+use crate::{predict::Predict, reality::Reality, script::named};
 
 /// The tool, by the path of its binary.
 pub struct Tool(pub PathBuf);
@@ -58,7 +58,7 @@ impl Tool {
 
 impl Predict for Tool {
     fn predict(&self, dirs: &[PathBuf], target: &str) -> Result<Reality> {
-        let target = if target == PINTLE { "pintle" } else { target };
+        let target = named(target);
         let dir = dirs.first().context("no directory")?;
         let (_, report) = self.check(dir, target)?;
         let boot = &report["boots"][0];

@@ -31,7 +31,7 @@ use crate::{
     case::Case,
     reality::{self, Ends, Reality},
     rows::Row,
-    script::{Op, PINTLE, Who},
+    script::{Op, PINTLE, Who, line_of},
     tool::Tool,
 };
 
@@ -95,10 +95,10 @@ impl Record {
 
 /// The program a version word stands for.
 pub fn program(version: &str) -> Option<Program> {
-    if version == PINTLE {
-        // The histories are about its line 3.5: by itself it would follow a cluster to 3.6.
+    if let Some(line) = line_of(version) {
+        // By itself it would follow the cluster.
         let mut pintle = peer::subject().filter(|p| p.is_pintle)?;
-        pintle.words.push("--line=3.5".to_owned());
+        pintle.words.push(format!("--line={line}"));
         return Some(pintle);
     }
     peer::etcd(version)
@@ -110,7 +110,7 @@ pub fn missing(row: &Row) -> Vec<String> {
     let absent = versions.into_iter().filter(|v| program(v).is_none());
     absent
         .map(|v| match v {
-            PINTLE => "no pintle binary: set PINTLE_BIN".to_owned(),
+            v if line_of(v).is_some() => "no pintle binary: set PINTLE_BIN".to_owned(),
             v if EXTRA.contains(&v) => format!("etcd {v} not installed: `.ci/peers.sh {v}`"),
             v => format!("etcd {v} not installed: `.ci/peers.sh`"),
         })

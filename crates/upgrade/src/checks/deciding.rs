@@ -50,7 +50,7 @@ fn decides(id: &str, members: &[Facts], target: &Target) -> bool {
         // Online P4 stands for it: no voter is a learner in any database.
         "P8" => !online,
         // Only files tell of requests and keys of API version 2.
-        "P9" | "P10" => enters(6),
+        "P9" | "P10" => target.minor() == 6,
         "P11" => enters(7),
         _ => false,
     }
@@ -68,7 +68,7 @@ pub(super) fn matters(id: &str, members: &[Facts], target: &Target) -> bool {
     };
     match id {
         "P8" => enters(6..=7),
-        "P9" | "P10" => enters(6..=6),
+        "P9" | "P10" => target.minor() == 6,
         "P11" => enters(7..=7),
         "P13" => target.minor() == 5 && from_3_4(),
         _ => true,

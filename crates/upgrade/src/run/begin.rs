@@ -13,7 +13,7 @@ use super::{
     safety::{self, Purpose, Refusal, View},
 };
 use crate::{
-    facts::Facts,
+    facts::{Facts, cluster_version},
     failure::{Failure, Outcome},
     plan::{Plan, Wishes},
     steps::{FLUSH_FLAG, Step},
@@ -132,6 +132,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             Step::Swap { to, pintle, .. } => Some((to, *pintle)),
             _ => None,
         });
+        let target = target.on(last.map(|(to, _)| to));
         match last {
             Some((to, pintle)) if (to, pintle) != (&target.version, target.is_pintle) => {
                 let program = if pintle { "pintle " } else { "" };
@@ -199,6 +200,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let [cluster] = &clusters.into_iter().collect::<Vec<_>>()[..] else {
             return Err(Failure::new("the endpoints belong to different clusters"));
         };
+        let target = &target.on(cluster_version(&facts).as_ref());
         let mut pintles = BTreeSet::new();
         for (name, endpoint) in self.endpoints() {
             if self.cluster.is_pintle(&endpoint).await == Some(true) {

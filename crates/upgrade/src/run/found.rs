@@ -10,7 +10,7 @@ use crate::{
     facts::{Facts, Hash, Live},
     failure::{Failure, Outcome},
     steps::Step,
-    target::{PINTLE_SPEAKS, Target},
+    target::{Target, is_of_pintle},
 };
 
 /// The way back from what was found.
@@ -220,7 +220,7 @@ impl<'a> Found<'a> {
         // Who does not tell whether it is Pintle may be either where the versions are the same.
         let is_there = |name: &str, version: &Version| {
             let is = self.is_pintle(name) == Some(target.is_pintle);
-            version == to && (is || *version != PINTLE_SPEAKS)
+            version == to && (is || !is_of_pintle(version))
         };
         let versions = running.iter().map(|(_, _, version)| *version);
         let newest = versions.max().unwrap_or(to);

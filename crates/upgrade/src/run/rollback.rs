@@ -21,6 +21,7 @@ use super::{
     safety::{self, Purpose},
 };
 use crate::{
+    facts::Facts,
     failure::{Failure, Outcome},
     steps::Step,
     target::Target,
@@ -81,7 +82,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 hashes.push((name, hash));
             }
         }
-        found::judge(&members, &hashes, to)
+        let known = members.iter().filter_map(|m| m.facts.as_ref());
+        let cluster = known.filter_map(Facts::cluster_version).max();
+        found::judge(&members, &hashes, &to.on(cluster.as_ref()))
     }
 
     /// Writes the journal that a run through `steps` would have left.

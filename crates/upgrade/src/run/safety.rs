@@ -9,7 +9,7 @@ use super::driver::{Launch, Process};
 use crate::{
     facts::Facts,
     predict,
-    target::{PINTLE_SPEAKS, Target},
+    target::{Target, is_of_pintle},
 };
 
 /// A voter of the member list.
@@ -526,6 +526,6 @@ pub(crate) fn is_there(version: &Version, pintle: Option<bool>, launch: &Launch)
         && match pintle {
             Some(is) => is == launch.pintle,
             // Without a look at its measures that one version may be either.
-            None => *version != PINTLE_SPEAKS,
+            None => !is_of_pintle(version),
         }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Bench, need};
 use crate::{
     rows::Row,
-    script::{Op, PINTLE},
+    script::{Op, PINTLE, named},
 };
 
 /// How a plan begins the flag of a flush.
@@ -137,7 +137,7 @@ impl Bench {
         target: &str,
         dirs: bool,
     ) -> Result<Result<Vec<Value>, String>> {
-        let target = if target == PINTLE { "pintle" } else { target };
+        let target = named(target);
         let mut command = Command::new(pintle);
         command.args(["upgrade", "plan", "-w", "json", "--target", target]);
         command.args(["--dial-timeout=8s", "--command-timeout=20s"]);
