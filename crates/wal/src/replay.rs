@@ -379,9 +379,18 @@ pub fn verify(dir: &Path, at: walpb::Snapshot) -> Result<raftpb::HardState, Erro
 
 /// The snapshots a member may start from, in the order of the log: those whose
 /// index is not above the commit of the last hard state. All segments are read
-/// from the oldest on; a torn end is no error.
+/// from the oldest on; a torn end is no error. Blank ones before the first with
+/// a record are passed over: who needs what was in them finds out.
 pub fn valid_snapshots(dir: &Path) -> Result<Vec<walpb::Snapshot>, Error> {
     valid_snapshots_on(&OsDisk, dir)
+}
+
+/// Whether a segment has no record.
+fn is_blank(segment: &OpenSegment) -> Result<bool, Error> {
+    let mut head = [0; 8];
+    let read = segment.file.read_at(&mut head, 0);
+    read.map_err(|e| Error::io("read", &segment.path, e))?;
+    Ok(head == [0; 8])
 }
 
 /// [`valid_snapshots`] on another disk.
@@ -394,7 +403,10 @@ pub fn valid_snapshots_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<walpb::Snap
         });
     }
     consecutive(dir, &names)?;
-    let files = open_all(disk, dir, names)?;
+    let mut files = open_all(disk, dir, names)?;
+    while files.len() > 1 && is_blank(&files[0])? {
+        files.remove(0);
+    }
     let mut snapshots: Vec<walpb::Snapshot> = Vec::new();
     let mut state: Option<raftpb::HardState> = None;
     walk(&files, Access::Read, &mut |at| {

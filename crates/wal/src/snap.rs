@@ -38,10 +38,10 @@ pub struct Saved {
     pub sync: Duration,
 }
 
-/// A file that was set aside because it could not be used.
+/// A file that cannot be used.
 #[derive(Debug, Clone)]
-pub struct SetAside {
-    /// Its new name, ending in `.broken`.
+pub struct Unusable {
+    /// Where it is.
     pub path: PathBuf,
     /// Why.
     pub reason: Error,
@@ -52,8 +52,8 @@ pub struct SetAside {
 pub struct Loaded {
     /// The newest snapshot that is whole and known to the log.
     pub snapshot: Option<raftpb::Snapshot>,
-    /// Unreadable files, now renamed.
-    pub set_aside: Vec<SetAside>,
+    /// The files that are newer, and no snapshots.
+    pub unusable: Vec<Unusable>,
 }
 
 /// The snapshots of one directory (`member/snap`).
@@ -121,8 +121,12 @@ impl Snapshotter {
     }
 
     /// Like [`load_newest_available`](Self::load_newest_available), and tells
-    /// what was set aside. Leftovers of a defragmentation (`db.tmp*`) are
+    /// what was passed over. Leftovers of a defragmentation (`db.tmp*`) are
     /// deleted on the way, as etcd does.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or this process lacks what it takes to read a file, which
+    /// says nothing about the file.
     pub fn load(&self, valid: &[walpb::Snapshot]) -> Result<Loaded, Error> {
         let mut loaded = Loaded::default();
         for name in self.list()? {
@@ -138,21 +142,25 @@ impl Snapshotter {
                         return Ok(loaded);
                     }
                 }
-                Err(reason @ Error::Corrupt { .. }) => {
-                    let aside = self.dir.join(format!("{name}.broken"));
-                    self.disk
-                        .rename(&path, &aside)
-                        .map_err(|e| Error::io("rename to", &aside, e))?;
-                    loaded.set_aside.push(SetAside {
-                        path: aside,
-                        reason,
-                    });
-                }
-                // Not being able to read says nothing about the file.
-                Err(error) => return Err(error),
+                Err(error) if is_about_process(&error) => return Err(error),
+                Err(reason) => loaded.unusable.push(Unusable { path, reason }),
             }
         }
         Ok(loaded)
+    }
+
+    /// Renames a file that cannot be used, so that no one takes it for a snapshot again.
+    ///
+    /// # Errors
+    /// The new name is taken by a directory, or the disk takes no change.
+    pub fn set_aside(&self, file: &Unusable) -> Result<PathBuf, Error> {
+        let mut aside = file.path.clone().into_os_string();
+        aside.push(".broken");
+        let aside = PathBuf::from(aside);
+        self.disk
+            .rename(&file.path, &aside)
+            .map_err(|e| Error::io("rename to", &aside, e))?;
+        Ok(aside)
     }
 
     /// Names of the `.snap` files, newest first.
@@ -207,6 +215,21 @@ impl Snapshotter {
         Ok(path)
     }
 }
+
+/// Whether a file could not be read for want of descriptors or memory.
+fn is_about_process(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else {
+        return false;
+    };
+    [ENFILE, EMFILE, ENOMEM]
+        .map(Some)
+        .contains(&source.raw_os_error())
+}
+
+// As on Linux, on every architecture.
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// `<term:016x>-<index:016x>.snap`.
 pub fn file_name(term: u64, index: u64) -> String {

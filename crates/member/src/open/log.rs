@@ -12,7 +12,11 @@ use proto::{
     raftpb::{Entry, HardState, Snapshot},
     walpb,
 };
-use wal::{Wal, disk::Disk, snap::Snapshotter};
+use wal::{
+    Wal,
+    disk::Disk,
+    snap::{Loaded, Snapshotter, Unusable},
+};
 
 use crate::{
     error::{At as _, Error},
@@ -117,13 +121,15 @@ impl Log {
         let dir = &dirs.wal;
         let disk = options.disk.clone();
         let snapshotter = Snapshotter::on(disk.clone(), &dirs.snap);
-        let snapshot = newest_snapshot(dirs, &disk, &snapshotter)?;
-        let at = snapshot
+        let loaded = newest_snapshot(dirs, &disk, &snapshotter)?;
+        let at = loaded
+            .snapshot
             .as_ref()
             .map_or_else(walpb::Snapshot::default, record);
         let opened = hold
             .open(at, options)
-            .at("cannot read the write-ahead log", dir)?;
+            .at("cannot read the write-ahead log", dir)
+            .map_err(|error| missing(error, &loaded))?;
         if let Some(repair) = &opened.repaired {
             tracing::info!(
                 path = %repair.path.display(),
@@ -143,13 +149,18 @@ impl Log {
                 cluster_id: metadata.cluster_id,
                 member_id: metadata.node_id,
             },
-            snapshot,
+            snapshot: loaded.snapshot.clone(),
             hard_state: opened.state,
             entries: opened.entries,
             is_new: false,
         };
         log.leave_out_replaced();
-        log.check_commit(dir)?;
+        log.check_commit(dir)
+            .map_err(|error| missing(error, &loaded))?;
+        // The log reaches back to what is left of the snapshots.
+        for file in &loaded.unusable {
+            set_aside(&log.snapshotter, file);
+        }
         Ok(log)
     }
 
@@ -201,15 +212,12 @@ fn newest_snapshot(
     dirs: &Dirs,
     disk: &Arc<dyn Disk>,
     snapshotter: &Snapshotter,
-) -> Result<Option<Snapshot>, Error> {
+) -> Result<Loaded, Error> {
     let valid = wal::replay::valid_snapshots_on(disk.as_ref(), &dirs.wal)
         .at("cannot read the write-ahead log", &dirs.wal)?;
     let loaded = snapshotter
         .load(&valid)
         .at("cannot read the snapshots in", &dirs.snap)?;
-    for aside in &loaded.set_aside {
-        tracing::warn!(path = %aside.path.display(), error = %aside.reason, "renamed a broken snapshot file");
-    }
     if let Some(snapshot) = &loaded.snapshot {
         tracing::info!(
             index = snapshot.metadata.index,
@@ -217,5 +225,35 @@ fn newest_snapshot(
             "recovered v2 store from snapshot"
         );
     }
-    Ok(loaded.snapshot)
+    Ok(loaded)
+}
+
+/// The error of a log that does not reach back to an older snapshot than the one it was to follow.
+fn missing(error: Error, loaded: &Loaded) -> Error {
+    match loaded.unusable.first() {
+        Some(newest) => Error(format!(
+            "{error}; the newest snapshot cannot be used: {}: {}",
+            newest.path.display(),
+            newest.reason
+        )),
+        None => error,
+    }
+}
+
+/// As in etcd, a file that cannot be renamed stops no start: it is passed over again.
+fn set_aside(snapshotter: &Snapshotter, file: &Unusable) {
+    let path = file.path.display();
+    match snapshotter.set_aside(file) {
+        Ok(aside) => tracing::warn!(
+            path = %aside.display(),
+            error = %file.reason,
+            "renamed a broken snapshot file"
+        ),
+        Err(failed) => tracing::warn!(
+            path = %path,
+            error = %file.reason,
+            cause = %failed,
+            "cannot rename a broken snapshot file"
+        ),
+    }
 }

@@ -97,24 +97,52 @@ fn an_unreadable_one_is_set_aside_and_the_one_before_is_used() {
         fs::write(dir.join(&name), broken).unwrap();
         let loaded = snapshotter.load(&[record(1, 10), record(2, 30)]).unwrap();
         assert_eq!(loaded.snapshot, Some(snapshot(1, 10)));
-        assert_eq!(loaded.set_aside.len(), 1);
-        let aside = &loaded.set_aside[0];
-        assert_eq!(aside.path, dir.join(format!("{name}.broken")));
-        assert!(aside.reason.to_string().contains(&name), "{}", aside.reason);
-        assert_eq!(fs::read(&aside.path).unwrap(), broken);
+        assert_eq!(loaded.unusable.len(), 1);
+        let file = &loaded.unusable[0];
+        assert!(file.reason.to_string().contains(&name), "{}", file.reason);
+        assert!(dir.join(&name).exists(), "the log is yet to be read");
+        let aside = snapshotter.set_aside(file).unwrap();
+        assert_eq!(aside, dir.join(format!("{name}.broken")));
+        assert_eq!(fs::read(&aside).unwrap(), broken);
         assert!(!dir.join(&name).exists());
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_not_called_broken() {
+fn one_that_cannot_be_read_is_passed_over_like_a_damaged_one() {
     let home = tempfile::tempdir().unwrap();
-    let dir = home.path();
-    // A directory of that name stands for any failure of the system.
-    fs::create_dir(dir.join(file_name(2, 30))).unwrap();
-    let error = Snapshotter::new(dir).load(&[record(2, 30)]).unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error}");
-    assert_eq!(names(dir), [file_name(2, 30)]);
+    let (dir, name) = (home.path(), file_name(2, 30));
+    let snapshotter = Snapshotter::new(dir);
+    snapshotter.save(&snapshot(1, 10)).unwrap();
+    let directory = |path: &Path| fs::create_dir(path).unwrap();
+    let dangling = |path: &Path| std::os::unix::fs::symlink("/nowhere", path).unwrap();
+    for make in [&directory as &dyn Fn(&Path), &dangling] {
+        make(&dir.join(&name));
+        let loaded = snapshotter.load(&[record(1, 10), record(2, 30)]).unwrap();
+        assert_eq!(loaded.snapshot, Some(snapshot(1, 10)));
+        let [file] = &loaded.unusable[..] else {
+            panic!("{:?}", loaded.unusable);
+        };
+        assert!(matches!(file.reason, Error::Io { .. }), "{}", file.reason);
+        let aside = snapshotter.set_aside(file).unwrap();
+        assert!(!names(dir).contains(&name));
+        fs::remove_file(&aside)
+            .or_else(|_| fs::remove_dir(&aside))
+            .unwrap();
+    }
+}
+
+#[test]
+fn want_of_descriptors_or_memory_says_nothing_about_a_file() {
+    let of = |code| Error::io("read", "x.snap", std::io::Error::from_raw_os_error(code));
+    assert!(
+        [ENFILE, EMFILE, ENOMEM]
+            .map(of)
+            .iter()
+            .all(is_about_process)
+    );
+    let (eio, eacces) = (5, 13);
+    assert!(![eio, eacces].map(of).iter().any(is_about_process));
 }
 
 #[test]

@@ -171,6 +171,37 @@ fn reading_starts_at_the_segment_of_the_snapshot() {
 }
 
 #[test]
+fn an_empty_first_segment_is_missed_only_by_who_needs_it() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", small(2048, false)).unwrap();
+    for index in 1..=30 {
+        wal.append(&[entry(index, 300)], Some(&state(index)))
+            .unwrap();
+        wal.sync().unwrap();
+        if index == 20 {
+            wal.save_snapshot(&snapshot(20, 1)).unwrap();
+        }
+    }
+    wal.close().unwrap();
+    let names = files(&dir);
+    let empty = |name: &str| {
+        let file = fs::OpenOptions::new().write(true).open(dir.join(name));
+        file.unwrap().set_len(0).unwrap();
+    };
+    empty(&names[0]);
+    assert!(valid_snapshots(&dir).unwrap().contains(&snapshot(20, 1)));
+    let opened = Wal::open(&dir, snapshot(20, 1), small(2048, false)).unwrap();
+    assert_eq!(opened.entries.len(), 10);
+    drop(opened);
+    let error = read_all(&dir, walpb::Snapshot::default()).unwrap_err();
+    assert!(error.to_string().contains(&names[0]), "{error}");
+    // One in the middle breaks the chain of checksums, which no one passes over.
+    empty(&names[1]);
+    assert!(valid_snapshots(&dir).is_err());
+}
+
+#[test]
 fn a_missing_segment_is_named() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("wal");
