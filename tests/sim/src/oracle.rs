@@ -139,8 +139,9 @@ impl Oracle {
         self.log.get(slot as usize).map(|slot| slot.term)
     }
 
-    /// `member` leads in `term`.
-    pub fn leads(&mut self, member: u64, term: u64) {
+    /// `member` has told others that it leads in `term`. A sole voter leads before its term is
+    /// durable, and says nothing until then: a crash may take that back.
+    fn leads(&mut self, member: u64, term: u64) {
         let first = *self.leaders.entry(term).or_insert(member);
         self.reached.terms = self.leaders.len() as u64;
         if first != member {
@@ -178,6 +179,9 @@ impl Oracle {
                 self.votes_for(member, message.term, message.to);
             }
             Ok(MessageType::MsgVote) => self.votes_for(member, message.term, member),
+            Ok(MessageType::MsgApp | MessageType::MsgHeartbeat | MessageType::MsgSnap) => {
+                self.leads(member, message.term);
+            }
             _ => {}
         }
     }

@@ -84,9 +84,6 @@ impl Core {
         while let Some(work) = HandOff::next(&mut self.node) {
             if let Some(soft) = work.soft {
                 self.leads = soft.role == Role::Leader;
-                if self.leads {
-                    shared.oracle.leads(self.id, self.node.status().term);
-                }
             }
             if let Some(Command::Reads(reads)) = &work.reads {
                 for (index, context) in reads {
