@@ -21,7 +21,7 @@ Programs:
            up, repairs
   bench    a load generator for any etcd
 
-  pintle <PROGRAM> --help says more.
+  pintle <PROGRAM> --help shows its commands and flags.
 ";
 
 const PROGRAMS: [&str; 5] = ["server", "ctl", "utl", "upgrade", "bench"];

@@ -325,7 +325,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     .long(
         "Looks at every copy of the membership and at everything else that has stranded clusters, and\n\
          predicts what the target does at boot. Online each member streams its own database into a\n\
-         temporary file; offline the log is replayed on paper. Nothing is changed.\n\n\
+         temporary file; offline the log is replayed in memory. Nothing is changed.\n\n\
          SAFE needs every check that decides how a start of the target ends. Where one lacks its\n\
          source the verdict is INCOMPLETE, and the report says how the check is made: of a running\n\
          member the log is read too where --data-dir names its directory next to --endpoints.",
@@ -416,8 +416,8 @@ pub(crate) const COMMANDS: &[Command] = &[
          \x20 all new, the cluster version has followed, 3.6 or 3.7    a downgrade, then the same\n\
          \x20 the same, 3.5 or two minor versions down                 stops: the backup, or in steps\n\
          \x20 a corrupt member, an unknown member, no leader           stops: what to do instead\n\n\
-         Old raft state is never put back: a directory that was copied before the upgrade does not\n\
-         belong into a cluster that continued without it. Killed at any point, the same command continues.",
+         Old raft state is never put back: a directory that was copied before the upgrade must not\n\
+         join a cluster that continued without it. Killed at any point, the same command continues.",
     ),
     Command::run(
         "repair",
@@ -528,7 +528,7 @@ fn page(command: Option<&Command>) -> String {
                 let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
             }
             let _ = writeln!(out, "  {:<8} {}", IMAGE.0, IMAGE.1);
-            out.push_str("\n  pintle upgrade <COMMAND> --help says more.\n\n");
+            out.push_str("\n  pintle upgrade <COMMAND> --help shows the flags of a command.\n\n");
             out.push_str(&exit::page());
         }
         Some(command) => {

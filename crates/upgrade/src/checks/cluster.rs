@@ -105,7 +105,7 @@ pub(super) fn answers(case: &mut Case<'_>) -> Result<(), Lacks> {
         case.find(
             Level::Block,
             member,
-            "is a member of the cluster and was not looked at",
+            "a member of the cluster that was not looked at",
             "what is not seen is not checked",
             "name its endpoint too, or pass --cluster",
         );

@@ -123,7 +123,7 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), Lacks> {
                     grave,
                     &pair.facts.label,
                     format!(
-                        "the database takes {name} for a learner; by {} it votes",
+                        "the database has {name} as a learner; by {} it is a voter",
                         pair.source
                     ),
                     "its promotion was never written there (etcd#19557, 3.5.1 to 3.5.19); 3.6 and later believe the database",

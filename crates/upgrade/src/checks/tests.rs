@@ -265,7 +265,7 @@ const SICK: [(&str, Level, Spoil, &str); 43] = [
         "P4",
         Level::Block,
         |i| i.database().members.members[1].is_learner = true,
-        "for a learner",
+        "as a learner",
     ),
     (
         "P5",

@@ -97,7 +97,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let outcome = steps_until_asked(engine.rollback(), &in_hand).await;
         let outcome = outcome.told(&engine).await;
         let again = next_command::command("rollback", parsed);
-        let advice = format!("see to it and run the same command again: {again}");
+        let advice = format!("fix the cause, then run the same command again: {again}");
         let code = stopped(outcome, &again, &advice)?;
         if code == exit::OK && !has_begun(&engine.journal, &steps) {
             engine.journal.retire()?;
@@ -184,10 +184,12 @@ async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
         }
         match step {
             Step::Swap { .. } => say(&step.back_in_words()),
-            Step::Settle { to } if found || engine.journal.is_done(at) => say(&format!(
-                "take the cluster version down from {}.{}, if it was moved by this",
-                to.major, to.minor
-            )),
+            Step::Settle { to } if moves(steps, to) && (found || engine.journal.is_done(at)) => {
+                say(&format!(
+                    "take the cluster version down from {}.{}, if it was moved by this",
+                    to.major, to.minor
+                ))
+            }
             _ => {}
         }
     }
@@ -198,4 +200,13 @@ async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
         true => exit::STOPPED,
         false => exit::OK,
     }
+}
+
+/// Whether a step of the way may have moved the cluster version to `to`: within one minor version
+/// it stays.
+fn moves(steps: &[Step], to: &semver::Version) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Swap { from, to: new, .. } => new.minor == to.minor && from.minor != to.minor,
+        _ => false,
+    })
 }

@@ -17,9 +17,9 @@ use crate::{
     failure::{Failure, Outcome},
     next_command,
     output::{say, warn},
-    run::{Driver as _, Engine, FromFile, Journal, Watched},
+    run::{Driver, Engine, FromFile, Journal, Launch, Watched},
     runtime::{to_its_end, unless_asked},
-    steps::Step,
+    steps::{FLUSH_FLAG, Step},
     target::Target,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
     let patience = parsed.duration("patience");
     let again = next_command::command("run", parsed);
     let back = next_command::command("rollback", parsed);
-    let advice = format!("see to it and run the same command again, or: {back}");
+    let advice = format!("fix the cause, then run the same command again, or: {back}");
     to_its_end(async {
         let journal_dir = match dry {
             true => scratch.path().to_owned(),
@@ -74,6 +74,9 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         if dry {
             for (at, step) in steps.iter().enumerate() {
                 say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+                for line in commands(engine.driver, step) {
+                    say(&format!("        {line}"));
+                }
                 if let Step::Swap {
                     member,
                     from,
@@ -108,4 +111,24 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         }
         Ok(code)
     })
+}
+
+/// The commands by which a step stops and starts its member, as they are carried out.
+fn commands(driver: &impl Driver, step: &Step) -> Vec<String> {
+    match step {
+        Step::Swap {
+            member, to, pintle, ..
+        } => driver.commands(member, &Launch::of(to, *pintle)),
+        Step::Flush { member, version } => {
+            let as_usual = Launch::of(version, false);
+            let once = Launch {
+                flags: vec![FLUSH_FLAG],
+                ..as_usual.clone()
+            };
+            let mut lines = driver.commands(member, &once);
+            lines.extend(driver.commands(member, &as_usual));
+            lines
+        }
+        _ => Vec::new(),
+    }
 }

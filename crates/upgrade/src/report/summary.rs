@@ -45,7 +45,7 @@ pub(super) fn sentence(report: &Report) -> String {
         0 => String::new(),
         n => format!("; {} could not be made{decide}", things(n, "check")),
     };
-    format!("to {}: {found}{rest}", report.target)
+    format!("for {}: {found}{rest}", report.target)
 }
 
 /// A member's side of the table: version, what the log knows, what the database says.

@@ -117,22 +117,34 @@ impl Page {
     }
 
     fn passed(&self, report: &Report) -> String {
-        let checks = report.checks.iter();
-        let passed = checks.filter(|check| check.state == State::Passed);
-        let passed: Vec<&str> = passed.map(|check| check.id).collect();
-        match passed.is_empty() {
-            true => String::new(),
-            false => format!("passed     {}\n", self.wrapped(&passed.join(", "), 11)),
-        }
+        let row = |head: &str, state: State| {
+            let checks = report.checks.iter().filter(|check| check.state == state);
+            let ids: Vec<&str> = checks.map(|check| check.id).collect();
+            match ids.is_empty() {
+                true => String::new(),
+                false => format!("{head:<10} {}\n", self.wrapped(&ids.join(", "), 11)),
+            }
+        };
+        row("passed", State::Passed) + &row("not needed", State::Unneeded)
     }
 
     fn not_made(&self, report: &Report) -> String {
-        let mut out = String::new();
-        for check in &report.checks {
-            if let State::Unchecked(lacks) = &check.state {
-                let lacks = self.wrapped(&format!("{}: {lacks}", check.title), 16);
-                let _ = writeln!(out, "           {:<4} {lacks}", check.id);
+        // Those that decide are said above; what lacks the same source is said once.
+        let is_open = |id: &str| report.missing.iter().any(|missing| missing.check == id);
+        let mut by_source: Vec<(Vec<&str>, &str)> = Vec::new();
+        for check in report.checks.iter().filter(|check| !is_open(check.id)) {
+            let State::Unchecked(lacks) = &check.state else {
+                continue;
+            };
+            match by_source.iter_mut().find(|(_, known)| known == lacks) {
+                Some((ids, _)) => ids.push(check.id),
+                None => by_source.push((vec![check.id], lacks)),
             }
+        }
+        let mut out = String::new();
+        for (ids, lacks) in by_source {
+            let line = format!("{}: {lacks}", ids.join(", "));
+            let _ = writeln!(out, "           {}", self.wrapped(&line, 11));
         }
         match out.is_empty() {
             true => out,

@@ -64,8 +64,24 @@ impl Commands {
         let status = shell(line, variables, limit).await?;
         match status.success() {
             true => Ok(()),
-            false => Err(Failure::new(format!("{line}: {status}"))),
+            false => Err(Failure::new(format!(
+                "{}: {status}",
+                filled(line, variables)
+            ))),
         }
+    }
+
+    /// What the command that starts `member` is told.
+    fn variables(&self, member: &str, launch: &Launch) -> [(&'static str, String); 4] {
+        let name = release(&launch.version, launch.pintle);
+        let binary = self.binaries.get(&name);
+        let binary = binary.map_or(String::new(), |path| path.display().to_string());
+        [
+            ("MEMBER", member.to_owned()),
+            ("VERSION", name),
+            ("BINARY", binary),
+            ("EXTRA_FLAGS", launch.flags.join(" ")),
+        ]
     }
 
     fn find(&self, member: &str) -> Outcome<&Managed> {
@@ -120,17 +136,80 @@ impl Driver for Commands {
 
     async fn start(&mut self, member: &str, launch: &Launch) -> Outcome<()> {
         let line = self.find(member)?.start.clone();
-        let name = release(&launch.version, launch.pintle);
-        let binary = self.binaries.get(&name);
-        let variables = [
-            ("MEMBER", member.to_owned()),
-            ("VERSION", name.clone()),
-            (
-                "BINARY",
-                binary.map_or(String::new(), |path| path.display().to_string()),
-            ),
-            ("EXTRA_FLAGS", launch.flags.join(" ")),
-        ];
-        self.shell(&line, &variables).await
+        self.shell(&line, &self.variables(member, launch)).await
+    }
+
+    fn commands(&self, member: &str, launch: &Launch) -> Vec<String> {
+        let Ok(managed) = self.find(member) else {
+            return Vec::new();
+        };
+        let variables = self.variables(member, launch);
+        [("stop", &managed.stop), ("start", &managed.start)]
+            .map(|(what, line)| format!("{what}: {}", filled(line, &variables)))
+            .into()
+    }
+}
+
+/// A command line with the variables that it is told in their places, for a person to proofread.
+/// The shell reads the line itself; other variables stay.
+fn filled(line: &str, variables: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let inner = after.strip_prefix('{').unwrap_or(after);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = inner.find(|c| !is_name(c)).unwrap_or(inner.len());
+        let (name, tail) = inner.split_at(end);
+        let braced = inner.len() != after.len();
+        let tail = match braced {
+            true => tail.strip_prefix('}'),
+            false => Some(tail),
+        };
+        match (variables.iter().find(|(known, _)| *known == name), tail) {
+            (Some((_, value)), Some(tail)) => {
+                out.push_str(value);
+                rest = tail;
+            }
+            _ => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_with_their_variables_filled_in() {
+        let managed = Managed {
+            name: "n1".into(),
+            endpoint: String::new(),
+            stop: "ssh $MEMBER stop".into(),
+            start: "ssh ${MEMBER} start $VERSION $BINARY [$EXTRA_FLAGS] $HOME $VERSIONS ${X} $"
+                .into(),
+            status: String::new(),
+            manifest: None,
+            reach: None,
+            data_dir: None,
+        };
+        let commands = Commands {
+            members: vec![managed],
+            binaries: BTreeMap::from([("3.6.14".to_owned(), "/opt/etcd".into())]),
+            timeout_seconds: 1,
+        };
+        let mut launch = Launch::of(&Version::new(3, 6, 14), false);
+        launch.flags = vec!["--snapshot-count=1000"];
+        assert_eq!(
+            commands.commands("n1", &launch),
+            [
+                "stop: ssh n1 stop",
+                "start: ssh n1 start 3.6.14 /opt/etcd [--snapshot-count=1000] $HOME $VERSIONS ${X} $",
+            ]
+        );
     }
 }

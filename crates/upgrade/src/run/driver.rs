@@ -114,6 +114,11 @@ pub(crate) trait Driver {
     ) -> Outcome<String> {
         Ok(String::new())
     }
+    /// The commands that stop the member and start it like that, as they are carried out; none
+    /// where it is not done by commands.
+    fn commands(&self, _member: &str, _launch: &Launch) -> Vec<String> {
+        Vec::new()
+    }
     /// Writes all that a start takes, while the member still runs: between its stop
     /// and its start nothing must be left that a full disk could hold up.
     fn prepare(&mut self, _member: &str, _launch: &Launch) -> Outcome<()> {

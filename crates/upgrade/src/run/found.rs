@@ -37,7 +37,7 @@ pub(crate) enum Way {
 }
 
 const QUORUM_LOST: &str = "bring members back on their own directories until one leads: an intact log is worth more than any backup. \
-    If none can be had, restore the backup as a new cluster; --force-new-cluster is the last resort, and `pintle upgrade check` belongs behind it";
+    If none can be had, restore the backup as a new cluster; --force-new-cluster is the last resort, and run `pintle upgrade check` after it";
 const STRANGERS: &str = "a member that was removed may have come back, which no rollback repairs: see whether it lives; if not, \
     `member remove` takes it out. If it lives, name it in the file of members";
 const CORRUPT: &str = "never take a cluster back for that: remove this member, clear its directory, and add it again; the others carry on";

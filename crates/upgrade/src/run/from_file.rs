@@ -170,6 +170,13 @@ impl Driver for FromFile {
         }
     }
 
+    fn commands(&self, member: &str, launch: &Launch) -> Vec<String> {
+        match self {
+            FromFile::Commands(driver) => driver.commands(member, launch),
+            FromFile::StaticPods(driver) => driver.commands(member, launch),
+        }
+    }
+
     fn is_same_build(&self, member: &str, launch: &Launch) -> bool {
         match self {
             FromFile::Commands(driver) => driver.is_same_build(member, launch),

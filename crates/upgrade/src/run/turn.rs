@@ -43,10 +43,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let whose = holder.split(' ').next().unwrap_or_default();
             if !was_said && !whose.is_empty() {
                 was_said = true;
-                (self.say)(&format!("        waiting: another run has {whose} in hand"));
+                (self.say)(&format!("        waiting: another run is at work on {whose}"));
             }
             Attempt::Again(Deviation::Seen(format!(
-                "it is the turn of {whose}: another run has not finished with it; see to it there first. \
+                "it is the turn of {whose}: another run has not finished with it; finish it there first. \
                  Where there is none any more, its lease ends in at most {seconds} s, or: etcdctl del pintle-upgrade/turn"
             )))
         })

@@ -81,6 +81,10 @@ impl<D: Driver> Driver for Watched<'_, D> {
         self.inner.preview(member, from, to, pintle)
     }
 
+    fn commands(&self, member: &str, launch: &Launch) -> Vec<String> {
+        self.inner.commands(member, launch)
+    }
+
     fn is_same_build(&self, member: &str, launch: &Launch) -> bool {
         self.inner.is_same_build(member, launch)
     }
