@@ -489,7 +489,8 @@ pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
     if parsed.bool(HELP) {
         return Ok(page(own));
     }
-    environment::supply(command.flags, &mut parsed, environment::value).map_err(misread)?;
+    environment::supply(command.flags, &mut parsed, environment::value)
+        .map_err(|why| misread(why.to_string()))?;
     if let Some(missing) = parsed.missing(command.flags.iter()) {
         return Err(misread(missing));
     }

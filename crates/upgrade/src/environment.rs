@@ -23,6 +23,29 @@ pub(crate) fn value(flag: &str) -> Option<String> {
     SHARED.contains(&flag).then(set).flatten()
 }
 
+/// A variable that cannot be taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// Its flag is given as well.
+    #[error(
+        "conflicting environment variable {variable} is shadowed by the flag --{flag}; unset the one or leave out the other"
+    )]
+    Shadowed {
+        /// Its name.
+        variable: String,
+        /// The flag's.
+        flag: &'static str,
+    },
+    /// The flag does not take its value.
+    #[error("{variable}: {reason}")]
+    Value {
+        /// Its name.
+        variable: String,
+        /// pflag's words.
+        reason: String,
+    },
+}
+
 /// Supplies those of a command's `flags` that are not given from `value`.
 ///
 /// # Errors
@@ -31,7 +54,7 @@ pub(crate) fn supply(
     flags: &[Flag],
     parsed: &mut Parsed,
     value: impl Fn(&str) -> Option<String>,
-) -> Result<(), String> {
+) -> Result<(), Unusable> {
     // Files that are named are what is to be looked at.
     let is_offline = flags
         .iter()
@@ -45,14 +68,16 @@ pub(crate) fn supply(
         }
         let name = variable("ETCDCTL", flag.name);
         if parsed.given(flag.name) {
-            return Err(format!(
-                "conflicting environment variable {name} is shadowed by the flag --{}; unset the one or leave out the other",
-                flag.name
-            ));
+            return Err(Unusable::Shadowed {
+                variable: name,
+                flag: flag.name,
+            });
         }
-        parsed
-            .supply(flag, text)
-            .map_err(|reason| format!("{name}: {reason}"))?;
+        let supplied = parsed.supply(flag, text);
+        supplied.map_err(|reason| Unusable::Value {
+            variable: name,
+            reason,
+        })?;
     }
     Ok(())
 }

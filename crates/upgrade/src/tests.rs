@@ -218,7 +218,8 @@ mod variables {
                 .iter()
                 .find(|(name, _)| *name == variable("ETCDCTL", flag));
             found.map(|(_, value)| (*value).to_owned())
-        })?;
+        })
+        .map_err(|why| why.to_string())?;
         Ok(parsed)
     }
 
