@@ -170,6 +170,23 @@ impl Core {
         self.state.applied.load(Ordering::Acquire)
     }
 
+    /// The period of the consensus core's clock.
+    pub fn heartbeat_ms(&self) -> u64 {
+        u64::try_from(self.config.heartbeat.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True while this member, which leads, need not ask a quorum for what etcd's leader knows by
+    /// itself: its clock runs steadily, and all that it knows to be committed is applied.
+    pub fn leads_steadily(&self) -> bool {
+        let raft = &self.raft;
+        raft.status.is_leader.load(Ordering::Acquire)
+            && raft
+                .status
+                .ticks
+                .are_steady(self.now_ms(), self.heartbeat_ms())
+            && raft.inspect(|node| node.status().commit) <= self.applied()
+    }
+
     /// A fresh request id.
     pub fn next_request_id(&self) -> u64 {
         self.ids.next()

@@ -455,3 +455,35 @@ fn a_burst_of_renewals_is_answered() {
     ];
     mixes::each("burst", 240, mixes, burst);
 }
+
+/// A leader that hears from no one renews what it knows, until it finds out after an election
+/// timeout: a renewal asks no quorum, or each would cost what a linearizable read does.
+async fn unasked(mix: Mix) -> Result<String> {
+    let patient = ["--election-timeout=20000", "--heartbeat-interval=500"];
+    let mut plan = Plan::of(&mix.0);
+    for flag in patient {
+        plan = plan.flag(flag);
+    }
+    let mut cluster = plan.start().await?;
+    let leader = cluster.leader().await?;
+    grant(cluster.api(leader), 1..=1, 600).await?;
+    applied(cluster.api(leader)).await?;
+    let others: Vec<usize> = cluster.places().filter(|place| *place != leader).collect();
+    for place in &others {
+        cluster.pause(*place)?;
+    }
+    let within = Duration::from_secs(9);
+    let renewed = tokio::time::timeout(within, cluster.api(leader).keep_alive(1)).await;
+    for place in others {
+        cluster.resume(place)?;
+    }
+    ensure!(renewed.context("no answer without a quorum")??.ttl == 600);
+    // Not ended in order: with this patience that takes etcd more than a minute.
+    Ok("renewed without a quorum".into())
+}
+
+#[test]
+fn a_renewal_at_the_leader_asks_no_quorum() {
+    let uniform = threes().into_iter().step_by(2).collect();
+    mixes::each("unasked renewal", 120, uniform, unasked);
+}

@@ -130,7 +130,7 @@ async fn remaining(
     request: LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-        rt.linearizable().await?;
+        prepare_answer(rt, request.id).await?;
         match remaining_as_primary(rt, &request) {
             Err(error) if error == errors::NOT_PRIMARY => {}
             remaining => return remaining,
@@ -226,9 +226,7 @@ pub async fn leases(rt: &Rc<Runtime>, caller: &Caller) -> Result<Bytes, Status> 
 /// Renews a lease: its TTL, or 0 when there is none of that id.
 pub(super) async fn renew(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<i64, Status> {
     if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-        // Somebody who only thinks it leads must not renew; and what was granted
-        // on this connection a moment ago must be applied here.
-        rt.linearizable().await?;
+        prepare_answer(rt, id).await?;
         may_renew(rt, caller, LeaseId(id)).await?;
         match renew_as_primary(rt, id).await {
             Err(error) if error == errors::LEASE_NOT_FOUND => return Ok(0),
@@ -244,6 +242,20 @@ pub(super) async fn renew(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<
         Some(Ok(response)) => Ok(response.ttl),
         Some(Err(_)) => Err(mixed_up()),
     }
+}
+
+/// Waits until this member's lessor may renew a lease, or speak of it: one that was paused while
+/// it led must not, before a quorum has confirmed that it still leads; and what was granted or
+/// revoked a moment ago, through any member, must be applied here. As in etcd, no quorum is asked
+/// otherwise; but a lease is missing only if one agrees.
+///
+/// # Errors
+/// No quorum, or timed out.
+pub async fn prepare_answer(rt: &Rc<Runtime>, id: i64) -> Result<(), Status> {
+    if rt.core.leads_steadily() && rt.core.state.lessor.read().exists(LeaseId(id)) {
+        return Ok(());
+    }
+    rt.linearizable().await
 }
 
 /// Checks the keys that a lease keeps.

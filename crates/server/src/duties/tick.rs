@@ -17,9 +17,12 @@ pub(super) fn start(rt: &Rc<Runtime>) {
 
 async fn tick(rt: Rc<Runtime>) {
     let mut ticks = steady(rt.core.config.heartbeat);
+    let period_ms = rt.core.heartbeat_ms();
     loop {
         ticks.tick().await;
-        rt.core.raft.drive(consensus::Node::tick);
+        let core = &rt.core;
+        core.raft.status.ticks.tick(core.now_ms(), period_ms);
+        core.raft.drive(consensus::Node::tick);
         // A commit index that moved since the last append reaches the disk now.
         rt.core.raft.log.wake();
     }

@@ -11,7 +11,9 @@
 mod log_thread;
 mod monitor;
 mod queue;
+mod ticks;
 
 pub use log_thread::{Applier, LogThread};
 pub use monitor::{Proposal, Raft, RaftStatus};
 pub use queue::Queue;
+pub use ticks::Ticks;

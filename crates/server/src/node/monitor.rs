@@ -17,7 +17,7 @@ use member::{
 use parking_lot::{Mutex, MutexGuard};
 use proto::raftpb::{HardState, Message};
 
-use super::Queue;
+use super::{Queue, Ticks};
 
 /// A request on its way into the log, with the place its answer goes to.
 pub struct Proposal {
@@ -53,6 +53,8 @@ pub struct RaftStatus {
     pub leader_changes: AtomicU64,
     /// Highest index this process handed to the log writer.
     pub last_index: AtomicU64,
+    /// Whether the core ticks steadily.
+    pub ticks: Ticks,
 }
 
 impl RaftStatus {

@@ -252,13 +252,15 @@ impl Runtime {
         if self.core.reads_are_local() {
             return Ok(());
         }
+        let ticks = &self.core.raft.status.ticks;
+        let pauses = ticks.pauses();
         let wait = self.gate.pass();
         let waited = tokio::time::timeout(self.core.config.request_timeout(), wait).await;
         if !matches!(waited, Ok(Ok(()))) {
             self.core.metrics.read_indexes_failed.inc();
         }
         match waited {
-            Ok(result) => result,
+            Ok(result) => result.inspect(|()| ticks.confirm(pauses)),
             Err(_) if self.core.raft.status.leader.load(Ordering::Acquire) == 0 => {
                 Err(errors::NO_LEADER)
             }

@@ -270,7 +270,7 @@ async fn renew(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let answer = async {
-        caught_up(rt).await?;
+        within_patience(rt, api::lease::prepare_answer(rt, request.id)).await?;
         api::lease::renew_as_primary(rt, request.id).await
     };
     match answer.await {
@@ -291,7 +291,7 @@ async fn time_to_live(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let answer = async {
-        caught_up(rt).await?;
+        within_patience(rt, api::lease::prepare_answer(rt, request.id)).await?;
         api::lease::remaining_as_primary(rt, &request)
     };
     match answer.await {
@@ -309,14 +309,15 @@ async fn time_to_live(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
 /// How long another member may wait until this one has caught up.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// Waits until a quorum has confirmed that this member leads, and all that was committed is
-/// applied here: the lease may have been granted through any member, and acknowledged before
-/// the leader's own disk had it.
-async fn caught_up(rt: &Rc<Runtime>) -> Result<(), Status> {
+/// Waits, on a leader alone and not for long, until it may answer for the cluster.
+async fn within_patience(
+    rt: &Rc<Runtime>,
+    ready: impl Future<Output = Result<(), Status>>,
+) -> Result<(), Status> {
     if !rt.core.raft.status.is_leader.load(Ordering::Acquire) {
         return Err(errors::NOT_PRIMARY);
     }
-    tokio::time::timeout(CATCH_UP, rt.linearizable())
+    tokio::time::timeout(CATCH_UP, ready)
         .await
         .unwrap_or(Err(errors::TIMEOUT))
 }
