@@ -1,11 +1,13 @@
 //! Log lines: JSON with etcd's field names, which other programs match on, or
-//! text for a person who asks for it. Values are written as they come; a line is
-//! one write.
+//! text for a person who asks for it. Values are written as they come. A line is made
+//! where it is logged, and written by a thread of its own ([`writer`]).
 
 mod journal;
+mod line;
 mod rotate;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{
     fmt::Write as _,
@@ -13,9 +15,9 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    sync::OnceLock,
 };
 
-use parking_lot::Mutex;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use tracing::{
     Event, Level, Subscriber,
@@ -23,7 +25,12 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-use self::{journal::Journal, rotate::Rotating};
+use self::{
+    journal::Journal,
+    line::Line,
+    rotate::Rotating,
+    writer::{Output, Writer},
+};
 use crate::config::{LogOutput, Logs};
 
 /// A moment as log lines have it.
@@ -63,14 +70,41 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
-        let bytes = line.text.as_bytes();
+    /// Writes lines, `text` as one.
+    fn write(&mut self, lines: &[Line], text: &[u8]) -> io::Result<()> {
         match self {
-            Sink::Stderr => io::stderr().write_all(bytes),
-            Sink::Stdout => io::stdout().write_all(bytes),
-            Sink::File(file) => file.write_all(bytes),
-            Sink::Rotating(file) => file.write(bytes),
-            Sink::Journal(journal) => journal.write(&line.level, &line.caller, &line.text),
+            Sink::Stderr => io::stderr().write_all(text),
+            Sink::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(text).and_then(|()| out.flush())
+            }
+            Sink::File(file) => file.write_all(text),
+            Sink::Rotating(file) => {
+                let mut lines = lines.iter();
+                lines.try_for_each(|line| file.write(line.text.as_bytes()))
+            }
+            Sink::Journal(journal) => lines
+                .iter()
+                .try_for_each(|line| journal.write(&line.level, &line.caller, &line.text)),
+        }
+    }
+}
+
+/// All outputs.
+struct Sinks {
+    sinks: Vec<Sink>,
+    text: Vec<u8>,
+}
+
+impl Output for Sinks {
+    fn write(&mut self, lines: &[Line]) {
+        self.text.clear();
+        for line in lines {
+            self.text.extend_from_slice(line.text.as_bytes());
+        }
+        for sink in &mut self.sinks {
+            // A log that cannot be written must not stop the server.
+            let _ = sink.write(lines, &self.text);
         }
     }
 }
@@ -80,41 +114,42 @@ fn unopened(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// A line as it is written, and what the journal is told besides.
-struct Line {
-    level: String,
-    caller: String,
-    text: String,
-}
-
 struct Lines {
-    sinks: Vec<Mutex<Sink>>,
+    writer: Writer,
     json: bool,
     level: Level,
 }
 
+/// The queue of this process.
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
 /// Starts logging as the configuration says. Once per process.
 pub fn start(logs: &Logs) -> io::Result<()> {
-    let mut sinks = Vec::new();
-    for output in &logs.outputs {
-        sinks.push(Mutex::new(Sink::open(output, logs)?));
-    }
+    let sinks = logs.outputs.iter().map(|output| Sink::open(output, logs));
+    let sinks = Sinks {
+        sinks: sinks.collect::<io::Result<_>>()?,
+        text: Vec::new(),
+    };
+    let json = logs.json;
+    let writer = Writer::start(sinks, move |count| dropped(json, count))?;
     let lines = Lines {
-        sinks,
-        json: logs.json,
+        writer: writer.clone(),
+        json,
         level: logs.level,
     };
     tracing_subscriber::registry()
         .with(lines)
         .try_init()
-        .map_err(|error| io::Error::other(error.to_string()))
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    WRITER.get_or_init(|| writer);
+    Ok(())
 }
 
-/// Makes sure that what was logged has left the process.
+/// Makes sure that what was logged has left the process, unless no one takes it.
 pub fn flush() {
-    // Standard output is the only buffered sink, and losing a line there at the
-    // end is no reason to fail.
-    let _ = io::stdout().flush();
+    if let Some(writer) = WRITER.get() {
+        writer.flush();
+    }
 }
 
 struct Fields {
@@ -208,21 +243,39 @@ where
             .level
             .take()
             .unwrap_or_else(|| metadata.level().as_str().to_ascii_lowercase());
-        let stamp = stamp(OffsetDateTime::now_utc());
-        let stamp = stamp.replace("+0000", "Z");
         let caller = match (metadata.file(), metadata.line()) {
-            (Some(file), Some(line)) => {
-                let mut parts = file.rsplit('/');
-                let name = parts.next().unwrap_or(file);
-                match parts.next() {
-                    Some(dir) => format!("{dir}/{name}:{line}"),
-                    None => format!("{name}:{line}"),
-                }
-            }
+            (Some(file), Some(line)) => caller(file, line),
             _ => metadata.target().to_owned(),
         };
+        self.writer.push(fields.line(self.json, level, caller));
+    }
+}
+
+/// The last two parts of a path, and a line.
+fn caller(file: &str, line: u32) -> String {
+    let mut parts = file.rsplit('/');
+    let name = parts.next().unwrap_or(file);
+    match parts.next() {
+        Some(dir) => format!("{dir}/{name}:{line}"),
+        None => format!("{name}:{line}"),
+    }
+}
+
+/// The line that stands for those that were dropped.
+fn dropped(json: bool, count: u64) -> Line {
+    let fields = Fields {
+        message: format!("{count} log lines were dropped"),
+        json: serde_json::Map::new(),
+        level: None,
+    };
+    fields.line(json, "warn".into(), caller(file!(), line!()))
+}
+
+impl Fields {
+    fn line(self, json: bool, level: String, caller: String) -> Line {
+        let stamp = stamp(OffsetDateTime::now_utc()).replace("+0000", "Z");
         let mut line = String::with_capacity(256);
-        if self.json {
+        if json {
             let text = |s: &str| serde_json::Value::from(s).to_string();
             let _ = write!(
                 line,
@@ -230,9 +283,9 @@ where
                 text(&level),
                 text(&stamp),
                 text(&caller),
-                text(&fields.message)
+                text(&self.message)
             );
-            for (key, value) in &fields.json {
+            for (key, value) in &self.json {
                 let _ = write!(line, ",{}:{value}", text(key));
             }
             line.push_str("}\n");
@@ -241,9 +294,9 @@ where
                 line,
                 "{stamp}  {:<5}  {}",
                 level.to_ascii_uppercase(),
-                fields.message
+                self.message
             );
-            for (key, value) in &fields.json {
+            for (key, value) in &self.json {
                 let _ = match value {
                     serde_json::Value::String(text) if !text.contains(' ') => {
                         write!(line, "  {key}={text}")
@@ -253,14 +306,10 @@ where
             }
             line.push('\n');
         }
-        let line = Line {
+        Line {
             level,
             caller,
             text: line,
-        };
-        for sink in &self.sinks {
-            // A log that cannot be written must not stop the server.
-            let _ = sink.lock().write(&line);
         }
     }
 }

@@ -17,6 +17,12 @@ use crate::{
 /// Runs the server with these arguments (program name left out); returns the
 /// process's exit code.
 pub fn main(args: &[String]) -> i32 {
+    let code = run(args);
+    logging::flush();
+    code
+}
+
+fn run(args: &[String]) -> i32 {
     if let Err(error) = failpoint::start() {
         eprintln!("pintle server: {error}");
         return 1;
@@ -33,6 +39,7 @@ pub fn main(args: &[String]) -> i32 {
         Err(error) => {
             if error.exit_code != USAGE && logging::start(&Logs::default()).is_ok() {
                 log_refusal(&error, args);
+                logging::flush();
             }
             return refuse(&error);
         }
@@ -56,7 +63,6 @@ pub fn main(args: &[String]) -> i32 {
         Ok(stopped_by) => stopped_by,
         Err(error) => {
             tracing::error!(level_name = "fatal", error = %error, "discovery failed");
-            logging::flush();
             1
         }
     }

@@ -38,7 +38,9 @@ pub(crate) fn start(flags: &Parsed) -> i32 {
         return 1;
     }
     log_arguments();
-    match prepare(flags).and_then(|ready| serve(ready).map_err(Refusal::Err)) {
+    let ended = prepare(flags).and_then(|ready| serve(ready).map_err(Refusal::Err));
+    server::logging::flush();
+    match ended {
         Ok(never) => match never {},
         Err(Refusal::Out(text)) => print!("{text}"),
         Err(Refusal::Err(text)) => eprintln!("{text}"),

@@ -2,7 +2,12 @@
 
 use std::{fs, io::Read as _, path::Path};
 
-use super::{journal::Journal, rotate::Rotating};
+use super::{
+    Line,
+    journal::Journal,
+    rotate::Rotating,
+    writer::{Output, Writer},
+};
 use crate::config::Rotation;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -104,4 +109,72 @@ fn lines_of_every_crate_that_logs_are_written() {
         .collect();
     logging.sort();
     assert_eq!(logging, super::OWN);
+}
+
+/// Lines that reach an output, which takes the first only when it is let.
+struct Stuck {
+    free: std::sync::mpsc::Receiver<()>,
+    out: std::sync::mpsc::Sender<String>,
+}
+
+impl Output for Stuck {
+    fn write(&mut self, lines: &[Line]) {
+        // An error means that it is free for good.
+        let _ = self.free.recv();
+        for line in lines {
+            let _ = self.out.send(line.text.clone());
+        }
+    }
+}
+
+fn line(text: String) -> Line {
+    Line {
+        level: "info".into(),
+        caller: "test".into(),
+        text,
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_stops_no_one_and_costs_lines_that_are_counted() {
+    let (free, held) = std::sync::mpsc::channel();
+    let (out, lines) = std::sync::mpsc::channel();
+    let writer = Writer::start(Stuck { free: held, out }, |count| line(format!("-{count}")))
+        .expect("thread");
+    // Far more than may wait; each returns at once.
+    let long = "x".repeat(1000);
+    for number in 0..5000 {
+        writer.push(line(format!("{number} {long}")));
+    }
+    drop(free);
+    let (mut next, mut taken) = (0, 0);
+    let mut account = |text: &str| {
+        let word = text.split(' ').next().unwrap_or_default();
+        if let Some(count) = word.strip_prefix('-') {
+            next += count.parse::<u64>().expect("count");
+        } else {
+            assert_eq!(
+                word.parse(),
+                Ok(next),
+                "in order, and none missing uncounted"
+            );
+            next += 1;
+            taken += 1;
+        }
+        next
+    };
+    let within = std::time::Duration::from_secs(60);
+    while account(&lines.recv_timeout(within).expect("more lines")) < 5000 {}
+    assert!(taken < 3000, "bounded: {taken}");
+    writer.push(line("last".into()));
+    assert_eq!(lines.recv_timeout(within).as_deref(), Ok("last"));
+}
+
+#[test]
+fn a_flush_gives_up_on_a_reader_that_takes_nothing() {
+    let (_held, free) = std::sync::mpsc::channel();
+    let (out, _lines) = std::sync::mpsc::channel();
+    let writer = Writer::start(Stuck { free, out }, |_| line(String::new())).expect("thread");
+    writer.push(line("never taken".into()));
+    writer.flush();
 }
