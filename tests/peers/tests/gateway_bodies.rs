@@ -601,3 +601,21 @@ fn bodies_at_random() {
     let cases: Vec<Case> = (0..count).map(|_| generator.case()).collect();
     on_a_pair("bodies at random", &cases);
 }
+
+#[test]
+fn a_form_that_names_another_method() {
+    const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+    const ASKED: [&[(&str, &str)]; 5] = [
+        &[FORM, ("X-HTTP-Method-Override", "GET")],
+        &[FORM, ("X-HTTP-Method-Override", "put")],
+        &[FORM],
+        &[("X-HTTP-Method-Override", "GET")],
+        &[
+            ("Content-Type", "application/json"),
+            ("X-HTTP-Method-Override", "GET"),
+        ],
+    ];
+    let ask = |headers: &&'static [_]| (RANGE, *headers, "{\"key\":\"YQ==\"}".into());
+    let cases: Vec<Case> = ASKED.iter().map(ask).collect();
+    on_a_pair("X-HTTP-Method-Override", &cases);
+}

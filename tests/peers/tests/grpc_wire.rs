@@ -82,7 +82,7 @@ fn shown(headers: &HeaderMap) -> String {
     ]
     .iter()
     .filter_map(|name| {
-        let value = headers.get(*name).filter(|value| !value.is_empty())?;
+        let value = headers.get(*name)?;
         // The words of a library about bytes that are no message.
         if value
             .as_bytes()
@@ -345,9 +345,22 @@ fn deadlines_methods_and_types() {
         "application/grpc;charset=utf-8",
         "application/grpc-web",
         "application/grpcx",
+        "text/plain",
+        "application/json",
+        "",
     ] {
         asks.push(request().header("content-type", kind));
     }
+    for binary in [
+        "", "YQ==", "YQ", "YWI=", "!!!", "a", "YQ=", "YQ=c", "a===", "YQ==YQ==", "YWJjZA!",
+    ] {
+        asks.push(request().header("x-bin", binary));
+    }
+    asks.push(
+        Ask::new("/health", Vec::new())
+            .method("GET")
+            .header("content-type", "text/html"),
+    );
     for path in [
         "/",
         "/x",

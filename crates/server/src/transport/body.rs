@@ -104,10 +104,12 @@ fn trailers(status: &Status) -> HeaderMap {
     map
 }
 
-/// Writes `grpc-status` and, for a failure, the percent-encoded `grpc-message`.
+/// Writes `grpc-status` and the percent-encoded `grpc-message`, empty where all went well.
 pub(super) fn put_status(status: &Status, map: &mut HeaderMap) {
     map.insert(GRPC_STATUS.clone(), HeaderValue::from(status.code as u16));
-    if status.code != Code::Ok && !status.message.is_empty() {
+    if status.code == Code::Ok || status.message.is_empty() {
+        map.insert(GRPC_MESSAGE.clone(), HeaderValue::from_static(""));
+    } else {
         let mut text = String::with_capacity(status.message.len());
         for &b in status.message.as_bytes() {
             if (0x20..=0x7e).contains(&b) && b != b'%' {

@@ -202,7 +202,8 @@ async fn answer(
     let surface = port.surface;
     let is_http2 = request.version() == http::Version::HTTP_2;
     let speaks_grpc = match surface {
-        Surface::Client => head::is_grpc(request.headers()),
+        // Without TLS, etcd takes all of HTTP/2 for gRPC.
+        Surface::Client => channel.is_plain() || head::is_grpc(request.headers()),
         // Where nothing else is served, gRPC has the word for what is none.
         Surface::ClientGrpc => true,
         _ => false,

@@ -125,6 +125,15 @@ fn route(path: &str) -> Option<Route> {
     }
 }
 
+/// Whether it counts as POST: a form may name another method for itself.
+fn is_post(request: &Request<Incoming>) -> bool {
+    let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+    let is_form = header("content-type") == Some(b"application/x-www-form-urlencoded".as_slice());
+    let named = header("x-http-method-override").filter(|name| is_form && !name.is_empty());
+    request.method() == HttpMethod::POST
+        && named.is_none_or(|name| name.eq_ignore_ascii_case(b"POST"))
+}
+
 /// Serves a gateway path, or hands on to the pages.
 pub(super) async fn or_pages(
     rt: &Rc<Runtime>,
@@ -152,9 +161,7 @@ pub(super) async fn or_pages(
             .or_else(|| path.strip_prefix("/v3beta/"))
         {
             Some(rest) if rt.core.config.grpc_gateway => match route(rest) {
-                Some(route) if request.method() == HttpMethod::POST => {
-                    call(rt, route, streams, request).await
-                }
+                Some(route) if is_post(&request) => call(rt, route, streams, request).await,
                 Some(_) => error_page(&Status::fixed(Code::Unimplemented, "Method Not Allowed")),
                 None => error_page(&Status::fixed(Code::NotFound, "Not Found")),
             },

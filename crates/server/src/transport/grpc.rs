@@ -1,10 +1,10 @@
 //! gRPC over HTTP/2: finds the method by its path, reads the message, and puts the answer or the
 //! status back. It knows the wire, not the meaning: [`crate::api`] holds the methods.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     channel::Channel,
     compression::{Compressed, Encoding, compress_frame},
     head::{self, Fields, Head},
-    messages,
+    intake, messages,
 };
 use crate::{
     api::{self, Call},
@@ -66,7 +66,7 @@ pub(super) async fn answer(
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let method = Method::of(path)
         .filter(|method| has(*method))
-        .ok_or_else(|| unknown(path));
+        .ok_or_else(|| unknown(as_sent(&parts.headers, path)));
     let dispatched = match method {
         Ok(method) => dispatch(method, &head, body, limit, serve, &mut response).await,
         Err(status) => Err(status),
@@ -109,12 +109,21 @@ async fn dispatch(
     Ok(())
 }
 
-fn unknown(path: &str) -> Status {
-    let name = path.strip_prefix('/').unwrap_or(path);
-    let Some((service, method)) = name.rsplit_once('/') else {
+/// The path, or as it was sent if it was none that the HTTP library reads.
+fn as_sent<'a>(headers: &'a HeaderMap, path: &'a str) -> Cow<'a, str> {
+    let sent = headers.get(intake::PATH_AS_SENT);
+    sent.map_or(path.into(), |sent| String::from_utf8_lossy(sent.as_bytes()))
+}
+
+fn unknown(path: Cow<'_, str>) -> Status {
+    let name = path.strip_prefix('/');
+    let Some((service, method)) = name.and_then(|name| name.rsplit_once('/')) else {
         return Status::new(
             Code::Unimplemented,
-            format!("malformed method name: \"{path}\""),
+            format!(
+                "malformed method name: \"{}\"",
+                head::quoted(path.as_bytes())
+            ),
         );
     };
     if Method::has_service(service) {

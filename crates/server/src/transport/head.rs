@@ -90,6 +90,8 @@ pub(super) struct Fields<'a> {
     token: Option<&'a HeaderValue>,
     authorization: Option<&'a HeaderValue>,
     encoding: Option<&'a HeaderValue>,
+    /// The first that says it is base64 and is not.
+    broken_binary: Option<(&'a str, &'a HeaderValue)>,
     /// Only the gateway sends this one.
     is_from_gateway: bool,
 }
@@ -113,6 +115,13 @@ impl<'a> Fields<'a> {
                 }
                 "grpcgateway-accept" => {
                     fields.is_from_gateway = true;
+                    continue;
+                }
+                name if name.ends_with("-bin") => {
+                    // The first that is broken is enough.
+                    if base64_fault(value.as_bytes()).is_some() {
+                        fields.broken_binary.get_or_insert((name, value));
+                    }
                     continue;
                 }
                 _ => continue,
@@ -161,6 +170,9 @@ pub(super) fn read<'a>(
             )
         })?),
     };
+    if let Some((name, value)) = fields.broken_binary {
+        return Err(broken_binary(name, value));
+    }
     if method != Method::POST {
         return Err(NoCall::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -197,8 +209,39 @@ pub(super) fn read<'a>(
     })
 }
 
+/// Metadata whose name says that it is base64; what it holds is of no interest here.
+fn broken_binary(name: &str, value: &HeaderValue) -> NoCall {
+    let at = base64_fault(value.as_bytes()).unwrap_or_default();
+    let value = quoted(value.as_bytes());
+    NoCall::new(
+        StatusCode::BAD_REQUEST,
+        Code::Internal,
+        format!(
+            "malformed binary metadata \"{value}\" in header \"{name}\": illegal base64 data at input byte {at}"
+        ),
+    )
+}
+
+/// Where Go's decoder stops: at what is no digit, or at padding in the wrong place. Padding is for
+/// texts of whole quartets alone.
+fn base64_fault(text: &[u8]) -> Option<usize> {
+    let is_padded = text.len().is_multiple_of(4);
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let digits = text.iter().take_while(is_digit).count();
+    let rest = &text[digits..];
+    match (digits % 4, rest) {
+        (1, []) if !is_padded => Some(digits - 1),
+        (_, []) => None,
+        (2, b"==") | (3, b"=") if is_padded => None,
+        // Something follows it.
+        (2, [b'=', b'=', ..]) if is_padded => Some(digits + 2),
+        (3, [b'=', ..]) if is_padded => Some(digits + 1),
+        _ => Some(digits),
+    }
+}
+
 /// Bytes of a header as Go quotes a string.
-fn quoted(bytes: &[u8]) -> String {
+pub(super) fn quoted(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -239,4 +282,32 @@ fn parse_timeout(value: &[u8]) -> Result<Duration, String> {
         .iter()
         .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
     Ok(of_units(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64_fault;
+
+    #[test]
+    fn binary_metadata_ends_where_go_s_decoder_does() {
+        for sound in ["", "ab", "abc", "abcd", "ab==", "abc="] {
+            assert_eq!(base64_fault(sound.as_bytes()), None, "{sound}");
+        }
+        for (text, at) in [
+            ("!!!", 0),
+            ("a", 0),
+            ("abcde", 4),
+            ("ab=", 2),
+            ("ab=c", 2),
+            ("a===", 1),
+            ("abcd====", 4),
+            ("ab==abcd", 4),
+            ("abc=abcd", 4),
+            ("abcd!", 4),
+            ("abc==", 3),
+            ("abcdab==!abc", 8),
+        ] {
+            assert_eq!(base64_fault(text.as_bytes()), Some(at), "{text}");
+        }
+    }
 }

@@ -29,6 +29,8 @@ use self::{
     pings::Rule,
 };
 
+pub(super) use self::headers::PATH_AS_SENT;
+
 /// What one read takes in while a frame is held.
 const PIECE: usize = 4096;
 

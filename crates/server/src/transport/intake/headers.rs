@@ -19,6 +19,9 @@ const STAND_IN: u8 = b'x';
 /// What a byte of a path is replaced with: no method has it in its name.
 const NO_METHOD: u8 = b'!';
 
+/// A field with a path as it was sent, where another took its place.
+pub(in crate::transport) const PATH_AS_SENT: &str = "pintle-path-as-sent";
+
 /// A frame with a block of headers that h2 judges as Go does; `None` if this one is that already,
 /// or cannot be read at all.
 pub(super) fn sound(frame: &[u8]) -> Option<Vec<u8>> {
@@ -57,7 +60,7 @@ enum Fault {
 
 fn sound_block(block: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
-    let (mut rest, mut is_refused) = (block, false);
+    let (mut rest, mut is_refused, mut path_as_sent) = (block, false, None);
     let (mut name_text, mut value_text) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
         let at = block.len() - rest.len();
@@ -78,16 +81,36 @@ fn sound_block(block: &[u8]) -> Option<Vec<u8>> {
             (None, Some(out)) => out.extend_from_slice(written),
             (Some(fault), _) => {
                 is_refused |= fault == Fault::Malformed;
+                if is_path(&field, &name_text) && fault != Fault::Malformed {
+                    path_as_sent = Some(value_text.clone());
+                }
                 let out = out.get_or_insert_with(|| block[..at].to_vec());
                 replace(field, fault, &name_text, &value_text, out);
             }
         }
     }
     let mut out = out?;
+    if let Some(path) = path_as_sent {
+        // Leaves no trace in the table.
+        hpack::put_integer(0, 4, 0, &mut out);
+        hpack::put_text(PATH_AS_SENT.as_bytes(), &mut out);
+        hpack::put_text(&path, &mut out);
+    }
     if is_refused {
         put_refused(false, 1, &mut out);
     }
     Some(out)
+}
+
+fn is_path(field: &Field<'_>, name: &[u8]) -> bool {
+    match field {
+        Field::Literal {
+            name: Name::Indexed(index),
+            ..
+        } => hpack::static_name(*index) == Some(":path"),
+        Field::Literal { .. } => name == b":path",
+        Field::Indexed(_) | Field::TableSize(_) => false,
+    }
 }
 
 /// The text itself, in `buffer` too.
@@ -133,7 +156,9 @@ fn authority(value: &[u8]) -> Option<Vec<u8>> {
 
 fn scheme(value: &[u8]) -> Option<Vec<u8>> {
     let is_one = value.is_empty() || http::uri::Scheme::try_from(value).is_ok();
-    (!is_one).then(|| vec![STAND_IN; value.len()])
+    // One that is too long stays it.
+    let is_stand_in = value.iter().all(|byte| *byte == STAND_IN);
+    (!is_one && !is_stand_in).then(|| vec![STAND_IN; value.len()])
 }
 
 fn method(value: &[u8]) -> Option<Vec<u8>> {

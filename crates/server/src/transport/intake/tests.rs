@@ -17,6 +17,15 @@ fn headers(stream: u32, path: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &block(path))
 }
 
+/// One whose path took the place of another.
+fn replaced(stream: u32, path: &[u8], sent: &[u8]) -> Vec<u8> {
+    let mut block = block(path);
+    block.push(0);
+    hpack::put_text(PATH_AS_SENT.as_bytes(), &mut block);
+    hpack::put_text(sent, &mut block);
+    frame(HEADERS, END_HEADERS, stream, &block)
+}
+
 fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frame(4, 0, 0, &[0; 12]), &frames.concat()].concat()
 }
@@ -56,9 +65,9 @@ async fn every_block_of_headers_is_looked_at() {
     let expected = connection(&[
         headers(1, b"/a"),
         data.clone(),
-        headers(3, b"/a!b"),
+        replaced(3, b"/a!b", b"/a<b"),
         data,
-        headers(5, b"/a!b"),
+        replaced(5, b"/a!b", b"/a\xffb"),
         frame(HEADERS, 0, 7, &block(b"/a<b")),
     ]);
     for piece in [1, 7, 50, 10_000] {

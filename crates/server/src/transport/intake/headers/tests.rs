@@ -117,12 +117,16 @@ fn a_value_of_a_name_sent_before_is_as_long() {
 
 #[test]
 fn what_go_never_reads_becomes_what_h2_can() {
-    let of = |index: u8, value: &[u8]| {
-        let block = [&[index][..], &text(value)].concat();
+    let of = |index: u8, sent: &[u8]| {
+        let block = [&[index][..], &text(sent)].concat();
         let out = sound(&frame(4, &block)).expect("another block");
-        let [(_, value)] = &lines(&mut Decoder::new(), &out[HEAD..])[..] else {
-            panic!("not one field");
+        let read = lines(&mut Decoder::new(), &out[HEAD..]);
+        let [(name, value), as_sent @ ..] = &read[..] else {
+            panic!("no field");
         };
+        if name == b":path" {
+            assert_eq!(as_sent, [line(PATH_AS_SENT.as_bytes(), sent)]);
+        }
         String::from_utf8(value.clone()).expect("text")
     };
     let list = b"#initially=[http://127.0.0.1:1;x]";
