@@ -14,6 +14,7 @@ mod process;
 mod requests;
 mod series;
 mod tally;
+mod text;
 
 pub use applies::Applies;
 pub use calls::CallTimer;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use peer::{PeerStatus, ROUND_TRIP_BUCKETS};
 
+use super::text::GoFloat;
 use crate::core::Core;
 
 /// A number of each member.
@@ -70,29 +71,29 @@ const FAMILIES: [Family; 7] = [
 ];
 
 /// Appends the page's part about the other members; nothing for a lone member.
-pub(super) fn write(core: &Core, page: &mut Vec<u8>) {
+pub(super) fn write(core: &Core, out: &mut String) {
     let peers = core.raft.peers().map(peer::Transport::peers);
     let peers = peers.unwrap_or_default();
     if peers.is_empty() {
         return;
     }
-    let mut out = String::new();
     // Writing into a string cannot fail.
     for family in &FAMILIES {
         let seen: Vec<_> = peers.iter().filter(|p| (family.value)(p) > 0).collect();
         if seen.is_empty() {
             continue;
         }
-        head(&mut out, family.name, family.help, family.kind);
+        head(out, family.name, family.help, family.kind);
         for peer in seen {
-            let (name, label, value) = (family.name, family.label, (family.value)(peer));
+            let (name, label) = (family.name, family.label);
+            let value = GoFloat((family.value)(peer) as f64);
             let _ = writeln!(out, "{name}{{{label}=\"{:x}\"}} {value}", peer.id);
         }
     }
     let local = format!("{:x}", core.member_id);
     let name = "etcd_network_active_peers";
     head(
-        &mut out,
+        out,
         name,
         "The current number of active peer connections.",
         "gauge",
@@ -107,7 +108,7 @@ pub(super) fn write(core: &Core, page: &mut Vec<u8>) {
     }
     let name = "etcd_network_disconnected_peers_total";
     head(
-        &mut out,
+        out,
         name,
         "The total number of disconnected peers.",
         "counter",
@@ -116,11 +117,11 @@ pub(super) fn write(core: &Core, page: &mut Vec<u8>) {
         let _ = writeln!(
             out,
             "{name}{{Local=\"{local}\",Remote=\"{:x}\"}} {}",
-            peer.id, peer.disconnects
+            peer.id,
+            GoFloat(peer.disconnects as f64)
         );
     }
-    round_trips(&mut out, &peers);
-    page.extend_from_slice(out.as_bytes());
+    round_trips(out, &peers);
 }
 
 fn head(out: &mut String, name: &str, help: &str, kind: &str) {
@@ -145,8 +146,10 @@ fn round_trips(out: &mut String, peers: &[PeerStatus]) {
             count += peer.round_trips.buckets[bucket];
             let _ = writeln!(
                 out,
-                "{name}_bucket{{To=\"{:x}\",le=\"{bound}\"}} {count}",
-                peer.id
+                "{name}_bucket{{To=\"{:x}\",le=\"{}\"}} {}",
+                peer.id,
+                GoFloat(bound),
+                GoFloat(count as f64)
             );
             bound *= 2.0;
         }
@@ -155,7 +158,8 @@ fn round_trips(out: &mut String, peers: &[PeerStatus]) {
             out,
             "{name}_bucket{{To=\"{id:x}\",le=\"+Inf\"}} {count}\n{name}_sum{{To=\"{id:x}\"}} {sum}\n{name}_count{{To=\"{id:x}\"}} {count}",
             id = peer.id,
-            sum = peer.round_trips.sum_seconds
+            count = GoFloat(count as f64),
+            sum = GoFloat(peer.round_trips.sum_seconds)
         );
     }
 }

@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use prometheus::{Encoder as _, IntCounter, IntGaugeVec, TextEncoder};
+use prometheus::{IntCounter, IntGaugeVec};
 
-use super::{by_line, network, process::Process, series::Metrics};
+use super::{by_line, network, process::Process, series::Metrics, text};
 use crate::{core::Core, runtime::Inbox};
 
 /// The page.
 pub fn page(core: &Core, inboxes: &[Arc<Inbox>]) -> Vec<u8> {
     let metrics = &*core.metrics;
     mirror(metrics, core, inboxes);
-    let mut out = Vec::with_capacity(64 * 1024);
+    let mut out = String::with_capacity(192 * 1024);
     let families = by_line::of_line(metrics.registry.gather(), core.line());
-    // Writing into memory cannot fail.
-    let _ = TextEncoder::new().encode(&families, &mut out);
+    families
+        .iter()
+        .for_each(|family| text::write(&mut out, family));
     network::write(core, &mut out);
     metrics.scrapes.with_label_values(&["200"]).inc();
-    out
+    out.into_bytes()
 }
 
 fn mirror(metrics: &Metrics, core: &Core, inboxes: &[Arc<Inbox>]) {
