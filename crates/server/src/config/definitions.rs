@@ -5,6 +5,7 @@ use cli::{flags::Kind, text::parse_uint};
 use line::Choice;
 
 use super::{
+    gate_names,
     setting::{Group, Setting},
     urls::{check_url, url_list},
 };
@@ -37,6 +38,10 @@ fn stage(text: &str) -> Result<(), String> {
     } else {
         Err(format!("invalid value {text:?}"))
     }
+}
+
+fn feature_gates(text: &str) -> Result<(), String> {
+    gate_names::check(text).map_err(|why| why.to_string())
 }
 
 /// HTTP/2 counts streams in 32 bits.
@@ -104,7 +109,7 @@ pub(super) const GROUPS: &[Group] = &[
         "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.", since(6);
         "membership-check" Text "heal" "What to do where the copies of the membership in the data directory disagree, Pintle's own: heal, report or refuse.", own();
         "line" Text "auto" "Release line of etcd that this member speaks, Pintle's own: 3.5, 3.6 or 3.7, within one minor version above its cluster; auto is the line of its cluster, and 3.5 for a new one until 3.7 is complete.", one_of(&Choice::WORDS), own(), variable("PINTLE_LINE");
-        "feature-gates" Text "" "Features of etcd 3.6 and 3.7 that are switched on or off, as in InitialCorruptCheck=true,CompactHashCheck=true.", since(6);
+        "feature-gates" Text "" "Features of etcd 3.6 and 3.7 that are switched on or off, as in InitialCorruptCheck=true,CompactHashCheck=true.", checked(feature_gates), since(6);
     },
     group! { "Discovery";
         "discovery-srv" Text "" "DNS domain whose SRV records name the members that found the cluster.";

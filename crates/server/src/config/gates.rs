@@ -1,12 +1,12 @@
 //! `--feature-gates`: how etcd 3.6 and 3.7 name what 3.5 switches by experimental
 //! flags of their own.
 
-use cli::text::parse_bool;
 use line::{Feature, Line};
 
 use super::{
     error::ParseError,
-    settings::Settings,
+    gate_names::pairs,
+    settings::{Note, Settings},
     table::{Id, flag},
 };
 
@@ -42,8 +42,9 @@ enum Effect {
     /// What the gate says, by its name in the configuration, or nothing that a client or an
     /// operator could tell.
     Own,
-    /// On is refused: it is not built.
-    NotBuilt,
+    /// On is refused: it is not built. As one of a group it is warned about, with what is so
+    /// without it.
+    NotBuilt(&'static str),
 }
 
 /// A gate, and where it came in if later than the others.
@@ -102,7 +103,11 @@ const GATES: &[Gate] = {
             Flag(flag!("experimental-enable-lease-checkpoint-persist")),
         ),
         later(PRIORITY_REQUEST, Alpha, Feature::PriorityRequest),
-        gate("SetMemberLocalAddr", Alpha, NotBuilt),
+        gate(
+            "SetMemberLocalAddr",
+            Alpha,
+            NotBuilt("connections to other members come from the address that the system picks"),
+        ),
         gate(
             "StopGRPCServiceOnDefrag",
             Alpha,
@@ -150,7 +155,8 @@ impl Gates {
     /// Reads the flag.
     pub(super) fn resolve(settings: &Settings) -> Result<Gates, ParseError> {
         let mut gates = Gates::default();
-        for (name, on) in pairs(settings.text(flag!("feature-gates")))? {
+        let text = settings.text(flag!("feature-gates"));
+        for (name, on) in pairs(text).map_err(|why| ParseError::config(why.to_string()))? {
             if let Some((group, stage)) = GROUPS.iter().find(|(group, _)| *group == name) {
                 gates.set.push((group, on));
                 for gate in GATES.iter().filter(|gate| gate.stage == *stage) {
@@ -158,10 +164,6 @@ impl Gates {
                 }
             } else if let Some(gate) = GATES.iter().find(|gate| gate.name == name) {
                 gates.switch(settings, gate, on, true)?;
-            } else {
-                return Err(ParseError::config(format!(
-                    "unrecognized feature gate: {name}"
-                )));
             }
         }
         Ok(gates)
@@ -177,7 +179,17 @@ impl Gates {
     ) -> Result<(), ParseError> {
         let name = gate.name;
         match gate.effect {
-            Effect::NotBuilt if on => {
+            Effect::NotBuilt(effect) if on && !named => {
+                let value = format!("{name}={on}");
+                let name = "feature-gates";
+                Note::Unbuilt {
+                    name,
+                    value,
+                    effect,
+                }
+                .log();
+            }
+            Effect::NotBuilt(_) if on => {
                 return Err(ParseError::config(format!(
                     "--feature-gates={name}=true: etcd has this, but it is not built into this version of Pintle; \
                      start without it, or stay with etcd"
@@ -236,20 +248,15 @@ impl Gates {
     }
 }
 
-fn pairs(value: &str) -> Result<Vec<(&str, bool)>, ParseError> {
-    let items = value.split(',').filter(|item| !item.is_empty());
-    items
-        .map(|item| {
-            let Some((name, value)) = item.split_once('=') else {
-                return Err(ParseError::config(format!("missing bool value for {}", item.trim())));
-            };
-            let (name, value) = (name.trim(), value.trim());
-            match parse_bool(value) {
-                Ok(on) => Ok((name, on)),
-                Err(_) => Err(ParseError::config(format!(
-                    "invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: invalid syntax"
-                ))),
-            }
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::{GATES, GROUPS};
+    use crate::config::gate_names::NAMES;
+
+    #[test]
+    fn every_name_that_is_read_is_a_gate() {
+        let groups = GROUPS.iter().map(|(name, _)| *name);
+        let names: Vec<_> = groups.chain(GATES.iter().map(|gate| gate.name)).collect();
+        assert_eq!(names, NAMES);
+    }
 }

@@ -7,6 +7,7 @@ mod deprecated;
 mod discovery;
 mod error;
 mod file;
+mod gate_names;
 mod gates;
 mod help;
 mod logs;

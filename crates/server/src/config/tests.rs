@@ -198,7 +198,10 @@ fn feature_gates_switch_what_the_experimental_flags_switch() {
     assert_eq!((by_line(Line::V3_6), by_line(Line::V3_7)), (9, 11));
     let one = config("--feature-gates=AllAlpha=false,InitialCorruptCheck=true").expect("a group");
     assert!(one.initial_corrupt_check && !one.lease_checkpoint);
-    for (gates, text) in [
+    // Of a group, what is not built is left out.
+    let alpha = config("--feature-gates=AllAlpha=true").expect("a group");
+    assert!(alpha.initial_corrupt_check && alpha.lease_checkpoint);
+    for (gates, why) in [
         ("Odd=true", "unrecognized feature gate: Odd"),
         (
             "InitialCorruptCheck",
@@ -208,15 +211,18 @@ fn feature_gates_switch_what_the_experimental_flags_switch() {
             "InitialCorruptCheck=odd",
             "invalid value of InitialCorruptCheck=odd, err: strconv.ParseBool: parsing \"odd\": invalid syntax",
         ),
-        (
-            "InitialCorruptCheck=true --experimental-initial-corrupt-check=false",
-            "cannot specify both flags: --experimental-initial-corrupt-check=false and --feature-gates=InitialCorruptCheck=true \
-             at the same time, please just use --feature-gates=InitialCorruptCheck=true",
-        ),
     ] {
         let error = config(&format!("--feature-gates={gates}")).expect_err(gates);
-        assert_eq!(error.message, text);
+        let text = format!("invalid value {gates:?} for flag -feature-gates: {why}");
+        assert_eq!((error.message, error.exit_code), (text, 2));
     }
+    let both =
+        "--feature-gates=InitialCorruptCheck=true --experimental-initial-corrupt-check=false";
+    assert_eq!(
+        config(both).expect_err("both").message,
+        "cannot specify both flags: --experimental-initial-corrupt-check=false and --feature-gates=InitialCorruptCheck=true \
+         at the same time, please just use --feature-gates=InitialCorruptCheck=true"
+    );
 }
 
 #[test]
@@ -718,6 +724,7 @@ fn sample(setting: &Setting) -> &'static str {
     match (setting.flag.name, setting.flag.kind, setting.flag.values) {
         ("v2-deprecation", ..) => "write-only",
         ("max-concurrent-streams", ..) => "7",
+        ("feature-gates", ..) => "InitialCorruptCheck=true",
         (_, Kind::Bool, _) if default == "true" => "false",
         (_, Kind::Bool, _) => "true",
         (_, Kind::Int | Kind::Uint | Kind::Float, _) => "77",
