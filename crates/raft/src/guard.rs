@@ -17,7 +17,7 @@ pub(crate) struct Position {
 }
 
 /// Terms and indexes are counted one by one. From here on there would be room
-/// for as many again, so that no sum runs over.
+/// for as many again, so that additions cannot overflow.
 const HORIZON: u64 = 1 << 63;
 
 /// True for kinds that only a node's own clock and transport produce.

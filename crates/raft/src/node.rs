@@ -364,7 +364,7 @@ impl Node {
             .map(|(id, _)| id)
     }
 
-    /// Why this node must not stand for election now, which raft-rs would not survive.
+    /// Why this node must not stand for election now: raft-rs would panic.
     fn hindrance(&self) -> Option<&'static str> {
         let log = &self.raw.raft.raft_log;
         if log.applied + 1 < log.first_index() {

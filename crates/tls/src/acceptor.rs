@@ -93,7 +93,7 @@ impl Acceptor {
         };
         let provider = options.protocol.provider();
         if let Some(client) = &options.client_identity {
-            // Nothing is served with it, but a wrong file is found now and not at night.
+            // Nothing is served with it, but a wrong file fails at startup, not later.
             load::identity(client, &provider)?;
         }
         let clients = (options.trusted_ca.is_some() || options.client_cert_auth)

@@ -73,7 +73,7 @@ const HEADERS_MAX_BYTES: u32 = 256 << 10;
 /// A connection that is younger than this when the server stops may still be
 /// about to send its first request: many clients do not wait for a word from the
 /// server before they do.
-const YOUTH: Duration = Duration::from_millis(100);
+const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(100);
 
 /// What a client may do on a connection, and how it is asked whether it is there.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +171,10 @@ pub(super) async fn serve<S>(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     let young = poll_fn(|cx| turn(connection.as_mut(), &end, cx));
-    if tokio::time::timeout_at(since + YOUTH, young).await.is_ok() {
+    if tokio::time::timeout_at(since + NEW_CONNECTION_GRACE, young)
+        .await
+        .is_ok()
+    {
         return;
     }
     connection.as_mut().graceful_shutdown();
