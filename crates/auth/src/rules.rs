@@ -147,6 +147,9 @@ pub const METHODS: &[Method] = {
         always("/v3electionpb.Election/Leader", Inner),
         always("/v3electionpb.Election/Observe", Inner),
         always("/v3electionpb.Election/Resign", Inner),
+        // Not of etcd: the line of the cluster.
+        always("/pintlepb.Lines/Show", Root),
+        always("/pintlepb.Lines/Set", Root),
         always("/grpc.health.v1.Health/Check", Nothing),
         always("/grpc.health.v1.Health/Watch", Nothing),
     ]

@@ -9,7 +9,7 @@
 //! - `discovery`: endpoints from the DNS
 //! - `kv`, `txn`, `watch`, `lease`: the commands on keys
 //! - `lock`, `elect`: those that hold a key; `session`: how
-//! - `alarm`, `endpoint`, `member`, `move_leader`, `downgrade`,
+//! - `alarm`, `endpoint`, `member`, `move_leader`, `downgrade`, `line`,
 //!   `maintenance`, `snapshot`, `check`, `mirror`: the commands on members and clusters
 //! - `user`, `role`: the commands on authentication
 //! - `output`: the formats simple, json, fields, table, protobuf
@@ -30,6 +30,7 @@ mod global;
 mod help;
 mod kv;
 mod lease;
+mod line;
 mod lock;
 mod maintenance;
 mod member;

@@ -10,7 +10,7 @@ use cli::{
 use crate::{
     alarm, check, downgrade, elect, endpoint,
     failure::{EXIT_ERROR, Failure, Outcome},
-    help, kv, lease, lock, maintenance, member, mirror, move_leader, role, snapshot,
+    help, kv, lease, line, lock, maintenance, member, mirror, move_leader, role, snapshot,
     spec::{Action, COMMANDS, Command, GLOBAL},
     terminal::print_all,
     txn, user, watch,
@@ -198,6 +198,7 @@ async fn act(action: Action, parsed: &mut Parsed) -> Outcome {
         Action::DowngradeValidate | Action::DowngradeEnable | Action::DowngradeCancel => {
             downgrade::run(parsed, action).await
         }
+        Action::Line => line::run(parsed).await,
         Action::Completion(shell) => completion(shell),
     }
 }

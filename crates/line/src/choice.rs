@@ -5,6 +5,7 @@
 use semver::Version;
 
 use crate::{
+    change::Kept,
     lines::Line,
     versions::{below, minor},
 };
@@ -27,10 +28,7 @@ impl Choice {
     pub fn parse(word: &str) -> Option<Choice> {
         match word {
             "auto" => Some(Choice::Auto),
-            _ => Line::ALL
-                .into_iter()
-                .find(|line| line.to_string() == word)
-                .map(Choice::Fixed),
+            _ => Line::parse(word).map(Choice::Fixed),
         }
     }
 
@@ -49,7 +47,10 @@ impl Choice {
     pub fn resolve(self, known: &Known) -> Result<Line, Unfit> {
         let Some(cluster) = known.newest() else {
             return Ok(match self {
-                Choice::Auto => known.before.unwrap_or(Line::DEFAULT),
+                Choice::Auto => match known.kept {
+                    Kept::Founded(line) => line,
+                    Kept::Nothing | Kept::Change(_) => Line::DEFAULT,
+                },
                 Choice::Fixed(line) => line,
             });
         };
@@ -60,7 +61,9 @@ impl Choice {
         }
         match self {
             // Before 3.5 there is no line of one's own: members of 3.5 serve such clusters.
-            Choice::Auto => Ok(Line::of(cluster).unwrap_or(Line::V3_5)),
+            Choice::Auto => Ok(known
+                .begun(cluster)
+                .unwrap_or(Line::of(cluster).unwrap_or(Line::V3_5))),
             Choice::Fixed(line) if !line.takes_part_in(cluster) => Err(Unfit::Newer {
                 found: cluster.clone(),
                 asked: line,
@@ -89,11 +92,22 @@ pub struct Known {
     pub cluster: Vec<Version>,
     /// The version of the database's schema, if it says so.
     pub storage: Option<Version>,
-    /// The line that this member spoke before it knew its cluster.
-    pub before: Option<Line>,
+    /// What this member keeps of its line.
+    pub kept: Kept,
 }
 
 impl Known {
+    /// The line above, where the members of this cluster were on their way there.
+    fn begun(&self, cluster: &Version) -> Option<Line> {
+        match self.kept {
+            Kept::Change(change) if change.is_up() && Line::of(cluster) == Some(change.from) => {
+                let is_next = !is_far_above(change.to, cluster);
+                is_next.then_some(change.to)
+            }
+            _ => None,
+        }
+    }
+
     /// The newest version that a member must know. A schema that is one minor above its cluster
     /// is on its way down, and counts as far as no line here knows it.
     fn newest(&self) -> Option<&Version> {

@@ -100,6 +100,11 @@ static FACTS: [Facts; 3] = [
 ];
 
 impl Line {
+    /// The line of a name, like `3.6`; `None` for any other text.
+    pub fn parse(name: &str) -> Option<Line> {
+        Line::ALL.into_iter().find(|line| line.to_string() == name)
+    }
+
     /// The line of a version; `None` for one that no line here has.
     pub fn of(version: &Version) -> Option<Line> {
         let line = |line: &Line| is_same_minor(&line.cluster_version(), version);

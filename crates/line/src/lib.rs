@@ -8,6 +8,7 @@
 //! | [`facts`] | one row for each line: what it announces, stores and proposes |
 //! | [`feature`] | what only some lines have: methods, fields, checks |
 //! | [`choice`] | `--line`: which line a member speaks, and why it must not |
+//! | [`change`] | from one line to another while the cluster runs |
 //! | [`series`] | what only some lines have of `/metrics` |
 //! | [`spoken`] | the line that a running member speaks |
 //! | [`release`] | what is known of other releases |
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod choice;
 pub mod facts;
 pub mod feature;
@@ -30,6 +32,7 @@ pub mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Kept};
 pub use choice::{Choice, Known, Unfit};
 pub use facts::{Facts, OwnEntries, SnapshotData, Truth};
 pub use feature::Feature;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::lines::Line;
 
-/// A line that all parts of a member see.
+/// A line that all parts of a member see. None may keep a copy: it changes while they run.
 #[derive(Clone, Debug)]
 pub struct Spoken(Arc<AtomicU8>);
 
@@ -15,6 +15,12 @@ impl Spoken {
     /// A member that speaks `line`.
     pub fn new(line: Line) -> Spoken {
         Spoken(Arc::new(AtomicU8::new(line as u8)))
+    }
+
+    /// From now on the member speaks `line`. For the apply machine alone, between two entries: what
+    /// an entry does depends on it.
+    pub fn speak(&self, line: Line) {
+        self.0.store(line as u8, Ordering::Release);
     }
 
     /// The line as of now.

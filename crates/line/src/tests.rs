@@ -1,6 +1,6 @@
 use semver::Version;
 
-use crate::{Choice, Feature, Known, Line, Spoken, Unfit, release};
+use crate::{Change, Choice, Feature, Kept, Known, Line, Spoken, Unfit, release};
 
 fn version(text: &str) -> Version {
     Version::parse(text).expect("a version")
@@ -29,7 +29,9 @@ fn the_release_of_a_line_is_of_that_line() {
             Some(Choice::Fixed(line)),
             "its name is a word of the flag"
         );
-        assert_eq!(Spoken::new(line).line(), line);
+        let spoken = Spoken::new(Line::V3_5);
+        spoken.clone().speak(line);
+        assert_eq!(spoken.line(), line);
     }
     assert_eq!(Line::of(&version("3.8.0")), None);
     assert_eq!(Line::of(&version("3.4.0")), None);
@@ -70,15 +72,57 @@ fn the_newest_version_that_was_found_counts() {
 #[test]
 fn a_member_that_never_heard_of_its_cluster_keeps_its_line() {
     let before = Known {
-        before: Some(Line::V3_6),
+        kept: Kept::Founded(Line::V3_6),
         ..Known::default()
     };
     assert_eq!(Choice::Auto.resolve(&before), Ok(Line::V3_6));
     let heard = Known {
-        before: Some(Line::V3_6),
+        kept: Kept::Founded(Line::V3_6),
         ..known("3.5.0")
     };
     assert_eq!(Choice::Auto.resolve(&heard), Ok(Line::V3_5));
+}
+
+#[test]
+fn a_change_that_is_under_way_counts_until_the_cluster_moves() {
+    let resolve = |cluster: &str, from, to| {
+        let known = Known {
+            kept: Kept::Change(Change { from, to }),
+            ..known(cluster)
+        };
+        Choice::Auto.resolve(&known)
+    };
+    assert_eq!(resolve("3.5.0", Line::V3_5, Line::V3_6), Ok(Line::V3_6));
+    assert_eq!(resolve("3.6.0", Line::V3_5, Line::V3_6), Ok(Line::V3_6));
+    // Left over from before.
+    assert_eq!(resolve("3.5.0", Line::V3_6, Line::V3_7), Ok(Line::V3_5));
+    assert_eq!(resolve("3.7.0", Line::V3_5, Line::V3_6), Ok(Line::V3_7));
+    // Down it goes with the cluster.
+    assert_eq!(resolve("3.6.0", Line::V3_6, Line::V3_5), Ok(Line::V3_6));
+    assert_eq!(resolve("3.5.0", Line::V3_6, Line::V3_5), Ok(Line::V3_5));
+    // The flag goes first.
+    let known = Known {
+        kept: Kept::Change(Change {
+            from: Line::V3_5,
+            to: Line::V3_6,
+        }),
+        ..known("3.5.0")
+    };
+    assert_eq!(Choice::Fixed(Line::V3_5).resolve(&known), Ok(Line::V3_5));
+}
+
+#[test]
+fn what_a_member_keeps_is_read_as_it_is_written() {
+    let change = Change {
+        from: Line::V3_6,
+        to: Line::V3_5,
+    };
+    assert_eq!(change.to_string(), "3.5 from 3.6");
+    assert_eq!(Kept::parse("3.5 from 3.6\n"), Some(Kept::Change(change)));
+    assert_eq!(Kept::parse("3.6\n"), Some(Kept::Founded(Line::V3_6)));
+    for text in ["", "auto", "3.8", "3.6 from", "3.6 from auto"] {
+        assert_eq!(Kept::parse(text), None, "{text}");
+    }
 }
 
 #[test]

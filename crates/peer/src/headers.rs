@@ -29,7 +29,7 @@ pub fn hex(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
 pub(crate) fn sign(builder: request::Builder, config: &Config) -> request::Builder {
     builder
         .header(SERVER_FROM, format!("{:x}", config.member_id))
-        .header(SERVER_VERSION, &config.server_version)
+        .header(SERVER_VERSION, config.spoken.line().release())
         .header(MIN_CLUSTER_VERSION, MIN_CLUSTER.to_string())
         .header(CLUSTER_ID, format!("{:x}", config.cluster_id))
         .header(PEER_URLS, config.advertise_peer_urls.join(","))
@@ -61,7 +61,7 @@ pub(crate) fn check(headers: &HeaderMap, config: &Config) -> Result<(), Refusal>
     };
     let theirs = version(headers, SERVER_VERSION).ok_or_else(incompatible)?;
     let their_min = version(headers, MIN_CLUSTER_VERSION).ok_or_else(incompatible)?;
-    let own = Version::parse(&config.server_version).map_err(|_| incompatible())?;
+    let own = config.spoken.line().release_version();
     if minor(&theirs) < minor(&MIN_CLUSTER) || minor(&their_min) > minor(&own) {
         tracing::warn!(
             "local-member-server-version" = %own,

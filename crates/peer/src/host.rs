@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use line::Spoken;
 use proto::raftpb::Message;
 
 use crate::dial::Connect;
@@ -16,8 +17,8 @@ pub struct Config {
     pub member_id: u64,
     /// Its cluster's id.
     pub cluster_id: u64,
-    /// Its etcd version, like `3.5.30`.
-    pub server_version: String,
+    /// The line of etcd whose release it announces, which changes while it runs.
+    pub spoken: Spoken,
     /// Where others reach it.
     pub advertise_peer_urls: Vec<String>,
     /// A connection may take this long and a second to come about.

@@ -179,11 +179,10 @@ impl Transport {
             Err(refused) if refused.status() == StatusCode::METHOD_NOT_ALLOWED => return refused,
             Err(refused) => refused,
         };
-        if let Ok(version) = HeaderValue::from_str(&self.shared.config.server_version) {
-            response
-                .headers_mut()
-                .insert(headers::SERVER_VERSION, version);
-        }
+        let version = HeaderValue::from_static(self.shared.config.spoken.line().release());
+        response
+            .headers_mut()
+            .insert(headers::SERVER_VERSION, version);
         response
     }
 

@@ -288,6 +288,14 @@ impl Transport {
             .collect()
     }
 
+    /// A member has said what it runs, elsewhere than on a stream: those that are open say what it
+    /// ran when they were opened.
+    pub fn learned(&self, id: u64, version: Version) {
+        if let Some(channel) = self.shared.peer(id) {
+            channel.runs(Some(version));
+        }
+    }
+
     /// Since when messages have gone through to a member, if they do.
     pub fn active_since(&self, id: u64) -> Option<Instant> {
         self.shared.peer(id)?.active_since()

@@ -112,7 +112,7 @@ async fn start(id: u64, cluster_id: u64, snap_dir: &Path) -> Running {
         Config {
             member_id: id,
             cluster_id,
-            server_version: "3.5.30".into(),
+            spoken: line::Spoken::new(line::Line::V3_5),
             advertise_peer_urls: vec![format!("http://{address}")],
             election_timeout: Duration::from_secs(1),
             read_timeout: peer::STALL,

@@ -55,6 +55,11 @@ pub mod v3electionpb {
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.serde.rs"));
 }
 
+/// What Pintle alone has.
+pub mod pintlepb {
+    include!(concat!(env!("OUT_DIR"), "/pintlepb.rs"));
+}
+
 /// Raft's own messages.
 pub mod raftpb {
     include!(concat!(env!("OUT_DIR"), "/raftpb.rs"));

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::{
     config::Config,
     fatal::Fatal,
+    lines::LineKept,
     metrics::Metrics,
     node::Raft,
     snapshots_out::SnapshotsOut,
@@ -56,6 +57,8 @@ pub struct Core {
     pub ids: membership::RequestIds,
     /// Series of `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// What this member keeps of its line.
+    pub line_kept: LineKept,
     /// Database snapshots on their way to other members.
     pub snapshots_out: SnapshotsOut,
     /// Tells this process's read requests from those of the one before it.

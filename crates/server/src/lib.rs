@@ -16,6 +16,7 @@
 //! | [`profile`] | where CPU time and memory of the process go |
 //! | [`spans`] | distributed tracing |
 //! | [`slow`] | log lines about what took too long |
+//! | [`lines`] | the line of a running cluster: shown, changed |
 //! | [`duties`] | what a member does without being asked |
 //!
 //! Architecture invariant: below [`transport`] nothing names a type of hyper.
@@ -28,6 +29,7 @@ pub mod core;
 pub mod disputes;
 pub mod duties;
 pub mod fatal;
+pub mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod node;

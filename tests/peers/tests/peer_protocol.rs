@@ -181,7 +181,7 @@ impl Follower {
             peer::Config {
                 member_id: id,
                 cluster_id,
-                server_version: "3.5.30".into(),
+                spoken: line::Spoken::new(line::Line::V3_5),
                 advertise_peer_urls: vec![format!("http://{}", listener.local_addr()?)],
                 election_timeout: Duration::from_secs(1),
                 read_timeout: peer::STALL,

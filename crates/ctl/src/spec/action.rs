@@ -57,6 +57,8 @@ pub(crate) enum Action {
     DowngradeValidate,
     DowngradeEnable,
     DowngradeCancel,
+    /// The line of the cluster: Pintle's own.
+    Line,
     /// The completion script for this shell.
     Completion(&'static str),
 }

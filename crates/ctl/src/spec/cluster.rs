@@ -177,6 +177,15 @@ pub(super) const CHECK: Command = Command::group(
     ],
 );
 
+pub(super) const LINE: Command = Command::run(
+    "line",
+    "[set <3.5|3.6|3.7>]",
+    "Shows or changes the line of etcd that the members speak (Pintle only)",
+    &[],
+    Action::Line,
+)
+.long("Without arguments: the line of each member, the versions of cluster and schema, and what\nkeeps the cluster from the lines above and below.\n`set` takes the cluster to another line while it runs: no member restarts. All members go,\nor none.");
+
 pub(super) const DOWNGRADE: Command = Command::group(
     "downgrade",
     "Downgrade related commands",

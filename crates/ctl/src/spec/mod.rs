@@ -107,7 +107,8 @@ pub(crate) const GLOBAL: &[Flag] = &[
     ),
 ];
 
-/// All commands, in etcdctl's order; `downgrade` came with etcd 3.6.
+/// All commands, in etcdctl's order; `downgrade` came with etcd 3.6, and `line` is
+/// Pintle's own.
 pub(crate) const COMMANDS: &[Command] = &[
     keys::GET,
     keys::PUT,
@@ -137,6 +138,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     auth::ROLE,
     cluster::CHECK,
     cluster::DOWNGRADE,
+    cluster::LINE,
     COMPLETION,
 ];
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use line::Line;
 use membership::Member;
 use proto::{
     etcdserverpb as pb,
@@ -10,6 +11,7 @@ use proto::{
     wire::Nested,
 };
 
+use super::look::Look;
 use crate::status::Status;
 
 /// Where a result is awaited, for whoever asked: runtime, slot, and the slot's generation.
@@ -50,6 +52,12 @@ pub enum Command {
     },
     /// Time to take a snapshot if what is on disk would stop a newer release.
     SnapshotIfBlocking,
+    /// Time to take one if an entry after the newest asks for a reader above this line.
+    SnapshotFor(Line),
+    /// Whoever asks wants to know whether the member could go to another line.
+    Look(Waiter),
+    /// Another line is to be spoken from the next entry on, if it fits.
+    Speak(Line, Waiter),
 }
 
 /// The result of an applied operation. A revision in it is the store's as of this entry: by the
@@ -86,6 +94,8 @@ pub enum Outcome {
     Roles(pb::AuthRoleListResponse),
     /// A change of the configuration: the members after it.
     Members(Vec<Member>),
+    /// What decides whether this member could go to another line.
+    Look(Box<Look>),
     /// Applied; there is nothing to report.
     Done,
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use line::SnapshotData;
+use line::{Line, SnapshotData};
 use mvcc::Writer;
 use parking_lot::RwLockWriteGuard;
 use proto::{
@@ -93,6 +93,8 @@ pub struct Machine {
     pub(super) cluster: membership::Cluster,
     pub(super) adopted: Option<membership::Cluster>,
     pub(super) storage: Storage,
+    /// The highest line that was spoken since the start. Others may have counted on it.
+    pub(super) announced: Line,
     pub(super) tree: membership::v2store::Tree,
     pub(super) conf_state: ConfState,
     pub(super) judged: Option<ConfState>,
@@ -150,6 +152,7 @@ impl Machine {
             identity,
             options,
             files,
+            announced: state.line(),
             state,
             cluster: seed.cluster,
             adopted: seed.adopted,

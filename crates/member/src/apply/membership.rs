@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use bolt::Batch;
+use line::Line;
 use membership::{
     Cluster, Refusal,
     conf_change::{self, Done, Rejection, Rules},
@@ -246,11 +247,15 @@ impl Machine {
     /// Logs that the cluster version has changed; a server that is older than
     /// its cluster must stop.
     fn follow_version(&mut self, before: Option<&semver::Version>) -> Result<(), Fatal> {
-        let Some(version) = self.cluster.version().filter(|v| Some(*v) != before) else {
+        let version = self.cluster.version().filter(|v| Some(*v) != before);
+        let Some(version) = &version.cloned() else {
             return Ok(());
         };
-        let line = self.state.line();
-        if !line.takes_part_in(version) {
+        let mut line = self.state.line();
+        if let Some(newer) = self.counted_on(version) {
+            self.speak(newer);
+            line = newer;
+        } else if !line.takes_part_in(version) {
             return Err(Fatal {
                 what: "invalid downgrade; server version is lower than determined cluster version",
                 error: format!("cluster {version}, server {}", line.release()),
@@ -274,6 +279,12 @@ impl Machine {
         tracing::info!("cluster-version" = %version, "enabled capabilities for version");
         tracing::info!("cluster-version" = %version, "cluster version is updated");
         Ok(())
+    }
+
+    /// The line of a version above the one that is spoken, where this member has spoken that line
+    /// since its start: whoever decided on the version had asked before the change was given up.
+    fn counted_on(&self, version: &semver::Version) -> Option<Line> {
+        Line::of(version).filter(|line| *line > self.state.line() && *line <= self.announced)
     }
 
     fn set_version(&mut self, index: u64, version: semver::Version) -> Result<(), Fatal> {

@@ -13,6 +13,7 @@
 //! | `auth`, `users` | users, roles and authentication, and what every other entry needs |
 //! | `snapshot` | when a snapshot is due, and what follows once it is saved |
 //! | `install` | a received snapshot in place of this member's state |
+//! | `line`, `look` | another line while the member runs, and whether it could be spoken |
 //! | `schema`, `storage` | the version of the database's schema, which follows the cluster version |
 //! | `membership` | applies changes of the configuration, attributes, versions, downgrades |
 //!
@@ -30,6 +31,8 @@ mod entry;
 mod install;
 mod kv;
 mod lease;
+mod line;
+mod look;
 mod machine;
 mod membership;
 mod schema;
@@ -40,5 +43,6 @@ mod users;
 mod waiters;
 
 pub use command::{Authenticated, Change, Command, Effects, Outcome, PeerChange, Waiter};
+pub use look::Look;
 pub use machine::{Machine, Options, Seed};
 pub use snapshot::MembersToSend;

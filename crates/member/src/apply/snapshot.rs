@@ -1,6 +1,7 @@
 //! Raft snapshots: when one is due, and what may go once it is saved.
 
 use bolt::ReadTx;
+use line::Line;
 use proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
 
 use super::machine::Machine;
@@ -28,6 +29,13 @@ impl Machine {
     /// etcd 3.7, and some of them 3.6.
     pub(super) fn snapshot_if_blocking(&mut self, host: &mut impl Host) {
         if self.blocks_newer_release && self.applied > self.snapshot_index {
+            self.take_snapshot(host);
+        }
+    }
+
+    /// Takes a snapshot if an entry after the newest asks for a reader above `line`.
+    pub(super) fn snapshot_for(&mut self, line: Line, host: &mut impl Host) {
+        if self.storage.is_held_up(line, self.snapshot_index) {
             self.take_snapshot(host);
         }
     }

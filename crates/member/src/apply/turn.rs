@@ -35,6 +35,12 @@ impl Machine {
                 Command::Install(snapshot) => self.install(&snapshot, host, effects)?,
                 Command::SnapshotSaved { index } => self.snapshot_saved(index, host),
                 Command::SnapshotIfBlocking => self.snapshot_if_blocking(host),
+                Command::SnapshotFor(line) => self.snapshot_for(line, host),
+                Command::Look(waiter) => {
+                    let look = Outcome::Look(Box::new(self.look()));
+                    effects.answers.push((waiter, Ok(look)));
+                }
+                Command::Speak(line, waiter) => self.change_line(line, waiter, effects),
             }
         }
         self.answer_reads(effects);

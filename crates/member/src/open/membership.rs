@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use bolt::Batch;
-use line::{Choice, Feature, Known, Line, Truth, Unfit};
+use line::{Choice, Feature, Kept, Known, Line, Truth, Unfit};
 use membership::{
     Cluster, Disagreement, Payload, Replay, disagreement,
     v3store::{self, V3View},
@@ -220,9 +220,10 @@ impl Verdict {
     }
 }
 
+/// True where another release would show wrong members, or end.
 /// Every directory of 3.5.1 to 3.5.19 lacks names and client URLs in the
 /// database: the next publication of each member brings them.
-fn is_serious(one: &Disagreement) -> bool {
+pub fn is_serious(one: &Disagreement) -> bool {
     !one.is_harmless() && !matches!(one, Disagreement::Attributes(_))
 }
 
@@ -235,7 +236,7 @@ const MESSAGE: &str = "the copies of the membership disagree";
 /// None fits; the text says what to do.
 pub(super) fn choose_line(
     choice: Choice,
-    before: Option<Line>,
+    kept: Kept,
     snapshot: &Cluster,
     entries: &[Entry],
     stored: Option<&Stored>,
@@ -249,7 +250,7 @@ pub(super) fn choose_line(
     let known = Known {
         cluster,
         storage: view.and_then(|view| view.storage_version.clone()),
-        before,
+        kept,
     };
     choice
         .resolve(&known)

@@ -22,6 +22,6 @@ pub use database::Database;
 pub use log::{Dirs, Founding, Log};
 pub use membership::{
     Adopted, MembershipCheck, Stored, Verdict, buckets_rule, check_version,
-    compare as compare_members,
+    compare as compare_members, is_serious,
 };
 pub use start::{Parts, Setup, holds_database, start};

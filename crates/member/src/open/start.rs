@@ -9,7 +9,7 @@ use std::{
 
 use auth::tokens::Provider;
 use consensus::{Initial, Node};
-use line::{Choice, Line};
+use line::{Choice, Kept, Line};
 use membership::{Cluster, Disagreement, Member, Payload, Refusal, Replay, v2store::Tree};
 use proto::{
     etcdserverpb::internal_raft_request::Op,
@@ -38,8 +38,8 @@ use crate::{
 pub struct Setup {
     /// Which line it is to speak.
     pub line: Choice,
-    /// The line that it spoke before it knew its cluster.
-    pub line_before: Option<Line>,
+    /// What it keeps of its line.
+    pub line_kept: Kept,
     /// Where its files are.
     pub dirs: Dirs,
     /// What its directory is called where it is refused as a whole.
@@ -287,8 +287,8 @@ fn line_of(
     from: &Replay,
     stored: Option<&Stored>,
 ) -> Result<Line, Error> {
-    let (choice, before) = (setup.line, setup.line_before);
-    choose_line(choice, before, &from.cluster, &log.entries, stored)
+    let (choice, kept) = (setup.line, setup.line_kept);
+    choose_line(choice, kept, &from.cluster, &log.entries, stored)
         .map_err(|error| Error(format!("{}: {error}", setup.data_dir.display())))
 }
 

@@ -231,7 +231,7 @@ impl Bench {
         change(&mut machine);
         let setup = Setup {
             line: line::Choice::Fixed(line::Line::DEFAULT),
-            line_before: None,
+            line_kept: line::Kept::Nothing,
             dirs,
             data_dir: dir.path().to_owned(),
             machine,

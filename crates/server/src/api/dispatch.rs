@@ -10,7 +10,7 @@ use super::{
     auth,
     call::Call,
     caller::{self, Caller},
-    cluster, downgrade, election, health, keep_alive, kv, lease, lock, maintenance,
+    cluster, downgrade, election, health, keep_alive, kv, lease, lines, lock, maintenance,
     metered::Metered,
     watch,
 };
@@ -26,7 +26,8 @@ use crate::{
 /// What a learner answers: what it holds itself, as far as it has got.
 fn fits_learner(method: Method, message: Option<&Bytes>) -> bool {
     match method {
-        Method::Status | Method::Snapshot => true,
+        // A learner says why the line cannot be changed.
+        Method::Status | Method::Snapshot | Method::LinesShow | Method::LinesSet => true,
         Method::Range => message.is_some_and(|message| {
             decode::<proto::etcdserverpb::RangeRequest>(message.clone())
                 .is_ok_and(|range| range.serializable)
@@ -176,6 +177,8 @@ async fn perform_rarer(
         Method::Hash => Answer::One(maintenance::hash(rt).await?),
         Method::HashKv => Answer::One(maintenance::hash_kv(rt, decode(message)?).await?),
         Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
+        Method::LinesShow => Answer::One(lines::show(rt, message).await?),
+        Method::LinesSet => Answer::One(lines::set(rt, message).await?),
         Method::HealthCheck => Answer::One(health::check(rt, &message)?),
         Method::HealthWatch => Answer::Stream(health::watch(rt, &message)),
         Method::MemberAdd => Answer::One(cluster::member_add(rt, decode(message)?).await?),

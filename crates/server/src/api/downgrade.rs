@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use line::{Feature, release};
+use line::{Feature, Line, release};
 use proto::{
     etcdserverpb::{
         DowngradeRequest, DowngradeResponse, downgrade_request::DowngradeAction,
@@ -28,8 +28,7 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
     let version = match DowngradeAction::try_from(request.action) {
         Ok(DowngradeAction::Validate) => validate(rt, &request.version).await?.1,
         Ok(DowngradeAction::Enable) => {
-            let (target, _) = validate(rt, &request.version).await?;
-            set(rt, true, target.to_string()).await?;
+            begin(rt, &request.version).await?;
             cluster_version(rt)
         }
         Ok(DowngradeAction::Cancel) => {
@@ -52,8 +51,24 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
     }))
 }
 
+async fn begin(rt: &Rc<Runtime>, version: &str) -> Result<(), Status> {
+    let (target, _) = validate(rt, version).await?;
+    set(rt, true, target.to_string()).await
+}
+
+/// Begins the downgrade to a line.
+///
+/// # Errors
+/// As for a client who asks for it.
+pub async fn enable(rt: &Rc<Runtime>, target: Line) -> Result<(), Status> {
+    begin(rt, &target.to_string()).await
+}
+
 /// Gives up the downgrade under way.
-async fn cancel(rt: &Rc<Runtime>) -> Result<(), Status> {
+///
+/// # Errors
+/// There is none, or the log does not take it.
+pub async fn cancel(rt: &Rc<Runtime>) -> Result<(), Status> {
     rt.linearizable().await?;
     let cluster = rt.core.state.cluster.load_full();
     if cluster.downgrade().is_none() {

@@ -13,6 +13,7 @@ mod health;
 mod keep_alive;
 pub mod kv;
 pub mod lease;
+mod lines;
 pub mod lock;
 pub mod maintenance;
 mod metered;

@@ -10,6 +10,7 @@
 //! | [`purge`] | old snapshots and log segments |
 //! | [`snapshot`] | a snapshot where the log would stop a newer release |
 //! | [`version`] | the cluster version |
+//! | [`line`] | this member's part of a change of the line |
 //! | [`corruption`] | comparing hashes with other members |
 
 mod announce;
@@ -17,6 +18,7 @@ mod compact;
 pub mod corruption;
 mod leadership;
 pub mod lease;
+mod line;
 mod purge;
 mod snapshot;
 mod steady;
@@ -48,4 +50,5 @@ pub fn start(rt: &Rc<Runtime>) {
 pub fn start_with_members(rt: &Rc<Runtime>) {
     version::start(rt);
     corruption::start(rt);
+    tokio::task::spawn_local(line::follow_change(rt.clone()));
 }

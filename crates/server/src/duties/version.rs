@@ -29,6 +29,8 @@ pub fn start(rt: &Rc<Runtime>) {
 /// has come to lead.
 const PERIOD: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(20);
+/// While the line changes it is the versions that are waited for.
+const IN_CHANGE: Duration = Duration::from_millis(200);
 
 async fn watch(rt: Rc<Runtime>) {
     let core = &rt.core;
@@ -37,6 +39,7 @@ async fn watch(rt: Rc<Runtime>) {
         sleep(POLL).await;
         let term = core.raft.status.term.load(Ordering::Acquire);
         let period = match core.state.cluster.load().downgrade() {
+            _ if core.line_kept.change().is_some() => IN_CHANGE,
             Some(_) => core.config.downgrade_check_time,
             None => PERIOD,
         };
@@ -61,6 +64,9 @@ async fn ask_all(rt: &Rc<Runtime>, cluster: &Cluster) -> Vec<(Member, Option<Ver
         let version = reply
             .ok()
             .and_then(|reply| Some(Versions::parse(&reply.body)?.server));
+        if let (Some(peers), Some(version)) = (rt.core.raft.peers(), &version) {
+            peers.learned(member.id.0, version.clone());
+        }
         (member, version)
     });
     futures_util::future::join_all(questions).await

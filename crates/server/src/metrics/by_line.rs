@@ -1,7 +1,7 @@
 //! What a line has of the series: families that others do not know, and methods. A member may go
 //! to another line while it runs, so that all are kept, and those of the line shown.
 
-use line::{Feature, Line};
+use line::Line;
 use prometheus::proto::{Metric, MetricFamily};
 
 use super::mirrors::Mirrors;
@@ -15,6 +15,10 @@ pub(super) fn mirror(m: &Mirrors, core: &Core) {
         let remote = format!("{:x}", member.id.0);
         m.known_peers.with_label_values(&[&local, &remote]).set(1);
     }
+    m.server_version.reset();
+    m.server_version
+        .with_label_values(&[core.line().release()])
+        .set(1);
     m.features.reset();
     for gate in core
         .config
@@ -34,7 +38,7 @@ pub(super) fn of_line(families: Vec<MetricFamily>, line: Line) -> Vec<MetricFami
         .into_iter()
         .filter(|family| line.has_series(family.name()))
         .map(|mut family| {
-            if !line.has(Feature::RangeStream) && family.name().starts_with("grpc_server_") {
+            if family.name().starts_with("grpc_server_") {
                 family.mut_metric().retain(|metric| is_of(metric, line));
             }
             family
@@ -42,7 +46,8 @@ pub(super) fn of_line(families: Vec<MetricFamily>, line: Line) -> Vec<MetricFami
         .collect()
 }
 
-/// Whether a series of calls is about a method of the line.
+/// Whether a series of calls is about a method of the line. Dashboards sum these over all
+/// methods: what etcd does not have is not among them.
 fn is_of(metric: &Metric, line: Line) -> bool {
     let value = |name: &str| {
         let labels = metric.get_label().iter();
@@ -54,5 +59,6 @@ fn is_of(metric: &Metric, line: Line) -> bool {
     let (Some(service), Some(method)) = (value("grpc_service"), value("grpc_method")) else {
         return true;
     };
-    Method::of(&format!("/{service}/{method}")).is_none_or(|method| method.is_in(line))
+    Method::of(&format!("/{service}/{method}"))
+        .is_none_or(|method| method.is_in(line) && !method.is_own())
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use line::Line;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Registry, exponential_buckets,
@@ -100,24 +99,12 @@ pub struct Metrics {
     /// `etcd_server_request_duration_seconds`
     pub requests: Requests,
     pub(super) mirrors: Mirrors,
-    server_version: IntGaugeVec,
 }
 
 impl Metrics {
-    /// Says which release this member announces.
-    pub fn announce(&self, line: Line) {
-        let version = self.server_version.with_label_values(&[line.release()]);
-        version.set(1);
-    }
-
     /// Registers everything. `extensive` adds the handling time of every method.
     pub fn new(extensive: bool, member_id: u64) -> Metrics {
         let m = Maker(Registry::new());
-        let server_version = m.gauges(
-            "etcd_server_version",
-            "Which version is running. 1 for 'server_version' label with current version.",
-            &["server_version"],
-        );
         m.gauges(
             "etcd_server_id",
             "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.",
@@ -185,7 +172,6 @@ impl Metrics {
             snap_fsync_duration_seconds: m.histogram("etcd_snap_fsync_duration_seconds", "The latency distributions of fsync called by snap.", 0.001, 14),
             snap_marshalling_seconds: m.histogram("etcd_debugging_snap_save_marshalling_duration_seconds", "The marshalling cost distributions of save called by snapshot.", 0.001, 14),
             compaction: Compaction::new(&m),
-            server_version,
             scrapes: m.counters("promhttp_metric_handler_requests_total", "Total number of scrapes by HTTP status code.", &["code"]),
             disagreements: m.gauges("pintle_membership_disagreements", "Disagreements between the copies of the membership, as of the last start or received snapshot.", &["copy", "kind", "action"]),
             slow_apply: m.counter("etcd_server_slow_apply_total", "The total number of slow apply requests (likely overloaded from slow disk)."),

@@ -113,6 +113,10 @@ methods! {
         Observe = "Observe" server_stream,
         Resign = "Resign" unary,
     }
+    "pintlepb.Lines" {
+        LinesShow = "Show" unary,
+        LinesSet = "Set" unary,
+    }
     "grpc.health.v1.Health" {
         HealthCheck = "Check" unary,
         HealthWatch = "Watch" server_stream,
@@ -126,6 +130,11 @@ impl Method {
             Method::RangeStream => line.has(Feature::RangeStream),
             _ => true,
         }
+    }
+
+    /// True for what Pintle alone has.
+    pub fn is_own(self) -> bool {
+        matches!(self, Method::LinesShow | Method::LinesSet)
     }
 
     /// True if the client sends a stream.

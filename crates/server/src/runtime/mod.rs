@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use member::{Outcome, Waiter};
+use member::{Command, Outcome, Waiter};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -206,6 +206,17 @@ impl Runtime {
             status.is_leader.load(Ordering::Acquire) && status.term.load(Ordering::Acquire) == term
         };
         holds() && self.linearizable().await.is_ok() && holds()
+    }
+
+    /// Asks the apply machine, which answers between two entries.
+    pub fn ask_machine(
+        &self,
+        question: impl FnOnce(Waiter) -> Command,
+        timeout: Duration,
+    ) -> Pending {
+        let pending = self.seat(Instant::now() + timeout, 0);
+        self.core.raft.apply.push(question(pending.waiter));
+        pending
     }
 
     /// Proposes a change of the configuration and waits for its result.

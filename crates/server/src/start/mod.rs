@@ -5,7 +5,6 @@
 //! | [`descriptors`] | how the file descriptors of the process are shared |
 //! | [`data_dir`] | the data directory as a place: made, checked, locked |
 //! | [`discovery`] | who founds the cluster, asked of the DNS or of another etcd |
-//! | `line_file` | the line of a member that does not know its cluster yet |
 //! | [`found`] | what the log of a new member begins with; other members compared with this one |
 //! | [`database`] | the files of a member as [`member`] asks for them |
 //! | [`open`] | from a data directory to the parts of a member |
@@ -19,7 +18,6 @@ mod descriptors;
 mod discovery;
 mod ending;
 mod found;
-mod line_file;
 mod open;
 mod running;
 mod runtimes;

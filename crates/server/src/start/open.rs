@@ -8,7 +8,7 @@ use std::{
 };
 
 use auth::tokens::Provider;
-use line::{Choice, Line};
+use line::{Choice, Kept, Line};
 use member::{
     At as _, Error, Files, Machine,
     apply::Options,
@@ -21,12 +21,13 @@ use membership::Member;
 use super::{
     data_dir::{DirLock, check_data_dir, ensure_dir},
     database::{self, ServerFiles},
-    found, line_file,
+    found,
 };
 use crate::{
     config::{Config, Discovery},
     core::Core,
     fatal::Fatal,
+    lines::{LineKept, file as line_file},
     metrics::Metrics,
     node::{Queue, Raft},
     snapshots_out::SnapshotsOut,
@@ -38,6 +39,7 @@ pub(super) struct Opened {
     lock: DirLock,
     parts: open::Parts,
     metrics: Arc<Metrics>,
+    line_kept: LineKept,
     peers: Vec<Member>,
     was_member: bool,
 }
@@ -96,6 +98,7 @@ impl Opened {
             joined: tokio::sync::watch::Sender::new(false),
             removed: tokio::sync::watch::Sender::new(false),
             metrics: self.metrics,
+            line_kept: self.line_kept,
             paused: tokio::sync::watch::Sender::new(false),
             stop: tokio::sync::watch::Sender::new(false),
             over: tokio::sync::watch::Sender::new(false),
@@ -125,7 +128,7 @@ fn unix_ms() -> u64 {
 /// What is known of the line before the directory is read.
 struct Asked {
     choice: Choice,
-    before: Option<Line>,
+    kept: Kept,
 }
 
 /// Opens or creates the member. Nothing that another server may be using is touched
@@ -149,7 +152,7 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
         wal::Wal::exists(&dirs.wal).at("cannot look for the write-ahead log", &dirs.wal)?;
     let mut line = Asked {
         choice: config.line,
-        before: line_file::read(&config.member_dir())?,
+        kept: line_file::read(&config.member_dir())?,
     };
     let (log, founders) = if was_member {
         (open_log(config, &dirs)?, Vec::new())
@@ -168,7 +171,6 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     }
     let parts = open::start(&setup(config, line, dirs)?, files, log)?;
     let line = parts.state.line();
-    metrics.announce(line);
     tracing::info!(line = %line, "etcd-version" = line.release(), "speaking a line of etcd");
     let of_other_lines = config.feature_gates.iter().filter(|gate| !gate.is_in(line));
     for gate in of_other_lines.filter(|gate| !gate.is_default()) {
@@ -185,6 +187,7 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
         peers: known.filter(|m| m.id.0 != member_id).cloned().collect(),
         parts,
         metrics,
+        line_kept: LineKept::new(config.member_dir(), line_file::read(&config.member_dir())?),
         was_member,
     })
 }
@@ -197,7 +200,7 @@ fn setup(config: &Config, line: Asked, dirs: Dirs) -> Result<Setup, Error> {
     })?;
     Ok(Setup {
         line: line.choice,
-        line_before: line.before,
+        line_kept: line.kept,
         data_dir: config.data_dir.clone(),
         machine: Options {
             snapshot_count: config.snapshot_count,
@@ -232,7 +235,7 @@ fn setup(config: &Config, line: Asked, dirs: Dirs) -> Result<Setup, Error> {
 fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>, Line), Error> {
     let founding = found::found(config)?;
     if founding.line != Line::DEFAULT {
-        line_file::write(&config.member_dir(), founding.line)?;
+        line_file::write(&config.member_dir(), &founding.line.to_string())?;
     }
     let begin = Founding {
         identity: Identity {

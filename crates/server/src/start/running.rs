@@ -126,7 +126,7 @@ fn reach(core: &Arc<Core>, machine: SharedMachine, known: &[Member]) -> peer::Tr
         peer::Config {
             member_id: core.member_id,
             cluster_id: core.cluster_id,
-            server_version: core.line().release().to_owned(),
+            spoken: core.state.spoken.clone(),
             advertise_peer_urls: core.config.advertise_peer.clone(),
             election_timeout: core.config.election,
             read_timeout: core.config.raft_read_timeout,

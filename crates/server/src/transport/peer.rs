@@ -23,6 +23,7 @@ use proto::{
         LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveResponse, ResponseHeader,
     },
     leasepb::{LeaseInternalRequest, LeaseInternalResponse},
+    pintlepb::LineOrder,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -34,6 +35,7 @@ use super::{
 };
 use crate::{
     api::{self, Caller},
+    lines,
     runtime::Runtime,
     status::{Code, Status, errors},
 };
@@ -122,6 +124,7 @@ async fn page(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
         ("/members", _) if is_get => of_cluster(rt, members(rt)),
         ("/members/hashkv", _) if is_get => of_cluster(rt, hash_kv(rt, &head.headers, &body).await),
         ("/downgrade/enabled", _) if is_get => of_cluster(rt, downgrade_enabled(rt).await),
+        (lines::PAGE, _) if is_post => of_cluster(rt, line(rt, body).await),
         ("/leases", _) if is_post => renew(rt, body).await,
         ("/leases/internal", _) if is_post => time_to_live(rt, body).await,
         (_, Some(id)) if is_post => {
@@ -130,8 +133,13 @@ async fn page(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
             of_cluster(rt, promote_member(rt, &caller, id).await)
         }
         (
-            "/version" | "/members" | "/members/hashkv" | "/downgrade/enabled" | "/leases"
-            | "/leases/internal",
+            "/version"
+            | "/members"
+            | "/members/hashkv"
+            | "/downgrade/enabled"
+            | "/leases"
+            | "/leases/internal"
+            | lines::PAGE,
             _,
         )
         | (_, Some(_)) => not_allowed(),
@@ -262,6 +270,14 @@ fn lease_refused(error: &Status) -> Response<Body> {
             "waiting for node to catch up its applied index has timed out",
         ),
         e => refused(StatusCode::BAD_REQUEST, e),
+    }
+}
+
+/// An order of another member about the line.
+async fn line(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
+    match LineOrder::decode(body) {
+        Ok(order) => protobuf(&lines::own::obey(rt, &order).await),
+        Err(_) => refused(StatusCode::BAD_REQUEST, "error unmarshalling request"),
     }
 }
 

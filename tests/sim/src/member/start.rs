@@ -133,7 +133,7 @@ fn setup(shared: &Shared, seed: u64) -> Setup {
     let dirs = dirs();
     Setup {
         line: line::Choice::Fixed(line::Line::DEFAULT),
-        line_before: None,
+        line_kept: line::Kept::Nothing,
         data_dir: "/data".into(),
         machine: Options {
             snapshot_count: Some(shared.snapshot_count),

@@ -1,0 +1,89 @@
+//! The line of a cluster: Pintle's own service. A member that runs etcd answers that it does not
+//! know it.
+
+use std::time::Duration;
+
+use proto::pintlepb::{
+    Finding, MemberLine, SetRequest, SetResponse, ShowRequest, ShowResponse,
+    lines_client::LinesClient,
+};
+use tokio::time::sleep;
+
+use crate::{Client, Error, client::Policy};
+
+/// A member that takes longer does not answer: it asks the others, which have a few seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Between two questions how far the members are.
+const POLL: Duration = Duration::from_millis(200);
+
+impl Client {
+    /// What each member says of its line, and what keeps the cluster from `target`, if one is
+    /// named.
+    ///
+    /// # Errors
+    /// [`Error`]: the server's refusal, the transport's, or the deadline.
+    pub async fn show_lines(&self, target: &str) -> Result<ShowResponse, Error> {
+        let request = ShowRequest {
+            target: target.to_owned(),
+        };
+        self.unary(Policy::Read, request, |channel, request| async move {
+            LinesClient::new(channel).show(request).await
+        })
+        .await
+    }
+
+    /// Has the cluster change its line. Returns once all members are on their way, or with what
+    /// keeps it from that, and nothing begun. Asking twice does no harm.
+    ///
+    /// # Errors
+    /// As [`Client::show_lines`].
+    pub async fn begin_line(&self, target: &str) -> Result<Vec<Finding>, Error> {
+        let request = SetRequest {
+            target: target.to_owned(),
+        };
+        let answer = self.unary(Policy::Read, request, |channel, request| async move {
+            LinesClient::new(channel).set(request).await
+        });
+        let SetResponse { findings } = answer.await?;
+        Ok(findings)
+    }
+
+    /// Has the cluster change its line, and waits until it has, or until `report`, which is shown
+    /// each new state, returns false. An answer that fails is asked for again by `report` alone:
+    /// the members go on without being asked.
+    ///
+    /// # Errors
+    /// The change did not begin.
+    pub async fn change_line(
+        &self,
+        target: &str,
+        mut report: impl FnMut(Result<&ShowResponse, &Error>) -> bool,
+    ) -> Result<Vec<Finding>, Error> {
+        let findings = self.begin_line(target).await?;
+        if !findings.is_empty() {
+            return Ok(findings);
+        }
+        loop {
+            let state = tokio::time::timeout(ANSWER_WITHIN, self.show_lines("")).await;
+            let state = state.unwrap_or(Err(Error::Deadline { last: None }));
+            if !report(state.as_ref()) || state.is_ok_and(|state| has_line(&state, target)) {
+                return Ok(Vec::new());
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// Whether a cluster has a line: the members that have one, the cluster version, the schema, and
+/// nothing under way.
+#[must_use]
+pub fn has_line(state: &ShowResponse, target: &str) -> bool {
+    let is_of_target = |version: &str| version.starts_with(&format!("{target}."));
+    let has_it = |member: &MemberLine| {
+        let is_there = is_of_target(&member.release) && is_of_target(&member.storage_version);
+        member.answers && member.change.is_empty() && (member.pintle.is_empty() || is_there)
+    };
+    is_of_target(&state.cluster_version)
+        && state.downgrade_target.is_empty()
+        && state.members.iter().all(has_it)
+}

@@ -1,0 +1,80 @@
+//! Another line while the member runs: between two entries, so that each entry is applied at one
+//! line, and only where a member that starts at that line would start.
+
+use line::Line;
+
+use super::{
+    command::{Effects, Outcome, Waiter},
+    look::Look,
+    machine::Machine,
+};
+use crate::{
+    snapshot::SnapshotState,
+    status::{Code, Status},
+};
+
+impl Machine {
+    /// What decides whether this member could go to another line.
+    pub(super) fn look(&self) -> Look {
+        let held_up = |line| self.storage.is_held_up(line, self.snapshot_index);
+        Look {
+            cluster: self.cluster.clone(),
+            conf_state: self.conf_state.clone(),
+            generation: self.generation,
+            schema: self.storage.line,
+            has_v2_keys: self.tree.has_user_data(),
+            blocks_newer_release: self.blocks_newer_release,
+            is_held_up: Line::ALL.map(held_up),
+            is_caught_up: self.adopted.is_none(),
+        }
+    }
+
+    /// Speaks another line from the next entry on, and answers whoever asked for it.
+    pub(super) fn change_line(&mut self, line: Line, waiter: Waiter, effects: &mut Effects) {
+        let result = match self.not_ready_for(line) {
+            None => {
+                self.speak(line);
+                Ok(Outcome::Done)
+            }
+            Some(why) => Err(Status::fixed(Code::FailedPrecondition, why)),
+        };
+        effects.answers.push((waiter, result));
+    }
+
+    /// Speaks a line that fits.
+    pub(super) fn speak(&mut self, line: Line) {
+        let from = self.state.line();
+        if from == line {
+            return;
+        }
+        self.state.spoken.speak(line);
+        self.announced = self.announced.max(line);
+        tracing::info!(
+            from = %from,
+            to = %line,
+            "server-version" = line.release(),
+            index = self.applied,
+            "speaking another line of etcd"
+        );
+    }
+
+    /// Why the next entry cannot be applied at `line`.
+    fn not_ready_for(&self, line: Line) -> Option<&'static str> {
+        let version = self.cluster.version();
+        if self.adopted.is_some() {
+            return Some("the log is still being applied anew");
+        }
+        if version.is_none_or(|version| !line.takes_part_in(version)) {
+            return Some("the cluster version is above that line");
+        }
+        if line < self.storage.line {
+            return Some("the schema of the database is above that line");
+        }
+        // The release of that line may be started on what is on disk.
+        let is_on_disk = !self.forces_snapshot && !matches!(self.snapshot, SnapshotState::Running);
+        if line < self.state.line() && !is_on_disk {
+            return Some("the snapshot after the lower cluster version is not on disk");
+        }
+        None
+    }
+}

@@ -1,0 +1,61 @@
+//! What a member keeps of its line: a file in the member directory, which etcd leaves alone. It
+//! is there from the founding until the member hears of its cluster, and while the line changes;
+//! at all other times the cluster version says it.
+
+use std::{fs, io, io::Write as _, path::Path};
+
+use line::Kept;
+use member::{At as _, Error};
+
+const NAME: &str = "pintle-line";
+
+/// What is kept.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(crate) fn read(member_dir: &Path) -> Result<Kept, Error> {
+    let path = member_dir.join(NAME);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Nothing),
+        Err(error) => return Err(error).at("cannot read", &path),
+    };
+    Kept::parse(&text).ok_or_else(|| {
+        Error(format!(
+            "{}: holds no line; write 3.5, 3.6 or 3.7 into it, as the member was started with, or remove it in a cluster \
+             whose version is decided",
+            path.display()
+        ))
+    })
+}
+
+/// Keeps `text`, in place of what was kept before.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write(member_dir: &Path, text: &str) -> Result<(), Error> {
+    let path = member_dir.join(NAME);
+    let new = member_dir.join("pintle-line.new");
+    let replace = || -> io::Result<()> {
+        let mut file = fs::File::create(&new)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        fs::File::open(member_dir)?.sync_all()
+    };
+    replace().at("cannot write", &path)
+}
+
+/// Keeps nothing.
+///
+/// # Errors
+/// The file cannot be removed.
+pub(crate) fn remove(member_dir: &Path) -> Result<(), Error> {
+    let path = member_dir.join(NAME);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed
+            .and_then(|()| fs::File::open(member_dir)?.sync_all())
+            .at("cannot remove", &path),
+    }
+}

@@ -1,0 +1,119 @@
+//! What a member in a change of the line does next. It decides for itself, from what it sees:
+//! whoever began the change may be gone.
+
+use line::{Change, Kept, Line};
+use proto::pintlepb::MemberLine;
+use semver::Version;
+
+use super::survey::{change_of, release_of};
+
+/// How far another member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// It speaks the line, or is in the same change.
+    Ready,
+    /// It is not, and says so.
+    Lacking,
+    /// It does not answer.
+    Silent,
+}
+
+impl Other {
+    /// How far it is in a change.
+    pub fn of(member: &MemberLine, change: Change) -> Other {
+        if !member.answers {
+            return Other::Silent;
+        }
+        let speaks = release_of(member).is_some_and(|release| {
+            line::minor(&release) >= line::minor(&change.to.cluster_version())
+        });
+        let follows = change_of(member).is_some_and(|theirs| theirs.to == change.to);
+        match speaks || follows {
+            true => Other::Ready,
+            false => Other::Lacking,
+        }
+    }
+}
+
+/// What this member sees.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The line that it speaks.
+    pub line: Line,
+    /// The cluster version.
+    pub version: Option<&'a Version>,
+    /// The target of the downgrade under way.
+    pub downgrade: Option<&'a str>,
+    /// The other members, where the change is one that all must be ready for.
+    pub others: &'a [Other],
+}
+
+/// What it does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing is under way any more.
+    Forget,
+    /// It speaks this line, if the machine finds that it fits.
+    Speak(Line),
+    /// It waits.
+    Wait,
+    /// It waits for what may never come, and gives the change up after a while.
+    Stuck,
+}
+
+impl View<'_> {
+    /// The next step of a member that keeps this.
+    pub fn next(&self, kept: Kept) -> Next {
+        match kept {
+            Kept::Nothing => Next::Forget,
+            Kept::Founded(_) if self.version.is_none() => Next::Wait,
+            Kept::Founded(_) => Next::Forget,
+            Kept::Change(change) if change.is_up() => self.next_up(change),
+            Kept::Change(change) => self.next_down(change),
+        }
+    }
+
+    /// All members must be ready before the first of them speaks: what they apply may differ by
+    /// line, and the cluster version follows the lowest.
+    fn next_up(&self, change: Change) -> Next {
+        if self.has_version(|version| version >= change.to.cluster_version()) {
+            return Next::Forget;
+        }
+        if self.others.contains(&Other::Silent) {
+            return Next::Wait;
+        }
+        if self.others.contains(&Other::Lacking) {
+            return Next::Stuck;
+        }
+        match self.line == change.to {
+            true => Next::Wait,
+            false => Next::Speak(change.to),
+        }
+    }
+
+    /// The cluster version goes first, by the downgrade, and the lines follow, in any order.
+    fn next_down(&self, change: Change) -> Next {
+        let is_under_way = self.is_downgraded_to(change.to);
+        if self.has_version(|version| version > change.to.cluster_version()) {
+            return match is_under_way {
+                true => Next::Wait,
+                false => Next::Stuck,
+            };
+        }
+        match self.line == change.to {
+            // The leader watches the versions of the members closely for as long.
+            true if is_under_way => Next::Wait,
+            true => Next::Forget,
+            false => Next::Speak(change.to),
+        }
+    }
+
+    fn has_version(&self, is: impl Fn(Version) -> bool) -> bool {
+        self.version.cloned().is_some_and(is)
+    }
+
+    fn is_downgraded_to(&self, line: Line) -> bool {
+        let target = self.downgrade.and_then(|text| Version::parse(text).ok());
+        target.and_then(|target| Line::of(&target)) == Some(line)
+    }
+}

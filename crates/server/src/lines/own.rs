@@ -1,0 +1,262 @@
+//! What this member answers when it is asked for its line, and what it does when it is told.
+
+use std::{rc::Rc, time::Duration};
+
+use line::{Change, Choice, Feature, Line};
+use member::{Command, Outcome, apply::Look, open};
+use membership::{Disagreement, disagreement, v3store};
+use proto::{
+    etcdserverpb::AlarmType,
+    pintlepb::{Finding, LineAnswer, LineOrder, MemberLine, line_order::Action},
+};
+use tokio::time::{Instant, sleep};
+
+use super::findings::of_cluster;
+use crate::{
+    runtime::Runtime,
+    status::{Code, Status},
+    submit::mixed_up,
+    version::PINTLE,
+};
+
+/// How long the machine, or a snapshot, may take. Members wait a little longer for the answer.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// Between two looks at a snapshot under way.
+const POLL: Duration = Duration::from_millis(20);
+/// Attempts to read the database as of an entry at which the membership has not changed.
+const ATTEMPTS: usize = 8;
+
+/// Carries out an order, and says how this member is then.
+pub async fn obey(rt: &Rc<Runtime>, order: &LineOrder) -> LineAnswer {
+    let mut findings = match carry_out(rt, order).await {
+        Ok(findings) => findings,
+        Err(error) => vec![of_cluster("failed", error.to_string())],
+    };
+    let member = describe(rt);
+    for finding in &mut findings {
+        finding.member_id = member.id;
+        finding.name.clone_from(&member.name);
+    }
+    LineAnswer {
+        member: Some(member),
+        findings,
+    }
+}
+
+/// This member as others are shown it.
+pub fn describe(rt: &Rc<Runtime>) -> MemberLine {
+    let core = &rt.core;
+    let cluster = core.state.cluster.load();
+    let own = cluster.member(core.member_id);
+    let change = core.line_kept.change();
+    MemberLine {
+        id: core.member_id,
+        name: own.map_or_else(String::new, |own| own.name.clone()),
+        is_learner: own.is_some_and(|own| own.is_learner),
+        answers: true,
+        release: core.line().release().to_owned(),
+        pintle: PINTLE.to_owned(),
+        change: change.map_or_else(String::new, |change| change.to_string()),
+        cluster_version: cluster
+            .version()
+            .map_or_else(String::new, ToString::to_string),
+        storage_version: core.state.storage_version.load().to_string(),
+    }
+}
+
+async fn carry_out(rt: &Rc<Runtime>, order: &LineOrder) -> Result<Vec<Finding>, Status> {
+    let target = Line::parse(&order.target);
+    match (Action::try_from(order.action), target) {
+        (Ok(Action::Ask), None) => Ok(Vec::new()),
+        (Ok(Action::Ask), Some(target)) => against(rt, target).await,
+        (Ok(Action::Prepare), Some(target)) => prepare(rt, target).await,
+        (Ok(Action::Begin), Some(to)) => match Line::parse(&order.from) {
+            Some(from) => begin(rt, Change { from, to }).await,
+            None => Err(unknown_order()),
+        },
+        (Ok(Action::GiveUp), _) => give_up(rt).await.map(|()| Vec::new()),
+        _ => Err(unknown_order()),
+    }
+}
+
+fn unknown_order() -> Status {
+    Status::fixed(
+        Code::InvalidArgument,
+        "pintle: this order is not known here",
+    )
+}
+
+/// Keeps that a change is under way. What follows is the duty's.
+async fn begin(rt: &Rc<Runtime>, change: Change) -> Result<Vec<Finding>, Status> {
+    let cluster = rt.core.state.cluster.load();
+    let line = cluster.version().and_then(Line::of);
+    if line != Some(change.from) && line != Some(change.to) {
+        return Ok(vec![of_cluster(
+            "moved",
+            "the cluster version has changed meanwhile: try again",
+        )]);
+    }
+    drop(cluster);
+    tracing::info!(from = %change.from, to = %change.to, "the line of the cluster is to change");
+    let core = rt.core.clone();
+    blocking(move || core.line_kept.begin(change))
+        .await?
+        .map_err(unwritten)?;
+    Ok(Vec::new())
+}
+
+/// Forgets a change. A member that speaks another line than the cluster has goes back to it.
+///
+/// # Errors
+/// The file cannot be removed, or the machine does not answer.
+pub async fn give_up(rt: &Rc<Runtime>) -> Result<(), Status> {
+    let version = rt.core.state.cluster.load().version().and_then(Line::of);
+    let line = version.filter(|line| *line < rt.core.line());
+    let is_lowered = rt.core.state.cluster.load().downgrade().is_some();
+    if let Some(line) = line.filter(|_| !is_lowered) {
+        speak(rt, line).await?;
+    }
+    forget(rt).await
+}
+
+/// Keeps nothing any more.
+///
+/// # Errors
+/// The file cannot be removed.
+pub async fn forget(rt: &Rc<Runtime>) -> Result<(), Status> {
+    let core = rt.core.clone();
+    blocking(move || core.line_kept.forget())
+        .await?
+        .map_err(unwritten)
+}
+
+fn unwritten(error: member::Error) -> Status {
+    Status::new(Code::Internal, error.to_string())
+}
+
+/// Asks the machine to speak a line.
+///
+/// # Errors
+/// It does not fit as of the last entry.
+pub async fn speak(rt: &Rc<Runtime>, line: Line) -> Result<(), Status> {
+    rt.ask_machine(|waiter| Command::Speak(line, waiter), TIMEOUT)
+        .await
+        .map(drop)
+}
+
+async fn look(rt: &Rc<Runtime>) -> Result<Look, Status> {
+    match rt.ask_machine(Command::Look, TIMEOUT).await? {
+        Outcome::Look(look) => Ok(*look),
+        _ => Err(mixed_up()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
+
+/// What keeps this member from a line, after it has taken the snapshot that is needed.
+async fn prepare(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let look = look(rt).await?;
+        if !look.blocks_newer_release && !look.is_held_up[target as usize] {
+            return against(rt, target).await;
+        }
+        if Instant::now() >= deadline {
+            return Ok(vec![of_cluster(
+                "log",
+                format!(
+                    "its log has entries that {target} does not read, and the snapshot that leaves them behind was not \
+                     written in time: try again when its disk is less busy"
+                ),
+            )]);
+        }
+        for command in [Command::SnapshotIfBlocking, Command::SnapshotFor(target)] {
+            rt.core.raft.apply.push(command);
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// What keeps this member from a line: what would keep one from starting at it on these files.
+async fn against(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
+    let (look, disagreements) = compare(rt).await?;
+    let mut found = Vec::new();
+    if !look.is_caught_up {
+        found.push(of_cluster(
+            "behind",
+            "still applies its log anew: try again in a moment",
+        ));
+    }
+    if let Choice::Fixed(line) = rt.core.config.line
+        && line != target
+    {
+        found.push(of_cluster(
+            "flag",
+            format!(
+                "was started with --line={line}, which would not let it start again at {target}: restart it without that flag first"
+            ),
+        ));
+    }
+    for one in disagreements.iter().filter(|one| open::is_serious(one)) {
+        found.push(of_cluster(
+            one.kind(),
+            format!(
+                "the copies of its membership disagree: {one}; restart it with --membership-check=heal, or see `pintle upgrade \
+                 repair`, first"
+            ),
+        ));
+    }
+    if look.cluster.disputed().next().is_some() {
+        found.push(of_cluster(
+            "disputed_vote",
+            "the releases in the cluster disagree about the vote of a member: try again in a moment",
+        ));
+    }
+    if look.has_v2_keys && !target.has(Feature::V2Requests) {
+        found.push(of_cluster(
+            "v2_keys",
+            format!(
+                "has keys of API version 2, which {target} has no place for: restart it with \
+                 --v2-deprecation=write-only-drop-data, which keeps a copy, first"
+            ),
+        ));
+    }
+    let is_corrupt =
+        |alarm: &proto::etcdserverpb::AlarmMember| alarm.alarm == AlarmType::Corrupt as i32;
+    if rt.core.state.alarms.read().all().iter().any(is_corrupt) {
+        found.push(of_cluster(
+            "corrupt",
+            "the alarm CORRUPT is raised: the members do not hold the same keys",
+        ));
+    }
+    Ok(found)
+}
+
+/// The members in memory, and what the copies in the database say otherwise, as of one entry.
+async fn compare(rt: &Rc<Runtime>) -> Result<(Look, Vec<Disagreement>), Status> {
+    for _ in 0..ATTEMPTS {
+        let before = look(rt).await?;
+        let backend = rt.core.backend();
+        let read = move || {
+            backend.commit_now()?;
+            v3store::read(&backend.snapshot()?)
+        };
+        let view = blocking(read)
+            .await?
+            .map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+        if look(rt).await?.generation == before.generation {
+            let found = disagreement::find(&before.cluster, &before.conf_state, &view);
+            return Ok((before, found));
+        }
+    }
+    Err(Status::fixed(
+        Code::Unavailable,
+        "pintle: the membership changes all the time: try again in a moment",
+    ))
+}

@@ -1,0 +1,129 @@
+//! A change of the line, from the question to its begin. All members are ready, or none has
+//! changed anything: whoever is asked looks at all of them first.
+
+use std::rc::Rc;
+
+use line::{Change, Line};
+use proto::pintlepb::{Finding, LineOrder, line_order::Action};
+
+use super::{
+    findings::of_cluster,
+    judge::judge,
+    survey::{self, Survey},
+};
+use crate::{api::downgrade, runtime::Runtime, status::Status};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// A downgrade under way is given up first.
+    pub cancels: bool,
+    /// The change that the members are to make; `None` if they are to give one up.
+    pub change: Option<Change>,
+    /// The downgrade is yet to begin.
+    pub enables: bool,
+}
+
+impl Plan {
+    /// The way of a cluster to `target`, from which nothing keeps it.
+    pub fn of(survey: &Survey, target: Line) -> Option<Plan> {
+        let line = Line::of(survey.version.as_ref()?)?;
+        let downgrade = survey.target_of_downgrade();
+        let finishes = downgrade == Some(target);
+        let from = match finishes && line == target {
+            // Lowered already; the members are to follow.
+            true => Line::ALL.into_iter().find(|above| *above > target)?,
+            false => line,
+        };
+        Some(Plan {
+            cancels: downgrade.is_some() && !finishes,
+            change: (from != target).then_some(Change { from, to: target }),
+            enables: target < line && !finishes,
+        })
+    }
+}
+
+fn order(action: Action, change: Option<Change>) -> LineOrder {
+    let word = |line: fn(Change) -> Line| change.map_or_else(String::new, |c| line(c).to_string());
+    LineOrder {
+        action: action as i32,
+        target: word(|change| change.to),
+        from: word(|change| change.from),
+    }
+}
+
+/// What each member says of itself, and what keeps the cluster from `target`.
+pub async fn show(rt: &Rc<Runtime>, target: Option<Line>) -> Survey {
+    let question = LineOrder {
+        target: target.map_or_else(String::new, |line| line.to_string()),
+        ..order(Action::Ask, None)
+    };
+    let mut survey = survey::all(rt, &question).await;
+    if let Some(target) = target {
+        let mut findings = judge(&survey, target);
+        findings.append(&mut survey.findings);
+        survey.findings = findings;
+    }
+    survey
+}
+
+/// Begins the change to `target`, or says what keeps the cluster from it. What is half done is
+/// finished, or taken back.
+///
+/// # Errors
+/// The downgrade cannot begin, or end: the members have forgotten the change.
+pub async fn set(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
+    if let Err(error) = rt.linearizable().await {
+        return Ok(vec![of_cluster(
+            "quorum",
+            format!("no quorum of the members answers ({error}): start those that are down first"),
+        )]);
+    }
+    let survey = show(rt, None).await;
+    let mut found = judge(&survey, target);
+    let Some(plan) = Plan::of(&survey, target).filter(|_| found.is_empty()) else {
+        return Ok(found);
+    };
+    if plan.change.is_some() {
+        found = survey::all(rt, &order(Action::Prepare, plan.change))
+            .await
+            .findings;
+    }
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    if plan.cancels {
+        downgrade::cancel(rt).await?;
+    }
+    if plan.change.is_none() {
+        return Ok(all_give_up(rt).await);
+    }
+    let begun = survey::all(rt, &order(Action::Begin, plan.change)).await;
+    found = begun.findings;
+    found.extend(
+        begun
+            .members
+            .iter()
+            .filter(|member| !member.answers)
+            .map(|member| Finding {
+                member_id: member.id,
+                name: member.name.clone(),
+                ..of_cluster("down", "does not answer any more")
+            }),
+    );
+    if !found.is_empty() {
+        all_give_up(rt).await;
+        return Ok(found);
+    }
+    if plan.enables
+        && let Err(error) = downgrade::enable(rt, target).await
+    {
+        all_give_up(rt).await;
+        return Err(error);
+    }
+    Ok(Vec::new())
+}
+
+async fn all_give_up(rt: &Rc<Runtime>) -> Vec<Finding> {
+    survey::all(rt, &order(Action::GiveUp, None)).await.findings
+}

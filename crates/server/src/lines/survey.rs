@@ -1,0 +1,113 @@
+//! What all members say of their lines.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use line::{Change, Kept, Line};
+use membership::Member;
+use prost::Message as _;
+use proto::pintlepb::{Finding, LineAnswer, LineOrder, MemberLine};
+use semver::Version;
+
+use super::{PAGE, own};
+use crate::{ask, runtime::Runtime, version::Versions};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The cluster version, once decided.
+    pub version: Option<Version>,
+    /// The target of the downgrade under way.
+    pub downgrade: Option<String>,
+    /// What each member says of itself.
+    pub members: Vec<MemberLine>,
+    /// What they say of the order.
+    pub findings: Vec<Finding>,
+}
+
+/// The release that a member announces.
+pub fn release_of(member: &MemberLine) -> Option<Version> {
+    Version::parse(&member.release).ok()
+}
+
+/// The change that a member is in.
+pub fn change_of(member: &MemberLine) -> Option<Change> {
+    match Kept::parse(&member.change) {
+        Some(Kept::Change(change)) => Some(change),
+        _ => None,
+    }
+}
+
+/// The line of a member that runs Pintle.
+pub fn line_of(member: &MemberLine) -> Option<Line> {
+    let release = release_of(member).filter(|_| !member.pintle.is_empty())?;
+    Line::of(&release)
+}
+
+/// Hands an order to every member, all at once.
+pub async fn all(rt: &Rc<Runtime>, order: &LineOrder) -> Survey {
+    let cluster = rt.core.state.cluster.load_full();
+    let members = cluster.members().map(|member| one(rt, member, order));
+    let answers = futures_util::future::join_all(members).await;
+    let mut survey = Survey {
+        version: cluster.version().cloned(),
+        downgrade: cluster.downgrade().map(str::to_owned),
+        ..Survey::default()
+    };
+    for answer in answers {
+        survey.members.extend(answer.member);
+        survey.findings.extend(answer.findings);
+    }
+    survey
+}
+
+/// Hands an order to a member. One that runs etcd is only asked what it runs.
+async fn one(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> LineAnswer {
+    if member.id.0 == rt.core.member_id {
+        return own::obey(rt, order).await;
+    }
+    let mut answer = match of_pintle(rt, member, order).await {
+        Some(answer) => answer,
+        None => of_etcd(rt, member).await,
+    };
+    let line = answer.member.get_or_insert_default();
+    line.id = member.id.0;
+    line.name.clone_from(&member.name);
+    line.is_learner = member.is_learner;
+    if let (Some(peers), Some(release)) = (rt.core.raft.peers(), release_of(line)) {
+        peers.learned(member.id.0, release);
+    }
+    for finding in &mut answer.findings {
+        finding.member_id = member.id.0;
+        finding.name.clone_from(&member.name);
+    }
+    answer
+}
+
+async fn of_pintle(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> Option<LineAnswer> {
+    let body: Bytes = order.encode_to_vec().into();
+    let reply = ask::member(rt, member, Method::POST, PAGE, body).await;
+    let reply = reply.ok().filter(|reply| reply.status == StatusCode::OK)?;
+    let mut answer = LineAnswer::decode(reply.body).ok()?;
+    answer.member.get_or_insert_default().answers = true;
+    Some(answer)
+}
+
+async fn of_etcd(rt: &Rc<Runtime>, member: &Member) -> LineAnswer {
+    let reply = ask::member(rt, member, Method::GET, "/version", Bytes::new()).await;
+    let versions = reply.ok().and_then(|reply| Versions::parse(&reply.body));
+    let member = match versions {
+        None => MemberLine::default(),
+        Some(versions) => MemberLine {
+            answers: true,
+            release: versions.server.to_string(),
+            cluster_version: versions.cluster.map_or_else(String::new, |v| v.to_string()),
+            ..MemberLine::default()
+        },
+    };
+    LineAnswer {
+        member: Some(member),
+        findings: Vec::new(),
+    }
+}
