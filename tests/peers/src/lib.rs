@@ -23,6 +23,7 @@
 //! | [`users`] | users, tokens, and the same call of a user to two servers |
 //! | [`cluster`] | several servers as one cluster: faults, swaps, changes of membership |
 //! | [`load`] | clients that write while a cluster changes |
+//! | [`line_set`] | `ctl line`, and what must hold while the line of a cluster changes |
 //! | [`ledger`] | acknowledged writes, and the judgement of a history |
 //! | [`mixes`] | which programs share a cluster |
 //! | [`names`] | a name server on loopback, and programs that have it for their own |
@@ -38,6 +39,7 @@ pub mod fingerprint;
 pub mod frames;
 pub mod http;
 pub mod ledger;
+pub mod line_set;
 pub mod load;
 pub mod lockstep;
 pub mod mixes;

@@ -247,6 +247,17 @@ impl Load {
         }
     }
 
+    /// Another client's write, which is no one else's either.
+    pub fn acknowledge(
+        &self,
+        header: Option<&ResponseHeader>,
+        key: Bytes,
+        value: Bytes,
+    ) -> Result<()> {
+        let effects = Effects::from([(key, Some(value))]);
+        self.shared.book().ledger.acknowledge(header, effects)
+    }
+
     /// Writes acknowledged so far.
     pub fn writes(&self) -> usize {
         self.shared.book().writes

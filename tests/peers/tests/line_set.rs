@@ -1,0 +1,354 @@
+//! The line of a running cluster, changed by `pintle ctl line set`: under load, next to etcd, with
+//! members that are killed, and where it must be refused.
+
+use anyhow::{Context as _, Result, ensure};
+use peers::{
+    api,
+    cluster::{Cluster, Plan, Role, WITHIN, until},
+    line_set::{Copy, Said, Witness, at_rest, command, ctl, is_in_change, said, versions},
+    load::Load,
+    peer::{self, Program},
+};
+use proto::etcdserverpb::{DowngradeRequest, downgrade_request::DowngradeAction};
+
+/// Pintle, which finds out which line to speak.
+fn pintle() -> Option<Program> {
+    peer::subject().filter(|program| program.is_pintle)
+}
+
+/// Pintle, started at a line.
+fn pintle_at(line: &str) -> Option<Program> {
+    let mut program = pintle()?;
+    program.words.push(format!("--line={line}"));
+    Some(program)
+}
+
+/// etcd whose directories those of a line are.
+fn etcd_of(line: &str) -> Option<Program> {
+    match line {
+        "3.5" => peer::etcd(peer::REFERENCE),
+        _ => peer::newest_of(line),
+    }
+}
+
+/// Whether everything is to be tried, and not only some of it.
+fn is_full() -> bool {
+    std::env::var_os("PINTLE_LINE_SET").is_some_and(|value| value == "full")
+}
+
+async fn three(program: &Program) -> Result<Cluster> {
+    Plan::of(&[program.clone(), program.clone(), program.clone()])
+        .start()
+        .await
+}
+
+async fn under_load() -> Result<()> {
+    let Some(pintle) = pintle() else {
+        return Ok(());
+    };
+    let mut cluster = three(&pintle).await?;
+    let all: Vec<usize> = cluster.places().collect();
+    cluster.api(0).put(api::put("known", "v")).await?;
+    let mut witnesses = Vec::new();
+    for place in &all {
+        witnesses.push(Witness::at(&cluster, *place).await?);
+    }
+    let begin = cluster.members()[0].status().await?;
+    let load = Load::start(&cluster, &all, 4, peers::seed(36)).await?;
+    load.more(50).await?;
+    let mut copies = Vec::new();
+    for (step, line) in ["3.6", "3.7", "3.6", "3.5"].into_iter().enumerate() {
+        let said = ctl(&cluster, &all, &["line", "set", line]).await?;
+        ensure!(said.is_ok, "line set {line}: {said:?}");
+        ensure!(
+            said.stdout.contains(&format!("the cluster is at {line}")),
+            "{said:?}"
+        );
+        at_rest(&cluster, &[line], WITHIN).await?;
+        load.more(50).await?;
+        for (place, witness) in witnesses.iter_mut().enumerate() {
+            witness.lives(cluster.api((place + 1) % 3), &load).await?;
+        }
+        let Some(etcd) = etcd_of(line) else { continue };
+        for place in cluster.places() {
+            if !is_full() && place != step % 3 {
+                continue;
+            }
+            let is_leader = cluster.leader().await? == place;
+            load.change(place, is_leader, "a directory is copied");
+            copies.push((etcd.clone(), Copy::of(&mut cluster, place)?));
+            cluster.serving(place).await?;
+            load.calm();
+        }
+    }
+    let end = cluster.members()[0].status().await?;
+    let summary = load.finish(&cluster, 0).await?;
+    peer::say(&format!(
+        "RAN: line set, 3.5 to 3.7 and back, {summary}; term {} to {}",
+        begin.raft_term, end.raft_term
+    ));
+    cluster.finish().await?;
+    for (etcd, copy) in copies {
+        copy.starts(&etcd, "known").await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cluster_goes_up_and_down_under_load() {
+    peers::run(300, under_load());
+}
+
+/// What a refusal must say, and what must not have changed.
+async fn is_refused(cluster: &Cluster, places: &[usize], line: &str, says: &str) -> Result<()> {
+    let mut before = Vec::new();
+    for place in cluster.up() {
+        before.push(versions(cluster, place).await?);
+    }
+    let said = ctl(cluster, places, &["line", "set", line]).await?;
+    ensure!(
+        !said.is_ok && said.stderr.contains(says),
+        "line set {line} says {said:?}, not {says:?}"
+    );
+    let mut after = Vec::new();
+    for place in cluster.up() {
+        ensure!(!is_in_change(cluster, place), "m{place} is in a change");
+        after.push(versions(cluster, place).await?);
+    }
+    ensure!(before == after, "{before:?} {after:?}");
+    Ok(())
+}
+
+#[test]
+fn what_keeps_a_cluster_from_a_line_is_named() {
+    peers::run(240, async {
+        let (Some(pintle), Some(fixed)) = (pintle(), pintle_at("3.5")) else {
+            return Ok(());
+        };
+        let mut cluster = three(&pintle).await?;
+        let all = [0, 1, 2];
+        is_refused(&cluster, &all, "3.8", "there are 3.5, 3.6 and 3.7").await?;
+        is_refused(&cluster, &all, "3.7", "set 3.6 first").await?;
+        let learner = cluster.add(&pintle, Role::Learner, 0).await?;
+        is_refused(&cluster, &all, "3.6", "m3 is a learner: make it a voter").await?;
+        is_refused(
+            &cluster,
+            &[learner],
+            "3.6",
+            "m3 is a learner: make it a voter",
+        )
+        .await?;
+        cluster.remove(learner, 0).await?;
+        cluster.stop(2).await?;
+        is_refused(&cluster, &[0, 1], "3.6", "m2 does not answer").await?;
+        cluster.refit(2, &fixed, &[]);
+        cluster.start(2).await?;
+        is_refused(&cluster, &all, "3.6", "m2 was started with --line=3.5").await?;
+        for place in [1, 2] {
+            cluster.stop(place).await?;
+        }
+        is_refused(&cluster, &[0], "3.6", "no quorum of the members answers").await?;
+        cluster.end().await
+    });
+}
+
+#[test]
+fn members_that_run_etcd_are_named() {
+    peers::run(240, async {
+        let (Some(pintle), Some(old), Some(new)) = (pintle(), etcd_of("3.5"), etcd_of("3.6"))
+        else {
+            return Ok(());
+        };
+        let plan = Plan::of(&[pintle.clone(), pintle.clone(), old.clone()]);
+        let mut cluster = plan.unverified().start().await?;
+        let all = [2, 0, 1];
+        is_refused(
+            &cluster,
+            &all,
+            "3.6",
+            &format!("m2 runs etcd {}, which is too old", old.version),
+        )
+        .await?;
+        let said = ctl(&cluster, &[2], &["line"]).await?;
+        ensure!(said.is_ok && said.stdout.contains("3.5 (etcd)"), "{said:?}");
+        let said = ctl(&cluster, &[2], &["line", "set", "3.6"]).await?;
+        ensure!(
+            !said.is_ok
+                && said
+                    .stderr
+                    .contains("the line of etcd is that of its binary"),
+            "{said:?}"
+        );
+        // With a binary of 3.6 it is no hindrance on the way up, but one on the way down.
+        cluster.swap(2, &new).await?;
+        let said = ctl(&cluster, &all, &["line", "set", "3.6"]).await?;
+        ensure!(said.is_ok, "{said:?}");
+        is_refused(
+            &cluster,
+            &all,
+            "3.5",
+            &format!("m2 runs etcd {}, which cannot change its line", new.version),
+        )
+        .await?;
+        // A downgrade that was begun otherwise is not taken back.
+        let request = DowngradeRequest {
+            action: DowngradeAction::Enable as i32,
+            version: "3.5".to_owned(),
+        };
+        cluster.api(0).downgrade(request).await?;
+        is_refused_during_downgrade(&cluster, &all).await?;
+        cluster.end().await
+    });
+}
+
+/// The cluster version goes down meanwhile, by the downgrade.
+async fn is_refused_during_downgrade(cluster: &Cluster, places: &[usize]) -> Result<()> {
+    let said = ctl(cluster, places, &["line", "set", "3.6"]).await?;
+    let says = "a downgrade to 3.5 is under way: finish it with `line set 3.5`";
+    ensure!(!said.is_ok && said.stderr.contains(says), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn only_root_changes_the_line() {
+    peers::run(120, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = &mut Plan::of(&[pintle]).start().await?;
+        for words in [
+            "user add root:root",
+            "user grant-role root root",
+            "user add u:u",
+            "auth enable",
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            let said = ctl(cluster, &[0], &words).await?;
+            ensure!(said.is_ok, "{words:?}: {said:?}");
+        }
+        let denied = |said: &Said| !said.is_ok && said.stderr.contains("permission denied");
+        for words in [
+            &["--user=u:u", "line"][..],
+            &["--user=u:u", "line", "set", "3.6"],
+        ] {
+            let said = ctl(cluster, &[0], words).await?;
+            ensure!(denied(&said), "{words:?}: {said:?}");
+        }
+        let said = ctl(cluster, &[0], &["line", "set", "3.6"]).await?;
+        ensure!(
+            !said.is_ok && said.stderr.contains("user name is empty"),
+            "{said:?}"
+        );
+        let said = ctl(cluster, &[0], &["--user=root:root", "line", "set", "3.6"]).await?;
+        ensure!(said.is_ok, "{said:?}");
+        at_rest(cluster, &["3.6"], WITHIN)
+            .await
+            .context("by root")?;
+        cluster.end().await
+    });
+}
+
+/// When a member is killed, by what it logs.
+const MOMENTS: [&str; 3] = [
+    "the line of the cluster is to change",
+    "speaking another line of etcd",
+    "updated cluster version",
+];
+
+/// Which member is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    /// The one that was asked.
+    Asked,
+    /// The leader.
+    Leader,
+    /// Neither, where there is one.
+    Other,
+}
+
+/// What is tried: the line, the moment, the member.
+fn kills() -> Vec<(&'static str, &'static str, Victim)> {
+    if !is_full() {
+        return vec![
+            ("3.6", MOMENTS[1], Victim::Other),
+            ("3.5", MOMENTS[2], Victim::Leader),
+        ];
+    }
+    let mut all = Vec::new();
+    for victim in [Victim::Asked, Victim::Leader, Victim::Other] {
+        for moment in MOMENTS {
+            all.extend(["3.6", "3.7", "3.6", "3.5"].map(|line| (line, moment, victim)));
+        }
+    }
+    all
+}
+
+/// A member is killed in the middle of a change, and comes back: all are at the one line or the
+/// other by themselves, and at the new one when asked again.
+async fn killed() -> Result<()> {
+    let Some(pintle) = pintle() else {
+        return Ok(());
+    };
+    let mut cluster = three(&pintle).await?;
+    let all: Vec<usize> = cluster.places().collect();
+    let load = Load::start(&cluster, &all, 3, peers::seed(37)).await?;
+    let (mut finished, mut taken_back) = (0, 0);
+    for (line, moment, victim) in kills() {
+        let step = format!("line set {line}, {victim:?} killed at {moment:?}");
+        let leader = cluster.leader().await?;
+        let place = match victim {
+            Victim::Asked => 0,
+            Victim::Leader => leader,
+            Victim::Other => 1 + usize::from(leader == 1),
+        };
+        let asked = if victim == Victim::Asked {
+            0
+        } else {
+            (place + 1) % 3
+        };
+        let before = times(&mut cluster, place, moment)?;
+        load.change(place, place == leader, &step);
+        let set = tokio::spawn(said(command(&cluster, &[asked], &["line", "set", line])?));
+        until(&step, WITHIN, async || {
+            ensure!(
+                times(&mut cluster, place, moment)? > before,
+                "it does not log it"
+            );
+            Ok(())
+        })
+        .await?;
+        cluster.kill(place).await?;
+        cluster.start(place).await?;
+        load.calm();
+        // It may have been the one that was killed, or have been told that a member is down.
+        set.abort();
+        let lines = ["3.5", "3.6", "3.7"];
+        let rests = at_rest(&cluster, &lines, 2 * WITHIN)
+            .await
+            .with_context(|| step.clone())?;
+        if rests == line {
+            finished += 1;
+        } else {
+            taken_back += 1;
+            let said = ctl(&cluster, &all, &["line", "set", line]).await?;
+            ensure!(said.is_ok, "{step}, once more: {said:?}");
+        }
+        load.more(20).await?;
+    }
+    let summary = load.finish(&cluster, 0).await?;
+    peer::say(&format!(
+        "RAN: line set with kills, {finished} finished, {taken_back} taken back and set again, {summary}"
+    ));
+    cluster.finish().await.map(drop)
+}
+
+/// How often a member has logged a text since it started.
+fn times(cluster: &mut Cluster, place: usize, text: &str) -> Result<usize> {
+    let log = cluster.member(place).server()?.log_text();
+    Ok(log.matches(text).count())
+}
+
+#[test]
+fn a_member_that_is_killed_in_a_change_comes_back_to_it() {
+    peers::run(if is_full() { 1800 } else { 240 }, killed());
+}
