@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 
 /// Far above what any condition takes to come about on an idle machine.
 pub const WITHIN: Duration = Duration::from_secs(60);
-/// Between two looks: short against what is waited for, long against a look.
+/// Pause between two looks: short for any condition, long for a look.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until `holds` is true.
