@@ -79,6 +79,25 @@ pub(super) fn start_runtime(
 /// Threads that one runtime may start for work that waits. Callers decide how much of it there is
 /// (hashes, look-ups of names): what does not fit waits its turn.
 const BLOCKING_THREADS: usize = 16;
+/// Longer than any process runs.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A runtime that has one thread for work that waits from the start on, and keeps it. Where the
+/// system has no more threads to give, work waits for this one; with none, tokio would panic in
+/// the call that asks.
+fn with_blocking_thread(name: &str) -> std::io::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(FOREVER)
+        .thread_name(name)
+        .build()?;
+    // Fails with an error where tokio would panic.
+    let probe = std::thread::Builder::new().spawn(|| ())?;
+    let _ = probe.join();
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
+}
 
 pub(super) fn on_runtime<T, F>(
     core: Arc<Core>,
@@ -90,10 +109,7 @@ where
     F: Future<Output = std::io::Result<T>>,
 {
     auth::password::never_on_this_thread();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build()?;
+    let runtime = with_blocking_thread(&format!("blocking-{id}"))?;
     let local = LocalSet::new();
     let result = local.block_on(&runtime, async {
         let rt = Runtime::start(core, inboxes, id);
@@ -104,4 +120,27 @@ where
     // Work on blocking threads (a hash, a defragmentation) is not waited for.
     runtime.shutdown_background();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_blocking_thread;
+
+    /// How many threads of this process have that name.
+    fn threads(name: &str) -> usize {
+        std::fs::read_dir("/proc/self/task")
+            .expect("the threads of this process")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter(|comm| comm.trim_end() == name)
+            .count()
+    }
+
+    #[test]
+    fn a_runtime_has_a_thread_for_work_that_waits_before_it_is_asked() {
+        let runtime = with_blocking_thread("waits-77").expect("a runtime");
+        // Named by itself, once it runs.
+        until::is("the thread is there", || threads("waits-77") == 1);
+        let done = runtime.block_on(runtime.spawn_blocking(|| 7));
+        assert_eq!(done.expect("the work"), 7);
+    }
 }
