@@ -29,7 +29,7 @@ use self::{
     journal::Journal,
     line::Line,
     rotate::Rotating,
-    writer::{Output, Writer},
+    writer::{Output, Writer, Writers},
 };
 use crate::config::{LogOutput, Logs};
 
@@ -70,7 +70,7 @@ impl Sink {
         }
     }
 
-    /// Writes lines, `text` as one.
+    /// Writes lines, `text` as one. A line that cannot be written costs none of those after it.
     fn write(&mut self, lines: &[Line], text: &[u8]) -> io::Result<()> {
         match self {
             Sink::Stderr => io::stderr().write_all(text),
@@ -80,32 +80,31 @@ impl Sink {
             }
             Sink::File(file) => file.write_all(text),
             Sink::Rotating(file) => {
-                let mut lines = lines.iter();
-                lines.try_for_each(|line| file.write(line.text.as_bytes()))
+                let written = lines.iter().map(|line| file.write(line.text.as_bytes()));
+                written.fold(Ok(()), io::Result::and)
             }
-            Sink::Journal(journal) => lines
-                .iter()
-                .try_for_each(|line| journal.write(&line.level, &line.caller, &line.text)),
+            Sink::Journal(journal) => {
+                let write = |line: &Line| journal.write(&line.level, &line.caller, &line.text);
+                lines.iter().map(write).fold(Ok(()), io::Result::and)
+            }
         }
     }
 }
 
-/// All outputs.
-struct Sinks {
-    sinks: Vec<Sink>,
+/// One output, and the text of the lines that go to it at once.
+struct Ready {
+    sink: Sink,
     text: Vec<u8>,
 }
 
-impl Output for Sinks {
+impl Output for Ready {
     fn write(&mut self, lines: &[Line]) {
         self.text.clear();
         for line in lines {
             self.text.extend_from_slice(line.text.as_bytes());
         }
-        for sink in &mut self.sinks {
-            // A log that cannot be written must not stop the server.
-            let _ = sink.write(lines, &self.text);
-        }
+        // A log that cannot be written must not stop the server.
+        let _ = self.sink.write(lines, &self.text);
     }
 }
 
@@ -115,25 +114,26 @@ fn unopened(path: &Path, error: &io::Error) -> io::Error {
 }
 
 struct Lines {
-    writer: Writer,
+    writers: Writers,
     json: bool,
     level: Level,
 }
 
-/// The queue of this process.
-static WRITER: OnceLock<Writer> = OnceLock::new();
+/// The queues of this process.
+static WRITERS: OnceLock<Writers> = OnceLock::new();
 
 /// Starts logging as the configuration says. Once per process.
 pub fn start(logs: &Logs) -> io::Result<()> {
-    let sinks = logs.outputs.iter().map(|output| Sink::open(output, logs));
-    let sinks = Sinks {
-        sinks: sinks.collect::<io::Result<_>>()?,
-        text: Vec::new(),
-    };
     let json = logs.json;
-    let writer = Writer::start(sinks, move |count| dropped(json, count))?;
+    let start = |output| {
+        let text = Vec::new();
+        let sink = Sink::open(output, logs)?;
+        Writer::start(Ready { sink, text }, move |count| dropped(json, count))
+    };
+    let writers = logs.outputs.iter().map(start);
+    let writers = Writers::new(writers.collect::<io::Result<_>>()?);
     let lines = Lines {
-        writer: writer.clone(),
+        writers: writers.clone(),
         json,
         level: logs.level,
     };
@@ -141,14 +141,14 @@ pub fn start(logs: &Logs) -> io::Result<()> {
         .with(lines)
         .try_init()
         .map_err(|error| io::Error::other(error.to_string()))?;
-    WRITER.get_or_init(|| writer);
+    WRITERS.get_or_init(|| writers);
     Ok(())
 }
 
 /// Makes sure that what was logged has left the process, unless no one takes it.
 pub fn flush() {
-    if let Some(writer) = WRITER.get() {
-        writer.flush();
+    if let Some(writers) = WRITERS.get() {
+        writers.flush();
     }
 }
 
@@ -247,7 +247,7 @@ where
             (Some(file), Some(line)) => caller(file, line),
             _ => metadata.target().to_owned(),
         };
-        self.writer.push(fields.line(self.json, level, caller));
+        self.writers.push(fields.line(self.json, level, caller));
     }
 }
 

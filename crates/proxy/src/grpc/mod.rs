@@ -79,6 +79,7 @@ pub(crate) fn start(flags: &Parsed) -> i32 {
         Ok(runtime) => LocalSet::new().block_on(&runtime, run(flags)),
         Err(error) => Err(error.to_string()),
     };
+    server::logging::flush();
     if let Err(error) = ended {
         eprintln!("{error}");
     }

@@ -1,7 +1,15 @@
 //! A line as it is written, and what the journal is told besides.
 
+#[derive(Clone)]
 pub(super) struct Line {
     pub(super) level: String,
     pub(super) caller: String,
     pub(super) text: String,
+}
+
+impl Line {
+    /// Whether the process ends behind it.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.level == "fatal"
+    }
 }

@@ -6,7 +6,7 @@ use super::{
     Line,
     journal::Journal,
     rotate::Rotating,
-    writer::{Output, Writer},
+    writer::{Output, Writer, Writers},
 };
 use crate::config::Rotation;
 
@@ -141,6 +141,7 @@ fn a_reader_that_takes_nothing_stops_no_one_and_costs_lines_that_are_counted() {
     let (out, lines) = std::sync::mpsc::channel();
     let writer = Writer::start(Stuck { free: held, out }, |count| line(format!("-{count}")))
         .expect("thread");
+    let writer = Writers::new(vec![writer]);
     // Far more than may wait; each returns at once.
     let long = "x".repeat(1000);
     for number in 0..5000 {
@@ -171,10 +172,48 @@ fn a_reader_that_takes_nothing_stops_no_one_and_costs_lines_that_are_counted() {
 }
 
 #[test]
+fn a_line_longer_than_all_that_may_wait_is_written_and_so_is_the_next() {
+    let (free, held) = std::sync::mpsc::channel();
+    drop(free);
+    let (out, lines) = std::sync::mpsc::channel();
+    let writer = Writer::start(Stuck { free: held, out }, |count| line(format!("-{count}")))
+        .expect("thread");
+    let writer = Writers::new(vec![writer]);
+    writer.push(line("x".repeat(3 << 20)));
+    writer.flush();
+    assert_eq!(lines.recv().expect("a line").len(), 3 << 20);
+    writer.push(line("next".into()));
+    assert_eq!(lines.recv().expect("a line"), "next");
+}
+
+#[test]
+fn a_fatal_line_is_not_among_those_that_are_dropped() {
+    let (free, held) = std::sync::mpsc::channel();
+    let (out, lines) = std::sync::mpsc::channel();
+    let writer = Writer::start(Stuck { free: held, out }, |count| line(format!("-{count}")))
+        .expect("thread");
+    let writer = Writers::new(vec![writer]);
+    let long = "x".repeat(1000);
+    (0..5_000).for_each(|_| writer.push(line(long.clone())));
+    writer.push(Line {
+        level: "fatal".into(),
+        ..line("the reason".into())
+    });
+    writer.push(line("dropped".into()));
+    drop(free);
+    writer.flush();
+    let lines: Vec<String> = lines.try_iter().filter(|text| *text != long).collect();
+    assert!(
+        matches!(lines.as_slice(), [gap, last] if gap.starts_with('-') && last == "the reason")
+    );
+}
+
+#[test]
 fn a_flush_gives_up_on_a_reader_that_takes_nothing() {
     let (_held, free) = std::sync::mpsc::channel();
     let (out, _lines) = std::sync::mpsc::channel();
     let writer = Writer::start(Stuck { free, out }, |_| line(String::new())).expect("thread");
+    let writer = Writers::new(vec![writer]);
     writer.push(line("never taken".into()));
     writer.flush();
 }

@@ -1,6 +1,7 @@
 //! Lines on their way out: a bounded queue, and the one thread that writes to the outputs. Whoever
 //! logs must never wait for a reader of the log, a full disk or a slow one: what does not fit is
-//! dropped, and counted in a line of its own. Lines keep their order.
+//! dropped, and counted in a line of its own. Lines keep their order. A fatal line is never dropped:
+//! the process ends behind it.
 
 use std::{
     io,
@@ -29,8 +30,10 @@ pub(super) trait Output: Send + 'static {
 struct Waiting {
     lines: Vec<Line>,
     bytes: usize,
-    /// Lines dropped after the last one that waits.
+    /// Lines dropped after the last of `lines`.
     dropped: u64,
+    /// Fatal lines after that gap.
+    last: Vec<Line>,
     is_writing: bool,
     /// Someone waits for all of it to be written.
     is_urgent: bool,
@@ -39,6 +42,21 @@ struct Waiting {
 impl Waiting {
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0
+    }
+
+    /// Takes a line in, or counts it. One alone is never too long.
+    fn add(&mut self, line: Line) {
+        let bytes = self.bytes + line.text.len();
+        let has_room = self.lines.is_empty() || bytes <= WAITING_BYTES_MAX;
+        // Nothing may come between the lines before a gap and the count of those in it.
+        if self.dropped == 0 && (has_room || line.is_fatal()) {
+            self.bytes = bytes;
+            self.lines.push(line);
+        } else if line.is_fatal() {
+            self.last.push(line);
+        } else {
+            self.dropped += 1;
+        }
     }
 }
 
@@ -70,24 +88,15 @@ impl Writer {
     /// Queues a line.
     pub(super) fn push(&self, line: Line) {
         let mut waiting = self.0.waiting.lock();
-        // Nothing may come between the lines before a gap and the count of those in it.
-        let bytes = waiting.bytes + line.text.len();
-        if waiting.dropped > 0 || bytes > WAITING_BYTES_MAX {
-            waiting.dropped += 1;
-            return;
-        }
-        let was_empty = waiting.lines.is_empty();
-        waiting.bytes = bytes;
-        waiting.lines.push(line);
+        let was_empty = waiting.is_empty();
+        waiting.add(line);
         drop(waiting);
         if was_empty {
             self.0.filled.notify_one();
         }
     }
 
-    /// Waits until all that was queued is written, or a reader takes nothing for too long.
-    pub(super) fn flush(&self) {
-        let deadline = Instant::now() + FLUSH_WITHIN;
+    fn flush_until(&self, deadline: Instant) {
         let mut waiting = self.0.waiting.lock();
         waiting.is_urgent = true;
         self.0.filled.notify_one();
@@ -105,6 +114,32 @@ impl Writer {
     }
 }
 
+/// The queues of all outputs. Each has its own, so that one that takes nothing costs the others
+/// nothing.
+#[derive(Clone)]
+pub(super) struct Writers(Vec<Writer>);
+
+impl Writers {
+    pub(super) fn new(writers: Vec<Writer>) -> Self {
+        Self(writers)
+    }
+
+    pub(super) fn push(&self, line: Line) {
+        if let Some((first, others)) = self.0.split_first() {
+            others.iter().for_each(|writer| writer.push(line.clone()));
+            first.push(line);
+        }
+    }
+
+    /// Waits until all that was queued is written, or a reader takes nothing for too long.
+    pub(super) fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_WITHIN;
+        self.0
+            .iter()
+            .for_each(|writer| writer.flush_until(deadline));
+    }
+}
+
 impl Shared {
     fn write_all(&self, mut output: impl Output, dropped: impl Fn(u64) -> Line) {
         loop {
@@ -119,9 +154,11 @@ impl Shared {
             waiting.bytes = 0;
             let mut lines = std::mem::take(&mut waiting.lines);
             let gap = std::mem::take(&mut waiting.dropped);
+            let last = std::mem::take(&mut waiting.last);
             drop(waiting);
             if gap > 0 {
                 lines.push(dropped(gap));
+                lines.extend(last);
             }
             output.write(&lines);
             self.waiting.lock().is_writing = false;
