@@ -178,16 +178,16 @@ impl Core {
         u64::try_from(self.config.heartbeat.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// True while this member, which leads, need not ask a quorum for what etcd's leader knows by
-    /// itself: its clock runs steadily, and all that it knows to be committed is applied.
-    pub fn leads_steadily(&self) -> bool {
-        let raft = &self.raft;
-        raft.status.is_leader.load(Ordering::Acquire)
-            && raft
-                .status
-                .ticks
-                .are_steady(self.now_ms(), self.heartbeat_ms())
-            && raft.inspect(|node| node.status().commit) <= self.applied()
+    /// The term that this member leads, while it need not ask a quorum for what etcd's leader
+    /// knows by itself: its clock runs steadily, and all that it knows to be committed is applied.
+    pub fn leads_steadily(&self) -> Option<u64> {
+        let ticks = &self.raft.status.ticks;
+        // In one look: what is published of a role and of its term are two words.
+        let node = self.raft.inspect(|node| node.status());
+        let steadily = node.role == consensus::Role::Leader
+            && node.commit <= self.applied()
+            && ticks.are_steady(self.now_ms(), self.heartbeat_ms());
+        steadily.then_some(node.term)
     }
 
     /// A fresh request id.

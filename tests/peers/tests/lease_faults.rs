@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     convert::Infallible,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -486,4 +487,80 @@ async fn unasked(mix: Mix) -> Result<String> {
 fn a_renewal_at_the_leader_asks_no_quorum() {
     let uniform = threes().into_iter().step_by(2).collect();
     mixes::each("unasked renewal", 120, uniform, unasked);
+}
+
+/// Leases are renewed, and asked about, through every member without a pause while the leader
+/// moves on from member to member. Whatever comes to a member between two leaders, or to one that
+/// has won and does not know yet which leases have ended, is answered once there is a leader: none
+/// of it may wait until its time is over.
+async fn moved_leader(mix: Mix) -> Result<String> {
+    const LEASES: i64 = 50;
+    const MOVES: usize = 21;
+    let cluster = Plan::of(&mix.0).start().await?;
+    cluster.move_leader(0).await?;
+    grant(cluster.api(0), 1..=LEASES, 600).await?;
+    // A client ends between two questions, so one that hangs is heard to its end.
+    let moved = AtomicBool::new(false);
+    let asks = || !moved.load(Ordering::Relaxed);
+    let clients = cluster.places().map(|place| {
+        let api = Api::new(cluster.api(place).port());
+        async move {
+            let streams = async {
+                let mut answers = 0;
+                while asks() {
+                    let alive = renew(&api, 1..=LEASES).await?;
+                    ensure!(alive == LEASES as usize, "{alive} of {LEASES} renewed");
+                    answers += alive;
+                }
+                Ok::<usize, anyhow::Error>(answers)
+            };
+            let single = async {
+                let mut answers = 0;
+                while asks() {
+                    ensure!(api.keep_alive(1).await?.ttl == 600, "one is not renewed");
+                    answers += 1;
+                }
+                Ok::<usize, anyhow::Error>(answers)
+            };
+            let times = async {
+                let mut answers = 0;
+                while asks() {
+                    let request = LeaseTimeToLiveRequest { id: 2, keys: false };
+                    let left = api.lease_time_to_live(request).await?.ttl;
+                    ensure!(left > 0, "a live lease has {left} s left");
+                    answers += 1;
+                }
+                Ok::<usize, anyhow::Error>(answers)
+            };
+            let (streams, single, times) = tokio::join!(streams, single, times);
+            let at = |kind| format!("m{place}: {kind}");
+            Ok::<_, anyhow::Error>(
+                streams.with_context(|| at("a stream of renewals"))?
+                    + single.with_context(|| at("a renewal"))?
+                    + times.with_context(|| at("the time that is left"))?,
+            )
+        }
+    });
+    let moves = async {
+        let moves = async {
+            for n in 1..=MOVES {
+                cluster.move_leader(n % cluster.members().len()).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        let done = moves.await;
+        moved.store(true, Ordering::Relaxed);
+        done
+    };
+    let (moves, answers) = tokio::join!(moves, future::join_all(clients));
+    moves?;
+    let answers: Vec<usize> = answers.into_iter().collect::<Result<_>>()?;
+    cluster.finish().await?;
+    let answers: usize = answers.into_iter().sum();
+    Ok(format!("{answers} answers over {MOVES} moves"))
+}
+
+#[test]
+fn no_renewal_hangs_when_the_leader_moves() {
+    mixes::each("moved leader", 180, threes(), moved_leader);
 }

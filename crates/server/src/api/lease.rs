@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use failpoint::failpoint;
-use lease::LeaseId;
+use lease::{LeaseId, Lessor};
 use member::Outcome;
 use prost::Message as _;
 use proto::etcdserverpb::{
@@ -14,6 +14,7 @@ use proto::etcdserverpb::{
     LeaseTimeToLiveResponse, internal_raft_request::Op,
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
+use tokio::time::Instant;
 
 use super::caller::{AsOf, Caller};
 use crate::{
@@ -129,18 +130,35 @@ async fn remaining(
     rt: &Rc<Runtime>,
     request: LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
-    if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-        prepare_answer(rt, request.id).await?;
-        match remaining_as_primary(rt, &request) {
-            Err(error) if error == errors::NOT_PRIMARY => {}
-            remaining => return remaining,
+    let deadline = deadline(rt);
+    loop {
+        let found = match leads(rt) {
+            true => match prepare_answer(rt, request.id, deadline).await {
+                Ok(()) => remaining_as_primary(rt, &request),
+                Err(error) => Err(error),
+            },
+            false => remaining_elsewhere(rt, request).await,
+        };
+        match found {
+            Err(error) if error == errors::NOT_PRIMARY => ask_again(deadline).await?,
+            found => return found,
         }
     }
+}
+
+/// What the leader's lessor knows of a lease, without a header.
+///
+/// # Errors
+/// As [`ask_primary`].
+async fn remaining_elsewhere(
+    rt: &Rc<Runtime>,
+    request: LeaseTimeToLiveRequest,
+) -> Result<LeaseTimeToLiveResponse, Status> {
     let body = LeaseInternalRequest {
         lease_time_to_live_request: Some(request),
     };
     let reply = ask_primary(rt, "/leases/internal", body.encode_to_vec().into()).await?;
-    LeaseInternalResponse::decode(reply.ok_or(errors::LEASE_NOT_FOUND)?)
+    LeaseInternalResponse::decode(reply)
         .ok()
         .and_then(|response| response.lease_time_to_live_response)
         .ok_or_else(mixed_up)
@@ -177,27 +195,43 @@ pub fn remaining_as_primary(
 /// Between two attempts to reach the primary lessor.
 const ASK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Puts a question about a lease to the leader; `None` if it knows no such
-/// lease. Tries until the request's time is over, since leaders change.
-async fn ask_primary(
-    rt: &Rc<Runtime>,
-    path: &'static str,
-    body: Bytes,
-) -> Result<Option<Bytes>, Status> {
-    let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
-    loop {
-        if let Ok(reply) = ask::leader_often(rt, path, body.clone()).await {
-            match reply.status {
-                http::StatusCode::OK => return Ok(Some(reply.body)),
-                http::StatusCode::NOT_FOUND => return Ok(None),
-                _ => {}
-            }
-        }
-        if tokio::time::Instant::now() >= deadline {
-            return Err(errors::TIMEOUT);
-        }
-        tokio::time::sleep(ASK_PAUSE).await;
+/// Until when a question about a lease that comes now is asked again.
+pub fn deadline(rt: &Rc<Runtime>) -> Instant {
+    Instant::now() + rt.core.config.request_timeout()
+}
+
+/// Whether the primary lessor is, or is about to be, this member's own. Looked at before every
+/// attempt, for leaders change: the one to ask may by now be this member.
+fn leads(rt: &Rc<Runtime>) -> bool {
+    rt.core.raft.status.is_leader.load(Ordering::Acquire)
+}
+
+/// Puts a question about a lease to the leader, once.
+///
+/// # Errors
+/// Lease not found; not primary, if the answer may be another one in a moment: no other member
+/// leads, it does not answer, or it cannot say yet.
+async fn ask_primary(rt: &Rc<Runtime>, path: &'static str, body: Bytes) -> Result<Bytes, Status> {
+    let reply = ask::leader_often(rt, path, body)
+        .await
+        .map_err(|_| errors::NOT_PRIMARY)?;
+    match reply.status {
+        http::StatusCode::OK => Ok(reply.body),
+        http::StatusCode::NOT_FOUND => Err(errors::LEASE_NOT_FOUND),
+        _ => Err(errors::NOT_PRIMARY),
     }
+}
+
+/// Waits before the next attempt.
+///
+/// # Errors
+/// Timed out: there is none.
+async fn ask_again(deadline: Instant) -> Result<(), Status> {
+    if Instant::now() >= deadline {
+        return Err(errors::TIMEOUT);
+    }
+    tokio::time::sleep(ASK_PAUSE).await;
+    Ok(())
 }
 
 /// `Lease.LeaseLeases`: as far as this member has got, so that leases can be listed without a
@@ -225,37 +259,61 @@ pub async fn leases(rt: &Rc<Runtime>, caller: &Caller) -> Result<Bytes, Status> 
 
 /// Renews a lease: its TTL, or 0 when there is none of that id.
 pub(super) async fn renew(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<i64, Status> {
-    if rt.core.raft.status.is_leader.load(Ordering::Acquire) {
-        prepare_answer(rt, id).await?;
-        may_renew(rt, caller, LeaseId(id)).await?;
-        match renew_as_primary(rt, id).await {
+    let deadline = deadline(rt);
+    loop {
+        let renewed = match leads(rt) {
+            true => renew_here(rt, caller, id, deadline).await,
+            false => renew_elsewhere(rt, caller, id).await,
+        };
+        match renewed {
             Err(error) if error == errors::LEASE_NOT_FOUND => return Ok(0),
-            Err(error) if error == errors::NOT_PRIMARY => {}
+            Err(error) if error == errors::NOT_PRIMARY => ask_again(deadline).await?,
             renewed => return renewed,
         }
     }
+}
+
+async fn renew_here(
+    rt: &Rc<Runtime>,
+    caller: &Caller,
+    id: i64,
+    deadline: Instant,
+) -> Result<i64, Status> {
+    prepare_answer(rt, id, deadline).await?;
+    may_renew(rt, caller, LeaseId(id)).await?;
+    renew_as_primary(rt, id, deadline).await
+}
+
+async fn renew_elsewhere(rt: &Rc<Runtime>, caller: &Caller, id: i64) -> Result<i64, Status> {
     may_renew(rt, caller, LeaseId(id)).await?;
     let request = LeaseKeepAliveRequest { id };
     let reply = ask_primary(rt, "/leases", request.encode_to_vec().into()).await?;
-    match reply.map(LeaseKeepAliveResponse::decode) {
-        None => Ok(0),
-        Some(Ok(response)) => Ok(response.ttl),
-        Some(Err(_)) => Err(mixed_up()),
+    match LeaseKeepAliveResponse::decode(reply) {
+        Ok(response) => Ok(response.ttl),
+        Err(_) => Err(mixed_up()),
     }
 }
 
 /// Waits until this member's lessor may renew a lease, or speak of it: one that was paused while
-/// it led must not, before a quorum has confirmed that it still leads; and what was granted or
+/// it led must not, before a quorum has confirmed that it still leads; nor one that was elected a
+/// moment ago, before the entries of those who led before it are applied; and what was granted or
 /// revoked a moment ago, through any member, must be applied here. As in etcd, no quorum is asked
 /// otherwise; but a lease is missing only if one agrees.
 ///
 /// # Errors
 /// No quorum, or timed out.
-pub async fn prepare_answer(rt: &Rc<Runtime>, id: i64) -> Result<(), Status> {
-    if rt.core.leads_steadily() && rt.core.state.lessor.read().exists(LeaseId(id)) {
+pub async fn prepare_answer(rt: &Rc<Runtime>, id: i64, deadline: Instant) -> Result<(), Status> {
+    let term = rt.core.leads_steadily();
+    if term.is_some_and(|term| knows(&rt.core.state.lessor.read(), term, LeaseId(id))) {
         return Ok(());
     }
-    rt.linearizable().await
+    rt.linearizable_by(deadline.into()).await
+}
+
+/// Whether a lessor has the lease and is primary in the term that its member leads. In a term it
+/// led before, it may not know what was revoked since; and without any it cannot answer.
+fn knows(lessor: &Lessor, term: u64, id: LeaseId) -> bool {
+    lessor.primary_term() == Some(term) && lessor.exists(id)
 }
 
 /// Checks the keys that a lease keeps.
@@ -274,8 +332,7 @@ async fn may_renew(rt: &Rc<Runtime>, caller: &Caller, id: LeaseId) -> Result<(),
 ///
 /// # Errors
 /// Lease not found, not primary, timed out.
-pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64) -> Result<i64, Status> {
-    let deadline = tokio::time::Instant::now() + rt.core.config.request_timeout();
+pub async fn renew_as_primary(rt: &Rc<Runtime>, id: i64, deadline: Instant) -> Result<i64, Status> {
     loop {
         let changed = rt.core.leases_changed.notified();
         let mut changed = std::pin::pin!(changed);
@@ -302,4 +359,29 @@ fn try_renew(rt: &Rc<Runtime>, id: LeaseId) -> Result<i64, lease::Error> {
         clear_checkpoint(rt, term, id);
     }
     Ok(renewal.ttl_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use bolt::Batch;
+    use lease::{LeaseId, Lessor, Options};
+
+    use super::knows;
+
+    #[test]
+    fn a_lessor_answers_in_the_term_that_it_is_primary_of() {
+        let id = LeaseId(1);
+        let mut lessor = Lessor::new(Options::default());
+        let granted = lessor.grant(id, 60, 0, &mut Batch::default());
+        granted.expect("a lease");
+        assert!(!knows(&lessor, 7, id), "elected, and not promoted yet");
+        lessor.promote(5, 0, 0);
+        assert!(
+            !knows(&lessor, 7, id),
+            "elected again before it was demoted"
+        );
+        lessor.promote(7, 0, 0);
+        assert!(knows(&lessor, 7, id));
+        assert!(!knows(&lessor, 7, LeaseId(2)));
+    }
 }

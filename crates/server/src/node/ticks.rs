@@ -19,12 +19,15 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// The core ticks now, as it does every `period_ms`.
+    /// The core ticks now, as it does every `period_ms`. One thread alone calls this.
     pub fn tick(&self, now_ms: u64, period_ms: u64) {
-        let last = self.last_ms.swap(now_ms, Ordering::AcqRel);
+        let last = self.last_ms.load(Ordering::Relaxed);
         if now_ms.saturating_sub(last) > MISSED_MAX * period_ms {
             self.pauses.fetch_add(1, Ordering::AcqRel);
         }
+        // Last, as it is what others look at first: who sees that the clock runs again also sees
+        // the pause before, though this thread be stopped between the two.
+        self.last_ms.store(now_ms, Ordering::Release);
     }
 
     /// The number of pauses so far, to [`confirm`](Self::confirm) what is asked from now on.

@@ -260,13 +260,19 @@ impl Runtime {
     /// Waits until this member has applied everything that was committed when
     /// the call was made (a linearizable read may then use local state).
     pub async fn linearizable(&self) -> Result<(), Status> {
+        self.linearizable_by(Instant::now() + self.core.config.request_timeout())
+            .await
+    }
+
+    /// As [`linearizable`](Self::linearizable), for a request whose time is over at `deadline`.
+    pub async fn linearizable_by(&self, deadline: Instant) -> Result<(), Status> {
         if self.core.reads_are_local() {
             return Ok(());
         }
         let ticks = &self.core.raft.status.ticks;
         let pauses = ticks.pauses();
         let wait = self.gate.pass();
-        let waited = tokio::time::timeout(self.core.config.request_timeout(), wait).await;
+        let waited = tokio::time::timeout_at(deadline.into(), wait).await;
         if !matches!(waited, Ok(Ok(()))) {
             self.core.metrics.read_indexes_failed.inc();
         }

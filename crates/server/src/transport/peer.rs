@@ -286,8 +286,9 @@ async fn renew(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let answer = async {
-        within_patience(rt, api::lease::prepare_answer(rt, request.id)).await?;
-        api::lease::renew_as_primary(rt, request.id).await
+        let deadline = api::lease::deadline(rt);
+        within_patience(rt, api::lease::prepare_answer(rt, request.id, deadline)).await?;
+        api::lease::renew_as_primary(rt, request.id, deadline).await
     };
     match answer.await {
         Ok(ttl) => protobuf(&LeaseKeepAliveResponse {
@@ -307,7 +308,8 @@ async fn time_to_live(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let answer = async {
-        within_patience(rt, api::lease::prepare_answer(rt, request.id)).await?;
+        let deadline = api::lease::deadline(rt);
+        within_patience(rt, api::lease::prepare_answer(rt, request.id, deadline)).await?;
         api::lease::remaining_as_primary(rt, &request)
     };
     match answer.await {
