@@ -119,6 +119,9 @@ impl Step {
                 let program = if *from_pintle { "pintle " } else { "" };
                 format!("take {member} back to {program}{from}, on the same directory")
             }
+            Step::Flush { member, version } => {
+                format!("start {member} ({version}) with its own flags")
+            }
             _ => String::new(),
         }
     }

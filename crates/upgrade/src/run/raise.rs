@@ -111,18 +111,27 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             && let Some(hop) = self.last_hop(steps)
         {
             for at in hop.rev() {
-                if let Step::Swap {
-                    member: m,
-                    from,
-                    from_pintle,
-                    ..
-                } = &steps[at]
-                    && m == member
-                    && self.journal.has_begun(at)
-                    && self.needs_no_descent(from.minor).await
-                {
-                    let launch = Launch::back(from, *from_pintle);
-                    return Some(Start::Back { at, launch });
+                match &steps[at] {
+                    Step::Swap {
+                        member: m,
+                        from,
+                        from_pintle,
+                        ..
+                    } if m == member
+                        && self.journal.has_begun(at)
+                        && self.needs_no_descent(from.minor).await =>
+                    {
+                        let launch = Launch::back(from, *from_pintle);
+                        return Some(Start::Back { at, launch });
+                    }
+                    // It comes back with its own flags.
+                    Step::Flush { member: m, version }
+                        if m == member && self.is_half_done(at, member) =>
+                    {
+                        let launch = Launch::back(version, false);
+                        return Some(Start::Back { at, launch });
+                    }
+                    _ => {}
                 }
             }
         }
@@ -287,13 +296,18 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         .await
     }
 
+    /// Whether the step at `at` was interrupted after it stopped `member`.
+    fn is_half_done(&self, at: usize, member: &str) -> bool {
+        self.journal.has_begun(at)
+            && !self.journal.is_done(at)
+            && self.journal.was_stopped_in(at, member)
+    }
+
     /// What `member` should run by the journal; nothing while a step has it in hand.
     fn expected(&self, steps: &[Step], member: &str) -> Option<Launch> {
         let mut launch = None;
         for (at, step) in steps.iter().enumerate() {
-            let is_half_done = self.journal.has_begun(at)
-                && !self.journal.is_done(at)
-                && self.journal.was_stopped_in(at, member);
+            let is_half_done = self.is_half_done(at, member);
             match step {
                 Step::Swap {
                     member: m,

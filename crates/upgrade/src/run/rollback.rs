@@ -331,7 +331,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         {
             return Ok(());
         }
-        (self.say)(&format!("start {member} ({version}) with its own flags"));
+        let step = Step::Flush {
+            member: member.to_owned(),
+            version: version.clone(),
+        };
+        (self.say)(&step.back_in_words());
         let launch = Launch::back(version, false);
         let note = self.roll_back_member(member, &launch, false).await?;
         (self.say)(&format!("        {note}"));

@@ -110,6 +110,46 @@ fn a_start_that_fails_at_once_is_not_waited_for_and_the_others_are_started() {
 }
 
 #[test]
+fn one_that_a_step_left_stopped_is_started_though_another_cannot_be() {
+    let path = vec![Version::new(3, 6, 14), Version::new(3, 7, 1)];
+    let mut cases = 0;
+    for call in 1.. {
+        let Some(model) = killed(World::new(3, path.clone(), 1), call) else {
+            break;
+        };
+        let stopped = {
+            let mut world = model.world();
+            let down = |m: &&super::world::Peer| m.process.is_none();
+            let names: Vec<String> = world
+                .members
+                .iter()
+                .filter(down)
+                .map(|m| m.name.clone())
+                .collect();
+            let [stopped] = &names[..] else { continue };
+            let other = world
+                .members
+                .iter()
+                .position(|m| m.name != *stopped)
+                .expect("another");
+            world.crash(other, false);
+            world.members[other].down_until = Duration::MAX;
+            world.members[other].refuses_starts = true;
+            stopped.clone()
+        };
+        let came = model.roll_back();
+        let is_up = model.world().find(&stopped).process.is_some();
+        let why = format!("killed at call {call} with {stopped} stopped: {came:?}");
+        assert!(is_up, "{}", model.with_history(&why));
+        cases += 1;
+    }
+    assert!(
+        cases > 6,
+        "{cases} steps were interrupted with a member stopped"
+    );
+}
+
+#[test]
 fn a_dead_cluster_comes_back_where_nothing_is_known_of_its_processes() {
     for count in [1, 3] {
         for call in (1..).step_by(3) {
