@@ -157,10 +157,7 @@ fn lost_promotions_are_healed_without_a_quorum() {
             // Alone: the other two do not answer, so no entry is committed.
             let mut server = Launch::new(&pintle, dir).spawn()?;
             server.wait_log(LINE, WITHIN).await?;
-            server
-                .wait_log("starting an etcd server", WITHIN)
-                .await
-                .ok();
+            server.wait_log("serving peer traffic", WITHIN).await?;
             until("two healed learners", WITHIN, async || {
                 let told = told(&server.log_text());
                 ensure!(told.get("stale_learner healed") == Some(&2), "{told:?}");
@@ -244,7 +241,7 @@ fn sound_directories_start_under_refuse_and_say_nothing() {
                     .flag("--membership-check=refuse")
                     .spawn()?;
                 // All that refuses a start comes before this line.
-                server.wait_log("starting an etcd server", WITHIN).await?;
+                server.wait_log("serving peer traffic", WITHIN).await?;
                 ensure!(
                     server.poll_exit()?.is_none(),
                     "{}: {}",

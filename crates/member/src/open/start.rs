@@ -154,15 +154,20 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         setup.machine.auth,
         db_path,
     )?;
+    let backend = database.store.backend();
     if let Some(verdict) = &verdict
         && check == MembershipCheck::Heal
     {
-        database.store.backend().write(verdict.healing());
+        backend.write(verdict.healing());
     }
     if let Some(adopted) = &mut adopted {
         let healing = std::mem::take(&mut adopted.healing);
-        database.store.backend().write(healing);
+        backend.write(healing);
     }
+    // What was said to be healed is, before the member serves.
+    backend
+        .commit_now()
+        .at("cannot write the membership to", db_path)?;
     let opened = Opened {
         line,
         log,
