@@ -33,7 +33,8 @@ impl Client {
     }
 
     /// Has the cluster change its line. Returns once all members are on their way, or with what
-    /// keeps it from that, and nothing begun. Asking twice does no harm.
+    /// keeps it from that, and nothing begun. It is sent once: after an error the members may be
+    /// on their way all the same, which [`Client::show_lines`] says.
     ///
     /// # Errors
     /// As [`Client::show_lines`].
@@ -41,7 +42,7 @@ impl Client {
         let request = SetRequest {
             target: target.to_owned(),
         };
-        let answer = self.unary(Policy::Read, request, |channel, request| async move {
+        let answer = self.unary(Policy::Write, request, |channel, request| async move {
             LinesClient::new(channel).set(request).await
         });
         let SetResponse { findings } = answer.await?;
@@ -49,23 +50,29 @@ impl Client {
     }
 
     /// Has the cluster change its line, and waits until it has, or until `report`, which is shown
-    /// each new state, returns false. An answer that fails is asked for again by `report` alone:
-    /// the members go on without being asked.
+    /// each new state, returns false. After an answer that fails the next of `others` is asked,
+    /// clients of other members: all go on without being asked.
     ///
     /// # Errors
     /// The change did not begin.
     pub async fn change_line(
         &self,
         target: &str,
+        others: &[Client],
         mut report: impl FnMut(Result<&ShowResponse, &Error>) -> bool,
     ) -> Result<Vec<Finding>, Error> {
         let findings = self.begin_line(target).await?;
         if !findings.is_empty() {
             return Ok(findings);
         }
+        let mut clients = others.iter().chain([self]).cycle();
+        let mut client = self;
         loop {
-            let state = tokio::time::timeout(ANSWER_WITHIN, self.show_lines("")).await;
+            let state = tokio::time::timeout(ANSWER_WITHIN, client.show_lines("")).await;
             let state = state.unwrap_or(Err(Error::Deadline { last: None }));
+            if state.is_err() {
+                client = clients.next().unwrap_or(self);
+            }
             if !report(state.as_ref()) || state.is_ok_and(|state| has_line(&state, target)) {
                 return Ok(Vec::new());
             }
@@ -86,4 +93,49 @@ pub fn has_line(state: &ShowResponse, target: &str) -> bool {
     is_of_target(&state.cluster_version)
         && state.downgrade_target.is_empty()
         && state.members.iter().all(has_it)
+}
+
+/// Whether nothing is on its way any more, and the cluster does not have the line: all members
+/// answer, and none knows of a change.
+#[must_use]
+pub fn has_stopped_short(state: &ShowResponse, target: &str) -> bool {
+    let rests = |member: &MemberLine| member.answers && member.change.is_empty();
+    state.downgrade_target.is_empty() && state.members.iter().all(rests) && !has_line(state, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(release: &str, change: &str) -> ShowResponse {
+        ShowResponse {
+            cluster_version: "3.5.0".to_owned(),
+            members: vec![MemberLine {
+                answers: true,
+                release: release.to_owned(),
+                pintle: "1".to_owned(),
+                change: change.to_owned(),
+                storage_version: "3.5.0".to_owned(),
+                ..MemberLine::default()
+            }],
+            ..ShowResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_change_that_no_member_knows_of_has_stopped() {
+        assert!(has_stopped_short(&state("3.5.30", ""), "3.6"));
+        assert!(!has_stopped_short(&state("3.5.30", ""), "3.5"));
+        assert!(!has_stopped_short(&state("3.5.30", "3.6 from 3.5"), "3.6"));
+        let downgrade = ShowResponse {
+            downgrade_target: "3.5.0".to_owned(),
+            ..state("3.6.16", "")
+        };
+        assert!(!has_stopped_short(&downgrade, "3.5"));
+        let silent = ShowResponse {
+            members: vec![MemberLine::default()],
+            ..state("3.5.30", "")
+        };
+        assert!(!has_stopped_short(&silent, "3.6"));
+    }
 }

@@ -1,10 +1,10 @@
 //! `line`, `line set`: which line of etcd the members speak, and how the cluster gets to another
 //! one while it runs. The members decide and do it; what is here asks them, and waits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cli::{flags::Parsed, table::Table};
-use client::{Client, Code, Error};
+use client::{Client, Code, Endpoint, Error};
 use proto::{
     etcdserverpb as api,
     pintlepb::{Finding, MemberLine, ShowResponse},
@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// What the members may take to look at each other, and to write the snapshot that a change needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a change is watched, if no longer time is given: it goes on without that.
+const CHANGE_WITHIN: Duration = Duration::from_secs(300);
+/// How long after the last member has forgotten a change the cluster may take to show its end.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Answers in a row that may fail while a change is under way: its members go on by themselves.
 const FAILURES_MAX: usize = 12;
 /// The lines, the lowest first.
@@ -260,23 +264,41 @@ async fn set(global: &Global, client: &Client, target: &str) -> Outcome {
     let mut said = String::new();
     let mut failures = 0;
     let mut last = None;
+    let mut stopped: Option<Instant> = None;
+    let mut begin: Option<Instant> = None;
+    let patience = global.command_timeout().max(CHANGE_WITHIN);
+    let others = others(global, client).await;
     let report = |state: Result<&ShowResponse, &Error>| match state {
+        _ if begin.get_or_insert_with(Instant::now).elapsed() >= patience => false,
         Ok(state) => {
             failures = 0;
+            stopped = match client::has_stopped_short(state, target) {
+                true => stopped.or_else(|| Some(Instant::now())),
+                false => None,
+            };
             let now = progress(state, target);
             if now != said {
                 eprintln!("{now}");
                 said = now;
             }
             last = Some(state.clone());
-            true
+            stopped.is_none_or(|since| since.elapsed() < SETTLES_WITHIN)
         }
         Err(_) => {
             failures += 1;
             failures < FAILURES_MAX
         }
     };
-    let findings = client.change_line(target, report).await?;
+    let findings = client
+        .change_line(target, &others, report)
+        .await
+        .inspect_err(|error| {
+            if is_left_open(error) {
+                eprintln!(
+                    "the members may be on their way all the same: ask with `line`, and set the line again"
+                );
+            }
+        })?;
     if !findings.is_empty() {
         for finding in &findings {
             eprintln!("{}", told(finding));
@@ -286,21 +308,63 @@ async fn set(global: &Global, client: &Client, target: &str) -> Outcome {
             format!("the line is not set to {target}; nothing was changed"),
         ));
     }
-    let Some(state) = last.filter(|state| client::has_line(state, target)) else {
-        return Err(Failure::new(
-            EXIT_ERROR,
+    let Some(state) = last
+        .as_ref()
+        .filter(|state| client::has_line(state, target))
+    else {
+        let why = if stopped.is_some() {
+            format!(
+                "the line is not set to {target}: no member is on its way there any more; ask with `line` what keeps them, \
+                 and set it again"
+            )
+        } else if failures >= FAILURES_MAX {
             format!(
                 "the members are on their way to {target}, but no longer answer here; they finish it, or take it back, by \
                  themselves: ask with `line`"
-            ),
-        ));
+            )
+        } else {
+            format!(
+                "the members are still on their way to {target} after {} seconds, and go on by themselves: ask with `line` \
+                 which of them is missing, and set it again",
+                patience.as_secs()
+            )
+        };
+        return Err(Failure::new(EXIT_ERROR, why));
     };
     let mut page = global.output.page();
-    write_state(&mut page, global.output.format(), &state, &[]);
+    write_state(&mut page, global.output.format(), state, &[]);
     if global.output.format() != Format::Json {
         page.line(format!("the cluster is at {target}"));
     }
     print_all(&page.bytes)
+}
+
+/// Clients of the other endpoints, for when the first one goes away.
+async fn others(global: &Global, client: &Client) -> Vec<Client> {
+    let used = client.endpoints();
+    let mut others = Vec::new();
+    for endpoint in &global.endpoints {
+        let is_used = Endpoint::parse(endpoint).is_ok_and(|one| used.contains(&one));
+        if is_used {
+            continue;
+        }
+        let patient = global.patient(PATIENCE);
+        if let Ok(other) = patient.connect([endpoint.as_str()].into_iter()).await {
+            others.push(other);
+        }
+    }
+    others
+}
+
+/// Whether an error leaves open what the members do.
+fn is_left_open(error: &Error) -> bool {
+    !matches!(
+        error.as_status(),
+        Some((code, _)) if matches!(
+            code,
+            Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+        )
+    )
 }
 
 /// How far a change is, in one line.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use semver::Version;
+
 use crate::lines::Line;
 
 /// From one line to a neighbour.
@@ -18,6 +20,32 @@ impl Change {
     pub fn is_up(self) -> bool {
         self.to > self.from
     }
+
+    /// Whether it is one step, which is all that a cluster goes at a time.
+    pub fn is_one_step(self) -> bool {
+        (self.from as u8).abs_diff(self.to as u8) == 1
+    }
+
+    /// Whether it is decided in the log, by the downgrade with this target: no member takes it back
+    /// alone from there, for it would be left behind.
+    pub fn is_decided(self, downgrade: Option<&str>) -> bool {
+        !self.is_up() && leads_to(downgrade, self.to)
+    }
+
+    /// Whether a cluster of this version has arrived: what is left of the change ends by itself.
+    pub fn is_over_at(self, version: &Version) -> bool {
+        let to = self.to.cluster_version();
+        match self.is_up() {
+            true => *version >= to,
+            false => *version <= to,
+        }
+    }
+}
+
+/// Whether the downgrade with this target leads to a line.
+pub fn leads_to(downgrade: Option<&str>, line: Line) -> bool {
+    let target = downgrade.and_then(|text| Version::parse(text).ok());
+    target.and_then(|target| Line::of(&target)) == Some(line)
 }
 
 /// What a member keeps of its line, in words that etcd does not read.
@@ -43,6 +71,17 @@ impl Kept {
                 to: Line::parse(to)?,
             }),
         })
+    }
+
+    /// The change that blocks another one, in a cluster of this version.
+    pub fn blocks(self, change: Change, version: Option<&Version>) -> Option<Change> {
+        match self {
+            Kept::Change(other) if other != change => {
+                let is_over = version.is_some_and(|version| other.is_over_at(version));
+                (!is_over).then_some(other)
+            }
+            _ => None,
+        }
     }
 }
 

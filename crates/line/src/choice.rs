@@ -79,7 +79,7 @@ impl Choice {
 
 /// Whether the cluster would have to skip a minor version. Every version before 3.5 is one that a
 /// member of 3.5 serves.
-fn is_far_above(line: Line, cluster: &Version) -> bool {
+pub fn is_far_above(line: Line, cluster: &Version) -> bool {
     line > Line::V3_5
         && below(&line.cluster_version()).is_some_and(|below| minor(cluster) < minor(&below))
 }

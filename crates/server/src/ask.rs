@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long one member may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks a member at each of its peer URLs until one answers.
 ///
@@ -30,8 +30,23 @@ pub async fn member(
     path: &str,
     body: Bytes,
 ) -> Result<Reply, Status> {
+    member_within(rt, member, method, path, body, TIMEOUT).await
+}
+
+/// The same with as much time as the answer takes.
+///
+/// # Errors
+/// As [`member`].
+pub async fn member_within(
+    rt: &Rc<Runtime>,
+    member: &Member,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<Reply, Status> {
     let call = async |url: &str, request| {
-        peer::ask::call(&rt.core.peer_connect, url, request, TIMEOUT).await
+        peer::ask::call(&rt.core.peer_connect, url, request, timeout).await
     };
     at_any_url(rt, member, method, path, body, call).await
 }

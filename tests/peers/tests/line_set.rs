@@ -9,7 +9,10 @@ use peers::{
     load::Load,
     peer::{self, Program},
 };
-use proto::etcdserverpb::{DowngradeRequest, downgrade_request::DowngradeAction};
+use proto::etcdserverpb::{
+    AlarmRequest, AlarmType, DowngradeRequest, alarm_request::AlarmAction,
+    downgrade_request::DowngradeAction,
+};
 
 /// Pintle, which finds out which line to speak.
 fn pintle() -> Option<Program> {
@@ -129,6 +132,14 @@ fn what_keeps_a_cluster_from_a_line_is_named() {
         let all = [0, 1, 2];
         is_refused(&cluster, &all, "3.8", "there are 3.5, 3.6 and 3.7").await?;
         is_refused(&cluster, &all, "3.7", "set 3.6 first").await?;
+        let alarm = |action: AlarmAction| AlarmRequest {
+            action: action as i32,
+            member_id: 0,
+            alarm: AlarmType::Nospace as i32,
+        };
+        cluster.api(0).alarm(alarm(AlarmAction::Activate)).await?;
+        is_refused(&cluster, &all, "3.6", "the alarm NOSPACE is raised").await?;
+        cluster.api(0).alarm(alarm(AlarmAction::Deactivate)).await?;
         let learner = cluster.add(&pintle, Role::Learner, 0).await?;
         is_refused(&cluster, &all, "3.6", "m3 is a learner: make it a voter").await?;
         is_refused(
@@ -248,6 +259,32 @@ fn only_root_changes_the_line() {
     });
 }
 
+/// Two who want the same are not in each other's way, at different members and at one.
+#[test]
+fn the_same_line_is_set_twice_at_once() {
+    peers::run(240, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = three(&pintle).await?;
+        for (line, other) in [("3.6", 1), ("3.5", 1), ("3.6", 0), ("3.5", 0)] {
+            let words = ["line", "set", line];
+            let (at_one, at_other) = ([0], [other]);
+            let (one, two) = tokio::join!(
+                ctl(&cluster, &at_one, &words),
+                ctl(&cluster, &at_other, &words)
+            );
+            at_rest(&cluster, &[line], WITHIN)
+                .await
+                .with_context(|| format!("{line}: {one:?} {two:?}"))?;
+            for said in [one?, two?] {
+                ensure!(said.is_ok, "line set {line}: {said:?}");
+            }
+        }
+        cluster.finish().await.map(drop)
+    });
+}
+
 /// When a member is killed, by what it logs.
 const MOMENTS: [&str; 3] = [
     "the line of the cluster is to change",
@@ -326,13 +363,13 @@ async fn killed() -> Result<()> {
         let rests = at_rest(&cluster, &lines, 2 * WITHIN)
             .await
             .with_context(|| step.clone())?;
-        if rests == line {
-            finished += 1;
-        } else {
-            taken_back += 1;
-            let said = ctl(&cluster, &all, &["line", "set", line]).await?;
-            ensure!(said.is_ok, "{step}, once more: {said:?}");
+        match rests == line {
+            true => finished += 1,
+            false => taken_back += 1,
         }
+        // Where it is finished this shows that the schema is, too.
+        let said = ctl(&cluster, &all, &["line", "set", line]).await?;
+        ensure!(said.is_ok, "{step}, once more: {said:?}");
         load.more(20).await?;
     }
     let summary = load.finish(&cluster, 0).await?;

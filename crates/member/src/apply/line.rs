@@ -1,7 +1,7 @@
 //! Another line while the member runs: between two entries, so that each entry is applied at one
 //! line, and only where a member that starts at that line would start.
 
-use line::Line;
+use line::{Line, choice};
 
 use super::{
     command::{Effects, Outcome, Waiter},
@@ -23,7 +23,9 @@ impl Machine {
             generation: self.generation,
             schema: self.storage.line,
             has_v2_keys: self.tree.has_user_data(),
-            blocks_newer_release: self.blocks_newer_release,
+            // One that has only begun leaves nothing behind yet.
+            blocks_newer_release: self.blocks_newer_release
+                || matches!(self.snapshot, SnapshotState::Running),
             is_held_up: Line::ALL.map(held_up),
             is_caught_up: self.adopted.is_none(),
         }
@@ -66,6 +68,9 @@ impl Machine {
         }
         if version.is_none_or(|version| !line.takes_part_in(version)) {
             return Some("the cluster version is above that line");
+        }
+        if version.is_some_and(|version| choice::is_far_above(line, version)) {
+            return Some("the cluster version is more than one minor version below that line");
         }
         if line < self.storage.line {
             return Some("the schema of the database is above that line");

@@ -18,7 +18,8 @@ pub struct Look {
     pub schema: Line,
     /// The tree has keys that users stored by API version 2.
     pub has_v2_keys: bool,
-    /// A raw request of the v2 API is in the log after the newest snapshot.
+    /// A raw request of the v2 API is in the log after the newest snapshot that is on disk, or may
+    /// be: one is being written.
     pub blocks_newer_release: bool,
     /// For each line, whether an entry after the newest snapshot asks for a newer reader.
     pub is_held_up: [bool; Line::ALL.len()],

@@ -14,8 +14,12 @@ use crate::snapshot::SnapshotState;
 impl Machine {
     /// Brings the schema to the cluster version. After each turn.
     pub(super) fn follow_storage_version(&mut self) {
+        // A line that knows no version still lowers one that was left above it: by a kill on the
+        // way down, or with the database of another member.
+        let line = self.state.line();
+        let has_version = line.facts().stores_version || self.storage.line > line;
         // The members in the log may be older than those in the database.
-        if !self.state.line().facts().stores_version || self.adopted.is_some() || self.term == 0 {
+        if !has_version || self.adopted.is_some() || self.term == 0 {
             return;
         }
         let decided = |version: &&Version| **version != MIN_CLUSTER_VERSION;

@@ -28,20 +28,30 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 pub(super) async fn follow_change(rt: Rc<Runtime>) {
     let mut rounds = steady(PERIOD);
     let mut stuck: Option<Instant> = None;
+    let mut begins = 0;
     loop {
         rounds.tick().await;
         let kept = rt.core.line_kept.get();
+        let now = rt.core.line_kept.begins();
+        if std::mem::replace(&mut begins, now) != now {
+            // Begun again: whoever did has as long as the first one.
+            stuck = None;
+        }
         if kept == Kept::Nothing {
             stuck = None;
             continue;
         }
         let (next, is_silent) = next(&rt, kept).await;
+        if rt.core.line_kept.get() != kept || rt.core.line_kept.begins() != begins {
+            // The others were asked about something else.
+            continue;
+        }
         stuck = match next {
             Next::Stuck => stuck.or(Some(Instant::now())),
             _ => None,
         };
         let is_over = stuck.is_some_and(|since| since.elapsed() >= GIVE_UP_AFTER);
-        if let Err(error) = act(&rt, next, is_over).await {
+        if let Err(error) = act(&rt, kept, next, is_over).await {
             tracing::debug!(%error, "a change of the line waits");
         }
         if is_silent {
@@ -70,11 +80,11 @@ async fn next(rt: &Rc<Runtime>, kept: Kept) -> (Next, bool) {
     (view.next(kept), others.contains(&Other::Silent))
 }
 
-async fn act(rt: &Rc<Runtime>, next: Next, is_over: bool) -> Result<(), Status> {
+async fn act(rt: &Rc<Runtime>, kept: Kept, next: Next, is_over: bool) -> Result<(), Status> {
     match next {
         Next::Speak(line) => own::speak(rt, line).await,
         Next::Forget => {
-            own::forget(rt).await?;
+            own::forget(rt, kept).await?;
             tracing::info!(line = %rt.core.line(), "the line is the cluster's");
             Ok(())
         }

@@ -2,7 +2,7 @@
 //! is there from the founding until the member hears of its cluster, and while the line changes;
 //! at all other times the cluster version says it.
 
-use std::{fs, io, io::Write as _, path::Path};
+use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use line::Kept;
 use member::{At as _, Error};
@@ -37,7 +37,17 @@ pub(crate) fn write(member_dir: &Path, text: &str) -> Result<(), Error> {
     let path = member_dir.join(NAME);
     let new = member_dir.join("pintle-line.new");
     let replace = || -> io::Result<()> {
-        let mut file = fs::File::create(&new)?;
+        // One that a kill has left; not to be followed if it is a link.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&new, &path)?;

@@ -1,7 +1,7 @@
 //! What keeps a cluster from a line, as far as it shows from outside of its members. Each text
 //! says what to do.
 
-use line::Line;
+use line::{Change, Line};
 use proto::pintlepb::{Finding, MemberLine};
 use semver::Version;
 
@@ -89,6 +89,17 @@ fn of_one(member: &MemberLine, target: Line, goes_down: bool) -> Vec<Finding> {
             "does not answer: start it, or remove it from the cluster, first",
         ));
         return found;
+    }
+    let leads_elsewhere = |change: &Change| change.to != target && change.from != target;
+    if let Some(change) = change_of(member).filter(leads_elsewhere) {
+        found.push(of_member(
+            member,
+            "in_change",
+            format!(
+                "is on its way to {}: finish that with `line set {}`, or take it back with `line set {}`, first",
+                change.to, change.to, change.from
+            ),
+        ));
     }
     let is_etcd = line_of(member).is_none();
     let Some(release) = release_of(member).filter(|_| is_etcd) else {

@@ -1,10 +1,14 @@
 //! What this member keeps of its line, in memory as in its file.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use line::{Change, Kept};
 use member::Error;
 use parking_lot::Mutex;
+use semver::Version;
 
 use super::file;
 
@@ -12,6 +16,10 @@ use super::file;
 pub struct LineKept {
     member_dir: PathBuf,
     kept: Mutex<Kept>,
+    begins: AtomicU64,
+    /// Held by whoever changes the line of the cluster from here: two at once would each see what
+    /// the other has half done.
+    pub setting: tokio::sync::Mutex<()>,
 }
 
 impl LineKept {
@@ -20,6 +28,8 @@ impl LineKept {
         LineKept {
             member_dir,
             kept: Mutex::new(kept),
+            begins: AtomicU64::new(0),
+            setting: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -36,25 +46,42 @@ impl LineKept {
         }
     }
 
-    /// Keeps that a change is under way. Waits for the disk.
+    /// How often a change was begun, the same one again included.
+    pub fn begins(&self) -> u64 {
+        self.begins.load(Ordering::Acquire)
+    }
+
+    /// Keeps that a change is under way, in a cluster of this version; another one that is not
+    /// over blocks it, and is returned. Waits for the disk.
     ///
     /// # Errors
     /// It cannot be written: nothing is kept.
-    pub fn begin(&self, change: Change) -> Result<(), Error> {
+    pub fn begin(
+        &self,
+        change: Change,
+        version: Option<&Version>,
+    ) -> Result<Option<Change>, Error> {
         let mut kept = self.kept.lock();
+        if let Some(other) = kept.blocks(change, version) {
+            return Ok(Some(other));
+        }
         file::write(&self.member_dir, &change.to_string())?;
         *kept = Kept::Change(change);
-        Ok(())
+        self.begins.fetch_add(1, Ordering::AcqRel);
+        Ok(None)
     }
 
-    /// Keeps nothing. Waits for the disk.
+    /// Keeps nothing, if it is still this that is kept: what was begun since stays. Waits for the
+    /// disk.
     ///
     /// # Errors
     /// The file cannot be removed: what it says is kept.
-    pub fn forget(&self) -> Result<(), Error> {
+    pub fn forget(&self, expected: Kept) -> Result<(), Error> {
         let mut kept = self.kept.lock();
-        file::remove(&self.member_dir)?;
-        *kept = Kept::Nothing;
+        if *kept == expected {
+            file::remove(&self.member_dir)?;
+            *kept = Kept::Nothing;
+        }
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a member in a change of the line does next. It decides for itself, from what it sees:
 //! whoever began the change may be gone.
 
-use line::{Change, Kept, Line};
+use line::{Change, Kept, Line, change::leads_to};
 use proto::pintlepb::MemberLine;
 use semver::Version;
 
@@ -79,6 +79,11 @@ impl View<'_> {
         if self.has_version(|version| version >= change.to.cluster_version()) {
             return Next::Forget;
         }
+        let is_moved = self.version.and_then(Line::of) != Some(change.from);
+        if is_moved || self.downgrade.is_some() {
+            // The cluster goes another way. Who has spoken already keeps it from there.
+            return Next::Stuck;
+        }
         if self.others.contains(&Other::Silent) {
             return Next::Wait;
         }
@@ -93,9 +98,11 @@ impl View<'_> {
 
     /// The cluster version goes first, by the downgrade, and the lines follow, in any order.
     fn next_down(&self, change: Change) -> Next {
-        let is_under_way = self.is_downgraded_to(change.to);
+        let is_under_way = leads_to(self.downgrade, change.to);
         if self.has_version(|version| version > change.to.cluster_version()) {
             return match is_under_way {
+                // The version is not lowered before all members announce it.
+                true if self.line > change.from => Next::Speak(change.from),
                 true => Next::Wait,
                 false => Next::Stuck,
             };
@@ -110,10 +117,5 @@ impl View<'_> {
 
     fn has_version(&self, is: impl Fn(Version) -> bool) -> bool {
         self.version.cloned().is_some_and(is)
-    }
-
-    fn is_downgraded_to(&self, line: Line) -> bool {
-        let target = self.downgrade.and_then(|text| Version::parse(text).ok());
-        target.and_then(|target| Line::of(&target)) == Some(line)
     }
 }

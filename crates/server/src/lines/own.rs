@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use line::{Change, Choice, Feature, Line};
+use line::{Change, Choice, Feature, Kept, Line};
 use member::{Command, Outcome, apply::Look, open};
 use membership::{Disagreement, disagreement, v3store};
 use proto::{
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::findings::of_cluster;
 use crate::{
     runtime::Runtime,
-    status::{Code, Status},
+    status::{Code, Status, errors},
     submit::mixed_up,
     version::PINTLE,
 };
@@ -74,7 +74,15 @@ async fn carry_out(rt: &Rc<Runtime>, order: &LineOrder) -> Result<Vec<Finding>, 
             Some(from) => begin(rt, Change { from, to }).await,
             None => Err(unknown_order()),
         },
-        (Ok(Action::GiveUp), _) => give_up(rt).await.map(|()| Vec::new()),
+        (Ok(Action::GiveUp), to) => {
+            let named = to.zip(Line::parse(&order.from));
+            let named = named.map(|(to, from)| Kept::Change(Change { from, to }));
+            // What was begun by another one meanwhile is not its to give up.
+            if named.is_none_or(|named| named == rt.core.line_kept.get()) {
+                give_up(rt).await?;
+            }
+            Ok(Vec::new())
+        }
         _ => Err(unknown_order()),
     }
 }
@@ -88,44 +96,75 @@ fn unknown_order() -> Status {
 
 /// Keeps that a change is under way. What follows is the duty's.
 async fn begin(rt: &Rc<Runtime>, change: Change) -> Result<Vec<Finding>, Status> {
-    let cluster = rt.core.state.cluster.load();
-    let line = cluster.version().and_then(Line::of);
+    if !change.is_one_step() {
+        return Ok(vec![of_cluster(
+            "too_far",
+            "a cluster goes one minor version at a time",
+        )]);
+    }
+    let version = rt.core.state.cluster.load().version().cloned();
+    let line = version.as_ref().and_then(Line::of);
     if line != Some(change.from) && line != Some(change.to) {
         return Ok(vec![of_cluster(
             "moved",
             "the cluster version has changed meanwhile: try again",
         )]);
     }
-    drop(cluster);
-    tracing::info!(from = %change.from, to = %change.to, "the line of the cluster is to change");
     let core = rt.core.clone();
-    blocking(move || core.line_kept.begin(change))
+    let other = blocking(move || core.line_kept.begin(change, version.as_ref()))
         .await?
         .map_err(unwritten)?;
+    if let Some(other) = other {
+        return Ok(vec![of_cluster(
+            "in_change",
+            format!(
+                "is on its way to {} from {}: ask with `line`, and try again when that is over",
+                other.to, other.from
+            ),
+        )]);
+    }
+    tracing::info!(from = %change.from, to = %change.to, "the line of the cluster is to change");
     Ok(Vec::new())
 }
 
-/// Forgets a change. A member that speaks another line than the cluster has goes back to it.
+/// Forgets a change, unless the cluster has decided on it. A member that speaks another line than
+/// the cluster has goes back to it.
 ///
 /// # Errors
-/// The file cannot be removed, or the machine does not answer.
+/// What the cluster has decided is not known, the file cannot be removed, or the machine does not
+/// answer: the change is kept.
 pub async fn give_up(rt: &Rc<Runtime>) -> Result<(), Status> {
+    let kept = rt.core.line_kept.get();
+    if let Kept::Change(change) = kept
+        && !change.is_up()
+    {
+        // The downgrade may be in the log and not yet here.
+        tokio::time::timeout(TIMEOUT, rt.linearizable())
+            .await
+            .unwrap_or(Err(errors::TIMEOUT))?;
+        if change.is_decided(rt.core.state.cluster.load().downgrade()) {
+            return Ok(());
+        }
+    }
     let version = rt.core.state.cluster.load().version().and_then(Line::of);
-    let line = version.filter(|line| *line < rt.core.line());
-    let is_lowered = rt.core.state.cluster.load().downgrade().is_some();
-    if let Some(line) = line.filter(|_| !is_lowered) {
+    let is_in_change = matches!(kept, Kept::Change(_));
+    // In a change also where this line is spoken: another one may be waiting in the queue.
+    if let Some(line) = version.filter(|line| is_in_change || *line != rt.core.line()) {
         speak(rt, line).await?;
     }
-    forget(rt).await
+    match is_in_change {
+        true => forget(rt, kept).await,
+        false => Ok(()),
+    }
 }
 
-/// Keeps nothing any more.
+/// Keeps nothing any more, if this is what was kept.
 ///
 /// # Errors
 /// The file cannot be removed.
-pub async fn forget(rt: &Rc<Runtime>) -> Result<(), Status> {
+pub async fn forget(rt: &Rc<Runtime>, kept: Kept) -> Result<(), Status> {
     let core = rt.core.clone();
-    blocking(move || core.line_kept.forget())
+    blocking(move || core.line_kept.forget(kept))
         .await?
         .map_err(unwritten)
 }
@@ -227,15 +266,31 @@ async fn against(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status>
             ),
         ));
     }
-    let is_corrupt =
-        |alarm: &proto::etcdserverpb::AlarmMember| alarm.alarm == AlarmType::Corrupt as i32;
-    if rt.core.state.alarms.read().all().iter().any(is_corrupt) {
-        found.push(of_cluster(
+    let alarms = rt.core.state.alarms.read().all();
+    let mut kinds: Vec<i32> = alarms.iter().map(|alarm| alarm.alarm).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    found.extend(kinds.into_iter().map(of_alarm));
+    Ok(found)
+}
+
+/// The lines differ in what they refuse while an alarm is raised, and the members change theirs at
+/// different entries.
+pub fn of_alarm(alarm: i32) -> Finding {
+    match AlarmType::try_from(alarm) {
+        Ok(AlarmType::Corrupt) => of_cluster(
             "corrupt",
             "the alarm CORRUPT is raised: the members do not hold the same keys",
-        ));
+        ),
+        Ok(AlarmType::Nospace) => of_cluster(
+            "nospace",
+            "the alarm NOSPACE is raised: make space, and clear it with `alarm disarm`, first",
+        ),
+        _ => of_cluster(
+            "alarm",
+            format!("the alarm {alarm} is raised: clear it with `alarm disarm` first"),
+        ),
     }
-    Ok(found)
 }
 
 /// The members in memory, and what the copies in the database say otherwise, as of one entry.

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use line::{Change, Line};
-use proto::pintlepb::{Finding, LineOrder, line_order::Action};
+use line::{Change, Line, change::leads_to};
+use proto::pintlepb::{Finding, LineOrder, MemberLine, line_order::Action};
+use semver::Version;
 
 use super::{
-    findings::of_cluster,
+    findings::{of_cluster, of_member},
     judge::judge,
     survey::{self, Survey},
 };
@@ -71,8 +72,10 @@ pub async fn show(rt: &Rc<Runtime>, target: Option<Line>) -> Survey {
 /// finished, or taken back.
 ///
 /// # Errors
-/// The downgrade cannot begin, or end: the members have forgotten the change.
+/// The downgrade cannot begin, or end. The members give the change up by themselves, unless the
+/// downgrade begins after all.
 pub async fn set(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
+    let _alone = rt.core.line_kept.setting.lock().await;
     if let Err(error) = rt.linearizable().await {
         return Ok(vec![of_cluster(
             "quorum",
@@ -85,9 +88,9 @@ pub async fn set(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status>
         return Ok(found);
     };
     if plan.change.is_some() {
-        found = survey::all(rt, &order(Action::Prepare, plan.change))
-            .await
-            .findings;
+        let prepared = survey::all(rt, &order(Action::Prepare, plan.change)).await;
+        found = lost(&survey, &prepared);
+        found.extend(prepared.findings);
     }
     if !found.is_empty() {
         return Ok(found);
@@ -96,34 +99,56 @@ pub async fn set(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status>
         downgrade::cancel(rt).await?;
     }
     if plan.change.is_none() {
-        return Ok(all_give_up(rt).await);
+        return Ok(all_give_up(rt, None).await);
     }
     let begun = survey::all(rt, &order(Action::Begin, plan.change)).await;
-    found = begun.findings;
-    found.extend(
-        begun
-            .members
-            .iter()
-            .filter(|member| !member.answers)
-            .map(|member| Finding {
-                member_id: member.id,
-                name: member.name.clone(),
-                ..of_cluster("down", "does not answer any more")
-            }),
-    );
+    found = lost(&survey, &begun);
+    found.extend(begun.findings);
     if !found.is_empty() {
-        all_give_up(rt).await;
+        all_give_up(rt, plan.change).await;
         return Ok(found);
     }
     if plan.enables
         && let Err(error) = downgrade::enable(rt, target).await
     {
-        all_give_up(rt).await;
-        return Err(error);
+        // Another one may have begun it, or this one's entry be committed late: the members are on
+        // their way then, and whoever gave up now would be left behind. If not, they see it.
+        rt.linearizable().await?;
+        let cluster = rt.core.state.cluster.load();
+        if !is_on_its_way(cluster.version(), cluster.downgrade(), target) {
+            return Err(error);
+        }
     }
     Ok(Vec::new())
 }
 
-async fn all_give_up(rt: &Rc<Runtime>) -> Vec<Finding> {
-    survey::all(rt, &order(Action::GiveUp, None)).await.findings
+/// Whether the cluster is lowered to a line, or is to be.
+pub fn is_on_its_way(version: Option<&Version>, downgrade: Option<&str>, target: Line) -> bool {
+    version.and_then(Line::of) == Some(target) || leads_to(downgrade, target)
+}
+
+/// The members that answered before, and now do not, or not as Pintle: what they would say against
+/// a change is not known, nor whether they are in it.
+pub fn lost(before: &Survey, after: &Survey) -> Vec<Finding> {
+    let was_pintle = |id| {
+        let mut before = before.members.iter();
+        before.any(|member| member.id == id && !member.pintle.is_empty())
+    };
+    let is_lost =
+        |member: &&MemberLine| !member.answers || member.pintle.is_empty() && was_pintle(member.id);
+    let lost = after.members.iter().filter(is_lost);
+    lost.map(|member| {
+        of_member(
+            member,
+            "down",
+            "does not answer any more: see that it runs, and try again",
+        )
+    })
+    .collect()
+}
+
+/// Has all members forget a change, or whichever they are in.
+async fn all_give_up(rt: &Rc<Runtime>, change: Option<Change>) -> Vec<Finding> {
+    let given_up = survey::all(rt, &order(Action::GiveUp, change)).await;
+    given_up.findings
 }

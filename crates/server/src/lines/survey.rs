@@ -1,17 +1,20 @@
 //! What all members say of their lines.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use line::{Change, Kept, Line};
 use membership::Member;
 use prost::Message as _;
-use proto::pintlepb::{Finding, LineAnswer, LineOrder, MemberLine};
+use proto::pintlepb::{Finding, LineAnswer, LineOrder, MemberLine, line_order::Action};
 use semver::Version;
 
 use super::{PAGE, own};
 use crate::{ask, runtime::Runtime, version::Versions};
+
+/// How long a member may prepare itself: it takes a snapshot, and reads its database.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -68,8 +71,9 @@ async fn one(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> LineAnswer
         return own::obey(rt, order).await;
     }
     let mut answer = match of_pintle(rt, member, order).await {
-        Some(answer) => answer,
-        None => of_etcd(rt, member).await,
+        Heard::Pintle(answer) => answer,
+        Heard::Etcd => of_etcd(rt, member).await,
+        Heard::Nothing => LineAnswer::default(),
     };
     let line = answer.member.get_or_insert_default();
     line.id = member.id.0;
@@ -85,13 +89,46 @@ async fn one(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> LineAnswer
     answer
 }
 
-async fn of_pintle(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> Option<LineAnswer> {
+/// What comes back from a member that was handed an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Pintle's answer.
+    Pintle(LineAnswer),
+    /// The member does not have the page.
+    Etcd,
+    /// Nothing that says what runs there.
+    Nothing,
+}
+
+impl Heard {
+    /// Reads a reply. A member that has the page and fails is not taken for one that does not have
+    /// it: what it would have said against a change is not known.
+    pub fn of(status: StatusCode, body: Bytes) -> Heard {
+        match status {
+            StatusCode::NOT_FOUND => Heard::Etcd,
+            StatusCode::OK => match LineAnswer::decode(body) {
+                Ok(mut answer) => {
+                    answer.member.get_or_insert_default().answers = true;
+                    Heard::Pintle(answer)
+                }
+                Err(_) => Heard::Nothing,
+            },
+            _ => Heard::Nothing,
+        }
+    }
+}
+
+async fn of_pintle(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> Heard {
     let body: Bytes = order.encode_to_vec().into();
-    let reply = ask::member(rt, member, Method::POST, PAGE, body).await;
-    let reply = reply.ok().filter(|reply| reply.status == StatusCode::OK)?;
-    let mut answer = LineAnswer::decode(reply.body).ok()?;
-    answer.member.get_or_insert_default().answers = true;
-    Some(answer)
+    let timeout = match order.action == Action::Prepare as i32 {
+        true => PREPARE_TIMEOUT,
+        false => ask::TIMEOUT,
+    };
+    let reply = ask::member_within(rt, member, Method::POST, PAGE, body, timeout).await;
+    match reply {
+        Ok(reply) => Heard::of(reply.status, reply.body),
+        Err(_) => Heard::Nothing,
+    }
 }
 
 async fn of_etcd(rt: &Rc<Runtime>, member: &Member) -> LineAnswer {

@@ -1,12 +1,16 @@
+use bytes::Bytes;
+use http::StatusCode;
 use line::{Change, Kept, Line};
 use proto::pintlepb::MemberLine;
 use semver::Version;
 
 use super::{
     judge::judge,
+    kept::LineKept,
     next::{Next, Other, View},
-    set::Plan,
-    survey::Survey,
+    own::of_alarm,
+    set::{Plan, is_on_its_way, lost},
+    survey::{Heard, Survey},
 };
 
 const UP: Change = Change {
@@ -245,4 +249,177 @@ fn who_speaks_the_line_or_is_in_the_change_is_ready() {
     ] {
         assert_eq!(Other::of(&member, UP), other, "{member:?}");
     }
+}
+
+fn in_change(change: Change, member: MemberLine) -> MemberLine {
+    MemberLine {
+        change: change.to_string(),
+        ..member
+    }
+}
+
+#[test]
+fn a_member_whose_change_leads_elsewhere_is_named() {
+    let up = Change {
+        from: Line::V3_6,
+        to: Line::V3_7,
+    };
+    let survey = survey(
+        Line::V3_6,
+        vec![
+            in_change(up, pintle("m0", Line::V3_7)),
+            pintle("m1", Line::V3_6),
+        ],
+    );
+    let found = judge(&survey, Line::V3_5);
+    let found: Vec<_> = found.iter().map(|f| (&*f.name, &*f.kind)).collect();
+    assert_eq!(found, [("m0", "in_change")]);
+    // It is finished, and taken back.
+    assert!(kinds(&survey, Line::V3_7).is_empty());
+    assert!(kinds(&survey, Line::V3_6).is_empty());
+}
+
+#[test]
+fn a_change_up_is_stuck_where_the_cluster_goes_down() {
+    let up = Change {
+        from: Line::V3_6,
+        to: Line::V3_7,
+    };
+    let at = |cluster, downgrade| {
+        View {
+            line: Line::V3_6,
+            version: Some(&version(cluster)),
+            downgrade,
+            others: &[Other::Ready],
+        }
+        .next(Kept::Change(up))
+    };
+    assert_eq!(at(Line::V3_6, None), Next::Speak(Line::V3_7));
+    assert_eq!(at(Line::V3_6, Some("3.5.0")), Next::Stuck);
+    assert_eq!(at(Line::V3_5, None), Next::Stuck);
+    assert_eq!(at(Line::V3_7, Some("3.6.0")), Next::Forget);
+}
+
+#[test]
+fn a_change_down_that_waits_takes_back_what_was_spoken_above_it() {
+    let view = View {
+        line: Line::V3_7,
+        version: Some(&version(Line::V3_6)),
+        downgrade: Some("3.5.0"),
+        others: &[],
+    };
+    assert_eq!(view.next(Kept::Change(DOWN)), Next::Speak(Line::V3_6));
+}
+
+#[test]
+fn only_a_member_without_the_page_is_taken_for_etcd() {
+    assert_eq!(Heard::of(StatusCode::NOT_FOUND, Bytes::new()), Heard::Etcd);
+    for status in [
+        StatusCode::BAD_REQUEST,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::PRECONDITION_FAILED,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ] {
+        assert_eq!(Heard::of(status, Bytes::new()), Heard::Nothing);
+    }
+    let undecodable = Bytes::from_static(b"\xff");
+    assert_eq!(Heard::of(StatusCode::OK, undecodable), Heard::Nothing);
+    let Heard::Pintle(answer) = Heard::of(StatusCode::OK, Bytes::new()) else {
+        panic!("an answer");
+    };
+    assert!(answer.member.is_some_and(|member| member.answers));
+}
+
+#[test]
+fn a_member_that_is_lost_on_the_way_is_named() {
+    let with = |members| survey(Line::V3_5, members);
+    let of = |id, member| MemberLine { id, ..member };
+    let before = with(vec![
+        of(1, pintle("m0", Line::V3_5)),
+        of(2, pintle("m1", Line::V3_5)),
+        of(3, pintle("m2", Line::V3_5)),
+        of(4, etcd("m3", "3.6.16")),
+    ]);
+    let silent = MemberLine {
+        name: "m1".to_owned(),
+        ..MemberLine::default()
+    };
+    let after = with(vec![
+        of(1, pintle("m0", Line::V3_5)),
+        of(2, silent),
+        of(3, etcd("m2", "3.5.30")),
+        of(4, etcd("m3", "3.6.16")),
+    ]);
+    let names: Vec<_> = lost(&before, &after).into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["m1", "m2"]);
+    assert!(lost(&before, &before).is_empty());
+}
+
+#[test]
+fn a_downgrade_that_another_one_began_is_as_good() {
+    let on_its_way =
+        |cluster, downgrade| is_on_its_way(Some(&version(cluster)), downgrade, Line::V3_5);
+    assert!(on_its_way(Line::V3_6, Some("3.5.0")));
+    assert!(on_its_way(Line::V3_5, None));
+    assert!(!on_its_way(Line::V3_6, None));
+    assert!(!on_its_way(Line::V3_7, Some("3.6.0")));
+}
+
+#[test]
+fn a_change_that_is_in_the_log_is_not_given_up() {
+    assert!(DOWN.is_decided(Some("3.5.0")));
+    assert!(!DOWN.is_decided(None));
+    assert!(!UP.is_decided(Some("3.5.0")));
+}
+
+#[test]
+fn a_change_begins_where_no_other_is_under_way() {
+    let six = Some(version(Line::V3_6));
+    let seven = Change {
+        from: Line::V3_6,
+        to: Line::V3_7,
+    };
+    let against = |kept: Kept, change| kept.blocks(change, six.as_ref());
+    assert_eq!(against(Kept::Nothing, DOWN), None);
+    assert_eq!(against(Kept::Founded(Line::V3_6), DOWN), None);
+    assert_eq!(against(Kept::Change(DOWN), DOWN), None);
+    assert_eq!(against(Kept::Change(seven), DOWN), Some(seven));
+    assert_eq!(against(Kept::Change(DOWN), seven), Some(DOWN));
+    // The cluster is there, and the member is about to forget it.
+    assert_eq!(against(Kept::Change(UP), seven), None);
+    assert_eq!(Kept::Change(UP).blocks(seven, None), Some(UP));
+    for (from, to) in [(Line::V3_5, Line::V3_7), (Line::V3_6, Line::V3_6)] {
+        assert!(!Change { from, to }.is_one_step());
+    }
+    assert!(UP.is_one_step() && DOWN.is_one_step());
+}
+
+#[test]
+fn what_was_begun_since_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let six = version(Line::V3_6);
+    // One that a kill has left.
+    std::fs::write(dir.path().join("pintle-line.new"), "x").unwrap();
+    let kept = LineKept::new(dir.path().to_owned(), Kept::Nothing);
+    assert_eq!(kept.begin(UP, Some(&version(Line::V3_5))).unwrap(), None);
+    assert_eq!(
+        kept.begin(DOWN, Some(&version(Line::V3_5))).unwrap(),
+        Some(UP)
+    );
+    assert_eq!(kept.begin(DOWN, Some(&six)).unwrap(), None);
+    kept.forget(Kept::Change(UP)).unwrap();
+    assert_eq!(kept.get(), Kept::Change(DOWN));
+    assert_eq!(super::file::read(dir.path()).unwrap(), kept.get());
+    kept.forget(Kept::Change(DOWN)).unwrap();
+    assert_eq!(super::file::read(dir.path()).unwrap(), Kept::Nothing);
+    assert_eq!(kept.begins(), 2);
+}
+
+#[test]
+fn every_alarm_keeps_a_cluster_from_another_line() {
+    use proto::etcdserverpb::AlarmType::{Corrupt, Nospace};
+    assert_eq!(of_alarm(Nospace as i32).kind, "nospace");
+    assert_eq!(of_alarm(Corrupt as i32).kind, "corrupt");
+    assert_eq!(of_alarm(7).kind, "alarm");
 }
