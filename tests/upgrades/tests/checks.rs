@@ -475,8 +475,8 @@ fn running_members_are_repaired_without_a_restart() {
         let (code, said) = repair(&["--yes"])?;
         ensure!(code == 0 && said.contains("repaired: "), "{code}: {said}");
         // Only the files tell of API version 2, also those of members that run.
-        let (code, report, _) = check(&pintle, &words)?;
-        ensure!(code == 5, "exit {code}: {report}");
+        let (code, report, said) = check(&pintle, &words)?;
+        ensure!(code == 5, "exit {code}: {report}: {said}");
         let dirs: Vec<String> = cluster
             .members()
             .iter()

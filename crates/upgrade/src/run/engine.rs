@@ -159,7 +159,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     }
 
     /// Whether the member runs what `launch` starts already.
-    async fn runs(&self, member: &str, launch: &Launch) -> bool {
+    pub(super) async fn runs(&self, member: &str, launch: &Launch) -> bool {
         let (Some(version), Ok(managed)) = (self.heard_version(member).await, self.of(member))
         else {
             return false;

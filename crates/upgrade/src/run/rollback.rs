@@ -14,9 +14,11 @@ use super::{
     downgrade,
     driver::{Driver, Launch},
     engine::{Engine, Stop},
+    exchange::By,
     found::{self, Way},
     journal::Event,
     look,
+    poll::{self, Attempt},
     raise::Heading,
     safety::{self, Purpose},
 };
@@ -439,8 +441,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         if shows && self.has(member, launch).await {
             return Ok(format!("{member} runs {} already", launch.version));
         }
-        self.exchange(member, launch, Purpose::Back, shows).await?;
+        let by = self.exchange(member, launch, Purpose::Back, shows).await?;
         self.comes_up(member).await?;
+        if shows && by == By::Exchange {
+            self.is_replaced(member, launch).await?;
+        }
         self.give_turn_back().await;
         let all = match self.first_silent().await? {
             Some(silent) => Err(Deviation::Seen(format!("{silent} does not answer"))),
@@ -450,6 +455,32 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             Ok(seen) => format!("healthy; leader {}", seen.leader),
             Err(why) => format!("started; of the cluster: {why}"),
         })
+    }
+
+    /// Waits until `member`, if it answers, runs what it was started with. Commands that return
+    /// before their work is done leave the old process answering for a while, and that is no
+    /// member that the next one may be stopped beside.
+    async fn is_replaced(&self, member: &str, launch: &Launch) -> Result<(), Deviation> {
+        let managed = self.of(member)?;
+        let deadline = self.cluster.now() + self.patience;
+        let mut is_old = false;
+        poll::until(self.cluster, deadline, async || {
+            if self.runs(member, launch).await {
+                return Attempt::Done(());
+            }
+            match self.version_of(&managed).await {
+                Some(version) => {
+                    is_old = true;
+                    Attempt::Again(Deviation::Seen(format!(
+                        "{member} still runs {version}: what stops and starts it has not replaced its process"
+                    )))
+                }
+                // How long it may be silent was judged before; its old process was not.
+                None if !is_old => Attempt::Done(()),
+                None => Attempt::Again(Deviation::Seen(format!("{member} does not come up"))),
+            }
+        })
+        .await
     }
 
     /// Waits until all members that are driven from here run what they ran before, and

@@ -150,6 +150,18 @@ fn one_that_a_step_left_stopped_is_started_though_another_cannot_be() {
 }
 
 #[test]
+fn a_member_that_its_commands_did_not_replace_is_named_and_is_the_last_one() {
+    let model = Model::new(world());
+    assert_eq!(model.run(), Came::Done);
+    model.world().commands_do_nothing = true;
+    let Came::Refused(why) = model.roll_back() else {
+        panic!("taken back, and nothing was");
+    };
+    let named = why.matches("still runs").count();
+    assert!(named == 1, "{}", model.with_history(&why));
+}
+
+#[test]
 fn a_dead_cluster_comes_back_where_nothing_is_known_of_its_processes() {
     for count in [1, 3] {
         for call in (1..).step_by(3) {

@@ -89,6 +89,8 @@ pub(super) struct World {
     pub(super) binaries_at: (u64, u64),
     pub(super) disk_full: bool,
     pub(super) kubelets_run: bool,
+    /// Whether stop and start commands return and nothing happens.
+    pub(super) commands_do_nothing: bool,
     pub(super) reads_files: bool,
     /// Members whose records are stale in the databases.
     pub(super) stale: BTreeSet<u64>,
@@ -162,6 +164,7 @@ impl World {
             binaries_at: (0, 0),
             disk_full: false,
             kubelets_run: true,
+            commands_do_nothing: false,
             reads_files: true,
             stale: BTreeSet::new(),
             path,
