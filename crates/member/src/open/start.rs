@@ -20,7 +20,7 @@ use super::{
     database::Database,
     force_new_cluster::{Found, Impossible},
     log::{Dirs, Log},
-    membership::{Adopted, MembershipCheck, Stored, adopt, choose_line, compare},
+    membership::{Adopted, MembershipCheck, Stored, Verdict, adopt, choose_line, compare},
     promotions, v2_keys,
 };
 use crate::{
@@ -154,20 +154,8 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         setup.machine.auth,
         db_path,
     )?;
-    let backend = database.store.backend();
-    if let Some(verdict) = &verdict
-        && check == MembershipCheck::Heal
-    {
-        backend.write(verdict.healing());
-    }
-    if let Some(adopted) = &mut adopted {
-        let healing = std::mem::take(&mut adopted.healing);
-        backend.write(healing);
-    }
-    // What was said to be healed is, before the member serves.
-    backend
-        .commit_now()
-        .at("cannot write the membership to", db_path)?;
+    let healing = verdict.as_ref().filter(|_| check == MembershipCheck::Heal);
+    heal(&database, healing, adopted.as_mut()).at("cannot write the membership to", db_path)?;
     let opened = Opened {
         line,
         log,
@@ -181,6 +169,23 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         disagreements,
         ..parts
     })
+}
+
+/// Writes what the members of the database lack. What was said to be healed is, before the member
+/// serves.
+fn heal(
+    database: &Database,
+    verdict: Option<&Verdict>,
+    adopted: Option<&mut Adopted>,
+) -> Result<(), bolt::Error> {
+    let backend = database.store.backend();
+    if let Some(verdict) = verdict {
+        backend.write(verdict.healing());
+    }
+    if let Some(adopted) = adopted {
+        backend.write(std::mem::take(&mut adopted.healing));
+    }
+    backend.commit_now()
 }
 
 /// Whether there is a database: a file whose creation was cut off is none, and is made anew.
