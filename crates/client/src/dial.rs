@@ -85,11 +85,9 @@ impl Dialler {
             let connected = transport.connect_with_connector(stream).await;
             let channel = connected.map_err(|error| self.ended(&reason, || root(&error)))?;
             let spoken = life.wait_for(|ready| *ready).await.is_ok();
-            spoken.then_some(channel).ok_or_else(|| {
-                self.ended(&reason, || {
-                    "the connection ended before the server's first frame".to_owned()
-                })
-            })
+            // One that ended before anything was read from it has no reason of its own.
+            let closed = || self.ended(&reason, || self.preface("EOF"));
+            spoken.then_some(channel).ok_or_else(closed)
         };
         let channel = tokio::time::timeout(limit, opening)
             .await
@@ -100,10 +98,13 @@ impl Dialler {
     /// Why there is no connection: what ended it before the server's first frame, or else what
     /// `otherwise` says.
     fn ended(&self, reason: &Reason, otherwise: impl FnOnce() -> String) -> String {
-        let Some(why) = reason.get() else {
-            return otherwise();
-        };
-        let advice = match (&self.tls, why.as_str()) {
+        let why = reason.get();
+        why.map_or_else(otherwise, |why| self.preface(why.as_ref()))
+    }
+
+    /// Says what ended a connection before the server's first frame.
+    fn preface(&self, why: &str) -> String {
+        let advice = match (&self.tls, why) {
             (None, "EOF") => " (plain text; does the server want https?)",
             _ => "",
         };

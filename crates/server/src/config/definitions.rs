@@ -23,6 +23,17 @@ fn urls(text: &str) -> Result<(), String> {
     url_list(text).map(drop)
 }
 
+/// A flag of our own, so what it takes can be said.
+fn is_line(text: &str) -> Result<(), String> {
+    match Choice::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "invalid value: it is one of {}",
+            Choice::WORDS.join(", ")
+        )),
+    }
+}
+
 /// What becomes of the keys of API version 2, by the stage of their removal.
 pub(super) const STAGES: &[&str] = &[
     "not-yet",
@@ -108,7 +119,7 @@ pub(super) const GROUPS: &[Group] = &[
         "auto-compaction-mode" Text "periodic" "Interpret auto-compaction-retention: periodic or revision.";
         "max-learners" Uint "1" "Sets the maximum number of learners that can be available in the cluster membership.", since(6);
         "membership-check" Text "heal" "What to do where the copies of the membership in the data directory disagree, Pintle's own: heal, report or refuse.", own();
-        "line" Text "auto" "Release line of etcd that this member speaks, Pintle's own: 3.5, 3.6 or 3.7, within one minor version above its cluster; auto is the line of its cluster, and 3.5 for a new one until 3.7 is complete.", one_of(&Choice::WORDS), own(), variable("PINTLE_LINE");
+        "line" Text "auto" "Release line of etcd that this member speaks, Pintle's own: 3.5, 3.6 or 3.7, within one minor version above its cluster; auto is the line of its cluster, and 3.5 for a new one until 3.7 is complete.", checked(is_line), own(), variable("PINTLE_LINE");
         "feature-gates" Text "" "Features of etcd 3.6 and 3.7 that are switched on or off, as in InitialCorruptCheck=true,CompactHashCheck=true.", checked(feature_gates), since(6);
     },
     group! { "Discovery";
