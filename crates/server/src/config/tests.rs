@@ -723,6 +723,7 @@ fn sample(setting: &Setting) -> &'static str {
     let default = setting.flag.default;
     match (setting.flag.name, setting.flag.kind, setting.flag.values) {
         ("v2-deprecation", ..) => "write-only",
+        ("line", ..) => "3.6",
         ("max-concurrent-streams", ..) => "7",
         ("feature-gates", ..) => "InitialCorruptCheck=true",
         (_, Kind::Bool, _) if default == "true" => "false",
