@@ -148,6 +148,9 @@ fn reason(certificate: Option<&str>, trusts: bool, pintle: bool) -> &'static str
     }
 }
 
+/// What is said where a server closed before its reason was read.
+const CLOSED: &str = "error reading server preface: EOF";
+
 /// What of a log says that connections were refused.
 fn rejections(server: &Server) -> String {
     server
@@ -214,7 +217,9 @@ fn certificates_decide_who_gets_in_with_every_pair_of_programs() {
                     }
                     let why = reason(name, trusting == &ca.file, program.is_pintle);
                     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-                    ensure!(said.contains(why), "{program}, {name:?}: {said}, not {why}");
+                    // A close that overtakes the alert leaves nothing to read, as in Go.
+                    let is_said = said.contains(why) || said.contains(CLOSED);
+                    ensure!(is_said, "{program}, {name:?}: {said}, not {why}");
                 }
             }
             let log = rejections(&member.server);
