@@ -127,25 +127,7 @@ impl Status {
 
     /// gRPC's name of the code.
     pub(crate) fn name(&self) -> &'static str {
-        const NAMES: [&str; 17] = [
-            "OK",
-            "Canceled",
-            "Unknown",
-            "InvalidArgument",
-            "DeadlineExceeded",
-            "NotFound",
-            "AlreadyExists",
-            "PermissionDenied",
-            "ResourceExhausted",
-            "FailedPrecondition",
-            "Aborted",
-            "OutOfRange",
-            "Unimplemented",
-            "Internal",
-            "Unavailable",
-            "DataLoss",
-            "Unauthenticated",
-        ];
-        NAMES.get(self.code as usize).copied().unwrap_or("Unknown")
+        let name = proto::codes::NAMES.get(self.code as usize);
+        name.copied().unwrap_or("Unknown")
     }
 }

@@ -113,29 +113,10 @@ impl fmt::Display for StatusText<'_> {
         if text.starts_with("etcdserver: ") && !UNLISTED.contains(&text) {
             return f.write_str(text);
         }
-        write!(f, "rpc error: code = {} desc = {text}", go_name(code))
-    }
-}
-
-/// The names grpc-go prints.
-fn go_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
+        write!(
+            f,
+            "rpc error: code = {} desc = {text}",
+            proto::codes::NAMES[code as usize]
+        )
     }
 }

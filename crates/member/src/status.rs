@@ -45,23 +45,7 @@ pub enum Code {
 impl Code {
     /// The name as Go prints it, which `/metrics` and log lines use.
     pub fn name(self) -> &'static str {
-        match self {
-            Code::Ok => "OK",
-            Code::Canceled => "Canceled",
-            Code::Unknown => "Unknown",
-            Code::InvalidArgument => "InvalidArgument",
-            Code::DeadlineExceeded => "DeadlineExceeded",
-            Code::NotFound => "NotFound",
-            Code::PermissionDenied => "PermissionDenied",
-            Code::ResourceExhausted => "ResourceExhausted",
-            Code::FailedPrecondition => "FailedPrecondition",
-            Code::OutOfRange => "OutOfRange",
-            Code::Unimplemented => "Unimplemented",
-            Code::Internal => "Internal",
-            Code::Unavailable => "Unavailable",
-            Code::DataLoss => "DataLoss",
-            Code::Unauthenticated => "Unauthenticated",
-        }
+        proto::codes::NAMES[usize::from(self as u8)]
     }
 
     /// The HTTP status the JSON gateway answers with.

@@ -1,5 +1,6 @@
 //! etcd's messages and services, generated from `proto/*.proto`, and how etcd's own
-//! code reads those that end up in the log ([`wire`]). Holds no logic beyond that.
+//! code reads those that end up in the log ([`wire`]); the names of gRPC's codes ([`codes`]).
+//! Holds no logic beyond that.
 //!
 //! Messages of the log and of files (`raftpb`, `walpb`, `snappb`, v2 `Request`,
 //! `Metadata`) encode as etcd up to 3.6 does: scalars are written even when
@@ -7,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
+pub mod codes;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]

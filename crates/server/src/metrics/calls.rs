@@ -19,27 +19,6 @@ const CLIENT_VERSION_LEN_MAX: usize = 32;
 /// The version of a client that names none, and of all beyond these bounds.
 const UNKNOWN: &str = "unknown";
 
-/// The names of all codes of gRPC, more than any call here ends with.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
 struct PerMethod {
     started: IntCounter,
     received: IntCounter,
@@ -103,7 +82,7 @@ impl Calls {
                 let values = [method.kind(), service, name];
                 // All there can be, as in etcd: a rate over one that comes into being misses
                 // its first call.
-                for code in CODES {
+                for code in proto::codes::NAMES {
                     handled.with_label_values(&[method.kind(), service, name, code]);
                 }
                 PerMethod {
