@@ -178,14 +178,18 @@ fn heal(
     verdict: Option<&Verdict>,
     adopted: Option<&mut Adopted>,
 ) -> Result<(), bolt::Error> {
+    let adopted = adopted.map(|adopted| std::mem::take(&mut adopted.healing));
+    let batches = verdict.map(Verdict::healing).into_iter().chain(adopted);
     let backend = database.store.backend();
-    if let Some(verdict) = verdict {
-        backend.write(verdict.healing());
+    let mut is_healed = false;
+    for batch in batches.filter(|batch| !batch.is_empty()) {
+        backend.write(batch);
+        is_healed = true;
     }
-    if let Some(adopted) = adopted {
-        backend.write(std::mem::take(&mut adopted.healing));
+    match is_healed {
+        true => backend.commit_now(),
+        false => Ok(()),
     }
-    backend.commit_now()
 }
 
 /// Whether there is a database: a file whose creation was cut off is none, and is made anew.
