@@ -22,7 +22,7 @@ use proto::{
 use super::caller::{Caller, unix_secs};
 use crate::{
     rpc::frame_message,
-    runtime::Runtime,
+    runtime::{Runtime, blocking},
     status::{Code, Status, errors},
     submit::mixed_up,
 };
@@ -129,12 +129,11 @@ async fn slowly<T: Send + 'static>(
     let Ok(Ok(place)) = place else {
         return Err(errors::TIMEOUT);
     };
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let _place = place;
         work()
     })
     .await
-    .map_err(|error| Status::new(Code::Internal, error.to_string()))
 }
 
 /// `Auth.Authenticate`

@@ -25,7 +25,7 @@ use crate::{
     logging::human_bytes,
     metrics::Metrics,
     rpc::{Source, append_message, frame_message},
-    runtime::Runtime,
+    runtime::{Runtime, blocking},
     status::{Code, Status},
     submit::mixed_up,
 };
@@ -116,15 +116,6 @@ fn downgrade_info(core: &Core) -> DowngradeInfo {
         enabled: target.is_some(),
         target_version: target.unwrap_or_default().to_owned(),
     }
-}
-
-/// Runs blocking work on a thread of its own and waits for its result.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Status::new(Code::Internal, error.to_string()))
 }
 
 /// `Maintenance.Defragment`

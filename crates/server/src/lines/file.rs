@@ -6,6 +6,7 @@ use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path}
 
 use line::Kept;
 use member::{At as _, Error};
+use wal::disk::sync_dir;
 
 const NAME: &str = "pintle-line";
 
@@ -51,7 +52,7 @@ pub(crate) fn write(member_dir: &Path, text: &str) -> Result<(), Error> {
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
-        fs::File::open(member_dir)?.sync_all()
+        sync_dir(member_dir)
     };
     replace().at("cannot write", &path)
 }
@@ -65,7 +66,7 @@ pub(crate) fn remove(member_dir: &Path) -> Result<(), Error> {
     match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed
-            .and_then(|()| fs::File::open(member_dir)?.sync_all())
+            .and_then(|()| sync_dir(member_dir))
             .at("cannot remove", &path),
     }
 }

@@ -15,6 +15,9 @@ use super::file;
 /// See the module's page.
 pub struct LineKept {
     member_dir: PathBuf,
+    /// Held while the file changes. What is kept has a lock of its own: the thread of the other
+    /// members reads it all the time, and must not wait for the disk.
+    file: Mutex<()>,
     kept: Mutex<Kept>,
     begins: AtomicU64,
     /// Held by whoever changes the line of the cluster from here: two at once would each see what
@@ -27,6 +30,7 @@ impl LineKept {
     pub fn new(member_dir: PathBuf, kept: Kept) -> LineKept {
         LineKept {
             member_dir,
+            file: Mutex::new(()),
             kept: Mutex::new(kept),
             begins: AtomicU64::new(0),
             setting: tokio::sync::Mutex::new(()),
@@ -61,12 +65,12 @@ impl LineKept {
         change: Change,
         version: Option<&Version>,
     ) -> Result<Option<Change>, Error> {
-        let mut kept = self.kept.lock();
-        if let Some(other) = kept.blocks(change, version) {
+        let _file = self.file.lock();
+        if let Some(other) = self.get().blocks(change, version) {
             return Ok(Some(other));
         }
         file::write(&self.member_dir, &change.to_string())?;
-        *kept = Kept::Change(change);
+        *self.kept.lock() = Kept::Change(change);
         self.begins.fetch_add(1, Ordering::AcqRel);
         Ok(None)
     }
@@ -77,10 +81,10 @@ impl LineKept {
     /// # Errors
     /// The file cannot be removed: what it says is kept.
     pub fn forget(&self, expected: Kept) -> Result<(), Error> {
-        let mut kept = self.kept.lock();
-        if *kept == expected {
+        let _file = self.file.lock();
+        if self.get() == expected {
             file::remove(&self.member_dir)?;
-            *kept = Kept::Nothing;
+            *self.kept.lock() = Kept::Nothing;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::findings::of_cluster;
 use crate::{
-    runtime::Runtime,
+    runtime::{Runtime, blocking},
     status::{Code, Status, errors},
     submit::mixed_up,
     version::PINTLE,
@@ -188,14 +188,6 @@ async fn look(rt: &Rc<Runtime>) -> Result<Look, Status> {
         Outcome::Look(look) => Ok(*look),
         _ => Err(mixed_up()),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Status::new(Code::Internal, error.to_string()))
 }
 
 /// What keeps this member from a line, after it has taken the snapshot that is needed.

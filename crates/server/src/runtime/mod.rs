@@ -36,8 +36,20 @@ pub use self::{
 use crate::{
     core::Core,
     node::Proposal,
-    status::{Status, errors},
+    status::{Code, Status, errors},
 };
+
+/// Runs work that waits on a thread for that, and waits for its result.
+///
+/// # Errors
+/// The work panicked, or the runtime ends.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
 
 /// Something to do on a runtime.
 pub type Task = Box<dyn FnOnce(&Rc<Runtime>) + Send>;
