@@ -119,8 +119,9 @@ async fn one(
     grpc.unary(request, path, Raw).await
 }
 
-/// Messages as bytes.
-struct Raw;
+/// Messages as the bytes that they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;

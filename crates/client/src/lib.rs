@@ -34,7 +34,7 @@ pub use client::Client;
 pub use config::{Config, Credentials};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Code, Error};
-pub use forward::{Forward, Forwarded};
+pub use forward::{Forward, Forwarded, Raw};
 pub use keepalive::KeepAlive;
 pub use lines::{has_line, has_stopped_short};
 pub use snapshot::SnapshotStream;

@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
+use client::Raw;
 use futures_util::{StreamExt as _, future::Either, stream};
 use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::{
@@ -21,7 +22,6 @@ use proto::{v3electionpb::election_client::ElectionClient, v3lockpb::lock_client
 use tokio::{net::TcpStream, sync::oneshot};
 use tonic::{
     Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::Service,
     transport::{Channel, Endpoint},
 };
@@ -310,45 +310,6 @@ fn with_token<T>(token: Option<&str>, message: T) -> tonic::Request<T> {
         request.metadata_mut().insert("token", token);
     }
     request
-}
-
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let len = from.remaining();
-        Ok(Some(from.copy_to_bytes(len)))
-    }
 }
 
 /// The range of every key.

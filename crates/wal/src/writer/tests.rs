@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use super::*;
 use crate::{
@@ -118,11 +118,9 @@ fn a_later_entry_overrides_the_end_of_the_log() {
     assert_eq!(read.entries[5], replaced);
 }
 
-#[test]
-fn reading_starts_at_the_segment_of_the_snapshot() {
-    let home = tempfile::tempdir().unwrap();
-    let dir = home.path().join("wal");
-    let mut wal = Wal::create(&dir, b"m", small(2048, false)).unwrap();
+/// A log of thirty entries in small segments, with a snapshot at the twentieth.
+fn of_many_segments(dir: &Path) -> Wal {
+    let mut wal = Wal::create(dir, b"m", small(2048, false)).unwrap();
     for index in 1..=30 {
         wal.append(&[entry(index, 300)], Some(&state(index)))
             .unwrap();
@@ -131,6 +129,14 @@ fn reading_starts_at_the_segment_of_the_snapshot() {
             wal.save_snapshot(&snapshot(20, 1)).unwrap();
         }
     }
+    wal
+}
+
+#[test]
+fn reading_starts_at_the_segment_of_the_snapshot() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = of_many_segments(&dir);
     // Beyond the commit: not one to start from.
     wal.save_snapshot(&snapshot(31, 1)).unwrap();
     wal.close().unwrap();
@@ -174,15 +180,7 @@ fn reading_starts_at_the_segment_of_the_snapshot() {
 fn an_empty_first_segment_is_missed_only_by_who_needs_it() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("wal");
-    let mut wal = Wal::create(&dir, b"m", small(2048, false)).unwrap();
-    for index in 1..=30 {
-        wal.append(&[entry(index, 300)], Some(&state(index)))
-            .unwrap();
-        wal.sync().unwrap();
-        if index == 20 {
-            wal.save_snapshot(&snapshot(20, 1)).unwrap();
-        }
-    }
+    let wal = of_many_segments(&dir);
     wal.close().unwrap();
     let names = files(&dir);
     let empty = |name: &str| {
