@@ -267,7 +267,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 }
             }
             Step::Heal { version } => self.undo_heal(at, version).await,
-            Step::Flush { member, version } => self.undo_flush(at, member, version).await,
+            Step::Flush { member, version } => {
+                self.undo_flush(at, &steps[at], member, version).await
+            }
             Step::Swap { member, .. } if !self.driver.manages(member) => {
                 (self.say)(&format!(
                     "{member} is taken back by a rollback on its own node"
@@ -324,6 +326,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn undo_flush(
         &mut self,
         at: usize,
+        step: &Step,
         member: &str,
         version: &Version,
     ) -> Result<(), Deviation> {
@@ -333,10 +336,6 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         {
             return Ok(());
         }
-        let step = Step::Flush {
-            member: member.to_owned(),
-            version: version.clone(),
-        };
         (self.say)(&step.back_in_words());
         let launch = Launch::back(version, false);
         let note = self.roll_back_member(member, &launch, false).await?;
