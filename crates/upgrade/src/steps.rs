@@ -176,7 +176,7 @@ pub(crate) fn along(path: &[Version], members: &[Member], pintle: bool, stale: b
         for n in &moving {
             let member = &mut members[*n];
             // Next to its own swap: runs on several nodes wait for each other there.
-            // Pintle leaves no such records behind its newest snapshot.
+            // Pintle leaves no such records after its newest snapshot.
             if member.runs.minor == 6 && to.minor == 7 && !member.pintle {
                 steps.push(Step::Flush {
                     member: member.name.clone(),

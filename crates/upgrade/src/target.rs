@@ -84,7 +84,7 @@ pub fn kubernetes_deploys(minor: u64) -> Option<Version> {
     Version::parse(row.2).ok()
 }
 
-/// How Pintle is named; with `:3.6` behind it at that line, else at the line of the cluster.
+/// How Pintle is named; with `:3.6` after it at that line, else at the line of the cluster.
 const PINTLE: &str = "pintle";
 
 /// Whether Pintle answers this as its version at one of its lines.

@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether a record is at `offset`, its length field or one bit aside, or
-    /// an intact one anywhere behind.
+    /// an intact one anywhere after.
     fn shows_a_record(&mut self, offset: u64, length: Length) -> Result<bool, Error> {
         let body = offset + LENGTH_BYTES;
         let shown = self.slice(body, FRONT_BYTES)?;
@@ -272,7 +272,7 @@ impl<'a> Cursor<'a> {
         Ok(frame::is_record_front(&shown, length.record))
     }
 
-    /// Looks behind a torn place for proof that it had been durable, past what
+    /// Looks past a torn place for proof that it had been durable, past what
     /// else is unreadable there.
     pub(crate) fn later(&mut self, offset: u64, torn: Option<Known>) -> Result<Later, Error> {
         let limit = offset.saturating_add(LOOKAHEAD_BYTES);

@@ -2,8 +2,8 @@
 //! known about it. Must never call a place torn that a sync had covered.
 //!
 //! A place is *torn* when an interrupted write explains it: the frame ends
-//! behind the end of the file, or one of its sectors is still zero. So does one
-//! with garbage in the place of its length, as long as nothing there or behind
+//! past the end of the file, or one of its sectors is still zero. So does one
+//! with garbage in the place of its length, as long as nothing there or after
 //! looks like a record. Anything else that does not read back is *broken*, bit
 //! rot or a stray write, and is never repaired.
 //!

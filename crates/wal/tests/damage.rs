@@ -227,7 +227,7 @@ fn torn_ends_are_repaired_and_a_copy_is_kept() {
     }
 }
 
-/// Data behind an end that is zero to its sector's end: a lost first sector, if
+/// Data after an end that is zero to its sector's end: a lost first sector, if
 /// all of it may be of one batch.
 #[test]
 fn what_lies_behind_a_lost_sector_is_kept_as_a_copy() {

@@ -1,4 +1,4 @@
-//! Bytes that no one wrote, behind the last record of a log or in its place:
+//! Bytes that no one wrote, after the last record of a log or in its place:
 //! what etcd cuts off as a torn tail is cut off, and never a record with it.
 
 use std::{fs, path::Path};
@@ -54,7 +54,7 @@ fn etcd_goes_on(bytes: &[u8], at: usize) -> bool {
 }
 
 /// Garbage as disks and hands leave it: one byte over and over, random bytes,
-/// or a length field that says something with either behind it.
+/// or a length field that says something with either after it.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let field = prop_oneof![
         any::<u64>(),

@@ -1,4 +1,4 @@
-//! What a disk may leave behind the last record of a log that was not closed: a
+//! What a disk may leave after the last record of a log that was not closed: a
 //! server starts with all its keys, as a real etcd does on the same bytes, and the
 //! one can take over from the other. The full set runs with `PINTLE_MATRIX=full`.
 
@@ -119,5 +119,5 @@ fn garbage_behind_the_last_record_costs_no_key() {
         }
         Ok(())
     });
-    peer::say("RAN: garbage behind the last record of a log");
+    peer::say("RAN: garbage after the last record of a log");
 }

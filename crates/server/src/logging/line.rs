@@ -8,7 +8,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Whether the process ends behind it.
+    /// Whether the process ends after it.
     pub(super) fn is_fatal(&self) -> bool {
         self.level == "fatal"
     }

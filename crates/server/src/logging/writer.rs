@@ -1,7 +1,7 @@
 //! Lines on their way out: a bounded queue, and the one thread that writes to the outputs. Whoever
 //! logs must never wait for a reader of the log, a full disk or a slow one: what does not fit is
 //! dropped, and counted in a line of its own. Lines keep their order. A fatal line is never dropped:
-//! the process ends behind it.
+//! the process ends after it.
 
 use std::{
     io,
