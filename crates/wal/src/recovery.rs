@@ -9,8 +9,8 @@
 //!
 //! Even a torn-looking place may be rot. A log is written in batches, each
 //! made durable as a whole before the next: entries first, the hard state last
-//! (a batch with only a hard state is not synced), a snapshot record in a
-//! batch of its own. So intact records further on can prove that the place had
+//! (a batch with only a hard state is not synced), a snapshot record in one
+//! without entries. So intact records further on can prove that the place had
 //! been made durable; see [`Later`].
 
 use crate::frame::RecordType;

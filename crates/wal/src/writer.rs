@@ -114,6 +114,8 @@ pub struct Wal {
     position: u64,
     /// Bytes written since the last sync.
     unsynced: u64,
+    /// Entries are among what was appended since the last sync.
+    has_unsynced_entries: bool,
     metadata: Bytes,
     /// The last hard state known; all zero if none.
     state: raftpb::HardState,
@@ -358,6 +360,7 @@ impl Wal {
             encoder,
             position,
             unsynced: 0,
+            has_unsynced_entries: false,
             metadata,
             state,
             state_pending: false,
@@ -420,6 +423,7 @@ impl Wal {
                 });
             }
             self.encoder.entry(entry);
+            self.has_unsynced_entries = true;
             self.last_index = entry.index;
             if self.encoder.frames().len() >= BUFFER_BYTES {
                 self.write()?;
@@ -435,6 +439,9 @@ impl Wal {
     /// Adds the record of a snapshot and syncs. With an index above zero it
     /// must carry its `conf_state`: 3.5 and later need it. Its `.snap` file
     /// must be durable before.
+    ///
+    /// Entries before it are synced by themselves: that a record of a snapshot
+    /// follows proves to recovery that a sync had covered them.
     pub fn save_snapshot(&mut self, snapshot: &walpb::Snapshot) -> Result<SyncStats, Error> {
         self.check()?;
         if snapshot.index > 0 && snapshot.conf_state.is_none() {
@@ -442,10 +449,16 @@ impl Wal {
                 index: snapshot.index,
             });
         }
+        let before = match self.has_unsynced_entries {
+            true => self.sync()?.bytes,
+            false => 0,
+        };
         self.encode_state();
         self.encoder.message(RecordType::Snapshot, snapshot);
         self.last_index = self.last_index.max(snapshot.index);
-        self.sync()
+        let mut stats = self.sync()?;
+        stats.bytes += before;
+        Ok(stats)
     }
 
     /// Makes everything appended so far durable: one write, one sync, and the
@@ -477,6 +490,7 @@ impl Wal {
             return Err(self.fail(error));
         }
         self.unsynced = 0;
+        self.has_unsynced_entries = false;
         stats.sync = began.elapsed();
         if self.position >= self.options.segment_bytes {
             let began = Instant::now();

@@ -94,10 +94,17 @@ fn work(wal: &mut Wal, history: &mut History, seed: &mut Seed, steps: u64) -> Re
             }
             2 if history.synced_entries > 0 => {
                 let index = history.synced_entries as u64;
+                // Entries of the same turn of the log writer, as yet unsynced.
+                for _ in 0..seed.below(4) {
+                    let index = history.appended.len() as u64 + 1;
+                    history.appended.push(entry(index, seed));
+                }
                 history.states.push(state(last));
-                wal.append(&[], history.states.last())?;
-                wal.sync()?;
-                history.synced_states = history.states.len();
+                wal.append(&history.appended[last as usize..], history.states.last())?;
+                if seed.below(2) == 0 {
+                    wal.sync()?;
+                    history.synced_states = history.states.len();
+                }
                 wal.save_snapshot(&snapshot(index))?;
                 history.synced_snapshot = snapshot(index);
                 wal.release_to(index)?;
