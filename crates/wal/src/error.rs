@@ -102,6 +102,22 @@ pub enum Error {
         /// Index of the snapshot.
         index: u64,
     },
+    /// Between the snapshot from which reading was to start and a later one, the log has entries
+    /// that the later one, received from a leader, took the place of.
+    #[error(
+        "the log in {dir} does not reach back from the snapshot at index {received}, which was \
+         received from a leader, to the one at index {index}: what is in between was replaced; \
+         restore this member from a snapshot, or remove it from the cluster and add it again",
+        dir = dir.display()
+    )]
+    Replaced {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Index of the snapshot from which reading was to start.
+        index: u64,
+        /// Index of the one received.
+        received: u64,
+    },
     /// A snapshot record without its voters would be of no use to etcd 3.5.
     #[error("the record of the snapshot at index {index} lacks its conf_state")]
     NoConfState {

@@ -268,6 +268,29 @@ impl Replay {
         Ok(())
     }
 
+    /// Refuses entries that a received snapshot took the place of.
+    ///
+    /// A committed snapshot ends in an entry of the term that its record says. Only after a
+    /// snapshot of a leader may the log have another one there, or none: what it has from before
+    /// was never agreed on. Whoever starts from an older snapshot would take it for committed.
+    pub(crate) fn check_replaced(&self, dir: &Path) -> Result<(), Error> {
+        let commit = self.state.unwrap_or_default().commit;
+        let is_received = |snapshot: &&walpb::Snapshot| {
+            let slot = snapshot.index.checked_sub(self.at.index + 1);
+            let entry = slot.and_then(|slot| self.entries.get(usize::try_from(slot).ok()?));
+            let own = entry.is_some_and(|entry| entry.term == snapshot.term);
+            slot.is_some() && snapshot.index <= commit && !own
+        };
+        match self.snapshots.iter().rfind(is_received) {
+            Some(received) => Err(Error::Replaced {
+                dir: dir.into(),
+                index: self.at.index,
+                received: received.index,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// The metadata, without which a log is of no use.
     pub(crate) fn required_metadata(&self, first: &OpenSegment) -> Result<Bytes, Error> {
         self.metadata
@@ -347,6 +370,7 @@ fn read(
             index,
         });
     }
+    replay.check_replaced(dir)?;
     let last = &files[files.len() - 1];
     Ok(ReadOnly {
         metadata,

@@ -284,6 +284,7 @@ impl Wal {
         };
         let end = walk(held.make_contiguous(), access, &mut |at| replay.take(at))?;
         let metadata = replay.required_metadata(&held[0])?;
+        replay.check_replaced(dir)?;
         let tail = &held[held.len() - 1];
         let repaired = if end.torn {
             Some(repair::keep_copy(

@@ -199,6 +199,75 @@ fn an_empty_first_segment_is_missed_only_by_who_needs_it() {
     assert!(valid_snapshots(&dir).is_err());
 }
 
+fn of_term(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<raftpb::Entry> {
+    let of_term = |index| raftpb::Entry {
+        term,
+        ..entry(index, 10)
+    };
+    indexes.map(of_term).collect()
+}
+
+/// A log that began with a snapshot at 5 and grew an uncommitted tail; then it
+/// received a snapshot of term 3 at 20.
+fn with_replaced_tail(dir: &Path) -> Wal {
+    let mut wal = Wal::create(dir, b"m", small(1 << 16, false)).unwrap();
+    let append = |wal: &mut Wal, entries: &[raftpb::Entry], term, commit| {
+        let state = raftpb::HardState {
+            term,
+            ..state(commit)
+        };
+        wal.append(entries, Some(&state)).unwrap();
+        wal.sync().unwrap();
+    };
+    append(&mut wal, &of_term(1, 1..=10), 1, 10);
+    wal.save_snapshot(&snapshot(5, 1)).unwrap();
+    append(&mut wal, &of_term(2, 11..=30), 2, 10);
+    wal.save_snapshot(&snapshot(20, 3)).unwrap();
+    wal
+}
+
+#[test]
+fn a_tail_that_a_received_snapshot_replaced_is_not_taken_for_committed() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = with_replaced_tail(&dir);
+    let installed = raftpb::HardState {
+        term: 3,
+        ..state(20)
+    };
+    wal.append(&[], Some(&installed)).unwrap();
+    wal.append(&of_term(3, 21..=22), None).unwrap();
+    wal.close().unwrap();
+    let options = || small(1 << 16, false);
+    let opened = Wal::open(&dir, snapshot(20, 3), options()).unwrap();
+    assert_eq!(opened.entries, of_term(3, 21..=22));
+    drop(opened);
+    // Its file is lost, and the one before is taken.
+    let error = Wal::open(&dir, snapshot(5, 1), options()).unwrap_err();
+    assert!(matches!(error, Error::Replaced { received: 20, .. }));
+    let error = read_all(&dir, snapshot(5, 1)).unwrap_err().to_string();
+    assert!(error.contains("restore this member"), "{error}");
+}
+
+#[test]
+fn a_received_snapshot_that_was_not_installed_does_not_count() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = with_replaced_tail(&dir);
+    // No hard state says that it is committed: the tail is still the log.
+    let read = read_all(&dir, snapshot(5, 1)).unwrap();
+    assert_eq!(read.entries.len(), 25);
+    // The leader sends the entries after all.
+    let caught_up = raftpb::HardState {
+        term: 3,
+        ..state(22)
+    };
+    wal.append(&of_term(3, 11..=22), Some(&caught_up)).unwrap();
+    wal.close().unwrap();
+    let opened = Wal::open(&dir, snapshot(5, 1), small(1 << 16, false)).unwrap();
+    assert_eq!(opened.entries.last().map(|entry| entry.index), Some(22));
+}
+
 #[test]
 fn a_missing_segment_is_named() {
     let home = tempfile::tempdir().unwrap();
