@@ -44,6 +44,8 @@ impl Dirs {
 pub struct Log {
     pub(super) wal: Wal,
     pub(super) snapshotter: Snapshotter,
+    /// Files newer than the snapshot that cannot be used as one.
+    pub(super) unusable: Vec<Unusable>,
     /// Whose log it is.
     pub identity: Identity,
     /// The newest snapshot that the log knows.
@@ -97,6 +99,7 @@ impl Log {
         Ok(Log {
             wal,
             snapshotter,
+            unusable: Vec::new(),
             identity: founding.identity,
             snapshot: None,
             hard_state: founding.hard_state,
@@ -145,6 +148,7 @@ impl Log {
         let mut log = Log {
             wal: opened.wal,
             snapshotter,
+            unusable: loaded.unusable.clone(),
             identity: Identity {
                 cluster_id: metadata.cluster_id,
                 member_id: metadata.node_id,
@@ -157,10 +161,6 @@ impl Log {
         log.leave_out_replaced();
         log.check_commit(dir)
             .map_err(|error| missing(error, &loaded))?;
-        // The log reaches back to what is left of the snapshots.
-        for file in &loaded.unusable {
-            set_aside(&log.snapshotter, file);
-        }
         Ok(log)
     }
 
@@ -218,6 +218,13 @@ fn newest_snapshot(
     let loaded = snapshotter
         .load(&valid)
         .at("cannot read the snapshots in", &dirs.snap)?;
+    for file in &loaded.unusable {
+        tracing::warn!(
+            path = %file.path.display(),
+            error = %file.reason,
+            "failed to read a snap file"
+        );
+    }
     if let Some(snapshot) = &loaded.snapshot {
         tracing::info!(
             index = snapshot.metadata.index,
@@ -241,19 +248,18 @@ fn missing(error: Error, loaded: &Loaded) -> Error {
 }
 
 /// As in etcd, a file that cannot be renamed stops no start: it is passed over again.
-fn set_aside(snapshotter: &Snapshotter, file: &Unusable) {
+pub(super) fn set_aside(snapshotter: &Snapshotter, file: &Unusable) {
     let path = file.path.display();
     match snapshotter.set_aside(file) {
         Ok(aside) => tracing::warn!(
-            path = %aside.display(),
-            error = %file.reason,
-            "renamed a broken snapshot file"
+            path = %path,
+            "broken-path" = %aside.display(),
+            "renamed to a broken snap file"
         ),
         Err(failed) => tracing::warn!(
             path = %path,
-            error = %file.reason,
-            cause = %failed,
-            "cannot rename a broken snapshot file"
+            error = %failed,
+            "failed to rename a broken snap file"
         ),
     }
 }

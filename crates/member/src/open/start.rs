@@ -19,7 +19,7 @@ use proto::{
 use super::{
     database::Database,
     force_new_cluster::{Found, Impossible},
-    log::{Dirs, Log},
+    log::{Dirs, Log, set_aside},
     membership::{Adopted, MembershipCheck, Stored, Verdict, adopt, choose_line, compare},
     promotions, v2_keys,
 };
@@ -116,13 +116,6 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     }
     let mut adopted = suit(setup, line, &log, &from, stored.as_ref())?;
     refuse_entries(setup, line, &log, stored.as_ref())?;
-    if forces {
-        log.wal
-            .append(&changes, Some(&log.hard_state))
-            .and_then(|()| log.wal.sync().map(drop))
-            .at("cannot write the write-ahead log", &setup.dirs.wal)?;
-    }
-    tidy(&log).at("cannot tidy", &setup.dirs.snap)?;
     if let Some(stored) = &stored {
         promotions::log(line, &from, snapshot_index, &log.entries, stored);
     }
@@ -140,6 +133,13 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
             return Err(verdict.refusal(&setup.data_dir));
         }
     }
+    if forces {
+        log.wal
+            .append(&changes, Some(&log.hard_state))
+            .and_then(|()| log.wal.sync().map(drop))
+            .at("cannot write the write-ahead log", &setup.dirs.wal)?;
+    }
+    tidy(&log).at("cannot tidy", &setup.dirs.snap)?;
     let v2_keys_dropped = v2_keys::give_up(
         files.disk().as_ref(),
         &setup.machine,
@@ -156,6 +156,7 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
     )?;
     let healing = verdict.as_ref().filter(|_| check == MembershipCheck::Heal);
     heal(&database, healing, adopted.as_mut()).at("cannot write the membership to", db_path)?;
+    let broken_files = (log.snapshotter.clone(), std::mem::take(&mut log.unusable));
     let opened = Opened {
         line,
         log,
@@ -165,6 +166,11 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         v2_keys_dropped,
     };
     let parts = assemble(setup, files, opened)?;
+    // Nothing can refuse the directory any more.
+    let (snapshotter, unusable) = broken_files;
+    for file in &unusable {
+        set_aside(&snapshotter, file);
+    }
     Ok(Parts {
         disagreements,
         ..parts

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -136,7 +137,7 @@ impl Host for TestHost {
 
 /// A member, its directory, and the queues between its parts.
 pub(crate) struct Bench {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Rc<tempfile::TempDir>,
     pub(crate) machine: Machine,
     pub(crate) state: Arc<State>,
     pub(crate) writer: LogWriter,
@@ -200,20 +201,24 @@ impl Bench {
             },
         };
         let log = Log::found(&dirs(&dir), &founding, wal::Options::default()).expect("a log");
-        Bench::start(dir, log, change).expect("it starts")
+        Bench::start(Rc::new(dir), log, change).expect("it starts")
     }
 
     /// The process ends without a word, and another one starts on the directory.
     pub(crate) fn restart(self) -> Result<Bench, Error> {
-        let dir = self.end();
-        let dirs = dirs(&dir);
+        Bench::on(&self.end())
+    }
+
+    /// A member on a directory that has one's files.
+    pub(crate) fn on(dir: &Rc<tempfile::TempDir>) -> Result<Bench, Error> {
+        let dirs = dirs(dir);
         let hold = Log::hold(&dirs, &OsDisk)?;
         let log = Log::open(&dirs, hold, wal::Options::default())?;
-        Bench::start(dir, log, |_| {})
+        Bench::start(dir.clone(), log, |_| {})
     }
 
     /// The process ends without a word.
-    pub(crate) fn end(self) -> tempfile::TempDir {
+    pub(crate) fn end(self) -> Rc<tempfile::TempDir> {
         let Bench { dir, state, .. } = self;
         let store = state.store.load_full();
         store.stop();
@@ -222,7 +227,7 @@ impl Bench {
     }
 
     fn start(
-        dir: tempfile::TempDir,
+        dir: Rc<tempfile::TempDir>,
         log: Log,
         change: impl FnOnce(&mut Options),
     ) -> Result<Bench, Error> {

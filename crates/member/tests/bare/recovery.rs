@@ -105,3 +105,31 @@ fn an_install_that_is_done_is_not_done_again() {
     assert_eq!(receiver.machine.applied(), snapshot.metadata.index);
     assert_eq!(receiver.get("a").as_deref(), Some(&b"9"[..]));
 }
+
+#[test]
+fn a_start_that_is_refused_sets_no_broken_snapshot_aside() {
+    let mut bench = Bench::leading();
+    while bench.host.job.is_none() {
+        assert!(bench.run(put("a", "1")).is_ok());
+    }
+    bench.host.write_snapshot();
+    bench.settle();
+    let snap = bench.snap_dir();
+    let dir = bench.end();
+    let names = |suffix: &str| {
+        let files = fs::read_dir(&snap).expect("listed").flatten();
+        let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.ends_with(suffix)).count()
+    };
+    let mut files = fs::read_dir(&snap).expect("listed").flatten();
+    let snapshot = files.find(|file| file.path().extension().is_some_and(|end| end == "snap"));
+    fs::write(snapshot.expect("a snapshot").path(), "rot").expect("written");
+    let database = fs::read(snap.join("db")).expect("the database");
+    fs::write(snap.join("db"), "rot, too short for a database").expect("written");
+    assert!(Bench::on(&dir).is_err());
+    assert_eq!((names(".snap"), names(".broken")), (1, 0));
+    fs::write(snap.join("db"), database).expect("written");
+    let bench = Bench::on(&dir).expect("it starts on the log alone");
+    assert_eq!((names(".snap"), names(".broken")), (0, 1));
+    assert_eq!(bench.get("a").as_deref(), Some(&b"1"[..]));
+}
