@@ -20,7 +20,7 @@ pub use given::{ApiServer, Given, NotCompared, Unverified, now};
 pub(crate) use settings::{flag_name, not_yet};
 
 use crate::{
-    exit,
+    exit, explain,
     facts::{Facts, cluster_version},
     predict,
     target::Target,
@@ -86,101 +86,40 @@ impl Report {
 /// A check: `Ok` when it was made, `Err` with what it lacks.
 type Run = fn(&mut Case<'_>) -> Result<(), Lacks>;
 
-const ALL: [(&str, &str, Run); 25] = [
-    (
-        "P1",
-        "every member answers, one leader, no one behind",
-        cluster::answers,
-    ),
-    ("P2", "one minor version at a time", cluster::minors),
-    (
-        "P3",
-        "patch releases that the next minor may follow",
-        cluster::floors,
-    ),
-    (
-        "P4",
-        "no voter is a learner in the database",
-        membership_copies::learners,
-    ),
-    (
-        "P5",
-        "the same members in every copy",
-        membership_copies::ids,
-    ),
-    (
-        "P6",
-        "the same records in every copy",
-        membership_copies::records,
-    ),
-    (
-        "P7",
-        "no member counts as removed",
-        membership_copies::removed,
-    ),
-    (
-        "P8",
-        "learners that the target sees at boot",
-        files::learners_at_boot,
-    ),
-    (
-        "P9",
-        "no keys of API version 2 in the snapshot",
-        files::v2_keys,
-    ),
-    (
-        "P10",
-        "no foreign v2 requests in the log",
-        files::v2_requests,
-    ),
-    (
-        "P11",
-        "no v2 requests at all in the log, for 3.7",
-        files::v2_at_all,
-    ),
-    ("P12", "flags that the target knows", settings::flags),
-    ("P13", "no auth on the way from 3.4 to 3.5", settings::auth),
-    (
-        "P14",
-        "no alarms, room in quota and on disk",
-        settings::room,
-    ),
-    ("P15", "the same keys on every member", cluster::hashes),
-    ("P16", "a backup that can be restored", settings::backup),
-    (
-        "P17",
-        "a restore that clients do not see as the past",
-        settings::restore,
-    ),
-    (
-        "P18",
-        "a quorum without one member, nothing pending",
-        cluster::headroom,
-    ),
-    (
-        "P19",
-        "certificates that outlast the upgrade",
-        surroundings::certificates,
-    ),
-    ("P20", "a baseline to compare with", surroundings::baseline),
-    (
-        "P21",
-        "other clients of this cluster",
-        surroundings::clients,
-    ),
-    (
-        "P22",
-        "the API servers fit the target",
-        surroundings::api_servers,
-    ),
-    ("P23", "the image is the pinned one", surroundings::image),
-    ("P24", "the log and its snapshots are whole", files::log),
-    (
-        "P25",
-        "the database is not behind the snapshot",
-        files::consistent_index,
-    ),
+/// Each check by its id; `explain` has the rest of it, in the same order.
+const ALL: [(&str, Run); explain::CHECKS.len()] = [
+    ("P1", cluster::answers),
+    ("P2", cluster::minors),
+    ("P3", cluster::floors),
+    ("P4", membership_copies::learners),
+    ("P5", membership_copies::ids),
+    ("P6", membership_copies::records),
+    ("P7", membership_copies::removed),
+    ("P8", files::learners_at_boot),
+    ("P9", files::v2_keys),
+    ("P10", files::v2_requests),
+    ("P11", files::v2_at_all),
+    ("P12", settings::flags),
+    ("P13", settings::auth),
+    ("P14", settings::room),
+    ("P15", cluster::hashes),
+    ("P16", settings::backup),
+    ("P17", settings::restore),
+    ("P18", cluster::headroom),
+    ("P19", surroundings::certificates),
+    ("P20", surroundings::baseline),
+    ("P21", surroundings::clients),
+    ("P22", surroundings::api_servers),
+    ("P23", surroundings::image),
+    ("P24", files::log),
+    ("P25", files::consistent_index),
 ];
+
+/// The ids of the checks that are made.
+#[cfg(test)]
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(id, _)| *id)
+}
 
 /// Makes all checks.
 pub fn run(target: Target, members: Vec<Facts>, given: &Given) -> Report {
@@ -208,7 +147,7 @@ pub(crate) struct Seen {
 pub(crate) fn look(target: &Target, members: &[Facts], given: &Given) -> Seen {
     let mut checks = Vec::new();
     let mut findings = Vec::new();
-    for (id, title, run) in ALL {
+    for ((id, run), entry) in ALL.iter().zip(&explain::CHECKS) {
         let mut case = Case {
             members,
             target,
@@ -224,14 +163,20 @@ pub(crate) fn look(target: &Target, members: &[Facts], given: &Given) -> Seen {
             Err(Lacks(lacks)) => State::Unchecked(lacks),
         };
         findings.append(&mut case.findings);
-        checks.push(Check { id, title, state });
+        checks.push(Check {
+            id,
+            title: entry.title,
+            state,
+        });
     }
     let boots: Vec<Boot> = members
         .iter()
         .filter_map(|facts| {
+            let prediction = predict::boot(facts, target)?;
             Some(Boot {
                 member: facts.label.clone(),
-                prediction: predict::boot(facts, target)?,
+                explain: explain::of_boot(&prediction),
+                prediction,
             })
         })
         .collect();

@@ -21,6 +21,7 @@ pub(crate) enum Action {
     Run,
     Rollback,
     Repair,
+    Explain,
 }
 
 pub(crate) const GLOBAL: &[Flag] = &[Flag::new(
@@ -436,6 +437,18 @@ pub(crate) const COMMANDS: &[Command] = &[
          peer URLs that it has already. Not for members started with ETCD_VERIFY=all: those end\n\
          themselves at any change of the membership while two of their records are stale.",
     ),
+    Command::run(
+        "explain",
+        "[ID... | TEXT]",
+        "Explains a check or a prediction: what it means, what etcd does, the fix",
+        &[],
+        Action::Explain,
+    )
+    .long(
+        "Without an argument it lists all. IDs are those that `check` prints, P4 or B1. TEXT is an\n\
+         error that etcd printed, whole or in part, such as \"too many learner members in cluster\"; or\n\
+         words to look for. Asks no member and reads no file.",
+    ),
 ];
 
 /// Why a command line is not understood, human-readable.
@@ -494,17 +507,17 @@ pub(crate) fn read(words: &[String]) -> Result<Line, UsageError> {
     if let Some(missing) = parsed.missing(command.flags.iter()) {
         return Err(misread(missing));
     }
-    if !parsed.args.is_empty() {
+    let action = match command.body {
+        Body::Run(action) => Some(action),
+        Body::Group(_) => None,
+    };
+    if !parsed.args.is_empty() && action != Some(Action::Explain) {
         let words = parsed.words().join(" ");
         return Err(misread(format!(
             "{} takes no arguments, but was given: {words}",
             command.name
         )));
     }
-    let action = match command.body {
-        Body::Run(action) => Some(action),
-        Body::Group(_) => None,
-    };
     Ok(Line {
         action,
         parsed,

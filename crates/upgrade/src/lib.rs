@@ -13,6 +13,7 @@
 //! - [`target`]: where the path leads: an etcd version, a Kubernetes version, Pintle
 //! - [`predict`]: what a release does with a directory when it starts
 //! - [`checks`]: the checks P1 to P25
+//! - [`explain`]: what each check and prediction means, and the fix: one table
 //! - [`report`]: for people, for programs, as a page
 //! - [`plan`], `steps`: the path from here to there, for people and for `run`
 //! - [`repair`]: fixes the files of a member that does not run
@@ -27,6 +28,7 @@ mod command;
 mod commands;
 mod environment;
 mod exit;
+pub mod explain;
 pub mod facts;
 mod failure;
 mod hashes;

@@ -85,6 +85,28 @@ pub const DOWNGRADE: &str =
 /// The same of 3.4 and older.
 pub const DOWNGRADE_OLD: &str = "cluster cannot be downgraded";
 
+/// How the others tell a member that it is in their list of removed ones.
+pub const REMOVED: &str = "the member has been permanently removed from the cluster";
+/// What becomes of members of 3.4 next to a 3.6.
+pub const ENDS_3_4: &str = "the other members, of 3.4, panic on what it writes";
+/// What 3.5.26 may do to members that it takes for zombies.
+pub const EXPELS: &str = "it takes living members for removed ones";
+
+/// Every way in which a start was predicted to fail.
+#[cfg(test)]
+pub(crate) const TEXTS: [&str; 10] = [
+    V2_CONTENT,
+    V2_LOG,
+    TOO_MANY_LEARNERS,
+    NOT_V3,
+    OTHER_VOTES,
+    SKIPS,
+    DOWNGRADE,
+    DOWNGRADE_OLD,
+    REMOVED,
+    ENDS_3_4,
+];
+
 /// Learners that a cluster may have, unless `--max-learners` says otherwise.
 const LEARNERS_MAX: usize = 1;
 
@@ -219,7 +241,7 @@ fn expelling(log: &Log, database: &Database) -> Prediction {
     };
     if !log.expelled.is_empty() {
         prediction.unsure.push(format!(
-            "it takes living members for removed ones ({}), and a later 3.6 will tell them so",
+            "{EXPELS} ({}), and a later 3.6 will tell them so",
             hex(log.expelled.iter().copied()).join(", ")
         ));
     }
@@ -236,10 +258,7 @@ fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
         .version()
         .or(database.members.cluster_version.as_ref());
     if cluster.is_some_and(|v| v.minor < 5) {
-        return Prediction::fails(
-            Outcome::Stalls,
-            "the other members, of 3.4, panic on what it writes",
-        );
+        return Prediction::fails(Outcome::Stalls, ENDS_3_4);
     }
     let members = &database.members.members;
     let empty = Cluster::default();
@@ -263,10 +282,7 @@ fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
     }
     let mut removed = database.members.removed.iter();
     if removed.any(|id| log.now.member(*id).is_some()) {
-        return Prediction::fails(
-            Outcome::Stalls,
-            "the member has been permanently removed from the cluster",
-        );
+        return Prediction::fails(Outcome::Stalls, REMOVED);
     }
     // The replay carries promotions out again, whatever the index.
     let (zombies, learners) = differences(&log.now, members);

@@ -241,7 +241,7 @@ mod variables {
             ] {
                 assert_eq!(
                     has(flag),
-                    command.name != "rehearse",
+                    !["rehearse", "explain"].contains(&command.name),
                     "{} {flag}",
                     command.name
                 );

@@ -62,6 +62,8 @@ pub struct Check {
 pub struct Boot {
     /// Which member.
     pub member: String,
+    /// The entries of `explain` about it.
+    pub explain: Vec<&'static str>,
     /// What happens.
     #[serde(flatten)]
     pub prediction: Prediction,

@@ -5,6 +5,7 @@ mod allow;
 mod backup;
 mod check;
 mod ending;
+mod explain;
 mod plan;
 mod rehearse;
 mod repair;
@@ -18,6 +19,7 @@ use crate::{command::Action, failure::Outcome};
 /// Runs a command to its exit code.
 pub(crate) fn run(action: Action, parsed: &Parsed) -> Outcome<i32> {
     match action {
+        Action::Explain => explain::explain(parsed),
         Action::Check => check::check(parsed),
         Action::Plan => plan::plan(parsed),
         Action::Backup => backup::backup(parsed),

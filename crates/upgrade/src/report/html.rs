@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::summary::{COLUMNS, columns, sentence, verdict};
+use super::summary::{COLUMNS, columns, explained, sentence, verdict};
 use crate::{
     checks::{self, Given, Level, Report, State},
+    explain,
     plan::{Plan, Wishes},
     predict::Outcome,
 };
@@ -34,6 +35,18 @@ pub fn html(report: &Report) -> String {
         verdict(report),
         escape(&sentence(report))
     );
+    found(&mut out, report);
+    boots(&mut out, report);
+    members(&mut out, report);
+    steps(&mut out, report);
+    every_check(&mut out, report);
+    explanations(&mut out, report);
+    out.push_str("</html>\n");
+    out
+}
+
+/// What was found.
+fn found(out: &mut String, report: &Report) {
     if !report.findings.is_empty() {
         out.push_str("<h2>What was found</h2><table><tr><th>Check<th>Member<th>Seen<th>Why it matters<th>Shortest safe fix</tr>");
         for finding in &report.findings {
@@ -43,16 +56,20 @@ pub fn html(report: &Report) -> String {
             };
             let _ = write!(
                 out,
-                "<tr><td><span class=\"v {class}\">{}</span><td>{}<td>{}<td>{}<td class=\"fix\">{}</tr>",
-                finding.check,
+                "<tr><td><a href=\"#{id}\"><span class=\"v {class}\">{id}</span></a><td>{}<td>{}<td>{}<td class=\"fix\">{}</tr>",
                 escape(&finding.member),
                 escape(&finding.seen),
                 escape(&finding.why),
-                escape(&finding.fix)
+                escape(&finding.fix),
+                id = finding.check
             );
         }
         out.push_str("</table>");
     }
+}
+
+/// What the target does at boot.
+fn boots(out: &mut String, report: &Report) {
     if !report.boots.is_empty() {
         let _ = write!(
             out,
@@ -79,6 +96,10 @@ pub fn html(report: &Report) -> String {
         }
         out.push_str("</table>");
     }
+}
+
+/// The members side by side.
+fn members(out: &mut String, report: &Report) {
     out.push_str("<h2>The members side by side</h2><table><tr><th>Member");
     for column in COLUMNS {
         let _ = write!(out, "<th>{column}");
@@ -92,6 +113,10 @@ pub fn html(report: &Report) -> String {
         out.push_str("</tr>");
     }
     out.push_str("</table>");
+}
+
+/// The path.
+fn steps(out: &mut String, report: &Report) {
     if let Some(plan) = way(report) {
         out.push_str("<h2>The way</h2><ol>");
         for step in &plan.steps {
@@ -99,6 +124,10 @@ pub fn html(report: &Report) -> String {
         }
         out.push_str("</ol>");
     }
+}
+
+/// Every check and what became of it.
+fn every_check(out: &mut String, report: &Report) {
     out.push_str("<h2>Every check</h2><table><tr><th>Check<th>Looks for<th>Result</tr>");
     for check in &report.checks {
         let state = match &check.state {
@@ -115,8 +144,24 @@ pub fn html(report: &Report) -> String {
             escape(&state)
         );
     }
-    out.push_str("</table></html>\n");
-    out
+    out.push_str("</table>");
+}
+
+/// What is meant by all that was found or predicted.
+fn explanations(out: &mut String, report: &Report) {
+    let ids = explained(report);
+    if ids.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Explained</h2>");
+    for entry in explain::all().filter(|entry| ids.contains(&entry.id)) {
+        let (id, title) = (entry.id, escape(entry.title));
+        let _ = write!(out, "<section id=\"{id}\"><h3>{id} {title}</h3><dl>");
+        for (heading, text) in entry.parts() {
+            let _ = write!(out, "<dt>{heading}<dd>{}", escape(text));
+        }
+        out.push_str("</dl></section>");
+    }
 }
 
 /// The plan, where nothing blocks its first release.

@@ -2,6 +2,7 @@
 
 use crate::{
     checks::{Level, Report, State, Verdict},
+    explain,
     facts::Facts,
 };
 
@@ -13,6 +14,18 @@ pub(super) fn verdict(report: &Report) -> &'static str {
         Verdict::Warnings => "WARNINGS",
         Verdict::Safe => "SAFE",
     }
+}
+
+/// The ids of all that was found or predicted, for `explain`.
+pub(super) fn explained(report: &Report) -> Vec<&'static str> {
+    let mut ids: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| finding.check)
+        .collect();
+    ids.extend(report.boots.iter().flat_map(|boot| &boot.explain));
+    let has = |id: &&str| ids.contains(id);
+    explain::all().map(|entry| entry.id).filter(has).collect()
 }
 
 /// The verdict in a sentence.

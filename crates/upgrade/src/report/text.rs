@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use cli::table::Table;
 
-use super::summary::{COLUMNS, columns, sentence, verdict};
+use super::summary::{COLUMNS, columns, explained, sentence, verdict};
 use crate::{
     checks::{Boot, Finding, Level, Missing, Report, State, Verdict},
+    output::wrap,
     predict::Outcome,
 };
 
@@ -33,6 +34,11 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
     out.push_str(&members(report));
     out.push_str(&page.passed(report));
     out.push_str(&page.not_made(report));
+    let ids = explained(report);
+    if !ids.is_empty() {
+        let words = page.wrapped(&format!("pintle upgrade explain {}", ids.join(" ")), 11);
+        let _ = writeln!(out, "\nexplained  {words}");
+    }
     out
 }
 
@@ -186,23 +192,4 @@ fn grouped(report: &Report) -> Vec<(String, &Finding)> {
         }
     }
     groups
-}
-
-/// Breaks a text into lines of at most `width` columns less `indent`; a word that
-/// is longer stands alone.
-fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
-    let room = width.saturating_sub(indent).max(30);
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= room {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
 }
