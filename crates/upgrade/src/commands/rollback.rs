@@ -47,6 +47,8 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
     let mut access = access(parsed, Some(scratch.path().to_owned()))?;
     access.pages = false;
     let dry = parsed.bool("dry-run");
+    let again = next_command::command("rollback", parsed);
+    let advice = format!("fix the cause, then run the same command again: {again}");
     to_its_end(async {
         let journal = match &to {
             None => Journal::reopen(&state)?,
@@ -69,14 +71,25 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         };
         let chosen = unless_asked(async {
             engine.is_let_in().await?;
-            choose(&mut engine, to, dry).await
+            if !dry
+                && engine.journal.plan().is_none()
+                && let Err(stop) = engine.first_turn().await
+            {
+                return Ok(Err(stop));
+            }
+            Ok(Ok(choose(&mut engine, to.as_ref(), dry).await?))
         });
-        let steps = match chosen.await? {
-            ControlFlow::Continue(steps) => steps,
-            ControlFlow::Break(code) => return Ok(code),
+        let chosen = chosen.await;
+        if !dry && !matches!(&chosen, Ok(Ok(ControlFlow::Continue(_)))) {
+            engine.leave().await;
+        }
+        let steps = match chosen? {
+            Ok(ControlFlow::Continue(steps)) => steps,
+            Ok(ControlFlow::Break(code)) => return Ok(code),
+            Err(stop) => return stopped(Err(stop), &again, &advice),
         };
         let found = engine.journal.plan().is_none();
-        let was_begun = found || has_begun(&engine.journal, &steps);
+        let was_begun = found || has_begun(&engine.journal);
         if engine.journal.is_finished() && !was_begun {
             say(NOTHING_TO_TAKE_BACK);
             for member in engine.silent().await? {
@@ -87,7 +100,11 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             return Ok(exit::OK);
         }
         if !found {
-            unless_asked(engine.may_go_back(&steps)).await?;
+            let may = unless_asked(engine.may_go_back(&steps)).await;
+            if may.is_err() && !dry {
+                engine.leave().await;
+            }
+            may?;
         }
         if dry {
             return unless_asked(async { Ok(show(&engine, &steps, found).await) }).await;
@@ -96,10 +113,8 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let _attended = interrupt::attend(2);
         let outcome = steps_until_asked(engine.rollback(), &in_hand).await;
         let outcome = outcome.told(&engine).await;
-        let again = next_command::command("rollback", parsed);
-        let advice = format!("fix the cause, then run the same command again: {again}");
         let code = stopped(outcome, &again, &advice)?;
-        if code == exit::OK && !has_begun(&engine.journal, &steps) {
+        if code == exit::OK && !has_begun(&engine.journal) {
             engine.journal.retire()?;
             say(if was_begun {
                 "taken back"
@@ -118,15 +133,16 @@ fn no_journal(state: &Path) -> Failure {
     ))
 }
 
-fn has_begun(journal: &Journal, steps: &[Step]) -> bool {
-    (0..steps.len()).any(|at| journal.has_begun(at))
+fn has_begun(journal: &Journal) -> bool {
+    let steps = journal.plan().map_or(0, |(steps, _)| steps.len());
+    (0..steps).any(|at| journal.has_begun(at))
 }
 
 /// The steps to take back, of the journal or of what the members answer; or the exit code,
 /// where there is nothing to take back or binaries are not the way.
 async fn choose(
     engine: &mut Rollback<'_, '_>,
-    to: Option<Target>,
+    to: Option<&Target>,
     dry: bool,
 ) -> Outcome<ControlFlow<i32, Vec<Step>>> {
     if let Some((steps, _)) = engine.journal.plan() {
@@ -136,7 +152,7 @@ async fn choose(
             } => Some((from, *from_pintle)),
             _ => None,
         });
-        let asked = to.as_ref().map(|to| (&to.version, to.is_pintle));
+        let asked = to.map(|to| (&to.version, to.is_pintle));
         if asked.is_some() && asked != before {
             return Err(Failure::new(format!(
                 "{}: the journal of a run is here, and says what the members ran before; leave --to out, or name another --state",
@@ -149,10 +165,10 @@ async fn choose(
         return Err(no_journal(engine.journal.dir()));
     };
     if let Some(bug) = loses_data(&to.version).filter(|_| !to.is_pintle) {
-        let release = to.version;
+        let release = to.version.clone();
         return Err(Failure::new(plan::Error::LosesData { release, bug }));
     }
-    match engine.find(&to).await? {
+    match engine.find(to).await? {
         Way::Nothing => {
             say(&format!("every member runs {to} already"));
             Ok(ControlFlow::Break(exit::OK))

@@ -60,9 +60,20 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         };
         let begun = unless_asked(async {
             engine.is_let_in().await?;
-            engine.begin(&target, allow(parsed), !dry).await
+            if !dry && let Err(stop) = engine.first_turn().await {
+                return Ok(Err(stop));
+            }
+            Ok(Ok(engine.begin(&target, allow(parsed), !dry).await?))
         });
-        let steps = begun.await?;
+        let begun = begun.await;
+        let is_begun = matches!(&begun, Ok(Ok(steps)) if !steps.is_empty());
+        if !dry && !is_begun {
+            engine.leave().await;
+        }
+        let steps = match begun? {
+            Ok(steps) => steps,
+            Err(stop) => return stopped(Err(stop), &again, &advice),
+        };
         if steps.is_empty() {
             if let Some(refusal) = engine.pending_downgrade().await {
                 warn(&format!("every member runs {target}, but {refusal}"));

@@ -60,6 +60,11 @@ impl Awaited {
         self.given_up.contains(member)
     }
 
+    /// Whether it did not answer when it was asked last.
+    pub(super) fn is_silent(&self, member: &str) -> bool {
+        self.since.contains_key(member)
+    }
+
     /// From here on every look is a short one.
     pub(super) fn end(&mut self) {
         self.is_over = true;

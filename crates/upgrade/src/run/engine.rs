@@ -25,7 +25,7 @@ use crate::{
 /// How long one look may take before it is said that it does.
 const SLOW: Duration = Duration::from_secs(6);
 /// How long a signal waits for what the cluster says of itself.
-const LAST_LOOK: Duration = Duration::from_secs(4);
+pub(super) const LAST_LOOK: Duration = Duration::from_secs(4);
 
 /// Why a run ended before its end.
 #[derive(Debug)]

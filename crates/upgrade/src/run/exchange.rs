@@ -20,7 +20,7 @@ use crate::{facts::Facts, steps::Step};
 /// What may be done to a member.
 enum Permit {
     /// To stop and to start it; the cluster as it was seen.
-    Exchange(View),
+    Exchange(Box<View>),
     /// To start it, if it is down: whether it runs is not known.
     Start,
 }
@@ -139,7 +139,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let (permit, is_sure) = match safety::may_stop(&view, member, launch, purpose, facts) {
                 Ok(()) => {
                     let is_sure = view.is_up(member) || view.rest(member) >= view.quorum();
-                    (Permit::Exchange(view), is_sure)
+                    (Permit::Exchange(Box::new(view)), is_sure)
                 }
                 Err(Refusal::CutOff { .. }) if !self.driver.replaces(member, launch) => {
                     safety::may_start(&view, member, launch, purpose, facts)?;
@@ -231,6 +231,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             self.note_started(member);
             return Ok(By::Start);
         };
+        if let Some(heading) = purpose.heading() {
+            self.is_as_found(&seen.releases, heading)?;
+        }
         let stopping = Event::Stopping {
             member: member.to_owned(),
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),

@@ -12,8 +12,7 @@ use super::{
     engine::{Engine, Pause, Stop},
     journal::Event,
     poll::{self, Attempt},
-    raise::Heading,
-    safety::{Purpose, Refusal},
+    safety::{Heading, Purpose, Refusal},
 };
 use crate::{failure::Failure, steps::Step};
 
@@ -29,7 +28,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             return Err(Failure::new("the journal has no plan").into());
         };
         let steps = steps.to_vec();
-        let outcome = self.go_through(&steps).await;
+        let outcome = match self.take_stock(Heading::Forward).await {
+            Ok(()) => self.go_through(&steps).await,
+            Err(why) => Err(why.into()),
+        };
         if !matches!(outcome, Err(Stop::Failed(_))) || self.view().await.serves() {
             self.end_turn().await;
         }
@@ -76,7 +78,20 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 }
             }
         }
-        Ok(())
+        match self.is_there_still().await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.deviated("see the cluster at rest".into(), why).await),
+        }
+    }
+
+    /// Waits until every member runs what this run has brought it to, also those of its first
+    /// steps: "done" is said of nothing less.
+    async fn is_there_still(&self) -> Result<(), Deviation> {
+        let endpoints = self.endpoints();
+        let seen = self.sees(&endpoints, self.patience, |seen| {
+            self.is_as_found(&seen.versions, Heading::Forward)
+        });
+        seen.await.map(drop)
     }
 
     /// Which nodes are next and in what order, where this one may not go on.

@@ -169,14 +169,20 @@ impl Journal {
         Ok(())
     }
 
-    /// The plan, if there is one, and the cluster it is for.
+    /// The plan, if there is one, and the cluster it is for. What was found last counts.
     pub(crate) fn plan(&self) -> Option<(&[Step], &str)> {
-        self.events.iter().find_map(|event| match event {
+        self.events.iter().rev().find_map(|event| match event {
             Event::Plan { steps, cluster } | Event::Found { steps, cluster } => {
                 Some((&steps[..], cluster.as_str()))
             }
             _ => None,
         })
+    }
+
+    /// Whether its steps were found done, where no journal told of them.
+    pub(crate) fn is_found(&self) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| matches!(event, Event::Found { .. }))
     }
 
     /// Whether a step is done, and was not undone after that.

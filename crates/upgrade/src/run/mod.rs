@@ -29,6 +29,7 @@ mod rollback;
 mod safety;
 mod settling;
 mod static_pod;
+mod stock;
 mod turn;
 mod view;
 mod watched;

@@ -12,7 +12,7 @@ use super::{
     exchange::By,
     journal::Event,
     poll::{self, Attempt, POLL},
-    safety::{Purpose, Seen},
+    safety::{Heading, Purpose, Seen},
     settling::{SILENT, Settling},
 };
 use crate::{failure::Outcome, steps::Step};
@@ -28,15 +28,6 @@ enum Start {
     Same(Launch),
     /// What it ran before the step at this place, which it takes back.
     Back { at: usize, launch: Launch },
-}
-
-/// Where a command leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heading {
-    /// To the end of its steps.
-    Forward,
-    /// To their beginning.
-    Back,
 }
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {

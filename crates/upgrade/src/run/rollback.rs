@@ -19,8 +19,7 @@ use super::{
     journal::Event,
     look,
     poll::{self, Attempt},
-    raise::Heading,
-    safety::{self, Purpose},
+    safety::{self, Heading, Purpose},
 };
 use crate::{
     facts::Facts,
@@ -174,6 +173,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// # Errors
     /// A deviation, or a way back that leads over a backup alone.
     pub(crate) async fn rollback(&mut self) -> Result<(), Stop> {
+        self.first_turn().await?;
+        self.take_stock(Heading::Back).await?;
         let Some((steps, _)) = self.journal.plan() else {
             return Err(
                 Failure::new("the journal has no plan; there is nothing to take back").into(),
@@ -482,39 +483,36 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         .await
     }
 
-    /// Waits until all members that are driven from here run what they ran before, and
-    /// the cluster is as it should be: "taken back" is said of nothing less.
+    /// Waits until all members that are driven from here run what they ran before, also those
+    /// that were left alone, and the cluster is as it should be: "taken back" is said of nothing
+    /// less.
     async fn at_rest(&self, steps: &[Step]) -> Result<(), Deviation> {
         let endpoints = self.endpoints();
-        let before = |name: &str| {
-            steps.iter().find_map(|step| match step {
-                Step::Swap {
-                    member,
-                    from,
-                    from_pintle,
-                    ..
-                } if member == name => Some(Launch::back(from, *from_pintle)),
-                _ => None,
-            })
-        };
         if let Some(silent) = self.first_silent().await? {
             return Err(format!("{silent} does not answer").into());
         }
-        self.sees(&endpoints, self.patience, |seen| {
-            for (name, version) in &seen.versions {
-                let Some(before) = before(name).filter(|_| self.driver.manages(name)) else {
-                    continue;
-                };
-                if before.version != *version {
-                    return Err(format!("{name} runs {version}").into());
+        let seen = self
+            .sees(&endpoints, self.patience, |seen| {
+                for (name, version) in &seen.versions {
+                    let before = self.before(steps, name);
+                    let Some(before) = before.filter(|_| self.driver.manages(name)) else {
+                        continue;
+                    };
+                    if before.version != *version {
+                        return Err(format!("{name} runs {version}").into());
+                    }
+                    if !self.driver.is_in_place(name, &before) {
+                        return Err(
+                            format!("{name} runs, and its manifest is not in its place").into()
+                        );
+                    }
                 }
-                if !self.driver.is_in_place(name, &before) {
-                    return Err(format!("{name} runs, and its manifest is not in its place").into());
-                }
-            }
-            Ok(())
-        })
-        .await?;
+                Ok(())
+            })
+            .await?;
+        for line in self.left_alone(steps, &seen.versions) {
+            (self.say)(&line);
+        }
         downgrade::finished(self.cluster, &endpoints, self.patience).await
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct View {
     pub(crate) alarms: Vec<(String, String)>,
     /// The id of the cluster, if a member that answers says it.
     pub(crate) clusters: Vec<String>,
+    /// What the members run that answer, by the names of the file.
+    pub(crate) releases: Vec<(String, Version)>,
     /// Whether this node may be cut off: no member answers, nor takes connections.
     pub(crate) is_cut_off: bool,
     /// The only member, if this run has stopped or started it last and heard nothing since.
@@ -155,6 +157,15 @@ impl View {
     }
 }
 
+/// Where a command leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heading {
+    /// To the end of its steps.
+    Forward,
+    /// To their beginning.
+    Back,
+}
+
 /// Why a member is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -169,6 +180,16 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// Where the steps lead that it is started for; a member that is brought back may be on
+    /// either way.
+    pub(super) fn heading(self) -> Option<Heading> {
+        match self {
+            Purpose::Forward | Purpose::Again => Some(Heading::Forward),
+            Purpose::Back => Some(Heading::Back),
+            Purpose::BringBack => None,
+        }
+    }
+
     /// Whether the release stays.
     pub(crate) fn is_same_release(self) -> bool {
         matches!(self, Purpose::Again | Purpose::BringBack)

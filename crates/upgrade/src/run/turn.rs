@@ -3,13 +3,18 @@
 //! stopped at the same time. A run that was killed takes its own turn up again, by
 //! the id in its state folder; one that never comes back loses it when the lease ends.
 
+use std::time::Duration;
+
 use super::{
     cluster::{Cluster, Lock},
     deviation::Deviation,
     driver::Driver,
-    engine::Engine,
+    engine::{Engine, LAST_LOOK, Stop},
     poll::{self, Attempt},
 };
+
+/// In the place of a member: the run finds what there is to do.
+const FINDING: &str = "*";
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// Whether one run drives all members. It holds its turn to its end, where runs
@@ -19,28 +24,64 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         members.iter().all(|m| self.driver.manages(&m.name))
     }
 
+    /// Takes the turn before anything is found, where one run drives all members: another run may
+    /// change what was found while this one waits. Runs on several nodes share the turn, and
+    /// compare before every stop. Where the cluster gives no turn, that is judged later.
+    ///
+    /// # Errors
+    /// Another run has it for too long.
+    pub(crate) async fn first_turn(&self) -> Result<(), Stop> {
+        if self.only_here || !self.drives_all() || !self.view().await.serves() {
+            return Ok(());
+        }
+        let turn = self.wait_for_turn(FINDING, self.patience, |_| Attempt::Done(()));
+        match turn.await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.deviated("wait for the turn".into(), why).await),
+        }
+    }
+
+    /// Gives the turn back where nothing is done with it. Who waits for it waits for its lease
+    /// where that takes too long.
+    pub(crate) async fn leave(&self) {
+        let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
+    }
+
     /// Takes the turn for `member`, when no other run has it.
     ///
     /// # Errors
     /// Another has it for too long, or the cluster does not answer.
     pub(super) async fn take_turn(&self, member: &str) -> Result<(), Deviation> {
-        // Longer than a stop, a start and the look afterwards may take.
-        let seconds = self.patience.as_secs().saturating_mul(3) + 300;
         let limit = match self.only_here || self.drives_all() {
             true => self.patience,
             false => self.others,
         };
+        self.wait_for_turn(member, limit, Attempt::Again).await
+    }
+
+    /// Waits for the turn for `what`, and does what `failed` says where no member gives it.
+    async fn wait_for_turn(
+        &self,
+        what: &str,
+        limit: Duration,
+        failed: impl Fn(Deviation) -> Attempt<(), Deviation>,
+    ) -> Result<(), Deviation> {
+        // Longer than a stop, a start and the look afterwards may take.
+        let seconds = self.patience.as_secs().saturating_mul(3) + 300;
         let run = self.journal.id();
-        let value = format!("{member} {run}");
+        let value = format!("{what} {run}");
         let deadline = self.cluster.now() + limit;
         let mut was_said = false;
         poll::until(self.cluster, deadline, async || {
-            let holder = match self.lock_at_any(member, &value, run, seconds).await {
+            let holder = match self.lock_at_any(what, &value, run, seconds).await {
                 Ok(Lock::Ours) => return Attempt::Done(()),
                 Ok(Lock::Of(holder)) => holder,
-                Err(why) => return Attempt::Again(why),
+                Err(why) => return failed(why),
             };
-            let whose = holder.split(' ').next().unwrap_or_default();
+            let whose = match holder.split(' ').next().unwrap_or_default() {
+                FINDING => "its plan",
+                whose => whose,
+            };
             if !was_said && !whose.is_empty() {
                 was_said = true;
                 (self.say)(&format!("        waiting: another run is at work on {whose}"));
@@ -62,7 +103,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         seconds: u64,
     ) -> Result<Lock, Deviation> {
         let mut endpoints = self.endpoints();
-        let is_silent = |name: &str| self.awaited.borrow().is_given_up(name);
+        let is_silent = |name: &str| self.awaited.borrow().is_silent(name);
         endpoints.sort_by_key(|(name, _)| (is_silent(name), name == member));
         let mut last = Deviation::from("there are no members");
         for (name, endpoint) in endpoints {

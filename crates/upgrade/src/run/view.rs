@@ -59,6 +59,9 @@ pub(crate) async fn look_around(
         if let Answer::Told(facts) = &answer {
             add_answer(cluster, &mut view, facts, &member.endpoint).await;
             clusters.extend(facts.cluster.map(|id| id.to_string()));
+            let release = facts.live.as_ref().and_then(|live| live.version.clone());
+            let release = release.map(|release| (member.name.clone(), release));
+            view.releases.extend(release);
         } else if let Some(directory) = &member.directory
             && let Some(files) = cluster.files(directory)
         {

@@ -7,6 +7,7 @@ mod boundaries;
 mod seeds;
 mod settling;
 mod silence;
+mod turns;
 mod world;
 
 use std::{
@@ -24,7 +25,7 @@ use semver::Version;
 use world::World;
 
 use super::{
-    Driver, Engine, Journal, Stop,
+    Driver, Engine, Journal, Stop, Way,
     begin::Allow,
     cluster::{Answer, Ask, CallError, Cluster, Lock, is_of},
     driver::{Launch, Managed, Process},
@@ -419,9 +420,11 @@ impl Model {
             let journal = Journal::open(self.state.path())?;
             let mut engine = self.engine(&mut driver, &cluster, journal);
             engine.is_let_in().await?;
-            let steps = engine.begin(&target, Allow::default(), true).await?;
-            if steps.is_empty() {
-                return Ok(false);
+            engine.first_turn().await?;
+            let steps = engine.begin(&target, Allow::default(), true).await;
+            if !steps.as_ref().is_ok_and(|steps| !steps.is_empty()) {
+                engine.leave().await;
+                return Ok(!steps?.is_empty());
             }
             engine.run().await?;
             engine.journal.retire()?;
@@ -446,6 +449,28 @@ impl Model {
             engine.is_let_in().await?;
             engine.may_go_back(&steps).await?;
             engine.journal.take_up()?;
+            engine.rollback().await?;
+            engine.journal.retire()?;
+            Ok(true)
+        }))
+    }
+
+    /// `pintle upgrade rollback --to`.
+    fn roll_back_to(&self, release: &Version) -> Came {
+        let (mut driver, cluster) = (self.world.clone(), self.world.clone());
+        let target = Target::parse(&release.to_string()).expect("a target");
+        came(drive(async {
+            let journal = Journal::open(self.state.path())?;
+            let mut engine = self.engine(&mut driver, &cluster, journal);
+            engine.is_let_in().await?;
+            if engine.journal.plan().is_none() {
+                engine.first_turn().await?;
+                match engine.find(&target).await? {
+                    Way::Nothing => return Ok(false),
+                    Way::Otherwise { found, .. } => return Err(Failure::new(found).into()),
+                    Way::Steps { steps, cluster, .. } => engine.adopt(steps, cluster)?,
+                }
+            }
             engine.rollback().await?;
             engine.journal.retire()?;
             Ok(true)

@@ -69,6 +69,16 @@ impl Random {
     }
 }
 
+/// Another run: when that time has come, and that call, it brings members to a release and gives
+/// its turn back.
+#[derive(Clone, Debug)]
+pub(super) struct Another {
+    pub(super) at: Duration,
+    pub(super) call: u64,
+    pub(super) members: Vec<String>,
+    pub(super) release: Version,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) members: Vec<Peer>,
@@ -85,6 +95,8 @@ pub(super) struct World {
     pub(super) downgrade: Option<u64>,
     pub(super) alarms: Vec<(u64, String)>,
     pub(super) lock: Option<(String, Duration)>,
+    /// What another run does.
+    pub(super) another: Option<Another>,
     pub(super) binaries: BTreeSet<Version>,
     pub(super) binaries_at: (u64, u64),
     pub(super) disk_full: bool,
@@ -160,6 +172,7 @@ impl World {
             downgrade: None,
             alarms: Vec::new(),
             lock: None,
+            another: None,
             binaries: path.iter().cloned().collect(),
             binaries_at: (0, 0),
             disk_full: false,
@@ -187,6 +200,12 @@ impl World {
     pub(super) fn note(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.history.push(format!("{:>5} {what}", self.clock));
+    }
+
+    /// Another run brings a member to a release.
+    pub(super) fn raise(&mut self, member: &str, release: &Version) {
+        self.find(member).manifest.present = Some(Launch::of(release, false));
+        self.note(format!("another run brings {member} to {release}"));
     }
 
     fn is_wrong(&mut self, what: String) {
@@ -220,6 +239,14 @@ impl World {
 
     /// What goes on by itself: kubelets, elections, the cluster version.
     pub(super) fn settle(&mut self) {
+        let (now, calls) = (self.now, self.calls);
+        let is_due = |another: &mut Another| another.at <= now && another.call <= calls;
+        if let Some(another) = self.another.take_if(is_due) {
+            for member in &another.members {
+                self.raise(member, &another.release);
+            }
+            self.lock = None;
+        }
         if self.kubelets_run {
             for at in 0..self.members.len() {
                 self.kubelet(at);
@@ -420,6 +447,7 @@ impl World {
                 raft_index: index,
                 applied: index,
                 revision: 1,
+                cluster_version: Some(self.version()),
                 downgrade: self
                     .downgrade
                     .filter(|_| minor >= 6)
