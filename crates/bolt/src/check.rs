@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::db::{Db, Options};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, show};
-use crate::meta::{self, NO_FREELIST};
+use crate::id::{PageId, PageRun};
+use crate::meta;
 use crate::page::{
     ELEM_BUCKET, FLAG_FREELIST, Kind, MAX_DEPTH, MAX_KEY_SIZE, PageView, Pages, Root, u64_at,
 };
@@ -63,7 +64,7 @@ pub struct Problem {
     /// What kind it is of.
     pub kind: ProblemKind,
     /// The page at fault.
-    pub page: u64,
+    pub page: PageId,
     /// Offset in the file, in bytes, of the page or the element.
     pub offset: u64,
     /// A sentence for people.
@@ -108,7 +109,7 @@ pub fn check(tx: &ReadTx) -> Vec<Problem> {
 }
 
 /// Checks the state that `tx` sees against a list of unused page runs.
-pub(crate) fn against(tx: &ReadTx, unused: Vec<(u64, u64)>) -> Vec<Problem> {
+pub(crate) fn against(tx: &ReadTx, unused: Vec<PageRun>) -> Vec<Problem> {
     Checker::run(tx, Some(unused)).problems
 }
 
@@ -141,7 +142,7 @@ pub(crate) fn report(db: &Db, disk: &dyn Disk) -> Result<Report, Error> {
                 0,
                 Problem {
                     kind: ProblemKind::Meta,
-                    page: id as u64,
+                    page: PageId::new(id as u64),
                     offset,
                     detail,
                 },
@@ -153,9 +154,9 @@ pub(crate) fn report(db: &Db, disk: &dyn Disk) -> Result<Report, Error> {
         file_len,
         page_size: meta.page_size,
         txid: meta.txid,
-        high_water_mark: meta.hwm,
+        high_water_mark: meta.hwm.get(),
         used_pages: checker.used_pages,
-        stored_freelist: meta.freelist != NO_FREELIST,
+        stored_freelist: meta.freelist.is_some(),
         problems: checker.problems,
     })
 }
@@ -178,7 +179,7 @@ struct Part<'a> {
     high: Option<&'a [u8]>,
     depth: usize,
     /// The page that refers to it.
-    from: u64,
+    from: PageId,
     /// Part of the root bucket's own tree.
     top: bool,
 }
@@ -192,7 +193,7 @@ struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn run(tx: &'a ReadTx, unused: Option<Vec<(u64, u64)>>) -> Checker<'a> {
+    fn run(tx: &'a ReadTx, unused: Option<Vec<PageRun>>) -> Checker<'a> {
         let (pages, meta) = (tx.pages(), tx.meta());
         let mut c = Checker {
             pages,
@@ -206,7 +207,7 @@ impl<'a> Checker<'a> {
             low: None,
             high: None,
             depth: 1,
-            from: 0,
+            from: PageId::ZERO,
             top: true,
         });
         let mut sparing = Sparing::new(pages);
@@ -219,16 +220,12 @@ impl<'a> Checker<'a> {
             sparing.looked_at(c.used_pages - before);
         }
         match unused {
-            Some(runs) => c.account(
-                runs.into_iter()
-                    .flat_map(|(start, len)| start..start.saturating_add(len)),
-            ),
-            None if meta.freelist != NO_FREELIST => {
-                if let Some(ids) = c.stored_freelist(meta.freelist) {
+            Some(runs) => c.account(runs.into_iter().flat_map(PageRun::ids)),
+            None => {
+                if let Some(ids) = meta.freelist.and_then(|id| c.stored_freelist(id)) {
                     c.account(ids.into_iter());
                 }
             }
-            None => {}
         }
         c
     }
@@ -237,7 +234,7 @@ impl<'a> Checker<'a> {
         self.problems.len() >= MAX_PROBLEMS
     }
 
-    fn add(&mut self, kind: ProblemKind, page: u64, offset: u64, detail: impl Into<String>) {
+    fn add(&mut self, kind: ProblemKind, page: PageId, offset: u64, detail: impl Into<String>) {
         if !self.full() {
             self.problems.push(Problem {
                 kind,
@@ -248,49 +245,50 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn add_page(&mut self, kind: ProblemKind, page: u64, detail: impl Into<String>) {
+    fn add_page(&mut self, kind: ProblemKind, page: PageId, detail: impl Into<String>) {
         self.add(kind, page, self.pages.offset_of(page), detail);
     }
 
     fn add_error(&mut self, kind: ProblemKind, e: Error) {
         match e {
             Error::Corrupt { page, offset, what } => self.add(kind, page, offset, what),
-            other => self.add(kind, 0, 0, other.to_string()),
+            other => self.add(kind, PageId::ZERO, 0, other.to_string()),
         }
     }
 
     /// Marks the pages of a run as used; false when the first one was used before.
-    fn own(&mut self, id: u64, pages: u64) -> bool {
-        for page in id..id + pages {
+    fn own(&mut self, run: PageRun) -> bool {
+        for page in run.ids() {
             if !self.used.insert(page) {
                 self.add_page(
                     ProblemKind::MultiplyReferenced,
                     page,
                     "the page is referred to more than once",
                 );
-                if page == id {
+                if page == run.start {
                     return false;
                 }
             }
         }
-        self.used_pages += pages;
+        self.used_pages += run.len;
         true
     }
 
-    /// The run at `id`, or a finding: its type flags and its length in pages.
-    fn run_at(&mut self, id: u64, from: u64) -> Option<(u16, u64)> {
+    /// The run at `id` with its type flags, or a finding.
+    fn run_at(&mut self, id: PageId, from: PageId) -> Option<(u16, PageRun)> {
         let hwm = self.pages.hwm;
-        if id < 2 || id >= hwm {
+        if id < PageId::FIRST_DATA || id >= hwm {
             let detail = format!("page {from} refers to page {id}, which lies outside 2..{hwm}");
             self.add_page(ProblemKind::OutOfBounds, from, detail);
             return None;
         }
         match self.pages.run(id) {
-            Ok((flags, _, overflow, _)) => Some((flags, 1 + u64::from(overflow))),
+            Ok((flags, _, overflow, _)) => Some((flags, PageRun::new(id, 1 + u64::from(overflow)))),
             Err(e) => {
-                let own = self.pages.raw(id, 1).map_or(id, |head| u64_at(head, 0));
+                let head = self.pages.raw(id, 1);
+                let is_own = head.map_or(true, |head| u64_at(head, 0) == id.get());
                 self.add_error(
-                    if own == id {
+                    if is_own {
                         ProblemKind::OutOfBounds
                     } else {
                         ProblemKind::WrongId
@@ -306,10 +304,10 @@ impl<'a> Checker<'a> {
         let view = match part.root {
             Root::Inline(view) => view,
             Root::Page(id) => {
-                let Some((flags, pages)) = self.run_at(id, part.from) else {
+                let Some((flags, run)) = self.run_at(id, part.from) else {
                     return;
                 };
-                if !self.own(id, pages) {
+                if !self.own(run) {
                     return;
                 }
                 match self.pages.page(id) {
@@ -436,9 +434,9 @@ impl<'a> Checker<'a> {
     }
 
     /// The page ids of the stored free list.
-    fn stored_freelist(&mut self, id: u64) -> Option<Vec<u64>> {
-        let (flags, pages) = self.run_at(id, 0)?;
-        if !self.own(id, pages) {
+    fn stored_freelist(&mut self, id: PageId) -> Option<Vec<PageId>> {
+        let (flags, run) = self.run_at(id, PageId::ZERO)?;
+        if !self.own(run) {
             return None;
         }
         if flags != FLAG_FREELIST {
@@ -464,8 +462,8 @@ impl<'a> Checker<'a> {
             self.add_page(ProblemKind::Freelist, id, detail);
             return None;
         }
-        let ids: Vec<u64> = (0..count as usize)
-            .map(|i| u64_at(buf, 16 + 8 * (skip + i)))
+        let ids: Vec<PageId> = (0..count as usize)
+            .map(|i| PageId::new(u64_at(buf, 16 + 8 * (skip + i))))
             .collect();
         if ids.windows(2).any(|pair| pair[0] > pair[1]) {
             self.add_page(ProblemKind::Freelist, id, "the freelist does not ascend");
@@ -474,14 +472,14 @@ impl<'a> Checker<'a> {
     }
 
     /// Holds the free page ids against what is in use.
-    fn account(&mut self, free: impl Iterator<Item = u64>) {
+    fn account(&mut self, free: impl Iterator<Item = PageId>) {
         let hwm = self.pages.hwm;
         let mut seen = PageSet::new(hwm);
         for id in free {
             if self.full() {
                 return;
             }
-            if id < 2 || id >= hwm {
+            if id < PageId::FIRST_DATA || id >= hwm {
                 self.add_page(
                     ProblemKind::OutOfBounds,
                     id,
@@ -493,7 +491,7 @@ impl<'a> Checker<'a> {
             }
             if !seen.insert(id) {
                 self.add_page(ProblemKind::DoubleFreed, id, "the page is free twice");
-            } else if id >= 2 && self.used.contains(id) {
+            } else if id >= PageId::FIRST_DATA && self.used.contains(id) {
                 self.add_page(
                     ProblemKind::ReachableFreed,
                     id,
@@ -501,14 +499,10 @@ impl<'a> Checker<'a> {
                 );
             }
         }
-        for (start, len) in self.used.gaps(hwm) {
-            let lost = (start..start + len)
-                .filter(|id| !seen.contains(*id))
-                .count();
-            if lost > 0 {
-                let first = (start..start + len)
-                    .find(|id| !seen.contains(*id))
-                    .unwrap_or(start);
+        for gap in self.used.gaps(hwm) {
+            let mut unseen = gap.ids().filter(|id| !seen.contains(*id));
+            if let Some(first) = unseen.next() {
+                let lost = 1 + unseen.count();
                 let detail = format!("{lost} pages from here are neither in use nor free");
                 self.add_page(ProblemKind::UnreachableUnfreed, first, detail);
             }

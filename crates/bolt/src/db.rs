@@ -16,7 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
 use crate::freespace::FreeSpace;
-use crate::meta::{self, META_END, Meta, NO_FREELIST};
+use crate::id::{PageId, PageRun};
+use crate::meta::{self, META_END, Meta};
 use crate::page::{FLAG_FREELIST, FLAG_LEAF, Pages};
 use crate::read::ReadTx;
 pub use crate::state::Db;
@@ -151,7 +152,7 @@ impl Db {
             why,
         };
         let meta = found.current().map_err(bad)?;
-        let expected = meta.hwm.saturating_mul(u64::from(meta.page_size));
+        let expected = meta.hwm.get().saturating_mul(u64::from(meta.page_size));
         if expected > len {
             return Err(Error::Truncated {
                 path: name.to_owned(),
@@ -159,7 +160,7 @@ impl Db {
                 found: len,
             });
         }
-        if meta.root < 2 || meta.root >= meta.hwm {
+        if meta.root < PageId::FIRST_DATA || meta.root >= meta.hwm {
             return Err(bad(format!(
                 "the root page {} lies outside 2..{}",
                 meta.root, meta.hwm
@@ -241,7 +242,7 @@ impl Db {
     /// Size in bytes as etcd reports it (`dbSize`): high-water mark times page size. The file itself is longer by up to
     /// [`Options::growth_step`].
     pub fn size(&self) -> u64 {
-        self.inner.shared().meta.hwm * u64::from(self.inner.page_size)
+        self.inner.shared().meta.hwm.get() * u64::from(self.inner.page_size)
     }
 
     /// Bytes of [`Db::size`] that are not free pages. Pages that the last commit replaced still count as used until the
@@ -254,12 +255,12 @@ impl Db {
             drop(shared);
             *self.inner.free_read_only.get_or_init(|| {
                 let used = walk::reachable_sparing(&pages, root);
-                used.map_or(0, |used| used.gaps(hwm).iter().map(|(_, len)| len).sum())
+                used.map_or(0, |used| used.gaps(hwm).iter().map(|gap| gap.len).sum())
             })
         } else {
             shared.free_pages
         };
-        (hwm - free) * u64::from(self.inner.page_size)
+        (hwm.get() - free) * u64::from(self.inner.page_size)
     }
 
     /// Length of the file in bytes.
@@ -297,7 +298,7 @@ impl Db {
     /// Runs `look` on the writer's list of unused page runs and a snapshot of the same state.
     pub(crate) fn with_unused<T>(
         &self,
-        look: impl FnOnce(&ReadTx, Vec<(u64, u64)>) -> T,
+        look: impl FnOnce(&ReadTx, Vec<PageRun>) -> T,
     ) -> Option<T> {
         if self.inner.read_only {
             return None;
@@ -321,19 +322,19 @@ fn new_writer(pages: &Pages, meta: &Meta, misplaced_meta: bool, len: u64) -> Res
         runs: Vec::new(),
     };
     let mut used = walk::reachable(pages, meta.root)?;
-    if meta.freelist != NO_FREELIST
-        && let Ok((FLAG_FREELIST, _, overflow, _)) = pages.run(meta.freelist)
+    if let Some(freelist) = meta.freelist
+        && let Ok((FLAG_FREELIST, _, overflow, _)) = pages.run(freelist)
     {
-        let run = (meta.freelist, 1 + u64::from(overflow));
-        for page in run.0..run.0 + run.1 {
+        let run = PageRun::new(freelist, 1 + u64::from(overflow));
+        for page in run.ids() {
             if !used.insert(page) {
                 return Err(pages.corrupt(page, "the page is both data and part of the freelist"));
             }
         }
         writer.stored_freelist = Some(run);
     }
-    for (start, len) in used.gaps(meta.hwm) {
-        writer.space.add(start, len);
+    for gap in used.gaps(meta.hwm) {
+        writer.space.add(gap);
     }
     Ok(writer)
 }
@@ -439,14 +440,14 @@ fn create(disk: &dyn Disk, opts: &Options) -> io::Result<()> {
     for id in 0..2u64 {
         let meta = Meta {
             page_size,
-            root: 3,
+            root: PageId::new(3),
             sequence: 0,
-            freelist: 2,
-            hwm: 4,
+            freelist: Some(PageId::new(2)),
+            hwm: PageId::new(4),
             txid: id,
         };
         let at = id as usize * ps;
-        metas[at..at + META_END].copy_from_slice(&meta.encode(id));
+        metas[at..at + META_END].copy_from_slice(&meta.encode(PageId::new(id)));
     }
     disk.pwrite(0, &metas)?;
     if !opts.no_sync {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::id::PageId;
+
 /// Failures of this crate. Cloning is cheap, so that a sticky failure can be handed to every later caller.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -53,8 +55,8 @@ pub enum Error {
     /// A page contradicts the format.
     #[error("database page {page} (file offset {offset:#x}): {what}")]
     Corrupt {
-        /// Page id.
-        page: u64,
+        /// The page at fault.
+        page: PageId,
         /// Offset in the file, in bytes, of the page or of the element at fault.
         offset: u64,
         /// What is wrong.

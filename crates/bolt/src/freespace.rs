@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::id::{PageId, PageRun};
+
 /// A run of pages that a transaction stopped using.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
@@ -11,21 +13,20 @@ struct Pending {
     born: u64,
     /// The transaction that gave it up.
     freed: u64,
-    start: u64,
-    len: u64,
+    run: PageRun,
 }
 
 /// Free and pending pages. Page runs never overlap; neighbouring free runs are joined.
 #[derive(Default)]
 pub(crate) struct FreeSpace {
-    by_start: BTreeMap<u64, u64>,
-    by_len: BTreeSet<(u64, u64)>,
-    /// The run that single pages are being taken from, not in the two maps: (start, length).
-    open: (u64, u64),
+    by_start: BTreeMap<PageId, u64>,
+    by_len: BTreeSet<(u64, PageId)>,
+    /// The run that single pages are being taken from, not in the two maps.
+    open: Option<PageRun>,
     free: u64,
     pending: Vec<Pending>,
     /// First page of runs written while readers were open, and the transaction that wrote them.
-    born: HashMap<u64, u64>,
+    born: HashMap<PageId, u64>,
 }
 
 impl FreeSpace {
@@ -35,83 +36,79 @@ impl FreeSpace {
     }
 
     /// All runs that are not in use, pending ones included, in no order.
-    pub(crate) fn unused(&self) -> Vec<(u64, u64)> {
-        let mut all: Vec<(u64, u64)> = self.by_start.iter().map(|(s, l)| (*s, *l)).collect();
-        if self.open.1 > 0 {
-            all.push(self.open);
-        }
-        all.extend(self.pending.iter().map(|p| (p.start, p.len)));
+    pub(crate) fn unused(&self) -> Vec<PageRun> {
+        let mut all: Vec<PageRun> = self.by_start.iter().map(run).collect();
+        all.extend(self.open);
+        all.extend(self.pending.iter().map(|p| p.run));
         all
     }
 
-    /// Adds `len` pages from `start` to the free ones.
-    pub(crate) fn add(&mut self, mut start: u64, mut len: u64) {
-        if len == 0 {
+    /// Adds pages to the free ones.
+    pub(crate) fn add(&mut self, mut free: PageRun) {
+        if free.len == 0 {
             return;
         }
-        self.free += len;
-        if let Some((before, before_len)) = self
-            .by_start
-            .range(..start)
-            .next_back()
-            .map(|(s, l)| (*s, *l))
-            && before + before_len == start
-        {
-            self.remove(before, before_len);
-            start = before;
-            len += before_len;
+        self.free += free.len;
+        let before = self.by_start.range(..free.start).next_back().map(run);
+        if let Some(before) = before.filter(|before| before.end() == free.start) {
+            self.remove(before);
+            free = PageRun::new(before.start, before.len + free.len);
         }
-        if let Some(after_len) = self.by_start.get(&(start + len)).copied() {
-            self.remove(start + len, after_len);
-            len += after_len;
+        if let Some(after) = self.by_start.get_key_value(&free.end()).map(run) {
+            self.remove(after);
+            free.len += after.len;
         }
-        self.insert(start, len);
+        self.insert(free);
     }
 
     /// Takes `count` contiguous pages: single ones from the front of the file, longer runs from the tightest fit.
-    pub(crate) fn take(&mut self, count: u64) -> Option<u64> {
-        if self.open.1 < count {
-            if count == 1 {
-                // The open run is used up.
-                let (start, len) = self.by_start.iter().next().map(|(s, l)| (*s, *l))?;
-                self.remove(start, len);
-                self.open = (start, len);
-            } else {
-                let (len, start) = self.by_len.range((count, 0)..).next().copied()?;
-                self.remove(start, len);
-                if len > count {
-                    self.insert(start + count, len - count);
-                }
-                self.free -= count;
-                return Some(start);
+    pub(crate) fn take(&mut self, count: u64) -> Option<PageId> {
+        let from = match self.open.take_if(|open| open.len >= count) {
+            Some(open) => open,
+            // The open run is used up.
+            None if count == 1 => {
+                let first = self.by_start.first_key_value().map(run)?;
+                self.remove(first);
+                first
             }
+            None => return self.take_tightest(count),
+        };
+        self.open = rest(from, count);
+        self.free -= count;
+        Some(from.start)
+    }
+
+    fn take_tightest(&mut self, count: u64) -> Option<PageId> {
+        let (len, start) = self.by_len.range((count, PageId::ZERO)..).next().copied()?;
+        let from = PageRun::new(start, len);
+        self.remove(from);
+        if let Some(rest) = rest(from, count) {
+            self.insert(rest);
         }
-        let start = self.open.0;
-        self.open = (start + count, self.open.1 - count);
         self.free -= count;
         Some(start)
     }
 
     /// Ends a transaction's allocations: what is left of the run that was open joins the others.
     pub(crate) fn close_run(&mut self) {
-        let (start, len) = std::mem::take(&mut self.open);
-        self.free -= len;
-        self.add(start, len);
+        if let Some(open) = self.open.take() {
+            self.free -= open.len;
+            self.add(open);
+        }
     }
 
     /// Remembers that transaction `txid` wrote the run at `start` while readers were open.
-    pub(crate) fn note_birth(&mut self, start: u64, txid: u64) {
+    pub(crate) fn note_birth(&mut self, start: PageId, txid: u64) {
         self.born.insert(start, txid);
     }
 
-    /// Transaction `txid` no longer uses `len` pages from `start`.
-    pub(crate) fn give_up(&mut self, start: u64, len: u64, txid: u64) {
-        let born = self.born.remove(&start).unwrap_or(0);
+    /// Transaction `txid` no longer uses the pages of `run`.
+    pub(crate) fn give_up(&mut self, run: PageRun, txid: u64) {
+        let born = self.born.remove(&run.start).unwrap_or(0);
         self.pending.push(Pending {
             born,
             freed: txid,
-            start,
-            len,
+            run,
         });
     }
 
@@ -126,20 +123,29 @@ impl FreeSpace {
             let first = readers.partition_point(|r| *r < p.born);
             let pinned = readers.get(first).is_some_and(|r| *r < p.freed);
             if !pinned {
-                self.add(p.start, p.len);
+                self.add(p.run);
             }
             pinned
         });
         self.pending = pending;
     }
 
-    fn insert(&mut self, start: u64, len: u64) {
-        self.by_start.insert(start, len);
-        self.by_len.insert((len, start));
+    fn insert(&mut self, run: PageRun) {
+        self.by_start.insert(run.start, run.len);
+        self.by_len.insert((run.len, run.start));
     }
 
-    fn remove(&mut self, start: u64, len: u64) {
-        self.by_start.remove(&start);
-        self.by_len.remove(&(len, start));
+    fn remove(&mut self, run: PageRun) {
+        self.by_start.remove(&run.start);
+        self.by_len.remove(&(run.len, run.start));
     }
+}
+
+fn run((start, len): (&PageId, &u64)) -> PageRun {
+    PageRun::new(*start, *len)
+}
+
+/// What is left of a run after its first `count` pages, if anything is.
+fn rest(run: PageRun, count: u64) -> Option<PageRun> {
+    (run.len > count).then(|| PageRun::new(run.start.plus(count), run.len - count))
 }

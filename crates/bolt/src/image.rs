@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 
 use crate::error::Error;
+use crate::id::PageId;
 use crate::meta::Meta;
 use crate::read::ReadTx;
 
@@ -41,7 +42,7 @@ impl ImageReader {
         let ps = meta.page_size as usize;
         let mut metas = vec![0u8; 2 * ps];
         for (id, txid) in [(0u64, meta.txid), (1, meta.txid.wrapping_sub(1))] {
-            let head = Meta { txid, ..meta }.encode(id);
+            let head = Meta { txid, ..meta }.encode(PageId::new(id));
             let at = id as usize * ps;
             metas[at..at + head.len()].copy_from_slice(&head);
         }

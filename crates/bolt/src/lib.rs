@@ -78,26 +78,30 @@
 //! | `state` | an open database: the current state, its readers, the writer's belongings |
 //! | `read`, `cursor`, `image` | snapshots and what is asked of them |
 //! | `write`, `batch` | the write transaction and the commit protocol |
-//! | `tree`, `node`, `settle` | a bucket's tree while it changes; cutting, merging, encoding |
+//! | `tree`, `node`, `entry`, `settle` | a bucket's tree while it changes; cutting, merging, encoding |
+//! | `arena` | the bytes that a transaction brings along |
 //! | `freespace` | which pages may be written to |
-//! | `page`, `meta`, `walk` | the format: looking at pages, never trusting them |
+//! | `id`, `page`, `meta`, `walk` | the format: looking at pages, never trusting them |
 //! | [`check`], `compact` | proof-reading, defragmenting |
 //! | `disk`, `sim` | the storage seam: a file, or a disk that fails on demand |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("page offsets are counted in usize; a 64-bit target is needed");
 
+mod arena;
 mod batch;
 pub mod check;
 mod compact;
 mod cursor;
 mod db;
 mod disk;
+mod entry;
 mod error;
 mod freespace;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod id;
 mod image;
 mod meta;
 mod node;
@@ -119,6 +123,7 @@ pub use cursor::{Cursor, Pair};
 pub use db::{Db, LOCK_WARN_AFTER, Options, Warn};
 pub use disk::{Disk, Map, Memory};
 pub use error::Error;
+pub use id::PageId;
 pub use image::ImageReader;
 pub use page::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use read::{Bucket, BucketNames, BucketStats, ReadTx};

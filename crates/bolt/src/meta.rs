@@ -2,12 +2,13 @@
 //! when magic, version and checksum agree; the page it stands on is not otherwise examined.
 
 use crate::disk::Disk;
+use crate::id::PageId;
 use crate::page::{FLAG_META, PAGE_HEADER, u32_at, u64_at};
 
 pub(crate) const MAGIC: u32 = 0xED0C_DAED;
 pub(crate) const VERSION: u32 = 2;
 /// Freelist page id of a file that does not store its free pages.
-pub(crate) const NO_FREELIST: u64 = u64::MAX;
+const NO_FREELIST: u64 = u64::MAX;
 /// Bytes from the start of a meta page to its end of content.
 pub(crate) const META_END: usize = PAGE_HEADER + 64;
 /// The largest page size that we look for: the format's probing goes up to 1024 << 14.
@@ -17,11 +18,12 @@ pub(crate) const MAX_PAGE_SIZE: u32 = 1024 << 14;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) page_size: u32,
-    pub(crate) root: u64,
+    pub(crate) root: PageId,
     pub(crate) sequence: u64,
-    pub(crate) freelist: u64,
+    /// Where the free pages are stored, if they are.
+    pub(crate) freelist: Option<PageId>,
     /// First page id that was never allocated.
-    pub(crate) hwm: u64,
+    pub(crate) hwm: PageId,
     pub(crate) txid: u64,
 }
 
@@ -53,26 +55,29 @@ impl Meta {
         }
         Ok(Meta {
             page_size,
-            root: u64_at(head, 32),
+            root: PageId::new(u64_at(head, 32)),
             sequence: u64_at(head, 40),
-            freelist: u64_at(head, 48),
-            hwm: u64_at(head, 56),
+            freelist: Some(u64_at(head, 48))
+                .filter(|id| *id != NO_FREELIST)
+                .map(PageId::new),
+            hwm: PageId::new(u64_at(head, 56)),
             txid: u64_at(head, 64),
         })
     }
 
     /// The first [`META_END`] bytes of the page `id` (0 or 1) that holds this meta.
-    pub(crate) fn encode(&self, id: u64) -> [u8; META_END] {
+    pub(crate) fn encode(&self, id: PageId) -> [u8; META_END] {
         let mut out = [0u8; META_END];
-        out[0..8].copy_from_slice(&id.to_le_bytes());
+        out[0..8].copy_from_slice(&id.get().to_le_bytes());
         out[8..10].copy_from_slice(&FLAG_META.to_le_bytes());
         out[16..20].copy_from_slice(&MAGIC.to_le_bytes());
         out[20..24].copy_from_slice(&VERSION.to_le_bytes());
         out[24..28].copy_from_slice(&self.page_size.to_le_bytes());
-        out[32..40].copy_from_slice(&self.root.to_le_bytes());
+        out[32..40].copy_from_slice(&self.root.get().to_le_bytes());
         out[40..48].copy_from_slice(&self.sequence.to_le_bytes());
-        out[48..56].copy_from_slice(&self.freelist.to_le_bytes());
-        out[56..64].copy_from_slice(&self.hwm.to_le_bytes());
+        let freelist = self.freelist.map_or(NO_FREELIST, PageId::get);
+        out[48..56].copy_from_slice(&freelist.to_le_bytes());
+        out[56..64].copy_from_slice(&self.hwm.get().to_le_bytes());
         out[64..72].copy_from_slice(&self.txid.to_le_bytes());
         let sum = fnv1a(&out[16..72]);
         out[72..80].copy_from_slice(&sum.to_le_bytes());

@@ -1,119 +1,80 @@
 //! Pages that a transaction has taken into memory to change, and how they become pages again. Entries refer to bytes in
 //! the file's map or in the transaction's arena; nothing is copied until the page is written out.
 
+use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::arena::Arena;
+use crate::entry::{Child, Entry, Located, NodeId, Place, Value};
 use crate::error::Error;
+use crate::id::{PageId, PageRun};
 use crate::page::{ELEM, FLAG_BRANCH, FLAG_LEAF, Kind, PAGE_HEADER, Pages};
-
-/// Marks a place as lying in the arena; the bits below are chunk number (31) and offset (32).
-const IN_ARENA: u64 = 1 << 63;
-/// Marks the child of a branch entry as a node in memory.
-pub(crate) const IN_MEMORY: u64 = 1 << 63;
-const CHUNK: usize = 256 << 10;
-/// Values from here on are kept as the caller's shared bytes where there are such: counting a reference costs about as
-/// much as copying this many bytes.
-const SHARE_FROM: usize = 1 << 10;
-
-enum Chunk {
-    Own(Vec<u8>),
-    Shared(Bytes),
-}
-
-/// Keys and values of one transaction.
-#[derive(Default)]
-pub(crate) struct Arena {
-    chunks: Vec<Chunk>,
-    /// The chunk that small pieces are appended to.
-    open: usize,
-}
-
-impl Arena {
-    /// Keeps a copy of `data` and says where.
-    #[inline]
-    pub(crate) fn push(&mut self, data: &[u8]) -> u64 {
-        if let Some(Chunk::Own(chunk)) = self.chunks.get_mut(self.open)
-            && chunk.capacity() - chunk.len() >= data.len()
-        {
-            let at = chunk.len();
-            chunk.extend_from_slice(data);
-            return IN_ARENA | (self.open as u64) << 32 | at as u64;
-        }
-        let index = self.chunks.len();
-        let mut chunk = Vec::with_capacity(if data.len() > CHUNK / 4 {
-            data.len()
-        } else {
-            CHUNK
-        });
-        chunk.extend_from_slice(data);
-        if chunk.capacity() > chunk.len() {
-            self.open = index;
-        }
-        self.chunks.push(Chunk::Own(chunk));
-        IN_ARENA | (index as u64) << 32
-    }
-
-    /// Like [`Arena::push`], sharing large data instead of copying it.
-    #[inline]
-    pub(crate) fn push_shared(&mut self, data: &Bytes) -> u64 {
-        if data.len() < SHARE_FROM {
-            return self.push(data);
-        }
-        self.chunks.push(Chunk::Shared(data.clone()));
-        IN_ARENA | ((self.chunks.len() - 1) as u64) << 32
-    }
-
-    #[inline]
-    fn get(&self, place: u64, len: usize) -> &[u8] {
-        let at = (place & 0xffff_ffff) as usize;
-        match &self.chunks[((place & !IN_ARENA) >> 32) as usize] {
-            Chunk::Own(chunk) => &chunk[at..at + len],
-            Chunk::Shared(bytes) => &bytes[at..at + len],
-        }
-    }
-}
 
 /// What a transaction works on: the committed pages, its own bytes, and the page runs it no longer needs.
 pub(crate) struct Core {
     pub(crate) pages: Arc<Pages>,
     pub(crate) arena: Arena,
-    /// (first page, pages) of runs that the transaction replaced or dropped.
-    pub(crate) freed: Vec<(u64, u64)>,
+    /// Runs that the transaction replaced or dropped.
+    pub(crate) freed: Vec<PageRun>,
 }
 
 impl Core {
     /// The bytes at a place that an [`Entry`] of this transaction names.
     #[inline]
-    pub(crate) fn bytes(&self, place: u64, len: usize) -> &[u8] {
-        if place & IN_ARENA != 0 {
-            self.arena.get(place, len)
-        } else {
-            self.pages
+    fn bytes(&self, place: Place, len: usize) -> &[u8] {
+        match place.locate() {
+            Located::Arena { chunk, at } => self.arena.get(chunk, at, len),
+            Located::File(offset) => self
+                .pages
                 .map
-                .slice(place, len)
-                .expect("entries into the file are checked when their page is loaded")
+                .slice(offset, len)
+                .expect("entries into the file are checked when their page is loaded"),
         }
     }
 
     #[inline]
+    pub(crate) fn value(&self, value: Value) -> &[u8] {
+        self.bytes(value.place, value.len as usize)
+    }
+
+    /// The key of `len` bytes at `place`.
+    #[inline]
+    pub(crate) fn key_at(&self, place: Place, len: u16) -> &[u8] {
+        self.bytes(place, usize::from(len))
+    }
+
+    #[inline]
     pub(crate) fn key(&self, e: &Entry) -> &[u8] {
-        self.bytes(e.key, usize::from(e.key_len))
+        self.key_at(e.key, e.key_len)
     }
 }
 
-/// One key of a node.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    /// Place of the key.
-    pub(crate) key: u64,
-    /// Leaf: place of the value. Branch: the child, a page id or [`IN_MEMORY`] with a node number.
-    pub(crate) value: u64,
-    pub(crate) value_len: u32,
-    pub(crate) key_len: u16,
-    /// Leaf flags.
-    pub(crate) flags: u16,
+/// The nodes of one tree.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes(Vec<Node>);
+
+impl Nodes {
+    /// Adds a node and returns its number.
+    pub(crate) fn push(&mut self, node: Node) -> NodeId {
+        self.0.push(node);
+        NodeId(self.0.len() - 1)
+    }
+}
+
+impl Index<NodeId> for Nodes {
+    type Output = Node;
+
+    #[inline]
+    fn index(&self, id: NodeId) -> &Node {
+        &self.0[id.0]
+    }
+}
+
+impl IndexMut<NodeId> for Nodes {
+    #[inline]
+    fn index_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.0[id.0]
+    }
 }
 
 /// A page in memory. A branch's entry keys may be lower than the first key below them, never higher, until the
@@ -138,11 +99,11 @@ impl Node {
         }
     }
 
-    /// Takes the page `id` into memory.
-    pub(crate) fn load(pages: &Pages, id: u64) -> Result<(Node, u64), Error> {
+    /// Takes the page `id` into memory, and says which pages that were.
+    pub(crate) fn load(pages: &Pages, id: PageId) -> Result<(Node, PageRun), Error> {
         let page = pages.page(id)?;
         let node = Node::of_view(&page)?;
-        Ok((node, 1 + u64::from(page.overflow)))
+        Ok((node, page.run()))
     }
 
     /// Takes a page image into memory.
@@ -157,30 +118,21 @@ impl Node {
             let entry = match page.kind {
                 Kind::Leaf => {
                     let e = page.leaf(i)?;
-                    Entry {
-                        key: e.key_at,
-                        value: e.value_at,
-                        value_len: e.value.len() as u32,
-                        key_len: u16::try_from(e.key.len()).map_err(|_| long(i, e.key.len()))?,
-                        flags: e.flags as u16,
-                    }
+                    let key_len = u16::try_from(e.key.len()).map_err(|_| long(i, e.key.len()))?;
+                    let value = Value::in_file(e.value_at, e.value.len());
+                    Entry::leaf(Place::in_file(e.key_at), key_len, e.flags as u16, value)
                 }
                 Kind::Branch => {
                     let (key, key_at, child) = page.branch(i)?;
-                    if child & IN_MEMORY != 0 {
+                    if !Child::fits(child) {
                         return Err(Error::Corrupt {
                             page: page.id,
                             offset: page.element_offset(i),
                             what: format!("element {i} points to page {child}, which cannot exist"),
                         });
                     }
-                    Entry {
-                        key: key_at,
-                        value: child,
-                        value_len: 0,
-                        key_len: u16::try_from(key.len()).map_err(|_| long(i, key.len()))?,
-                        flags: 0,
-                    }
+                    let key_len = u16::try_from(key.len()).map_err(|_| long(i, key.len()))?;
+                    Entry::branch(Place::in_file(key_at), key_len, Child::Page(child))
                 }
             };
             entries.push(entry);
@@ -220,12 +172,7 @@ impl Node {
     /// Bytes of entry `e` in a page, element and data.
     #[inline]
     fn entry_size(&self, e: &Entry) -> usize {
-        let value = if self.kind == Kind::Leaf {
-            e.value_len as usize
-        } else {
-            0
-        };
-        ELEM + usize::from(e.key_len) + value
+        ELEM + usize::from(e.key_len) + e.value_len() as usize
     }
 
     /// Bytes of the node as a page.
@@ -234,7 +181,7 @@ impl Node {
     }
 
     /// Bytes of a page with some of the entries.
-    pub(crate) fn size_of(&self, range: std::ops::Range<usize>) -> usize {
+    pub(crate) fn size_of(&self, range: Range<usize>) -> usize {
         PAGE_HEADER
             + self.entries[range]
                 .iter()
@@ -246,7 +193,7 @@ impl Node {
     /// page stays whole; else pages are filled to `fill`. A branch page has two entries at least; a leaf page has one
     /// only where that fills three quarters of its pages, so that values a little above a page do not waste half of
     /// their space.
-    pub(crate) fn cut(&self, page_size: usize, fill: f64) -> Vec<std::ops::Range<usize>> {
+    pub(crate) fn cut(&self, page_size: usize, fill: f64) -> Vec<Range<usize>> {
         let n = self.entries.len();
         let limit = (page_size as f64 * fill.clamp(0.1, 1.0)) as usize;
         let mut pieces = Vec::new();
@@ -284,8 +231,8 @@ impl Node {
     pub(crate) fn encode(
         &self,
         core: &Core,
-        range: std::ops::Range<usize>,
-        id: u64,
+        range: Range<usize>,
+        id: PageId,
         overflow: u32,
         out: &mut Vec<u8>,
     ) {
@@ -295,7 +242,7 @@ impl Node {
         } else {
             FLAG_BRANCH
         };
-        out.extend_from_slice(&id.to_le_bytes());
+        out.extend_from_slice(&id.get().to_le_bytes());
         out.extend_from_slice(&flags.to_le_bytes());
         out.extend_from_slice(&(entries.len() as u16).to_le_bytes());
         out.extend_from_slice(&overflow.to_le_bytes());
@@ -307,13 +254,16 @@ impl Node {
                     elem[0..4].copy_from_slice(&u32::from(e.flags).to_le_bytes());
                     elem[4..8].copy_from_slice(&(pos as u32).to_le_bytes());
                     elem[8..12].copy_from_slice(&u32::from(e.key_len).to_le_bytes());
-                    elem[12..16].copy_from_slice(&e.value_len.to_le_bytes());
-                    pos += e.value_len as usize;
+                    elem[12..16].copy_from_slice(&e.value_len().to_le_bytes());
+                    pos += e.value_len() as usize;
                 }
                 Kind::Branch => {
                     elem[0..4].copy_from_slice(&(pos as u32).to_le_bytes());
                     elem[4..8].copy_from_slice(&u32::from(e.key_len).to_le_bytes());
-                    elem[8..16].copy_from_slice(&e.value.to_le_bytes());
+                    let Child::Page(child) = e.child() else {
+                        unreachable!("nodes are written after all that is below them");
+                    };
+                    elem[8..16].copy_from_slice(&child.get().to_le_bytes());
                 }
             }
             pos = pos + usize::from(e.key_len) - ELEM;
@@ -322,7 +272,7 @@ impl Node {
         for e in entries {
             out.extend_from_slice(core.key(e));
             if self.kind == Kind::Leaf {
-                out.extend_from_slice(core.bytes(e.value, e.value_len as usize));
+                out.extend_from_slice(core.value(e.value()));
             }
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::disk::Map;
 use crate::error::Error;
+use crate::id::{PageId, PageRun};
 
 pub(crate) const FLAG_BRANCH: u16 = 0x01;
 pub(crate) const FLAG_LEAF: u16 = 0x02;
@@ -52,7 +53,8 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) struct Pages {
     pub(crate) map: Arc<Map>,
     pub(crate) page_size: u32,
-    pub(crate) hwm: u64,
+    /// First page id that was never allocated.
+    pub(crate) hwm: PageId,
 }
 
 /// Branch or leaf.
@@ -68,8 +70,8 @@ pub(crate) struct PageView<'a> {
     buf: &'a [u8],
     /// Offset of `buf` in the file.
     at: u64,
-    /// Page id; for an inline bucket that of the page it lies on.
-    pub(crate) id: u64,
+    /// Page id; for an inline bucket that of the page it is on.
+    pub(crate) id: PageId,
     pub(crate) kind: Kind,
     pub(crate) count: usize,
     pub(crate) overflow: u32,
@@ -96,11 +98,11 @@ impl<'a> LeafElem<'a> {
 
 impl Pages {
     #[inline]
-    pub(crate) fn offset_of(&self, id: u64) -> u64 {
-        id.wrapping_mul(u64::from(self.page_size))
+    pub(crate) fn offset_of(&self, id: PageId) -> u64 {
+        id.get().wrapping_mul(u64::from(self.page_size))
     }
 
-    pub(crate) fn corrupt(&self, id: u64, what: impl Into<String>) -> Error {
+    pub(crate) fn corrupt(&self, id: PageId, what: impl Into<String>) -> Error {
         Error::Corrupt {
             page: id,
             offset: self.offset_of(id),
@@ -110,8 +112,11 @@ impl Pages {
 
     /// The bytes of `count` pages from `id` on.
     #[inline]
-    pub(crate) fn raw(&self, id: u64, count: u64) -> Result<&[u8], Error> {
-        let end = id.checked_add(count).filter(|end| *end <= self.hwm);
+    pub(crate) fn raw(&self, id: PageId, count: u64) -> Result<&[u8], Error> {
+        let end = id
+            .get()
+            .checked_add(count)
+            .filter(|end| *end <= self.hwm.get());
         if end.is_none() {
             return Err(self.corrupt(
                 id,
@@ -128,13 +133,13 @@ impl Pages {
 
     /// The header of page `id` and the bytes of its whole run: (flags, count, overflow, bytes).
     #[inline]
-    pub(crate) fn run(&self, id: u64) -> Result<(u16, usize, u32, &[u8]), Error> {
-        if id < 2 {
+    pub(crate) fn run(&self, id: PageId) -> Result<(u16, usize, u32, &[u8]), Error> {
+        if id < PageId::FIRST_DATA {
             return Err(self.corrupt(id, "a meta page is referred to as data"));
         }
         let head = self.raw(id, 1)?;
         let own = u64_at(head, 0);
-        if own != id {
+        if own != id.get() {
             return Err(self.corrupt(id, format!("its header says it is page {own}")));
         }
         let overflow = u32_at(head, 12);
@@ -153,7 +158,7 @@ impl Pages {
 
     /// The branch or leaf page `id`.
     #[inline]
-    pub(crate) fn page(&self, id: u64) -> Result<PageView<'_>, Error> {
+    pub(crate) fn page(&self, id: PageId) -> Result<PageView<'_>, Error> {
         let (flags, count, overflow, buf) = self.run(id)?;
         let kind = match flags {
             FLAG_BRANCH => Kind::Branch,
@@ -214,7 +219,7 @@ fn wrong_count(count: usize) -> String {
 pub(crate) fn inline_page<'a>(
     value: &'a [u8],
     value_at: u64,
-    id: u64,
+    id: PageId,
 ) -> Result<PageView<'a>, Error> {
     let bad = |what: String| Error::Corrupt {
         page: id,
@@ -250,8 +255,12 @@ pub(crate) fn inline_page<'a>(
     })
 }
 
-/// Root page id and sequence of a bucket value.
-pub(crate) fn bucket_header(value: &[u8], value_at: u64, id: u64) -> Result<(u64, u64), Error> {
+/// Root page, none for an inline bucket, and sequence of a bucket value.
+pub(crate) fn bucket_header(
+    value: &[u8],
+    value_at: u64,
+    id: PageId,
+) -> Result<(Option<PageId>, u64), Error> {
     if value.len() < BUCKET_HEADER {
         return Err(Error::Corrupt {
             page: id,
@@ -262,7 +271,8 @@ pub(crate) fn bucket_header(value: &[u8], value_at: u64, id: u64) -> Result<(u64
             ),
         });
     }
-    Ok((u64_at(value, 0), u64_at(value, 8)))
+    let root = Some(PageId::new(u64_at(value, 0))).filter(|root| *root != PageId::ZERO);
+    Ok((root, u64_at(value, 8)))
 }
 
 impl<'a> PageView<'a> {
@@ -324,6 +334,12 @@ impl<'a> PageView<'a> {
                 self.count
             ),
         }
+    }
+
+    /// The page with its overflow pages.
+    #[inline]
+    pub(crate) fn run(&self) -> PageRun {
+        PageRun::new(self.id, 1 + u64::from(self.overflow))
     }
 
     /// Bytes of the page image, overflow pages included.
@@ -389,18 +405,18 @@ impl<'a> PageView<'a> {
 
     /// Branch element `i`: key, offset of the key in the file, child page id.
     #[inline]
-    pub(crate) fn branch(&self, i: usize) -> Result<(&'a [u8], u64, u64), Error> {
+    pub(crate) fn branch(&self, i: usize) -> Result<(&'a [u8], u64, PageId), Error> {
         let key = self.key(i)?;
         let e = PAGE_HEADER + i * ELEM;
         let key_at = self.at + (e + u32_at(self.buf, e) as usize) as u64;
-        Ok((key, key_at, u64_at(self.buf, e + 8)))
+        Ok((key, key_at, self.child(i)))
     }
 
     /// Child page of branch element `i`.
     #[inline]
-    pub(crate) fn child(&self, i: usize) -> u64 {
+    pub(crate) fn child(&self, i: usize) -> PageId {
         debug_assert_eq!(self.kind, Kind::Branch);
-        u64_at(self.buf, PAGE_HEADER + i * ELEM + 8)
+        PageId::new(u64_at(self.buf, PAGE_HEADER + i * ELEM + 8))
     }
 
     /// Where `key` stands: `Ok(i)` when element `i` has it, else `Err(i)` with the first element above it.
@@ -441,18 +457,17 @@ impl<'a> PageView<'a> {
 /// Where a bucket's tree starts.
 #[derive(Clone, Copy)]
 pub(crate) enum Root<'a> {
-    Page(u64),
+    Page(PageId),
     Inline(PageView<'a>),
 }
 
 impl<'a> Root<'a> {
     /// The root that a bucket value speaks of; `id` is the page the value lies on.
-    pub(crate) fn of(value: &'a [u8], value_at: u64, id: u64) -> Result<(Root<'a>, u64), Error> {
+    pub(crate) fn of(value: &'a [u8], value_at: u64, id: PageId) -> Result<(Root<'a>, u64), Error> {
         let (page, sequence) = bucket_header(value, value_at, id)?;
-        let root = if page == 0 {
-            Root::Inline(inline_page(value, value_at, id)?)
-        } else {
-            Root::Page(page)
+        let root = match page {
+            Some(page) => Root::Page(page),
+            None => Root::Inline(inline_page(value, value_at, id)?),
         };
         Ok((root, sequence))
     }
@@ -480,7 +495,7 @@ pub(crate) fn lookup<'a>(
     pages: &'a Pages,
     root: Root<'a>,
     key: &[u8],
-) -> Result<Option<(LeafElem<'a>, u64)>, Error> {
+) -> Result<Option<(LeafElem<'a>, PageId)>, Error> {
     let mut page = root.page(pages)?;
     for _ in 0..MAX_DEPTH {
         match page.kind {

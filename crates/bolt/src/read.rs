@@ -54,7 +54,7 @@ impl ReadTx {
 
     /// Size of the state in bytes: high-water mark times page size; the length of its image.
     pub fn size(&self) -> u64 {
-        self.pin.meta.hwm * u64::from(self.pin.meta.page_size)
+        self.pin.meta.hwm.get() * u64::from(self.pin.meta.page_size)
     }
 
     /// The database this is a snapshot of.
@@ -209,13 +209,13 @@ impl<'a> Bucket<'a> {
     /// Counts pages and keys; with `data` also bytes, which reads every element.
     pub fn stats(&self, data: bool) -> Result<BucketStats, Error> {
         let mut stats = BucketStats::default();
-        let mut budget = self.pages.hwm;
+        let mut budget = self.pages.hwm.get();
         let mut todo = vec![(self.root, 1)];
         while let Some((root, depth)) = todo.pop() {
             let page = root.page(self.pages)?;
             let pages = match root {
                 Root::Page(id) => {
-                    let pages = 1 + u64::from(page.overflow);
+                    let pages = page.run().len;
                     budget = budget.checked_sub(pages).ok_or_else(|| {
                         self.pages
                             .corrupt(id, "a page of this bucket is referred to twice")

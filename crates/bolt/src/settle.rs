@@ -1,9 +1,11 @@
 //! The end of a transaction's tree work: small pages are merged with a neighbour, large ones cut, and all that changed
 //! becomes pages on newly allocated ids, from the leaves up. It never writes over a page that the committed state uses.
 
+use crate::entry::{Child, Entry, NodeId, Place};
 use crate::error::Error;
 use crate::freespace::FreeSpace;
-use crate::node::{Core, Entry, IN_MEMORY, Node};
+use crate::id::{PageId, PageRun};
+use crate::node::{Core, Node};
 use crate::page::{BUCKET_HEADER, ELEM_BUCKET, Kind};
 use crate::tree::Tree;
 
@@ -12,9 +14,9 @@ pub(crate) struct Output<'w> {
     pub(crate) space: &'w mut FreeSpace,
     /// The pages, each run padded to whole pages.
     pub(crate) buf: &'w mut Vec<u8>,
-    /// Runs in the order of `buf`: first page id, pages.
-    pub(crate) runs: &'w mut Vec<(u64, u64)>,
-    pub(crate) hwm: u64,
+    /// Runs in the order of `buf`.
+    pub(crate) runs: &'w mut Vec<PageRun>,
+    pub(crate) hwm: PageId,
     pub(crate) page_size: usize,
     pub(crate) txid: u64,
     /// Readers are open, so the birth of pages is worth knowing.
@@ -29,11 +31,11 @@ impl Output<'_> {
         node: &Node,
         range: std::ops::Range<usize>,
         size: usize,
-    ) -> u64 {
+    ) -> PageId {
         let pages = size.div_ceil(self.page_size).max(1);
         let id = self.space.take(pages as u64).unwrap_or_else(|| {
             let id = self.hwm;
-            self.hwm += pages as u64;
+            self.hwm = id.plus(pages as u64);
             id
         });
         if self.readers_open {
@@ -43,7 +45,7 @@ impl Output<'_> {
         self.buf.reserve(pages * self.page_size);
         node.encode(core, range, id, pages as u32 - 1, self.buf);
         self.buf.resize(start + pages * self.page_size, 0);
-        self.runs.push((id, pages as u64));
+        self.runs.push(PageRun::new(id, pages as u64));
         id
     }
 
@@ -57,14 +59,8 @@ impl Output<'_> {
                 let first = node.entries.get(range.start).copied();
                 let size = node.size_of(range.clone());
                 let id = self.page(core, node, range, size);
-                let (key, key_len) = first.map_or((0, 0), |e| (e.key, e.key_len));
-                Entry {
-                    key,
-                    key_len,
-                    value: id,
-                    value_len: 0,
-                    flags: 0,
-                }
+                let (key, key_len) = first.map_or((Place::NOWHERE, 0), |e| (e.key, e.key_len));
+                Entry::branch(key, key_len, Child::Page(id))
             })
             .collect()
     }
@@ -82,87 +78,97 @@ impl Tree {
         for (name, mut sub) in std::mem::take(&mut self.subs) {
             if sub.is_dirty() {
                 let value = sub.settle(core, out, true)?;
-                let place = core.arena.push(&value);
-                self.put(core, &name, ELEM_BUCKET, place, value.len() as u32)?;
+                let value = core.arena.push_value(&value);
+                self.put(core, &name, ELEM_BUCKET, value)?;
             }
         }
         let mut value = vec![0u8; BUCKET_HEADER];
         value[8..16].copy_from_slice(&self.sequence.to_le_bytes());
-        if self.root & IN_MEMORY != 0 {
-            let root = (self.root & !IN_MEMORY) as usize;
+        if let Child::Node(root) = self.root {
             self.join(core, out.page_size, root)?;
-            if let Some(root) = self.lower_root(root) {
+            self.root = self.lower_root(root);
+        }
+        let root = match self.root {
+            Child::Page(page) => page,
+            Child::Node(root) => {
                 self.write_below(core, out, root);
                 let node = &self.nodes[root];
                 if may_inline && fits_inline(node, out.page_size) {
-                    node.encode(core, 0..node.entries.len(), 0, 0, &mut value);
+                    node.encode(core, 0..node.entries.len(), PageId::ZERO, 0, &mut value);
                     return Ok(value);
                 }
-                self.root = self.write_root(core, out, root);
+                self.write_root(core, out, root)
             }
-        }
-        value[0..8].copy_from_slice(&self.root.to_le_bytes());
+        };
+        self.root = Child::Page(root);
+        value[0..8].copy_from_slice(&root.get().to_le_bytes());
         Ok(value)
     }
 
-    /// Drops root levels that have a single child. `None` when the root is a page of the file again.
-    fn lower_root(&mut self, mut root: usize) -> Option<usize> {
+    /// Drops root levels that have a single child. What remains may be a page of the file again.
+    fn lower_root(&mut self, mut root: NodeId) -> Child {
         loop {
             let node = &mut self.nodes[root];
             match (node.kind, node.entries.as_slice()) {
                 (Kind::Branch, []) => {
                     node.kind = Kind::Leaf;
-                    return Some(root);
+                    return Child::Node(root);
                 }
-                (Kind::Branch, [only]) if only.value & IN_MEMORY != 0 => {
-                    root = (only.value & !IN_MEMORY) as usize;
-                }
-                (Kind::Branch, [only]) => {
-                    self.root = only.value;
-                    return None;
-                }
-                _ => return Some(root),
+                (Kind::Branch, [only]) => match only.child() {
+                    Child::Node(child) => root = child,
+                    page @ Child::Page(_) => return page,
+                },
+                _ => return Child::Node(root),
             }
         }
     }
 
-    fn write_root(&mut self, core: &Core, out: &mut Output<'_>, root: usize) -> u64 {
+    fn write_root(&mut self, core: &Core, out: &mut Output<'_>, root: NodeId) -> PageId {
         let mut entries = out.node(core, &self.nodes[root], self.fill);
-        while entries.len() > 1 {
+        loop {
+            if let [only] = entries.as_slice()
+                && let Child::Page(page) = only.child()
+            {
+                return page;
+            }
             let mut above = Node::new(Kind::Branch);
             above.appended = self.nodes[root].appended;
             above.entries = entries;
             entries = out.node(core, &above, self.fill);
         }
-        entries[0].value
     }
 
     /// Merges what is too small below `at`, from the leaves up. No page is written before all of it is done, since a
     /// merge takes neighbours back into memory.
-    fn join(&mut self, core: &mut Core, page_size: usize, at: usize) -> Result<(), Error> {
+    fn join(&mut self, core: &mut Core, page_size: usize, at: NodeId) -> Result<(), Error> {
         if self.nodes[at].kind == Kind::Leaf {
             return Ok(());
         }
         for i in 0..self.nodes[at].entries.len() {
-            let child = self.nodes[at].entries[i].value;
-            if child & IN_MEMORY != 0 {
-                self.join(core, page_size, (child & !IN_MEMORY) as usize)?;
+            if let Child::Node(child) = self.nodes[at].entries[i].child() {
+                self.join(core, page_size, child)?;
             }
         }
         self.join_children(core, page_size, at)
     }
 
     /// Too small to stand alone: a quarter of a page, as bbolt has it, or fewer entries than the format allows.
-    fn is_small(&self, node: usize, page_size: usize) -> bool {
+    fn is_small(&self, node: NodeId, page_size: usize) -> bool {
         let node = &self.nodes[node];
         let min = if node.kind == Kind::Branch { 2 } else { 1 };
         node.entries.len() < min || node.shrunk && node.size() < page_size / 4
     }
 
-    fn join_children(&mut self, core: &mut Core, page_size: usize, at: usize) -> Result<(), Error> {
+    fn join_children(
+        &mut self,
+        core: &mut Core,
+        page_size: usize,
+        at: NodeId,
+    ) -> Result<(), Error> {
         let nodes = &self.nodes;
         let is_empty = |e: &Entry| {
-            e.value & IN_MEMORY != 0 && nodes[(e.value & !IN_MEMORY) as usize].entries.is_empty()
+            let node = e.child().node();
+            node.is_some_and(|node| nodes[node].entries.is_empty())
         };
         let kept: Vec<Entry> = nodes[at]
             .entries
@@ -176,9 +182,8 @@ impl Tree {
         }
         let mut i = 0;
         while i < self.nodes[at].entries.len() {
-            let child = self.nodes[at].entries[i].value;
-            let node = (child & !IN_MEMORY) as usize;
-            if child & IN_MEMORY == 0 || !self.is_small(node, page_size) {
+            let node = self.nodes[at].entries[i].child().node();
+            if !node.is_some_and(|node| self.is_small(node, page_size)) {
                 i += 1;
                 continue;
             }
@@ -190,7 +195,7 @@ impl Tree {
             let from = self.node_at(core, at, left + 1)?;
             if self.nodes[into].kind != self.nodes[from].kind {
                 return Err(core.pages.corrupt(
-                    self.root & !IN_MEMORY,
+                    self.root.page_or_zero(),
                     "leaf and branch pages stand side by side in one tree",
                 ));
             }
@@ -219,19 +224,8 @@ impl Tree {
         Ok(())
     }
 
-    /// The node of entry `i` of branch `at`, loaded where it is a page.
-    fn node_at(&mut self, core: &mut Core, at: usize, i: usize) -> Result<usize, Error> {
-        let child = self.nodes[at].entries[i].value;
-        if child & IN_MEMORY != 0 {
-            return Ok((child & !IN_MEMORY) as usize);
-        }
-        let node = self.load(core, child)?;
-        self.nodes[at].entries[i].value = IN_MEMORY | node as u64;
-        Ok(node)
-    }
-
     /// Makes pages of everything below `at`.
-    fn write_below(&mut self, core: &Core, out: &mut Output<'_>, at: usize) {
+    fn write_below(&mut self, core: &Core, out: &mut Output<'_>, at: NodeId) {
         if self.nodes[at].kind == Kind::Leaf {
             return;
         }
@@ -240,11 +234,10 @@ impl Tree {
         let mut settled = Vec::with_capacity(entries.len() + 8);
         let last = entries.len() - 1;
         for (i, e) in entries.into_iter().enumerate() {
-            if e.value & IN_MEMORY == 0 {
+            let Child::Node(child) = e.child() else {
                 settled.push(e);
                 continue;
-            }
-            let child = (e.value & !IN_MEMORY) as usize;
+            };
             self.write_below(core, out, child);
             let pages = out.node(core, &self.nodes[child], self.fill);
             appended &= pages.len() == 1 || i == last;
@@ -260,9 +253,6 @@ impl Tree {
 /// bbolt's own rule: one leaf without buckets, of a quarter page at most.
 fn fits_inline(node: &Node, page_size: usize) -> bool {
     node.kind == Kind::Leaf
-        && node
-            .entries
-            .iter()
-            .all(|e| u32::from(e.flags) & ELEM_BUCKET == 0)
+        && !node.entries.iter().any(Entry::is_bucket)
         && node.size() <= page_size / 4
 }

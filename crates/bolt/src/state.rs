@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::freespace::FreeSpace;
+use crate::id::PageRun;
 use crate::meta::Meta;
 use crate::page::Pages;
 
@@ -50,13 +51,14 @@ pub(crate) struct Shared {
 pub(crate) struct Writer {
     pub(crate) space: FreeSpace,
     /// Pages of the stored freelist of the state that was opened; given up by the first commit.
-    pub(crate) stored_freelist: Option<(u64, u64)>,
+    pub(crate) stored_freelist: Option<PageRun>,
     /// The current meta stands on the page that the next one goes to (so in a streamed image); it is copied to its
     /// own page before the first commit.
     pub(crate) misplaced_meta: bool,
     pub(crate) file_len: u64,
     pub(crate) buf: Vec<u8>,
-    pub(crate) runs: Vec<(u64, u64)>,
+    /// The runs whose pages are in `buf`, in that order.
+    pub(crate) runs: Vec<PageRun>,
 }
 
 impl Inner {

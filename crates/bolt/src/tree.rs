@@ -1,8 +1,10 @@
 //! One bucket's tree while a transaction changes it: pages on the way to a changed key are nodes in memory, all others
 //! stay in the file. Looking up never takes a page into memory; only a change does.
 
+use crate::entry::{Child, Entry, NodeId, Place, Value};
 use crate::error::{Error, show};
-use crate::node::{Core, Entry, IN_MEMORY, Node};
+use crate::id::{PageId, PageRun};
+use crate::node::{Core, Node, Nodes};
 use crate::page::{self, ELEM_BUCKET, Kind, MAX_DEPTH, Root, lookup};
 
 /// A leaf in memory that takes inserts in its middle is halved beyond this many entries, so that filling it in random
@@ -12,16 +14,23 @@ const HALVE_AT: usize = 1024;
 /// The leaf that the last change went to, tried first for the next one.
 #[derive(Clone, Copy)]
 struct Hint {
-    leaf: usize,
+    leaf: NodeId,
     /// Place and length of the key that its right neighbour starts with, none for the last leaf.
-    above: Option<(u64, u16)>,
+    above: Option<(Place, u16)>,
+}
+
+/// An element as [`Tree::find`] finds it.
+pub(crate) struct Element {
+    pub(crate) is_bucket: bool,
+    pub(crate) value: Value,
+    /// The page it is on; [`PageId::ZERO`] in memory.
+    pub(crate) page: PageId,
 }
 
 /// A bucket in a write transaction.
 pub(crate) struct Tree {
-    /// A page id, or [`IN_MEMORY`] with a node number.
-    pub(crate) root: u64,
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) root: Child,
+    pub(crate) nodes: Nodes,
     pub(crate) sequence: u64,
     /// Fill asked for by the caller; else pages are filled to 0.9 where keys are appended and to 0.5 elsewhere.
     pub(crate) fill: Option<f64>,
@@ -31,15 +40,26 @@ pub(crate) struct Tree {
     pub(crate) subs: Vec<(Box<[u8]>, Tree)>,
     hint: Option<Hint>,
     /// The way to the hinted leaf: branch node, entry.
-    path: Vec<(usize, usize)>,
+    path: Vec<(NodeId, usize)>,
 }
 
 impl Tree {
     /// The tree whose root is page `root`.
-    pub(crate) fn at(root: u64, sequence: u64) -> Tree {
+    pub(crate) fn at(root: PageId, sequence: u64) -> Tree {
+        Tree::new(Child::Page(root), Nodes::default(), sequence)
+    }
+
+    /// The tree whose root, and all there is of it, is `node`.
+    fn of_node(node: Node, sequence: u64) -> Tree {
+        let mut nodes = Nodes::default();
+        let root = Child::Node(nodes.push(node));
+        Tree::new(root, nodes, sequence)
+    }
+
+    fn new(root: Child, nodes: Nodes, sequence: u64) -> Tree {
         Tree {
             root,
-            nodes: Vec::new(),
+            nodes,
             sequence,
             fill: None,
             changed: false,
@@ -51,21 +71,16 @@ impl Tree {
 
     /// A new, empty bucket.
     pub(crate) fn empty() -> Tree {
-        let mut tree = Tree::at(IN_MEMORY, 0);
-        tree.nodes.push(Node::new(Kind::Leaf));
+        let mut tree = Tree::of_node(Node::new(Kind::Leaf), 0);
         tree.changed = true;
         tree
     }
 
-    fn open(value: &[u8], value_at: u64, id: u64) -> Result<Tree, Error> {
+    fn open(value: &[u8], value_at: u64, id: PageId) -> Result<Tree, Error> {
         let (root, sequence) = Root::of(value, value_at, id)?;
         Ok(match root {
             Root::Page(page) => Tree::at(page, sequence),
-            Root::Inline(view) => {
-                let mut tree = Tree::at(IN_MEMORY, sequence);
-                tree.nodes.push(Node::of_view(&view)?);
-                tree
-            }
+            Root::Inline(view) => Tree::of_node(Node::of_view(&view)?, sequence),
         })
     }
 
@@ -75,32 +90,34 @@ impl Tree {
     }
 
     /// Takes page `id` into memory and gives its pages up; returns the node number.
-    pub(crate) fn load(&mut self, core: &mut Core, id: u64) -> Result<usize, Error> {
+    pub(crate) fn load(&mut self, core: &mut Core, id: PageId) -> Result<NodeId, Error> {
         let (node, pages) = Node::load(&core.pages, id)?;
-        core.freed.push((id, pages));
-        self.nodes.push(node);
-        Ok(self.nodes.len() - 1)
+        core.freed.push(pages);
+        Ok(self.nodes.push(node))
     }
 
-    /// The element with `key`: its flags, place and length of its value, and the page it lies on.
-    pub(crate) fn find(
-        &self,
-        core: &Core,
-        key: &[u8],
-    ) -> Result<Option<(u32, u64, u32, u64)>, Error> {
+    /// The element with `key`.
+    pub(crate) fn find(&self, core: &Core, key: &[u8]) -> Result<Option<Element>, Error> {
         let mut at = self.root;
         for _ in 0..MAX_DEPTH {
-            if at & IN_MEMORY == 0 {
-                let found = lookup(&core.pages, Root::Page(at), key)?;
-                return Ok(found.map(|(e, id)| (e.flags, e.value_at, e.value.len() as u32, id)));
-            }
-            let node = &self.nodes[(at & !IN_MEMORY) as usize];
+            let node = match at {
+                Child::Page(page) => {
+                    let found = lookup(&core.pages, Root::Page(page), key)?;
+                    return Ok(found.map(|(e, page)| Element {
+                        is_bucket: e.is_bucket(),
+                        value: Value::in_file(e.value_at, e.value.len()),
+                        page,
+                    }));
+                }
+                Child::Node(node) => &self.nodes[node],
+            };
             match node.kind {
-                Kind::Branch => at = node.entries[node.route(core, key)].value,
+                Kind::Branch => at = node.entries[node.route(core, key)].child(),
                 Kind::Leaf => {
-                    return Ok(node.search(core, key).ok().map(|i| {
-                        let e = &node.entries[i];
-                        (u32::from(e.flags), e.value, e.value_len, 0)
+                    return Ok(node.search(core, key).ok().map(|i| Element {
+                        is_bucket: node.entries[i].is_bucket(),
+                        value: node.entries[i].value(),
+                        page: PageId::ZERO,
                     }));
                 }
             }
@@ -110,7 +127,7 @@ impl Tree {
 
     fn too_deep(&self, core: &Core) -> Error {
         core.pages.corrupt(
-            self.root & !IN_MEMORY,
+            self.root.page_or_zero(),
             format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle"),
         )
     }
@@ -118,16 +135,14 @@ impl Tree {
     /// The value of `key`; a bucket of that name is no value.
     pub(crate) fn get<'c>(&self, core: &'c Core, key: &[u8]) -> Result<Option<&'c [u8]>, Error> {
         Ok(match self.find(core, key)? {
-            Some((flags, place, len, _)) if flags & ELEM_BUCKET == 0 => {
-                Some(core.bytes(place, len as usize))
-            }
+            Some(e) if !e.is_bucket => Some(core.value(e.value)),
             _ => None,
         })
     }
 
     /// The node of the leaf that `key` belongs to, taking the pages on the way into memory.
     #[inline]
-    fn leaf_for(&mut self, core: &mut Core, key: &[u8]) -> Result<usize, Error> {
+    fn leaf_for(&mut self, core: &mut Core, key: &[u8]) -> Result<NodeId, Error> {
         match self.hinted(core, key) {
             Some(leaf) => Ok(leaf),
             None => self.descend(core, key),
@@ -135,25 +150,28 @@ impl Tree {
     }
 
     #[inline]
-    fn hinted(&self, core: &Core, key: &[u8]) -> Option<usize> {
+    fn hinted(&self, core: &Core, key: &[u8]) -> Option<NodeId> {
         let hint = self.hint?;
         let first = self.nodes[hint.leaf].entries.first()?;
         if let Some((above, len)) = hint.above
-            && key >= core.bytes(above, usize::from(len))
+            && key >= core.key_at(above, len)
         {
             return None;
         }
         (key >= core.key(first)).then_some(hint.leaf)
     }
 
-    fn descend(&mut self, core: &mut Core, key: &[u8]) -> Result<usize, Error> {
+    fn descend(&mut self, core: &mut Core, key: &[u8]) -> Result<NodeId, Error> {
         self.hint = None;
         self.path.clear();
-        if self.root & IN_MEMORY == 0 {
-            let root = self.load(core, self.root)?;
-            self.root = IN_MEMORY | root as u64;
-        }
-        let mut at = (self.root & !IN_MEMORY) as usize;
+        let mut at = match self.root {
+            Child::Node(root) => root,
+            Child::Page(page) => {
+                let root = self.load(core, page)?;
+                self.root = Child::Node(root);
+                root
+            }
+        };
         let mut above = None;
         for _ in 0..MAX_DEPTH {
             let node = &self.nodes[at];
@@ -165,26 +183,37 @@ impl Tree {
             if let Some(next) = node.entries.get(i + 1) {
                 above = Some((next.key, next.key_len));
             }
-            let mut child = node.entries[i].value;
-            if child & IN_MEMORY == 0 {
-                child = IN_MEMORY | self.load(core, child)? as u64;
-                self.nodes[at].entries[i].value = child;
-            }
             self.path.push((at, i));
-            at = (child & !IN_MEMORY) as usize;
+            at = self.node_at(core, at, i)?;
         }
         Err(self.too_deep(core))
     }
 
-    /// Sets `key` to the `len` bytes at `place`. `flags` says whether they are a bucket; a key never changes from one
-    /// to the other.
+    /// The node of entry `i` of branch `at`, loaded where it is a page.
+    #[inline]
+    pub(crate) fn node_at(
+        &mut self,
+        core: &mut Core,
+        at: NodeId,
+        i: usize,
+    ) -> Result<NodeId, Error> {
+        match self.nodes[at].entries[i].child() {
+            Child::Node(node) => Ok(node),
+            Child::Page(page) => {
+                let node = self.load(core, page)?;
+                self.nodes[at].entries[i].set_child(Child::Node(node));
+                Ok(node)
+            }
+        }
+    }
+
+    /// Sets `key` to `value`. `flags` says whether it is a bucket; a key never changes from one to the other.
     pub(crate) fn put(
         &mut self,
         core: &mut Core,
         key: &[u8],
         flags: u32,
-        place: u64,
-        len: u32,
+        value: Value,
     ) -> Result<(), Error> {
         let leaf = self.leaf_for(core, key)?;
         let node = &mut self.nodes[leaf];
@@ -204,18 +233,11 @@ impl Tree {
                     };
                     return Err(Error::IncompatibleValue(show(key), is));
                 }
-                e.value = place;
-                e.value_len = len;
+                e.set_value(value);
             }
             Err(i) => {
-                let key_len = key.len() as u16;
-                let entry = Entry {
-                    key: core.arena.push(key),
-                    value: place,
-                    value_len: len,
-                    key_len,
-                    flags: flags as u16,
-                };
+                let place = core.arena.push(key);
+                let entry = Entry::leaf(place, key.len() as u16, flags as u16, value);
                 if i == node.entries.len() {
                     node.entries.push(entry);
                 } else {
@@ -232,20 +254,15 @@ impl Tree {
     }
 
     /// Splits the leaf that the path leads to in two nodes.
-    fn halve(&mut self, leaf: usize) {
+    fn halve(&mut self, leaf: NodeId) {
         let node = &mut self.nodes[leaf];
         let mut right = Node::new(Kind::Leaf);
         right.entries = node.entries.split_off(node.entries.len() / 2);
         right.appended = false;
         let (first, second) = (node.entries[0], right.entries[0]);
-        self.nodes.push(right);
-        let child = |e: Entry, node: usize| Entry {
-            value: IN_MEMORY | node as u64,
-            value_len: 0,
-            flags: 0,
-            ..e
-        };
-        let second = child(second, self.nodes.len() - 1);
+        let right = self.nodes.push(right);
+        let child = |e: Entry, node| Entry::branch(e.key, e.key_len, Child::Node(node));
+        let second = child(second, right);
         match self.path.last() {
             Some((parent, i)) => {
                 let parent = &mut self.nodes[*parent];
@@ -255,8 +272,7 @@ impl Tree {
             None => {
                 let mut root = Node::new(Kind::Branch);
                 root.entries = vec![child(first, leaf), second];
-                self.nodes.push(root);
-                self.root = IN_MEMORY | (self.nodes.len() - 1) as u64;
+                self.root = Child::Node(self.nodes.push(root));
             }
         }
         self.hint = None;
@@ -268,7 +284,7 @@ impl Tree {
             Some(leaf) => leaf,
             None => match self.find(core, key)? {
                 None => return Ok(false),
-                Some((flags, ..)) if flags & ELEM_BUCKET != 0 => {
+                Some(e) if e.is_bucket => {
                     return Err(Error::IncompatibleValue(show(key), "a bucket"));
                 }
                 Some(_) => self.descend(core, key)?,
@@ -278,7 +294,7 @@ impl Tree {
         let Ok(i) = node.search(core, key) else {
             return Ok(false);
         };
-        if u32::from(node.entries[i].flags) & ELEM_BUCKET != 0 {
+        if node.entries[i].is_bucket() {
             return Err(Error::IncompatibleValue(show(key), "a bucket"));
         }
         node.entries.remove(i);
@@ -292,13 +308,13 @@ impl Tree {
         if let Some(i) = self.subs.iter().position(|(n, _)| **n == *name) {
             return Ok(Some(&mut self.subs[i].1));
         }
-        let Some((flags, place, len, id)) = self.find(core, name)? else {
+        let Some(e) = self.find(core, name)? else {
             return Ok(None);
         };
-        if flags & ELEM_BUCKET == 0 {
+        if !e.is_bucket {
             return Err(Error::IncompatibleValue(show(name), "a key"));
         }
-        let tree = Tree::open(core.bytes(place, len as usize), place, id)?;
+        let tree = Tree::open(core.value(e.value), e.value.place.offset(), e.page)?;
         self.subs.push((name.into(), tree));
         Ok(self.subs.last_mut().map(|(_, tree)| tree))
     }
@@ -308,8 +324,8 @@ impl Tree {
         if self.sub(core, name)?.is_some() {
             return Ok(false);
         }
-        let place = core.arena.push(&EMPTY_BUCKET);
-        self.put(core, name, ELEM_BUCKET, place, EMPTY_BUCKET.len() as u32)?;
+        let value = core.arena.push_value(&EMPTY_BUCKET);
+        self.put(core, name, ELEM_BUCKET, value)?;
         self.subs.push((name.into(), Tree::empty()));
         Ok(true)
     }
@@ -320,7 +336,7 @@ impl Tree {
             return Ok(false);
         };
         // Nothing can be given up twice in a sound file; the bound stops on a damaged one.
-        let mut budget = core.pages.hwm;
+        let mut budget = core.pages.hwm.get();
         let mut freed = Vec::new();
         sub.expose_opened(core)?;
         sub.give_up(core, &mut freed, &mut budget)?;
@@ -352,28 +368,32 @@ impl Tree {
     fn give_up(
         &self,
         core: &Core,
-        freed: &mut Vec<(u64, u64)>,
+        freed: &mut Vec<PageRun>,
         budget: &mut u64,
     ) -> Result<(), Error> {
         let mut todo = vec![self.root];
         while let Some(at) = todo.pop() {
-            if at & IN_MEMORY == 0 {
-                crate::walk::collect_runs(&core.pages, at, freed, budget)?;
-                continue;
-            }
-            let node = &self.nodes[(at & !IN_MEMORY) as usize];
+            let node = match at {
+                Child::Node(node) => &self.nodes[node],
+                Child::Page(page) => {
+                    crate::walk::collect_runs(&core.pages, page, freed, budget)?;
+                    continue;
+                }
+            };
             for e in &node.entries {
                 match node.kind {
-                    Kind::Branch => todo.push(e.value),
-                    Kind::Leaf if u32::from(e.flags) & ELEM_BUCKET != 0 => {
+                    Kind::Branch => todo.push(e.child()),
+                    Kind::Leaf if e.is_bucket() => {
                         let name = core.key(e);
                         // What an opened bucket has in memory was given up when it was loaded.
                         if let Some((_, sub)) = self.subs.iter().find(|(n, _)| **n == *name) {
                             sub.give_up(core, freed, budget)?;
                         } else {
-                            let value = core.bytes(e.value, e.value_len as usize);
-                            let (root, _) = page::bucket_header(value, e.value, 0)?;
-                            if root != 0 {
+                            let value = e.value();
+                            let at = value.place.offset();
+                            let (root, _) =
+                                page::bucket_header(core.value(value), at, PageId::ZERO)?;
+                            if let Some(root) = root {
                                 crate::walk::collect_runs(&core.pages, root, freed, budget)?;
                             }
                         }

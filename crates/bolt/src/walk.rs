@@ -3,21 +3,22 @@
 //! them busy longer than its own size.
 
 use crate::error::Error;
+use crate::id::{PageId, PageRun};
 use crate::page::{ELEM_BUCKET, Kind, PageView, Pages, Root};
 
-/// Calls `visit` with first page id and length of every page run of the tree at page `root`, the trees of the buckets in
+/// Calls `visit` with every page run of the tree at page `root`, the trees of the buckets in
 /// it included, in key order. A page that is not laid out as bbolt writes it is an error.
 pub(crate) fn runs(
     pages: &Pages,
-    root: u64,
-    visit: &mut dyn FnMut(u64, u64) -> Result<(), Error>,
+    root: PageId,
+    visit: &mut dyn FnMut(PageRun) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut todo = vec![Root::Page(root)];
     while let Some(next) = todo.pop() {
         let view = next.page(pages)?;
         view.check_layout(next.spare(pages))?;
-        if let Root::Page(id) = next {
-            visit(id, 1 + u64::from(view.overflow))?;
+        if let Root::Page(_) = next {
+            visit(view.run())?;
         }
         match view.kind {
             Kind::Branch => todo.extend((0..view.count).rev().map(|i| Root::Page(view.child(i)))),
@@ -40,18 +41,18 @@ fn buckets_in<'a>(view: &PageView<'a>, todo: &mut Vec<Root<'a>>) -> Result<(), E
 /// Appends the page runs of the tree at page `root` to `out`, at most `budget` pages in all.
 pub(crate) fn collect_runs(
     pages: &Pages,
-    root: u64,
-    out: &mut Vec<(u64, u64)>,
+    root: PageId,
+    out: &mut Vec<PageRun>,
     budget: &mut u64,
 ) -> Result<(), Error> {
-    runs(pages, root, &mut |id, len| {
-        *budget = budget.checked_sub(len).ok_or_else(|| {
+    runs(pages, root, &mut |run| {
+        *budget = budget.checked_sub(run.len).ok_or_else(|| {
             pages.corrupt(
-                id,
+                run.start,
                 "the bucket refers to more pages than the file has; one is used twice",
             )
         })?;
-        out.push((id, len));
+        out.push(run);
         Ok(())
     })
 }
@@ -63,16 +64,16 @@ pub(crate) struct PageSet {
 
 impl PageSet {
     /// Room for the pages below `hwm`.
-    pub(crate) fn new(hwm: u64) -> PageSet {
+    pub(crate) fn new(hwm: PageId) -> PageSet {
         PageSet {
-            words: vec![0; (hwm / 64 + 1) as usize],
+            words: vec![0; (hwm.get() / 64 + 1) as usize],
         }
     }
 
     /// Adds a page below the high-water mark; false when it was there.
     #[inline]
-    pub(crate) fn insert(&mut self, id: u64) -> bool {
-        let (word, bit) = ((id / 64) as usize, 1u64 << (id % 64));
+    pub(crate) fn insert(&mut self, id: PageId) -> bool {
+        let (word, bit) = PageSet::slot(id);
         let fresh = self.words[word] & bit == 0;
         self.words[word] |= bit;
         fresh
@@ -80,26 +81,33 @@ impl PageSet {
 
     /// True when the page is in the set.
     #[inline]
-    pub(crate) fn contains(&self, id: u64) -> bool {
-        self.words[(id / 64) as usize] & (1 << (id % 64)) != 0
+    pub(crate) fn contains(&self, id: PageId) -> bool {
+        let (word, bit) = PageSet::slot(id);
+        self.words[word] & bit != 0
     }
 
-    /// The runs of pages in `2 .. hwm` that are not in the set: (first, length), ascending.
-    pub(crate) fn gaps(&self, hwm: u64) -> Vec<(u64, u64)> {
-        let mut gaps: Vec<(u64, u64)> = Vec::new();
-        let mut id = 2;
+    /// The word and the bit of a page.
+    #[inline]
+    fn slot(id: PageId) -> (usize, u64) {
+        ((id.get() / 64) as usize, 1 << (id.get() % 64))
+    }
+
+    /// The runs of pages in `2 .. hwm` that are not in the set, ascending.
+    pub(crate) fn gaps(&self, hwm: PageId) -> Vec<PageRun> {
+        let mut gaps: Vec<PageRun> = Vec::new();
+        let mut id = PageId::FIRST_DATA;
         while id < hwm {
-            if id.is_multiple_of(64) && self.words[(id / 64) as usize] == u64::MAX {
-                id += 64;
+            if id.get().is_multiple_of(64) && self.words[PageSet::slot(id).0] == u64::MAX {
+                id = id.plus(64);
                 continue;
             }
             if !self.contains(id) {
                 match gaps.last_mut() {
-                    Some((start, len)) if *start + *len == id => *len += 1,
-                    _ => gaps.push((id, 1)),
+                    Some(gap) if gap.end() == id => gap.len += 1,
+                    _ => gaps.push(PageRun::new(id, 1)),
                 }
             }
-            id += 1;
+            id = id.plus(1);
         }
         gaps
     }
@@ -131,26 +139,26 @@ impl<'a> Sparing<'a> {
 }
 
 /// [`reachable`] for those who only look at a file.
-pub(crate) fn reachable_sparing(pages: &Pages, root: u64) -> Result<PageSet, Error> {
+pub(crate) fn reachable_sparing(pages: &Pages, root: PageId) -> Result<PageSet, Error> {
     let mut sparing = Sparing::new(pages);
     reachable_by(pages, root, &mut |len| sparing.looked_at(len))
 }
 
 /// The pages in use of the state with root page `root`. Fails when a page is referred to twice: a writer that freed it
 /// once would destroy the other reference.
-pub(crate) fn reachable(pages: &Pages, root: u64) -> Result<PageSet, Error> {
+pub(crate) fn reachable(pages: &Pages, root: PageId) -> Result<PageSet, Error> {
     reachable_by(pages, root, &mut |_| {})
 }
 
 fn reachable_by(
     pages: &Pages,
-    root: u64,
+    root: PageId,
     looked_at: &mut dyn FnMut(u64),
 ) -> Result<PageSet, Error> {
     let mut set = PageSet::new(pages.hwm);
-    runs(pages, root, &mut |id, len| {
-        looked_at(len);
-        for page in id..id + len {
+    runs(pages, root, &mut |run| {
+        looked_at(run.len);
+        for page in run.ids() {
             if !set.insert(page) {
                 return Err(pages.corrupt(page, "the page is referred to more than once"));
             }

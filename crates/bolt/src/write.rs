@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 
 use failpoint::failpoint;
 
+use crate::arena::Arena;
 use crate::batch::Batch;
 use crate::error::{Error, show};
-use crate::meta::{META_END, Meta, NO_FREELIST};
-use crate::node::{Arena, Core};
-use crate::page::{ELEM_BUCKET, MAX_KEY_SIZE, MAX_VALUE_SIZE, Pages, Root, lookup};
+use crate::id::PageId;
+use crate::meta::{META_END, Meta};
+use crate::node::Core;
+use crate::page::{MAX_KEY_SIZE, MAX_VALUE_SIZE, Pages, Root, bucket_header, lookup};
 use crate::settle::Output;
 use crate::state::{Inner, Writer, io_error};
 use crate::tree::Tree;
@@ -119,8 +121,8 @@ impl WriteTx {
     pub fn put_in(&mut self, path: &[&[u8]], key: &[u8], value: &[u8]) -> Result<(), Error> {
         check_pair(path, key, value.len())?;
         let (tree, core) = self.tree(path)?;
-        let place = core.arena.push(value);
-        tree.put(core, key, 0, place, value.len() as u32)
+        let value = core.arena.push_value(value);
+        tree.put(core, key, 0, value)
     }
 
     /// Removes `key` from the top-level bucket; nothing happens where it is not there.
@@ -152,12 +154,12 @@ impl WriteTx {
             }
             // From here on nothing was touched: what the parent says about the bucket holds.
             let missing = |name: &[u8]| Error::BucketNotFound(show(name));
-            let (flags, place, len, id) =
-                tree.find(&self.core, name)?.ok_or_else(|| missing(name))?;
-            if flags & ELEM_BUCKET == 0 {
+            let e = tree.find(&self.core, name)?.ok_or_else(|| missing(name))?;
+            if !e.is_bucket {
                 return Err(Error::IncompatibleValue(show(name), "a key"));
             }
-            let (mut root, _) = Root::of(self.core.bytes(place, len as usize), place, id)?;
+            let at = e.value.place.offset();
+            let (mut root, _) = Root::of(self.core.value(e.value), at, e.page)?;
             for name in &path[depth + 1..] {
                 let (e, id) = lookup(&self.core.pages, root, name)?.ok_or_else(|| missing(name))?;
                 if !e.is_bucket() {
@@ -203,8 +205,8 @@ impl WriteTx {
                 Some(value) => {
                     check_pair(&path, key, value.len())?;
                     let (tree, core) = self.tree(&path)?;
-                    let place = core.arena.push_shared(value);
-                    tree.put(core, key, 0, place, value.len() as u32)?;
+                    let value = core.arena.push_shared(value);
+                    tree.put(core, key, 0, value)?;
                 }
                 None => self.delete_in(&path, key)?,
             }
@@ -262,13 +264,13 @@ impl WriteTx {
         };
         let value = self.root.settle(&mut self.core, &mut out, false)?;
         let hwm = out.hwm;
-        let (root, sequence) = crate::page::bucket_header(&value, 0, 0)?;
+        let (root, sequence) = bucket_header(&value, 0, PageId::ZERO)?;
         w.space.close_run();
         let meta = Meta {
             page_size: db.page_size,
-            root,
+            root: root.expect("the root bucket is never inline"),
             sequence,
-            freelist: NO_FREELIST,
+            freelist: None,
             hwm,
             txid,
         };
@@ -280,9 +282,9 @@ impl WriteTx {
         }
         // One page more than needed, then the step: the rule of bbolt >= 1.3.7, so that file lengths agree.
         let needed = if db.growth_step == 0 {
-            hwm * ps
+            hwm.get() * ps
         } else {
-            (hwm + 1) * ps
+            hwm.plus(1).get() * ps
         };
         if hwm > self.meta.hwm && needed > w.file_len {
             let len = needed + db.growth_step;
@@ -291,11 +293,11 @@ impl WriteTx {
                 .map_err(|e| io(&format!("extending to {len} bytes"), e))?;
             w.file_len = len;
         }
-        let map = if hwm * ps > self.core.pages.map.len() {
+        let map = if hwm.get() * ps > self.core.pages.map.len() {
             // Old maps live on as long as their readers do.
             let map = db
                 .disk
-                .map((hwm * ps).saturating_mul(2))
+                .map((hwm.get() * ps).saturating_mul(2))
                 .map_err(|e| io("mapping", e))?;
             Arc::new(map)
         } else {
@@ -312,8 +314,8 @@ impl WriteTx {
             w.buf = Vec::new();
         }
         self.core.freed.extend(w.stored_freelist.take());
-        for (start, len) in self.core.freed.drain(..) {
-            w.space.give_up(start, len, txid);
+        for run in self.core.freed.drain(..) {
+            w.space.give_up(run, txid);
         }
         let pages = Arc::new(Pages {
             map,
@@ -350,26 +352,26 @@ fn write_runs(db: &Inner, w: &Writer) -> Result<(), (u64, std::io::Error)> {
     let mut begin = 0usize;
     let mut i = 0;
     while i < w.runs.len() {
-        let (first, mut pages) = w.runs[i];
+        let mut run = w.runs[i];
         i += 1;
-        while i < w.runs.len() && w.runs[i].0 == first + pages {
-            pages += w.runs[i].1;
+        while i < w.runs.len() && w.runs[i].start == run.end() {
+            run.len += w.runs[i].len;
             i += 1;
         }
-        let len = (pages * ps) as usize;
+        let (at, len) = (run.start.get() * ps, (run.len * ps) as usize);
         db.disk
-            .pwrite(first * ps, &w.buf[begin..begin + len])
-            .map_err(|e| (first * ps, e))?;
+            .pwrite(at, &w.buf[begin..begin + len])
+            .map_err(|e| (at, e))?;
         begin += len;
     }
     Ok(())
 }
 
 fn write_meta(db: &Inner, meta: &Meta) -> std::io::Result<()> {
-    let id = meta.txid % 2;
+    let id = PageId::new(meta.txid % 2);
     let mut page = vec![0u8; db.page_size as usize];
     page[..META_END].copy_from_slice(&meta.encode(id));
-    db.disk.pwrite(id * u64::from(db.page_size), &page)
+    db.disk.pwrite(id.get() * u64::from(db.page_size), &page)
 }
 
 fn check_key(key: &[u8]) -> Result<(), Error> {

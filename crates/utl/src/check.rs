@@ -47,7 +47,7 @@ fn show(report: &Report, format: Format) -> String {
                 .iter()
                 .map(|p| {
                     let kind = format!("{:?}", p.kind);
-                    json!({"page": p.page, "offset": p.offset, "kind": kind, "detail": p.detail})
+                    json!({"page": p.page.get(), "offset": p.offset, "kind": kind, "detail": p.detail})
                 })
                 .collect();
             let text = json!({

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::golden::golden;
 use super::open;
 use crate::check::{Problem, ProblemKind, check};
+use crate::disk::Disk;
 use crate::fuzzing::fuzz_image;
+use crate::id::{PageId, PageRun};
 use crate::node::Node;
 use crate::sim::SimDisk;
 use crate::{Db, Error, Options};
@@ -69,11 +71,11 @@ fn planted(kind: ProblemKind, page: usize, damage: impl FnOnce(&mut Vec<u8>)) ->
     let found = problems(&image);
     let hit = found
         .iter()
-        .find(|p| p.kind == kind && p.page == page as u64);
+        .find(|p| p.kind == kind && p.page == PageId::new(page as u64));
     let hit = hit.unwrap_or_else(|| panic!("no {kind:?} on page {page} among {found:?}"));
     assert_eq!(
         hit.offset / PAGE as u64,
-        hit.page,
+        hit.page.get(),
         "the offset lies on the page"
     );
     hit.to_string()
@@ -132,7 +134,7 @@ fn planted_damage_is_named() {
 fn lost_and_doubly_used_pages_are_found_against_the_writers_free_list() {
     let disk = SimDisk::new(&image(), 16 << 20).unwrap();
     let db = open(&disk, PAGE as u32).unwrap();
-    type Runs = Vec<(u64, u64)>;
+    type Runs = Vec<PageRun>;
     let kinds = |change: &dyn Fn(&mut Runs)| -> Vec<ProblemKind> {
         db.with_unused(|tx, mut unused| {
             change(&mut unused);
@@ -153,11 +155,14 @@ fn lost_and_doubly_used_pages_are_found_against_the_writers_free_list() {
         [ProblemKind::DoubleFreed; 2]
     );
     assert_eq!(
-        kinds(&|unused| unused.push((db.begin_read().size() / 1024 - 1, 1))),
+        kinds(&|unused| {
+            let last = db.begin_read().size() / 1024 - 1;
+            unused.push(PageRun::new(PageId::new(last), 1));
+        }),
         [ProblemKind::ReachableFreed]
     );
     assert_eq!(
-        kinds(&|unused| unused.push((1 << 40, 1))),
+        kinds(&|unused| unused.push(PageRun::new(PageId::new(1 << 40), 1))),
         [ProblemKind::OutOfBounds]
     );
 }
@@ -211,8 +216,37 @@ fn elements_that_share_bytes_are_not_written_out() {
     assert!(open(&SimDisk::new(&image, 16 << 20).unwrap(), PAGE as u32).is_err());
     let db = read_only(&image);
     let tx = db.begin_read();
-    let e = Node::load(tx.pages(), leaf as u64).unwrap_err();
+    let e = Node::load(tx.pages(), PageId::new(leaf as u64)).unwrap_err();
     assert!(e.to_string().contains("overlap"), "{e}");
+}
+
+#[test]
+fn a_bucket_whose_root_becomes_an_impossible_page_is_an_error_to_the_writer() {
+    let image = image();
+    let disk = SimDisk::new(&image, 16 << 20).unwrap();
+    let db = open(&disk, PAGE as u32).unwrap();
+    let root = {
+        let tx = db.begin_read();
+        let (e, _) = crate::page::lookup(tx.pages(), tx.root().root, b"key")
+            .unwrap()
+            .unwrap();
+        e.value_at
+    };
+    let mut tx = db.begin_write().unwrap();
+    disk.pwrite(root, &(1u64 << 63 | 5).to_le_bytes()).unwrap();
+    assert!(matches!(tx.get(b"key", b"k"), Err(Error::Corrupt { .. })));
+    assert!(matches!(
+        tx.put(b"key", b"k", b"v"),
+        Err(Error::Corrupt { .. })
+    ));
+    assert!(matches!(
+        tx.delete(b"key", b"k"),
+        Err(Error::Corrupt { .. })
+    ));
+    assert!(matches!(
+        tx.delete_bucket(b"key"),
+        Err(Error::Corrupt { .. })
+    ));
 }
 
 /// Ids of the branch and leaf pages that the state of `image` uses.
@@ -220,8 +254,8 @@ fn used(image: &[u8]) -> Vec<u64> {
     let db = read_only(image);
     let tx = db.begin_read();
     let mut ids = Vec::new();
-    crate::walk::runs(tx.pages(), tx.meta().root, &mut |id, _| {
-        ids.push(id);
+    crate::walk::runs(tx.pages(), tx.meta().root, &mut |run| {
+        ids.push(run.start.get());
         Ok(())
     })
     .unwrap();
@@ -251,7 +285,7 @@ fn a_flipped_bit_in_the_header_of_a_page_keeps_the_file_from_being_opened_for_wr
                 match open(&disk, page_size) {
                     Err(e @ Error::Corrupt { page, offset, .. }) => {
                         assert!(e.is_corruption());
-                        assert_eq!(offset / u64::from(page_size), page);
+                        assert_eq!(offset / u64::from(page_size), page.get());
                     }
                     other => panic!("page {id}, bit {bit}: {:?}", other.map(|_| ())),
                 }
@@ -274,9 +308,9 @@ fn a_wrong_element_count_is_an_error_to_whoever_reads_the_page() {
             damaged[at + 10..at + 12].copy_from_slice(&wrong.to_le_bytes());
             let db = read_only(&damaged);
             let tx = db.begin_read();
-            match tx.pages().page(id) {
+            match tx.pages().page(PageId::new(id)) {
                 Err(Error::Corrupt { page, offset, .. }) => {
-                    assert_eq!((page, offset), (id, at as u64))
+                    assert_eq!((page.get(), offset), (id, at as u64))
                 }
                 other => panic!("page {id} with {wrong} for {count}: {}", other.is_ok()),
             }
