@@ -23,7 +23,7 @@ fn logged(txn: TxnRequest) {
         ..InternalRaftRequest::default()
     });
     let bytes = wire::encode_internal(&entry);
-    let again = Nested::new(InternalRaftRequest::read(&bytes).expect("own bytes"));
+    let again = wire::Logged::read(&bytes, wire::Order::V3_5).expect("own bytes");
     assert_eq!(wire::encode_internal(&again), bytes);
 }
 

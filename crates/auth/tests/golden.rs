@@ -7,8 +7,8 @@ use auth::{Error, Identity, Options, Store, password};
 use bolt::{Batch, Db};
 use bytes::Bytes;
 use proto::{
-    etcdserverpb::{InternalRaftRequest, RangeRequest},
-    wire::Read as _,
+    etcdserverpb::RangeRequest,
+    wire::{Logged, Order},
 };
 
 const GOLDEN: &str = include_str!("golden/etcd-3.5.30.txt");
@@ -80,11 +80,11 @@ fn the_log_of_etcd_makes_the_records_of_etcd() {
     let mut store = recover(&db, &mut batch);
     let mut applied = 0;
     for words in lines("entry") {
-        let Ok(request) = InternalRaftRequest::read(&Bytes::from(bytes(words[2]))) else {
+        let Ok(request) = Logged::read(&Bytes::from(bytes(words[2])), Order::V3_5) else {
             continue;
         };
-        let Some(op) = request.op else { continue };
-        store.change(&op, &mut batch).expect("etcd applied it too");
+        let Some(op) = &request.op else { continue };
+        store.change(op, &mut batch).expect("etcd applied it too");
         applied += 1;
     }
     assert!(applied > 30, "{applied} entries");

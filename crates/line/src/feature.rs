@@ -70,6 +70,9 @@ pub enum Feature {
     LeaseCheckedFirst,
     /// Members that do not wait for the result of a transaction check its ranges, too.
     RangesCheckedEverywhere,
+    /// A request of which one operation is root's is refused as a whole to others, even where what is
+    /// performed is about members.
+    RootBeforeMembers,
     /// Names of users and roles that are not text are refused at the port, and end members in the
     /// log.
     NamesAreText,
@@ -82,6 +85,7 @@ impl Feature {
         match self {
             Feature::GrpcOnPeerPort | Feature::V2Requests | Feature::AlarmsLiftChecks => &[V3_5],
             Feature::V2OwnEntries => &[V3_5, V3_6],
+            Feature::RootBeforeMembers => &[V3_5, V3_7],
             Feature::StatusOfStorage
             | Feature::SnapshotVersion
             | Feature::HashRevision

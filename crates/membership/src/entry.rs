@@ -8,12 +8,11 @@ use bytes::Bytes;
 use line::{Feature, Line};
 use proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmType, InternalRaftRequest, Request, TxnRequest,
-        alarm_request::AlarmAction, internal_raft_request::Op, range_request::SortTarget,
-        request_op,
+        AlarmRequest, AlarmType, Request, TxnRequest, alarm_request::AlarmAction,
+        internal_raft_request::Op, range_request::SortTarget, request_op,
     },
     raftpb::{ConfChange, Entry, EntryType},
-    wire::{Malformed, Nested, Read as _},
+    wire::{Logged, Malformed, Order, Read as _},
 };
 use semver::Version;
 
@@ -30,7 +29,7 @@ pub enum Payload {
     /// A v2 request, bare or wrapped.
     V2(Request),
     /// A v3 request.
-    Internal(Nested<InternalRaftRequest>),
+    Internal(Logged),
 }
 
 /// True for the v2 requests that etcd up to 3.5 writes for itself: a member's
@@ -56,7 +55,7 @@ pub fn is_of_interest(entry: &Entry) -> bool {
     if entry.r#type != EntryType::EntryNormal as i32 {
         return true;
     }
-    match decode_entry(&entry.data.clone().unwrap_or_default()) {
+    match decode_entry(&entry.data.clone().unwrap_or_default(), Line::DEFAULT) {
         Ok(Payload::Empty) => false,
         Ok(Payload::Internal(request)) => is_about_members(request.op.as_ref()),
         Ok(Payload::V2(_)) | Err(_) => true,
@@ -72,16 +71,16 @@ pub fn is_about_members(op: Option<&Op>) -> bool {
     )
 }
 
-/// Decodes the payload of a normal entry.
+/// Decodes the payload of a normal entry as members of a line do.
 ///
 /// # Errors
 /// It is a request in neither language, which ends every etcd.
-pub fn decode_entry(data: &Bytes) -> Result<Payload, Malformed> {
+pub fn decode_entry(data: &Bytes, line: Line) -> Result<Payload, Malformed> {
     if data.is_empty() {
         return Ok(Payload::Empty);
     }
-    let mut request = match InternalRaftRequest::read(data) {
-        Ok(request) => Nested::new(request),
+    let mut request = match Logged::read(data, order(line)) {
+        Ok(request) => request,
         Err(error) => return Request::read(data).map(Payload::V2).map_err(|_| error),
     };
     match request.op.take() {
@@ -90,6 +89,14 @@ pub fn decode_entry(data: &Bytes) -> Result<Payload, Malformed> {
             request.op = op;
             Ok(Payload::Internal(request))
         }
+    }
+}
+
+fn order(line: Line) -> Order {
+    match line {
+        Line::V3_5 => Order::V3_5,
+        Line::V3_6 => Order::V3_6,
+        Line::V3_7 => Order::V3_7,
     }
 }
 
@@ -107,6 +114,9 @@ pub enum Refusal {
         "it is a request of the v2 API, which etcd {0} has no more (detected disallowed v2 WAL for stage --v2-deprecation=write-only)"
     )]
     V2(Line),
+    /// More than one operation, of which each line picks its own.
+    #[error("it names more than one operation")]
+    Several,
     /// No one could get the result.
     #[error("it has no request id")]
     NoId,
@@ -161,7 +171,7 @@ pub fn judge(entry: &Entry, fresh: bool, line: Line) -> Result<Option<Payload>, 
     let data = entry.data.clone().unwrap_or_default();
     match EntryType::try_from(entry.r#type) {
         Ok(EntryType::EntryNormal) => {
-            let payload = decode_entry(&data)?;
+            let payload = decode_entry(&data, line)?;
             refusal(&payload, fresh, line).map_or(Ok(Some(payload)), Err)
         }
         Ok(EntryType::EntryConfChange) => conf_change::check_form(&ConfChange::read(&data)?)
@@ -184,7 +194,7 @@ pub fn judge_proposal(entry: &Entry, line: Line) -> Result<Option<Payload>, Refu
             .map(|()| None)
             .map_err(|_| Refusal::Invalid("configuration change"));
     }
-    let payload = decode_entry(&data)?;
+    let payload = decode_entry(&data, line)?;
     let refused = refusal(&payload, true, line).or_else(|| refusal_of_proposal(&payload, line));
     refused.map_or(Ok(Some(payload)), Err)
 }
@@ -203,6 +213,12 @@ fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
             let is_own = is_membership(request) && member::is_plain_put(request);
             (is_about_cluster(request) && !is_own).then_some(Refusal::Invalid("path"))
         }
+        Payload::Internal(request) if request.has_several() => Some(Refusal::Several),
+        Payload::Internal(request)
+            if line.has(Feature::NamesAreText) && !request.has_text_only() =>
+        {
+            Some(Refusal::Invalid("text"))
+        }
         Payload::Internal(request) => match &request.op {
             Some(Op::Txn(txn)) if has_deadly_operation(txn) => Some(Refusal::Invalid("operation")),
             Some(Op::Alarm(alarm))
@@ -211,9 +227,6 @@ fn refusal_of_proposal(payload: &Payload, line: Line) -> Option<Refusal> {
                 Some(Refusal::Invalid("kind of alarm"))
             }
             Some(op) if has_long_name(op) => Some(Refusal::Invalid("name")),
-            Some(op) if line.has(Feature::NamesAreText) && !is_text(op) => {
-                Some(Refusal::Invalid("name"))
-            }
             Some(Op::DowngradeVersionTest(test)) if Version::parse(&test.ver).is_err() => {
                 Some(Refusal::Invalid("version"))
             }
@@ -314,7 +327,7 @@ pub fn has_long_name(op: &Op) -> bool {
 }
 
 /// Whether what an operation on users and roles names is text. Members of etcd before 3.7 take any
-/// bytes, and those of 3.7 end where such an entry is applied.
+/// bytes; see [`Logged::has_text_only`].
 pub fn is_text(op: &Op) -> bool {
     let names: &[&[u8]] = match op {
         Op::AuthUserAdd(one) => &[&one.name],

@@ -22,7 +22,9 @@ pub fn entry(data: &[u8]) {
     };
     // Judging is decoding and more: none of it may panic.
     let _ = crate::entry::judge_proposal(&entry, line::Line::DEFAULT);
-    if let Ok(crate::Payload::V2(request)) = crate::decode_entry(&Bytes::copy_from_slice(data)) {
+    if let Ok(crate::Payload::V2(request)) =
+        crate::decode_entry(&Bytes::copy_from_slice(data), line::Line::DEFAULT)
+    {
         let mut tree = Tree::new();
         let _ = tree.apply(&request);
         assert!(Tree::parse(&tree.to_json()).is_ok());

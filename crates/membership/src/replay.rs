@@ -2,6 +2,7 @@
 //! the rules of etcd 3.5. What runs, what boots and what only looks at files
 //! must come to the same members, so the rules stand here once.
 
+use line::Line;
 use proto::{
     etcdserverpb::{Request, internal_raft_request::Op},
     raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType},
@@ -28,6 +29,9 @@ pub struct Replay {
     /// The configuration as of a later index, which shows how changes were judged where
     /// the releases differ.
     pub outcome: Option<ConfState>,
+    /// The line whose members read the log. Only what none of them writes do the lines read
+    /// differently.
+    pub line: Line,
 }
 
 /// What an entry was, as far as the membership goes.
@@ -60,6 +64,7 @@ impl Replay {
             tree,
             conf_state,
             outcome: None,
+            line: Line::DEFAULT,
         })
     }
 
@@ -71,7 +76,7 @@ impl Replay {
     pub fn follow(&mut self, entry: &Entry) -> Result<Followed, Malformed> {
         let data = entry.data.clone().unwrap_or_default();
         match EntryType::try_from(entry.r#type) {
-            Ok(EntryType::EntryNormal) => match decode_entry(&data)? {
+            Ok(EntryType::EntryNormal) => match decode_entry(&data, self.line)? {
                 Payload::V2(request) => {
                     let _ = self.tree.apply(&request);
                     // Attributes of a member that is gone change nothing.

@@ -136,7 +136,7 @@ impl Backup {
             return Ok(Some("ignoring EntryConfChange raft entry"));
         }
         let data = entry.data.clone().unwrap_or_default();
-        let payload = decode_entry(&data).map_err(|e| {
+        let payload = decode_entry(&data, line::Line::DEFAULT).map_err(|e| {
             Failure::error(format_args!("cannot decode entry {}: {e}", entry.index))
         })?;
         Ok(match payload {

@@ -1,11 +1,12 @@
 //! One committed entry: what it is, whether the database has it already, and who gets the result.
 
 use failpoint::failpoint;
+use line::Feature;
 use membership::{Payload, Refusal};
 use proto::{
     etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request::Op},
     raftpb::{Entry, EntryType},
-    wire::Nested,
+    wire::Logged,
 };
 
 use super::{
@@ -148,9 +149,10 @@ impl Machine {
         run: &mut Run<'_, H>,
     ) -> Result<Done, Fatal> {
         let data = entry.data.clone().unwrap_or_default();
-        let payload =
-            membership::decode_entry(&data).map_err(|error| refuse(entry.index, &error.into()))?;
-        if let Some(refusal) = membership::entry::refusal(&payload, fresh, self.state.line()) {
+        let line = self.state.line();
+        let payload = membership::decode_entry(&data, line)
+            .map_err(|error| refuse(entry.index, &error.into()))?;
+        if let Some(refusal) = membership::entry::refusal(&payload, fresh, line) {
             return Err(refuse(entry.index, &refusal));
         }
         let request = match payload {
@@ -209,10 +211,11 @@ impl Machine {
 
     fn apply_request<H: Host>(
         &mut self,
-        mut request: Nested<InternalRaftRequest>,
+        mut request: Logged,
         at: At,
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
+        self.check_root(&request, run)?;
         // Membership follows the log from the last `.snap` on, whatever the database holds.
         if membership::entry::is_about_members(request.op.as_ref()) {
             // etcd 3.4 ends where it finds one of these in its log.
@@ -231,7 +234,7 @@ impl Machine {
             _ if !at.fresh => return Ok(Outcome::Done),
             _ => {}
         }
-        let InternalRaftRequest { header, op, .. } = &mut *request;
+        let InternalRaftRequest { header, op, .. } = &mut **request;
         let Some(op) = op else {
             return Err(refuse(at.index, &Refusal::Unknown).into());
         };
@@ -264,6 +267,23 @@ impl Machine {
             Op::V2(_) => Err(refuse(at.index, &Refusal::Unknown).into()),
             op => self.apply_auth(op, at, run),
         }
+    }
+}
+
+impl Machine {
+    /// Refuses a request of which one operation is root's, though not the one that is performed.
+    /// No member writes such a request.
+    fn check_root<H>(&self, request: &Logged, run: &Run<'_, H>) -> Result<(), Status> {
+        let is_about_members = membership::entry::is_about_members(request.op.as_ref())
+            || matches!(request.op, Some(Op::DowngradeVersionTest(_)));
+        let is_asked = !is_about_members || self.state.line().has(Feature::RootBeforeMembers);
+        if !(request.has_several() && request.is_of_root() && is_asked && self.is_checked(run)) {
+            return Ok(());
+        }
+        let who = identity(request.header.as_ref());
+        run.users
+            .read(|users| users.check_admin(&who))
+            .map_err(Status::from)
     }
 }
 

@@ -146,6 +146,7 @@ impl Machine {
         let mut from = Replay::from_snapshot(cluster_id, tree, conf_state)
             .map_err(|error| Error::new(error.to_string()))?;
         from.cluster.limit_learners(self.options.max_learners);
+        from.line = self.state.line();
         Ok(from)
     }
 

@@ -260,7 +260,7 @@ pub(super) fn choose_line(
 /// The cluster version that an entry sets.
 fn version_in(entry: &Entry) -> Option<Version> {
     let data = entry.data.clone().unwrap_or_default();
-    match membership::decode_entry(&data).ok()? {
+    match membership::decode_entry(&data, Line::DEFAULT).ok()? {
         Payload::V2(request) if request.path == "/0/version" => Version::parse(&request.val).ok(),
         Payload::Internal(request) => match &request.op {
             Some(Op::ClusterVersionSet(set)) => Version::parse(&set.ver).ok(),

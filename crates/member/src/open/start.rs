@@ -107,6 +107,7 @@ pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts
         from.cluster = Cluster::of_buckets(from.cluster.id(), stored.view());
     }
     let line = line_of(setup, &log, &from, stored.as_ref())?;
+    from.line = line;
     refuse_foreign(&from.cluster, snapshot_index, stored.as_ref(), db_path)?;
     let mut changes = Vec::new();
     let forces = setup.force_new_cluster && !log.is_new;

@@ -64,7 +64,7 @@ fn replay(version: &str, up_to: u64) -> (Cluster, Tree) {
             conf_change::apply(&mut cluster, &mut tree, &change, Rules::Newer).expect("holds");
             continue;
         }
-        match decode_entry(&entry.data).expect("decodes") {
+        match decode_entry(&entry.data, line::Line::DEFAULT).expect("decodes") {
             Payload::V2(request) => {
                 tree.apply(&request).expect("not blocked");
                 cluster.apply_v2(&request).expect("known member");

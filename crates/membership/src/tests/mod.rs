@@ -8,6 +8,7 @@ mod golden;
 mod v2store;
 
 use bytes::Bytes;
+use line::Line;
 use prost::Message as _;
 use proto::{etcdserverpb::Request, raftpb};
 
@@ -140,13 +141,13 @@ fn v2_requests_are_told_from_v3_ones() {
         ..Request::default()
     };
     let data = Bytes::from(publish.encode_to_vec());
-    assert!(matches!(decode_entry(&data), Ok(Payload::V2(r)) if r == publish));
+    assert!(matches!(decode_entry(&data, Line::DEFAULT), Ok(Payload::V2(r)) if r == publish));
     let long = Request {
         path: format!("/1/{}", "x".repeat(200)),
         ..publish
     };
     assert!(matches!(
-        decode_entry(&long.encode_to_vec().into()),
+        decode_entry(&long.encode_to_vec().into(), Line::DEFAULT),
         Ok(Payload::V2(_))
     ));
     let sync = Request {
@@ -156,7 +157,7 @@ fn v2_requests_are_told_from_v3_ones() {
         ..Request::default()
     };
     assert!(matches!(
-        decode_entry(&sync.encode_to_vec().into()),
+        decode_entry(&sync.encode_to_vec().into(), Line::DEFAULT),
         Ok(Payload::V2(_))
     ));
     // put foo bar, as 3.5.1 wrote it
@@ -164,10 +165,13 @@ fn v2_requests_are_told_from_v3_ones() {
         b"\x22\x0a\x0a\x03foo\x12\x03bar\xa2\x06\x0a\x08\x85\xbe\xfd\x80\xb4\xc0\xa8\xa7\x06",
     );
     assert!(
-        matches!(decode_entry(&put), Ok(Payload::Internal(r)) if r.header.is_some() && r.op.is_some())
+        matches!(decode_entry(&put, Line::DEFAULT), Ok(Payload::Internal(r)) if r.header.is_some() && r.op.is_some())
     );
-    assert!(matches!(decode_entry(&Bytes::new()), Ok(Payload::Empty)));
-    assert!(decode_entry(&Bytes::from_static(b"\xff\xff\xff")).is_err());
+    assert!(matches!(
+        decode_entry(&Bytes::new(), Line::DEFAULT),
+        Ok(Payload::Empty)
+    ));
+    assert!(decode_entry(&Bytes::from_static(b"\xff\xff\xff"), Line::DEFAULT).is_err());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The fields of a message, one after another. Reads bytes of any origin: no
 //! recursion, no work or memory beyond the length of the input.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 
 /// Why bytes are not a message. The texts are etcd's, without the names.
@@ -66,6 +68,8 @@ pub struct Fields<'a> {
     end: usize,
     /// Whether the end of a range that is there, but empty, means all that follows.
     keeps_ends: bool,
+    /// Becomes false once text is read that is not UTF-8.
+    are_texts: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Fields<'a> {
@@ -75,6 +79,15 @@ impl<'a> Fields<'a> {
             at: 0,
             end: data.len(),
             keeps_ends: false,
+            are_texts: None,
+        }
+    }
+
+    /// The same; `are_texts` becomes false if some text is not UTF-8.
+    pub(super) fn watched(self, are_texts: &'a Cell<bool>) -> Fields<'a> {
+        Fields {
+            are_texts: Some(are_texts),
+            ..self
         }
     }
 
@@ -186,6 +199,7 @@ impl<'a> Fields<'a> {
             at: self.at,
             end,
             keeps_ends: self.keeps_ends,
+            are_texts: self.are_texts,
         };
         self.at = end;
         Ok(inner)
@@ -206,9 +220,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Text that is kept as it came, UTF-8 or not.
+    pub(super) fn raw_text(&mut self, tag: Tag) -> Result<Bytes, Malformed> {
+        let bytes = self.bytes(tag)?;
+        if let Some(are_texts) = self.are_texts
+            && std::str::from_utf8(&bytes).is_err()
+        {
+            are_texts.set(false);
+        }
+        Ok(bytes)
+    }
+
     pub(super) fn text(&mut self, tag: Tag) -> Result<String, Malformed> {
-        let inner = self.message(tag)?;
-        Ok(text(&inner.data[inner.at..inner.end]))
+        Ok(text(&self.raw_text(tag)?))
     }
 
     /// Numbers of a list, packed or one by one: Go's code takes both.

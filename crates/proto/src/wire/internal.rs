@@ -1,24 +1,61 @@
 //! The request in the log. etcd has a field for every operation and, should
 //! several be set, performs one; the messages here hold that one alone.
 
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+};
+
 use bytes::{Bytes, BytesMut};
 use prost::{Message as _, encoding};
 
 use super::{Malformed, Nested, Read, fields::Fields, txn};
 use crate::etcdserverpb::{InternalRaftRequest, internal_raft_request::Op};
 
-/// The order in which etcd 3.5 looks for an operation. What has no effect on those
-/// who did not ask comes before what has: they pass over the whole request.
-const ORDER: [i32; 31] = [
-    2, 3, 1102, 1202, 1013, 1300, 1301, 1302, 4, 5, 6, 7, 8, 9, 11, 10, 1012, 1000, 1011, 1100,
-    1101, 1103, 1104, 1105, 1200, 1203, 1204, 1201, 1106, 1107, 9900,
+/// Which of several operations etcd performs, by its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// etcd 3.5: one that came with another hides the version of 9900, which it does not know.
+    V3_5,
+    /// etcd 3.6: the version of 9900 comes before what changes keys, leases and users.
+    V3_6,
+    /// etcd 3.7: as 3.6, and it knows no request of the v2 API.
+    V3_7,
+}
+
+/// The order among operations of the same rank.
+const DISPATCH: [i32; 31] = [
+    2, 3, 1102, 1202, 1013, 1300, 1301, 1302, 9900, 4, 5, 6, 7, 8, 9, 11, 10, 1012, 1000, 1011,
+    1100, 1101, 1103, 1104, 1105, 1200, 1203, 1204, 1201, 1106, 1107,
 ];
 
-fn rank(number: i32) -> usize {
-    ORDER
-        .iter()
-        .position(|n| *n == number)
-        .unwrap_or(ORDER.len())
+/// Of these, etcd lets root alone make any. It asks for root before it picks the operation, so one
+/// of these makes the whole request root's.
+const OF_ROOT: [i32; 13] = [
+    1000, 1011, 1100, 1101, 1103, 1104, 1105, 1200, 1201, 1203, 1204, 1106, 1107,
+];
+
+impl Order {
+    /// The lowest is performed. What has no effect on those who did not ask comes before what has:
+    /// they pass over the whole request. What a line does not know comes last: it counts if it
+    /// comes alone.
+    fn rank(self, number: i32) -> (u8, usize) {
+        let rank = match number {
+            2 if self == Order::V3_7 => 5,
+            9900 if self == Order::V3_5 => 5,
+            2 => 0,
+            3 | 1102 | 1202 | 1013 => 1,
+            1300..=1302 => 2,
+            9900 => 3,
+            _ => 4,
+        };
+        (rank, place(number))
+    }
+}
+
+fn place(number: i32) -> usize {
+    let place = DISPATCH.iter().position(|n| *n == number);
+    place.unwrap_or(DISPATCH.len())
 }
 
 /// An operation that was read, with what remains of a transaction in good hands.
@@ -102,39 +139,147 @@ impl Found {
     }
 }
 
-impl Read for InternalRaftRequest {
+/// A request in the log, as the members of a line read it.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    request: Nested<InternalRaftRequest>,
+    of_root: bool,
+    has_several: bool,
+    has_text_only: bool,
+}
+
+impl Logged {
+    /// Reads a whole request.
+    ///
+    /// # Errors
+    /// etcd could not read it either.
+    pub fn read(data: &Bytes, order: Order) -> Result<Logged, Malformed> {
+        let are_texts = Cell::new(true);
+        let mut reader = Reader::new(order);
+        reader.fill(Fields::new(data).used().watched(&are_texts))?;
+        Ok(Logged {
+            has_text_only: are_texts.get(),
+            ..reader.finish()?
+        })
+    }
+
+    /// Whether all text in it is UTF-8, that of operations too that are not performed. Members up
+    /// to 3.6 take any bytes, and those of 3.7 end where such an entry is applied.
+    pub fn has_text_only(&self) -> bool {
+        self.has_text_only
+    }
+
+    /// Whether one of its operations is root's, performed or not.
+    pub fn is_of_root(&self) -> bool {
+        self.of_root
+    }
+
+    /// Whether it names more operations than the one that is performed.
+    pub fn has_several(&self) -> bool {
+        self.has_several
+    }
+
+    /// Gives up all but the request.
+    pub fn into_request(self) -> Nested<InternalRaftRequest> {
+        self.request
+    }
+}
+
+impl Deref for Logged {
+    type Target = Nested<InternalRaftRequest>;
+
+    fn deref(&self) -> &Nested<InternalRaftRequest> {
+        &self.request
+    }
+}
+
+impl DerefMut for Logged {
+    fn deref_mut(&mut self) -> &mut Nested<InternalRaftRequest> {
+        &mut self.request
+    }
+}
+
+/// A request while it is read.
+struct Reader {
+    order: Order,
+    request: InternalRaftRequest,
+    /// The operation to be performed, of those read so far.
+    best: Option<Found>,
+    /// A bit for each place in [`DISPATCH`] whose operation was read.
+    seen: u32,
+    of_root: bool,
+    /// What is wrong with an operation that the line does not know.
+    unread: Option<Malformed>,
+}
+
+impl Reader {
+    fn new(order: Order) -> Reader {
+        Reader {
+            order,
+            request: InternalRaftRequest::default(),
+            best: None,
+            seen: 0,
+            of_root: false,
+            unread: None,
+        }
+    }
+
     fn fill(&mut self, mut from: Fields<'_>) -> Result<(), Malformed> {
-        from = from.used();
-        // What ranks lower is read, since it may be malformed, and let go.
-        let mut best: Option<Found> = None;
         while let Some(tag) = from.next()? {
             match tag.number {
-                1 => self.id = from.varint(tag)?,
-                100 => self
-                    .header
-                    .get_or_insert_default()
-                    .fill(from.message(tag)?)?,
-                number if is_operation(number) => {
-                    let content = from.message(tag)?;
-                    let before = match &best {
-                        Some(one) if one.number == number => best.take().map(Found::into_op),
-                        _ => None,
-                    };
-                    let found = operation(number, before, content)?;
-                    if best
-                        .as_ref()
-                        .is_none_or(|one| rank(number) < rank(one.number))
-                    {
-                        best = Some(found);
-                    }
+                1 => self.request.id = from.varint(tag)?,
+                100 => {
+                    let header = self.request.header.get_or_insert_default();
+                    header.fill(from.message(tag)?)?;
                 }
+                number if is_operation(number) => self.operation(number, from.message(tag)?)?,
                 _ => from.skip(tag)?,
             }
         }
-        self.op = best.map(Found::into_op);
         Ok(())
     }
+
+    /// What ranks lower is read, since it may be malformed, and let go.
+    fn operation(&mut self, number: i32, content: Fields<'_>) -> Result<(), Malformed> {
+        self.seen |= 1 << place(number);
+        self.of_root |= OF_ROOT.contains(&number);
+        let before = match &self.best {
+            Some(one) if one.number == number => self.best.take().map(Found::into_op),
+            _ => None,
+        };
+        let found = match operation(number, before, content) {
+            Ok(found) => found,
+            Err(error) if number == V2 && self.order == Order::V3_7 => {
+                self.unread = Some(error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let rank = |number| self.order.rank(number);
+        let is_first = |one: &Found| rank(number) < rank(one.number);
+        if self.best.as_ref().is_none_or(is_first) {
+            self.best = Some(found);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Logged, Malformed> {
+        // Members of the line see no operation at all; those before it could not read it.
+        if let (None, Some(error)) = (&self.best, self.unread) {
+            return Err(error);
+        }
+        self.request.op = self.best.map(Found::into_op);
+        Ok(Logged {
+            request: Nested::new(self.request),
+            of_root: self.of_root,
+            has_several: self.seen.count_ones() > 1,
+            has_text_only: true,
+        })
+    }
 }
+
+/// The field of a request of the v2 API.
+const V2: i32 = 2;
 
 /// The field of a transaction in the request.
 const TXN: u32 = 6;

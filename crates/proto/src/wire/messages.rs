@@ -23,6 +23,9 @@ macro_rules! read {
     ($from:ident, $tag:ident, $to:expr, maybe_bytes) => {
         $to = Some($from.bytes($tag)?)
     };
+    ($from:ident, $tag:ident, $to:expr, raw_text) => {
+        $to = $from.raw_text($tag)?
+    };
     ($from:ident, $tag:ident, $to:expr, text) => {
         $to = $from.text($tag)?
     };
@@ -70,9 +73,9 @@ macro_rules! messages {
 }
 
 messages! {
-    RequestHeader { 1 id int, 2 username bytes, 3 auth_revision int }
+    RequestHeader { 1 id int, 2 username raw_text, 3 auth_revision int }
     Request {
-        1 id int, 2 method bytes, 3 path text, 4 val text, 5 dir bool, 6 prev_value text,
+        1 id int, 2 method raw_text, 3 path text, 4 val text, 5 dir bool, 6 prev_value text,
         7 prev_index int, 8 prev_exist maybe_bool, 9 expiration int, 10 wait bool, 11 since int,
         12 recursive bool, 13 sorted bool, 14 quorum bool, 15 time int, 16 stream bool,
         17 refresh maybe_bool,
@@ -115,23 +118,25 @@ messages! {
     AuthEnableRequest {}
     AuthDisableRequest {}
     AuthStatusRequest {}
-    AuthenticateRequest { 1 name bytes, 2 password bytes }
-    InternalAuthenticateRequest { 1 name bytes, 2 password text, 3 simple_token text }
+    AuthenticateRequest { 1 name raw_text, 2 password raw_text }
+    InternalAuthenticateRequest { 1 name raw_text, 2 password text, 3 simple_token text }
     UserAddOptions { 1 no_password bool }
-    AuthUserAddRequest { 1 name bytes, 2 password bytes, 3 options message, 4 hashed_password text }
-    AuthUserGetRequest { 1 name bytes }
-    AuthUserDeleteRequest { 1 name bytes }
-    AuthUserChangePasswordRequest { 1 name bytes, 2 password bytes, 3 hashed_password text }
-    AuthUserGrantRoleRequest { 1 user bytes, 2 role bytes }
-    AuthUserRevokeRoleRequest { 1 name bytes, 2 role bytes }
+    AuthUserAddRequest {
+        1 name raw_text, 2 password raw_text, 3 options message, 4 hashed_password text,
+    }
+    AuthUserGetRequest { 1 name raw_text }
+    AuthUserDeleteRequest { 1 name raw_text }
+    AuthUserChangePasswordRequest { 1 name raw_text, 2 password raw_text, 3 hashed_password text }
+    AuthUserGrantRoleRequest { 1 user raw_text, 2 role raw_text }
+    AuthUserRevokeRoleRequest { 1 name raw_text, 2 role raw_text }
     AuthUserListRequest {}
-    AuthRoleAddRequest { 1 name bytes }
-    AuthRoleGetRequest { 1 role bytes }
+    AuthRoleAddRequest { 1 name raw_text }
+    AuthRoleGetRequest { 1 role raw_text }
     AuthRoleListRequest {}
-    AuthRoleDeleteRequest { 1 role bytes }
+    AuthRoleDeleteRequest { 1 role raw_text }
     Permission { 1 perm_type int, 2 key bytes, 3 range_end bytes }
-    AuthRoleGrantPermissionRequest { 1 name bytes, 2 perm message }
-    AuthRoleRevokePermissionRequest { 1 role bytes, 2 key bytes, 3 range_end bytes }
+    AuthRoleGrantPermissionRequest { 1 name raw_text, 2 perm message }
+    AuthRoleRevokePermissionRequest { 1 role raw_text, 2 key bytes, 3 range_end bytes }
 
     ClusterVersionSetRequest { 1 ver text }
     Attributes { 1 name text, 2 client_urls texts }

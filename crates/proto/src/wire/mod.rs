@@ -29,7 +29,7 @@ mod txn;
 mod tests;
 
 pub use fields::{Malformed, text};
-pub use internal::encode_internal;
+pub use internal::{Logged, Order, encode_internal};
 pub use nested::{Nest, Nested};
 pub use read::Read;
 pub use txn::encode_nested;

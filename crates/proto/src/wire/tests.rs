@@ -64,7 +64,7 @@ fn a_transaction_of_any_depth_goes_through_the_log() {
     for levels in [0, 1, 60, 127, 100_000] {
         let request = logged(Op::Txn(deep(levels).into_inner()));
         let bytes = encode_internal(&request);
-        let again = Nested::new(InternalRaftRequest::read(&bytes).unwrap());
+        let again = read_logged(&bytes).unwrap();
         let Some(Op::Txn(txn)) = &again.op else {
             panic!("no transaction");
         };
@@ -112,7 +112,7 @@ fn a_deep_transaction_that_breaks_off_is_malformed() {
     let request = logged(Op::Txn(deep(20_000).into_inner()));
     let mut twice = encode_internal(&request).to_vec();
     twice.extend_from_slice(&[0x22, 0x00, 0x1a, 0x00]);
-    let read = Nested::new(InternalRaftRequest::read(&twice.into()).unwrap());
+    let read = read_logged(&twice.into()).unwrap();
     assert!(matches!(read.op, Some(Op::Range(_))));
 }
 
@@ -189,12 +189,54 @@ fn what_etcd_lets_pass_passes() {
     assert_eq!((&put.key[..], &put.value[..]), (&b""[..], &b"v"[..]));
 }
 
+fn read_logged(bytes: &Bytes) -> Result<Logged, Malformed> {
+    Logged::read(bytes, Order::V3_5)
+}
+
 #[test]
 fn of_several_operations_the_one_that_etcd_performs_is_kept() {
     let both = [0x32, 0x00, 0x22, 0x03, 0x0a, 1, b'k', 0xa2, 0x06, 0x00];
-    let read = InternalRaftRequest::read(&Bytes::copy_from_slice(&both)).unwrap();
-    assert!(matches!(read.op, Some(Op::Put(put)) if put.key == "k"));
-    assert!(read.header.is_some());
+    let read = read_logged(&Bytes::copy_from_slice(&both)).unwrap();
+    assert!(matches!(&read.op, Some(Op::Put(put)) if put.key == "k"));
+    assert!(read.header.is_some() && read.has_several() && !read.is_of_root());
+}
+
+#[test]
+fn each_line_performs_its_own_of_several_operations() {
+    const V2: &[u8] = &[0x12, 0x00];
+    const PUT: &[u8] = &[0x22, 0x00];
+    const VERSION: &[u8] = &[0xa2, 0x51, 0x00];
+    const TEST: &[u8] = &[0xe2, 0xea, 0x04, 0x00];
+    const USERS: &[u8] = &[0x92, 0x45, 0x00];
+    const BROKEN_V2: &[u8] = &[0x12, 0x01, 0xff];
+    let performed = |parts: [&[u8]; 2]| {
+        let bytes = Bytes::from(parts.concat());
+        [Order::V3_5, Order::V3_6, Order::V3_7].map(|order| {
+            let read = Logged::read(&bytes, order).ok()?;
+            Some(match &read.op {
+                Some(Op::V2(_)) => "v2",
+                Some(Op::Put(_)) => "put",
+                Some(Op::ClusterVersionSet(_)) => "version",
+                Some(Op::DowngradeVersionTest(_)) => "test",
+                _ => "another",
+            })
+        })
+    };
+    for (parts, expected) in [
+        ([PUT, TEST], ["put", "test", "test"].map(Some)),
+        ([TEST, PUT], ["put", "test", "test"].map(Some)),
+        ([TEST, VERSION], ["version"; 3].map(Some)),
+        ([TEST, USERS], ["another", "test", "test"].map(Some)),
+        ([V2, TEST], ["v2", "v2", "test"].map(Some)),
+        ([PUT, V2], ["v2", "v2", "put"].map(Some)),
+        ([V2, V2], ["v2"; 3].map(Some)),
+        ([BROKEN_V2, PUT], [None, None, Some("put")]),
+        ([BROKEN_V2, BROKEN_V2], [None; 3]),
+    ] {
+        assert_eq!(performed(parts), expected, "{parts:x?}");
+    }
+    let of_root = read_logged(&Bytes::from([PUT, USERS].concat())).unwrap();
+    assert!(matches!(of_root.op, Some(Op::Put(_))) && of_root.is_of_root());
 }
 
 #[test]
@@ -203,8 +245,8 @@ fn an_empty_end_of_a_range_counts_where_etcd_does_not_write_it_anew() {
     assert_eq!(RangeRequest::read(&bytes).unwrap().range_end, "");
     assert_eq!(RangeRequest::read_used(&bytes).unwrap().range_end, "\0");
     let logged = [&[0x2a, 5][..], &bytes].concat();
-    let read = InternalRaftRequest::read(&logged.into()).unwrap();
-    assert!(matches!(read.op, Some(Op::DeleteRange(delete)) if delete.range_end == "\0"));
+    let read = read_logged(&logged.into()).unwrap();
+    assert!(matches!(&read.op, Some(Op::DeleteRange(delete)) if delete.range_end == "\0"));
 }
 
 /// Whatever is read, is read again from what it is written as.
@@ -227,10 +269,10 @@ fn reading_agrees_with_prost_on_what_prost_takes() {
         }
         let bytes = Bytes::from(bytes);
         let theirs = InternalRaftRequest::decode(bytes.clone());
-        let ours = InternalRaftRequest::read(&bytes);
+        let ours = read_logged(&bytes);
         if let (Ok(theirs), Ok(ours)) = (theirs, ours) {
             // prost merges members of a union that come twice.
-            both += usize::from(theirs == ours);
+            both += usize::from(theirs == **ours);
         }
     }
     assert!(both > 10_000, "{both}");

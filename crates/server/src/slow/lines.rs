@@ -47,7 +47,7 @@ pub fn applied(core: &Core, entry: &Applied<'_>, took: Duration) {
         return;
     }
     let data = entry.entry.data.clone().unwrap_or_default();
-    let (request, failed_size) = match membership::decode_entry(&data) {
+    let (request, failed_size) = match membership::decode_entry(&data, core.line()) {
         Ok(Payload::Internal(request)) => {
             // Two answers are there even of what failed.
             let failed_size = match &request.op {

@@ -172,7 +172,7 @@ fn followed(
             // It may yet be taken back; a v2 request in it is in the way all the same.
             let data = entry.data.clone().unwrap_or_default();
             if entry.r#type == EntryType::EntryNormal as i32
-                && let Ok(Payload::V2(request)) = decode_entry(&data)
+                && let Ok(Payload::V2(request)) = decode_entry(&data, now.line)
             {
                 found.v2_records.push(record(entry.index, &request));
             }

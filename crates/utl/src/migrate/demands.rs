@@ -97,7 +97,7 @@ fn demand(entry: &Entry) -> Result<Demand, String> {
         Err(_) => return Err(format!("its type {} is unknown", entry.r#type)),
     }
     let data = entry.data.clone().unwrap_or_default();
-    match decode_entry(&data).map_err(|e| e.to_string())? {
+    match decode_entry(&data, line::Line::V3_6).map_err(|e| e.to_string())? {
         Payload::V2(_) => Ok(Demand::V2),
         Payload::Internal(request) => match &request.op {
             Some(Op::DowngradeVersionTest(test)) => {

@@ -18,15 +18,15 @@ use proto::{
 use super::{Bed, Outcome, outcome, v2};
 
 /// Type and data of an entry.
-type Typed = (i32, Bytes);
+pub(super) type Typed = (i32, Bytes);
 
 /// What a log ends in.
-struct Log {
-    name: &'static str,
-    entries: Vec<Typed>,
+pub(super) struct Log {
+    pub(super) name: &'static str,
+    pub(super) entries: Vec<Typed>,
 }
 
-fn normal(data: impl Into<Bytes>) -> Typed {
+pub(super) fn normal(data: impl Into<Bytes>) -> Typed {
     (EntryType::EntryNormal as i32, data.into())
 }
 
@@ -35,7 +35,7 @@ fn one(name: &'static str, data: impl Into<Bytes>) -> Log {
     Log { name, entries }
 }
 
-fn text(number: u32, text: impl Into<Vec<u8>>) -> Field {
+pub(super) fn text(number: u32, text: impl Into<Vec<u8>>) -> Field {
     Field::Bytes(number, text.into())
 }
 
@@ -48,7 +48,7 @@ fn put(key: &str) -> Bytes {
 }
 
 /// Raises (1) or clears (2) an alarm.
-fn alarm(action: u64, member: u64, kind: i32) -> Bytes {
+pub(super) fn alarm(action: u64, member: u64, kind: i32) -> Bytes {
     let kind = i64::from(kind) as u64;
     let fields = [(1, action), (2, member), (3, kind)];
     request(
@@ -293,7 +293,7 @@ fn changes(member: u64) -> Vec<Log> {
     ]
 }
 
-fn bed_of(line: Line) -> Option<(peer::Program, peer::Program)> {
+pub(super) fn bed_of(line: Line) -> Option<(peer::Program, peer::Program)> {
     match line {
         Line::V3_5 => peer::pair(),
         _ => peer::pair_at(&line.to_string()),
@@ -318,7 +318,7 @@ async fn verdict(bed: &Bed, log: &Log) -> Result<String> {
 }
 
 /// Compares both on every log, and says each verdict. All differences are found in one run.
-async fn compare(line: Line, logs: impl FnOnce(u64) -> Vec<Log>) -> Result<()> {
+pub(super) async fn compare(line: Line, logs: impl FnOnce(u64) -> Vec<Log>) -> Result<()> {
     let Some((subject, reference)) = bed_of(line) else {
         return Ok(());
     };

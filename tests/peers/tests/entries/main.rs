@@ -32,6 +32,7 @@ use proto::{
 };
 
 mod by_line;
+mod pairs;
 mod text;
 
 /// What the reference is; its line is the one that Pintle speaks.
@@ -106,7 +107,9 @@ impl Bed {
     /// sees: none sees the empty key, which only a log can have.
     fn close(&self, entries: &[Bytes]) -> Vec<Bytes> {
         let raised = entries.iter().filter_map(|data| {
-            let Ok(Payload::Internal(request)) = membership::decode_entry(data) else {
+            let Ok(Payload::Internal(request)) =
+                membership::decode_entry(data, line::Line::DEFAULT)
+            else {
                 return None;
             };
             match &request.op {
@@ -293,7 +296,7 @@ fn has_empty_operation(data: &Bytes) -> bool {
 /// Left out: what has another effect with every second that passes, what other
 /// releases of the line do otherwise, and what changes who is a member.
 fn is_comparable(data: &Bytes, member: u64) -> bool {
-    match membership::decode_entry(data) {
+    match membership::decode_entry(data, line::Line::DEFAULT) {
         Ok(Payload::Internal(request)) => match &request.op {
             Some(Op::LeaseGrant(grant)) => grant.ttl > 10_000,
             Some(Op::LeaseCheckpoint(_)) => true,

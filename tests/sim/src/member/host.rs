@@ -182,7 +182,7 @@ impl SimulatedHost<'_> {
             oracle.reached.changes += 1;
         }
         let data = entry.data.clone().unwrap_or_default();
-        let request = match membership::decode_entry(&data) {
+        let request = match membership::decode_entry(&data, line::Line::DEFAULT) {
             Ok(Payload::Internal(request)) if !is_change => Some(request),
             _ => None,
         };
