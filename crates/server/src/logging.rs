@@ -4,6 +4,7 @@
 
 mod journal;
 mod line;
+mod panics;
 mod rotate;
 #[cfg(test)]
 mod tests;
@@ -122,7 +123,7 @@ struct Lines {
 /// The queues of this process.
 static WRITERS: OnceLock<Writers> = OnceLock::new();
 
-/// Starts logging as the configuration says. Once per process.
+/// Starts logging as the configuration says; a panic ends the process from here on. Once per process.
 pub fn start(logs: &Logs) -> io::Result<()> {
     let json = logs.json;
     let start = |output| {
@@ -142,6 +143,7 @@ pub fn start(logs: &Logs) -> io::Result<()> {
         .try_init()
         .map_err(|error| io::Error::other(error.to_string()))?;
     WRITERS.get_or_init(|| writers);
+    panics::end_process(flush);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! Old log files, and the words to the journal.
+//! Old log files, the words to the journal, queues of lines, and the end by a panic.
 
 use std::{
-    fs,
+    env, fs,
     io::Read as _,
     path::Path,
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
 };
 
@@ -13,7 +14,7 @@ use super::{
     rotate::Rotating,
     writer::{Output, Writer, Writers},
 };
-use crate::config::Rotation;
+use crate::config::{LogOutput, Logs, Rotation};
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("folder").flatten();
@@ -220,4 +221,49 @@ fn a_flush_gives_up_on_a_reader_that_takes_nothing() {
     let (writer, _held, _lines) = stuck();
     writer.push(line("never taken".into()));
     writer.flush();
+}
+
+/// The log file of the process that [`a_process_that_panics`] runs in.
+const LOG_FILE: &str = "PINTLE_TEST_LOG_FILE";
+
+/// Not a test: a process whose thread panics while no one reads its standard error, which is full.
+#[test]
+#[ignore = "the process that another test starts"]
+fn a_process_that_panics() {
+    let Some(file) = env::var_os(LOG_FILE) else {
+        return;
+    };
+    let logs = Logs {
+        outputs: vec![LogOutput::Stderr, LogOutput::File(file.into())],
+        ..Logs::default()
+    };
+    super::start(&logs).expect("logging");
+    (0..1000).for_each(|_| tracing::warn!("{}", "x".repeat(1000)));
+    let thread = std::thread::Builder::new().name("wal".into());
+    let thread = thread.spawn(|| panic!("the disk is on fire"));
+    let _ = thread.expect("a thread").join();
+    // Whoever caught the panic would carry on here.
+    std::process::exit(0);
+}
+
+#[test]
+fn a_panic_of_any_thread_ends_the_process_and_is_logged_whoever_reads_the_log() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("log");
+    let mut child = Command::new(env::current_exe().expect("the path of this test"))
+        .args(["--exact", "logging::tests::a_process_that_panics"])
+        .args(["--include-ignored", "--nocapture"])
+        .env(LOG_FILE, &file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let status = until::found("its end", || child.try_wait().expect("its state"));
+    assert_eq!(status.code(), Some(1));
+    let log = fs::read_to_string(&file).expect("the log");
+    let last: serde_json::Value =
+        serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
+    let fields = ["level", "msg", "error", "thread"].map(|name| last[name].as_str());
+    let expected = ["fatal", "a thread panicked", "the disk is on fire", "wal"].map(Some);
+    assert_eq!(fields, expected);
 }
