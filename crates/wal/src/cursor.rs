@@ -146,12 +146,15 @@ impl<'a> Cursor<'a> {
             return self.examine_garbage(offset, field);
         };
         let body = offset + LENGTH_BYTES;
-        if length.record + length.pad > self.len - body {
+        let is_in_file = length.record + length.pad <= self.len - body;
+        // What is longer than a window is read as a whole only if its front agrees.
+        if !is_in_file || length.record > WINDOW_BYTES {
             let shown = self.slice(body, FRONT_BYTES)?;
-            return match believe(&shown, body, length) {
-                Front::Contradicts => self.examine_garbage(offset, field),
-                Front::Fits { .. } | Front::Unknown => Ok(Found::Torn(None)),
-            };
+            match believe(&shown, body, length) {
+                Front::Contradicts => return self.examine_garbage(offset, field),
+                _ if !is_in_file => return Ok(Found::Torn(None)),
+                Front::Fits { .. } | Front::Unknown => {}
+            }
         }
         let bytes = self.slice(body, length.record + length.pad)?;
         let damage = match frame::decode(bytes.slice(..length.record as usize)) {
@@ -217,18 +220,30 @@ impl<'a> Cursor<'a> {
         let length = Length::lenient(field);
         let body = offset + LENGTH_BYTES;
         let bytes = length.record + length.pad;
-        let looks_torn = bytes > self.len - body
-            || frame::first_zero_piece(&self.slice(body, bytes)?, body).is_some();
         // A segment gets its name after its first records are durable.
-        let torn = looks_torn
-            && self.position == Segment::Last
-            && offset > 0
+        let may_be_torn = self.position == Segment::Last && offset > 0;
+        let torn = may_be_torn
+            && (bytes > self.len - body || self.has_zero_piece(body, body + bytes)?)
             && !self.shows_a_record(offset, length)?;
         Ok(if torn {
             Found::Torn(None)
         } else {
             Found::Broken(Damage::Length { field })
         })
+    }
+
+    /// Whether one of the pieces between sector boundaries is all zero. Read
+    /// window by window: the end is what a length field says that nothing bears
+    /// out.
+    fn has_zero_piece(&mut self, mut at: u64, end: u64) -> Result<bool, Error> {
+        while at < end {
+            let next = end.min((at + 1).next_multiple_of(WINDOW_BYTES));
+            if frame::first_zero_piece(self.view(at, next - at)?, at).is_some() {
+                return Ok(true);
+            }
+            at = next;
+        }
+        Ok(false)
     }
 
     /// Whether a record is at `offset`, its length field or one bit aside, or
@@ -288,10 +303,14 @@ impl<'a> Cursor<'a> {
                 at += frame;
                 continue;
             }
+            if crc.take().is_some() {
+                // The chain breaks here; the frame itself may yet be readable.
+                continue;
+            }
             let Some(next) = self.next_intact(at + LENGTH_BYTES, limit)? else {
                 break;
             };
-            (at, crc) = (next, None);
+            at = next;
         }
         Ok(Later::Silent)
     }

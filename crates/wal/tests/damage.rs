@@ -45,13 +45,16 @@ fn frames(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-fn open(dir: &Path) -> Result<wal::Opened, Error> {
-    let options = Options {
+fn options() -> Options {
+    Options {
         background: false,
         segment_bytes: 1 << 16,
         ..Options::default()
-    };
-    Wal::open(dir, walpb::Snapshot::default(), options)
+    }
+}
+
+fn open(dir: &Path) -> Result<wal::Opened, Error> {
+    Wal::open(dir, walpb::Snapshot::default(), options())
 }
 
 /// Bits of a log, turned one at a time: all that frame a record, one of every
@@ -132,12 +135,7 @@ fn entry(index: u64, data: Vec<u8>) -> raftpb::Entry {
 fn rot_in_a_value_of_zeros_is_not_taken_for_a_torn_write() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("wal");
-    let options = Options {
-        background: false,
-        segment_bytes: 1 << 16,
-        ..Options::default()
-    };
-    let mut wal = Wal::create(&dir, b"m", options).unwrap();
+    let mut wal = Wal::create(&dir, b"m", options()).unwrap();
     for index in 1..=3 {
         wal.append(
             &[entry(index, vec![0; 3000])],
@@ -180,6 +178,38 @@ fn rot_in_a_value_of_zeros_is_not_taken_for_a_torn_write() {
     kept[starts[7] + 40] ^= 4;
     assert!(fs::read(&repair.copy).unwrap() == kept);
     assert!(repair.copy.to_str().unwrap().ends_with(".wal.broken"));
+}
+
+/// The hard state that ended the batch does not continue the checksum, but shows
+/// that a batch ended before the next entry.
+#[test]
+fn a_record_that_breaks_the_chain_is_a_witness_too() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let mut wal = Wal::create(&dir, b"m", options()).unwrap();
+    for index in 1..=2 {
+        let state = raftpb::HardState {
+            term: 1,
+            vote: 1,
+            commit: index,
+        };
+        wal.append(&[entry(index, vec![7; 3000])], Some(&state))
+            .unwrap();
+        wal.sync().unwrap();
+    }
+    wal.close().unwrap();
+    let path = dir.join(NAME);
+    let mut bytes = fs::read(&path).unwrap();
+    let starts = frames(bytes.without_zero_tail());
+    // A sector of the first entry is lost, and the hard state after it rots.
+    let sector = (starts[3] + 1000).next_multiple_of(512);
+    bytes[sector..sector + 512].fill(0);
+    // In its checksum, after the length, the type and a tag.
+    bytes[starts[4] + 11] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let error = open(&dir).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { offset, .. } if offset == starts[3] as u64));
+    assert!(fs::read(&path).unwrap() == bytes, "nothing was changed");
 }
 
 trait ZeroTail {
