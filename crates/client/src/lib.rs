@@ -36,7 +36,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Code, Error};
 pub use forward::{Forward, Forwarded, Raw};
 pub use keepalive::KeepAlive;
-pub use lines::{has_line, has_stopped_short};
+pub use lines::{has_line, has_line_but_for_silent, has_stopped_short};
 pub use snapshot::SnapshotStream;
 pub use traces::Collector;
 pub use watch::{Watch, Watcher};

@@ -95,6 +95,15 @@ pub fn has_line(state: &ShowResponse, target: &str) -> bool {
         && state.members.iter().all(has_it)
 }
 
+/// Whether a cluster would have a line if all members answered: a change that was taken back while
+/// one of them is down. That one follows when it comes back.
+#[must_use]
+pub fn has_line_but_for_silent(state: &ShowResponse, target: &str) -> bool {
+    let mut answering = state.clone();
+    answering.members.retain(|member| member.answers);
+    answering.members.len() < state.members.len() && has_line(&answering, target)
+}
+
 /// Whether nothing is on its way any more, and the cluster does not have the line: all members
 /// answer, and none knows of a change.
 #[must_use]
@@ -137,5 +146,20 @@ mod tests {
             ..state("3.5.30", "")
         };
         assert!(!has_stopped_short(&silent, "3.6"));
+    }
+
+    #[test]
+    fn a_member_that_is_down_does_not_hold_up_a_change_that_was_taken_back() {
+        let with_silent = |mut state: ShowResponse| {
+            state.members.push(MemberLine::default());
+            state
+        };
+        let at_rest = with_silent(state("3.5.30", ""));
+        assert!(!has_line(&at_rest, "3.5"));
+        assert!(has_line_but_for_silent(&at_rest, "3.5"));
+        assert!(!has_line_but_for_silent(&at_rest, "3.6"));
+        let in_change = with_silent(state("3.5.30", "3.6 from 3.5"));
+        assert!(!has_line_but_for_silent(&in_change, "3.5"));
+        assert!(!has_line_but_for_silent(&state("3.5.30", ""), "3.5"));
     }
 }

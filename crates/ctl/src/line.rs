@@ -25,6 +25,8 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(300);
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Answers in a row that may fail while a change is under way: its members go on by themselves.
 const FAILURES_MAX: usize = 12;
+/// As much of an unknown word as is repeated.
+const SHOWN_MAX: usize = 32;
 /// The lines, the lowest first.
 const LINES: [&str; 3] = ["3.5", "3.6", "3.7"];
 
@@ -36,8 +38,10 @@ pub(crate) async fn run(parsed: &mut Parsed) -> Outcome {
         [] => None,
         ["set", target] if LINES.contains(target) => Some((*target).to_owned()),
         ["set", other] => {
+            let shown: String = other.chars().take(SHOWN_MAX).collect();
+            let rest = if shown.len() < other.len() { "..." } else { "" };
             return Err(Failure::bad_args(format!(
-                "{other:?} is no line: there are 3.5, 3.6 and 3.7"
+                "{shown:?}{rest} is no line: there are 3.5, 3.6 and 3.7"
             )));
         }
         _ => {
@@ -272,7 +276,9 @@ async fn set(global: &Global, client: &Client, target: &str) -> Outcome {
         _ if begin.get_or_insert_with(Instant::now).elapsed() >= patience => false,
         Ok(state) => {
             failures = 0;
-            stopped = match client::has_stopped_short(state, target) {
+            let is_over = client::has_stopped_short(state, target)
+                || client::has_line_but_for_silent(state, target);
+            stopped = match is_over {
                 true => stopped.or_else(|| Some(Instant::now())),
                 false => None,
             };
@@ -305,14 +311,20 @@ async fn set(global: &Global, client: &Client, target: &str) -> Outcome {
         }
         return Err(Failure::new(
             EXIT_ERROR,
-            format!("the line is not set to {target}; nothing was changed"),
+            format!("the line is not set to {target}"),
         ));
     }
     let Some(state) = last
         .as_ref()
         .filter(|state| client::has_line(state, target))
     else {
-        let why = if stopped.is_some() {
+        let is_there = |state: &&ShowResponse| client::has_line_but_for_silent(state, target);
+        let why = if let Some(state) = last.as_ref().filter(is_there) {
+            format!(
+                "the members that answer are at {target}; {} gives up the change that it was in when it is back",
+                silent(state).join(", ")
+            )
+        } else if stopped.is_some() {
             format!(
                 "the line is not set to {target}: no member is on its way there any more; ask with `line` what keeps them, \
                  and set it again"
@@ -375,12 +387,7 @@ fn progress(state: &ShowResponse, target: &str) -> String {
         .filter(|m| !m.pintle.is_empty() || !m.answers)
         .collect();
     let there = pintle.iter().filter(|m| is_of(&m.release, target)).count();
-    let silent: Vec<_> = state
-        .members
-        .iter()
-        .filter(|m| !m.answers)
-        .map(|m| m.name.as_str())
-        .collect();
+    let silent = silent(state);
     let mut text = format!(
         "{there} of {} members speak {target}, cluster version {}",
         pintle.len(),
@@ -393,4 +400,9 @@ fn progress(state: &ShowResponse, target: &str) -> String {
         text += &format!(", waiting for {}", silent.join(", "));
     }
     text
+}
+
+fn silent(state: &ShowResponse) -> Vec<&str> {
+    let silent = state.members.iter().filter(|member| !member.answers);
+    silent.map(|member| member.name.as_str()).collect()
 }

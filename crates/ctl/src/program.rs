@@ -1,6 +1,8 @@
 //! From a command line to an exit code: find the command, read its flags, run
 //! it, say how it ended.
 
+use std::io::Write as _;
+
 use cli::{
     command::{Body, find},
     completion,
@@ -56,11 +58,13 @@ pub(crate) fn run(called: Called, words: Vec<Vec<u8>>, offline: Offline) -> i32 
     match dispatch(called, words, offline) {
         Ok(code) => code,
         Err(failure) => {
+            // Whoever reads stderr may be gone; the code says the same.
+            let mut stderr = std::io::stderr().lock();
             if let Some(message) = failure.message {
-                eprintln!("Error: {message}");
+                let _ = writeln!(stderr, "Error: {message}");
             }
             if let Some(hint) = failure.hint {
-                eprintln!("{hint}");
+                let _ = writeln!(stderr, "{hint}");
             }
             failure.code
         }

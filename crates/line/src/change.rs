@@ -56,21 +56,22 @@ pub enum Kept {
     Nothing,
     /// The line that it was founded with. It counts until the member hears of its cluster.
     Founded(Line),
-    /// A change that is under way. It counts as long as the cluster has the version from which it
-    /// began: one that was left undone by a cluster that has moved since is none.
+    /// A change that is under way. It says nothing about the line at a start: the cluster may have
+    /// moved since, or the change been given up.
     Change(Change),
 }
 
 impl Kept {
     /// Reads what [`Kept`] is written as; `None` for anything else.
     pub fn parse(text: &str) -> Option<Kept> {
-        Some(match text.trim().split_once(" from ") {
-            None => Kept::Founded(Line::parse(text.trim())?),
-            Some((to, from)) => Kept::Change(Change {
-                from: Line::parse(from)?,
-                to: Line::parse(to)?,
-            }),
-        })
+        match text.trim().split_once(" from ") {
+            None => Line::parse(text.trim()).map(Kept::Founded),
+            Some((to, from)) => {
+                let (from, to) = (Line::parse(from)?, Line::parse(to)?);
+                let change = Change { from, to };
+                change.is_one_step().then_some(Kept::Change(change))
+            }
+        }
     }
 
     /// The change that blocks another one, in a cluster of this version.

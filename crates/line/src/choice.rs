@@ -24,6 +24,24 @@ impl Choice {
     /// The words of the flag.
     pub const WORDS: [&'static str; 4] = ["auto", "3.5", "3.6", "3.7"];
 
+    /// What is left of what a member keeps: a change that does not lead to the line that is asked
+    /// for is not continued.
+    pub fn leave(self, kept: Kept) -> Kept {
+        match (kept, self) {
+            (Kept::Change(change), Choice::Fixed(line)) if line != change.to => Kept::Nothing,
+            _ => kept,
+        }
+    }
+
+    /// The highest line that a member can follow its cluster to while it runs. One that was not
+    /// told a line would find the higher one at its next start; another one ends first.
+    pub fn highest(self, spoken: Line) -> Line {
+        match self {
+            Choice::Auto => Line::NEWEST,
+            Choice::Fixed(_) => spoken,
+        }
+    }
+
     /// Reads a word of the flag.
     pub fn parse(word: &str) -> Option<Choice> {
         match word {
@@ -61,9 +79,7 @@ impl Choice {
         }
         match self {
             // Before 3.5 there is no line of one's own: members of 3.5 serve such clusters.
-            Choice::Auto => Ok(known
-                .begun(cluster)
-                .unwrap_or(Line::of(cluster).unwrap_or(Line::V3_5))),
+            Choice::Auto => Ok(Line::of(cluster).unwrap_or(Line::V3_5)),
             Choice::Fixed(line) if !line.takes_part_in(cluster) => Err(Unfit::Newer {
                 found: cluster.clone(),
                 asked: line,
@@ -97,17 +113,6 @@ pub struct Known {
 }
 
 impl Known {
-    /// The line above, where the members of this cluster were on their way there.
-    fn begun(&self, cluster: &Version) -> Option<Line> {
-        match self.kept {
-            Kept::Change(change) if change.is_up() && Line::of(cluster) == Some(change.from) => {
-                let is_next = !is_far_above(change.to, cluster);
-                is_next.then_some(change.to)
-            }
-            _ => None,
-        }
-    }
-
     /// The newest version that a member must know. A schema that is one minor above its cluster
     /// is on its way down, and counts as far as no line here knows it.
     fn newest(&self) -> Option<&Version> {

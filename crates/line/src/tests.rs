@@ -84,7 +84,7 @@ fn a_member_that_never_heard_of_its_cluster_keeps_its_line() {
 }
 
 #[test]
-fn a_change_that_is_under_way_counts_until_the_cluster_moves() {
+fn a_change_in_the_file_raises_no_directory() {
     let resolve = |cluster: &str, from, to| {
         let known = Known {
             kept: Kept::Change(Change { from, to }),
@@ -92,7 +92,7 @@ fn a_change_that_is_under_way_counts_until_the_cluster_moves() {
         };
         Choice::Auto.resolve(&known)
     };
-    assert_eq!(resolve("3.5.0", Line::V3_5, Line::V3_6), Ok(Line::V3_6));
+    assert_eq!(resolve("3.5.0", Line::V3_5, Line::V3_6), Ok(Line::V3_5));
     assert_eq!(resolve("3.6.0", Line::V3_5, Line::V3_6), Ok(Line::V3_6));
     // Left over from before.
     assert_eq!(resolve("3.5.0", Line::V3_6, Line::V3_7), Ok(Line::V3_5));
@@ -100,15 +100,32 @@ fn a_change_that_is_under_way_counts_until_the_cluster_moves() {
     // Down it goes with the cluster.
     assert_eq!(resolve("3.6.0", Line::V3_6, Line::V3_5), Ok(Line::V3_6));
     assert_eq!(resolve("3.5.0", Line::V3_6, Line::V3_5), Ok(Line::V3_5));
-    // The flag goes first.
-    let known = Known {
-        kept: Kept::Change(Change {
-            from: Line::V3_5,
-            to: Line::V3_6,
-        }),
-        ..known("3.5.0")
-    };
-    assert_eq!(Choice::Fixed(Line::V3_5).resolve(&known), Ok(Line::V3_5));
+}
+
+#[test]
+fn a_change_that_leads_elsewhere_than_the_flag_is_left() {
+    let up = Kept::Change(Change {
+        from: Line::V3_5,
+        to: Line::V3_6,
+    });
+    assert_eq!(Choice::Fixed(Line::V3_5).leave(up), Kept::Nothing);
+    assert_eq!(Choice::Fixed(Line::V3_6).leave(up), up);
+    assert_eq!(Choice::Auto.leave(up), up);
+    let founded = Kept::Founded(Line::V3_7);
+    assert_eq!(Choice::Fixed(Line::V3_5).leave(founded), founded);
+}
+
+#[test]
+fn within_a_change_entries_go_by_the_cluster_version() {
+    let (five, six) = (version("3.5.0"), version("3.6.0"));
+    let spoken = Spoken::new(Line::V3_6);
+    assert_eq!(spoken.of_entries(Some(&five)), Line::V3_6);
+    spoken.set_in_change(true);
+    assert_eq!(spoken.of_entries(Some(&five)), Line::V3_5);
+    assert_eq!(spoken.of_entries(Some(&six)), Line::V3_6);
+    assert_eq!(spoken.of_entries(None), Line::V3_6);
+    spoken.speak(Line::V3_5);
+    assert_eq!(spoken.of_entries(Some(&six)), Line::V3_5);
 }
 
 #[test]
@@ -120,7 +137,15 @@ fn what_a_member_keeps_is_read_as_it_is_written() {
     assert_eq!(change.to_string(), "3.5 from 3.6");
     assert_eq!(Kept::parse("3.5 from 3.6\n"), Some(Kept::Change(change)));
     assert_eq!(Kept::parse("3.6\n"), Some(Kept::Founded(Line::V3_6)));
-    for text in ["", "auto", "3.8", "3.6 from", "3.6 from auto"] {
+    for text in [
+        "",
+        "auto",
+        "3.8",
+        "3.6 from",
+        "3.6 from auto",
+        "3.7 from 3.5",
+        "3.6 from 3.6",
+    ] {
         assert_eq!(Kept::parse(text), None, "{text}");
     }
 }

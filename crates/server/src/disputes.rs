@@ -35,9 +35,11 @@ fn keeps_the_vote(peer: &peer::PeerStatus) -> bool {
 pub fn rules(core: &Core) -> Rules<'static> {
     let peers = core.raft.peers().map(|peers| peers.peers());
     let peers = peers.unwrap_or_default();
+    let own = || line::release::update_keeps_the_vote(&core.line().release_version());
     let newer = match peers.is_empty() {
-        true => line::release::update_keeps_the_vote(&core.line().release_version()),
-        false => peers.iter().any(keeps_the_vote),
+        true => own(),
+        // While the line changes this member may be the only one that speaks it yet.
+        false => peers.iter().any(keeps_the_vote) || core.line_kept.change().is_some() && own(),
     };
     if newer { Rules::Newer } else { Rules::Older }
 }

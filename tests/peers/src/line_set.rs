@@ -4,7 +4,11 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use proto::etcdserverpb::*;
+use prost::Message as _;
+use proto::{
+    etcdserverpb::*,
+    pintlepb::{LineOrder, line_order::Action},
+};
 use tokio::{process::Command, sync::mpsc};
 use tonic::Streaming;
 
@@ -69,6 +73,52 @@ pub async fn versions(cluster: &Cluster, place: usize) -> Result<(String, String
     let page: serde_json::Value = serde_json::from_slice(&page.body)?;
     let word = |name: &str| page[name].as_str().unwrap_or_default().to_owned();
     Ok((word("etcdserver"), word("etcdcluster")))
+}
+
+/// Hands an order to the member at `place` in the name of another one; returns the status of the
+/// answer.
+pub async fn order(
+    cluster: &Cluster,
+    (by, place): (usize, usize),
+    order: LineOrder,
+    cluster_id: u64,
+) -> Result<u16> {
+    let members = cluster.members();
+    let order = LineOrder {
+        by_member: members[by].id,
+        ..order
+    };
+    let cluster_id = format!("{cluster_id:x}");
+    let answer = http::send_with(
+        members[place].peer_port,
+        "POST",
+        "/pintle/line",
+        &[("X-Etcd-Cluster-ID", &cluster_id)],
+        order.encode_to_vec(),
+    )
+    .await?;
+    Ok(answer.status)
+}
+
+/// Has the member at `place` keep that a change is under way, and no other one.
+pub async fn begin_at(cluster: &Cluster, place: usize, to: &str, from: &str) -> Result<()> {
+    let header = cluster.members()[place].status().await?.header;
+    let begin = LineOrder {
+        action: Action::Begin as i32,
+        target: to.to_owned(),
+        from: from.to_owned(),
+        to_member: cluster.members()[place].id,
+        ..LineOrder::default()
+    };
+    let status = order(
+        cluster,
+        (place, place),
+        begin,
+        header.unwrap_or_default().cluster_id,
+    )
+    .await?;
+    ensure!(status == 200, "m{place} answers an order with {status}");
+    Ok(())
 }
 
 /// Whether a member is in a change of the line.

@@ -5,13 +5,18 @@ use anyhow::{Context as _, Result, ensure};
 use peers::{
     api,
     cluster::{Cluster, Plan, Role, WITHIN, until},
-    line_set::{Copy, Said, Witness, at_rest, command, ctl, is_in_change, said, versions},
+    line_set::{
+        Copy, Said, Witness, at_rest, begin_at, command, ctl, is_in_change, order, said, versions,
+    },
     load::Load,
     peer::{self, Program},
 };
-use proto::etcdserverpb::{
-    AlarmRequest, AlarmType, DowngradeRequest, alarm_request::AlarmAction,
-    downgrade_request::DowngradeAction,
+use proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmType, DowngradeRequest, alarm_request::AlarmAction,
+        downgrade_request::DowngradeAction,
+    },
+    pintlepb::{LineOrder, SetRequest, line_order::Action, lines_client::LinesClient},
 };
 
 /// Pintle, which finds out which line to speak.
@@ -24,6 +29,13 @@ fn pintle_at(line: &str) -> Option<Program> {
     let mut program = pintle()?;
     program.words.push(format!("--line={line}"));
     Some(program)
+}
+
+/// The same program, not told a line any more.
+fn pintle_auto(program: &Program) -> Program {
+    let mut program = program.clone();
+    program.words.retain(|word| !word.starts_with("--line="));
+    program
 }
 
 /// etcd whose directories those of a line are.
@@ -259,6 +271,198 @@ fn only_root_changes_the_line() {
     });
 }
 
+fn downgrade_to(line: &str) -> DowngradeRequest {
+    DowngradeRequest {
+        action: DowngradeAction::Enable as i32,
+        version: line.to_owned(),
+    }
+}
+
+/// As a member that joins while the others go down, or that was started without its file.
+#[test]
+fn a_member_that_does_not_know_of_a_change_down_is_brought_along() {
+    peers::run(120, async {
+        let Some(pintle) = pintle_at("3.6") else {
+            return Ok(());
+        };
+        let mut cluster = three(&pintle).await?;
+        at_rest(&cluster, &["3.6"], WITHIN).await?;
+        let free = pintle_auto(&pintle);
+        for place in cluster.places() {
+            cluster.refit(place, &free, &[]);
+            cluster.stop(place).await?;
+            cluster.start(place).await?;
+        }
+        for place in [0, 1] {
+            begin_at(&cluster, place, "3.5", "3.6").await?;
+        }
+        cluster.api(0).downgrade(downgrade_to("3.5")).await?;
+        at_rest(&cluster, &["3.5"], WITHIN).await?;
+        cluster.finish().await.map(drop)
+    });
+}
+
+#[test]
+fn a_change_up_is_taken_back_while_a_member_is_down() {
+    peers::run(120, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let mut cluster = three(&pintle).await?;
+        at_rest(&cluster, &["3.5"], WITHIN).await?;
+        cluster.stop(2).await?;
+        for place in [0, 1] {
+            begin_at(&cluster, place, "3.6", "3.5").await?;
+        }
+        // Nor does a downgrade begin meanwhile.
+        let refused = cluster.api(1).downgrade(downgrade_to("3.4")).await;
+        let refused = refused.err().map(|error| error.to_string());
+        let says = "on its way to 3.6: finish that with `line set 3.6`";
+        ensure!(
+            refused.as_ref().is_some_and(|text| text.contains(says)),
+            "{refused:?}"
+        );
+        let said = ctl(&cluster, &[0, 1], &["line", "set", "3.5"]).await?;
+        let says = "the members that answer are at 3.5; m2 gives up";
+        ensure!(!said.is_ok && said.stderr.contains(says), "{said:?}");
+        at_rest(&cluster, &["3.5"], WITHIN).await?;
+        cluster.start(2).await?;
+        at_rest(&cluster, &["3.5"], WITHIN).await?;
+        cluster.finish().await.map(drop)
+    });
+}
+
+/// The file of a change that is long over raises no one, and is gone soon.
+#[test]
+fn a_file_that_is_left_over_raises_no_cluster() {
+    peers::run(120, async {
+        let (Some(pintle), Some(fixed)) = (pintle(), pintle_at("3.5")) else {
+            return Ok(());
+        };
+        let cluster = &mut Plan::of(std::slice::from_ref(&pintle)).start().await?;
+        at_rest(cluster, &["3.5"], WITHIN).await?;
+        for program in [&pintle, &fixed] {
+            cluster.stop(0).await?;
+            std::fs::write(line_file(cluster, 0), "3.6 from 3.5\n")?;
+            cluster.refit(0, program, &[]);
+            cluster.start(0).await?;
+            at_rest(cluster, &["3.5"], WITHIN).await?;
+        }
+        cluster.end().await
+    });
+}
+
+fn line_file(cluster: &Cluster, place: usize) -> std::path::PathBuf {
+    cluster.members()[place].dir.join("member/pintle-line")
+}
+
+/// What is in the place of the file that a member keeps of its line is named before the start,
+/// and while it runs nothing begins.
+#[test]
+fn what_is_no_file_of_a_line_is_named() {
+    peers::run(120, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = &mut Plan::of(&[pintle]).start().await?;
+        at_rest(cluster, &["3.5"], WITHIN).await?;
+        let path = line_file(cluster, 0);
+        std::fs::create_dir_all(path.join("x"))?;
+        let said = ctl(cluster, &[0], &["line", "set", "3.6"]).await?;
+        let says = "cannot write";
+        ensure!(!said.is_ok && said.stderr.contains(says), "{said:?}");
+        ensure!(
+            versions(cluster, 0).await?.1.starts_with("3.5."),
+            "it moved"
+        );
+        cluster.stop(0).await?;
+        cluster.spawn(0)?;
+        until("the start is refused", WITHIN, async || {
+            let log = cluster.member(0).server()?.log_text();
+            ensure!(
+                log.contains("pintle-line: holds no line; write 3.5"),
+                "{log}"
+            );
+            Ok(())
+        })
+        .await?;
+        cluster.drop_process(0);
+        std::fs::remove_dir_all(&path)?;
+        cluster.start(0).await?;
+        let said = ctl(cluster, &[0], &["line", "set", "3.6"]).await?;
+        ensure!(said.is_ok, "{said:?}");
+        cluster.end().await
+    });
+}
+
+#[test]
+fn a_word_that_is_no_line_is_refused_in_few_words() {
+    peers::run(60, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = &mut Plan::of(&[pintle]).start().await?;
+        let huge = "3.6".repeat(30_000);
+        for word in [&huge, "\u{1b}[31m", "3.6 ", "3.6.0", ""] {
+            let said = ctl(cluster, &[0], &["line", "set", word]).await?;
+            let is_short = said.stderr.len() < 200 && !said.stderr.contains('\u{1b}');
+            ensure!(!said.is_ok && is_short, "{said:?}");
+            ensure!(
+                said.stderr.contains("there are 3.5, 3.6 and 3.7"),
+                "{said:?}"
+            );
+            let target = word.to_owned();
+            let port = cluster.members()[0].client_port;
+            let channel = tonic::transport::Endpoint::new(format!("http://127.0.0.1:{port}"))?;
+            let mut lines = LinesClient::new(channel.connect().await?);
+            let refused = lines.set(SetRequest { target }).await.err();
+            let refused = refused.context("it is set")?;
+            ensure!(
+                refused.code() == tonic::Code::InvalidArgument && refused.message().len() < 200,
+                "{refused:?}"
+            );
+        }
+        cluster.end().await
+    });
+}
+
+/// An order is obeyed if it is of a member of this cluster, to this member.
+#[test]
+fn only_members_order_each_other() {
+    peers::run(60, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = &mut Plan::of(&[pintle]).start().await?;
+        at_rest(cluster, &["3.5"], WITHIN).await?;
+        let header = cluster.members()[0]
+            .status()
+            .await?
+            .header
+            .unwrap_or_default();
+        let begin = |to_member| LineOrder {
+            action: Action::Begin as i32,
+            target: "3.6".to_owned(),
+            from: "3.5".to_owned(),
+            to_member,
+            ..LineOrder::default()
+        };
+        let own = header.member_id;
+        for (to, cluster_id, status) in [
+            (own, header.cluster_id + 1, 412),
+            (own + 1, header.cluster_id, 403),
+            (0, header.cluster_id, 403),
+        ] {
+            let found = order(cluster, (0, 0), begin(to), cluster_id).await?;
+            ensure!(found == status, "{found}, not {status}");
+            ensure!(!is_in_change(cluster, 0), "it obeys");
+        }
+        begin_at(cluster, 0, "3.6", "3.5").await?;
+        at_rest(cluster, &["3.6"], WITHIN).await?;
+        cluster.end().await
+    });
+}
+
 /// Two who want the same are not in each other's way, at different members and at one.
 #[test]
 fn the_same_line_is_set_twice_at_once() {
@@ -301,6 +505,8 @@ enum Victim {
     Leader,
     /// Neither, where there is one.
     Other,
+    /// None: it is the command that is killed.
+    Command,
 }
 
 /// What is tried: the line, the moment, the member.
@@ -308,11 +514,17 @@ fn kills() -> Vec<(&'static str, &'static str, Victim)> {
     if !is_full() {
         return vec![
             ("3.6", MOMENTS[1], Victim::Other),
-            ("3.5", MOMENTS[2], Victim::Leader),
+            ("3.7", MOMENTS[0], Victim::Command),
+            ("3.6", MOMENTS[2], Victim::Leader),
         ];
     }
     let mut all = Vec::new();
-    for victim in [Victim::Asked, Victim::Leader, Victim::Other] {
+    for victim in [
+        Victim::Asked,
+        Victim::Leader,
+        Victim::Other,
+        Victim::Command,
+    ] {
         for moment in MOMENTS {
             all.extend(["3.6", "3.7", "3.6", "3.5"].map(|line| (line, moment, victim)));
         }
@@ -336,12 +548,11 @@ async fn killed() -> Result<()> {
         let place = match victim {
             Victim::Asked => 0,
             Victim::Leader => leader,
-            Victim::Other => 1 + usize::from(leader == 1),
+            Victim::Other | Victim::Command => 1 + usize::from(leader == 1),
         };
-        let asked = if victim == Victim::Asked {
-            0
-        } else {
-            (place + 1) % 3
+        let asked = match victim {
+            Victim::Asked => 0,
+            _ => (place + 1) % 3,
         };
         let before = times(&mut cluster, place, moment)?;
         load.change(place, place == leader, &step);
@@ -354,8 +565,12 @@ async fn killed() -> Result<()> {
             Ok(())
         })
         .await?;
-        cluster.kill(place).await?;
-        cluster.start(place).await?;
+        if victim == Victim::Command {
+            set.abort();
+        } else {
+            cluster.kill(place).await?;
+            cluster.start(place).await?;
+        }
         load.calm();
         // It may have been the one that was killed, or have been told that a member is down.
         set.abort();

@@ -24,7 +24,7 @@ impl Machine {
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
         let mut alarms = self.state.alarms.write();
-        if alarms.ends_members(request, self.state.line()) {
+        if alarms.ends_members(request, self.line_of_entries()) {
             return Err(refuse(at.index, &Refusal::Invalid("kind of alarm")).into());
         }
         let named = AlarmMember {

@@ -24,7 +24,7 @@ impl Machine {
     /// its members do so together, and so does this one. No request gets into the log unchecked
     /// through this member.
     pub(super) fn is_checked<H>(&self, run: &Run<'_, H>) -> bool {
-        let lifted = self.state.line().has(Feature::AlarmsLiftChecks)
+        let lifted = self.line_of_entries().has(Feature::AlarmsLiftChecks)
             && self.state.alarms.read().was_raised_here();
         run.users.read(Store::is_enabled) && !lifted
     }

@@ -149,7 +149,7 @@ impl Machine {
         run: &mut Run<'_, H>,
     ) -> Result<Done, Fatal> {
         let data = entry.data.clone().unwrap_or_default();
-        let line = self.state.line();
+        let line = self.line_of_entries();
         let payload = membership::decode_entry(&data, line)
             .map_err(|error| refuse(entry.index, &error.into()))?;
         if let Some(refusal) = membership::entry::refusal(&payload, fresh, line) {
@@ -239,7 +239,7 @@ impl Machine {
             return Err(refuse(at.index, &Refusal::Unknown).into());
         };
         let who = identity(header.as_ref());
-        let line = self.state.line();
+        let line = self.line_of_entries();
         let restriction = self.state.alarms.read().restriction(line);
         if let Some(status) = restriction.refuses(op, line) {
             return Err(status.into());
@@ -276,7 +276,7 @@ impl Machine {
     fn check_root<H>(&self, request: &Logged, run: &Run<'_, H>) -> Result<(), Status> {
         let is_about_members = membership::entry::is_about_members(request.op.as_ref())
             || matches!(request.op, Some(Op::DowngradeVersionTest(_)));
-        let is_asked = !is_about_members || self.state.line().has(Feature::RootBeforeMembers);
+        let is_asked = !is_about_members || self.line_of_entries().has(Feature::RootBeforeMembers);
         if !(request.has_several() && request.is_of_root() && is_asked && self.is_checked(run)) {
             return Ok(());
         }

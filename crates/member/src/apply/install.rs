@@ -63,13 +63,20 @@ impl Machine {
         let path = self.options.snap_dir.join("db");
         let received = self.snapshotter.db_path(metadata.index);
         let from = self.members_of(snapshot)?;
-        let line = self.state.line();
         let stored = Stored::read(self.files.as_ref(), &received)?.ok_or_else(|| {
             Error::new(format!(
                 "{}: there is no database in it",
                 received.display()
             ))
         })?;
+        let versions = [
+            from.cluster.version(),
+            stored.view().cluster_version.as_ref(),
+        ];
+        if let Some(version) = versions.into_iter().flatten().max() {
+            self.follow_up(version);
+        }
+        let line = self.state.line();
         let by_buckets = open::buckets_rule(line, stored.view());
         let buckets = Cluster::of_buckets(from.cluster.id(), stored.view());
         let check = self.options.membership_check.by_line(line, stored.view());
@@ -120,6 +127,7 @@ impl Machine {
         self.publish_storage_version();
         self.generation += 1;
         self.blocks_newer_release = false;
+        self.forces_snapshot = false;
         self.conf_state = metadata.conf_state.clone();
         self.judged = database.membership.conf_state.clone();
         self.applied = metadata.index;

@@ -63,7 +63,8 @@ impl Machine {
         run: &mut Run<'_, H>,
     ) -> Result<Outcome, Failure> {
         // What a range comes to decides what the rest does in some lines, and in all members alike.
-        let ranges_decide = self.state.line().has(Feature::RangesCheckedEverywhere);
+        let line = self.line_of_entries();
+        let ranges_decide = line.has(Feature::RangesCheckedEverywhere);
         if !at.asked && !ranges_decide {
             drop_ranges(txn);
         }
@@ -77,13 +78,13 @@ impl Machine {
             check(txn, who, run).map_err(Status::from)?;
             tracing::warn!(%error, "a range of a transaction was refused, its changes were not");
         }
-        let fits = self.fits(quota::applied_txn_cost(txn, self.state.line()));
+        let fits = self.fits(quota::applied_txn_cost(txn, line));
         let result = transact(
             txn,
             at.asked && !ranges_decide,
             &mut run.writer,
             &mut run.lessor,
-            self.state.line(),
+            line,
         );
         let response = decided(at.index, result)?;
         run.host.observe(Step::Txn(txn, &response));

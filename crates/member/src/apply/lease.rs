@@ -75,7 +75,7 @@ impl Machine {
         // From its first such version on the whole cluster keeps them, whatever the flags say.
         let version = self.cluster.version().and_then(Line::of);
         let keeps = |line: Line| line.has(Feature::CheckpointsKept);
-        let keep = keeps(self.state.line()) && version.is_some_and(keeps);
+        let keep = keeps(self.line_of_entries()) && version.is_some_and(keeps);
         for checkpoint in &request.checkpoints {
             // A lease revoked meanwhile is no longer there to be told.
             let id = LeaseId(checkpoint.id);

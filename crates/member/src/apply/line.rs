@@ -31,6 +31,11 @@ impl Machine {
         }
     }
 
+    /// The line by which the next entry is applied.
+    pub(super) fn line_of_entries(&self) -> Line {
+        self.state.spoken.of_entries(self.cluster.version())
+    }
+
     /// Speaks another line from the next entry on, and answers whoever asked for it.
     pub(super) fn change_line(&mut self, line: Line, waiter: Waiter, effects: &mut Effects) {
         let result = match self.not_ready_for(line) {
@@ -50,7 +55,7 @@ impl Machine {
             return;
         }
         self.state.spoken.speak(line);
-        self.announced = self.announced.max(line);
+        self.highest = self.highest.max(line);
         tracing::info!(
             from = %from,
             to = %line,
@@ -76,7 +81,11 @@ impl Machine {
             return Some("the schema of the database is above that line");
         }
         // The release of that line may be started on what is on disk.
-        let is_on_disk = !self.forces_snapshot && !matches!(self.snapshot, SnapshotState::Running);
+        let is_running = matches!(self.snapshot, SnapshotState::Running);
+        if line > self.state.line() && (self.blocks_newer_release || is_running) {
+            return Some("the snapshot that leaves behind requests of the v2 API is not on disk");
+        }
+        let is_on_disk = !self.forces_snapshot && !is_running;
         if line < self.state.line() && !is_on_disk {
             return Some("the snapshot after the lower cluster version is not on disk");
         }

@@ -54,6 +54,8 @@ pub struct Seed {
     pub snapshot_index: u64,
     /// That `.snap` would stop a newer release.
     pub blocks_newer_release: bool,
+    /// The highest line to which the member can follow its cluster while it runs.
+    pub highest: Line,
 }
 
 /// How a machine behaves.
@@ -93,8 +95,9 @@ pub struct Machine {
     pub(super) cluster: membership::Cluster,
     pub(super) adopted: Option<membership::Cluster>,
     pub(super) storage: Storage,
-    /// The highest line that was spoken since the start. Others may have counted on it.
-    pub(super) announced: Line,
+    /// The highest line to which it can follow the cluster: others may have counted on one that was
+    /// spoken since the start.
+    pub(super) highest: Line,
     pub(super) tree: membership::v2store::Tree,
     pub(super) conf_state: ConfState,
     pub(super) judged: Option<ConfState>,
@@ -152,7 +155,7 @@ impl Machine {
             identity,
             options,
             files,
-            announced: state.line(),
+            highest: seed.highest,
             state,
             cluster: seed.cluster,
             adopted: seed.adopted,

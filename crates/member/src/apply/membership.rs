@@ -252,9 +252,8 @@ impl Machine {
             return Ok(());
         };
         let mut line = self.state.line();
-        if let Some(newer) = self.counted_on(version) {
-            self.speak(newer);
-            line = newer;
+        if self.follow_up(version) {
+            line = self.state.line();
         } else if !line.takes_part_in(version) {
             return Err(Fatal {
                 what: "invalid downgrade; server version is lower than determined cluster version",
@@ -281,10 +280,16 @@ impl Machine {
         Ok(())
     }
 
-    /// The line of a version above the one that is spoken, where this member has spoken that line
-    /// since its start: whoever decided on the version had asked before the change was given up.
-    fn counted_on(&self, version: &semver::Version) -> Option<Line> {
-        Line::of(version).filter(|line| *line > self.state.line() && *line <= self.announced)
+    /// Speaks the line of a version that is above the one that is spoken, where it can. Whoever
+    /// decided on the version may have asked before a change was given up, or the member restarted,
+    /// and another start would find that line.
+    pub(super) fn follow_up(&mut self, version: &semver::Version) -> bool {
+        let above = |line: &Line| *line > self.state.line() && *line <= self.highest;
+        let newer = Line::of(version).filter(above);
+        if let Some(line) = newer {
+            self.speak(line);
+        }
+        newer.is_some()
     }
 
     fn set_version(&mut self, index: u64, version: semver::Version) -> Result<(), Fatal> {

@@ -487,6 +487,8 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         known.clone(),
         snapshot_index,
     ));
+    let is_in_change = matches!(setup.line_kept, Kept::Change(_));
+    state.spoken.set_in_change(is_in_change);
     let seed = Seed {
         applied: (snapshot_index, snapshot_term),
         consistent_index: database.consistent_index,
@@ -498,6 +500,7 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         judged: database.membership.conf_state,
         snapshot_index,
         blocks_newer_release: v2_keys_dropped,
+        highest: setup.line.highest(line),
     };
     let options = setup.machine.clone();
     Ok(Parts {

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use member::{Outcome, apply::Change, status::errors};
+use line::{Choice, Line};
+use member::{Command, Outcome, Waiter, apply::Change, status::errors};
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
         AlarmRequest, AlarmType, AuthRoleAddRequest, InternalRaftRequest, LeaseGrantRequest,
-        LeaseRevokeRequest, PutRequest, RequestHeader, alarm_request::AlarmAction,
-        internal_raft_request::Op,
+        LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, TxnRequest,
+        alarm_request::AlarmAction, internal_raft_request::Op, request_op::Request,
     },
     membershippb::ClusterVersionSetRequest,
 };
@@ -202,4 +203,98 @@ fn entries_before_one_that_cannot_be_applied_stay_whole() {
     backend.commit_now().expect("the database still commits");
     let (held, _) = mvcc::backend::consistent_index(&backend.db().begin_read()).expect("readable");
     assert_eq!(held, index);
+}
+
+fn cluster_version(version: &str) -> Op {
+    Op::ClusterVersionSet(ClusterVersionSetRequest {
+        ver: version.to_owned(),
+    })
+}
+
+/// A member that may follow its cluster, which has this version.
+fn at_version(version: &str) -> Bench {
+    let mut bench = Bench::new_at(Choice::Auto, |_| {});
+    bench.campaign();
+    assert!(bench.run(cluster_version(version)).is_ok());
+    bench
+}
+
+/// Has it speak a line; says whether it does.
+fn speaks(bench: &mut Bench, line: Line) -> bool {
+    let waiter = Waiter {
+        runtime: 0,
+        slot: 1,
+        generation: 0,
+        deadline_ms: 0,
+    };
+    bench.host.apply.push_back(Command::Speak(line, waiter));
+    bench.apply_turn().expect("nothing ends the member");
+    bench.state.line() == line
+}
+
+fn written(bench: &mut Bench) {
+    bench.host.apply.push_back(Command::SnapshotIfBlocking);
+    bench.apply_turn().expect("a snapshot begins");
+    bench.host.write_snapshot();
+    bench.settle();
+}
+
+/// Its range is of a revision that is yet to come.
+fn put_and_range(key: &str) -> Op {
+    let range = RangeRequest {
+        key: key.to_owned().into(),
+        revision: 1 << 40,
+        ..RangeRequest::default()
+    };
+    let put = PutRequest {
+        key: key.to_owned().into(),
+        ..PutRequest::default()
+    };
+    let operations = [Request::RequestPut(put), Request::RequestRange(range)];
+    Op::Txn(TxnRequest {
+        success: operations
+            .map(|request| RequestOp {
+                request: Some(request),
+            })
+            .into(),
+        ..TxnRequest::default()
+    })
+}
+
+#[test]
+fn members_in_a_change_apply_entries_alike_whichever_line_they_speak() {
+    let mut members = [at_version("3.6.0"), at_version("3.6.0")];
+    for member in &mut members {
+        member.state.spoken.set_in_change(true);
+        written(member);
+    }
+    assert!(speaks(&mut members[0], Line::V3_7));
+    for member in &mut members {
+        let _ = member.run(put_and_range("before"));
+        assert!(member.get("before").is_some(), "at {}", member.state.line());
+        assert!(member.run(cluster_version("3.7.0")).is_ok());
+        let _ = member.run(put_and_range("after"));
+        assert!(member.get("after").is_none(), "at {}", member.state.line());
+    }
+}
+
+#[test]
+fn a_member_that_was_told_no_line_follows_its_cluster_up() {
+    let mut bench = at_version("3.5.0");
+    assert_eq!(bench.state.line(), Line::V3_5);
+    assert!(bench.run(cluster_version("3.6.0")).is_ok());
+    assert_eq!(bench.state.line(), Line::V3_6);
+}
+
+#[test]
+fn a_higher_line_is_not_spoken_before_the_snapshot_is_on_disk() {
+    let mut bench = at_version("3.6.0");
+    assert!(!speaks(&mut bench, Line::V3_7), "nothing is on disk");
+    bench.host.apply.push_back(Command::SnapshotIfBlocking);
+    bench.apply_turn().expect("a snapshot begins");
+    assert!(bench.host.job.is_some());
+    assert!(!speaks(&mut bench, Line::V3_7), "it has only begun");
+    bench.host.write_snapshot();
+    bench.settle();
+    assert!(speaks(&mut bench, Line::V3_7));
 }

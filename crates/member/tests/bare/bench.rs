@@ -11,6 +11,7 @@ use std::{
 use auth::tokens::{Provider, Simple};
 use bytes::Bytes;
 use consensus::Node;
+use line::{Choice, Line};
 use member::{
     At as _, Command, Effects, Error, Fatal, Files, Host, Machine, Outcome, State, Waiter,
     apply::Options,
@@ -184,6 +185,11 @@ impl Bench {
 
     /// A member that has not begun; `change` may set its options.
     pub(crate) fn new(change: impl FnOnce(&mut Options)) -> Bench {
+        Bench::new_at(Choice::Fixed(Line::DEFAULT), change)
+    }
+
+    /// The same with a choice of its line.
+    pub(crate) fn new_at(line: Choice, change: impl FnOnce(&mut Options)) -> Bench {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("snap")).expect("a directory");
         let cluster = Cluster::from_initial("bare", "m=http://127.0.0.1:1").expect("a cluster");
@@ -201,7 +207,7 @@ impl Bench {
             },
         };
         let log = Log::found(&dirs(&dir), &founding, wal::Options::default()).expect("a log");
-        Bench::start(Rc::new(dir), log, change).expect("it starts")
+        Bench::start(Rc::new(dir), log, line, change).expect("it starts")
     }
 
     /// The process ends without a word, and another one starts on the directory.
@@ -214,7 +220,7 @@ impl Bench {
         let dirs = dirs(dir);
         let hold = Log::hold(&dirs, &OsDisk)?;
         let log = Log::open(&dirs, hold, wal::Options::default())?;
-        Bench::start(dir.clone(), log, |_| {})
+        Bench::start(dir.clone(), log, Choice::Fixed(Line::DEFAULT), |_| {})
     }
 
     /// The process ends without a word.
@@ -229,13 +235,14 @@ impl Bench {
     fn start(
         dir: Rc<tempfile::TempDir>,
         log: Log,
+        line: Choice,
         change: impl FnOnce(&mut Options),
     ) -> Result<Bench, Error> {
         let dirs = dirs(&dir);
         let mut machine = options(dirs.snap.clone());
         change(&mut machine);
         let setup = Setup {
-            line: line::Choice::Fixed(line::Line::DEFAULT),
+            line,
             line_kept: line::Kept::Nothing,
             dirs,
             data_dir: dir.path().to_owned(),

@@ -2,10 +2,12 @@
 
 use std::io::Read as _;
 
+use line::{Choice, Line};
 use member::{
     Command,
     apply::{Change, PeerChange},
 };
+use proto::{etcdserverpb::internal_raft_request::Op, membershippb::ClusterVersionSetRequest};
 use wal::snap::Snapshotter;
 
 use crate::bench::{Bench, put};
@@ -90,4 +92,29 @@ fn a_database_ahead_of_the_membership_can_be_sent() {
     assert_eq!(receiver.machine.applied(), sender.machine.applied());
     let revision = sender.state.store.load().revision();
     assert_eq!(receiver.state.store.load().revision(), revision);
+}
+
+#[test]
+fn a_member_that_was_told_no_line_follows_the_cluster_in_a_snapshot() {
+    let at = |line| {
+        let mut bench = Bench::new_at(line, |_| {});
+        bench.campaign();
+        bench
+    };
+    let mut sender = at(Choice::Auto);
+    for version in ["3.5.0", "3.6.0"] {
+        let set = ClusterVersionSetRequest {
+            ver: version.to_owned(),
+        };
+        assert!(sender.run(Op::ClusterVersionSet(set)).is_ok());
+    }
+    assert_eq!(sender.state.line(), Line::V3_6);
+    let mut receiver = Bench::new_at(Choice::Auto, |_| {});
+    send(&sender, &mut receiver);
+    receiver.apply_turn().expect("it is put in place");
+    assert_eq!(receiver.state.line(), Line::V3_6);
+    let mut told = Bench::new_at(Choice::Fixed(Line::V3_5), |_| {});
+    send(&sender, &mut told);
+    let fatal = told.apply_turn().expect_err("it must not be in it");
+    assert_eq!(fatal.what, "failed to apply a received snapshot");
 }

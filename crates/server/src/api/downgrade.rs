@@ -52,6 +52,16 @@ pub async fn call(rt: &Rc<Runtime>, request: DowngradeRequest) -> Result<Bytes, 
 }
 
 async fn begin(rt: &Rc<Runtime>, version: &str) -> Result<(), Status> {
+    if let Some(change) = rt.core.line_kept.change().filter(|change| change.is_up()) {
+        return Err(Status::new(
+            Code::FailedPrecondition,
+            format!(
+                "pintle: the cluster is on its way to {}: finish that with `line set {}`, or take it back with `line set {}`, \
+                 first",
+                change.to, change.to, change.from
+            ),
+        ));
+    }
     let (target, _) = validate(rt, version).await?;
     set(rt, true, target.to_string()).await
 }

@@ -14,8 +14,15 @@ use crate::{
     status::{Code, Status},
 };
 
+/// As much of an unknown word as an answer repeats.
+const SHOWN_MAX: usize = 32;
+
 fn line_in(word: &str) -> Result<Line, Status> {
-    let unknown = || format!("pintle: {word:?} is no line; there are 3.5, 3.6 and 3.7");
+    let unknown = || {
+        let shown: String = word.chars().take(SHOWN_MAX).collect();
+        let rest = if shown.len() < word.len() { "..." } else { "" };
+        format!("pintle: {shown:?}{rest} is no line; there are 3.5, 3.6 and 3.7")
+    };
     Line::parse(word).ok_or_else(|| Status::new(Code::InvalidArgument, unknown()))
 }
 

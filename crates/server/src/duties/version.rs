@@ -14,11 +14,12 @@ use proto::{
     membershippb::{
         Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
     },
+    pintlepb::LineOrder,
 };
 use semver::Version;
 use tokio::time::sleep;
 
-use crate::{ask, runtime::Runtime, status::Status, version::Versions};
+use crate::{ask, lines::survey, runtime::Runtime, status::Status, version::Versions};
 
 /// Starts the leader's watch over versions; it sleeps while another one leads.
 pub fn start(rt: &Rc<Runtime>) {
@@ -73,8 +74,13 @@ async fn ask_all(rt: &Rc<Runtime>, cluster: &Cluster) -> Vec<(Member, Option<Ver
 }
 
 async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
-    let cluster = rt.core.state.cluster.load_full();
-    let versions = ask_all(rt, &cluster).await;
+    let (cluster, versions) = loop {
+        let cluster = rt.core.state.cluster.load_full();
+        let versions = ask_all(rt, &cluster).await;
+        if is_asked_about(&cluster, &rt.core.state.cluster.load()) {
+            break (cluster, versions);
+        }
+    };
     if let Some(target) = cluster.downgrade() {
         return follow_downgrade(rt, &cluster, target, &versions).await;
     }
@@ -88,6 +94,15 @@ async fn decide(rt: &Rc<Runtime>) -> Result<(), Status> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the cluster is still the one whose members were asked: they may have taken seconds to
+/// answer.
+fn is_asked_about(asked: &Cluster, now: &Cluster) -> bool {
+    let members = |cluster: &Cluster| cluster.members().map(|m| m.id).collect::<Vec<_>>();
+    asked.version() == now.version()
+        && asked.downgrade() == now.downgrade()
+        && members(asked) == members(now)
 }
 
 /// The line of the oldest member; `None` if one of them does not say.
@@ -128,7 +143,7 @@ async fn follow_downgrade(
                 .filter(|(member, _)| member.id.0 != rt.core.member_id);
             others.all(|(_, version)| runs_target(version))
         };
-        if may_lower {
+        if may_lower && is_with_all(rt).await {
             set(rt, &target).await?;
         }
         return Ok(());
@@ -142,6 +157,18 @@ async fn follow_downgrade(
         tracing::info!("cluster-version" = %target, "the cluster has been downgraded");
     }
     Ok(())
+}
+
+/// Whether the members that change their line do so together: what entries do depends on it from
+/// the one that lowers the version on.
+async fn is_with_all(rt: &Rc<Runtime>) -> bool {
+    match rt.core.line_kept.change() {
+        None => true,
+        Some(change) => {
+            let survey = survey::all(rt, &LineOrder::default()).await;
+            survey.left_behind(change).next().is_none()
+        }
+    }
 }
 
 /// Sets the cluster version.

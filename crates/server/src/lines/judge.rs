@@ -29,11 +29,23 @@ pub fn judge(survey: &Survey, target: Line) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(distance(line, target));
     found.extend(downgrade(survey, target));
-    let goes_down = target < line || survey.target_of_downgrade() == Some(target);
+    let way = Way {
+        goes_down: target < line || survey.target_of_downgrade() == Some(target),
+        takes_back: target == line && survey.is_in_change(),
+    };
     for member in &survey.members {
-        found.extend(of_one(member, target, goes_down));
+        found.extend(of_one(member, target, way));
     }
     found
+}
+
+/// What becomes of the cluster.
+#[derive(Clone, Copy)]
+struct Way {
+    goes_down: bool,
+    /// The members keep, or go back to, the line that the cluster has. No one is left behind by
+    /// that: who is down now gives the change up when it comes back and sees the others.
+    takes_back: bool,
 }
 
 /// A cluster goes one minor version at a time.
@@ -73,9 +85,9 @@ fn below(line: Line) -> Version {
     line::below(&version).unwrap_or(version)
 }
 
-fn of_one(member: &MemberLine, target: Line, goes_down: bool) -> Vec<Finding> {
+fn of_one(member: &MemberLine, target: Line, way: Way) -> Vec<Finding> {
     let mut found = Vec::new();
-    if member.is_learner {
+    if member.is_learner && !way.takes_back {
         found.push(of_member(
             member,
             "learner",
@@ -83,11 +95,8 @@ fn of_one(member: &MemberLine, target: Line, goes_down: bool) -> Vec<Finding> {
         ));
     }
     if !member.answers {
-        found.push(of_member(
-            member,
-            "down",
-            "does not answer: start it, or remove it from the cluster, first",
-        ));
+        let down = "does not answer: start it, or remove it from the cluster, first";
+        found.extend((!way.takes_back).then(|| of_member(member, "down", down)));
         return found;
     }
     let leads_elsewhere = |change: &Change| change.to != target && change.from != target;
@@ -115,7 +124,7 @@ fn of_one(member: &MemberLine, target: Line, goes_down: bool) -> Vec<Finding> {
                 "runs etcd {release}, which is too old for {target}: replace its binary by Pintle, or by etcd {target}, first"
             ),
         ));
-    } else if goes_down && own > wanted {
+    } else if way.goes_down && own > wanted {
         found.push(of_member(
             member,
             "swap",
@@ -135,11 +144,15 @@ impl Survey {
         Line::of(&Version::parse(target).ok()?)
     }
 
-    /// Whether a member is on its way to a line below the cluster, or there: only a change of the
-    /// line brings one that runs there.
     fn is_in_change_to(&self, line: Option<Line>) -> bool {
-        self.members.iter().any(|member| {
-            change_of(member).map(|change| change.to) == line || line_of(member) == line
-        })
+        let mut changes = self.members.iter().filter_map(change_of);
+        changes.any(|change| Some(change.to) == line)
+    }
+
+    /// Whether a member is on its way.
+    pub fn is_in_change(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| change_of(member).is_some())
     }
 }

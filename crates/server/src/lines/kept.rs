@@ -2,10 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use line::{Change, Kept};
+use line::{Change, Kept, Spoken};
 use member::Error;
 use parking_lot::Mutex;
 use semver::Version;
@@ -19,7 +19,14 @@ pub struct LineKept {
     /// members reads it all the time, and must not wait for the disk.
     file: Mutex<()>,
     kept: Mutex<Kept>,
+    /// The change was in the file when the member started, and no one has said since that it is
+    /// still under way: the file may be left over.
+    is_resumed: AtomicBool,
+    /// What entries do depends on whether a change is under way.
+    spoken: Spoken,
     begins: AtomicU64,
+    /// Held by whoever prepares this member: the machine and the disk have other work.
+    pub preparing: tokio::sync::Mutex<()>,
     /// Held by whoever changes the line of the cluster from here: two at once would each see what
     /// the other has half done.
     pub setting: tokio::sync::Mutex<()>,
@@ -27,12 +34,17 @@ pub struct LineKept {
 
 impl LineKept {
     /// As the file of a member has it.
-    pub fn new(member_dir: PathBuf, kept: Kept) -> LineKept {
+    pub fn new(member_dir: PathBuf, kept: Kept, spoken: Spoken) -> LineKept {
+        let is_in_change = matches!(kept, Kept::Change(_));
+        spoken.set_in_change(is_in_change);
         LineKept {
             member_dir,
             file: Mutex::new(()),
             kept: Mutex::new(kept),
+            is_resumed: AtomicBool::new(is_in_change),
+            spoken,
             begins: AtomicU64::new(0),
+            preparing: tokio::sync::Mutex::new(()),
             setting: tokio::sync::Mutex::new(()),
         }
     }
@@ -48,6 +60,16 @@ impl LineKept {
             Kept::Change(change) => Some(change),
             Kept::Nothing | Kept::Founded(_) => None,
         }
+    }
+
+    /// Whether the change is known from the file alone.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed.load(Ordering::Acquire)
+    }
+
+    /// The change is under way with others, too.
+    pub fn resume(&self) {
+        self.is_resumed.store(false, Ordering::Release);
     }
 
     /// How often a change was begun, the same one again included.
@@ -69,8 +91,12 @@ impl LineKept {
         if let Some(other) = self.get().blocks(change, version) {
             return Ok(Some(other));
         }
-        file::write(&self.member_dir, &change.to_string())?;
-        *self.kept.lock() = Kept::Change(change);
+        if self.get() != Kept::Change(change) {
+            file::write(&self.member_dir, &change.to_string())?;
+            *self.kept.lock() = Kept::Change(change);
+        }
+        self.is_resumed.store(false, Ordering::Release);
+        self.spoken.set_in_change(true);
         self.begins.fetch_add(1, Ordering::AcqRel);
         Ok(None)
     }
@@ -85,6 +111,7 @@ impl LineKept {
         if self.get() == expected {
             file::remove(&self.member_dir)?;
             *self.kept.lock() = Kept::Nothing;
+            self.spoken.set_in_change(false);
         }
         Ok(())
     }

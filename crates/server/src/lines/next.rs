@@ -10,8 +10,12 @@ use super::survey::{change_of, release_of};
 /// How far another member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Other {
-    /// It speaks the line, or is in the same change.
+    /// It is in the same change, and has been since it started or was told.
+    InChange,
+    /// It speaks the line.
     Ready,
+    /// It has found the change in its file, and looks whether others are in it.
+    Resumed,
     /// It is not, and says so.
     Lacking,
     /// It does not answer.
@@ -28,9 +32,11 @@ impl Other {
             line::minor(&release) >= line::minor(&change.to.cluster_version())
         });
         let follows = change_of(member).is_some_and(|theirs| theirs.to == change.to);
-        match speaks || follows {
-            true => Other::Ready,
-            false => Other::Lacking,
+        match (follows, member.is_resumed) {
+            (true, false) => Other::InChange,
+            _ if speaks => Other::Ready,
+            (true, true) => Other::Resumed,
+            (false, _) => Other::Lacking,
         }
     }
 }
@@ -44,7 +50,9 @@ pub struct View<'a> {
     pub version: Option<&'a Version>,
     /// The target of the downgrade under way.
     pub downgrade: Option<&'a str>,
-    /// The other members, where the change is one that all must be ready for.
+    /// The change is known from the file alone.
+    pub is_resumed: bool,
+    /// The other members.
     pub others: &'a [Other],
 }
 
@@ -55,6 +63,10 @@ pub enum Next {
     Forget,
     /// It speaks this line, if the machine finds that it fits.
     Speak(Line),
+    /// Others are in the change that the file says: it goes on with it, if it still can.
+    Resume,
+    /// All others answer, and none is in it: it is left over.
+    GiveUp,
     /// It waits.
     Wait,
     /// It waits for what may never come, and gives the change up after a while.
@@ -84,13 +96,21 @@ impl View<'_> {
             // The cluster goes another way. Who has spoken already keeps it from there.
             return Next::Stuck;
         }
-        if self.others.contains(&Other::Silent) {
+        let is_any = |other| self.others.contains(&other);
+        if self.is_resumed && is_any(Other::InChange) {
+            return Next::Resume;
+        }
+        if is_any(Other::Silent) {
             return Next::Wait;
         }
-        if self.others.contains(&Other::Lacking) {
+        if self.is_resumed {
+            // The file may be left over from long ago.
+            return Next::GiveUp;
+        }
+        if is_any(Other::Lacking) {
             return Next::Stuck;
         }
-        match self.line == change.to {
+        match self.line == change.to || is_any(Other::Resumed) {
             true => Next::Wait,
             false => Next::Speak(change.to),
         }

@@ -61,6 +61,7 @@ pub fn describe(rt: &Rc<Runtime>) -> MemberLine {
             .version()
             .map_or_else(String::new, ToString::to_string),
         storage_version: core.state.storage_version.load().to_string(),
+        is_resumed: core.line_kept.is_resumed(),
     }
 }
 
@@ -101,6 +102,9 @@ async fn begin(rt: &Rc<Runtime>, change: Change) -> Result<Vec<Finding>, Status>
             "too_far",
             "a cluster goes one minor version at a time",
         )]);
+    }
+    if let Some(fixed) = fixed_elsewhere(rt, change.to) {
+        return Ok(vec![fixed]);
     }
     let version = rt.core.state.cluster.load().version().cloned();
     let line = version.as_ref().and_then(Line::of);
@@ -161,16 +165,38 @@ pub async fn give_up(rt: &Rc<Runtime>) -> Result<(), Status> {
 /// Keeps nothing any more, if this is what was kept.
 ///
 /// # Errors
-/// The file cannot be removed.
+/// The file cannot be removed, or the database not be written.
 pub async fn forget(rt: &Rc<Runtime>, kept: Kept) -> Result<(), Status> {
     let core = rt.core.clone();
-    blocking(move || core.line_kept.forget(kept))
-        .await?
-        .map_err(unwritten)
+    let forget = move || {
+        // What was applied within the change is not applied anew after it, without the change.
+        core.backend().commit_now().map_err(unwritten)?;
+        core.line_kept.forget(kept).map_err(unwritten)
+    };
+    blocking(forget).await?
 }
 
-fn unwritten(error: member::Error) -> Status {
+fn unwritten(error: impl std::fmt::Display) -> Status {
     Status::new(Code::Internal, error.to_string())
+}
+
+/// Goes on with the change that was found in the file at the start: others are in it, too.
+///
+/// # Errors
+/// Something keeps this member from the line by now.
+pub async fn resume(rt: &Rc<Runtime>, change: Change) -> Result<(), Status> {
+    let begins = rt.core.line_kept.begins();
+    let found = prepare(rt, change.to).await?;
+    match found.into_iter().next() {
+        Some(finding) => Err(Status::new(Code::FailedPrecondition, finding.text)),
+        None => {
+            // Given up, or begun anew meanwhile: that counts.
+            if rt.core.line_kept.change() == Some(change) && rt.core.line_kept.begins() == begins {
+                rt.core.line_kept.resume();
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Asks the machine to speak a line.
@@ -178,6 +204,8 @@ fn unwritten(error: member::Error) -> Status {
 /// # Errors
 /// It does not fit as of the last entry.
 pub async fn speak(rt: &Rc<Runtime>, line: Line) -> Result<(), Status> {
+    // It may be what keeps the member from the line.
+    rt.core.raft.apply.push(Command::SnapshotIfBlocking);
     rt.ask_machine(|waiter| Command::Speak(line, waiter), TIMEOUT)
         .await
         .map(drop)
@@ -192,6 +220,7 @@ async fn look(rt: &Rc<Runtime>) -> Result<Look, Status> {
 
 /// What keeps this member from a line, after it has taken the snapshot that is needed.
 async fn prepare(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
+    let _alone = rt.core.line_kept.preparing.lock().await;
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let look = look(rt).await?;
@@ -214,6 +243,17 @@ async fn prepare(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status>
     }
 }
 
+/// A flag with which the member would not start again at a line.
+fn fixed_elsewhere(rt: &Rc<Runtime>, target: Line) -> Option<Finding> {
+    let Choice::Fixed(line) = rt.core.config.line else {
+        return None;
+    };
+    let text = format!(
+        "was started with --line={line}, which would not let it start again at {target}: restart it without that flag first"
+    );
+    (line != target).then(|| of_cluster("flag", text))
+}
+
 /// What keeps this member from a line: what would keep one from starting at it on these files.
 async fn against(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status> {
     let (look, disagreements) = compare(rt).await?;
@@ -224,16 +264,7 @@ async fn against(rt: &Rc<Runtime>, target: Line) -> Result<Vec<Finding>, Status>
             "still applies its log anew: try again in a moment",
         ));
     }
-    if let Choice::Fixed(line) = rt.core.config.line
-        && line != target
-    {
-        found.push(of_cluster(
-            "flag",
-            format!(
-                "was started with --line={line}, which would not let it start again at {target}: restart it without that flag first"
-            ),
-        ));
-    }
+    found.extend(fixed_elsewhere(rt, target));
     for one in disagreements.iter().filter(|one| open::is_serious(one)) {
         found.push(of_cluster(
             one.kind(),

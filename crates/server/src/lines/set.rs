@@ -44,12 +44,14 @@ impl Plan {
     }
 }
 
-fn order(action: Action, change: Option<Change>) -> LineOrder {
+/// An order to a member.
+pub fn order(action: Action, change: Option<Change>) -> LineOrder {
     let word = |line: fn(Change) -> Line| change.map_or_else(String::new, |c| line(c).to_string());
     LineOrder {
         action: action as i32,
         target: word(|change| change.to),
         from: word(|change| change.from),
+        ..LineOrder::default()
     }
 }
 

@@ -29,6 +29,17 @@ pub struct Survey {
     pub findings: Vec<Finding>,
 }
 
+impl Survey {
+    /// The members that run Pintle, and neither have the line of a change nor are on their way.
+    pub fn left_behind(&self, change: Change) -> impl Iterator<Item = &MemberLine> {
+        let is_left = move |member: &&MemberLine| {
+            let is_on_its_way = change_of(member).is_some_and(|theirs| theirs.to == change.to);
+            line_of(member).is_some_and(|line| line != change.to) && !is_on_its_way
+        };
+        self.members.iter().filter(is_left)
+    }
+}
+
 /// The release that a member announces.
 pub fn release_of(member: &MemberLine) -> Option<Version> {
     Version::parse(&member.release).ok()
@@ -66,11 +77,16 @@ pub async fn all(rt: &Rc<Runtime>, order: &LineOrder) -> Survey {
 }
 
 /// Hands an order to a member. One that runs etcd is only asked what it runs.
-async fn one(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> LineAnswer {
+pub async fn one(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> LineAnswer {
     if member.id.0 == rt.core.member_id {
         return own::obey(rt, order).await;
     }
-    let mut answer = match of_pintle(rt, member, order).await {
+    let order = LineOrder {
+        to_member: member.id.0,
+        by_member: rt.core.member_id,
+        ..order.clone()
+    };
+    let mut answer = match of_pintle(rt, member, &order).await {
         Heard::Pintle(answer) => answer,
         Heard::Etcd => of_etcd(rt, member).await,
         Heard::Nothing => LineAnswer::default(),
@@ -126,9 +142,23 @@ async fn of_pintle(rt: &Rc<Runtime>, member: &Member, order: &LineOrder) -> Hear
     };
     let reply = ask::member_within(rt, member, Method::POST, PAGE, body, timeout).await;
     match reply {
-        Ok(reply) => Heard::of(reply.status, reply.body),
+        Ok(reply) => {
+            let is_of_cluster = reply.cluster_id.is_none_or(|id| id == rt.core.cluster_id);
+            match Heard::of(reply.status, reply.body) {
+                Heard::Pintle(answer) if !is_of_cluster || !is_from(&answer, member) => {
+                    Heard::Nothing
+                }
+                heard => heard,
+            }
+        }
         Err(_) => Heard::Nothing,
     }
+}
+
+/// Whether a member speaks of itself: another one may be at its address.
+fn is_from(answer: &LineAnswer, member: &Member) -> bool {
+    let from = answer.member.as_ref().map(|answering| answering.id);
+    from == Some(member.id.0)
 }
 
 async fn of_etcd(rt: &Rc<Runtime>, member: &Member) -> LineAnswer {

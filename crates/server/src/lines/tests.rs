@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use http::StatusCode;
-use line::{Change, Kept, Line};
+use line::{Change, Kept, Line, Spoken};
 use proto::pintlepb::MemberLine;
 use semver::Version;
 
@@ -173,6 +173,7 @@ fn no_member_speaks_a_higher_line_before_all_are_ready() {
             line,
             version: Some(&version(Line::V3_5)),
             downgrade: None,
+            is_resumed: false,
             others,
         }
         .next(Kept::Change(UP))
@@ -193,6 +194,7 @@ fn a_change_up_is_over_with_the_cluster_version() {
         line: Line::V3_6,
         version: Some(&version(Line::V3_6)),
         downgrade: None,
+        is_resumed: false,
         others: &[Other::Lacking],
     };
     assert_eq!(view.next(Kept::Change(UP)), Next::Forget);
@@ -205,6 +207,7 @@ fn a_change_down_follows_the_cluster_version() {
             line,
             version: Some(&version(cluster)),
             downgrade,
+            is_resumed: false,
             others: &[],
         }
         .next(Kept::Change(DOWN))
@@ -225,6 +228,7 @@ fn the_line_of_the_founding_is_kept_until_the_cluster_speaks() {
             line: Line::V3_6,
             version,
             downgrade: None,
+            is_resumed: false,
             others: &[],
         }
         .next(Kept::Founded(Line::V3_6))
@@ -239,11 +243,16 @@ fn who_speaks_the_line_or_is_in_the_change_is_ready() {
         change: UP.to_string(),
         ..pintle("m0", Line::V3_5)
     };
+    let in_file = MemberLine {
+        is_resumed: true,
+        ..begun.clone()
+    };
     for (member, other) in [
         (MemberLine::default(), Other::Silent),
         (pintle("m0", Line::V3_5), Other::Lacking),
         (pintle("m0", Line::V3_6), Other::Ready),
-        (begun, Other::Ready),
+        (begun, Other::InChange),
+        (in_file, Other::Resumed),
         (etcd("m0", "3.5.30"), Other::Lacking),
         (etcd("m0", "3.6.0"), Other::Ready),
     ] {
@@ -290,6 +299,7 @@ fn a_change_up_is_stuck_where_the_cluster_goes_down() {
             line: Line::V3_6,
             version: Some(&version(cluster)),
             downgrade,
+            is_resumed: false,
             others: &[Other::Ready],
         }
         .next(Kept::Change(up))
@@ -306,6 +316,7 @@ fn a_change_down_that_waits_takes_back_what_was_spoken_above_it() {
         line: Line::V3_7,
         version: Some(&version(Line::V3_6)),
         downgrade: Some("3.5.0"),
+        is_resumed: false,
         others: &[],
     };
     assert_eq!(view.next(Kept::Change(DOWN)), Next::Speak(Line::V3_6));
@@ -399,14 +410,17 @@ fn a_change_begins_where_no_other_is_under_way() {
 fn what_was_begun_since_is_not_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let six = version(Line::V3_6);
+    let spoken = Spoken::new(Line::V3_6);
+    let acts = || spoken.of_entries(Some(&version(Line::V3_5)));
     // One that a kill has left.
     std::fs::write(dir.path().join("pintle-line.new"), "x").unwrap();
-    let kept = LineKept::new(dir.path().to_owned(), Kept::Nothing);
+    let kept = LineKept::new(dir.path().to_owned(), Kept::Nothing, spoken.clone());
     assert_eq!(kept.begin(UP, Some(&version(Line::V3_5))).unwrap(), None);
     assert_eq!(
         kept.begin(DOWN, Some(&version(Line::V3_5))).unwrap(),
         Some(UP)
     );
+    assert_eq!(acts(), Line::V3_5);
     assert_eq!(kept.begin(DOWN, Some(&six)).unwrap(), None);
     kept.forget(Kept::Change(UP)).unwrap();
     assert_eq!(kept.get(), Kept::Change(DOWN));
@@ -414,6 +428,7 @@ fn what_was_begun_since_is_not_forgotten() {
     kept.forget(Kept::Change(DOWN)).unwrap();
     assert_eq!(super::file::read(dir.path()).unwrap(), Kept::Nothing);
     assert_eq!(kept.begins(), 2);
+    assert_eq!(acts(), Line::V3_6);
 }
 
 #[test]
@@ -422,4 +437,100 @@ fn every_alarm_keeps_a_cluster_from_another_line() {
     assert_eq!(of_alarm(Nospace as i32).kind, "nospace");
     assert_eq!(of_alarm(Corrupt as i32).kind, "corrupt");
     assert_eq!(of_alarm(7).kind, "alarm");
+}
+
+#[test]
+fn a_change_from_the_file_alone_is_resumed_where_another_member_is_in_it() {
+    use Other::{InChange, Lacking, Ready, Resumed, Silent};
+    let at = |is_resumed, others: &[Other]| {
+        View {
+            line: Line::V3_5,
+            version: Some(&version(Line::V3_5)),
+            downgrade: None,
+            is_resumed,
+            others,
+        }
+        .next(Kept::Change(UP))
+    };
+    assert_eq!(at(true, &[]), Next::GiveUp);
+    assert_eq!(at(true, &[Ready, Resumed]), Next::GiveUp);
+    assert_eq!(at(true, &[Silent, Resumed]), Next::Wait);
+    assert_eq!(at(true, &[Silent, InChange]), Next::Resume);
+    assert_eq!(at(true, &[Lacking, InChange]), Next::Resume);
+    assert_eq!(at(false, &[InChange, InChange]), Next::Speak(Line::V3_6));
+    assert_eq!(at(false, &[InChange, Resumed]), Next::Wait);
+}
+
+#[test]
+fn a_change_is_taken_back_past_a_member_that_is_down() {
+    let down = MemberLine {
+        name: "m1".to_owned(),
+        ..MemberLine::default()
+    };
+    let learner = MemberLine {
+        is_learner: true,
+        ..pintle("m2", Line::V3_5)
+    };
+    let with = |member: MemberLine| survey(Line::V3_5, vec![member, down.clone(), learner.clone()]);
+    let half = with(in_change(UP, pintle("m0", Line::V3_6)));
+    assert!(kinds(&half, Line::V3_5).is_empty());
+    assert_eq!(kinds(&half, Line::V3_6), ["down", "learner"]);
+    let at_rest = with(pintle("m0", Line::V3_5));
+    assert_eq!(kinds(&at_rest, Line::V3_5), ["down", "learner"]);
+}
+
+#[test]
+fn who_joins_during_a_change_down_is_left_behind_until_told() {
+    let members = vec![
+        in_change(DOWN, pintle("m0", Line::V3_6)),
+        pintle("m1", Line::V3_5),
+        pintle("m2", Line::V3_6),
+        etcd("m3", "3.6.16"),
+        MemberLine::default(),
+    ];
+    let survey = survey(Line::V3_6, members);
+    let names: Vec<_> = survey.left_behind(DOWN).map(|m| &*m.name).collect();
+    assert_eq!(names, ["m2"]);
+}
+
+#[test]
+fn what_is_not_a_short_file_of_text_is_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pintle-line");
+    let read = || super::file::read(dir.path());
+    let names_it = || {
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("pintle-line: holds no line"), "{error}");
+    };
+    let long = vec![b'3'; 1 << 20];
+    let texts = [
+        &b""[..],
+        b"\0",
+        b"\xff\xfe",
+        b"3.6 from 3.6",
+        b"3.7 from 3.5",
+        &long,
+    ];
+    for text in texts {
+        std::fs::write(&path, text).unwrap();
+        names_it();
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    names_it();
+    std::fs::remove_dir(&path).unwrap();
+    // Neither ends, nor says anything.
+    for endless in ["/dev/zero", "/dev/tty"] {
+        std::os::unix::fs::symlink(endless, &path).unwrap();
+        names_it();
+        std::fs::remove_file(&path).unwrap();
+    }
+    // A link is replaced, and what it leads to left alone.
+    let other = dir.path().join("other");
+    std::fs::write(&other, "3.6\n").unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    assert_eq!(read().unwrap(), Kept::Founded(Line::V3_6));
+    super::file::write(dir.path(), &UP.to_string()).unwrap();
+    assert_eq!(read().unwrap(), Kept::Change(UP));
+    assert_eq!(std::fs::read(&other).unwrap(), b"3.6\n");
 }

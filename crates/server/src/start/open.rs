@@ -8,7 +8,7 @@ use std::{
 };
 
 use auth::tokens::Provider;
-use line::{Choice, Kept, Line};
+use line::{Kept, Line};
 use member::{
     At as _, Error, Files, Machine,
     apply::Options,
@@ -125,12 +125,6 @@ fn unix_ms() -> u64 {
         .map_or(0, |d| d.as_millis() as u64)
 }
 
-/// What is known of the line before the directory is read.
-struct Asked {
-    choice: Choice,
-    kept: Kept,
-}
-
 /// Opens or creates the member. Nothing that another server may be using is touched
 /// before the locks are held.
 ///
@@ -150,18 +144,17 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     }
     let was_member =
         wal::Wal::exists(&dirs.wal).at("cannot look for the write-ahead log", &dirs.wal)?;
-    let mut line = Asked {
-        choice: config.line,
-        kept: line_file::read(&config.member_dir())?,
-    };
+    let mut line_kept = line_file::read(&config.member_dir())?;
     let (log, founders) = if was_member {
         (open_log(config, &dirs)?, Vec::new())
     } else {
         database::refuse_without_log(&dirs)?;
         let (log, founders, founded) = found_log(config, &dirs)?;
-        line.choice = Choice::Fixed(founded);
+        line_kept = Kept::Founded(founded);
         (log, founders)
     };
+    let found_kept = line_kept;
+    line_kept = config.line.leave(found_kept);
     let member_id = log.identity.member_id;
     let metrics = Arc::new(Metrics::new(config.extensive_metrics, member_id));
     let files: Arc<dyn Files> = Arc::new(ServerFiles::new(config, fatal, &metrics));
@@ -169,7 +162,11 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     if log.is_new && open::holds_database(files.as_ref(), &database)? {
         tracing::warn!(path = %database.display(), "a database file without a write-ahead log is taken over as it is");
     }
-    let parts = open::start(&setup(config, line, dirs)?, files, log)?;
+    let parts = open::start(&setup(config, line_kept, dirs)?, files, log)?;
+    if line_kept != found_kept {
+        tracing::warn!(kept = ?found_kept, "a change of the line is given up for the line that is asked for");
+        line_file::remove(&config.member_dir())?;
+    }
     let line = parts.state.line();
     tracing::info!(line = %line, "etcd-version" = line.release(), "speaking a line of etcd");
     let of_other_lines = config.feature_gates.iter().filter(|gate| !gate.is_in(line));
@@ -182,25 +179,30 @@ pub(super) fn open(config: &Config, fatal: &Fatal) -> Result<Opened, Error> {
     let backend = parts.state.store.load().backend().clone();
     database::defragment(config, &backend, &database)?;
     let known = parts.members.iter().chain(&founders);
+    let spoken = parts.state.spoken.clone();
     Ok(Opened {
         lock,
         peers: known.filter(|m| m.id.0 != member_id).cloned().collect(),
         parts,
         metrics,
-        line_kept: LineKept::new(config.member_dir(), line_file::read(&config.member_dir())?),
+        line_kept: LineKept::new(
+            config.member_dir(),
+            line_file::read(&config.member_dir())?,
+            spoken,
+        ),
         was_member,
     })
 }
 
 /// What a member is told.
-fn setup(config: &Config, line: Asked, dirs: Dirs) -> Result<Setup, Error> {
+fn setup(config: &Config, line_kept: Kept, dirs: Dirs) -> Result<Setup, Error> {
     let tokens = Provider::parse(&config.auth_token, config.auth_token_ttl).map_err(|error| {
         tracing::warn!(%error, "failed to create token provider");
         Error::new(error.to_string())
     })?;
     Ok(Setup {
-        line: line.choice,
-        line_kept: line.kept,
+        line: config.line,
+        line_kept,
         data_dir: config.data_dir.clone(),
         machine: Options {
             snapshot_count: config.snapshot_count,
@@ -234,8 +236,10 @@ fn setup(config: &Config, line: Asked, dirs: Dirs) -> Result<Setup, Error> {
 /// The log of a new member, the members it knows before the log tells of them, and its line.
 fn found_log(config: &Config, dirs: &Dirs) -> Result<(Log, Vec<Member>, Line), Error> {
     let founding = found::found(config)?;
-    if founding.line != Line::DEFAULT {
-        line_file::write(&config.member_dir(), &founding.line.to_string())?;
+    match founding.line {
+        // One of an earlier member is none of this one.
+        Line::DEFAULT => line_file::remove(&config.member_dir())?,
+        line => line_file::write(&config.member_dir(), &line.to_string())?,
     }
     let begin = Founding {
         identity: Identity {

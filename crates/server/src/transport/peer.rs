@@ -124,7 +124,7 @@ async fn page(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
         ("/members", _) if is_get => of_cluster(rt, members(rt)),
         ("/members/hashkv", _) if is_get => of_cluster(rt, hash_kv(rt, &head.headers, &body).await),
         ("/downgrade/enabled", _) if is_get => of_cluster(rt, downgrade_enabled(rt).await),
-        (lines::PAGE, _) if is_post => of_cluster(rt, line(rt, body).await),
+        (lines::PAGE, _) if is_post => of_cluster(rt, line(rt, &head.headers, body).await),
         ("/leases", _) if is_post => renew(rt, body).await,
         ("/leases/internal", _) if is_post => time_to_live(rt, body).await,
         (_, Some(id)) if is_post => {
@@ -273,12 +273,24 @@ fn lease_refused(error: &Status) -> Response<Body> {
     }
 }
 
-/// An order of another member about the line.
-async fn line(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
-    match LineOrder::decode(body) {
-        Ok(order) => protobuf(&lines::own::obey(rt, &order).await),
-        Err(_) => refused(StatusCode::BAD_REQUEST, "error unmarshalling request"),
+/// An order of another member about the line. No one else is obeyed: any program that reaches the
+/// port could move the cluster, and a member at an address that was another's is not meant.
+async fn line(rt: &Rc<Runtime>, headers: &HeaderMap, body: Bytes) -> Response<Body> {
+    let core = &rt.core;
+    if peer::headers::hex(headers, peer::headers::CLUSTER_ID) != Some(core.cluster_id) {
+        return refused(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
     }
+    let Ok(order) = LineOrder::decode(body) else {
+        return refused(StatusCode::BAD_REQUEST, "error unmarshalling request");
+    };
+    let cluster = core.state.cluster.load_full();
+    if order.to_member != core.member_id || cluster.member(order.by_member).is_none() {
+        return refused(
+            StatusCode::FORBIDDEN,
+            "not an order of a member to this one",
+        );
+    }
+    protobuf(&lines::own::obey(rt, &order).await)
 }
 
 async fn renew(rt: &Rc<Runtime>, body: Bytes) -> Response<Body> {
