@@ -99,7 +99,7 @@ fn unanswered(silent: &[(String, String)]) -> Failure {
         .iter()
         .map(|(endpoint, why)| format!("\n  {endpoint}: {why}"));
     Failure::new(format!(
-        "no member answered, so nothing was judged; are these client URLs of running members?{}",
+        "no member answered, so nothing was judged; are these client URLs of running members, and are they reached from here? What is not reached may serve all the same.{}",
         lines.collect::<String>()
     ))
 }

@@ -95,6 +95,15 @@ fn a_frozen_member_holds_up_no_signal() {
     });
 }
 
+/// What is said of a cluster that is out of reach, and serves.
+fn says_only_what_is_known(said: &str) -> Result<()> {
+    ensure!(said.contains("may serve one another"), "{said}");
+    for word in ["DOES NOT SERVE", "restore", "force-new-cluster"] {
+        ensure!(!said.contains(word), "{word}: {said}");
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "some minutes; the model of crates/upgrade has the same"]
 fn where_no_member_is_reached_none_is_stopped_and_a_dead_cluster_comes_back() {
@@ -109,9 +118,23 @@ fn where_no_member_is_reached_none_is_stopped_and_a_dead_cluster_comes_back() {
         for _ in 0..2 {
             let (code, said) = outcome(cluster.tool("rollback", "").arg(PATIENCE))?;
             ensure!(code == Some(3), "{code:?}: {said}");
+            says_only_what_is_known(&said)?;
             let events = cluster.events();
             ensure!(!events[before.len()..].contains("stop"), "{events}{said}");
             until(async || Ok(cluster.api(0).put(api::put("still", "serving")).await?)).await?;
+        }
+        // The same of a command that begins there.
+        let elsewhere = format!("--state={}", cluster.at("elsewhere").display());
+        let here: &[&str] = &[];
+        for (command, target, more, ends) in [
+            ("run", "3.6.14", here, 3),
+            ("run", "3.6.14", &[elsewhere.as_str()], 1),
+            ("rollback", "", &[elsewhere.as_str(), "--to=3.5.30"], 3),
+        ] {
+            let mut tool = cluster.tool(command, target);
+            let (code, said) = outcome(tool.args(more).arg(PATIENCE))?;
+            ensure!(code == Some(ends), "{code:?}: {said}");
+            says_only_what_is_known(&said)?;
         }
         // Now all of them are down, and nothing but their start can be tried.
         for member in members {

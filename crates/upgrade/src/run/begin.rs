@@ -273,7 +273,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let view = self.settled().await;
             if is_last || !view.serves() {
                 return Err(Failure::new(format!(
-                    "{name}: {why}; {}. Nothing was done: bring {name} back, or correct its endpoint in the file of members, then run the same command again",
+                    "{name}: {why}; {}. Nothing was done: start {name} if it does not run, or correct its endpoint in the file of members, then run the same command again",
                     view.state()
                 )));
             }

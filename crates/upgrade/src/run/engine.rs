@@ -127,7 +127,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// take long.
     pub(crate) async fn asked(&self, signal: &'static str) -> Stop {
         self.awaited.borrow_mut().end();
-        let view = self.cluster.within(LAST_LOOK, self.view()).await;
+        let view = self.cluster.within(LAST_LOOK, self.known_view()).await;
         let state = view.map_or_else(
             || format!("whether the cluster serves was not seen within {LAST_LOOK:?}"),
             |view| view.state(),

@@ -85,7 +85,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// The cluster as it is now, with what is known of the processes of members that do not answer.
     pub(super) async fn known_view(&self) -> View {
-        let mut view = self.view().await;
+        let view = self.view().await;
+        self.known(view).await
+    }
+
+    /// `view`, with what is known of the processes of members that do not answer.
+    pub(super) async fn known(&self, mut view: View) -> View {
         if view.voters.iter().all(|voter| voter.seen != Seen::Silent) {
             return view;
         }
@@ -103,7 +108,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What is known of the process of a member without asking it: by the operator's own
     /// command, else by the lock on its database.
-    async fn process_of(&self, member: &str) -> Process {
+    pub(super) async fn process_of(&self, member: &str) -> Process {
         match self.driver.process(member).await {
             Process::Unknown => match self.driver.directory(member) {
                 Some(directory) => self.cluster.process_in(&directory),
@@ -141,7 +146,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     let is_sure = view.is_up(member) || view.rest(member) >= view.quorum();
                     (Permit::Exchange(Box::new(view)), is_sure)
                 }
-                Err(Refusal::CutOff { .. }) if !self.driver.replaces(member, launch) => {
+                Err(Refusal::CutOff { .. })
+                    if !view.is_known_to_run(member) && !self.driver.replaces(member, launch) =>
+                {
                     safety::may_start(&view, member, launch, purpose, facts)?;
                     (Permit::Start, false)
                 }

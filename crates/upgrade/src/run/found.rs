@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use semver::Version;
 
-use super::downgrade;
+use super::{downgrade, driver::Process, safety};
 use crate::{
     facts::{Facts, Hash, Live},
     failure::{Failure, Outcome},
@@ -36,13 +36,15 @@ pub(crate) enum Way {
     },
 }
 
-const QUORUM_LOST: &str = "bring members back on their own directories until one leads: an intact log is worth more than any backup. \
+/// All members are known: those that do not answer do not run.
+const QUORUM_LOST: &str = "start the others on their own directories; bring members back on their own directories until one leads: an intact log is worth more than any backup. \
     If none can be had, restore the backup as a new cluster; --force-new-cluster is the last resort, and run `pintle upgrade check` after it";
+const NO_LEADER: &str = "all of them run: see in their logs why none leads, and whether they reach one another's peer URLs";
 const STRANGERS: &str = "a member that was removed may have come back, which no rollback repairs: see whether it lives; if not, \
     `member remove` takes it out. If it lives, name it in the file of members";
 const CORRUPT: &str = "never take a cluster back for that: remove this member, clear its directory, and add it again; the others carry on";
 const NO_WAY_DOWN: &str =
-    "from there only restoring the backup goes back: restore it as a new cluster";
+    "from there only the backup goes back: with all members stopped, restore it as a new cluster";
 
 /// A member as it was found.
 pub(super) struct Member {
@@ -52,6 +54,8 @@ pub(super) struct Member {
     pub(super) facts: Option<Facts>,
     /// Whether it is Pintle, if it tells.
     pub(super) pintle: Option<bool>,
+    /// What is known of its process.
+    pub(super) process: Process,
 }
 
 /// Judges how `members` come to run `target` again. `hashes` are of one revision.
@@ -68,7 +72,7 @@ pub(super) fn judge(
         let (count, all) = (found.answers.len(), members.len());
         return otherwise(
             format!("{count} of {all} members answer, and none knows a leader"),
-            QUORUM_LOST,
+            &found.way_to_leader(),
         );
     }
     let cluster = found.cluster()?;
@@ -148,6 +152,19 @@ impl<'a> Found<'a> {
             members,
             silent: names.filter(is_silent).collect(),
             answers,
+        }
+    }
+
+    /// What to do where none that answers knows a leader. No way leads over a backup where a
+    /// process may run.
+    fn way_to_leader(&self) -> String {
+        let silent = self.members.iter().filter(|m| m.facts.is_none());
+        let is_there = |m: &&Member| m.process != Process::Ended;
+        let mut out = silent.clone().filter(is_there).peekable();
+        match (out.peek().is_some(), silent.count()) {
+            (true, _) => safety::out_of_reach(out.map(|m| (m.name.as_str(), m.process))),
+            (false, 0) => NO_LEADER.to_owned(),
+            (false, _) => QUORUM_LOST.to_owned(),
         }
     }
 

@@ -19,8 +19,10 @@ use crate::{failure::Outcome, steps::Step};
 
 /// How long to wait for a member that can have no leader yet.
 const NO_QUORUM: Duration = Duration::from_secs(10);
+/// What is said of a member that was started in vain.
+const NOT_UP: &str = "does not come up";
 /// Why none is stopped after one that did not come up.
-const CUT_OFF: &str = ", and no member takes connections from here, so whether the others run is not known; see that this node reaches their client URLs, or start them by hand";
+const CUT_OFF: &str = "is not reached from here, and no member takes connections from here, so whether they run is not known; see that this node reaches their client URLs";
 
 /// What a member is started with that does not answer.
 enum Start {
@@ -84,9 +86,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         let names: Vec<&str> = started.iter().map(|(name, ..)| name.as_str()).collect();
         let silent = self.all_up(&names).await;
+        let is_cut_off = !silent.is_empty() && self.may_be_cut_off(&self.view().await).await;
         for (name, start, by) in &started {
             if silent.contains(name) {
-                let why = format!("{name} does not come up");
+                let why = match is_cut_off {
+                    true => format!("{name} is not reached from here"),
+                    false => format!("{name} {NOT_UP}"),
+                };
                 self.awaited.borrow_mut().failed(name, why.clone());
                 outcome = outcome.and(Err(why.into()));
             } else if let Start::Back { at, launch } = start {
@@ -263,8 +269,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         poll::until(self.cluster, deadline, async || {
             let mut why = match self.ask(member, &endpoint).await {
                 Answer::Told(_) => return Attempt::Done(()),
-                Answer::Silent(_) => String::new(),
-                Answer::Refused(why) => format!(": it refuses this client: {why}"),
+                Answer::Silent(_) => NOT_UP.to_owned(),
+                Answer::Refused(why) => format!("{NOT_UP}: it refuses this client: {why}"),
             };
             let view = self.view().await;
             let now = self.cluster.now();
@@ -282,7 +288,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             if now - began >= SILENT {
                 self.say_waiting(&format!("{member} to come up"), &mut wait);
             }
-            Attempt::Again(Deviation::Seen(format!("{member} does not come up{why}")))
+            Attempt::Again(Deviation::Seen(format!("{member} {why}")))
         })
         .await
     }

@@ -12,7 +12,7 @@ use super::{
     cluster::{Answer, Cluster},
     deviation::Deviation,
     downgrade,
-    driver::{Driver, Launch},
+    driver::{Driver, Launch, Process},
     engine::{Engine, Stop},
     exchange::By,
     found::{self, Way},
@@ -59,14 +59,15 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     facts.label
                 )));
             }
-            let pintle = match facts {
-                Some(_) => self.cluster.is_pintle(&endpoint).await,
-                None => None,
+            let (pintle, process) = match facts {
+                Some(_) => (self.cluster.is_pintle(&endpoint).await, Process::Runs),
+                None => (None, self.process_of(&name).await),
             };
             members.push(found::Member {
                 name,
                 facts,
                 pintle,
+                process,
             });
         }
         let databases = members
@@ -373,13 +374,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         // While a downgrade is under way it is down already, and not the storage of all.
         let is_above = cluster.minor > from.minor;
+        self.all_answer(steps, from.minor).await?;
         if is_above {
             (self.say)(&format!(
                 "the cluster version is {}.{}: take it down to 3.{} first",
                 cluster.major, cluster.minor, from.minor
             ));
         }
-        self.all_answer(steps, from.minor).await?;
         let endpoints = self.endpoints();
         let limit = self.patience;
         let note = downgrade::enable(self.cluster, &endpoints, from.minor, limit).await?;
@@ -423,7 +424,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 }
                 _ => {
                     return Err(format!(
-                        "{name} does not answer, and the storage of every member must go down first; start it with the release that it ran, and try again"
+                        "{name} does not answer, and the storage of every member must go down first; if it does not run, start it with the release that it ran, and try again"
                     )
                     .into());
                 }

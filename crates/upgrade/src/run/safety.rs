@@ -94,8 +94,17 @@ impl View {
 
     /// Whether it is known that `member` has no process.
     fn has_ended(&self, member: &str) -> bool {
+        self.process(member) == Process::Ended
+    }
+
+    /// Whether it is known that `member` has a process, though it does not answer.
+    pub(super) fn is_known_to_run(&self, member: &str) -> bool {
+        self.process(member) == Process::Runs
+    }
+
+    fn process(&self, member: &str) -> Process {
         let voter = self.voters.iter().find(|voter| voter.name == member);
-        voter.is_some_and(|voter| voter.process == Process::Ended)
+        voter.map_or(Process::Unknown, |voter| voter.process)
     }
 
     /// Voters that a quorum takes.
@@ -117,6 +126,13 @@ impl View {
         })
     }
 
+    /// Voters of which it is not known whether they run: nothing answers from here, and no one
+    /// says that their processes have ended.
+    fn out_of_reach(&self) -> Vec<&Voter> {
+        let is_there = |v: &&Voter| v.seen == Seen::Silent && v.process != Process::Ended;
+        self.voters.iter().filter(is_there).collect()
+    }
+
     /// What makes a cluster serve that does not.
     fn way_to_quorum(&self) -> String {
         let down = self.voters.iter().filter(|v| v.seen == Seen::Silent);
@@ -125,6 +141,22 @@ impl View {
             true => "all of them answer: see in their logs why none leads".into(),
             false => format!("start {}", down.join(", ")),
         }
+    }
+
+    /// What to do where voters out of reach may be a quorum of their own.
+    fn way_to_reach(&self) -> String {
+        let ended = self.voters.iter().filter(|v| v.process == Process::Ended);
+        let ended: Vec<&str> = ended.map(|v| v.name.as_str()).collect();
+        let start = match ended.is_empty() {
+            true => String::new(),
+            false => format!(". Known not to run, so start them: {}", ended.join(", ")),
+        };
+        let out = out_of_reach(
+            self.out_of_reach()
+                .into_iter()
+                .map(|v| (&*v.name, v.process)),
+        );
+        format!("{out}{start}")
     }
 
     /// Whether the cluster serves, for a person.
@@ -142,6 +174,13 @@ impl View {
                 "whether the cluster serves is not known: {serving} of {all} voters do, and {member} refuses this client: {why}"
             );
         }
+        if !self.serves() && self.out_of_reach().len() >= self.quorum() {
+            return format!(
+                "WHETHER THE CLUSTER SERVES IS NOT SEEN FROM HERE: {serving} of {all} voters are seen to, and {} are needed; {}",
+                self.quorum(),
+                self.way_to_reach()
+            );
+        }
         match (self.serves(), silent.is_empty()) {
             (true, true) => format!("the cluster serves: all {all} voters do"),
             (true, false) => format!(
@@ -155,6 +194,37 @@ impl View {
             ),
         }
     }
+}
+
+/// What is known of members that are not reached, and what to do. They are not taken for ended:
+/// whoever restores a backup, or forces a new cluster, where they run has two clusters.
+pub(super) fn out_of_reach<'a>(members: impl Iterator<Item = (&'a str, Process)>) -> String {
+    let (mut runs, mut unknown) = (Vec::new(), Vec::new());
+    for (name, process) in members {
+        match process {
+            Process::Runs => runs.push(name),
+            Process::Unknown | Process::Ended => unknown.push(name),
+        }
+    }
+    let known = match runs.is_empty() {
+        true => String::new(),
+        false => format!(
+            " ({}: known to run, by `status` or the lock on the database)",
+            runs.join(", ")
+        ),
+    };
+    let see = match unknown.is_empty() {
+        true => String::new(),
+        false => format!(
+            ", see on their own nodes whether {} run, and start what does not",
+            unknown.join(", ")
+        ),
+    };
+    let all: Vec<&str> = runs.into_iter().chain(unknown).collect();
+    format!(
+        "not reached from here: {}{known}; where they run they may serve one another. Make this node reach their client URLs{see}",
+        all.join(", ")
+    )
 }
 
 /// Where a command leads.
@@ -233,7 +303,7 @@ pub(crate) enum Refusal {
     },
     /// Nothing is known of any member.
     #[error(
-        "{member} is not stopped: no member answers or takes connections from here, so they may serve one another out of reach; make this node reach their client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
+        "{member} is not stopped: no member answers or takes connections from here, and where they run they may serve one another; make this node reach their client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
     )]
     CutOff {
         /// The member.

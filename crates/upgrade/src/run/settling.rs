@@ -124,7 +124,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         loop {
             let view = self.view().await;
             if view.serves() || !self.is_settling(&view, &mut wait).await {
-                return view;
+                return self.known(view).await;
             }
         }
     }

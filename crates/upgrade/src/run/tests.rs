@@ -207,6 +207,7 @@ fn answers(name: &str, version: (u64, u64, u64), cluster: u64, storage: &str) ->
         name: name.into(),
         facts: Some(facts),
         pintle: Some(false),
+        process: Process::Runs,
     }
 }
 
@@ -234,6 +235,7 @@ fn silent(name: &str) -> found::Member {
         name: name.into(),
         facts: None,
         pintle: None,
+        process: Process::Unknown,
     }
 }
 
@@ -379,12 +381,84 @@ fn a_cluster_that_does_not_serve_names_those_that_are_down() {
         let state = view(voters).state();
         assert!(state.ends_with(text), "{state}");
     };
-    says("-~-", "0 of 3 voters do, and 2 are needed; start n1, n3");
+    // Both of them are known not to run.
+    let mut down = view("-~-");
+    for voter in &mut down.voters {
+        voter.process = Process::Ended;
+    }
+    assert_eq!(
+        down.state(),
+        "THE CLUSTER DOES NOT SERVE: 0 of 3 voters do, and 2 are needed; start n1, n3"
+    );
+    says("~-~", "0 of 3 voters do, and 2 are needed; start n2");
     says(
         "~~~",
         "all of them answer: see in their logs why none leads",
     );
     says("+-+", "2 of 3 voters do; not n2");
+}
+
+#[test]
+fn voters_out_of_reach_that_may_be_a_quorum_may_serve() {
+    let words = |known: &[Process]| {
+        let mut view = view(&"-".repeat(known.len()));
+        for (voter, process) in view.voters.iter_mut().zip(known) {
+            voter.process = *process;
+        }
+        view.state()
+    };
+    let (unknown, runs, ended) = (Process::Unknown, Process::Runs, Process::Ended);
+    for known in [[unknown; 3], [runs; 3], [runs, unknown, ended]] {
+        let state = words(&known);
+        assert!(state.contains("may serve one another"), "{state}");
+        assert!(!state.contains("DOES NOT SERVE"), "{state}");
+    }
+    let state = words(&[runs, unknown, ended]);
+    assert!(state.contains("(n1: known to run, by"), "{state}");
+    assert!(
+        state.ends_with(
+            "whether n2 run, and start what does not. Known not to run, so start them: n3"
+        ),
+        "{state}"
+    );
+    // One of three is no quorum, wherever it is.
+    let state = words(&[unknown, ended, ended]);
+    assert!(state.contains("DOES NOT SERVE"), "{state}");
+    // One answers and knows no leader: it may be the one that is cut off.
+    let state = view("~--").state();
+    assert!(state.contains("not reached from here: n2, n3"), "{state}");
+}
+
+#[test]
+fn no_backup_is_restored_where_a_member_may_run() {
+    let lost = || {
+        let mut lost = answers("a", (3, 6, 14), 6, "3.6.0");
+        let live = lost.facts.as_mut().and_then(|f| f.live.as_mut());
+        live.expect("live").leader = 0;
+        lost
+    };
+    let down = |name, process| found::Member {
+        process,
+        ..silent(name)
+    };
+    for (known, may) in [
+        ([Process::Ended; 2], true),
+        ([Process::Ended, Process::Unknown], false),
+        ([Process::Ended, Process::Runs], false),
+        ([Process::Unknown; 2], false),
+    ] {
+        let [b, c] = known;
+        for members in [
+            vec![lost(), down("b", b), down("c", c)],
+            vec![down("b", b), down("c", c)],
+        ] {
+            let words = refused(judged(&members, OLD));
+            assert!(words.contains("none knows a leader"), "{words}");
+            assert_eq!(words.contains("--force-new-cluster"), may, "{words}");
+            assert_eq!(words.contains("restore"), may, "{words}");
+            assert_eq!(words.contains("may serve one another"), !may, "{words}");
+        }
+    }
 }
 
 fn decided(view: &View, release: &Version, purpose: Purpose) -> Result<(), Refusal> {

@@ -154,6 +154,42 @@ fn a_tool_that_is_cut_off_ends_no_quorum() {
 }
 
 #[test]
+fn a_tool_that_is_cut_off_says_so_and_nothing_that_is_false() {
+    let commands: [fn(&Model) -> Came; 3] = [Model::run, Model::roll_back, |model| {
+        model.roll_back_to(&Version::new(3, 5, 30))
+    }];
+    for reads_files in [true, false] {
+        for call in (1..).step_by(9) {
+            let Some(model) = killed(world(), call) else {
+                break;
+            };
+            if model.begun().is_empty() || !model.world().has_quorum() {
+                continue;
+            }
+            model.world().is_cut_off = true;
+            model.world().reads_files = reads_files;
+            for command in commands {
+                let known = model.world().history.len();
+                let runs = |m: &super::world::Peer| m.process.is_some();
+                let all_run = model.world().members.iter().all(runs);
+                let came = command(&model);
+                let Came::Refused(why) = came else {
+                    panic!("killed at call {call}: {came:?}");
+                };
+                let at = format!("killed at call {call}: {why}");
+                assert!(why.contains("may serve one another"), "{at}");
+                for word in ["DOES NOT SERVE", "restore", "force-new", "does not come up"] {
+                    assert!(!why.contains(word), "{at}");
+                }
+                let acted = model.world().history[known..].join("\n");
+                let is_left = !reads_files || !all_run || !acted.contains("is started");
+                assert!(is_left, "{at}\n{acted}");
+            }
+        }
+    }
+}
+
+#[test]
 fn one_that_begins_to_refuse_in_the_middle_stops_the_run() {
     for call in (1..).step_by(5) {
         let model = Model::new(world());
