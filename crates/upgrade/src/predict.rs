@@ -133,17 +133,42 @@ pub fn boot(facts: &Facts, target: &Target) -> Option<Prediction> {
 /// Members in the database that the truth does not have, and voters that it
 /// takes for learners.
 fn differences(truth: &Cluster, database: &[Member]) -> (Vec<MemberId>, Vec<MemberId>) {
-    let zombies = database
-        .iter()
-        .filter(|m| truth.member(m.id).is_none())
-        .map(|m| m.id)
-        .collect();
-    let learners = database
-        .iter()
-        .filter(|m| m.is_learner && truth.member(m.id).is_some_and(|t| !t.is_learner))
-        .map(|m| m.id)
-        .collect();
-    (zombies, learners)
+    apart(
+        database,
+        |id| truth.member(id).is_some(),
+        |id| truth.member(id).is_some_and(|t| !t.is_learner),
+    )
+}
+
+/// The same by the best truth there is. Once a member of 3.6 has ruled, the v2 tree of a `.snap`
+/// is made of the database, zombies included: only raft's configuration is another source.
+fn differences_in(log: &Log, database: &Database) -> (Vec<MemberId>, Vec<MemberId>) {
+    let records = &database.members.members;
+    if database.storage_version.is_none() {
+        return differences(&log.now, records);
+    }
+    let counted = &log.conf_state;
+    let votes = |id: MemberId| counted.voters.contains(&id.0);
+    apart(
+        records,
+        |id| votes(id) || counted.learners.contains(&id.0),
+        votes,
+    )
+}
+
+fn apart(
+    database: &[Member],
+    is_member: impl Fn(MemberId) -> bool,
+    votes: impl Fn(MemberId) -> bool,
+) -> (Vec<MemberId>, Vec<MemberId>) {
+    let ids = |is_wrong: &dyn Fn(&Member) -> bool| {
+        let wrong = database.iter().filter(|m| is_wrong(m));
+        wrong.map(|m| m.id).collect()
+    };
+    (
+        ids(&|m| !is_member(m.id)),
+        ids(&|m| m.is_learner && votes(m.id)),
+    )
 }
 
 fn hex(ids: impl IntoIterator<Item = MemberId>) -> Vec<String> {
@@ -201,8 +226,12 @@ fn pintle(log: &Log, database: &Database, target: &Target) -> Prediction {
         return Prediction::fails(Outcome::Refuses, V2_LOG);
     }
     let members = &database.members.members;
-    let (zombies, learners) = differences(&log.now, members);
-    if has_v2_api || database.storage_version.is_none() {
+    let is_ruled_by_tree = has_v2_api || database.storage_version.is_none();
+    let (zombies, learners) = match is_ruled_by_tree {
+        true => differences(&log.now, members),
+        false => differences_in(log, database),
+    };
+    if is_ruled_by_tree {
         let healed: BTreeSet<MemberId> = zombies.into_iter().chain(learners).collect();
         return Prediction {
             healed: hex(healed),
@@ -285,7 +314,7 @@ fn six(log: &Log, database: &Database, target: &Target) -> Prediction {
         return Prediction::fails(Outcome::Stalls, REMOVED);
     }
     // The replay carries promotions out again, whatever the index.
-    let (zombies, learners) = differences(&log.now, members);
+    let (zombies, learners) = differences_in(log, database);
     let replayed: BTreeSet<MemberId> = log.promotions.iter().map(|(_, id)| *id).collect();
     let mut shown = Vec::new();
     for id in learners {
@@ -323,7 +352,7 @@ fn seven(log: &Log, database: &Database) -> Prediction {
     if members.iter().filter(|m| m.is_learner).count() > LEARNERS_MAX {
         return Prediction::fails(Outcome::Refuses, TOO_MANY_LEARNERS);
     }
-    let (zombies, learners) = differences(&log.now, members);
+    let (zombies, learners) = differences_in(log, database);
     let mut prediction = Prediction {
         zombies: hex(zombies.iter().copied()),
         learners: hex(learners),

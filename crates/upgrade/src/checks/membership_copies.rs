@@ -47,14 +47,25 @@ fn pairs<'a>(case: &Case<'a>) -> Result<Vec<Pair<'a>>, Lacks> {
 
 fn pair<'a>(facts: &'a Facts, database: &'a Database) -> Option<Pair<'a>> {
     if let Some(log) = &facts.log {
-        let truth = log.at_database.as_ref().unwrap_or(&log.now);
+        let known = log.at_database.as_ref().unwrap_or(&log.now);
+        let mut truth: Vec<Member> = known.members().cloned().collect();
+        let is_raft = is_ruled_by_raft(log, database);
+        if is_raft {
+            let counted = &log.conf_state;
+            let learns = |m: &Member| counted.learners.contains(&m.id.0);
+            truth.retain(|m| counted.voters.contains(&m.id.0) || learns(m));
+            truth.iter_mut().for_each(|m| m.is_learner = learns(m));
+        }
         return Some(Pair {
             facts,
             database,
-            truth: truth.members().cloned().collect(),
+            truth,
             has_records: true,
-            removed: truth.removed().collect(),
-            source: "the v2 store and the log",
+            removed: known.removed().collect(),
+            source: match is_raft {
+                true => "raft's configuration",
+                false => "the v2 store and the log",
+            },
         });
     }
     let live = facts.live.as_ref()?;
@@ -86,6 +97,12 @@ fn pair<'a>(facts: &'a Facts, database: &'a Database) -> Option<Pair<'a>> {
         removed: BTreeSet::new(),
         source: "the member list",
     })
+}
+
+/// Once a member of 3.6 has ruled, the v2 tree of a `.snap` is made of the database, and shows
+/// nothing about it; raft's configuration does, where the database is as far as the log.
+fn is_ruled_by_raft(log: &Log, database: &Database) -> bool {
+    database.storage_version.is_some() && database.consistent_index >= log.commit
 }
 
 impl Pair<'_> {

@@ -667,3 +667,50 @@ fn a_release_that_is_not_known_is_said_to_be_unknown() {
         assert_eq!(report.exit_code(), if unknown { 4 } else { 0 }, "{target}");
     }
 }
+
+/// A directory that 3.6 has had: its `.snap` was made of the database.
+fn ruled_by_3_6(change: impl Fn(&mut Vec<Member>)) -> Facts {
+    let mut facts = sound(1);
+    facts.live = None;
+    let mut records: Vec<Member> = cluster().members().cloned().collect();
+    change(&mut records);
+    let (mut copy, mut tree) = (Cluster::default(), Tree::new());
+    for record in &records {
+        let added = conf_change::add(0, record);
+        conf_change::apply(&mut copy, &mut tree, &added, conf_change::Rules::Newer).expect("holds");
+    }
+    copy.set_version(Some(Version::new(3, 6, 0)));
+    let log = facts.log.as_mut().expect("a log");
+    log.at_snapshot = Some(copy.clone());
+    log.at_database = Some(copy.clone());
+    log.now = copy;
+    let database = facts.database.as_mut().expect("a database");
+    database.storage_version = Some("3.6.0".into());
+    database.members.cluster_version = Some(Version::new(3, 6, 0));
+    database.members.members = records;
+    facts
+}
+
+#[test]
+fn from_3_6_on_raft_shows_the_zombie_that_every_other_copy_has() {
+    for target in ["3.6.14", "3.7.1", "pintle:3.6"] {
+        let target = Target::parse(target).expect("a target");
+        let zombie = ruled_by_3_6(|records| records.push(member(9)));
+        let boot = predict::boot(&zombie, &target).expect("files");
+        assert_eq!(boot.zombies, [MemberId(9).to_string()], "{target}");
+        let found = run(target.clone(), vec![zombie], &given()).findings;
+        let shown = |f: &Finding| f.check == "P5" && f.seen.contains("a zombie");
+        assert!(found.iter().any(shown), "{target}: {found:?}");
+    }
+}
+
+#[test]
+fn from_3_6_on_raft_shows_the_voter_that_every_other_copy_has_as_a_learner() {
+    let target = Target::parse("3.6.14").expect("a target");
+    let stale = ruled_by_3_6(|records| records[1].is_learner = true);
+    let boot = predict::boot(&stale, &target).expect("files");
+    assert_eq!(boot.learners, [MemberId(2).to_string()]);
+    let found = run(target, vec![stale], &given()).findings;
+    let shown = |f: &Finding| f.check == "P4" && f.seen.contains("raft's configuration");
+    assert!(found.iter().any(shown), "{found:?}");
+}

@@ -117,8 +117,9 @@ pub(super) const AT_LATER_LINES: &[Row] = &[
             Start(3, "3.6.14"),
             PlantZombies(1),
             Upgrade(PINTLE_3_6, All, &[], zombies(1)),
+            Upgrade("3.6.14", All, &[], zombies(1)),
         ],
-        "Its .snap has the zombie too then, so that files alone do not show it any more.",
+        "Its .snap has the zombie too then: only raft's configuration shows it.",
     ),
     row(
         "U22/pintle-3.7",
