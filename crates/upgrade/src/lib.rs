@@ -15,7 +15,8 @@
 //! - [`checks`]: the checks P1 to P25
 //! - [`explain`]: what each check and prediction means, and the fix: one table
 //! - [`report`]: for people, for programs, as a page
-//! - [`plan`], `steps`: the path from here to there, for people and for `run`
+//! - [`plan`], `hops`, `steps`, `estimate`: the path from here to there, for people and for
+//!   `run`, and what it costs
 //! - [`repair`]: fixes the files of a member that does not run
 //! - `run`: carries the steps out, rehearses them, takes them back
 
@@ -27,11 +28,13 @@ pub mod checks;
 mod command;
 mod commands;
 mod environment;
+mod estimate;
 mod exit;
 pub mod explain;
 pub mod facts;
 mod failure;
 mod hashes;
+mod hops;
 pub mod inspect;
 mod manifest;
 mod next_command;

@@ -253,6 +253,11 @@ impl Manifest {
         }
     }
 
+    /// Where it was read.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The release that the tag of the image names, as in `etcd:3.5.16-0`.
     pub(crate) fn version(&self) -> Option<Version> {
         tagged_version(&self.image)

@@ -5,15 +5,22 @@
 
 use std::collections::BTreeSet;
 
+use line::Line;
 use semver::Version;
 use serde::Serialize;
 
+pub use self::words::Step;
+use self::words::Words;
 use crate::{
-    checks::{self, Finding, Given, Level, Seen},
+    checks::{self, Finding, Given, Level, Missing, Seen},
+    estimate::Estimate,
     facts::Facts,
-    steps::{FLUSH_BY_HAND, FLUSH_FLAG, Member, Step as Machine, along},
+    hops::{self, Hop, How, Start, line_of},
+    steps::{Member, Step as Machine, along},
     target::{self, Target},
 };
+
+mod words;
 
 /// Why there is no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,14 +36,14 @@ pub(crate) enum Error {
         /// The newest release that a member runs.
         ahead: Version,
     },
-    /// Pintle starts at the line of its cluster.
+    /// A member is ahead of the cluster, and lines go up from where that is.
     #[error(
-        "{target}: members that become Pintle keep the line of their cluster, which is at {}.{}; name pintle, or bring the cluster to 3.{} first",
-        cluster.major, cluster.minor, target.minor()
+        "a member runs etcd {ahead}, and the cluster version is {}: an upgrade is half done. Finish it, or take it back, first: lines go up from there",
+        line_of(cluster)
     )]
-    AboveTheCluster {
-        /// The target.
-        target: Target,
+    HalfDone {
+        /// The newest release of etcd that a member runs.
+        ahead: Version,
         /// The cluster version.
         cluster: Version,
     },
@@ -64,30 +71,17 @@ pub(crate) enum Error {
     },
 }
 
-/// One thing to do.
-#[derive(Clone, Debug, Serialize)]
-pub struct Step {
-    /// What kind of step: `backup`, `start-all`, `check`, `restart`, `move-leader`, `soak`,
-    /// `swap`, `flush`, `settle`.
-    pub action: &'static str,
-    /// The release that this step leads to.
-    pub version: String,
-    /// The member that restarts, empty for the cluster.
-    pub member: String,
-    /// In words.
-    pub what: String,
-    /// Why it is there.
-    pub why: String,
-}
-
 /// The path and its steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// Releases, from the present one on, in words.
     pub path: Vec<String>,
-    /// The same as versions.
+    /// The oldest release that a member runs.
     #[serde(skip)]
-    pub versions: Vec<Version>,
+    from: Version,
+    /// The same without the present one, as what is to be done.
+    #[serde(skip)]
+    pub(crate) hops: Vec<Hop>,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// The same as a machine does it.
@@ -98,8 +92,22 @@ pub struct Plan {
     /// What blocks the next release and no step of this plan resolves. With any of it
     /// there are no steps.
     pub blocked: Vec<Finding>,
-    #[serde(skip)]
-    target: Target,
+    /// What it costs.
+    pub estimate: Estimate,
+    /// The other way to the same minor version, where there is one, and what that costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<Other>,
+}
+
+/// Another plan, as far as it is compared with this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Its target.
+    pub target: String,
+    /// Its path.
+    pub path: Vec<String>,
+    /// What it costs.
+    pub estimate: Estimate,
 }
 
 /// What a plan is made for, apart from the target.
@@ -137,16 +145,16 @@ impl Plan {
             return Err(Error::NoVersion);
         };
         let cluster = of_files().unwrap_or_else(|| now.clone());
-        let target = &target.on(Some(&cluster));
-        if target.is_pintle && target.minor() > cluster.minor.max(5) {
-            return Err(Error::AboveTheCluster {
-                target: target.clone(),
-                cluster,
-            });
+        let is_pintle = |facts: &Facts| wishes.pintles.contains(&facts.label);
+        let all_pintle = members.iter().all(is_pintle);
+        let mut target = target.on(Some(&cluster));
+        if all_pintle {
+            target = target.of_pintles();
         }
+        is_ahead(members, &target, &cluster, wishes)?;
         if let Some(ahead) = running.last().filter(|v| v.minor > target.minor()) {
             return Err(Error::Back {
-                target: target.clone(),
+                target,
                 ahead: ahead.clone(),
             });
         }
@@ -156,60 +164,78 @@ impl Plan {
             // Files tell the cluster version and no patch: it may equal the target by chance.
             order.iter_mut().for_each(|member| member.anew = true);
         }
-        let mut versions = path(&now, patch_known, target, wishes.available);
-        let is_other =
-            |m: &Member| m.anew || m.runs != target.version || m.pintle != target.is_pintle;
-        if versions.len() == 1 && order.iter().any(is_other) {
-            versions.push(target.version.clone());
-        }
+        let start = Start {
+            now: &now,
+            patch_known,
+            cluster: &cluster,
+            all_pintle,
+            available: wishes.available,
+        };
+        let hops = whole(&start, &target, &order);
         // That of Pintle is of its line, and no patch that it has all of.
         let etcds = order.iter().filter(|member| !member.pintle);
         let etcds = etcds.map(|member| member.runs.clone()).collect();
-        may_go(&versions, &etcds, target, wishes.allow_lower_patch)?;
+        may_go(&hops, &etcds, wishes.allow_lower_patch)?;
         let stale = stale(members);
-        let machine = along(&versions, &order, target.is_pintle, !stale.is_empty());
-        let mut path: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        if !patch_known && let Some(first) = path.first_mut() {
-            *first = format!("{}.{}.x", now.major, now.minor);
-        }
-        if target.is_pintle
-            && path.len() > 1
-            && let Some(last) = path.last_mut()
-        {
-            *last = target.to_string();
-        }
+        let machine = along(&now, &hops, &order, !stale.is_empty());
+        let mut path = vec![match patch_known {
+            true => shown(&now, all_pintle),
+            false => format!("{}.{}.x", now.major, now.minor),
+        }];
+        path.extend(hops.iter().map(Hop::words));
         let steps = match machine.is_empty() {
             true => Vec::new(),
-            false => Words::new(members, &order, stale, target.is_pintle).all(
-                &machine,
-                patch_known,
-                &path,
-            ),
+            false => Words::new(members, &order, stale).all(&machine, &hops, patch_known, &path),
         };
         Ok(Plan {
             path,
-            versions,
+            from: now,
+            estimate: Estimate::of(&machine),
+            hops,
             steps,
             machine,
             flags: Vec::new(),
             blocked: Vec::new(),
-            target: target.clone(),
+            other: None,
         })
     }
 
-    /// The release that the first hop leads to, if there is one.
-    fn next(&self) -> Option<Target> {
-        let next = self.versions.get(1)?;
-        match self.versions.len() {
-            2 => Some(self.target.clone()),
-            _ => Target::parse(&next.to_string()).ok(),
-        }
+    /// Compares it with the other way to its minor version: by binaries of etcd, or by Pintle and
+    /// its lines. Over less than two minor versions both restart each member once.
+    pub(crate) fn compare(&mut self, members: &[Facts], target: &Target, wishes: &Wishes<'_>) {
+        let rises = |hop: &Hop| hop.to.minor >= self.from.minor + 2;
+        let all_pintle = members.iter().all(|m| wishes.pintles.contains(&m.label));
+        let Some(last) = self.hops.last().filter(|hop| rises(hop) && !all_pintle) else {
+            return;
+        };
+        let other = match target.is_pintle {
+            true => Some(Target::etcd(target::newest(last.to.minor))),
+            false => Line::of(&last.to).map(Target::pintle_at),
+        };
+        let plan = other.and_then(|other| {
+            let plan = Plan::make(members, &other, wishes).ok()?;
+            Some((other, plan))
+        });
+        self.other = plan.map(|(other, plan)| Other {
+            target: other.given,
+            path: plan.path,
+            estimate: plan.estimate,
+        });
     }
 
     /// Makes the checks for the next release. Where something blocks that no step of the
     /// plan resolves, the plan has no steps any more.
     pub(crate) fn check(&mut self, members: &[Facts], given: &Given) -> Option<Seen> {
-        let seen = checks::look(&self.next()?, members, given);
+        let next = self.hops.first()?;
+        let is_line = next.how == How::Line;
+        let given = Given {
+            no_restarts: is_line,
+            ..given.clone()
+        };
+        let mut seen = checks::look(&next.target(), members, &given);
+        if is_line {
+            seen.missing.retain(|missing| !is_asked_of_members(missing));
+        }
         let blocks = seen.findings.iter().filter(|f| f.level == Level::Block);
         self.blocked = blocks.filter(|f| !self.resolves(f)).cloned().collect();
         if !self.blocked.is_empty() {
@@ -244,34 +270,63 @@ impl Plan {
     }
 }
 
-/// The releases from `now` to the target.
-fn path(now: &Version, patch_known: bool, target: &Target, available: &[Version]) -> Vec<Version> {
-    let best = |minor: u64| {
-        let floor = target::floor(minor).unwrap_or(Version::new(3, minor, 0));
-        let fit = available
-            .iter()
-            .filter(|v| v.minor == minor && **v >= floor);
-        fit.max().cloned().unwrap_or_else(|| target::newest(minor))
+/// Whether the members themselves look at that before they change their line: only the log tells
+/// of API version 2, and it is theirs.
+fn is_asked_of_members(missing: &Missing) -> bool {
+    matches!(missing.check, "P9" | "P10")
+}
+
+/// What members run, in words.
+fn shown(version: &Version, pintle: bool) -> String {
+    match pintle {
+        true => format!("pintle (etcd {version})"),
+        false => version.to_string(),
+    }
+}
+
+/// Lines go up from the cluster version, so no member of etcd may be ahead of it.
+fn is_ahead(
+    members: &[Facts],
+    target: &Target,
+    cluster: &Version,
+    wishes: &Wishes<'_>,
+) -> Result<(), Error> {
+    let entry = hops::entry(cluster, target);
+    if !target.is_pintle || entry.minor() == target.minor() {
+        return Ok(());
+    }
+    let etcds = members
+        .iter()
+        .filter(|f| !wishes.pintles.contains(&f.label));
+    let versions = etcds.filter_map(|facts| facts.live.as_ref()?.version.clone());
+    match versions.filter(|v| v.minor > entry.minor()).max() {
+        Some(ahead) => Err(Error::HalfDone {
+            ahead,
+            cluster: cluster.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The hops to the target, with the one that brings its program to members that run its release
+/// already.
+fn whole(start: &Start<'_>, target: &Target, order: &[Member]) -> Vec<Hop> {
+    let mut hops = hops::hops(start, target);
+    if hops.iter().any(|hop| hop.how != How::Line) {
+        return hops;
+    }
+    let (to, how) = match target.is_pintle {
+        true => (hops::entry(start.cluster, target).version, How::Pintle),
+        false => (target.version.clone(), How::Etcd),
     };
-    let mut path = vec![now.clone()];
-    let mut minor = now.minor;
-    while minor < target.minor() {
-        let here = path.last().cloned().unwrap_or_else(|| now.clone());
-        let low = target::floor(minor).is_some_and(|floor| here < floor);
-        if low || (!patch_known && here == *now) {
-            path.push(best(minor));
-        }
-        minor += 1;
-        path.push(match minor == target.minor() {
-            true => target.version.clone(),
-            false => best(minor),
-        });
+    let needs = |m: &Member| match target.is_pintle {
+        true => m.anew || !m.pintle,
+        false => m.anew || m.pintle || m.runs != target.version,
+    };
+    if order.iter().any(needs) {
+        hops.insert(0, Hop { to, how });
     }
-    if path.last() != Some(&target.version) {
-        path.push(target.version.clone());
-    }
-    path.dedup();
-    path
+    hops
 }
 
 /// Members in the order of their restarts.
@@ -328,198 +383,10 @@ pub(crate) fn stale(members: &[Facts]) -> BTreeSet<String> {
     stale
 }
 
-/// Steps written for people.
-struct Words {
-    /// Members in the order of their restarts.
-    order: Vec<String>,
-    /// Whose records are stale now.
-    stale: BTreeSet<String>,
-    /// Whether that is known.
-    databases: bool,
-    /// Whether the last release is Pintle.
-    last_is_pintle: bool,
-    steps: Vec<Step>,
-}
-
-impl Words {
-    fn new(
-        members: &[Facts],
-        order: &[Member],
-        stale: BTreeSet<String>,
-        last_is_pintle: bool,
-    ) -> Words {
-        Words {
-            order: order.iter().map(|m| m.name.clone()).collect(),
-            stale,
-            databases: members.iter().all(|facts| facts.database.is_some()),
-            last_is_pintle,
-            steps: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, action: &'static str, version: &str, member: &str, what: String, why: &str) {
-        self.steps.push(Step {
-            action,
-            version: version.to_owned(),
-            member: member.to_owned(),
-            what,
-            why: why.to_owned(),
-        });
-    }
-
-    fn all(mut self, machine: &[Machine], running: bool, path: &[String]) -> Vec<Step> {
-        self.push(
-            "backup",
-            "",
-            "",
-            "take a backup and verify it: pintle upgrade backup".into(),
-            "the way back from the last step",
-        );
-        if !running {
-            let first = path.first().map_or("", String::as_str);
-            self.push(
-                "start-all",
-                first,
-                "",
-                format!("start every member on the release that it ran last ({first})"),
-                "what follows is done one member at a time, in a cluster that serves",
-            );
-        }
-        for (at, step) in machine.iter().enumerate() {
-            self.step(step, machine, at, running);
-        }
-        self.steps
-    }
-
-    fn step(&mut self, step: &Machine, all: &[Machine], at: usize, running: bool) {
-        let (before, after) = (&all[..at], &all[at + 1..]);
-        let later = after.iter().any(|s| matches!(s, Machine::Check { .. }));
-        match step {
-            Machine::Check { to } => self.push(
-                "check",
-                &to.to_string(),
-                "",
-                format!(
-                    "pintle upgrade check --target {}: go on if it exits with 0; with 4, if you accept its warnings; with any other code stop here",
-                    if self.last_is_pintle && !later { "pintle".to_owned() } else { to.to_string() }
-                ),
-                "before the next step",
-            ),
-            Machine::MoveLeader { member } => self.push(
-                "move-leader",
-                "",
-                member,
-                format!("if {member} leads: etcdctl move-leader to a member that was upgraded"),
-                "the leader restarts last, and not as leader",
-            ),
-            Machine::Flush { member, version } => self.push(
-                "flush",
-                &version.to_string(),
-                member,
-                format!(
-                    "restart {member} (etcd {version}) with {FLUSH_FLAG}, make as many entries and one more at it ({FLUSH_BY_HAND}), wait for a new .snap, restart it as usual"
-                ),
-                "3.7 panics on raw v2 records after the newest snapshot, which 3.5 left in the log",
-            ),
-            Machine::Swap {
-                member,
-                from,
-                from_pintle,
-                to,
-                pintle,
-            } => {
-                let name = |version: &Version, pintle: bool| match pintle {
-                    true => format!("pintle (etcd {version})"),
-                    false => format!("etcd {version}"),
-                };
-                let (new, old) = (name(to, *pintle), match running {
-                    true => name(from, *from_pintle),
-                    false => format!("3.{}", from.minor),
-                });
-                let is_last = self.order.last() == Some(member);
-                if is_last && from.minor != to.minor && self.order.len() > 2 {
-                    self.push(
-                        "soak",
-                        &to.to_string(),
-                        member,
-                        format!(
-                            "let the others soak on {new} while {member} stays on {old}: as long as it does, the cluster version stays and every binary may be put back"
-                        ),
-                        "the rollback anchor",
-                    );
-                }
-                self.push(
-                    "swap",
-                    &to.to_string(),
-                    member,
-                    format!(
-                        "stop {member} ({old}), start {new} on the same data directory, wait until it is healthy and published"
-                    ),
-                    if is_last { "last, because it leads or anchors" } else { "one at a time" },
-                );
-            }
-            Machine::Settle { to } => self.push(
-                "settle",
-                &to.to_string(),
-                "",
-                format!(
-                    "wait until every member reports cluster version {}.{} (/version), then compare members and hashes",
-                    to.major, to.minor
-                ),
-                "the hop is over",
-            ),
-            Machine::Heal { version } => self.heal(version, before),
-        }
-    }
-
-    /// Those restart once more whose publication was not applied by a release that
-    /// corrects records: all that were not the last to move.
-    fn heal(&mut self, version: &Version, before: &[Machine]) {
-        let moved: Vec<&String> = before
-            .iter()
-            .filter_map(|step| match step {
-                Machine::Swap { member, .. } => Some(member),
-                _ => None,
-            })
-            .collect();
-        let last = moved.last().map(|m| (*m).clone());
-        let again: Vec<String> = match &last {
-            _ if self.databases && self.stale.is_empty() => Vec::new(),
-            None => self
-                .order
-                .iter()
-                .filter(|m| self.stale.contains(*m))
-                .cloned()
-                .collect(),
-            Some(last) => self.order.iter().filter(|m| *m != last).cloned().collect(),
-        };
-        for member in again {
-            self.push(
-                "restart",
-                &version.to_string(),
-                &member,
-                format!(
-                    "restart {member} once more on etcd {version}, wait until it is healthy and published"
-                ),
-                "its record is stale in some database; its publication is written there only by members that run such a release",
-            );
-        }
-    }
-}
-
 /// Whether every release of the path may be started on the members of `running`.
-fn may_go(
-    path: &[Version],
-    running: &BTreeSet<Version>,
-    target: &Target,
-    allow_lower_patch: bool,
-) -> Result<(), Error> {
-    for (at, to) in path.iter().enumerate() {
-        let is_now = at == 0;
-        // Pintle is another program; only its files and protocol have that version.
-        if is_now || (target.is_pintle && at + 1 == path.len()) {
-            continue;
-        }
+fn may_go(hops: &[Hop], running: &BTreeSet<Version>, allow_lower_patch: bool) -> Result<(), Error> {
+    // Pintle is another program; only its files and protocol have that version.
+    for Hop { to, .. } in hops.iter().filter(|hop| hop.how == How::Etcd) {
         if let Some(bug) = target::loses_data(to) {
             return Err(Error::LosesData {
                 release: to.clone(),

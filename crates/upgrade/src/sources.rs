@@ -1,6 +1,6 @@
 //! Reads every source that a command line names: directories, database files, members.
 
-use std::{io::IsTerminal as _, path::Path};
+use std::{collections::BTreeSet, io::IsTerminal as _, path::Path};
 
 use cli::flags::Parsed;
 
@@ -219,4 +219,19 @@ async fn ask(access: &Access, endpoints: &[&str], found: &mut Sources) -> Outcom
 fn is_learner_at(facts: &Facts, endpoint: &str) -> bool {
     let live = facts.live.as_ref();
     live.is_some_and(|live| live.is_learner && live.endpoint == endpoint)
+}
+
+/// The members that are Pintle, by name.
+pub(crate) fn pintles(parsed: &Parsed, members: &[Facts]) -> Outcome<BTreeSet<String>> {
+    let access = access(parsed, None)?;
+    block_on(async {
+        let mut pintles = BTreeSet::new();
+        for facts in members {
+            let Some(live) = &facts.live else { continue };
+            if inspect::is_pintle(&access, &live.endpoint).await == Some(true) {
+                pintles.insert(facts.label.clone());
+            }
+        }
+        Ok(pintles)
+    })
 }

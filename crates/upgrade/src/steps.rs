@@ -3,6 +3,8 @@
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::hops::{Hop, How, line_of};
+
 /// Entries after which a flushed member writes a snapshot. So few that making them takes a
 /// moment, and so many that a busy cluster leaves the member time for something else.
 pub(crate) const FLUSH_ENTRIES: u64 = 1000;
@@ -20,6 +22,9 @@ pub(crate) enum Step {
     Check {
         /// Where the hop leads.
         to: Version,
+        /// Whether members that run Pintle go there by their line.
+        #[serde(default)]
+        line: bool,
     },
     /// Leadership goes to another member.
     MoveLeader {
@@ -55,6 +60,13 @@ pub(crate) enum Step {
         /// What all run.
         version: Version,
     },
+    /// Members that run Pintle change their line, and none restarts.
+    Line {
+        /// What they answer before.
+        from: Version,
+        /// What they answer afterwards.
+        to: Version,
+    },
     /// The cluster version must follow.
     Settle {
         /// To this minor version.
@@ -66,7 +78,13 @@ impl Step {
     /// The step in words.
     pub(crate) fn words(&self) -> String {
         match self {
-            Step::Check { to } => format!("check the way to {to}"),
+            Step::Check { to, line: false } => format!("check the way to {to}"),
+            Step::Check { to, line: true } => format!("check the way to line {}", line_of(to)),
+            Step::Line { from, to } => format!(
+                "set the line from {} to {}, no member restarts",
+                line_of(from),
+                line_of(to)
+            ),
             Step::MoveLeader { member } => format!("move the leadership away from {member}"),
             Step::Swap {
                 member,
@@ -89,6 +107,29 @@ impl Step {
                 "wait for cluster version {}.{}, compare members and hashes",
                 to.major, to.minor
             ),
+        }
+    }
+
+    /// What `member` ran before this step, if the step changes that, and whether that was Pintle.
+    pub(crate) fn before(&self, name: &str) -> Option<(&Version, bool)> {
+        match self {
+            Step::Swap {
+                member,
+                from,
+                from_pintle,
+                ..
+            } if member == name => Some((from, *from_pintle)),
+            Step::Line { from, .. } => Some((from, true)),
+            _ => None,
+        }
+    }
+
+    /// Where this step leads, if it changes what members run, and whether that is Pintle.
+    pub(crate) fn leads_to(&self) -> Option<(&Version, bool)> {
+        match self {
+            Step::Swap { to, pintle, .. } => Some((to, *pintle)),
+            Step::Line { to, .. } => Some((to, true)),
+            _ => None,
         }
     }
 
@@ -122,6 +163,11 @@ impl Step {
             Step::Flush { member, version } => {
                 format!("start {member} ({version}) with its own flags")
             }
+            Step::Line { from, to } => format!(
+                "set the line from {} back to {}, no member restarts",
+                line_of(to),
+                line_of(from)
+            ),
             _ => String::new(),
         }
     }
@@ -140,76 +186,110 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it gets another binary on the way from `from` to `to`.
-    fn moves(&self, from: &Version, to: &Version, pintle: bool, is_last: bool) -> bool {
-        match is_last {
-            true => (from == to && self.anew) || self.runs != *to || self.pintle != pintle,
+    /// Whether it gets another binary by `hop`, from `from` on. By the last hop of binaries all
+    /// come to run the same.
+    fn moves(&self, from: &Version, hop: &Hop, is_last: bool) -> bool {
+        let anew = *from == hop.to && self.anew;
+        match hop.how {
+            How::Line => false,
+            // What it answers is of its line, and that stays.
+            How::Pintle => anew || !self.pintle,
+            How::Etcd if is_last => anew || self.runs != hop.to || self.pintle,
             // One that is ahead, of an upgrade that was left half done, stays there.
-            false => self.runs < *to,
+            How::Etcd => self.runs < hop.to,
         }
+    }
+
+    /// It gets the binary of `hop`.
+    fn swap(&mut self, hop: &Hop) -> Step {
+        let pintle = hop.how == How::Pintle;
+        let step = Step::Swap {
+            member: self.name.clone(),
+            from: self.runs.clone(),
+            from_pintle: self.pintle,
+            to: hop.to.clone(),
+            pintle,
+        };
+        self.runs = hop.to.clone();
+        self.pintle = pintle;
+        step
     }
 }
 
-/// The steps along `path` (the oldest release first) for `members`, of which the last
-/// one leads. The last release is Pintle if `pintle`. With `stale` records in the
-/// databases, members restart once before a release that believes those.
-pub(crate) fn along(path: &[Version], members: &[Member], pintle: bool, stale: bool) -> Vec<Step> {
+/// The steps along `hops` from `first`, the oldest release that runs, for `members`, of which the
+/// last one leads. With `stale` records in the databases, members restart once before a release
+/// that believes those.
+pub(crate) fn along(first: &Version, hops: &[Hop], members: &[Member], stale: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut members = members.to_vec();
-    if let [first, next, ..] = path
+    if let [next, ..] = hops
         && stale
         && heals(&members, first)
-        && next.minor > first.minor
+        && next.to.minor > first.minor
     {
         steps.push(Step::Heal {
             version: first.clone(),
         });
     }
-    for (at, hop) in path.windows(2).enumerate() {
-        let [from, to] = hop else { continue };
-        let is_last = at + 2 == path.len();
-        let becomes_pintle = pintle && is_last;
-        steps.push(Step::Check { to: to.clone() });
-        let moving: Vec<usize> = (0..members.len())
-            .filter(|n| members[*n].moves(from, to, becomes_pintle, is_last))
-            .collect();
-        for n in &moving {
-            let member = &mut members[*n];
-            // Next to its own swap: runs on several nodes wait for each other there.
-            // Pintle leaves no such records after its newest snapshot.
-            if member.runs.minor == 6 && to.minor == 7 && !member.pintle {
-                steps.push(Step::Flush {
-                    member: member.name.clone(),
-                    version: member.runs.clone(),
-                });
-            }
-            if Some(n) == moving.last() {
-                steps.push(Step::MoveLeader {
-                    member: member.name.clone(),
-                });
-            }
-            steps.push(Step::Swap {
-                member: member.name.clone(),
-                from: member.runs.clone(),
-                from_pintle: member.pintle,
-                to: to.clone(),
-                pintle: becomes_pintle,
-            });
-            member.runs = to.clone();
-            member.pintle = becomes_pintle;
+    let last = hops.iter().rposition(|hop| hop.how != How::Line);
+    let mut from = first;
+    for (at, hop) in hops.iter().enumerate() {
+        let line = hop.how == How::Line;
+        steps.push(Step::Check {
+            to: hop.to.clone(),
+            line,
+        });
+        match line {
+            true => steps.push(set_line(from, &hop.to, &mut members)),
+            false => swaps(from, hop, last == Some(at), &mut members, &mut steps),
         }
-        steps.push(Step::Settle { to: to.clone() });
-        // What older patches left in the databases goes only when all run the new one.
-        if from.minor == 5 && to.minor == 5 && heals(&members, to) {
-            steps.push(Step::Heal {
-                version: to.clone(),
-            });
-        }
+        from = &hop.to;
     }
     if members.len() == 1 {
         steps.retain(|step| !matches!(step, Step::MoveLeader { .. }));
     }
     steps
+}
+
+fn set_line(from: &Version, to: &Version, members: &mut [Member]) -> Step {
+    for member in members {
+        member.runs = to.clone();
+    }
+    Step::Line {
+        from: from.clone(),
+        to: to.clone(),
+    }
+}
+
+/// The steps of one hop by binaries.
+fn swaps(from: &Version, hop: &Hop, is_last: bool, members: &mut [Member], steps: &mut Vec<Step>) {
+    let moving: Vec<usize> = (0..members.len())
+        .filter(|n| members[*n].moves(from, hop, is_last))
+        .collect();
+    for n in &moving {
+        let member = &mut members[*n];
+        // Next to its own swap: runs on several nodes wait for each other there.
+        // Pintle leaves no such records after its newest snapshot.
+        if member.runs.minor == 6 && hop.to.minor == 7 && !member.pintle {
+            steps.push(Step::Flush {
+                member: member.name.clone(),
+                version: member.runs.clone(),
+            });
+        }
+        if Some(n) == moving.last() {
+            steps.push(Step::MoveLeader {
+                member: member.name.clone(),
+            });
+        }
+        steps.push(member.swap(hop));
+    }
+    steps.push(Step::Settle { to: hop.to.clone() });
+    // What older patches left in the databases goes only when all run the new one.
+    if from.minor == 5 && hop.to.minor == 5 && heals(members, &hop.to) {
+        steps.push(Step::Heal {
+            version: hop.to.clone(),
+        });
+    }
 }
 
 /// The first release whose members correct all records when one publishes itself.

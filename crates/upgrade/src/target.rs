@@ -86,6 +86,8 @@ pub fn kubernetes_deploys(minor: u64) -> Option<Version> {
 
 /// How Pintle is named; with `:3.6` after it at that line, else at the line of the cluster.
 const PINTLE: &str = "pintle";
+/// How a version of Kubernetes is named.
+const KUBERNETES_OF: &str = "kubernetes:";
 
 /// Whether Pintle answers this as its version at one of its lines.
 pub fn is_of_pintle(version: &Version) -> bool {
@@ -100,6 +102,30 @@ impl Target {
             version: line.release_version(),
             is_pintle: true,
             given: given.to_owned(),
+        }
+    }
+
+    /// Pintle at a line, as the command line names it.
+    pub(crate) fn pintle_at(line: Line) -> Target {
+        Target::pintle(line, &format!("{PINTLE}:{line}"))
+    }
+
+    /// A release of etcd.
+    pub(crate) fn etcd(version: Version) -> Target {
+        Target {
+            given: version.to_string(),
+            version,
+            is_pintle: false,
+        }
+    }
+
+    /// What goes with a version of Kubernetes where all members run Pintle: the line of the etcd
+    /// that it deploys.
+    pub(crate) fn of_pintles(&self) -> Target {
+        let is_kubernetes = self.given.starts_with(KUBERNETES_OF);
+        match Line::of(&self.version).filter(|_| is_kubernetes) {
+            Some(line) => Target::pintle(line, &self.given),
+            None => self.clone(),
         }
     }
 
@@ -128,7 +154,7 @@ impl Target {
             let line = line.ok_or_else(|| Error::NoLine(given.to_owned()))?;
             return Ok(Target::pintle(line, given));
         }
-        if let Some(kubernetes) = given.strip_prefix("kubernetes:") {
+        if let Some(kubernetes) = given.strip_prefix(KUBERNETES_OF) {
             let minor = kubernetes.strip_prefix('v').unwrap_or(kubernetes);
             let minor = minor.strip_prefix("1.").unwrap_or_default();
             let minor = minor.split('.').next().unwrap_or_default();
@@ -178,14 +204,17 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_pintle {
-            return write!(f, "pintle (etcd {})", self.version);
+        let is_kubernetes = self.given.starts_with(KUBERNETES_OF);
+        match (self.is_pintle, is_kubernetes) {
+            (true, false) => write!(f, "pintle (etcd {})", self.version),
+            (true, true) => write!(
+                f,
+                "pintle (etcd {}), the line of {}",
+                self.version, self.given
+            ),
+            (false, false) => write!(f, "etcd {}", self.version),
+            (false, true) => write!(f, "etcd {}, which {} deploys", self.version, self.given),
         }
-        write!(f, "etcd {}", self.version)?;
-        if self.given.starts_with("kubernetes:") {
-            write!(f, ", which {} deploys", self.given)?;
-        }
-        Ok(())
     }
 }
 

@@ -160,17 +160,136 @@ fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
             .filter(|s| matches!(s, Step::Swap { .. }));
         assert_eq!(swaps.count(), 3, "{path}");
     }
-    // No line comes by a swap of programs.
-    for (cluster, target) in [("3.5.0", "pintle:3.6"), ("3.6.0", "pintle:3.7")] {
-        let refused = planned(cluster, "3.5.30", false, target).expect_err("above");
-        assert!(refused.to_string().contains("keep the line"), "{refused}");
-    }
+    // No line comes by a swap of programs, and none by another cluster's half of an upgrade.
+    let refused = planned("3.5.0", "3.6.14", false, "pintle:3.6").expect_err("ahead");
+    assert!(refused.to_string().contains("half done"), "{refused}");
     assert!(planned("3.6.0", "3.6.14", false, "pintle:3.5").is_err());
     // Its version is no patch, and its log needs no flush before 3.7.
     assert!(planned("3.6.0", "3.6.16", true, "3.6.14").is_ok());
     let plan = planned("3.6.0", "3.6.16", true, "3.7.1").expect("a plan");
     let is_flush = |step: &Step| matches!(step, Step::Flush { .. });
     assert!(!plan.machine.iter().any(is_flush), "{:?}", plan.machine);
+}
+
+#[test]
+fn a_line_above_is_a_hop_of_its_own_and_restarts_no_one() {
+    use crate::{
+        facts::{Facts, Live},
+        plan::{Plan, Wishes},
+    };
+    let planned = |runs: &str, pintle: bool, target: &str| {
+        let members = ["a", "b", "c"].map(|name| Facts {
+            label: name.to_owned(),
+            live: Some(Live {
+                version: runs.parse().ok(),
+                cluster_version: format!("3.{}.0", runs.as_bytes()[2] - b'0').parse().ok(),
+                ..Live::default()
+            }),
+            ..Facts::default()
+        });
+        let mut wishes = Wishes::default();
+        if pintle {
+            wishes.pintles = ["a", "b", "c"].map(str::to_owned).into();
+        }
+        let target = Target::parse(target).expect("a target");
+        let mut plan = Plan::make(&members, &target, &wishes).expect("a plan");
+        plan.compare(&members, &target, &wishes);
+        plan
+    };
+    for (runs, pintle, target, path, restarts, lines) in [
+        (
+            "3.5.30",
+            true,
+            "pintle:3.6",
+            "pintle (etcd 3.5.30) line 3.6",
+            0,
+            1,
+        ),
+        (
+            "3.5.30",
+            true,
+            "pintle:3.7",
+            "pintle (etcd 3.5.30) line 3.6 line 3.7",
+            0,
+            2,
+        ),
+        (
+            "3.5.30",
+            true,
+            "kubernetes:1.34",
+            "pintle (etcd 3.5.30) line 3.6",
+            0,
+            1,
+        ),
+        (
+            "3.5.30",
+            true,
+            "kubernetes:1.33",
+            "pintle (etcd 3.5.30)",
+            0,
+            0,
+        ),
+        (
+            "3.5.16",
+            false,
+            "pintle:3.7",
+            "3.5.16 pintle (etcd 3.5.30) line 3.6 line 3.7",
+            3,
+            2,
+        ),
+        (
+            "3.6.14",
+            false,
+            "pintle:3.7",
+            "3.6.14 pintle (etcd 3.6.16) line 3.7",
+            3,
+            1,
+        ),
+        // The last hop brings the binary and its minor version.
+        (
+            "3.5.30",
+            true,
+            "3.6.14",
+            "pintle (etcd 3.5.30) 3.6.14",
+            3,
+            0,
+        ),
+        (
+            "3.5.30",
+            true,
+            "3.7.1",
+            "pintle (etcd 3.5.30) line 3.6 3.7.1",
+            3,
+            1,
+        ),
+        (
+            "3.5.30",
+            false,
+            "kubernetes:1.37",
+            "3.5.30 3.6.16 3.7.0",
+            12,
+            0,
+        ),
+    ] {
+        let plan = planned(runs, pintle, target);
+        assert_eq!(plan.path.join(" "), path, "{target}");
+        let costs = (plan.estimate.restarts, plan.estimate.lines);
+        assert_eq!(costs, (restarts, lines), "{path}");
+    }
+    let other = |runs, pintle, target| {
+        let other = planned(runs, pintle, target).other;
+        other.map(|other| (other.target, other.estimate.restarts))
+    };
+    assert_eq!(
+        other("3.5.30", false, "3.7.3"),
+        Some(("pintle:3.7".into(), 3))
+    );
+    assert_eq!(
+        other("3.5.30", false, "pintle:3.7"),
+        Some(("3.7.3".into(), 12))
+    );
+    assert_eq!(other("3.5.30", false, "3.6.14"), None);
+    assert_eq!(other("3.5.30", true, "pintle:3.7"), None);
 }
 
 #[test]

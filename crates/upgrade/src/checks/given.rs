@@ -23,6 +23,8 @@ pub struct Given {
     pub backup: Option<(String, Result<String, Unverified>)>,
     /// Hashes of all keys at one revision, by member, or why there are none.
     pub hashes: Option<Result<Vec<(String, u32)>, NotCompared>>,
+    /// Whether the members stay up on the way: they change their line.
+    pub no_restarts: bool,
     /// Learners that the target allows.
     pub learners_max: usize,
     /// Whether what goes with the backup says how to restore it for caches.

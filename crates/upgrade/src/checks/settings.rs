@@ -164,6 +164,10 @@ pub(crate) fn flag_name(word: &str) -> Option<&str> {
 }
 
 pub(super) fn flags(case: &mut Case<'_>) -> Result<(), Lacks> {
+    // No member starts.
+    if case.given.no_restarts {
+        return Ok(());
+    }
     let live = case.members.iter().filter_map(|f| {
         let words = f.live.as_ref()?.command_line.clone()?;
         Some((f.label.clone(), words))

@@ -134,6 +134,7 @@ fn certificate(days: i64) -> Certificate {
 
 fn given() -> Given {
     Given {
+        no_restarts: false,
         silent: Vec::new(),
         flags: Some(vec!["--name=m1".into()]),
         backup: Some(("backup.db".into(), Ok("sound".into()))),

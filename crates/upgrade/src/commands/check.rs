@@ -15,7 +15,7 @@ use crate::{
     manifest::Manifest,
     output::{as_json, print, width},
     report,
-    sources::sources,
+    sources::{self, sources},
     target::Target,
 };
 
@@ -53,7 +53,13 @@ pub(super) fn check(parsed: &Parsed) -> Outcome<i32> {
         "" => None,
         path => Some((path.to_owned(), verified_backup(path))),
     };
+    // They stay up where they change their line.
+    let no_restarts = target.is_pintle && {
+        let pintles = sources::pintles(parsed, &sources.members)?;
+        !pintles.is_empty() && pintles.len() == sources.members.len()
+    };
     let given = Given {
+        no_restarts,
         silent: sources.silent,
         flags: manifest.as_ref().map(Manifest::settings),
         restore_is_planned: parsed.text("backup").ends_with(".db")

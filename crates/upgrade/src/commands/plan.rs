@@ -11,13 +11,13 @@ use crate::{
     exit,
     facts::Facts,
     failure::{Failure, Outcome},
-    inspect,
+    hops::How,
     manifest::Manifest,
     output::{as_json, print},
     plan::{Plan, Wishes},
     run::{self, Named, Refusal, look_around, one_look},
     runtime::block_on,
-    sources::sources,
+    sources::{self, sources},
     target::{Target, unknown},
 };
 
@@ -32,7 +32,7 @@ pub(super) fn plan(parsed: &Parsed) -> Outcome<i32> {
     let sources = sources(parsed, &[], false, !parsed.bool("no-databases"))?;
     let wishes = Wishes {
         available: &available,
-        pintles: pintles(parsed, &sources.members)?,
+        pintles: sources::pintles(parsed, &sources.members)?,
         allow_lower_patch: allow(parsed).lower_patch,
         anew: match allow(parsed).new_build {
             true => sources.members.iter().map(|m| m.label.clone()).collect(),
@@ -52,17 +52,27 @@ pub(super) fn plan(parsed: &Parsed) -> Outcome<i32> {
         now: checks::now(),
         ..Given::default()
     };
+    plan.compare(&sources.members, &target, &wishes);
     let seen = plan.check(&sources.members, &given);
     if let Some(found) = first_stop(parsed, &sources.members, &plan)? {
         plan.block(found);
     }
     let lacking = seen.map(|seen| seen.missing).unwrap_or_default();
+    let starts_etcd = plan.hops.iter().any(|hop| hop.how == How::Etcd);
     let becomes = match parsed.text("manifest") {
-        "" => {
+        // Pintle knows the flags of all lines.
+        "" if starts_etcd => {
             plan.flags = flags_of(&sources.members, &target);
             String::new()
         }
-        manifest => edits(Path::new(manifest), &mut plan, &target)?,
+        "" => String::new(),
+        manifest => {
+            let manifest = Manifest::read(Path::new(manifest))?;
+            if starts_etcd {
+                plan.flags = checks::changes(&manifest.settings(), target.minor());
+            }
+            edits(manifest, &plan)?
+        }
     };
     let text = match (json, plan.blocked.is_empty()) {
         (true, _) => serde_json::to_string(&plan).map_err(Failure::new)? + "\n",
@@ -95,20 +105,19 @@ fn flags_of(members: &[Facts], target: &Target) -> Vec<(String, String, String)>
     flags
 }
 
-/// The manifest at `path` as it must become for each release of the plan.
-fn edits(path: &Path, plan: &mut Plan, target: &Target) -> Outcome<String> {
-    let mut manifest = Manifest::read(path)?;
-    plan.flags = checks::changes(&manifest.settings(), target.minor());
+/// The manifest as it must become for each release of the plan.
+fn edits(mut manifest: Manifest, plan: &Plan) -> Outcome<String> {
+    let path = manifest.path().to_owned();
     let mut becomes = String::new();
-    for (at, to) in plan.versions.iter().enumerate().skip(1) {
-        let pintle = target.is_pintle && at + 1 == plan.versions.len();
-        let image = manifest.image_for(to);
-        let edited = manifest.edited(&image, to, pintle, &[])?;
+    for hop in plan.hops.iter().filter(|hop| hop.how != How::Line) {
+        let image = manifest.image_for(&hop.to);
+        let edited = manifest.edited(&image, &hop.to, hop.how == How::Pintle, &[])?;
         becomes.push_str(&format!(
             "\nthe manifest for {}:\n{}",
-            plan.path[at], edited.diff
+            hop.words(),
+            edited.diff
         ));
-        manifest = Manifest::parse(path, edited.text)?;
+        manifest = Manifest::parse(&path, edited.text)?;
     }
     Ok(becomes)
 }
@@ -130,8 +139,9 @@ fn shown(plan: &Plan, lacking: &[Missing], unknown: Option<&semver::Version>) ->
     if !plan.flags.is_empty() {
         text.push('\n');
     }
-    if plan.steps.is_empty() {
-        text.push_str("nothing to do: every member runs it\n");
+    match plan.steps.is_empty() {
+        true => text.push_str("nothing to do: every member runs it\n"),
+        false => text.push_str(&costs(plan)),
     }
     if let Some(newest) = unknown {
         text.push_str(&format!(
@@ -145,6 +155,21 @@ fn shown(plan: &Plan, lacking: &[Missing], unknown: Option<&semver::Version>) ->
             missing.check, missing.title, missing.lacks
         ));
     }
+    text
+}
+
+/// What a plan costs, and the other one, where there is one.
+fn costs(plan: &Plan) -> String {
+    let mut text = format!("\nit takes {}\n", plan.estimate.words());
+    if let Some(other) = &plan.other {
+        text.push_str(&format!(
+            "or --target {}: {}\n   takes {}\n",
+            other.target,
+            other.path.join(" -> "),
+            other.estimate.words()
+        ));
+    }
+    text.push_str("(times are of small members on one machine)\n");
     text
 }
 
@@ -165,18 +190,26 @@ fn first_stop(parsed: &Parsed, members: &[Facts], plan: &Plan) -> Outcome<Option
         return Ok(None);
     }
     let access = access(parsed, None)?;
-    let view = block_on(async { Ok(look_around(&access, &named, one_look, None, None).await) })?;
-    // With a downgrade under way there is something to do where all run the target, too.
-    let refusal = match (&view.downgrade, plan.machine.is_empty()) {
-        (Some(to), true) => Some(Refusal::Downgrade { to: to.clone() }),
-        _ => run::refusal(&view, plan.machine.iter()),
-    };
+    let of = |member: &Named| (member.name.clone(), member.endpoint.clone());
+    let endpoints: Vec<(String, String)> = named.iter().map(of).collect();
+    let (view, refusal) = block_on(async {
+        let view = look_around(&access, &named, one_look, None, None).await;
+        // With a downgrade under way there is something to do where all run the target, too.
+        let refusal = match (&view.downgrade, plan.machine.is_empty()) {
+            (Some(to), true) => Some(Refusal::Downgrade { to: to.clone() }),
+            _ => run::refusal(&access, &endpoints, &view, plan.machine.iter()).await,
+        };
+        Ok((view, refusal))
+    })?;
     Ok(refusal.map(|refusal| Finding {
-        check: "stop",
+        check: match &refusal {
+            Refusal::Line { .. } => "line",
+            _ => "stop",
+        },
         level: Level::Block,
         member: String::new(),
         seen: refusal.to_string(),
-        why: "`pintle upgrade run` would stop no member now".into(),
+        why: "`pintle upgrade run` would not begin as the cluster is now".into(),
         fix: view.state(),
     }))
 }
@@ -194,19 +227,4 @@ fn blocked(plan: &Plan) -> String {
         ));
     }
     text
-}
-
-/// The members that are Pintle, by name.
-fn pintles(parsed: &Parsed, members: &[Facts]) -> Outcome<BTreeSet<String>> {
-    let access = access(parsed, None)?;
-    block_on(async {
-        let mut pintles = BTreeSet::new();
-        for facts in members {
-            let Some(live) = &facts.live else { continue };
-            if inspect::is_pintle(&access, &live.endpoint).await == Some(true) {
-                pintles.insert(facts.label.clone());
-            }
-        }
-        Ok(pintles)
-    })
 }

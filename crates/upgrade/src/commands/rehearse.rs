@@ -20,6 +20,11 @@ pub(super) fn rehearse(parsed: &Parsed) -> Outcome<i32> {
     let from = Target::parse(parsed.text("from")).map_err(Failure::new)?;
     let backup_path = PathBuf::from(parsed.text("backup"));
     let dirs: Vec<PathBuf> = parsed.list("data-dir").iter().map(PathBuf::from).collect();
+    if from.is_pintle && dirs.is_empty() {
+        return Err(Failure::new(
+            "--from pintle: a backup does not say at which line Pintle was; give --data-dir of every member",
+        ));
+    }
     match (dirs.is_empty(), backup_path.as_os_str().is_empty()) {
         (true, true) => {
             return Err(Failure::new(
@@ -62,7 +67,7 @@ pub(super) fn rehearse(parsed: &Parsed) -> Outcome<i32> {
         members,
         scratch: scratch.path(),
         binaries,
-        from: from.version,
+        from,
         target,
         patience: parsed.duration("patience"),
     };

@@ -150,6 +150,7 @@ async fn choose(
             Step::Swap {
                 from, from_pintle, ..
             } => Some((from, *from_pintle)),
+            Step::Line { from, .. } => Some((from, true)),
             _ => None,
         });
         let asked = to.map(|to| (&to.version, to.is_pintle));
@@ -199,7 +200,7 @@ async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
             continue;
         }
         match step {
-            Step::Swap { .. } => say(&step.back_in_words()),
+            Step::Swap { .. } | Step::Line { .. } => say(&step.back_in_words()),
             Step::Settle { to } if moves(steps, to) && (found || engine.journal.is_done(at)) => {
                 say(&format!(
                     "take the cluster version down from {}.{}, if it was moved by this",

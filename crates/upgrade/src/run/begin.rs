@@ -10,6 +10,7 @@ use super::{
     cluster::{Answer, Cluster},
     driver::{Driver, Launch},
     engine::Engine,
+    lines,
     safety::{self, Purpose, Refusal, View},
 };
 use crate::{
@@ -128,11 +129,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Whether the plan in the journal leads where the command line does.
     fn leads_to(&self, steps: &[Step], target: &Target) -> Outcome<()> {
-        let last = steps.iter().rev().find_map(|step| match step {
-            Step::Swap { to, pintle, .. } => Some((to, *pintle)),
-            _ => None,
-        });
-        let target = target.on(last.map(|(to, _)| to));
+        let last = steps.iter().rev().find_map(Step::leads_to);
+        let mut target = target.on(last.map(|(to, _)| to));
+        if steps.iter().any(|step| matches!(step, Step::Line { .. })) && last.is_some_and(|l| l.1) {
+            target = target.of_pintles();
+        }
         match last {
             Some((to, pintle)) if (to, pintle) != (&target.version, target.is_pintle) => {
                 let program = if pintle { "pintle " } else { "" };
@@ -293,30 +294,45 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
         let steps = steps.iter().enumerate();
         let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
-        refusal(&self.known_view().await, left.map(|(_, step)| step))
+        let left = left.map(|(_, step)| step);
+        let view = self.known_view().await;
+        refusal(self.cluster, &self.endpoints(), &view, left).await
     }
 }
 
-/// What [`safety::may_stop`] says of the first stop of `steps`, as the cluster is now.
-pub(crate) fn refusal<'a>(
+/// What [`safety::may_stop`] says of the first stop of `steps`, as the cluster is now; or what
+/// the members say, where they change their line before.
+pub(crate) async fn refusal<'a>(
+    cluster: &impl Cluster,
+    endpoints: &[(String, String)],
     view: &View,
     mut steps: impl Iterator<Item = &'a Step>,
 ) -> Option<Refusal> {
-    let (member, launch, purpose) = steps.find_map(|step| match step {
+    let acts = |step: &&Step| {
+        let acts = matches!(step, Step::Flush { .. });
+        acts || step.leads_to().is_some()
+    };
+    let (member, launch, purpose) = match steps.find(acts)? {
+        Step::Line { to, .. } => return lines::kept_from(cluster, endpoints, to).await,
         Step::Swap {
             member, to, pintle, ..
-        } => Some((member, Launch::of(to, *pintle), Purpose::Forward)),
-        Step::Flush { member, version } => {
-            Some((member, Launch::of(version, false), Purpose::Again))
-        }
-        _ => None,
-    })?;
+        } => (member, Launch::of(to, *pintle), Purpose::Forward),
+        Step::Flush { member, version } => (member, Launch::of(version, false), Purpose::Again),
+        _ => return None,
+    };
     safety::may_stop(view, member, &launch, purpose, None).err()
 }
 
 /// Whether a step takes `member` to `version` or from there. One that no step names, as
 /// it was found where it should be, runs what others come from or go to.
 fn is_known(steps: &[Step], member: &str, version: &Version) -> bool {
+    let mut lines = steps.iter().filter_map(|step| match step {
+        Step::Line { from, to } => Some([from, to]),
+        _ => None,
+    });
+    if lines.any(|releases| releases.contains(&version)) {
+        return true;
+    }
     let swaps = steps.iter().filter_map(|step| match step {
         Step::Swap {
             member, from, to, ..

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checks::{self, Finding, Given, Level},
-    failure::Failure,
+    hops::{Hop, How},
     target::Target,
 };
 
@@ -25,15 +25,20 @@ fn may_pass(finding: &Finding) -> bool {
 }
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
-    pub(super) async fn check(&mut self, to: &Version) -> Result<String, Deviation> {
+    pub(super) async fn check(&mut self, to: &Version, line: bool) -> Result<String, Deviation> {
         let endpoints = self.endpoints();
         let before = self.sees(&endpoints, self.patience, |_| Ok(())).await?;
         self.baseline.get_or_insert(before.latency);
-        let target = Target::parse(&to.to_string()).map_err(Failure::new)?;
+        let how = if line { How::Line } else { How::Etcd };
+        let target = Hop {
+            to: to.clone(),
+            how,
+        }
+        .target();
         let deadline = self.cluster.now() + self.patience;
         let mut wait = Settling::until(deadline);
         let found = poll::until(self.cluster, deadline, async || {
-            let blocks = match self.blocks(&target, deadline).await {
+            let blocks = match self.blocks(&target, line, deadline).await {
                 Ok(blocks) => blocks,
                 Err(why) => return Attempt::Never(Err(why)),
             };
@@ -51,7 +56,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         // The flags of now are not those of the next start: a manifest is edited, and
         // commands are told the release.
         let (flags, others): (Vec<_>, Vec<_>) = blocks.iter().partition(|f| f.check == "P12");
-        if !self.driver.edits_flags() {
+        if !line && !self.driver.edits_flags() {
             for finding in flags {
                 (self.say)(&format!(
                     "        see that the start command has other flags: {} {}; {}",
@@ -78,6 +83,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     pub(super) async fn blocks(
         &self,
         target: &Target,
+        no_restarts: bool,
         deadline: Duration,
     ) -> Result<Vec<Finding>, Deviation> {
         let mut members = Vec::new();
@@ -93,6 +99,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         self.cluster.moments(&mut members).await;
         let given = Given {
             now: checks::now(),
+            no_restarts,
             ..Given::default()
         };
         let mut findings = checks::run(target.clone(), members, &given).findings;

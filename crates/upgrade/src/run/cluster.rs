@@ -5,7 +5,10 @@
 use std::{path::Path, time::Duration};
 
 use membership::cluster::Member;
-use proto::etcdserverpb as api;
+use proto::{
+    etcdserverpb as api,
+    pintlepb::{Finding, ShowResponse},
+};
 use semver::Version;
 
 use super::driver::Process;
@@ -127,6 +130,10 @@ pub(crate) trait Cluster {
     async fn announce(&self, endpoint: &str, member: &Member) -> Result<(), CallError>;
     /// Asks for a downgrade.
     async fn downgrade(&self, endpoint: &str, ask: Ask, version: &str) -> Result<(), CallError>;
+    /// What the members say of their lines, and what keeps them from `target`, if one is named.
+    async fn lines(&self, endpoint: &str, target: &str) -> Result<ShowResponse, CallError>;
+    /// Has the members change their line; what keeps them from it, and nothing was begun then.
+    async fn set_line(&self, endpoint: &str, target: &str) -> Result<Vec<Finding>, CallError>;
     /// Takes the lock, or renews it. `run` is the end of the value by which a run
     /// knows its own.
     async fn lock(
@@ -257,6 +264,16 @@ impl Cluster for Access {
         Ok(())
     }
 
+    async fn lines(&self, endpoint: &str, target: &str) -> Result<ShowResponse, CallError> {
+        let client = patient(self).client(endpoint).await?;
+        client.show_lines(target).await.map_err(of_line)
+    }
+
+    async fn set_line(&self, endpoint: &str, target: &str) -> Result<Vec<Finding>, CallError> {
+        let client = patient(self).client(endpoint).await?;
+        client.begin_line(target).await.map_err(of_line)
+    }
+
     async fn lock(
         &self,
         endpoint: &str,
@@ -343,6 +360,28 @@ impl Cluster for Access {
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(limit, work).await.ok()
+    }
+}
+
+/// Members look at each other, and may write a snapshot, before they answer for their line.
+const LINE_WITHIN: Duration = Duration::from_secs(60);
+
+fn patient(access: &Access) -> Access {
+    Access {
+        command_timeout: access.command_timeout.max(LINE_WITHIN),
+        ..access.clone()
+    }
+}
+
+/// That of a member which does not know of lines.
+pub(super) fn of_etcd() -> CallError {
+    CallError::Failed("it runs etcd, whose line is that of its binary".into())
+}
+
+fn of_line(error: client::Error) -> CallError {
+    match error.as_status() {
+        Some((client::Code::Unimplemented, _)) => of_etcd(),
+        _ => error.into(),
     }
 }
 

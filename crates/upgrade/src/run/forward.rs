@@ -138,7 +138,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn step(&mut self, step: &Step) -> Result<String, Pause> {
         let note = match step {
             Step::Heal { version } => return self.heal(version).await,
-            Step::Check { to } => self.check(to).await,
+            Step::Check { to, line } => self.check(to, *line).await,
+            Step::Line { to, .. } => self.set_line(to).await,
             Step::Swap {
                 member, to, pintle, ..
             } => self.swap(member, to, *pintle, step.shows()).await,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use line::Line;
 use semver::Version;
 
 use super::{downgrade, driver::Process, safety};
@@ -91,12 +92,17 @@ pub(super) fn judge(
             "see that /version on the client URLs can be asked, then try again",
         );
     };
-    let mut steps = found.steps(&running, target);
-    if steps.is_empty() {
+    let lines = found.lines(version, &target.version);
+    let mut steps = match lines.is_empty() {
+        true => found.steps(&running, target),
+        false => found.back_to_etcd(&running, target),
+    };
+    if steps.is_empty() && lines.is_empty() {
         return Ok(Way::Nothing);
     }
     let words = found.words(&running, version);
     match found.descent(version, &target.version) {
+        _ if !lines.is_empty() => steps.extend(lines),
         Err(instead) => return otherwise(words, &instead),
         Ok(Some(to)) => steps.push(Step::Settle { to }),
         Ok(None) => {}
@@ -212,7 +218,12 @@ impl<'a> Found<'a> {
                 let found = format!("{name} does not report its version");
                 return Err((found, "see what it is, then try again"));
             };
-            if version < to {
+            // What Pintle answers is of its line, and no patch.
+            let is_older = match self.is_pintle(name) {
+                Some(true) => version.minor < to.minor,
+                _ => version < to,
+            };
+            if is_older {
                 return Err((
                     format!("{name} runs {version}, which is older than {to}"),
                     "--to names the release that all of them ran before; `pintle upgrade run` goes forward",
@@ -256,6 +267,53 @@ impl<'a> Found<'a> {
             .collect()
     }
 
+    /// Whether all members run Pintle, as far as they answer.
+    fn is_all_pintle(&self) -> bool {
+        let mut names = self.answers.iter().map(|(name, _, _)| *name);
+        names.all(|name| self.is_pintle(name) == Some(true))
+    }
+
+    /// The changes of the line that have led here, where all members run Pintle: they go back by
+    /// them, and no binary has to.
+    fn lines(&self, cluster_version: &Version, to: &Version) -> Vec<Step> {
+        let (Some(_), true) = (Line::of(to), self.is_all_pintle() && self.silent.is_empty()) else {
+            return Vec::new();
+        };
+        // One that was left half done shows in what members answer alone.
+        let answered = self.answers.iter();
+        let answered = answered.filter_map(|(_, _, live)| live.version.as_ref());
+        let spoken = answered.map(|version| version.minor).max().unwrap_or(0);
+        let height = self.height(cluster_version).max(spoken);
+        let releases = Line::ALL.into_iter().map(Line::release_version);
+        let releases: Vec<Version> = releases
+            .filter(|release| (to.minor..=height).contains(&release.minor))
+            .collect();
+        let hops = releases.windows(2);
+        hops.filter_map(|hop| match hop {
+            [from, to] => Some(Step::Line {
+                from: from.clone(),
+                to: to.clone(),
+            }),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The swaps from etcd to Pintle that were before those; none where they stay Pintle.
+    fn back_to_etcd(&self, running: &[Running<'_>], target: &Target) -> Vec<Step> {
+        let Some(line) = Line::of(&target.version).filter(|_| !target.is_pintle) else {
+            return Vec::new();
+        };
+        let swap = |(_, name, _): &Running<'_>| Step::Swap {
+            member: (*name).to_owned(),
+            from: target.version.clone(),
+            from_pintle: false,
+            to: line.release_version(),
+            pintle: true,
+        };
+        running.iter().map(swap).collect()
+    }
+
     fn words(&self, running: &[Running<'_>], cluster_version: &Version) -> String {
         let mut found: Vec<String> = running
             .iter()
@@ -271,17 +329,28 @@ impl<'a> Found<'a> {
         found.join(", ")
     }
 
+    /// The minor version that the files of the members may be of. While a downgrade is under way
+    /// the cluster version is down before the storage is.
+    fn height(&self, cluster_version: &Version) -> u64 {
+        let storage = self.answers.iter();
+        let storage = storage.filter_map(|(_, _, live)| minor_of(&live.storage_version));
+        storage.max().unwrap_or(0).max(cluster_version.minor)
+    }
+
     /// The cluster version that must go down first, if it has followed.
     ///
     /// # Errors
     /// It cannot; what to do.
     fn descent(&self, cluster_version: &Version, to: &Version) -> Result<Option<Version>, String> {
-        // While a downgrade is under way the cluster version is down before the storage is.
-        let storage = self.answers.iter();
-        let storage = storage.filter_map(|(_, _, live)| minor_of(&live.storage_version));
-        let height = storage.max().unwrap_or(0).max(cluster_version.minor);
+        let height = self.height(cluster_version);
         if height <= to.minor {
             return Ok(None);
+        }
+        if self.is_all_pintle() && !self.silent.is_empty() {
+            return Err(
+                "all members change their line together: bring the silent one back, then try again"
+                    .into(),
+            );
         }
         if height > to.minor + 1 {
             return Err(format!(

@@ -238,11 +238,18 @@ impl Journal {
     /// if no one else did anything: as it was before the last stop, or the highest
     /// release that was started since.
     pub(crate) fn height(&self) -> Option<Version> {
+        let line = |at: usize| match self.plan()?.0.get(at)? {
+            Step::Line { from, to } => Some((from, to)),
+            _ => None,
+        };
+        let cluster = |release: &Version| Version::new(release.major, release.minor, 0);
         self.events.iter().fold(None, |height, event| match event {
             Event::Stopping { cluster, .. } => Some(cluster.clone()),
+            // No member restarts there, and the cluster version moves all the same.
+            Event::Begin { at } if let Some((_, to)) = line(*at) => Some(cluster(to)),
+            Event::Undone { at } if let Some((from, _)) = line(*at) => Some(cluster(from)),
             Event::Starting { release, .. } => {
-                let release = Version::new(release.major, release.minor, 0);
-                height.map(|height: Version| height.max(release))
+                height.map(|height: Version| height.max(cluster(release)))
             }
             _ => height,
         })

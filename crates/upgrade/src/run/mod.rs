@@ -18,6 +18,7 @@ mod forward;
 mod found;
 mod from_file;
 mod journal;
+mod lines;
 mod look;
 mod place;
 mod poll;

@@ -322,6 +322,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                         launch.get_or_insert(Launch::back(from, *from_pintle));
                     }
                 }
+                // It comes back at the line that it finds: never below the highest of the two.
+                Step::Line { from, to } => {
+                    let launch = launch.get_or_insert(Launch::back(from, true));
+                    if self.journal.has_begun(at) && launch.pintle {
+                        launch.version.clone_from(to);
+                    }
+                }
                 Step::Flush { member: m, .. } if m == member && is_half_done => return None,
                 Step::Heal { .. } if is_half_done => return None,
                 _ => {}

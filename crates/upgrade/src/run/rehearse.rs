@@ -44,8 +44,8 @@ pub(crate) struct Rehearsal<'a> {
     pub(crate) scratch: &'a Path,
     /// Binaries by release; `pintle` for Pintle.
     pub(crate) binaries: BTreeMap<String, PathBuf>,
-    /// The release to begin with.
-    pub(crate) from: Version,
+    /// What to begin with.
+    pub(crate) from: Target,
     /// Where the way leads.
     pub(crate) target: Target,
     /// Limit for a member to come back.
@@ -413,7 +413,8 @@ pub(crate) async fn rehearse(of: &Rehearsal<'_>, say: &dyn Fn(&str)) -> Result<S
         .map(|(m, _, _)| m.name.clone())
         .collect();
     for name in &names {
-        local.start(name, &Launch::of(&of.from, false)).await?;
+        let launch = Launch::of(&of.from.version, of.from.is_pintle);
+        local.start(name, &launch).await?;
     }
     let access = Access {
         tls: None,

@@ -17,7 +17,7 @@ use super::{
     exchange::By,
     found::{self, Way},
     journal::Event,
-    look,
+    lines, look,
     poll::{self, Attempt},
     safety::{self, Heading, Purpose},
 };
@@ -139,20 +139,24 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             is_refused: false,
         };
         let is_found = self.journal.plan().is_none();
-        let mut begun = steps.iter().enumerate().rev();
-        let first = begun.find_map(|(at, step)| match step {
-            Step::Swap {
+        let is_begun = |at: &usize| is_found || self.journal.has_begun(*at);
+        let mut begun = (0..steps.len()).rev().filter(is_begun);
+        let acts = |step: &&Step| matches!(step, Step::Swap { .. } | Step::Line { .. });
+        let (member, launch) = match begun.find_map(|at| steps.get(at).filter(acts)) {
+            Some(Step::Swap {
                 member,
                 from,
                 from_pintle,
                 ..
-            } if is_found || self.journal.has_begun(at) => {
-                Some((member, Launch::back(from, *from_pintle)))
+            }) => (member, Launch::back(from, *from_pintle)),
+            Some(Step::Line { from, .. }) => {
+                let refusal = lines::kept_from(self.cluster, &self.endpoints(), from).await;
+                outlook.is_refused = refusal.is_some();
+                let refusal = refusal.map(|refusal| format!("as it is now: {refusal}"));
+                outlook.lines.extend(refusal);
+                return outlook;
             }
-            _ => None,
-        });
-        let Some((member, launch)) = first else {
-            return outlook;
+            _ => return outlook,
         };
         match safety::may_stop(&view, member, &launch, Purpose::Back, None) {
             Ok(()) => {}
@@ -258,6 +262,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     async fn undo(&mut self, steps: &[Step], at: usize) -> Result<(), Deviation> {
         match &steps[at] {
             Step::Check { .. } | Step::MoveLeader { .. } => Ok(()),
+            Step::Line { from, .. } => self.undo_line(from).await,
             Step::Settle { to } => {
                 let from = steps[..at].iter().rev().find_map(|step| match step {
                     Step::Swap { from, .. } => Some(from.clone()),

@@ -386,6 +386,14 @@ pub(crate) enum Refusal {
         /// Its last words.
         text: String,
     },
+    /// The members do not change their line.
+    #[error("the members do not go to line {line}: {findings}")]
+    Line {
+        /// Where they should go.
+        line: String,
+        /// What they say themselves.
+        findings: String,
+    },
     /// The answers are of several clusters.
     #[error("the members that answer are of different clusters: {0}")]
     Clusters(String),

@@ -15,14 +15,15 @@ use super::{
 };
 use crate::{failure::Outcome, steps::Step};
 
-/// What a swap of one member is, and its place in the plan.
+/// What one step makes of a member, and its place in the plan: a swap of its binary, or a change
+/// of the line of all.
 struct Swap<'a> {
     at: usize,
     from: &'a Version,
     to: &'a Version,
 }
 
-/// The swaps of `member` that its answers can tell.
+/// The swaps of `member` that its answers can tell, and the changes of its line.
 fn swaps<'a>(steps: &'a [Step], member: &str) -> Vec<Swap<'a>> {
     let of_member = |(at, step): (usize, &'a Step)| match step {
         Step::Swap {
@@ -31,6 +32,7 @@ fn swaps<'a>(steps: &'a [Step], member: &str) -> Vec<Swap<'a>> {
             to,
             ..
         } if m == member && from != to => Some(Swap { at, from, to }),
+        Step::Line { from, to } => Some(Swap { at, from, to }),
         _ => None,
     };
     steps.iter().enumerate().filter_map(of_member).collect()
@@ -42,6 +44,7 @@ fn found_from(steps: &[Step]) -> Option<(&Version, bool)> {
         Step::Swap {
             from, from_pintle, ..
         } => Some((from, *from_pintle)),
+        Step::Line { from, .. } => Some((from, true)),
         _ => None,
     })
 }
@@ -228,15 +231,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// What `member` ran before the steps, if it is known.
     pub(super) fn before(&self, steps: &[Step], member: &str) -> Option<Launch> {
-        let own = steps.iter().find_map(|step| match step {
-            Step::Swap {
-                member: m,
-                from,
-                from_pintle,
-                ..
-            } if m == member => Some((from, *from_pintle)),
-            _ => None,
-        });
+        let own = steps.iter().find_map(|step| step.before(member));
         let found = found_from(steps).filter(|_| self.journal.is_found());
         let (version, pintle) = own.or(found)?;
         Some(Launch::back(version, pintle))

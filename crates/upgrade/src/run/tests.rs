@@ -1,5 +1,6 @@
 //! Steps, journal and what is found without one, without a cluster.
 
+use line::Line;
 use membership::cluster::{ClusterId, Member, MemberId};
 use semver::Version;
 
@@ -12,16 +13,15 @@ use super::{
 };
 use crate::{
     facts::{Facts, Hash, Live},
+    hops::{Hop, How},
     steps::{self, Step},
     target::Target,
 };
 
-fn path() -> Vec<Version> {
-    vec![
-        Version::new(3, 5, 30),
-        Version::new(3, 6, 14),
-        Version::new(3, 7, 1),
-    ]
+fn hops() -> Vec<Hop> {
+    let releases = [Version::new(3, 6, 14), Version::new(3, 7, 1)];
+    let how = How::Etcd;
+    releases.map(|to| Hop { to, how }).into()
 }
 
 /// A member that runs 3.5.30.
@@ -41,7 +41,7 @@ fn an_upgrade_that_was_left_half_done_is_finished_for_those_behind() {
         ..old("a")
     };
     let members = [ahead, old("b"), old("c")];
-    let steps = steps::along(&path()[..2], &members, false, true);
+    let steps = steps::along(&OLD, &hops()[..1], &members, true);
     let swapped = |step: &Step| match step {
         Step::Swap { member, from, .. } => Some((member.clone(), from.clone())),
         _ => None,
@@ -56,7 +56,7 @@ fn an_upgrade_that_was_left_half_done_is_finished_for_those_behind() {
 fn stale_records_are_corrected_before_a_release_that_believes_them() {
     let members = ["a", "b", "c"].map(old);
     let first = |stale| {
-        steps::along(&path(), &members, false, stale)
+        steps::along(&OLD, &hops(), &members, stale)
             .into_iter()
             .next()
     };
@@ -67,7 +67,7 @@ fn stale_records_are_corrected_before_a_release_that_believes_them() {
 #[test]
 fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
     let members = ["a", "b", "c"];
-    let steps = steps::along(&path(), &members.map(old), false, false);
+    let steps = steps::along(&OLD, &hops(), &members.map(old), false);
     let at = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
     let last_36 =
         at(&|s| matches!(s, Step::Swap { member, to, .. } if member == "c" && to.minor == 6));
@@ -85,7 +85,7 @@ fn the_leader_goes_last_and_the_log_is_flushed_before_3_7() {
 fn steps_that_were_found_have_begun_and_are_done_until_undone() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
-    let steps = steps::along(&path(), &[old("a")], false, false);
+    let steps = steps::along(&OLD, &hops(), &[old("a")], false);
     let cluster = "1".into();
     let found = Event::Found { steps, cluster };
     journal.write(found).expect("written");
@@ -105,7 +105,6 @@ fn steps_that_were_found_have_begun_and_are_done_until_undone() {
 
 #[test]
 fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
-    let same = [OLD, OLD];
     let anew = |name, pintle| steps::Member {
         pintle,
         anew: true,
@@ -113,7 +112,8 @@ fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
     };
     let swaps = |pintle| {
         let members = [anew("a", true), anew("b", false)];
-        let mut steps = steps::along(&same, &members, pintle, false);
+        let how = if pintle { How::Pintle } else { How::Etcd };
+        let mut steps = steps::along(&OLD, &[Hop { to: OLD, how }], &members, false);
         steps.retain(|step| matches!(step, Step::Swap { .. }));
         steps.iter().map(Step::shows).collect::<Vec<_>>()
     };
@@ -125,7 +125,7 @@ fn a_new_build_of_the_same_program_is_put_in_all_the_same() {
 fn a_torn_line_counts_as_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(dir.path()).expect("a journal");
-    let steps = steps::along(&path(), &[old("a")], false, false);
+    let steps = steps::along(&OLD, &hops(), &[old("a")], false);
     journal
         .write(Event::Plan {
             steps: steps.clone(),
@@ -302,6 +302,51 @@ fn a_cluster_version_that_has_followed_goes_down_first() {
     assert!(
         refused(judged(&from_3_5, Version::new(3, 4, 23))).contains("restore it as a new cluster")
     );
+}
+
+#[test]
+fn pintle_goes_down_line_by_line_and_then_to_the_binary() {
+    let at = |minor: u64, storage: &str| {
+        ["a", "b", "c"].map(|name| {
+            let line = Line::of(&Version::new(3, minor, 0)).expect("a line");
+            let release = line.release_version();
+            found::Member {
+                pintle: Some(true),
+                ..answers(name, (3, minor, release.patch), minor, storage)
+            }
+        })
+    };
+    let back = |members: &[found::Member], to: &str| -> Vec<String> {
+        let way = found::judge(members, &[], &target(to)).expect("one cluster");
+        let Way::Steps { steps, .. } = way else {
+            return vec![format!("{way:?}")];
+        };
+        steps.iter().rev().map(Step::back_in_words).collect()
+    };
+    let lines = [
+        "set the line from 3.7 back to 3.6, no member restarts",
+        "set the line from 3.6 back to 3.5, no member restarts",
+    ];
+    let swaps = ["c", "b", "a"].map(|m| format!("take {m} back to 3.5.33, on the same directory"));
+    let all: Vec<String> = lines.map(str::to_owned).into_iter().chain(swaps).collect();
+    assert_eq!(back(&at(7, "3.7.0"), "3.5.33"), all);
+    assert_eq!(back(&at(7, "3.7.0"), "pintle:3.5"), lines);
+    // What it answers at 3.5 is no patch.
+    assert_eq!(back(&at(5, ""), "3.5.33"), all[2..]);
+    // A change up that was left half done shows in what one member answers.
+    let mut half = at(5, "");
+    half[1] = found::Member {
+        pintle: Some(true),
+        ..answers("b", (3, 6, 16), 5, "")
+    };
+    assert_eq!(back(&half, "pintle:3.5"), lines[1..]);
+    // One that is silent keeps all from it; where etcd is among them binaries are the way.
+    let [first, second, _] = at(7, "3.7.0");
+    let some = [first, second, silent("c")];
+    assert!(refused(judged(&some, OLD)).contains("bring the silent one back"));
+    let mut mixed = at(7, "3.7.0");
+    mixed[0].pintle = Some(false);
+    assert!(refused(judged(&mixed, OLD)).contains("--to a release of 3.6"));
 }
 
 #[test]
@@ -572,6 +617,20 @@ fn alarms_and_a_second_cluster_stop_everything() {
     let mut two = view("+++");
     two.clusters = vec!["1".into(), "2".into()];
     assert!(decided(&two, &OLD, Purpose::Back).is_err());
+}
+
+#[test]
+fn a_change_of_the_line_moves_the_cluster_version_and_starts_no_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::open(dir.path()).expect("a journal");
+    let (from, to) = (Version::new(3, 5, 30), Version::new(3, 6, 16));
+    let steps = vec![Step::Line { from, to }];
+    journal.begin(steps, "1".into()).expect("written");
+    assert_eq!(journal.height(), None);
+    journal.write(Event::Begin { at: 0 }).expect("written");
+    assert_eq!(journal.height(), Some(Version::new(3, 6, 0)));
+    journal.write(Event::Undone { at: 0 }).expect("written");
+    assert_eq!(journal.height(), Some(Version::new(3, 5, 0)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Bench, need};
 use crate::{
     rows::Row,
-    script::{Op, PINTLE, named},
+    script::{Op, line_of, named},
 };
 
 /// How a plan begins the flag of a flush.
@@ -114,9 +114,12 @@ impl Bench {
         }
         for place in self.alive() {
             let status = self.cluster()?.members()[place].status().await?;
-            let expected = need(target)?.version;
+            let is_expected = match line_of(target) {
+                Some(line) => status.version.starts_with(&format!("{line}.")),
+                None => status.version == need(target)?.version,
+            };
             ensure!(
-                status.version == expected,
+                is_expected,
                 "m{place} runs {} at the end of the plan to {target}: {}",
                 status.version,
                 done.join("; ")
@@ -183,7 +186,11 @@ impl Bench {
         let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
         let (version, member) = (text("version"), text("member"));
         let is_pintle = text("what").contains("start pintle");
-        let program = || need(if is_pintle { PINTLE } else { &version });
+        let program = || match is_pintle {
+            // It finds its line by itself: one that is named keeps it there.
+            true => peer::subject().context("no pintle"),
+            false => need(&version),
+        };
         match text("action").as_str() {
             "backup" | "soak" => return Ok(Step::Nothing),
             "start-all" => {
@@ -230,6 +237,7 @@ impl Bench {
                 // The next plan would show it again: nothing tells that it was done.
                 return Ok(Step::Nothing);
             }
+            "line" => return self.set_line(pintle, &version),
             "settle" => {
                 self.cluster()?.settled().await?;
                 return Ok(Step::Nothing);
@@ -250,6 +258,18 @@ impl Bench {
             api.delete_range(delete).await?;
         }
         Ok(())
+    }
+
+    fn set_line(&mut self, pintle: &Path, release: &str) -> Result<Step> {
+        let (_, endpoints) = self.sources(false)?;
+        let line = release.rsplit_once('.').map_or(release, |(line, _)| line);
+        let answer = Command::new(pintle)
+            .args(["ctl", "--command-timeout=2m", "--endpoints", &endpoints])
+            .args(["line", "set", line])
+            .output()?;
+        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+        ensure!(answer.status.success(), "line set {line}: {said}");
+        Ok(Step::Changed)
     }
 
     fn check(&mut self, pintle: &Path, version: &str) -> Result<Step> {

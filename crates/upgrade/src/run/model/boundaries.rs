@@ -14,11 +14,13 @@ fn ways() -> Vec<(&'static str, World)> {
     let (old, new) = (Version::new(3, 5, 30), Version::new(3, 6, 14));
     let mut healing = world(&[Version::new(3, 5, 16), old.clone()]);
     healing.stale.insert(2);
-    vec![
+    let mut ways = vec![
         ("with a downgrade", world(&[old, new.clone()])),
         ("with flushes", world(&[new, Version::new(3, 7, 1)])),
         ("with a heal", healing),
-    ]
+    ];
+    ways.extend(lines::ways(3));
+    ways
 }
 
 fn kind(step: &Step) -> &'static str {
@@ -29,6 +31,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Flush { .. } => "flush",
         Step::Heal { .. } => "heal",
         Step::Settle { .. } => "settle",
+        Step::Line { .. } => "line",
     }
 }
 
@@ -54,6 +57,12 @@ fn all_run(model: &Model, version: &Version, at: &str) {
             "{at}: {name}\n{}",
             world.history.join("\n")
         );
+        let is_first = *version == world.path[0];
+        let is_pintle = match is_first {
+            true => world.was_pintle,
+            false => world.target.starts_with("pintle"),
+        };
+        assert_eq!(world.runs_pintle(&name), is_pintle, "{at}: {name}");
     }
 }
 
@@ -92,7 +101,15 @@ fn a_run_that_is_killed_anywhere_is_taken_back() {
             all_run(model, &world.path[0], &at);
         });
     }
-    let all = ["check", "flush", "heal", "move-leader", "settle", "swap"];
+    let all = [
+        "check",
+        "flush",
+        "heal",
+        "line",
+        "move-leader",
+        "settle",
+        "swap",
+    ];
     assert_eq!(kinds, BTreeSet::from(all));
 }
 

@@ -4,6 +4,7 @@
 //! The future of a command is dropped where it is killed.
 
 mod boundaries;
+mod lines;
 mod seeds;
 mod settling;
 mod silence;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use membership::cluster::{ClusterId, Downgrade, Member, MemberId};
+use proto::pintlepb::{Finding, ShowResponse};
 use semver::Version;
 use world::World;
 
@@ -139,7 +141,9 @@ impl Cluster for Handle {
 
     async fn is_pintle(&self, endpoint: &str) -> Option<bool> {
         self.point().await;
-        self.0.borrow().reaches(name_at(endpoint)).then_some(false)
+        let world = self.0.borrow();
+        let member = name_at(endpoint);
+        world.reaches(member).then(|| world.runs_pintle(member))
     }
 
     async fn read(&self, endpoint: &str) -> Answer<Duration> {
@@ -182,6 +186,19 @@ impl Cluster for Handle {
             .borrow_mut()
             .go_down(ask, to.minor)
             .map_err(CallError::Failed)
+    }
+
+    async fn lines(&self, endpoint: &str, target: &str) -> Result<ShowResponse, CallError> {
+        self.served(endpoint).await?;
+        let mut world = self.0.borrow_mut();
+        world.settle();
+        world.lines(name_at(endpoint), target)
+    }
+
+    async fn set_line(&self, endpoint: &str, target: &str) -> Result<Vec<Finding>, CallError> {
+        self.served(endpoint).await?;
+        let mut world = self.0.borrow_mut();
+        world.set_line(name_at(endpoint), target)
     }
 
     async fn lock(
@@ -271,7 +288,7 @@ impl Driver for Handle {
     fn ready_for(&self, _member: &str, launch: &Launch) -> Outcome<()> {
         let mut world = self.0.borrow_mut();
         world.looked_at_binaries();
-        match world.binaries.contains(&launch.version) {
+        match launch.pintle || world.binaries.contains(&launch.version) {
             true => Ok(()),
             false => Err(Failure::new(format!("no binary for {}", launch.version))),
         }
@@ -280,7 +297,7 @@ impl Driver for Handle {
     fn is_in_place(&self, member: &str, launch: &Launch) -> bool {
         let mut world = self.0.borrow_mut();
         let present = world.find(member).manifest.present.as_ref();
-        present.is_some_and(|present| present.version == launch.version)
+        present.is_some_and(|present| world::is_same_program(present, launch))
     }
 
     fn replaces(&self, member: &str, launch: &Launch) -> bool {
@@ -370,7 +387,7 @@ struct Model {
     world: Handle,
     state: tempfile::TempDir,
     /// What each member ran before, by the journal of the last rollback.
-    before: RefCell<BTreeMap<String, Version>>,
+    before: RefCell<BTreeMap<String, (Version, bool)>>,
 }
 
 impl Model {
@@ -414,8 +431,7 @@ impl Model {
     /// `pintle upgrade run`.
     fn run(&self) -> Came {
         let (mut driver, cluster) = (self.world.clone(), self.world.clone());
-        let target = self.world().path.last().map(ToString::to_string);
-        let target = Target::parse(&target.unwrap_or_default()).expect("a target");
+        let target = Target::parse(&self.world().target).expect("a target");
         came(drive(async {
             let journal = Journal::open(self.state.path())?;
             let mut engine = self.engine(&mut driver, &cluster, journal);
@@ -445,7 +461,7 @@ impl Model {
             if engine.journal.is_finished() && !begun {
                 return Ok(false);
             }
-            *self.before.borrow_mut() = before(&steps);
+            *self.before.borrow_mut() = before(&cluster.members(), &steps);
             engine.is_let_in().await?;
             engine.may_go_back(&steps).await?;
             engine.journal.take_up()?;
@@ -513,11 +529,11 @@ impl Model {
     }
 }
 
-/// What each member ran before the steps.
-fn before(steps: &[Step]) -> BTreeMap<String, Version> {
-    let swaps = steps.iter().rev().filter_map(|step| match step {
-        Step::Swap { member, from, .. } => Some((member.clone(), from.clone())),
-        _ => None,
+/// What each of `members` ran before the steps, and whether that was Pintle.
+fn before(members: &[Managed], steps: &[Step]) -> BTreeMap<String, (Version, bool)> {
+    let known = members.iter().filter_map(|member| {
+        let first = steps.iter().find_map(|step| step.before(&member.name));
+        first.map(|(version, pintle)| (member.name.clone(), (version.clone(), pintle)))
     });
-    swaps.collect()
+    known.collect()
 }

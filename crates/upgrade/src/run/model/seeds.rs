@@ -1,7 +1,10 @@
 //! Random faults, random commands. `UPGRADE_MODEL_SEEDS` says how many seeds;
 //! `UPGRADE_MODEL_SEED` names the one to look at.
 
-use super::{world::Random, *};
+use super::{
+    world::{self, Random},
+    *,
+};
 
 /// Seeds of the gate.
 const SEEDS: u64 = 400;
@@ -40,14 +43,19 @@ fn is_taken_back(model: &Model) -> Result<(), String> {
     for member in world.members.iter().filter(|m| m.in_file) {
         let wanted = before.get(&member.name);
         let has = member.manifest.present.as_ref();
-        if has.map(|launch| &launch.version) != wanted {
+        let is_wanted = |launch: &Launch| {
+            let wanted = wanted.map(|(version, pintle)| Launch::of(version, *pintle));
+            wanted.is_some_and(|wanted| world::is_same_program(launch, &wanted))
+        };
+        if !has.is_some_and(is_wanted) {
             return Err(format!("{} has {has:?}, not {wanted:?}", member.name));
         }
         if has.is_some_and(|launch| !launch.flags.is_empty()) {
             return Err(format!("{} keeps flags: {has:?}", member.name));
         }
-        let runs = member.process.as_ref().map(|launch| &launch.version);
-        if runs != wanted && member.crashed_at <= member.answered_at {
+        let runs = member.process.as_ref();
+        let runs = runs.map(|launch| (launch.version.clone(), launch.pintle));
+        if runs.as_ref() != wanted && member.crashed_at <= member.answered_at {
             return Err(format!("{} runs {runs:?}, not {wanted:?}", member.name));
         }
     }
@@ -95,7 +103,17 @@ fn one(seed: u64, count: &mut Count) -> Result<(), String> {
     let mut random = Random(seed);
     let size = [1, 2, 3, 3, 3, 3, 4, 5][usize::try_from(random.below(8)).unwrap_or(0)];
     let path = PATHS[usize::try_from(random.below(6)).unwrap_or(0)].to_vec();
-    let mut world = World::new(size, path, random.below(u64::MAX));
+    let mut world = match random.one_in(4) {
+        true => {
+            let ways = lines::ways(size);
+            let at = usize::try_from(random.below(ways.len() as u64)).unwrap_or(0);
+            World {
+                random: Random(random.below(u64::MAX)),
+                ..ways[at].1.clone()
+            }
+        }
+        false => World::new(size, path, random.below(u64::MAX)),
+    };
     world.rarity = [0, 400, 120, 40][usize::try_from(random.below(4)).unwrap_or(0)];
     world.reads_files = random.one_in(2);
     if random.one_in(3) {

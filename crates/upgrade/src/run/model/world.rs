@@ -108,6 +108,12 @@ pub(super) struct World {
     pub(super) stale: BTreeSet<u64>,
     /// The releases of the way.
     pub(super) path: Vec<Version>,
+    /// Where the way leads, as the command line names it.
+    pub(super) target: String,
+    /// Whether the members ran Pintle at its beginning.
+    pub(super) was_pintle: bool,
+    /// The change of the line that the members have in hand: from one minor version to another.
+    pub(super) line: Option<(u64, u64)>,
     /// The call at which the command is killed.
     pub(super) kill_at: Option<u64>,
     pub(super) calls: u64,
@@ -180,7 +186,10 @@ impl World {
             commands_do_nothing: false,
             reads_files: true,
             stale: BTreeSet::new(),
+            target: path.last().map(ToString::to_string).unwrap_or_default(),
             path,
+            was_pintle: false,
+            line: None,
             kill_at: None,
             calls: 0,
             refusing: BTreeSet::new(),
@@ -266,6 +275,7 @@ impl World {
         if !self.members.iter().filter(up).any(|m| m.id == self.leader) {
             self.leader = self.members.iter().find(up).map_or(0, |m| m.id);
         }
+        self.follow_lines();
         self.follow_versions();
         let version = self.cluster_version;
         for member in self.members.iter_mut().filter(|m| m.process.is_some()) {
@@ -312,9 +322,12 @@ impl World {
         self.members[at].process = None;
         self.members[at].is_frozen = false;
         self.members[at].is_ready = false;
-        let Some(launch) = wanted else { return };
+        let Some(mut launch) = wanted else { return };
         if self.members[at].down_until > self.now {
             return;
+        }
+        if launch.pintle {
+            launch.version = self.line_found(at);
         }
         if let Some(why) = self.refuses(at, &launch) {
             let (name, was_up) = (
@@ -357,6 +370,9 @@ impl World {
         }
         if minor <= 5 && self.downgrade.is_some_and(|to| to != minor) {
             return Some(REFUSED_BY_VERSION);
+        }
+        if launch.pintle {
+            return None;
         }
         if member.broken.contains(&launch.version) {
             return Some("it is broken here");
@@ -763,6 +779,12 @@ impl World {
         self.settle();
     }
 
+    /// Whether the process of a member is Pintle.
+    pub(super) fn runs_pintle(&self, member: &str) -> bool {
+        let found = self.members.iter().find(|m| m.name == member);
+        found.is_some_and(|m| m.process.as_ref().is_some_and(|p| p.pintle))
+    }
+
     /// What every member in the file runs, with its flags.
     pub(super) fn running(&self) -> BTreeMap<String, Option<(Version, Vec<&'static str>)>> {
         let named = self.members.iter().filter(|m| m.in_file);
@@ -779,11 +801,12 @@ impl World {
 /// Whether the manifests are one text: the one that a member had before, and the one of the
 /// same release.
 pub(super) fn is_same_text(one: &Launch, other: &Launch) -> bool {
-    let text = |launch: &Launch| Launch {
-        back: false,
-        ..launch.clone()
-    };
-    text(one) == text(other)
+    is_same_program(one, other) && one.flags == other.flags
+}
+
+/// Whether both start the same program. Pintle is one, at whichever line it finds.
+pub(super) fn is_same_program(one: &Launch, other: &Launch) -> bool {
+    one.pintle == other.pintle && (one.pintle || one.version == other.version)
 }
 
 /// From this release on a publication rewrites the record.
