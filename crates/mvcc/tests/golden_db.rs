@@ -4,7 +4,10 @@ mod support;
 
 use line::Line;
 use mvcc::{Error, Store};
-use proto::etcdserverpb::{PutRequest, RangeRequest};
+use proto::{
+    EntryId,
+    etcdserverpb::{PutRequest, RangeRequest},
+};
 use support::{Dir, Held};
 
 fn range(store: &Store, revision: i64) -> Result<Vec<String>, Error> {
@@ -80,7 +83,7 @@ fn says_what_etcd_said() {
     let hash = store.hash_kv(0).expect("a hash");
     assert_eq!((hash.hash, hash.compact_revision), (3_926_133_561, 8));
     assert_eq!(store.hash().expect("a hash"), 1_777_913_464);
-    let (index, term) = store.backend().consistent_index();
+    let EntryId { index, term } = store.backend().consistent_index();
     assert!(index > 11 && term == 2, "{index} {term}");
 
     let mut held = Held::with([77]);
@@ -91,7 +94,10 @@ fn says_what_etcd_said() {
         ..PutRequest::default()
     };
     writer.put(&put, &mut held).expect("a put");
-    writer.set_consistent_index(index + 1, 3);
+    writer.set_consistent_index(EntryId {
+        index: index + 1,
+        term: 3,
+    });
     writer.publish();
     drop(store);
     let store = dir.open(&mut held);

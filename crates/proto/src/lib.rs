@@ -1,5 +1,6 @@
 //! etcd's messages and services, generated from `proto/*.proto`, and how etcd's own
-//! code reads those that end up in the log ([`wire`]); the names of gRPC's codes ([`codes`]).
+//! code reads those that end up in the log ([`wire`]); the names of gRPC's codes ([`codes`]) and of
+//! entries ([`EntryId`]).
 //! Holds no logic beyond that.
 //!
 //! Messages of the log and of files (`raftpb`, `walpb`, `snappb`, v2 `Request`,
@@ -9,11 +10,14 @@
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 pub mod codes;
+mod entry_id;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]
 pub mod schema;
 pub mod wire;
+
+pub use entry_id::EntryId;
 
 /// Keys, values and events.
 pub mod mvccpb {

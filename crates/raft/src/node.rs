@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::{raftpb as pb, wire::Read as _};
+use proto::{EntryId, raftpb as pb, wire::Read as _};
 use raft::{
     RawNode, SnapshotStatus, StateRole,
     eraftpb::{self as rs, ConfChangeSingle, ConfChangeType, ConfChangeV2},
@@ -62,9 +62,9 @@ pub struct Initial {
     pub hard_state: pb::HardState,
     /// Configuration as of the snapshot; empty for a log that starts with its members' entries.
     pub conf_state: pb::ConfState,
-    /// Index and term of the snapshot, `(0, 0)` for none. Its content is not
-    /// needed to start; [`Node::create_snapshot`] brings it for those who are behind.
-    pub snapshot: (u64, u64),
+    /// The last entry in the snapshot, zero for none. Its content is not needed
+    /// to start; [`Node::create_snapshot`] brings it for those who are behind.
+    pub snapshot: EntryId,
     /// Entries after the snapshot, without gaps.
     pub entries: Vec<pb::Entry>,
     /// Entries up to here are not delivered again; at least the snapshot's index.
@@ -177,7 +177,7 @@ const NEVER: usize = 1 << 30;
 
 /// What a log on disk must be for a node to continue from it.
 fn check(initial: &Initial) -> Result<(), String> {
-    let (snapshot, _) = initial.snapshot;
+    let snapshot = initial.snapshot.index;
     let mut last = snapshot;
     for entry in &initial.entries {
         last += 1;

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use proto::EntryId;
 use raft::{
     Error, GetEntriesContext, RaftState, StorageError,
     eraftpb::{ConfState, Entry, HardState, Snapshot},
@@ -11,8 +12,8 @@ use raft::{
 };
 
 pub(crate) struct Store {
-    /// Index and term of the entry before the first one held.
-    before: (u64, u64),
+    /// The entry before the first one held.
+    before: EntryId,
     entries: VecDeque<Entry>,
     hard_state: HardState,
     conf_state: ConfState,
@@ -22,15 +23,15 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(
-        before: (u64, u64),
+        before: EntryId,
         entries: Vec<Entry>,
         hard_state: HardState,
         conf_state: ConfState,
     ) -> Store {
         let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
-        metadata.index = before.0;
-        metadata.term = before.1;
+        metadata.index = before.index;
+        metadata.term = before.term;
         metadata.set_conf_state(conf_state.clone());
         Store {
             before,
@@ -42,11 +43,11 @@ impl Store {
     }
 
     fn first(&self) -> u64 {
-        self.before.0 + 1
+        self.before.index + 1
     }
 
     fn last(&self) -> u64 {
-        self.before.0 + self.entries.len() as u64
+        self.before.index + self.entries.len() as u64
     }
 
     /// Appends entries; those that contradict the tail replace it.
@@ -73,7 +74,10 @@ impl Store {
     /// Starts anew behind a received snapshot.
     pub(crate) fn install(&mut self, snapshot: &Snapshot) {
         let metadata = snapshot.get_metadata();
-        self.before = (metadata.index, metadata.term);
+        self.before = EntryId {
+            index: metadata.index,
+            term: metadata.term,
+        };
         self.entries.clear();
         self.conf_state = metadata.get_conf_state().clone();
         self.snapshot = snapshot.clone();
@@ -84,9 +88,12 @@ impl Store {
         if index < self.first() || index > self.last() {
             return;
         }
-        let count = (index - self.before.0) as usize;
+        let count = (index - self.before.index) as usize;
         if let Some(entry) = self.entries.get(count - 1) {
-            self.before = (entry.index, entry.term);
+            self.before = EntryId {
+                index: entry.index,
+                term: entry.term,
+            };
         }
         self.entries.drain(..count);
         if self.entries.capacity() > 4 * self.entries.len() + 1024 {
@@ -136,8 +143,8 @@ impl raft::Storage for Store {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.before.0 {
-            return Ok(self.before.1);
+        if index == self.before.index {
+            return Ok(self.before.term);
         }
         if index < self.first() {
             return Err(Error::Store(StorageError::Compacted));
@@ -160,7 +167,7 @@ impl raft::Storage for Store {
         let index = self.snapshot.get_metadata().index;
         // One without content, or one that does not reach the entries held,
         // would leave its receiver worse off than waiting does.
-        if self.snapshot.data.is_empty() || index < request_index || index < self.before.0 {
+        if self.snapshot.data.is_empty() || index < request_index || index < self.before.index {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         Ok(self.snapshot.clone())

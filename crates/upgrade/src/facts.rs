@@ -8,7 +8,7 @@ use membership::{
     v2store::Tree,
     v3store::V3View,
 };
-use proto::raftpb::ConfState;
+use proto::{EntryId, raftpb::ConfState};
 use semver::Version;
 
 /// One member, as far as the sources tell.
@@ -37,9 +37,8 @@ pub struct Facts {
 pub struct Log {
     /// Directory of the segments.
     pub dir: PathBuf,
-    /// The newest snapshot record that a start begins from, `(term, index)`; `(0, 0)`
-    /// for the very beginning.
-    pub snapshot: (u64, u64),
+    /// The newest snapshot record that a start begins from, zero for the very beginning.
+    pub snapshot: EntryId,
     /// The membership in the `.snap` of that record; `None` without one.
     pub at_snapshot: Option<Cluster>,
     /// Keys of API version 2 in that `.snap`, as far as they block 3.6.

@@ -119,7 +119,7 @@ fn certain<'a>(facts: &Facts, log: &'a Log, database: &Database) -> Result<&'a C
     let Some(truth) = &log.at_database else {
         return Err(format!(
             "the database ends at index {}, before the log begins at {}",
-            database.consistent_index, log.snapshot.1
+            database.consistent_index, log.snapshot.index
         ));
     };
     let raft: BTreeSet<(MemberId, bool)> = log
@@ -204,7 +204,7 @@ fn snapshot(
         ));
         return Ok(());
     }
-    if log.commit <= log.snapshot.1 && !keys {
+    if log.commit <= log.snapshot.index && !keys {
         return Ok(());
     }
     let mut tree = log.tree.clone();
@@ -225,8 +225,8 @@ fn snapshot(
     let conf_state = log.conf_state.clone();
     repair.snapshot = Some(Fresh {
         at: walpb::Snapshot {
-            index: log.snapshot.1,
-            term: log.snapshot.0,
+            index: log.snapshot.index,
+            term: log.snapshot.term,
             conf_state: None,
         },
         new: raftpb::Snapshot {
@@ -317,10 +317,8 @@ impl Repair {
             segments.sort();
             files.extend(segments.pop());
             // A snapshot of the same index is replaced.
-            let meta = &fresh.new.metadata;
-            let same = self
-                .snap_dir
-                .join(wal::snap::file_name(meta.term, meta.index));
+            let name = wal::snap::file_name((&fresh.new.metadata).into());
+            let same = self.snap_dir.join(name);
             files.extend(Some(same).filter(|path| path.exists()));
         }
         for path in files {

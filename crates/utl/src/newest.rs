@@ -16,7 +16,7 @@ pub(crate) fn snapshot(
     wal_dir: &Path,
 ) -> Result<Option<(PathBuf, Snapshot)>, wal::Error> {
     for at in wal::valid_snapshots(wal_dir)?.iter().rev() {
-        let path = snap_dir.join(wal::snap::file_name(at.term, at.index));
+        let path = snap_dir.join(wal::snap::file_name(at.into()));
         match wal::snap::read_file(&path) {
             Ok(snapshot) => return Ok(Some((path, snapshot))),
             Err(error @ wal::Error::Corrupt { .. }) => {

@@ -378,7 +378,7 @@ fn users_keys_in_the_old_store_are_found_in_the_newest_snapshot() {
     let snap_dir = dir.join("member/snap");
     let valid = wal::valid_snapshots(&dir.join("member/wal")).unwrap();
     let newest = valid.last().unwrap();
-    let path = snap_dir.join(wal::snap::file_name(newest.term, newest.index));
+    let path = snap_dir.join(wal::snap::file_name(newest.into()));
     let mut snapshot = wal::snap::read_file(&path).unwrap();
     let mut store = membership::v2store::Tree::parse(snapshot.data.as_ref().unwrap()).unwrap();
     store

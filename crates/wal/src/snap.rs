@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use crc32c::crc32c;
 use prost::Message;
-use proto::{raftpb, snappb, walpb};
+use proto::{EntryId, raftpb, snappb, walpb};
 
 use crate::{
     disk::{Disk, Mode, OsDisk},
@@ -86,7 +86,7 @@ impl Snapshotter {
         if at.index == 0 {
             return Ok(saved);
         }
-        let name = file_name(at.term, at.index);
+        let name = file_name(at.into());
         let path = self.dir.join(&name);
         let building = self.dir.join(format!("{UNFINISHED}.{name}"));
         let write = |e| Error::io("write", &building, e);
@@ -231,8 +231,8 @@ const ENOMEM: i32 = 12;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// `<term:016x>-<index:016x>.snap`.
-pub fn file_name(term: u64, index: u64) -> String {
+/// `<term:016x>-<index:016x>.snap`, the last entry in the snapshot.
+pub fn file_name(EntryId { index, term }: EntryId) -> String {
     format!("{term:016x}-{index:016x}.snap")
 }
 

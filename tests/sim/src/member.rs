@@ -269,7 +269,7 @@ impl Member {
     /// A received snapshot is in place.
     fn restored(&mut self, shared: &mut Shared) {
         shared.oracle.reached.installs += 1;
-        let (index, _) = self.state.store.load().backend().consistent_index();
+        let index = self.state.store.load().backend().consistent_index().index;
         if index < self.applied {
             let text = format!(
                 "{:x} received a database up to {index} for {}",
@@ -531,7 +531,7 @@ impl Member {
                 .oracle
                 .fail("the store can be read", error.to_string()),
         }
-        let (index, _) = store.backend().consistent_index();
+        let index = store.backend().consistent_index().index;
         let all = RangeRequest {
             key: Bytes::from_static(&[0]),
             range_end: Bytes::from_static(&[0]),

@@ -126,7 +126,7 @@ impl Machine {
         }
         let late = broken(Plant::IndexBehindData) && !entry.index.is_multiple_of(8);
         if fresh && !late {
-            run.writer.set_consistent_index(entry.index, entry.term);
+            run.writer.set_consistent_index(entry.into());
         }
         run.host.observe(Step::Entry(Applied {
             entry,

@@ -10,6 +10,7 @@ use line::{Line, SnapshotData};
 use mvcc::Writer;
 use parking_lot::RwLockWriteGuard;
 use proto::{
+    EntryId,
     etcdserverpb::ResponseHeader,
     raftpb::{ConfState, SnapshotMetadata},
 };
@@ -34,8 +35,8 @@ use crate::{
 
 /// What a machine starts from.
 pub struct Seed {
-    /// Index and term of the last entry that the log will not deliver again.
-    pub applied: (u64, u64),
+    /// The last entry that the log will not deliver again.
+    pub applied: EntryId,
     /// The database already holds the effects of entries up to here.
     pub consistent_index: u64,
     /// Membership as of `applied`.
@@ -163,11 +164,11 @@ impl Machine {
             tree: seed.tree,
             conf_state: seed.conf_state,
             judged: seed.judged,
-            applied: seed.applied.0,
-            term: seed.applied.1,
+            applied: seed.applied.index,
+            term: seed.applied.term,
             consistent_index: seed.consistent_index,
             snapshot_index: seed.snapshot_index,
-            compacted: seed.applied.0,
+            compacted: seed.applied.index,
             generation: 0,
             snapshot: SnapshotState::Idle,
             forces_snapshot: false,

@@ -2,7 +2,10 @@
 
 use bolt::ReadTx;
 use line::Line;
-use proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
+use proto::{
+    EntryId,
+    raftpb::{ConfState, Snapshot, SnapshotMetadata},
+};
 
 use super::machine::Machine;
 use crate::{
@@ -112,17 +115,20 @@ impl MembersToSend {
     /// # Errors
     /// The view cannot be read.
     pub fn with(self, machine: &Machine, view: &ReadTx) -> Result<Option<Snapshot>, bolt::Error> {
-        let (index, term) = mvcc::backend::consistent_index(view)?;
+        let held = mvcc::backend::consistent_index(view)?;
         if machine.generation != self.generation {
             return Ok(None);
         }
         // At the start the database can be ahead of the membership, for as long as nothing is
         // committed: that may take whoever waits for this snapshot. The entries between the two
         // come from the log, and change the membership alone.
-        let (index, term) = if index > machine.applied {
-            (machine.applied, machine.term)
+        let EntryId { index, term } = if held.index > machine.applied {
+            EntryId {
+                index: machine.applied,
+                term: machine.term,
+            }
         } else {
-            (index, term)
+            held
         };
         Ok(Some(Snapshot {
             data: Some(self.json.into()),

@@ -78,7 +78,7 @@ impl Machine {
     /// What [`Plant::IndexAheadOfData`] does; now and then the database is committed just then.
     fn run_ahead(&self, store: &mvcc::Store, entries: &[Entry]) {
         if let Some(last) = entries.last().filter(|e| e.index > self.consistent_index) {
-            store.backend().set_consistent_index(last.index, last.term);
+            store.backend().set_consistent_index(last.into());
             if last.index.is_multiple_of(8) {
                 // A disk that fails is met by whoever commits next.
                 let _ = store.backend().commit_now();

@@ -42,7 +42,7 @@ impl Database {
         path: &Path,
     ) -> Result<Database, Error> {
         let backend = files.open_backend(path)?;
-        let (consistent_index, _) = backend.consistent_index();
+        let consistent_index = backend.consistent_index().index;
         let view = backend.db().begin_read();
         let membership =
             membership::v3store::read(&view).at("cannot read the membership in", path)?;

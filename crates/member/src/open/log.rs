@@ -8,6 +8,7 @@ use std::{
 
 use prost::Message as _;
 use proto::{
+    EntryId,
     etcdserverpb::Metadata,
     raftpb::{Entry, HardState, Snapshot},
     walpb,
@@ -164,23 +165,22 @@ impl Log {
         Ok(log)
     }
 
-    /// Index and term of the newest snapshot, zero without one.
-    pub(super) fn snapshot_position(&self) -> (u64, u64) {
-        self.snapshot
-            .as_ref()
-            .map_or((0, 0), |s| (s.metadata.index, s.metadata.term))
+    /// The last entry in the newest snapshot, zero without one.
+    pub(super) fn snapshot_position(&self) -> EntryId {
+        let metadata = self.snapshot.as_ref().map(|s| &s.metadata);
+        metadata.map_or(EntryId::ZERO, EntryId::from)
     }
 
     /// Index of the last entry, or of what stands for it.
     pub fn last_index(&self) -> u64 {
-        let (first, _) = self.snapshot_position();
+        let first = self.snapshot_position().index;
         self.entries.last().map_or(first, |entry| entry.index)
     }
 
     /// A received snapshot takes the place of the whole log, but what contradicted
     /// it is still there after its record.
     fn leave_out_replaced(&mut self) {
-        let (_, first_term) = self.snapshot_position();
+        let first_term = self.snapshot_position().term;
         let stale = self.entries.iter().position(|e| e.term < first_term);
         if let Some(stale) = stale {
             tracing::warn!(
@@ -194,7 +194,7 @@ impl Log {
 
     /// Refuses a log that lacks what it says is committed.
     fn check_commit(&self, dir: &Path) -> Result<(), Error> {
-        let (first, _) = self.snapshot_position();
+        let first = self.snapshot_position().index;
         let (last, commit) = (self.last_index(), self.hard_state.commit);
         if (first..=last).contains(&commit) {
             return Ok(());

@@ -72,13 +72,12 @@ impl Stored {
             .at("cannot open the database", path)?;
         let tx = db.begin_read();
         let view = v3store::read(&tx).at("cannot read the membership in", path)?;
-        let (consistent_index, _) =
-            mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
+        let held = mvcc::backend::consistent_index(&tx).at("cannot read the database", path)?;
         let alarms = Alarms::recover(&tx).at("cannot read the alarms in", path)?;
         Ok(Some(Stored {
             view,
             alarms,
-            consistent_index,
+            consistent_index: held.index,
         }))
     }
 

@@ -83,7 +83,7 @@ pub struct Parts {
 /// unless it is one that this release can start on.
 pub fn start(setup: &Setup, files: Arc<dyn Files>, mut log: Log) -> Result<Parts, Error> {
     let db_path = &setup.dirs.database();
-    let (snapshot_index, _) = log.snapshot_position();
+    let snapshot_index = log.snapshot_position().index;
     if snapshot_index > 0 {
         finish_install(files.as_ref(), snapshot_index, &log, db_path)?;
     }
@@ -218,7 +218,7 @@ fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> R
             .at("cannot open the database", db_path)?;
         mvcc::backend::consistent_index(&db.begin_read())
             .at("cannot read the database", db_path)?
-            .0
+            .index
     } else {
         0
     };
@@ -250,7 +250,7 @@ fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> R
 
 /// Who was a member when the newest snapshot was taken.
 fn membership_at_snapshot(setup: &Setup, log: &Log) -> Result<Replay, Error> {
-    let (index, _) = log.snapshot_position();
+    let index = log.snapshot_position().index;
     let (tree, conf_state) = match &log.snapshot {
         Some(snapshot) => {
             let json = snapshot.data.clone().unwrap_or_default();
@@ -322,7 +322,7 @@ fn suit(
     from: &Replay,
     stored: Option<&Stored>,
 ) -> Result<Option<Adopted>, Error> {
-    let (index, _) = log.snapshot_position();
+    let index = log.snapshot_position().index;
     let adopt = |stored| adopt(line, from, index, &log.entries, stored);
     v2_keys::refuse(line, &setup.machine, from)
         .and_then(|()| stored.map_or(Ok(None), adopt))
@@ -339,7 +339,7 @@ fn force_new_cluster(
     let commit_before = log.hard_state.commit;
     let forced = Found {
         own: log.identity.member_id,
-        snapshot: (log.snapshot_position().0, from.clone()),
+        snapshot: (log.snapshot_position().index, from.clone()),
         entries: &log.entries,
         hard_state: log.hard_state,
         consistent_index: stored.map_or(0, Stored::consistent_index),
@@ -444,7 +444,7 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         database,
         v2_keys_dropped,
     } = opened;
-    let (snapshot_index, snapshot_term) = log.snapshot_position();
+    let at = log.snapshot_position();
     let Replay {
         mut cluster,
         tree,
@@ -461,18 +461,18 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         Initial {
             hard_state: log.hard_state,
             conf_state: conf_state.clone(),
-            snapshot: (snapshot_index, snapshot_term),
+            snapshot: at,
             entries: log.entries,
-            applied: snapshot_index,
+            applied: at.index,
         },
     )
     .map_err(|error| Error(format!("cannot start consensus: {error}")))?;
-    if snapshot_index > 0 {
+    if at.index > 0 {
         // Whoever is behind the log gets the state of the moment it is sent.
         node.create_snapshot(placeholder(SnapshotMetadata {
             conf_state: conf_state.clone(),
-            index: snapshot_index,
-            term: snapshot_term,
+            index: at.index,
+            term: at.term,
         }));
     }
     let adopted = adopted.map(|adopted| adopted.cluster);
@@ -485,12 +485,12 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         database.alarms,
         (database.auth, setup.tokens.clone()),
         known.clone(),
-        snapshot_index,
+        at.index,
     ));
     let is_in_change = matches!(setup.line_kept, Kept::Change(_));
     state.spoken.set_in_change(is_in_change);
     let seed = Seed {
-        applied: (snapshot_index, snapshot_term),
+        applied: at,
         consistent_index: database.consistent_index,
         cluster,
         adopted,
@@ -498,7 +498,7 @@ fn assemble(setup: &Setup, files: Arc<dyn Files>, opened: Opened) -> Result<Part
         tree,
         conf_state,
         judged: database.membership.conf_state,
-        snapshot_index,
+        snapshot_index: at.index,
         blocks_newer_release: v2_keys_dropped,
         highest: setup.line.highest(line),
     };

@@ -109,7 +109,7 @@ fn an_entry_that_the_database_has_is_not_applied_to_it_again() {
     let before = bench.machine.applied();
     assert!(bench.run(put("a", "1")).is_ok());
     let revision = bench.state.store.load().revision();
-    let index = bench.state.store.load().backend().consistent_index().0;
+    let index = bench.state.store.load().backend().consistent_index().index;
     assert_eq!(index, before + 1);
     // The same entry once more, as after a restart.
     let request = InternalRaftRequest {
@@ -171,7 +171,7 @@ fn what_must_not_be_applied_stops_the_member_before_it() {
         assert_eq!(fatal.what, what, "{fatal}");
         assert_eq!(bench.machine.applied(), applied);
         let backend = bench.state.store.load().backend().clone();
-        assert_eq!(backend.consistent_index().0, applied);
+        assert_eq!(backend.consistent_index().index, applied);
     }
 }
 
@@ -201,7 +201,9 @@ fn entries_before_one_that_cannot_be_applied_stay_whole() {
     bench.apply_turn().expect_err("it must stop");
     let backend = bench.state.store.load().backend().clone();
     backend.commit_now().expect("the database still commits");
-    let (held, _) = mvcc::backend::consistent_index(&backend.db().begin_read()).expect("readable");
+    let held = mvcc::backend::consistent_index(&backend.db().begin_read())
+        .expect("readable")
+        .index;
     assert_eq!(held, index);
 }
 

@@ -38,7 +38,7 @@ fn entries_that_the_database_has_are_not_applied_to_it_again() {
     let revision = bench.state.store.load().revision();
     // Closing committed the database up to the last entry, of which no snapshot tells.
     let mut bench = bench.restart().expect("it starts");
-    let index = bench.state.store.load().backend().consistent_index().0;
+    let index = bench.state.store.load().backend().consistent_index().index;
     bench.campaign();
     assert!(
         bench.machine.applied() > index,

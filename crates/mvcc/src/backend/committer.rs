@@ -9,6 +9,7 @@ use std::{
 };
 
 use failpoint::failpoint;
+use proto::EntryId;
 
 use super::{
     inner::Inner,
@@ -154,7 +155,7 @@ impl Inner {
     pub(super) fn settle(&self) -> Result<(), bolt::Error> {
         let _file = self.file.lock();
         let db = self.db.read().clone();
-        let (index, _) = consistent_index(&db.begin_read())?;
+        let index = consistent_index(&db.begin_read())?.index;
         if index == 0 {
             return Ok(());
         }
@@ -178,8 +179,8 @@ impl Inner {
         let tx = db.begin_read();
         let rest = self.overlay.write().committed(tx);
         drop(rest);
-        if let Some((index, _)) = segment.run.consistent {
-            self.committed_index.store(index, Ordering::Release);
+        if let Some(entry) = segment.run.consistent {
+            self.committed_index.store(entry.index, Ordering::Release);
         }
         (self.options.on_commit)(begin.elapsed());
         Ok(())
@@ -207,7 +208,7 @@ impl Inner {
         }
         tx.apply(&run.batch)?;
         failpoint!(CommitBeforePreCommitHook);
-        if let Some((index, term)) = run.consistent {
+        if let Some(EntryId { index, term }) = run.consistent {
             let meta = META.as_bytes();
             // Zero means unknown and is never written.
             if index != 0 {

@@ -80,7 +80,7 @@ impl Inner {
     pub(super) fn new(db: Db, options: BackendOptions) -> Result<Inner, OpenError> {
         create_buckets(&db)?;
         let tx = db.begin_read();
-        let (index, _) = consistent_index(&tx)?;
+        let index = consistent_index(&tx)?.index;
         Ok(Inner {
             options,
             path: db.path().to_owned(),

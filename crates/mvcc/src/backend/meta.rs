@@ -1,6 +1,7 @@
 //! Names of buckets and of single facts, and what a file says of itself.
 
 use bolt::{Db, ReadTx};
+use proto::EntryId;
 
 /// The bucket of keys.
 pub(crate) const KEY: &str = "key";
@@ -27,14 +28,13 @@ pub const BUCKETS: [&str; 10] = [
     META,
 ];
 
-/// Index and term of the last entry whose effects `tx` holds; zero where none is
-/// recorded.
+/// The last entry whose effects `tx` holds; zero where none is recorded.
 ///
 /// # Errors
 /// The file cannot be read, or the value is not what the format says.
-pub fn consistent_index(tx: &ReadTx) -> Result<(u64, u64), bolt::Error> {
+pub fn consistent_index(tx: &ReadTx) -> Result<EntryId, bolt::Error> {
     let Some(meta) = tx.bucket(META.as_bytes())? else {
-        return Ok((0, 0));
+        return Ok(EntryId::ZERO);
     };
     let number = |key: &[u8]| match meta.get(key)? {
         None => Ok(0),
@@ -46,7 +46,10 @@ pub fn consistent_index(tx: &ReadTx) -> Result<(u64, u64), bolt::Error> {
             )),
         },
     };
-    Ok((number(CONSISTENT_INDEX)?, number(TERM)?))
+    Ok(EntryId {
+        index: number(CONSISTENT_INDEX)?,
+        term: number(TERM)?,
+    })
 }
 
 pub(super) fn create_buckets(db: &Db) -> Result<(), bolt::Error> {

@@ -25,6 +25,7 @@ use std::{
 use bolt::{Batch, Db, ReadTx};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proto::EntryId;
 
 pub use inner::BackendOptions;
 pub(crate) use inner::Inner;
@@ -90,18 +91,18 @@ impl Backend {
     }
 
     /// Says that everything written so far includes the effects of all entries
-    /// up to `index`. Both are written with the next commit, which this alone
+    /// up to `entry`. Its index and term are written with the next commit, which this alone
     /// does not bring about.
-    pub fn set_consistent_index(&self, index: u64, term: u64) {
+    pub fn set_consistent_index(&self, entry: EntryId) {
         self.inner.append(Run {
-            consistent: Some((index, term)),
+            consistent: Some(entry),
             ..Run::default()
         });
     }
 
-    /// Index and term of the last entry whose effects are written, committed
-    /// or not. Zero where there is none.
-    pub fn consistent_index(&self) -> (u64, u64) {
+    /// The last entry whose effects are written, committed or not. Zero where
+    /// there is none.
+    pub fn consistent_index(&self) -> EntryId {
         self.inner.overlay.read().consistent()
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bolt::{Batch, ReadTx};
 use bytes::Bytes;
+use proto::EntryId;
 
 use super::meta::consistent_index;
 use crate::{Revision, index::Step};
@@ -29,8 +30,8 @@ pub(crate) struct Run {
     pub(crate) removed: Vec<Step>,
     /// Changes to other buckets.
     pub(crate) batch: Batch,
-    /// Index and term of the last entry whose effects are included.
-    pub(crate) consistent: Option<(u64, u64)>,
+    /// The last entry whose effects are included.
+    pub(crate) consistent: Option<EntryId>,
 }
 
 /// How much waits in a segment.
@@ -148,7 +149,7 @@ impl Overlay {
         (found, self.tx.clone())
     }
 
-    pub(super) fn consistent(&self) -> (u64, u64) {
+    pub(super) fn consistent(&self) -> EntryId {
         let sealed = self.sealed.as_ref().and_then(|s| s.run.consistent);
         // The file's value was readable when the backend was opened.
         let committed = || consistent_index(&self.tx).unwrap_or_default();

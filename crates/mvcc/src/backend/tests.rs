@@ -10,7 +10,10 @@ use std::{
 use bolt::sim::SimDisk;
 use line::Line;
 use proptest::prelude::*;
-use proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+use proto::{
+    EntryId,
+    etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest},
+};
 
 use super::*;
 use crate::{Leases, Store, StoreOptions};
@@ -26,6 +29,10 @@ impl Leases for NoLeases {
 }
 
 /// Commits only when asked to.
+fn entry(index: u64, term: u64) -> EntryId {
+    EntryId { index, term }
+}
+
 fn patient() -> BackendOptions {
     BackendOptions {
         batch_interval: Duration::from_secs(3600),
@@ -67,7 +74,7 @@ fn put(store: &Store, key: &str, index: u64) {
         ..PutRequest::default()
     };
     writer.put(&request, &mut NoLeases).expect("a put");
-    writer.set_consistent_index(index, 1 + index / 10);
+    writer.set_consistent_index(entry(index, 1 + index / 10));
     writer.publish();
 }
 
@@ -126,8 +133,8 @@ fn an_index_alone_writes_nothing_until_something_else_does() {
     let disk = disk();
     let backend = open_on(disk.clone(), patient()).expect("a backend");
     let before = disk.operations();
-    backend.set_consistent_index(5, 2);
-    assert_eq!(backend.consistent_index(), (5, 2));
+    backend.set_consistent_index(entry(5, 2));
+    assert_eq!(backend.consistent_index(), entry(5, 2));
     assert_eq!(backend.committed_index(), 0);
     assert_eq!(disk.operations(), before);
     backend.write(batch("a", Some("1")));
@@ -135,14 +142,14 @@ fn an_index_alone_writes_nothing_until_something_else_does() {
     assert_eq!(backend.committed_index(), 5);
     assert_eq!(
         consistent_index(&backend.db().begin_read()).expect("readable"),
-        (5, 2)
+        entry(5, 2)
     );
     // Zero is never written.
-    backend.set_consistent_index(0, 0);
+    backend.set_consistent_index(EntryId::ZERO);
     backend.commit_now().expect("a commit");
     assert_eq!(
         consistent_index(&backend.db().begin_read()).expect("readable"),
-        (5, 2)
+        entry(5, 2)
     );
 }
 
@@ -283,7 +290,7 @@ fn defragmentation_keeps_all_and_readers_keep_theirs() {
     assert_eq!(value(&store, "k0001"), None);
     assert_eq!(value(&store, "after").as_deref(), Some("2001"));
     assert_eq!(value(&store, "later").as_deref(), Some("2002"));
-    assert_eq!(backend.consistent_index().0, 2002);
+    assert_eq!(backend.consistent_index().index, 2002);
 }
 
 fn store_revision(writer: &crate::Writer<'_>) -> i64 {
@@ -322,7 +329,7 @@ proptest! {
         let disk = SimDisk::new(&image, 16 << 20).expect("memory");
         let backend = open_on(disk, patient()).expect("a backend");
         let store = self::store(&backend);
-        let (index, term) = backend.consistent_index();
+        let EntryId { index, term } = backend.consistent_index();
         prop_assert!(index >= committed, "{} was committed, {} is left", committed, index);
         if index == 0 {
             prop_assert_eq!(store.revision(), 1);

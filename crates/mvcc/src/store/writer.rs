@@ -11,6 +11,7 @@ use failpoint::failpoint;
 use line::Line;
 use parking_lot::RwLockWriteGuard;
 use proto::{
+    EntryId,
     etcdserverpb::{
         DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest,
         ResponseHeader,
@@ -155,9 +156,9 @@ impl<'a> Writer<'a> {
         self.run.batch.append(batch);
     }
 
-    /// Says that this run includes the effects of all entries up to `index`.
-    pub fn set_consistent_index(&mut self, index: u64, term: u64) {
-        self.run.consistent = Some((index, term));
+    /// Says that this run includes the effects of all entries up to `entry`.
+    pub fn set_consistent_index(&mut self, entry: EntryId) {
+        self.run.consistent = Some(entry);
     }
 
     /// Shows the run to readers and gives what it changed, one batch per

@@ -6,7 +6,7 @@ mod simulation;
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::raftpb as pb;
+use proto::{EntryId, raftpb as pb};
 
 use crate::*;
 
@@ -20,7 +20,7 @@ fn conf(voters: &[u64]) -> pb::ConfState {
 fn fresh(id: u64, voters: &[u64]) -> Node {
     let initial = Initial {
         conf_state: conf(voters),
-        snapshot: (0, 0),
+        snapshot: EntryId::ZERO,
         ..Initial::default()
     };
     Node::new(
@@ -196,7 +196,7 @@ fn a_restart_delivers_again_what_came_after_the_snapshot() {
             commit: 13,
         },
         conf_state: conf(&[1]),
-        snapshot: (10, 2),
+        snapshot: EntryId { index: 10, term: 2 },
         entries,
         applied: 10,
     };

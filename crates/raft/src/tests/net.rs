@@ -204,7 +204,7 @@ impl Net {
         let initial = Initial {
             hard_state: member.disk.hard_state,
             conf_state: at.conf_state.clone(),
-            snapshot: (at.index, at.term),
+            snapshot: at.into(),
             entries: member.disk.entries.clone(),
             applied: at.index,
         };

@@ -90,8 +90,9 @@ pub(super) fn refuse_without_log(dirs: &Dirs) -> Result<(), Error> {
         return Ok(());
     }
     let db = bolt::Db::open(&path, read_only()).at("cannot open the database", &path)?;
-    let (index, _) =
+    let held =
         mvcc::backend::consistent_index(&db.begin_read()).at("cannot read the database", &path)?;
+    let index = held.index;
     if index == 0 {
         return Ok(());
     }

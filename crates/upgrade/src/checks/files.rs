@@ -68,7 +68,7 @@ pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), Lacks> {
             return Err(format!("the database of {} could not be read", facts.label).into());
         };
         if prediction.outcome == Outcome::Refuses && prediction.text == predict::TOO_MANY_LEARNERS {
-            let snapshot = facts.log.as_ref().map_or(0, |log| log.snapshot.1);
+            let snapshot = facts.log.as_ref().map_or(0, |log| log.snapshot.index);
             case.find(
                 Level::Block,
                 &facts.label,
@@ -99,7 +99,7 @@ pub(super) fn v2_keys(case: &mut Case<'_>) -> Result<(), Lacks> {
                 &facts.label,
                 format!(
                     "the newest .snap (index {}) holds keys of API version 2: {}",
-                    log.snapshot.1,
+                    log.snapshot.index,
                     log.v2_keys.join(", ")
                 ),
                 format!("{} will refuse with `{}`", case.target, predict::V2_CONTENT),
@@ -147,7 +147,7 @@ pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), Lacks> {
                 format!(
                     "{} raw v2 records in the log after the newest snapshot record (index {}), the first at index {}: {}",
                     log.v2_records.len(),
-                    log.snapshot.1,
+                    log.snapshot.index,
                     first.index,
                     first.what
                 ),
@@ -214,13 +214,13 @@ pub(super) fn consistent_index(case: &mut Case<'_>) -> Result<(), Lacks> {
                 "do not start a member from it; remove the member and add it again empty, or restore a backup",
             );
         }
-        if database.consistent_index < log.snapshot.1 {
+        if database.consistent_index < log.snapshot.index {
             case.find(
                 Level::Block,
                 &facts.label,
                 format!(
                     "the database ends at index {}, the newest snapshot is at index {}",
-                    database.consistent_index, log.snapshot.1
+                    database.consistent_index, log.snapshot.index
                 ),
                 "etcd refuses with `database file (...) does not match with snapshot` (etcd#17146)",
                 "start the member on its present release; if it refuses too, remove it and add it again empty",

@@ -61,7 +61,7 @@ fn sound(id: u64) -> Facts {
         cluster: Some(ClusterId(7)),
         log: Some(Log {
             dir: "wal".into(),
-            snapshot: (2, 50),
+            snapshot: proto::EntryId { index: 50, term: 2 },
             at_snapshot: Some(cluster.clone()),
             v2_keys: Vec::new(),
             v2_auth: false,

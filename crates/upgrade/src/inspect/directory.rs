@@ -105,7 +105,7 @@ fn log(
     let now = start(snap_dir, &at, snapshot.as_ref(), metadata.cluster_id)?;
     let found = Log {
         dir: wal_dir.into(),
-        snapshot: (at.term, at.index),
+        snapshot: (&at).into(),
         at_snapshot: snapshot.is_some().then(|| now.cluster.clone()),
         v2_keys: match &snapshot {
             Some(_) => foreign(&now.tree),
@@ -140,7 +140,7 @@ fn start(
         Some(snapshot) => {
             let tree = Tree::parse(snapshot.data.as_deref().unwrap_or_default());
             let tree = tree.map_err(|error| Error::NotAMember {
-                path: snap_dir.join(wal::snap::file_name(at.term, at.index)),
+                path: snap_dir.join(wal::snap::file_name(at.into())),
                 why: format!("the v2 store in it cannot be understood: {error}"),
             })?;
             (tree, snapshot.metadata.conf_state.clone())
@@ -164,7 +164,7 @@ fn followed(
     let listed: Vec<MemberId> = database.map_or_else(Vec::new, |d| {
         d.members.members.iter().map(|m| m.id).collect()
     });
-    if consistent == Some(found.snapshot.1) {
+    if consistent == Some(found.snapshot.index) {
         found.at_database = Some(now.cluster.clone());
     }
     for entry in entries {
@@ -234,7 +234,7 @@ fn newest(
     gaps: &mut Vec<String>,
 ) -> Result<(walpb::Snapshot, Option<proto::raftpb::Snapshot>), Error> {
     for at in valid.iter().rev().filter(|at| at.index > 0) {
-        let path = snap_dir.join(wal::snap::file_name(at.term, at.index));
+        let path = snap_dir.join(wal::snap::file_name(at.into()));
         match wal::snap::read_file(&path) {
             Ok(snapshot) => return Ok((at.clone(), Some(snapshot))),
             Err(error @ wal::Error::Corrupt { .. }) => gaps.push(error.to_string()),

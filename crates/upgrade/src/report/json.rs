@@ -48,7 +48,7 @@ fn member(facts: &Facts) -> Value {
     }
     if let Some(log) = &facts.log {
         value["log"] = json!({
-            "snapshotIndex": log.snapshot.1,
+            "snapshotIndex": log.snapshot.index,
             "commit": log.commit,
             "last": log.last,
             "v2Records": log.v2_records.iter().map(|r| json!({"index": r.index, "what": r.what, "membership": r.is_membership})).collect::<Vec<_>>(),

@@ -78,7 +78,7 @@ pub(super) fn columns(facts: &Facts) -> [String; 6] {
     let snapshot = facts
         .log
         .as_ref()
-        .map_or("-".into(), |log| log.snapshot.1.to_string());
+        .map_or("-".into(), |log| log.snapshot.index.to_string());
     let commit = match (&facts.log, &facts.live) {
         (Some(log), _) => log.commit.to_string(),
         (None, Some(live)) => live.raft_index.to_string(),

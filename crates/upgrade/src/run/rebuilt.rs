@@ -17,6 +17,7 @@ use membership::{
 };
 use prost::Message as _;
 use proto::{
+    EntryId,
     etcdserverpb::Metadata,
     raftpb::{self, ConfChange, Entry, EntryType},
     walpb,
@@ -118,10 +119,13 @@ impl Source {
         let member = to.join("member");
         let snap_dir = member.join("snap");
         private::folder(&snap_dir).map_err(|e| failed(&e))?;
-        let (term, index) = if snapshot { self.log.snapshot } else { (0, 0) };
+        let from = match snapshot {
+            true => self.log.snapshot,
+            false => EntryId::ZERO,
+        };
         let at = walpb::Snapshot {
-            index,
-            term,
+            index: from.index,
+            term: from.term,
             conf_state: None,
         };
         let read = wal::read_all(&self.log.dir, at).map_err(|e| failed(&e))?;
@@ -136,7 +140,7 @@ impl Source {
         let wal_dir = member.join("wal");
         let mut log =
             Wal::create(&wal_dir, &metadata.encode_to_vec(), options).map_err(|e| failed(&e))?;
-        if index > 0 {
+        if from.index > 0 {
             let at = self.snapshot(&snap_dir, addresses)?;
             log.save_snapshot(&at).map_err(|e| failed(&e))?;
         }
@@ -150,8 +154,8 @@ impl Source {
 
     /// The `.snap` that the log begins from, and the record of it.
     fn snapshot(&self, to: &Path, addresses: &Addresses) -> Outcome<walpb::Snapshot> {
-        let (term, index) = self.log.snapshot;
-        let from = self.snap_dir().join(wal::snap::file_name(term, index));
+        let name = wal::snap::file_name(self.log.snapshot);
+        let from = self.snap_dir().join(name);
         let failed = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", from.display()));
         let snapshot = wal::snap::read_file(&from).map_err(|e| failed(&e))?;
         let data = snapshot.data.as_deref().unwrap_or_default();
@@ -166,8 +170,8 @@ impl Source {
         };
         Snapshotter::new(to).save(&moved).map_err(|e| failed(&e))?;
         Ok(walpb::Snapshot {
-            index,
-            term,
+            index: self.log.snapshot.index,
+            term: self.log.snapshot.term,
             conf_state: Some(moved.metadata.conf_state),
         })
     }

@@ -26,6 +26,10 @@ fn record(term: u64, index: u64) -> walpb::Snapshot {
     }
 }
 
+fn name_of(term: u64, index: u64) -> String {
+    file_name(EntryId { index, term })
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names = OsDisk.names(dir).unwrap();
     names.sort();
@@ -93,7 +97,7 @@ fn an_unreadable_one_is_set_aside_and_the_one_before_is_used() {
         let dir = home.path();
         let snapshotter = Snapshotter::new(dir);
         snapshotter.save(&snapshot(1, 10)).unwrap();
-        let name = file_name(2, 30);
+        let name = name_of(2, 30);
         fs::write(dir.join(&name), broken).unwrap();
         let loaded = snapshotter.load(&[record(1, 10), record(2, 30)]).unwrap();
         assert_eq!(loaded.snapshot, Some(snapshot(1, 10)));
@@ -111,7 +115,7 @@ fn an_unreadable_one_is_set_aside_and_the_one_before_is_used() {
 #[test]
 fn one_that_cannot_be_read_is_passed_over_like_a_damaged_one() {
     let home = tempfile::tempdir().unwrap();
-    let (dir, name) = (home.path(), file_name(2, 30));
+    let (dir, name) = (home.path(), name_of(2, 30));
     let snapshotter = Snapshotter::new(dir);
     snapshotter.save(&snapshot(1, 10)).unwrap();
     let directory = |path: &Path| fs::create_dir(path).unwrap();
@@ -151,8 +155,8 @@ fn leftovers_are_deleted_and_nothing_else() {
     let dir = home.path();
     let keep = [
         "db".to_owned(),
-        file_name(1, 10),
-        format!("{}.broken", file_name(1, 5)),
+        name_of(1, 10),
+        format!("{}.broken", name_of(1, 5)),
         "0000000000000014.snap.db".to_owned(),
         "notes".to_owned(),
     ];
