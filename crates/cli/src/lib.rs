@@ -10,6 +10,7 @@
 //! - [`table`]: the box of `--write-out=table`
 //! - [`completion`]: completion scripts for shells, from the tables
 //! - [`private`]: files and folders for their owner alone
+//! - [`shell`]: words as a shell reads them
 //! - [`interrupt`]: signals that ask a command to end
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod help;
 pub mod interrupt;
 pub mod near;
 pub mod private;
+pub mod shell;
 pub mod table;
 pub mod text;
 

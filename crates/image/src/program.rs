@@ -140,13 +140,14 @@ fn judge(parsed: &Parsed, as_json: bool) -> (String, Option<String>, i32) {
     };
     match verify_for(path, parsed.text("digest"), &platform) {
         Ok(verified) => {
+            let next = next(parsed);
             let code = match verified.unpinned.is_empty() {
                 true => 0,
                 false => NOT_ALONE,
             };
             match as_json {
-                true => (json(&Answer::of(&verified)), None, code),
-                false => (simple(&verified), None, code),
+                true => (json(&Answer::of(&verified, &next)), None, code),
+                false => (format!("{}\nnext: {next}\n", simple(&verified)), None, code),
             }
         }
         Err(error) => {
@@ -163,18 +164,37 @@ fn judge(parsed: &Parsed, as_json: bool) -> (String, Option<String>, i32) {
     }
 }
 
+/// The command that comes after: the check of the cluster that it is for, which only the operator
+/// can name.
+fn next(parsed: &Parsed) -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let image = format!("--image={}", parsed.text("image"));
+    let digest = format!("--digest={}", parsed.text("digest"));
+    let words = [
+        &program.to_string_lossy(),
+        "upgrade",
+        "check",
+        &image,
+        &digest,
+        "--help",
+    ];
+    cli::shell::line(words)
+}
+
 /// What `-w json` writes of an image that was verified.
 #[derive(serde::Serialize)]
 struct Answer<'a> {
     verified: bool,
+    next: &'a str,
     #[serde(flatten)]
     image: &'a Verified,
 }
 
 impl<'a> Answer<'a> {
-    fn of(image: &'a Verified) -> Self {
+    fn of(image: &'a Verified, next: &'a str) -> Self {
         Self {
             verified: true,
+            next,
             image,
         }
     }

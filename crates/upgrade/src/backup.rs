@@ -98,8 +98,20 @@ pub(crate) fn verify(path: &Path) -> Result<String, Error> {
     ))
 }
 
+/// A backup that was taken.
+pub(crate) struct Taken {
+    /// The snapshot.
+    pub(crate) database: PathBuf,
+    /// What it is.
+    pub(crate) manifest_path: PathBuf,
+    /// The content of that.
+    pub(crate) manifest: serde_json::Value,
+    /// The same for people.
+    pub(crate) text: String,
+}
+
 /// Takes a backup of one member into `dir` and shows that it can be restored.
-pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome<String> {
+pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome<Taken> {
     private::folder(dir).map_err(|e| Failure::io("create", dir, &e))?;
     let quick = Access {
         scratch: None,
@@ -154,13 +166,19 @@ pub(crate) async fn take(access: &Access, endpoint: &str, dir: &Path) -> Outcome
     fs::File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| Failure::io("sync", dir, &e))?;
-    Ok(format!(
+    let text = format!(
         "{}: revision {}, {}, restored and compared by hash\n{}\n",
         path.display(),
         database.revision,
         cli::text::size(database.size),
         manifest_path.display()
-    ))
+    );
+    Ok(Taken {
+        database: path,
+        manifest_path,
+        manifest,
+        text,
+    })
 }
 
 /// Walks the pages, restores the file into a folder of `scratch`, and compares.

@@ -124,8 +124,10 @@ pub struct Database {
 pub struct Live {
     /// Where it was asked.
     pub endpoint: String,
-    /// Its version.
+    /// Its version: of a Pintle the release of etcd that it answers as.
     pub version: Option<Version>,
+    /// Whether it is Pintle, where it shows its measures.
+    pub is_pintle: Option<bool>,
     /// The cluster's version, from `/version` or the status.
     pub cluster_version: Option<Version>,
     /// Id of the leader it knows, 0 for none.

@@ -1,10 +1,18 @@
 //! What goes to standard output and standard error.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use cli::flags::Parsed;
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    next_command::Next,
+};
 
 /// A line for people. A terminal that is gone must not end what is under way.
 pub(crate) fn warn(text: &str) {
@@ -18,9 +26,67 @@ pub(crate) fn print(text: &str) -> Outcome<()> {
         .map_err(|e| Failure::new(format!("write stdout: {e}")))
 }
 
+/// The largest number that every reader of JSON has exactly: 2^53.
+const EXACT_MAX: u64 = 1 << 53;
+
+/// A value as one line of JSON. Numbers that some readers would round are strings.
+pub(crate) fn json_line(mut value: Value) -> String {
+    let mut open = vec![&mut value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(list) => open.extend(list),
+            Value::Object(fields) => open.extend(fields.values_mut()),
+            Value::Number(number) => {
+                let size = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+                if size.is_some_and(|size| size > EXACT_MAX) {
+                    *value = Value::String(number.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+    format!("{value}\n")
+}
+
+/// Whether lines of progress are JSON objects; set once, from the command line.
+static LINES_AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Reads `-w` for the lines that a command will say.
+pub(crate) fn choose_form(parsed: &Parsed) -> Outcome<()> {
+    LINES_AS_JSON.store(as_json(parsed)?, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(crate) fn lines_are_json() -> bool {
+    LINES_AS_JSON.load(Ordering::Relaxed)
+}
+
+/// One line of progress, or with `-w json` one event.
 pub(crate) fn say(text: &str) {
     // A closed stdout must not stop a run half way.
-    let _ = print(&format!("{text}\n"));
+    let _ = match lines_are_json() {
+        true => print(&format!("{}\n", json!({ "time": time(), "said": text }))),
+        false => print(&format!("{text}\n")),
+    };
+}
+
+/// The last line of a command that says its progress: what comes next.
+pub(crate) fn finish(code: i32, next: &Next) -> Outcome<i32> {
+    match lines_are_json() {
+        true => {
+            let end = json!({ "time": time(), "exitCode": code, "next": next.line() });
+            print(&format!("{end}\n"))?;
+        }
+        false => print(&format!("\n{}", next.text()))?,
+    }
+    Ok(code)
+}
+
+/// The time as reports have it: RFC 3339, of UTC.
+pub(crate) fn time() -> String {
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    now.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Whether `-w json` was asked for.

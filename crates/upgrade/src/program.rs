@@ -1,11 +1,12 @@
 //! From a command line to an exit code.
 
 use cli::interrupt;
+use serde_json::json;
 
 use crate::{
     command, commands, exit,
     failure::Failure,
-    output::{print, warn},
+    output::{self, print, warn},
 };
 
 pub(crate) fn run(words: &[String]) -> i32 {
@@ -26,6 +27,9 @@ pub(crate) fn run(words: &[String]) -> i32 {
     if let Some(page) = line.page {
         return print(&page).map_or_else(fail, |()| 0);
     }
+    if let Err(failure) = output::choose_form(&line.parsed) {
+        return fail(failure);
+    }
     interrupt::exit_with(exit::INTERRUPTED);
     interrupt::listen();
     let outcome = match line.action {
@@ -37,5 +41,14 @@ pub(crate) fn run(words: &[String]) -> i32 {
 
 fn fail(failure: Failure) -> i32 {
     warn(&format!("Error: {failure}"));
+    if output::lines_are_json() {
+        let error = json!({
+            "time": output::time(),
+            "error": failure.to_string(),
+            "exitCode": failure.code(),
+        });
+        // What cannot be written to is not told so.
+        let _ = print(&format!("{error}\n"));
+    }
     failure.code()
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{predict::Predict, reality::Reality, script::named};
@@ -34,7 +34,10 @@ impl Tool {
                 String::from_utf8_lossy(&answer.stderr)
             );
         }
-        Ok((code, serde_json::from_slice(&answer.stdout)?))
+        let report: Value = serde_json::from_slice(&answer.stdout)?;
+        let next = report["next"].as_str().unwrap_or_default();
+        ensure!(next.contains(" upgrade "), "no next command: {report}");
+        Ok((code, report))
     }
 
     /// Carries a repair out; what it said.

@@ -7,13 +7,14 @@ use std::{
 
 use cli::{flags::Parsed, private::Part};
 
+use super::next::after_check;
 use crate::{
     backup,
     checks::{self, ApiServer, Given, Unverified},
     facts::Certificate,
     failure::{Failure, Outcome},
     manifest::Manifest,
-    output::{as_json, print, width},
+    output::{as_json, json_line, print, width},
     report,
     sources::{self, sources},
     target::Target,
@@ -77,12 +78,17 @@ pub(super) fn check(parsed: &Parsed) -> Outcome<i32> {
     if let Some(page) = page {
         page.complete(&report::html(&report))?;
     }
+    let next = after_check(parsed, &report);
     let text = match json {
-        true => format!("{}\n", report::json(&report)),
+        true => {
+            let mut value = report::json(&report);
+            value["next"] = next.line().into();
+            json_line(value)
+        }
         false => {
             let terminal = std::io::stdout().is_terminal();
             let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-            report::text(&report, colour, width())
+            report::text(&report, colour, width()) + "\n" + &next.text()
         }
     };
     print(&text)?;

@@ -2,6 +2,7 @@
 
 use cli::flags::Parsed;
 
+use super::next::after_explain;
 use crate::{
     exit,
     explain::{self, Entry},
@@ -15,12 +16,16 @@ pub(super) fn explain(parsed: &Parsed) -> Outcome<i32> {
         [] => explain::all().collect(),
         words => asked_for(words)?,
     };
+    let next = after_explain(parsed);
     let text = match (json, parsed.args.is_empty()) {
-        (true, _) => format!("{}\n", serde_json::json!({ "entries": entries })),
-        (false, true) => explain::list(),
+        (true, _) => {
+            let value = serde_json::json!({ "entries": entries, "next": next.line() });
+            format!("{value}\n")
+        }
+        (false, true) => explain::list() + "\n" + &next.text(),
         (false, false) => {
             let pages: Vec<String> = entries.iter().map(|e| explain::one(e, width())).collect();
-            pages.join("\n")
+            pages.join("\n") + "\n" + &next.text()
         }
     };
     print(&text)?;

@@ -6,11 +6,15 @@ mod backup;
 mod check;
 mod ending;
 mod explain;
+mod next;
 mod plan;
 mod rehearse;
 mod repair;
 mod rollback;
 mod run;
+
+#[cfg(test)]
+mod tests;
 
 use cli::flags::Parsed;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use cli::flags::Parsed;
 
-use super::allow::allow;
+use super::{allow::allow, next::after_plan};
 use crate::{
     access::access,
     checks::{self, Finding, Given, Level, Missing},
@@ -13,8 +13,9 @@ use crate::{
     failure::{Failure, Outcome},
     hops::How,
     manifest::Manifest,
-    output::{as_json, print},
+    output::{as_json, json_line, print},
     plan::{Plan, Wishes},
+    report::{self, Context},
     run::{self, Named, Refusal, look_around, one_look},
     runtime::block_on,
     sources::{self, sources},
@@ -74,10 +75,19 @@ pub(super) fn plan(parsed: &Parsed) -> Outcome<i32> {
             edits(manifest, &plan)?
         }
     };
+    let next = after_plan(parsed, &sources.members, &plan, &lacking);
     let text = match (json, plan.blocked.is_empty()) {
-        (true, _) => serde_json::to_string(&plan).map_err(Failure::new)? + "\n",
-        (false, false) => blocked(&plan),
-        (false, true) => shown(&plan, &lacking, unknown(&target).as_ref()) + &becomes,
+        (true, _) => {
+            let mut value = serde_json::to_value(&plan).map_err(Failure::new)?;
+            value["next"] = next.line().into();
+            report::join(&mut value, &Context::of(&sources.members));
+            json_line(value)
+        }
+        (false, false) => blocked(&plan) + "\n" + &next.text(),
+        (false, true) => {
+            let shown = shown(&plan, &lacking, unknown(&target).as_ref());
+            shown + &becomes + "\n" + &next.text()
+        }
     };
     print(&text)?;
     Ok(code(&plan, &lacking))

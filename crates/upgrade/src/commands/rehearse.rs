@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use cli::flags::Parsed;
 
-use super::ending::stopped;
+use super::{ending::stopped, next::after_rehearse};
 use crate::{
     access::scratch_folder,
     backup,
     failure::{Failure, Outcome},
-    output::say,
+    output::{finish, say},
     run::{self, Rehearsal},
     runtime::block_on,
     target::{self, Target},
@@ -71,7 +71,7 @@ pub(super) fn rehearse(parsed: &Parsed) -> Outcome<i32> {
         target,
         patience: parsed.duration("patience"),
     };
-    block_on(async {
+    let code = block_on(async {
         match run::rehearse(&of, &say).await {
             Ok(summary) => {
                 say(&summary);
@@ -83,5 +83,6 @@ pub(super) fn rehearse(parsed: &Parsed) -> Outcome<i32> {
                 "this is what would happen to the live cluster; it was not touched",
             ),
         }
-    })
+    })?;
+    finish(code, &after_rehearse(parsed, code))
 }

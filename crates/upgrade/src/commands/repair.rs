@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cli::flags::Parsed;
 
+use super::next::after_repair;
 use crate::{
     access::{access, scratch_folder},
     backup, exit,
@@ -38,6 +39,7 @@ pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
         let repair =
             repair::plan(Path::new(dir), wal_dir, parsed.bool("drop-v2")).map_err(failed)?;
         let mut text = String::new();
+        let is_unchanged = !repair.is_empty() && !parsed.bool("yes");
         for change in &repair.changes {
             text.push_str(&format!("{change}\n"));
         }
@@ -55,9 +57,17 @@ pub(super) fn repair(parsed: &Parsed) -> Outcome<i32> {
         }
         if json {
             let lines: Vec<&str> = text.lines().collect();
-            text = format!("{}\n", serde_json::json!({"dir": dir, "said": lines}));
+            let next = after_repair(parsed, is_unchanged).line();
+            let value = serde_json::json!({"dir": dir, "said": lines, "next": next});
+            text = format!("{value}\n");
         }
         print(&text)?;
+    }
+    if !json {
+        print(&format!(
+            "\n{}",
+            after_repair(parsed, code == exit::UNCHANGED).text()
+        ))?;
     }
     Ok(code)
 }
@@ -88,12 +98,14 @@ fn repair_running(parsed: &Parsed, json: bool) -> Outcome<i32> {
                 false => "nothing was changed; --yes carries this out".into(),
             });
         }
+        let next = after_repair(parsed, unchanged);
         print(&match json {
-            true => format!(
-                "{}\n",
-                serde_json::json!({"endpoints": endpoints, "said": lines})
-            ),
-            false => lines.iter().map(|line| format!("{line}\n")).collect(),
+            true => {
+                let said =
+                    serde_json::json!({"endpoints": endpoints, "said": lines, "next": next.line()});
+                format!("{said}\n")
+            }
+            false => format!("{}\n\n{}", lines.join("\n"), next.text()),
         })?;
         Ok(if unchanged { exit::UNCHANGED } else { exit::OK })
     })

@@ -8,16 +8,19 @@ use std::{
 
 use cli::{flags::Parsed, interrupt};
 
-use super::ending::{steps_until_asked, stopped};
+use super::{
+    ending::{steps_until_asked, stopped},
+    next::after_steps,
+};
 use crate::{
     access::access,
     backup, command, exit,
     failure::{Failure, Outcome},
     inspect::Access,
     next_command,
-    output::{say, warn},
+    output::{finish, say, warn},
     plan,
-    run::{Engine, FromFile, Journal, Watched, Way},
+    run::{Driver, Engine, FromFile, Journal, Watched, Way},
     runtime::{to_its_end, unless_asked},
     steps::Step,
     target::{Target, loses_data},
@@ -49,7 +52,10 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
     let dry = parsed.bool("dry-run");
     let again = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again: {again}");
-    to_its_end(async {
+    let members = driver.members();
+    let endpoints: Vec<String> = members.into_iter().map(|m| m.endpoint).collect();
+    let before = RefCell::new(to.as_ref().map(|to| to.given.clone()));
+    let code = to_its_end(async {
         let journal = match &to {
             None => Journal::reopen(&state)?,
             Some(_) if dry && !state.is_dir() => Journal::open(scratch.path())?,
@@ -88,6 +94,9 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             Ok(ControlFlow::Break(code)) => return Ok(code),
             Err(stop) => return stopped(Err(stop), &again, &advice),
         };
+        if before.borrow().is_none() {
+            *before.borrow_mut() = ran_before(&steps);
+        }
         let found = engine.journal.plan().is_none();
         let was_begun = found || has_begun(&engine.journal);
         if engine.journal.is_finished() && !was_begun {
@@ -123,6 +132,20 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             });
         }
         Ok(code)
+    })?;
+    let before = before.into_inner();
+    let next = after_steps("rollback", parsed, &endpoints, before.as_deref(), code);
+    finish(code, &next)
+}
+
+/// What members ran before these steps, as a target.
+fn ran_before(steps: &[Step]) -> Option<String> {
+    steps.iter().find_map(|step| match step {
+        Step::Swap {
+            from_pintle: true, ..
+        } => Some("pintle".to_owned()),
+        Step::Swap { from, .. } => Some(from.to_string()),
+        _ => None,
     })
 }
 

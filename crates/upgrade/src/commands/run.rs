@@ -10,13 +10,14 @@ use cli::{flags::Parsed, interrupt};
 use super::{
     allow::allow,
     ending::{steps_until_asked, stopped},
+    next::after_steps,
 };
 use crate::{
     access::{access, scratch_folder},
     backup, command, exit,
     failure::{Failure, Outcome},
     next_command,
-    output::{say, warn},
+    output::{finish, say, warn},
     run::{Driver, Engine, FromFile, Journal, Launch, Watched},
     runtime::{to_its_end, unless_asked},
     steps::{FLUSH_FLAG, Step},
@@ -39,7 +40,9 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
     let again = next_command::command("run", parsed);
     let back = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again, or: {back}");
-    to_its_end(async {
+    let members = driver.members();
+    let endpoints: Vec<String> = members.into_iter().map(|m| m.endpoint).collect();
+    let code = to_its_end(async {
         let journal_dir = match dry {
             true => scratch.path().to_owned(),
             false => state.clone(),
@@ -121,7 +124,9 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             say(&format!("done; journal: {}", kept.display()));
         }
         Ok(code)
-    })
+    })?;
+    let runs = Some(parsed.text("target"));
+    finish(code, &after_steps("run", parsed, &endpoints, runs, code))
 }
 
 /// The commands by which a step stops and starts its member, as they are carried out.

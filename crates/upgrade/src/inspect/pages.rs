@@ -36,6 +36,7 @@ pub(super) async fn fill(access: &Access, endpoint: &str, peer_urls: &[String], 
     }
     if let Some(text) = page(access, endpoint, "/metrics").await {
         live.metrics = measures(&text);
+        live.is_pintle = Some(shows_pintle(&text));
     }
     if let Some((address, true)) = reached(access, endpoint)
         && let Some(found) = shown(access, &address, limit).await
@@ -88,7 +89,11 @@ pub(crate) async fn cluster_version(access: &Access, endpoint: &str) -> Option<s
 /// Whether the member at `endpoint` is Pintle, by its measures; `None` where it shows none.
 pub(crate) async fn is_pintle(access: &Access, endpoint: &str) -> Option<bool> {
     let text = page(access, endpoint, "/metrics").await?;
-    Some(text.contains("\npintle_version"))
+    Some(shows_pintle(&text))
+}
+
+fn shows_pintle(metrics: &str) -> bool {
+    metrics.contains("\npintle_version")
 }
 
 /// Host and port of a client URL, and whether it is reached by TLS: one without a

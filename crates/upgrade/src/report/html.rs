@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::summary::{COLUMNS, columns, explained, sentence, verdict};
+use super::{
+    context::Context,
+    summary::{COLUMNS, columns, explained, sentence, verdict},
+};
 use crate::{
     checks::{self, Given, Level, Report, State},
     explain,
@@ -35,6 +38,8 @@ pub fn html(report: &Report) -> String {
         verdict(report),
         escape(&sentence(report))
     );
+    let about = Context::of(&report.members).sentence();
+    let _ = write!(out, "<p>{}</p>", escape(&about));
     found(&mut out, report);
     boots(&mut out, report);
     members(&mut out, report);

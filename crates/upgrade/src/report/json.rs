@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::summary::verdict;
+use super::{context::Context, summary::verdict};
 use crate::{checks::Report, facts::Facts};
 
 /// The report as one JSON object.
 pub fn json(report: &Report) -> Value {
-    json!({
+    let mut value = json!({
         "verdict": verdict(report).to_lowercase(),
         "exitCode": report.exit_code(),
         "target": {
@@ -20,7 +20,18 @@ pub fn json(report: &Report) -> Value {
         "checks": report.checks,
         "boots": report.boots,
         "members": report.members.iter().map(member).collect::<Vec<_>>(),
-    })
+    });
+    join(&mut value, &Context::of(&report.members));
+    value
+}
+
+/// Adds the fields of a context to an object.
+pub fn join(value: &mut Value, context: &Context) {
+    if let (Some(to), Ok(Value::Object(fields))) =
+        (value.as_object_mut(), serde_json::to_value(context))
+    {
+        to.extend(fields);
+    }
 }
 
 fn member(facts: &Facts) -> Value {
@@ -74,6 +85,7 @@ fn member(facts: &Facts) -> Value {
     if let Some(live) = &facts.live {
         value["live"] = json!({
             "endpoint": live.endpoint,
+            "pintle": live.is_pintle,
             "version": live.version.as_ref().map(ToString::to_string),
             "leader": format!("{:x}", live.leader),
             "term": live.term,

@@ -3,7 +3,7 @@
 use crate::{
     checks::{Level, Report, State, Verdict},
     explain,
-    facts::Facts,
+    facts::{Facts, Live},
 };
 
 /// The verdict in a few words.
@@ -63,18 +63,18 @@ pub(super) fn sentence(report: &Report) -> String {
 
 /// A member's side of the table: version, what the log knows, what the database says.
 pub(super) fn columns(facts: &Facts) -> [String; 6] {
-    let version = facts
-        .live
-        .as_ref()
-        .and_then(|live| live.version.as_ref())
-        .map_or_else(
-            || {
-                facts
-                    .cluster_version()
-                    .map_or("?".into(), |v| format!("cluster {}.{}", v.major, v.minor))
-            },
-            ToString::to_string,
-        );
+    let named = |live: &Live| {
+        let version = live.version.as_ref()?.to_string();
+        Some(match live.is_pintle {
+            Some(true) => format!("{version} (Pintle)"),
+            _ => version,
+        })
+    };
+    let version = facts.live.as_ref().and_then(named).unwrap_or_else(|| {
+        facts
+            .cluster_version()
+            .map_or("?".into(), |v| format!("cluster {}.{}", v.major, v.minor))
+    });
     let snapshot = facts
         .log
         .as_ref()

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use cli::table::Table;
 
-use super::summary::{COLUMNS, columns, explained, sentence, verdict};
+use super::{
+    context::Context,
+    summary::{COLUMNS, columns, explained, sentence, verdict},
+};
 use crate::{
     checks::{Boot, Finding, Level, Missing, Report, State, Verdict},
     output::wrap,
@@ -34,10 +37,12 @@ pub fn text(report: &Report, colour: bool, width: usize) -> String {
     out.push_str(&members(report));
     out.push_str(&page.passed(report));
     out.push_str(&page.not_made(report));
+    let about = Context::of(&report.members).sentence();
+    let _ = writeln!(out, "\nlooked at  {}", page.wrapped(&about, 11));
     let ids = explained(report);
     if !ids.is_empty() {
         let words = page.wrapped(&format!("pintle upgrade explain {}", ids.join(" ")), 11);
-        let _ = writeln!(out, "\nexplained  {words}");
+        let _ = writeln!(out, "explained  {words}");
     }
     out
 }
