@@ -11,6 +11,7 @@ use crate::{
     facts::Facts,
     next_command::Next,
     plan::Plan,
+    run::Managed,
 };
 
 /// What `repair` corrects in a directory.
@@ -74,7 +75,7 @@ pub(super) fn after_rehearse(parsed: &Parsed, code: i32) -> Next {
 pub(super) fn after_steps(
     name: &str,
     parsed: &Parsed,
-    endpoints: &[String],
+    members: &[Managed],
     runs: Option<&str>,
     code: i32,
 ) -> Next {
@@ -82,7 +83,7 @@ pub(super) fn after_steps(
         (exit::OK, _) if parsed.bool("dry-run") => Next::of(name, parsed).without("dry-run"),
         (exit::OK, Some(runs)) => Next::of("check", parsed)
             .with("target", runs)
-            .with("endpoints", &endpoints.join(",")),
+            .with("endpoints", &endpoints(members)),
         (exit::OK, None) => Next::of("check", parsed).help(),
         _ => Next::of(name, parsed),
     }
@@ -100,6 +101,11 @@ pub(super) fn after_explain(parsed: &Parsed) -> Next {
         true => Next::explain(["P1"]),
         false => Next::of("check", parsed).help(),
     }
+}
+
+fn endpoints(members: &[Managed]) -> String {
+    let all: Vec<&str> = members.iter().map(|m| m.endpoint.as_str()).collect();
+    all.join(",")
 }
 
 /// The same command with the directories that members name and that are here; or else what the

@@ -52,15 +52,11 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
     let dry = parsed.bool("dry-run");
     let again = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again: {again}");
-    let members = driver.members();
-    let endpoints: Vec<String> = members.into_iter().map(|m| m.endpoint).collect();
     let before = RefCell::new(to.as_ref().map(|to| to.given.clone()));
     let code = to_its_end(async {
-        let journal = match &to {
-            None => Journal::reopen(&state)?,
-            Some(_) if dry && !state.is_dir() => Journal::open(scratch.path())?,
-            // What finished runs have left says nothing of what came after them.
-            Some(_) => Journal::open(&state)?,
+        let journal = match dry && to.is_some() && !state.is_dir() {
+            true => Journal::open(scratch.path())?,
+            false => journal(&state, to.is_some())?,
         };
         let in_hand = RefCell::new(None);
         let mut watched = Watched::new(&mut driver, &in_hand);
@@ -100,13 +96,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let found = engine.journal.plan().is_none();
         let was_begun = found || has_begun(&engine.journal);
         if engine.journal.is_finished() && !was_begun {
-            say(NOTHING_TO_TAKE_BACK);
-            for member in engine.silent().await? {
-                say(&format!(
-                    "{member} does not answer, and this rollback did not stop it: see whether it runs, and start it with what it ran"
-                ));
-            }
-            return Ok(exit::OK);
+            return nothing_to_take_back(&engine).await;
         }
         if !found {
             let may = unless_asked(engine.may_go_back(&steps)).await;
@@ -125,17 +115,41 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let code = stopped(outcome, &again, &advice)?;
         if code == exit::OK && !has_begun(&engine.journal) {
             engine.journal.retire()?;
-            say(if was_begun {
-                "taken back"
-            } else {
-                NOTHING_TO_TAKE_BACK
+            say(match was_begun {
+                true => "taken back",
+                false => NOTHING_TO_TAKE_BACK,
             });
         }
         Ok(code)
     })?;
     let before = before.into_inner();
-    let next = after_steps("rollback", parsed, &endpoints, before.as_deref(), code);
+    let next = after_steps(
+        "rollback",
+        parsed,
+        &driver.members(),
+        before.as_deref(),
+        code,
+    );
     finish(code, &next)
+}
+
+/// The journal of a run; or, where what members answer decides, one that says nothing of what came
+/// after finished runs.
+fn journal(state: &Path, is_new: bool) -> Outcome<Journal> {
+    match is_new {
+        true => Journal::open(state),
+        false => Journal::reopen(state),
+    }
+}
+
+async fn nothing_to_take_back(engine: &Rollback<'_, '_>) -> Outcome<i32> {
+    say(NOTHING_TO_TAKE_BACK);
+    for member in engine.silent().await? {
+        say(&format!(
+            "{member} does not answer, and this rollback did not stop it: see whether it runs, and start it with what it ran"
+        ));
+    }
+    Ok(exit::OK)
 }
 
 /// What members ran before these steps, as a target.

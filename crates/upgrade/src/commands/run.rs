@@ -16,6 +16,7 @@ use crate::{
     access::{access, scratch_folder},
     backup, command, exit,
     failure::{Failure, Outcome},
+    inspect::Access,
     next_command,
     output::{finish, say, warn},
     run::{Driver, Engine, FromFile, Journal, Launch, Watched},
@@ -40,8 +41,6 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
     let again = next_command::command("run", parsed);
     let back = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again, or: {back}");
-    let members = driver.members();
-    let endpoints: Vec<String> = members.into_iter().map(|m| m.endpoint).collect();
     let code = to_its_end(async {
         let journal_dir = match dry {
             true => scratch.path().to_owned(),
@@ -86,33 +85,7 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             return Ok(exit::OK);
         }
         if dry {
-            for (at, step) in steps.iter().enumerate() {
-                say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
-                for line in commands(engine.driver, step) {
-                    say(&format!("        {line}"));
-                }
-                if let Step::Swap {
-                    member,
-                    from,
-                    to,
-                    pintle,
-                    ..
-                } = step
-                {
-                    let diff = engine.driver.preview(member, from, to, *pintle)?;
-                    diff.lines()
-                        .for_each(|line| say(&format!("        {line}")));
-                }
-            }
-            let refusal = engine.first_refusal(&steps).await;
-            if let Some(refusal) = &refusal {
-                say(&format!("as it is now: {refusal}"));
-            }
-            say("nothing was done");
-            return Ok(match refusal {
-                Some(_) => exit::STOPPED,
-                None => exit::OK,
-            });
+            return show(&engine, &steps).await;
         }
         let _attended = interrupt::attend(2);
         let outcome = steps_until_asked(engine.run(), &in_hand).await;
@@ -126,7 +99,41 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         Ok(code)
     })?;
     let runs = Some(parsed.text("target"));
-    finish(code, &after_steps("run", parsed, &endpoints, runs, code))
+    finish(
+        code,
+        &after_steps("run", parsed, &driver.members(), runs, code),
+    )
+}
+
+/// Prints what a run would do. Returns the exit code: as it is now, it may be refused.
+async fn show(engine: &Engine<'_, Watched<'_, FromFile>, Access>, steps: &[Step]) -> Outcome<i32> {
+    for (at, step) in steps.iter().enumerate() {
+        say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
+        for line in commands(engine.driver, step) {
+            say(&format!("        {line}"));
+        }
+        if let Step::Swap {
+            member,
+            from,
+            to,
+            pintle,
+            ..
+        } = step
+        {
+            let diff = engine.driver.preview(member, from, to, *pintle)?;
+            diff.lines()
+                .for_each(|line| say(&format!("        {line}")));
+        }
+    }
+    let refusal = engine.first_refusal(steps).await;
+    if let Some(refusal) = &refusal {
+        say(&format!("as it is now: {refusal}"));
+    }
+    say("nothing was done");
+    Ok(match refusal {
+        Some(_) => exit::STOPPED,
+        None => exit::OK,
+    })
 }
 
 /// The commands by which a step stops and starts its member, as they are carried out.

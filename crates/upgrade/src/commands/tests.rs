@@ -11,6 +11,7 @@ use crate::{
     facts::{Facts, Live},
     next_command::Next,
     plan::{Plan, Wishes},
+    run::Managed,
     target::Target,
 };
 
@@ -135,12 +136,22 @@ fn every_other_command_ends_with_a_command_too() {
         "--cacert=ca.crt",
         "--scratch=/tmp/x",
     ];
-    let endpoints = ["https://a:1".to_owned(), "https://b:1".to_owned()];
+    let at = |endpoint: &str| Managed {
+        name: String::new(),
+        endpoint: endpoint.to_owned(),
+        stop: String::new(),
+        start: String::new(),
+        status: String::new(),
+        manifest: None,
+        reach: None,
+        data_dir: None,
+    };
+    let members = ["https://a:1", "https://b:1"].map(at);
     let after = |words: &[&str], runs, code| {
         pasted(&next::after_steps(
             words[0],
             &parsed(words),
-            &endpoints,
+            &members,
             runs,
             code,
         ))

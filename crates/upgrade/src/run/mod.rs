@@ -37,7 +37,7 @@ mod watched;
 
 pub(crate) use begin::{Allow, refusal};
 pub(crate) use cluster::Cluster;
-pub(crate) use driver::{Driver, Launch};
+pub(crate) use driver::{Driver, Launch, Managed};
 pub(crate) use engine::{Engine, Stop};
 pub(crate) use found::Way;
 pub(crate) use from_file::FromFile;
