@@ -321,7 +321,7 @@ async fn set(global: &Global, client: &Client, target: &str) -> Outcome {
         let is_there = |state: &&ShowResponse| client::has_line_but_for_silent(state, target);
         let why = if let Some(state) = last.as_ref().filter(is_there) {
             format!(
-                "the members that answer are at {target}; {} gives up the change that it was in when it is back",
+                "the members that answer are at {target}; {} does not answer, and follows when it is back",
                 silent(state).join(", ")
             )
         } else if stopped.is_some() {

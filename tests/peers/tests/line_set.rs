@@ -323,11 +323,56 @@ fn a_change_up_is_taken_back_while_a_member_is_down() {
             "{refused:?}"
         );
         let said = ctl(&cluster, &[0, 1], &["line", "set", "3.5"]).await?;
-        let says = "the members that answer are at 3.5; m2 gives up";
+        let says = "the members that answer are at 3.5; m2 does not answer";
         ensure!(!said.is_ok && said.stderr.contains(says), "{said:?}");
         at_rest(&cluster, &["3.5"], WITHIN).await?;
         cluster.start(2).await?;
         at_rest(&cluster, &["3.5"], WITHIN).await?;
+        cluster.finish().await.map(drop)
+    });
+}
+
+/// Three members that were told of a change while one of them hears nothing of the others.
+async fn partitioned(pintle: &Program) -> Result<Cluster> {
+    let plan = Plan::of(&[pintle.clone(), pintle.clone(), pintle.clone()]).gated();
+    let cluster = plan.start().await?;
+    at_rest(&cluster, &["3.5"], WITHIN).await?;
+    cluster.links.cut_off(2, [0, 1]);
+    for place in cluster.places() {
+        begin_at(&cluster, place, "3.6", "3.5").await?;
+    }
+    Ok(cluster)
+}
+
+#[test]
+fn a_change_is_finished_after_a_partition() {
+    peers::run(120, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = partitioned(&pintle).await?;
+        cluster.links.mend();
+        at_rest(&cluster, &["3.6"], WITHIN).await?;
+        cluster.finish().await.map(drop)
+    });
+}
+
+/// Whoever was cut off gives the change up, too, though no one tells it.
+#[test]
+fn a_change_is_taken_back_during_a_partition() {
+    if !is_full() {
+        return;
+    }
+    peers::run(180, async {
+        let Some(pintle) = pintle() else {
+            return Ok(());
+        };
+        let cluster = partitioned(&pintle).await?;
+        let said = ctl(&cluster, &[0, 1], &["line", "set", "3.5"]).await?;
+        let says = "the members that answer are at 3.5; m2 does not answer";
+        ensure!(!said.is_ok && said.stderr.contains(says), "{said:?}");
+        cluster.links.mend();
+        at_rest(&cluster, &["3.5"], 2 * WITHIN).await?;
         cluster.finish().await.map(drop)
     });
 }
@@ -532,8 +577,66 @@ fn kills() -> Vec<(&'static str, &'static str, Victim)> {
     all
 }
 
-/// A member is killed in the middle of a change, and comes back: all are at the one line or the
-/// other by themselves, and at the new one when asked again.
+/// One change of the line, and what is killed in it.
+struct Kill {
+    line: &'static str,
+    /// It happens when the member at this place logs this.
+    at: usize,
+    moment: &'static str,
+    /// `None` for the command.
+    killed: Option<usize>,
+    asked: usize,
+}
+
+/// Carries it out: all are at the one line or the other by themselves, and at the new one when
+/// asked again. Returns whether they finished it by themselves.
+async fn kill(cluster: &mut Cluster, load: &Load, kill: &Kill) -> Result<bool> {
+    let Kill { line, moment, .. } = *kill;
+    let who = kill
+        .killed
+        .map_or("the command".to_owned(), |place| format!("m{place}"));
+    let step = format!(
+        "line set {line}, {who} killed as m{} says {moment:?}",
+        kill.at
+    );
+    let before = times(cluster, kill.at, moment)?;
+    let disturbed = kill.killed.unwrap_or(kill.asked);
+    let is_leader = cluster.leader().await? == disturbed;
+    load.change(disturbed, is_leader, &step);
+    let set = tokio::spawn(said(command(
+        cluster,
+        &[kill.asked],
+        &["line", "set", line],
+    )?));
+    until(&step, WITHIN, async || {
+        ensure!(
+            times(cluster, kill.at, moment)? > before,
+            "it does not log it"
+        );
+        Ok(())
+    })
+    .await?;
+    match kill.killed {
+        None => set.abort(),
+        Some(place) => {
+            cluster.kill(place).await?;
+            cluster.start(place).await?;
+        }
+    }
+    load.calm();
+    // It may have been the one that was killed, or have been told that a member is down.
+    set.abort();
+    let rests = at_rest(cluster, &["3.5", "3.6", "3.7"], 2 * WITHIN)
+        .await
+        .with_context(|| step.clone())?;
+    // Where it is finished this shows that the schema is, too.
+    let said = ctl(cluster, &[kill.asked], &["line", "set", line]).await?;
+    ensure!(said.is_ok, "{step}, once more: {said:?}");
+    load.more(20).await?;
+    Ok(rests == line)
+}
+
+/// A member is killed in the middle of a change, and comes back.
 async fn killed() -> Result<()> {
     let Some(pintle) = pintle() else {
         return Ok(());
@@ -543,55 +646,82 @@ async fn killed() -> Result<()> {
     let load = Load::start(&cluster, &all, 3, peers::seed(37)).await?;
     let (mut finished, mut taken_back) = (0, 0);
     for (line, moment, victim) in kills() {
-        let step = format!("line set {line}, {victim:?} killed at {moment:?}");
         let leader = cluster.leader().await?;
         let place = match victim {
             Victim::Asked => 0,
             Victim::Leader => leader,
             Victim::Other | Victim::Command => 1 + usize::from(leader == 1),
         };
-        let asked = match victim {
-            Victim::Asked => 0,
-            _ => (place + 1) % 3,
+        let step = Kill {
+            line,
+            at: place,
+            moment,
+            killed: (victim != Victim::Command).then_some(place),
+            asked: match victim {
+                Victim::Asked => 0,
+                _ => (place + 1) % 3,
+            },
         };
-        let before = times(&mut cluster, place, moment)?;
-        load.change(place, place == leader, &step);
-        let set = tokio::spawn(said(command(&cluster, &[asked], &["line", "set", line])?));
-        until(&step, WITHIN, async || {
-            ensure!(
-                times(&mut cluster, place, moment)? > before,
-                "it does not log it"
-            );
-            Ok(())
-        })
-        .await?;
-        if victim == Victim::Command {
-            set.abort();
-        } else {
-            cluster.kill(place).await?;
-            cluster.start(place).await?;
-        }
-        load.calm();
-        // It may have been the one that was killed, or have been told that a member is down.
-        set.abort();
-        let lines = ["3.5", "3.6", "3.7"];
-        let rests = at_rest(&cluster, &lines, 2 * WITHIN)
-            .await
-            .with_context(|| step.clone())?;
-        match rests == line {
+        match kill(&mut cluster, &load, &step).await? {
             true => finished += 1,
             false => taken_back += 1,
         }
-        // Where it is finished this shows that the schema is, too.
-        let said = ctl(&cluster, &all, &["line", "set", line]).await?;
-        ensure!(said.is_ok, "{step}, once more: {said:?}");
-        load.more(20).await?;
     }
     let summary = load.finish(&cluster, 0).await?;
     peer::say(&format!(
         "RAN: line set with kills, {finished} finished, {taken_back} taken back and set again, {summary}"
     ));
     cluster.finish().await.map(drop)
+}
+
+/// The same with a member of etcd, whose binary is of the higher line on the way up. On the way
+/// down it runs Pintle: etcd of the higher line cannot be there.
+async fn killed_next_to_etcd() -> Result<()> {
+    let (Some(pintle), Some(old), Some(new)) = (pintle(), etcd_of("3.5"), etcd_of("3.6")) else {
+        return Ok(());
+    };
+    let plan = Plan::of(&[pintle.clone(), pintle.clone(), old.clone()]);
+    let mut cluster = plan.unverified().start().await?;
+    let load = Load::start(&cluster, &[0, 1], 3, peers::seed(38)).await?;
+    let (mut finished, mut taken_back) = (0, 0);
+    for (round, moment) in MOMENTS.into_iter().cycle().take(6).enumerate() {
+        let (at, asked) = (round % 2, (round + 1) % 2);
+        for (line, program) in [("3.6", &new), ("3.5", &pintle)] {
+            swap(&mut cluster, &load, program).await?;
+            let killed = match (round / 2, line) {
+                (0, _) => Some(at),
+                (1, "3.6") => Some(2),
+                (1, _) => Some(asked),
+                _ => None,
+            };
+            let step = Kill {
+                line,
+                at,
+                moment,
+                killed,
+                asked,
+            };
+            match kill(&mut cluster, &load, &step).await? {
+                true => finished += 1,
+                false => taken_back += 1,
+            }
+        }
+        swap(&mut cluster, &load, &old).await?;
+    }
+    let summary = load.finish(&cluster, 0).await?;
+    peer::say(&format!(
+        "RAN: line set with kills next to etcd, {finished} finished, {taken_back} taken back and set again, {summary}"
+    ));
+    cluster.finish().await.map(drop)
+}
+
+/// Gives the third member another program.
+async fn swap(cluster: &mut Cluster, load: &Load, program: &Program) -> Result<()> {
+    let is_leader = cluster.leader().await? == 2;
+    load.change(2, is_leader, "a binary is replaced");
+    cluster.swap(2, program).await?;
+    load.calm();
+    load.more(20).await
 }
 
 /// How often a member has logged a text since it started.
@@ -603,4 +733,11 @@ fn times(cluster: &mut Cluster, place: usize, text: &str) -> Result<usize> {
 #[test]
 fn a_member_that_is_killed_in_a_change_comes_back_to_it() {
     peers::run(if is_full() { 1800 } else { 240 }, killed());
+}
+
+#[test]
+fn members_that_are_killed_next_to_etcd_come_back_to_a_change() {
+    if is_full() {
+        peers::run(1800, killed_next_to_etcd());
+    }
 }
