@@ -31,6 +31,8 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 pub const END_STREAM: u8 = 1;
 /// SETTINGS and PING: an answer.
 pub const ACK: u8 = 1;
+/// What a frame may have at most, by default.
+pub const PAYLOAD_MAX: usize = 16_384;
 /// HEADERS and CONTINUATION: the block is complete.
 pub const END_HEADERS: u8 = 4;
 

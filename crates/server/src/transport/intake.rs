@@ -3,8 +3,9 @@
 //! ([`headers`]), messages to a call that has ended must not count against the connection
 //! ([`Wire::look`]), and pings are counted ([`pings`]). Each byte is looked at once, where it was
 //! read to; what passes as it is, as nearly all does, is neither copied nor held back. A block of
-//! headers that is longer than one frame passes unseen.
+//! headers in more than one frame is gathered ([`blocks`]).
 
+mod blocks;
 mod calls;
 mod frames;
 mod headers;
@@ -21,6 +22,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::{
+    blocks::Block,
     calls::Calls,
     frames::{
         ACK, DATA, END_HEADERS, Frame, Frames, HEAD, HEADERS, PAYLOAD_MAX, PING, PREFACE,
@@ -55,6 +57,8 @@ struct Wire {
     at: At,
     sent: Frames,
     calls: Calls,
+    /// What has come of a block of headers in more than one frame.
+    block: Option<Block>,
     /// None where no one counts.
     pings: Option<Rule>,
     /// Bytes that were dropped and are to be given back, and how many may be.
@@ -121,6 +125,9 @@ impl Wire {
             return Step::Wait;
         };
         let frame = Frame::parse(head);
+        if self.block.is_some() {
+            return self.look_at_part(frame, bytes);
+        }
         match frame.kind {
             // h2 counts what it ignores against a budget that lasts as long as the connection,
             // and a client hears only later that its call is over.
@@ -140,6 +147,18 @@ impl Wire {
                     None => Step::Pass(whole.len()),
                 };
             }
+            HEADERS if !frame.has(END_HEADERS) && frame.len <= PAYLOAD_MAX => {
+                let Some(payload) = bytes.get(HEAD..HEAD + frame.len) else {
+                    return Step::Wait;
+                };
+                self.calls.received(frame);
+                self.at = At::Passing(0);
+                self.block = Block::begin(frame, payload);
+                return match self.block {
+                    Some(_) => Step::Drop(HEAD + frame.len),
+                    None => Step::Pass(HEAD + frame.len),
+                };
+            }
             PING if !frame.has(ACK) => {
                 if let Some(rule) = &mut self.pings {
                     rule.ping(Instant::now(), self.calls.has_open());
@@ -149,6 +168,28 @@ impl Wire {
         }
         self.at = At::Passing(frame.len);
         Step::Pass(HEAD)
+    }
+
+    /// Looks at a frame that comes after a part of a block.
+    fn look_at_part(&mut self, frame: Frame, bytes: &[u8]) -> Step {
+        self.at = At::Passing(0);
+        let Some(mut block) = self.block.take() else {
+            return Step::Wait;
+        };
+        if !block.takes(frame) {
+            // h2 says what is wrong with it.
+            return Step::Replace(0, block.unfinished());
+        }
+        let Some(payload) = bytes.get(HEAD..HEAD + frame.len) else {
+            self.block = Some(block);
+            return Step::Wait;
+        };
+        block.push(payload);
+        if frame.has(END_HEADERS) {
+            return Step::Replace(HEAD + frame.len, block.finish());
+        }
+        self.block = Some(block);
+        Step::Drop(HEAD + frame.len)
     }
 
     fn sent(&mut self, bytes: &[u8]) {
@@ -176,6 +217,7 @@ impl<S> Intake<S> {
                 at: At::Preface(0),
                 sent: Frames::default(),
                 calls: Calls::default(),
+                block: None,
                 pings: ping_min_time.map(Rule::new),
                 owed: 0,
                 owed_max: window / OWED_PART,

@@ -1,5 +1,7 @@
 //! What the reader in front of h2 knows of HTTP/2's frames (RFC 9113, 4.1).
 
+use std::ops::Range;
+
 /// What a client sends first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes in front of a payload.
@@ -12,6 +14,7 @@ pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
 pub(super) const PING: u8 = 6;
 pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
 /// Of DATA and HEADERS: nothing follows on the stream.
 pub(super) const END_STREAM: u8 = 1;
@@ -19,6 +22,21 @@ pub(super) const END_STREAM: u8 = 1;
 pub(super) const ACK: u8 = 1;
 /// Of HEADERS: the block is whole.
 pub(super) const END_HEADERS: u8 = 4;
+/// Of HEADERS: padding ends the payload, and its first byte says how much.
+pub(super) const PADDED: u8 = 8;
+/// Of HEADERS: five bytes before the block are about priority.
+pub(super) const PRIORITY: u8 = 0x20;
+
+/// Where the block is in the payload of HEADERS.
+pub(super) fn block_of(flags: u8, payload: &[u8]) -> Option<Range<usize>> {
+    let padding = match flags & PADDED {
+        0 => 0,
+        _ => usize::from(*payload.first()?),
+    };
+    let begin = usize::from(flags & PADDED != 0) + if flags & PRIORITY != 0 { 5 } else { 0 };
+    let end = payload.len().checked_sub(padding)?;
+    (begin <= end).then_some(begin..end)
+}
 
 /// The head of a frame.
 #[derive(Clone, Copy)]

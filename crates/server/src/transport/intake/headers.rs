@@ -7,10 +7,7 @@
 
 use hpack::{Field, Name, Text};
 
-use super::frames::{Frame, HEAD, PAYLOAD_MAX};
-
-const PADDED: u8 = 0x8;
-const PRIORITY: u8 = 0x20;
+use super::frames::{Frame, HEAD, PAYLOAD_MAX, block_of};
 
 /// A field that makes h2 end the stream, and nothing else, with PROTOCOL_ERROR.
 const REFUSED_NAME: &[u8] = b"te";
@@ -27,14 +24,10 @@ pub(in crate::transport) const PATH_AS_SENT: &str = "pintle-path-as-sent";
 pub(super) fn sound(frame: &[u8]) -> Option<Vec<u8>> {
     let (head, payload) = frame.split_at_checked(HEAD)?;
     let flags = Frame::parse(frame.first_chunk()?).flags;
-    let padding = match flags & PADDED {
-        0 => 0,
-        _ => usize::from(*payload.first()?),
-    };
-    let begin = usize::from(flags & PADDED != 0) + if flags & PRIORITY != 0 { 5 } else { 0 };
-    let end = payload.len().checked_sub(padding)?;
-    let block = sound_block(payload.get(begin..end)?)?;
-    let len = begin + block.len() + padding;
+    let place = block_of(flags, payload)?;
+    let (begin, end) = (place.start, place.end);
+    let block = sound_block(&payload[place])?;
+    let len = begin + block.len() + payload.len() - end;
     if len > PAYLOAD_MAX {
         return None;
     }
@@ -58,7 +51,8 @@ enum Fault {
     Unread(Vec<u8>),
 }
 
-fn sound_block(block: &[u8]) -> Option<Vec<u8>> {
+/// A block that h2 judges as Go does; `None` if this one is that already, or cannot be read at all.
+pub(super) fn sound_block(block: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     let (mut rest, mut is_refused, mut path_as_sent) = (block, false, None);
     let (mut name_text, mut value_text) = (Vec::new(), Vec::new());

@@ -1,6 +1,9 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{frames::RST_STREAM, *};
+use super::{
+    frames::{CONTINUATION, PADDED, PRIORITY, RST_STREAM},
+    *,
+};
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
@@ -59,8 +62,6 @@ async fn every_block_of_headers_is_looked_at() {
         headers(3, b"/a<b"),
         data.clone(),
         headers(5, b"/a\xffb"),
-        // Not whole: the next frame continues it.
-        frame(HEADERS, 0, 7, &block(b"/a<b")),
     ]);
     let expected = connection(&[
         headers(1, b"/a"),
@@ -68,11 +69,81 @@ async fn every_block_of_headers_is_looked_at() {
         replaced(3, b"/a!b", b"/a<b"),
         data,
         replaced(5, b"/a!b", b"/a\xffb"),
-        frame(HEADERS, 0, 7, &block(b"/a<b")),
     ]);
     for piece in [1, 7, 50, 10_000] {
         assert_eq!(seen(&sent, piece).await, expected, "pieces of {piece}");
     }
+}
+
+/// A block in frames with so many bytes of it each, the first with padding and a priority.
+fn in_frames(stream: u32, block: &[u8], part: usize) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut parts = block.chunks(part).peekable();
+    while let Some(part) = parts.next() {
+        let last = match parts.peek() {
+            Some(_) => 0,
+            None => END_HEADERS,
+        };
+        frames.push(match frames.is_empty() {
+            true => {
+                let payload = [&[2, 0, 0, 0, 0, 9][..], part, &[0; 2]].concat();
+                frame(HEADERS, PADDED | PRIORITY | last, stream, &payload)
+            }
+            false => frame(CONTINUATION, last, stream, part),
+        });
+    }
+    frames
+}
+
+#[tokio::test]
+async fn a_block_in_many_frames_becomes_one_in_full_frames() {
+    let data = frame(DATA, 0, 1, b"abc");
+    let before = |block: &[u8]| [&[0, 0, 0, 0, 9][..], block].concat();
+    let mut sent = in_frames(1, &block(b"/a"), 1);
+    sent.push(data.clone());
+    sent.extend(in_frames(3, &block(b"/a<b"), 2));
+    let mut replacement = replaced(3, b"/a!b", b"/a<b")[HEAD..].to_vec();
+    replacement = before(&replacement);
+    let expected = connection(&[
+        frame(HEADERS, PRIORITY | END_HEADERS, 1, &before(&block(b"/a"))),
+        data,
+        frame(HEADERS, PRIORITY | END_HEADERS, 3, &replacement),
+    ]);
+    for piece in [1, 7, 10_000] {
+        assert_eq!(seen(&connection(&sent), piece).await, expected, "{piece}");
+    }
+    let mut long = block(b"/a");
+    long.extend([0x0f, 0x80, 0].repeat(10_000));
+    let whole = before(&long);
+    let full = [
+        frame(HEADERS, PRIORITY, 5, &whole[..PAYLOAD_MAX]),
+        frame(CONTINUATION, END_HEADERS, 5, &whole[PAYLOAD_MAX..]),
+    ];
+    let sent = connection(&in_frames(5, &long, 1_000));
+    assert_eq!(seen(&sent, 10_000).await, connection(&full));
+}
+
+#[tokio::test]
+async fn h2_judges_what_is_no_block() {
+    // Something else between its frames, or another stream; the end of it is not one any more.
+    let begun = frame(HEADERS, 0, 1, b"\x83");
+    for other in [
+        frame(DATA, 0, 1, b"abc"),
+        frame(CONTINUATION, END_HEADERS, 3, b"\x86"),
+        frame(HEADERS, END_HEADERS, 3, b"\x86"),
+    ] {
+        let end = frame(CONTINUATION, END_HEADERS, 1, b"\x86");
+        let sent = connection(&[begun.clone(), other, end]);
+        assert_eq!(seen(&sent, 10_000).await, sent);
+    }
+    // More than is gathered: what comes after it passes as it is.
+    let part = frame(CONTINUATION, 0, 1, &[0x80; PAYLOAD_MAX]);
+    let mut frames = vec![begun];
+    frames.extend(std::iter::repeat_n(part, 40));
+    let sent = connection(&frames);
+    let seen = seen(&sent, 1 << 15).await;
+    let content = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0x80).count();
+    assert_eq!(content(&seen), content(&sent));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 use hpack::Decoder;
 
-use super::{super::frames::HEADERS, *};
+use super::{
+    super::frames::{HEADERS, PADDED, PRIORITY},
+    *,
+};
 
 fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
