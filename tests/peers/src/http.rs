@@ -57,12 +57,24 @@ pub async fn send_with(
     headers: &[(&str, &str)],
     body: impl AsRef<[u8]>,
 ) -> Result<Answer> {
-    let mut stream = open(port, method, path, headers, body).await?;
+    let stream = open(port, method, path, headers, body).await?;
+    let answer = read_answer(stream).await;
+    answer.with_context(|| format!("{method} {path}"))
+}
+
+/// Sends these bytes alone, and reads the answer to the end of the connection.
+pub async fn send_raw(port: u16, bytes: &[u8]) -> Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(bytes).await?;
+    read_answer(stream).await
+}
+
+async fn read_answer(mut stream: TcpStream) -> Result<Answer> {
     let mut bytes = Vec::new();
     let read = timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes))
         .await
-        .with_context(|| format!("{method} {path}: no end of the answer within 20 s"))?;
-    let answer = parse(&bytes).with_context(|| format!("{method} {path}"));
+        .context("no end of the answer within 20 s")?;
+    let answer = parse(&bytes);
     match read {
         // A Go server that answers without a look at the body resets the connection now and then;
         // the answer was whole.
@@ -73,7 +85,7 @@ pub async fn send_with(
             answer
         }
         read => {
-            read.with_context(|| format!("{method} {path}"))?;
+            read?;
             answer
         }
     }

@@ -619,3 +619,65 @@ fn a_form_that_names_another_method() {
     let cases: Vec<Case> = ASKED.iter().map(ask).collect();
     on_a_pair("X-HTTP-Method-Override", &cases);
 }
+
+/// Requests as they are sent, after which the server ends the connection.
+fn on_a_pair_raw(name: &str, requests: &[String]) {
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
+    peers::run(180, async {
+        let pair = Pair::start(&subject, &reference, &[]).await?;
+        let mut differences = Vec::new();
+        for request in requests {
+            let ask = async |port| -> Result<String> {
+                let answer = http::send_raw(port, request.as_bytes()).await?;
+                let connection = answer.header("connection").unwrap_or_default();
+                Ok(format!("{connection} {}", shown(&answer)))
+            };
+            let (ours, theirs) =
+                tokio::join!(ask(pair.subject().port()), ask(pair.reference().port()),);
+            let (ours, theirs) = (ours?, theirs?);
+            if ours != theirs {
+                differences.push(format!("{request}\n  {ours}\n  {theirs}"));
+            }
+        }
+        ensure!(differences.is_empty(), "{}", differences.join("\n"));
+        pair.stop().await
+    });
+    peer::say(&format!("RAN: gateway bodies, {name}, {}", requests.len()));
+}
+
+#[test]
+fn a_body_is_read_as_far_as_it_counts() {
+    let post = |body: &str| {
+        format!("POST {RANGE} HTTP/1.1\r\nHost: h\r\nContent-Length: 600000000\r\n\r\n{body}")
+    };
+    let bodies = [
+        "{\"key\":x",
+        "{\"key\":\"YQ==\",,",
+        "{\"key\":5}",
+        "{\"key\":\"YQ==\"}",
+        "{\"key\":\"YQ==\"} x",
+        "[]",
+        "nul?",
+    ];
+    on_a_pair_raw("bodies that do not come", &bodies.map(post));
+}
+
+#[test]
+fn requests_that_go_s_server_refuses() {
+    const BODY: &str = "e\r\n{\"key\":\"YQ==\"}\r\n0\r\n\r\n";
+    let post = |head: &str| format!("POST {RANGE} HTTP/1.1\r\n{head}\r\n\r\n{BODY}");
+    let requests = [
+        post("Transfer-Encoding: chunked"),
+        post("Host: h\r\nHost: h\r\nTransfer-Encoding: chunked"),
+        post("Host: a b\r\nTransfer-Encoding: chunked"),
+        post("Host: h\r\nTransfer-Encoding: gzip, chunked"),
+        post("Host: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+        post("Transfer-Encoding: gzip, chunked"),
+        post("Host:\r\nConnection: close\r\nTransfer-Encoding: Chunked"),
+        "GET /health HTTP/1.1\r\n\r\n".to_owned(),
+        "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 14\r\n\r\n{\"key\":\"YQ==\"}".to_owned(),
+    ];
+    on_a_pair_raw("requests that Go's server refuses", &requests);
+}

@@ -21,7 +21,7 @@ use super::{
     channel::{Channel, Port},
     gateway,
     gather::{TurnEnd, gather},
-    grpc, head,
+    grpc, head, http1,
     intake::Intake,
     pages,
     plain::plain,
@@ -203,6 +203,9 @@ async fn answer(
     channel: Channel,
 ) -> Result<Response<Body>, Infallible> {
     let surface = port.surface;
+    if let Some(refusal) = http1::refusal(&request) {
+        return Ok(refusal);
+    }
     let is_http2 = request.version() == http::Version::HTTP_2;
     let speaks_grpc = match surface {
         // Without TLS, etcd takes all of HTTP/2 for gRPC.

@@ -9,8 +9,9 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http::{
+    HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header,
+};
 use hyper::body::Incoming;
 use prost::Message;
 use proto::{etcdserverpb::*, schema, v3electionpb::*, v3lockpb::*};
@@ -19,8 +20,9 @@ use serde::Serialize;
 use super::{
     Body, MessageStream, Surface,
     channel::Channel,
-    json::{transcode, txn_to_json},
-    messages::too_large,
+    gateway_body::{TEXT_FACTOR, read, read_rest},
+    http1,
+    json::txn_to_json,
     pages,
     plain::{json as json_page, plain, unsniffed},
     streams::{OpenStream, Streams},
@@ -247,8 +249,28 @@ async fn call(
     streams: &Streams,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let (is_http1, mut body) = (head.version == Version::HTTP_11, Some(body));
+    let mut response = answer(rt, route, streams, &head, &mut body).await;
+    let is_read = match &mut body {
+        Some(body) => read_rest(body).await,
+        None => true,
+    };
+    if is_http1 && !is_read {
+        http1::close(response.headers_mut());
+    }
+    response
+}
+
+async fn answer(
+    rt: &Rc<Runtime>,
+    route: Route,
+    streams: &Streams,
+    head: &http::request::Parts,
+    body: &mut Option<Incoming>,
+) -> Response<Body> {
     let answer = route.answer;
-    match dispatch(rt, route, streams, request).await {
+    match dispatch(rt, route, streams, head, body).await {
         Err(status) => error_page(&status),
         Ok((Answer::Pieces(mut source), _open)) => {
             let mut whole = BytesMut::new();
@@ -289,15 +311,15 @@ async fn call(
     }
 }
 
-/// Begins the call, as soon as there is room for it.
+/// Begins the call, as soon as there is room for it. Takes the body of one that streams requests.
 async fn dispatch(
     rt: &Rc<Runtime>,
     route: Route,
     streams: &Streams,
-    request: Request<Incoming>,
+    head: &http::request::Parts,
+    body: &mut Option<Incoming>,
 ) -> Result<(Answer, OpenStream), Status> {
     let arrived = Instant::now();
-    let (head, body) = request.into_parts();
     let timeout = head
         .headers
         .get("grpc-timeout")
@@ -325,7 +347,9 @@ async fn dispatch(
         caller: Caller::new(token(&head.headers), None),
     };
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
-    if route.method.streams_requests() {
+    if route.method.streams_requests()
+        && let Some(body) = body.take()
+    {
         let open = streams.open(&rt.core, timeout).await?;
         call.timeout = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
         let messages = MessageStream::json(body, TEXT_FACTOR * limit, route.request);
@@ -333,7 +357,7 @@ async fn dispatch(
         return Ok((answer, open));
     }
     // Read first: what is no request takes nothing from others.
-    let message = read(body, limit, route.request).await?;
+    let message = read(body.as_mut(), limit, route.request).await?;
     let open = streams.open(&rt.core, left()?).await?;
     call.timeout = left()?;
     let answer = api::unary(rt, route.method, &call, message).await?;
@@ -353,33 +377,6 @@ fn mark(mut response: Response<Body>) -> Response<Body> {
         HeaderValue::from_static("application/grpc"),
     );
     response
-}
-
-/// A JSON text may be longer than the message in it: digits of base64, white space, names.
-const TEXT_FACTOR: usize = 4;
-
-/// Reads the JSON text of a request, and makes the message of it.
-async fn read(
-    mut body: Incoming,
-    limit: usize,
-    request: &'static schema::Message,
-) -> Result<Bytes, Status> {
-    let invalid = |why: String| Status::new(Code::InvalidArgument, why);
-    let mut text = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| invalid(error.to_string()))?;
-        if let Ok(data) = frame.into_data() {
-            text.extend_from_slice(&data);
-        }
-        if text.len() > TEXT_FACTOR * limit {
-            return Err(too_large(text.len(), limit));
-        }
-    }
-    let message = transcode(&text, request).map_err(|error| invalid(error.to_string()))?;
-    if message.len() > limit {
-        return Err(too_large(message.len(), limit));
-    }
-    Ok(message)
 }
 
 /// The header `Grpc-Timeout`: a number and a unit. None for an empty one and for none at all, zero
