@@ -65,17 +65,18 @@ impl Runtime {
             self.core.config.max_request_bytes,
             self.has_priority(&request),
         )?;
-        let begin = Instant::now();
         let requests = &self.core.metrics.requests;
-        let timer = requests.timer(request.op.as_ref(), begin);
-        if self.core.raft.is_congested() || !self.has_room(data.len()) {
-            return Err(errors::TOO_MANY_REQUESTS);
-        }
+        let timer = requests.timer(request.op.as_ref(), Instant::now());
+        // Waiting is rare, and kept out of the future of a call.
+        let room = match self.try_room(data.len())? {
+            Some(room) => room,
+            None => Box::pin(self.room(data.len(), timer.began())).await?,
+        };
         // Until it is applied here.
         let _span = spans::inside("raft");
-        let result = self
-            .propose(id, data, begin + self.core.config.request_timeout())
-            .await;
+        let deadline = timer.began() + self.core.config.request_timeout();
+        let result = self.propose(id, data, deadline).within(room).await;
+        let begin = timer.began();
         timer.stop(result.is_ok());
         match result {
             Err(status) if status == errors::TIMEOUT => {

@@ -121,6 +121,11 @@ pub struct RequestTimer<'a> {
 }
 
 impl RequestTimer<'_> {
+    /// When the request began.
+    pub fn began(&self) -> Instant {
+        self.begin
+    }
+
     /// The result is there now. Returns how long it took.
     pub fn stop(self, success: bool) -> Duration {
         self.stop_at(Instant::now(), success)

@@ -16,6 +16,7 @@ use member::{
 };
 use parking_lot::{Mutex, MutexGuard};
 use proto::raftpb::{HardState, Message};
+use tokio::sync::Notify;
 
 use super::{Queue, Ticks};
 
@@ -86,6 +87,8 @@ pub struct Raft {
     pub apply: Arc<Queue<Command>>,
     /// Bytes of entries that the log writer was given and has not written.
     unwritten: AtomicUsize,
+    /// Wakes those who wait until less of them waits.
+    caught_up: Notify,
     peers: OnceLock<peer::Transport>,
 }
 
@@ -102,6 +105,7 @@ impl Raft {
             log,
             apply,
             unwritten: AtomicUsize::new(0),
+            caught_up: Notify::new(),
             peers: OnceLock::new(),
         }
     }
@@ -149,7 +153,23 @@ impl Raft {
 
     /// Entries of `bytes` were written.
     pub(super) fn written(&self, bytes: usize) {
-        self.unwritten.fetch_sub(bytes, Ordering::AcqRel);
+        let before = self.unwritten.fetch_sub(bytes, Ordering::AcqRel);
+        if propose::is_congested(before) && !self.is_congested() {
+            self.caught_up.notify_waiters();
+        }
+    }
+
+    /// Waits until the log writer has caught up with what it was given, so far that it may be given
+    /// more.
+    pub async fn log_has_room(&self) {
+        loop {
+            // Before the look: what happens in between is not missed.
+            let caught_up = self.caught_up.notified();
+            if !self.is_congested() {
+                return;
+            }
+            caught_up.await;
+        }
     }
 
     /// True while more waits for the log writer than may: nothing that would add

@@ -11,7 +11,9 @@ use std::{
 
 use member::{Outcome, Waiter};
 use slab::Slab;
+use tokio::sync::SemaphorePermit;
 
+use super::room::Room;
 use crate::status::{Status, errors};
 
 /// Calls in flight on one runtime that go through the log, and bytes that they
@@ -37,6 +39,8 @@ pub(super) struct Calls {
     slots: RefCell<Slab<Slot>>,
     /// Bytes that they propose.
     bytes: Cell<usize>,
+    /// For those of them that clients ask for.
+    room: Room,
     generation: Cell<u32>,
 }
 
@@ -46,8 +50,19 @@ impl Calls {
             runtime,
             slots: RefCell::new(Slab::with_capacity(256)),
             bytes: Cell::new(0),
+            room: Room::new(CALL_BYTES_MAX, CALL_BYTES_MAX),
             generation: Cell::new(0),
         }
+    }
+
+    /// The room of calls.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// True if another call may begin.
+    pub(super) fn has_seat(&self) -> bool {
+        self.slots.borrow().len() < CALLS_MAX
     }
 
     /// True if another call that proposes `bytes` may begin. One always may.
@@ -79,7 +94,8 @@ impl Calls {
             state: SlotState::Waiting(None),
             deadline,
         }) as u32;
-        self.bytes.set(self.bytes.get() + bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes.set(self.bytes.get() + bytes as usize);
         Pending {
             calls: self.clone(),
             waiter: Waiter {
@@ -89,6 +105,7 @@ impl Calls {
                 deadline_ms,
             },
             bytes,
+            room: 0,
         }
     }
 
@@ -133,7 +150,18 @@ impl Calls {
 pub struct Pending {
     calls: Rc<Calls>,
     pub(super) waiter: Waiter,
-    bytes: usize,
+    bytes: u32,
+    /// What it holds of the room of calls.
+    room: u32,
+}
+
+impl Pending {
+    /// The same, which gives `room` back in the end.
+    pub fn within(mut self, room: SemaphorePermit<'_>) -> Pending {
+        self.room = room.num_permits() as u32;
+        room.forget();
+        self
+    }
 }
 
 impl Future for Pending {
@@ -160,7 +188,8 @@ impl Future for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let bytes = &self.calls.bytes;
-        bytes.set(bytes.get() - self.bytes);
+        bytes.set(bytes.get() - self.bytes as usize);
+        self.calls.room.give_back(self.room);
         self.calls
             .slots
             .borrow_mut()

@@ -6,6 +6,7 @@
 
 mod calls;
 mod gate;
+mod room;
 mod signal;
 mod watch;
 
@@ -22,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use member::{Command, Outcome, Waiter};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SemaphorePermit};
 
 use self::{
     calls::Calls,
@@ -177,6 +178,30 @@ impl Runtime {
         self.outbox.borrow_mut().push(Proposal { id, data, waiter });
         self.outbox_filled.set();
         pending
+    }
+
+    /// Room for a call that proposes `bytes`; `None` if it has to wait.
+    ///
+    /// # Errors
+    /// Too many calls are in flight.
+    pub fn try_room(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Status> {
+        if !self.calls.has_seat() {
+            return Err(errors::TOO_MANY_REQUESTS);
+        }
+        let waits = self.core.raft.is_congested();
+        Ok((!waits)
+            .then(|| self.calls.room().try_take(bytes))
+            .flatten())
+    }
+
+    /// Waits until a call that began at `begin` and proposes `bytes` may go on.
+    ///
+    /// # Errors
+    /// Too much waits already; the time of a request is over.
+    pub async fn room(&self, bytes: usize, begin: Instant) -> Result<SemaphorePermit<'_>, Status> {
+        let deadline = begin + self.core.config.request_timeout();
+        let written = self.core.raft.log_has_room();
+        self.calls.room().take(bytes, deadline, written).await
     }
 
     /// True if another call that proposes `bytes` may begin. One always may.
