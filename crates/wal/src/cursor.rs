@@ -233,8 +233,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether one of the pieces between sector boundaries is all zero. Read
-    /// window by window: the end is what a length field says that nothing bears
-    /// out.
+    /// window by window: that the length field is right is not known.
     fn has_zero_piece(&mut self, mut at: u64, end: u64) -> Result<bool, Error> {
         while at < end {
             let next = end.min((at + 1).next_multiple_of(WINDOW_BYTES));
