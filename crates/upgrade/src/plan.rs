@@ -151,13 +151,13 @@ impl Plan {
         if all_pintle {
             target = target.of_pintles();
         }
-        is_ahead(members, &target, &cluster, wishes)?;
         if let Some(ahead) = running.last().filter(|v| v.minor > target.minor()) {
             return Err(Error::Back {
                 target,
                 ahead: ahead.clone(),
             });
         }
+        is_ahead(members, &target, &cluster, wishes)?;
         let mut order = order(members, &now, wishes);
         let patch_known = !running.is_empty();
         if !patch_known {

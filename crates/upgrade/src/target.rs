@@ -5,7 +5,7 @@
 use std::fmt;
 
 use line::Line;
-use semver::Version;
+use semver::{Prerelease, Version};
 
 /// Why a text names no target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum Error {
         last: u64,
     },
     /// A release of etcd that is older or newer than those known here.
-    #[error("etcd {0} is not known here; 3.4 to 3.7 are")]
+    #[error("etcd {0} is not known here; 3.4 to 3.7 are, and 3.8.0-alpha.0")]
     Unknown(Version),
     /// Pintle at a line that it does not have.
     #[error("{0}: Pintle has the lines 3.5, 3.6 and 3.7")]
@@ -181,7 +181,8 @@ impl Target {
             given: given.to_owned(),
             why: Box::new(why),
         })?;
-        if version.major != 3 || version.minor < 4 || version.minor > 7 {
+        let is_line = version.major == 3 && (4..=7).contains(&version.minor);
+        if !is_line && !is_known_before_release(&version) {
             return Err(Error::Unknown(version));
         }
         Ok(Target {
@@ -194,6 +195,11 @@ impl Target {
     /// True for 3.6 and later.
     pub fn reads_database(&self) -> bool {
         !self.is_pintle && (self.minor() >= 6 || self.version == Version::new(3, 5, 0))
+    }
+
+    /// Whether it is published for trials alone.
+    pub fn is_pre_release(&self) -> bool {
+        !self.version.pre.is_empty()
     }
 
     /// The minor version.
@@ -228,13 +234,27 @@ pub fn release(text: &str) -> Result<Version, Error> {
     let plain = text.strip_prefix('v').unwrap_or(text);
     let version = Version::parse(plain).map_err(|_| Error::NoRelease(text.to_owned()))?;
     let release = Version::new(version.major, version.minor, version.patch);
-    match version == release {
+    match version == release || is_known_before_release(&version) {
         true => Ok(version),
         false => Err(Error::Build {
             text: text.to_owned(),
             release,
         }),
     }
+}
+
+/// The one pre-release whose source is known here: 3.7.0 under the number of 3.8. It reads what
+/// 3.7 reads, and ends on what 3.7 ends on.
+fn pre_release() -> Version {
+    Version {
+        pre: Prerelease::new("alpha.0").unwrap_or_default(),
+        ..Version::new(3, 8, 0)
+    }
+}
+
+/// Whether that is it: members report it in full, as they do a release.
+fn is_known_before_release(version: &Version) -> bool {
+    *version == pre_release()
 }
 
 /// The oldest patch of a minor from which the next minor may be entered.
@@ -259,6 +279,7 @@ pub fn newest(minor: u64) -> Version {
         4 => Version::new(3, 4, 45),
         5 => Version::new(3, 5, 35),
         6 => Version::new(3, 6, 16),
+        8 => pre_release(),
         _ => Version::new(3, 7, 3),
     }
 }

@@ -18,6 +18,8 @@ fn targets_are_versions_kubernetes_or_pintle() {
         let given = format!("kubernetes:v1.{minor}.2");
         assert_eq!(version(&given).as_deref(), Ok(deploys), "{given}");
     }
+    // Known by its source; members report all of it.
+    assert_eq!(version("v3.8.0-alpha.0").as_deref(), Ok("3.8.0-alpha.0"));
     for (given, speaks) in [
         ("pintle", "3.5.30"),
         ("pintle:3.6", "3.6.16"),
@@ -39,6 +41,8 @@ fn targets_are_versions_kubernetes_or_pintle() {
         "3.6.14-0",
         "3.6.14+k3s1",
         "3.6.14-rc.0",
+        "3.8.0",
+        "3.8.0-alpha.1",
         "vv3.6.14",
         "pintle:3.8",
         "pintle3.6",
@@ -163,6 +167,8 @@ fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
     // No line comes by a swap of programs, and none by another cluster's half of an upgrade.
     let refused = planned("3.5.0", "3.6.14", false, "pintle:3.6").expect_err("ahead");
     assert!(refused.to_string().contains("half done"), "{refused}");
+    let refused = planned("3.8.0", "3.8.0-alpha.0", false, "pintle:3.7").expect_err("above");
+    assert!(refused.to_string().contains("a way back"), "{refused}");
     assert!(planned("3.6.0", "3.6.14", false, "pintle:3.5").is_err());
     // Its version is no patch, and its log needs no flush before 3.7.
     assert!(planned("3.6.0", "3.6.16", true, "3.6.14").is_ok());
@@ -252,6 +258,14 @@ fn a_line_above_is_a_hop_of_its_own_and_restarts_no_one() {
             "3.6.14",
             "pintle (etcd 3.5.30) 3.6.14",
             3,
+            0,
+        ),
+        (
+            "3.6.16",
+            false,
+            "3.8.0-alpha.0",
+            "3.6.16 3.7.3 3.8.0-alpha.0",
+            12,
             0,
         ),
         (

@@ -260,6 +260,15 @@ pub(super) fn floors(case: &mut Case<'_>) -> Result<(), Lacks> {
             format!("take {}", newest(6)),
         );
     }
+    if target.is_pre_release() {
+        case.find(
+            Level::Warn,
+            "",
+            format!("etcd {} is a pre-release", target.version),
+            "it is 3.7.0 but for its number: it lacks what 3.7.1 to 3.7.3 fixed, and what it writes the release after it need not read",
+            "for a cluster that may be lost; `pintle upgrade rollback` takes it back to 3.7 by a downgrade",
+        );
+    }
     if let Some(newest) = unknown(target) {
         case.find(
             Level::Warn,

@@ -67,9 +67,9 @@ pub(super) fn matters(id: &str, members: &[Facts], target: &Target) -> bool {
         versions.into_iter().any(|version| version.minor == 4)
     };
     match id {
-        "P8" => enters(6..=7),
+        "P8" => enters(6..=8),
         "P9" | "P10" => target.minor() == 6,
-        "P11" => enters(7..=7),
+        "P11" => enters(7..=8),
         "P13" => target.minor() == 5 && from_3_4(),
         _ => true,
     }

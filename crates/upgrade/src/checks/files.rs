@@ -56,7 +56,7 @@ fn gate(case: &Case<'_>, minors: std::ops::RangeInclusive<u64>) -> bool {
 }
 
 pub(super) fn learners_at_boot(case: &mut Case<'_>) -> Result<(), Lacks> {
-    if !gate(case, 6..=7) {
+    if !gate(case, 6..=8) {
         return Ok(());
     }
     let heals = match case.target.minor() {
@@ -136,7 +136,7 @@ pub(super) fn v2_requests(case: &mut Case<'_>) -> Result<(), Lacks> {
 }
 
 pub(super) fn v2_at_all(case: &mut Case<'_>) -> Result<(), Lacks> {
-    if !gate(case, 7..=7) {
+    if !gate(case, 7..=8) {
         return Ok(());
     }
     for (facts, log) in with_log(case.members)? {

@@ -715,3 +715,50 @@ fn from_3_6_on_raft_shows_the_voter_that_every_other_copy_has_as_a_learner() {
     let shown = |f: &Finding| f.check == "P4" && f.seen.contains("raft's configuration");
     assert!(found.iter().any(shown), "{found:?}");
 }
+
+#[test]
+fn a_pre_release_is_a_warning_and_ends_on_what_3_7_ends_on() {
+    let target = Target::parse("3.8.0-alpha.0").expect("known");
+    let at_3_7 = |id| {
+        let mut facts = sound(id);
+        let seven = Some(Version::new(3, 7, 0));
+        if let Some(live) = &mut facts.live {
+            live.version = Some(Version::new(3, 7, 3));
+            live.cluster_version = seven.clone();
+        }
+        if let Some(log) = &mut facts.log {
+            log.now.set_version(seven.clone());
+        }
+        if let Some(database) = &mut facts.database {
+            database.storage_version = Some("3.7.0".into());
+            database.members.cluster_version = seven;
+        }
+        facts
+    };
+    let mut given = given();
+    given.api_servers.clear();
+    let found = run(target.clone(), (1..=3).map(at_3_7).collect(), &given);
+    assert_eq!(found.verdict(), Verdict::Warnings, "{:?}", found.findings);
+    let seen = found.findings.iter().map(|f| f.seen.as_str());
+    assert!(seen.eq(["etcd 3.8.0-alpha.0 is a pre-release"]));
+    // A member of 3.5 skips nothing for it.
+    let report = run(target.clone(), (1..=3).map(sound).collect(), &given);
+    assert_eq!(report.verdict(), Verdict::Blocked);
+    let mut raw = at_3_7(1);
+    let log = raw.log.as_mut().expect("a log");
+    log.v2_records.push(V2Record {
+        index: 60,
+        what: "PUT /0/members".into(),
+        is_membership: true,
+    });
+    let boot = predict::boot(&raw, &target).expect("files");
+    assert_eq!(boot.text, predict::NOT_V3);
+    // Pintle has no line that high.
+    let mut above = at_3_7(1);
+    let log = above.log.as_mut().expect("a log");
+    log.now.set_version(Some(Version::new(3, 8, 0)));
+    above.live = None;
+    let seven = Target::parse("pintle:3.7").expect("a line");
+    let boot = predict::boot(&above, &seven).expect("files");
+    assert_eq!(boot.text, predict::DOWNGRADE);
+}
