@@ -143,6 +143,103 @@ fn a_finished_run_is_taken_back_by_a_downgrade() {
 }
 
 #[test]
+fn over_two_lines_and_back_a_member_restarts_once_each_way() {
+    let Some(pintle) = subject() else { return };
+    if !have(&["3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::alone(&pintle, &["3.5.30"])?;
+        cluster.grow("3.5.30").await?;
+        cluster.api(0).put(api::put("on 3.5", "here")).await?;
+        let starts = || cluster.events().matches("start ").count();
+        let before = starts();
+        let said = success(&mut cluster.tool("run", "pintle:3.7"))?;
+        ensure!(said.contains("set the line from 3.6 to 3.7"), "{said}");
+        ensure!(cluster.versions().await? == ["3.7.3"], "{said}");
+        ensure!(starts() == before + 1, "{}", cluster.events());
+        cluster.api(0).put(api::put("on 3.7", "here")).await?;
+        let said = success(&mut cluster.tool("rollback", ""))?;
+        ensure!(said.contains("taken back"), "{said}");
+        ensure!(cluster.versions().await? == ["3.5.30"], "{said}");
+        ensure!(starts() == before + 2, "{}", cluster.events());
+        ensure!(
+            cluster.events().ends_with("start m0 3.5.30\n"),
+            "{}",
+            cluster.events()
+        );
+        for key in ["on 3.5", "on 3.7"] {
+            let kept = cluster.api(0).range(api::get(key)).await?;
+            ensure!(kept.kvs.len() == 1, "{key} is lost");
+        }
+        peer::say("RAN: upgrade run 3.5.30 -> pintle -> line 3.6 -> line 3.7, and rollback");
+        Ok(())
+    });
+}
+
+/// The same in a cluster under load, killed in every step; then with a member that dies while the
+/// line changes, and back without a journal. `PINTLE_UPGRADES` asks for it.
+#[test]
+fn a_run_over_lines_that_is_killed_in_every_step_loses_nothing() {
+    let Some(pintle) = subject() else { return };
+    if std::env::var_os("PINTLE_UPGRADES").is_none() || !have(&["3.5.30"]) {
+        return;
+    }
+    block_on(async {
+        let cluster = Scripted::new(&pintle, &["3.5.30"])?;
+        cluster.grow("3.5.30").await?;
+        let apis: Vec<Api> = (0..MEMBERS).map(|m| cluster.api(m)).collect();
+        let writers = Writers::start(&apis);
+        let starts = || cluster.events().matches("start ").count();
+        let mut before = starts();
+        let forth = || cluster.tool("run", "pintle:3.7");
+        let kills = tokio::task::block_in_place(|| run(forth, cluster.dir.path(), true))?;
+        ensure!(starts() == before + MEMBERS, "{}", cluster.events());
+        let said = success(&mut cluster.tool("rollback", ""))?;
+        ensure!(said.contains("taken back"), "{said}");
+        before = starts();
+
+        // It dies in the middle of the change, and the same command starts it again.
+        let mut first = forth().spawn()?;
+        line_begins(&cluster).await?;
+        cluster.crash(1)?;
+        tokio::task::block_in_place(|| first.wait())?;
+        tokio::task::block_in_place(|| run(forth, cluster.dir.path(), false))?;
+        ensure!(starts() <= before + MEMBERS + 1, "{}", cluster.events());
+
+        let mut back = cluster.tool("rollback", "");
+        back.args(["--to", "3.5.30", "--state"])
+            .arg(cluster.at("other-state"));
+        let said = success(&mut back)?;
+        ensure!(said.contains("take the line back to 3.5"), "{said}");
+        let acknowledged = writers.end(&apis, "3.5.30").await?;
+        ensure!(acknowledged > 0, "no write was acknowledged");
+        peer::say(&format!(
+            "RAN: upgrade run 3.5.30 -> pintle -> 3.6 -> 3.7 and back, twice, killed {kills} times, a member once: {acknowledged} acknowledged writes, none lost"
+        ));
+        Ok(())
+    });
+}
+
+/// Waits until a step that changes the line has begun.
+async fn line_begins(cluster: &Scripted) -> Result<()> {
+    until(async || {
+        let text = fs::read_to_string(cluster.journal())?;
+        let plan: serde_json::Value =
+            serde_json::from_str(text.lines().next().context("no plan")?)?;
+        let steps = plan["steps"].as_array().context("no steps")?;
+        let line = steps.iter().position(|step| step["step"] == "line");
+        let begun = format!(
+            "{{\"event\":\"begin\",\"at\":{}}}",
+            line.context("no line")?
+        );
+        ensure!(text.contains(&begun), "the line is not set yet");
+        Ok(())
+    })
+    .await
+}
+
+#[test]
 fn a_run_with_nothing_to_do_restarts_no_one() {
     let Some(pintle) = subject() else { return };
     if !have(&["3.5.16", "3.5.30"]) {

@@ -219,3 +219,40 @@ fn what_keeps_the_members_from_a_line_ends_the_run_and_nothing_is_begun() {
     let history = model.world().history.join("\n");
     assert!(!history.contains("the line is set"), "{history}");
 }
+
+/// A run of the second way that is killed once the cluster version is `3.minor`.
+fn killed_at_line(minor: u64) -> Model {
+    let (_, world) = ways(3).remove(1);
+    for call in 1.. {
+        let model = Model::new(world.clone());
+        model.world().kill_at = Some(call);
+        assert_eq!(model.run(), Came::Killed, "it never came to 3.{minor}");
+        if model.world().cluster_version == minor {
+            model.world().kill_at = None;
+            return model;
+        }
+    }
+    unreachable!("it ends");
+}
+
+#[test]
+fn a_member_that_was_stopped_by_hand_comes_back_at_the_line_of_the_others() {
+    for command in [Model::run, Model::roll_back] {
+        for minor in [6, 7] {
+            let model = killed_at_line(minor);
+            {
+                let mut world = model.world();
+                let member = world.find("n2");
+                (member.process, member.is_ready) = (None, false);
+                member.manifest.present = None;
+                world.settle();
+            }
+            let came = command(&model);
+            let history = model.world().history.join("\n");
+            assert_eq!(came, Came::Done, "at 3.{minor}\n{history}");
+            let world = model.world();
+            assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+            assert!(world.running().values().all(Option::is_some), "{history}");
+        }
+    }
+}
