@@ -36,13 +36,15 @@ pub use point::Point;
 pub use start::start;
 #[cfg(feature = "on")]
 pub use table::hit;
+#[cfg(feature = "on")]
+pub use terms::ParseDuration;
 
 /// Begins to take settings, in a build that has failpoints: nothing, in this one.
 ///
 /// # Errors
 /// None here.
 #[cfg(not(feature = "on"))]
-pub const fn start() -> std::io::Result<()> {
+pub const fn start(_: fn(&str) -> Option<std::time::Duration>) -> std::io::Result<()> {
     Ok(())
 }
 

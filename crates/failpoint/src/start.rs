@@ -7,14 +7,20 @@ use std::{
     thread,
 };
 
-use crate::{http, settings::settings, table};
+use crate::{
+    http,
+    settings::settings,
+    table,
+    terms::{self, ParseDuration},
+};
 
 /// Sets what `GOFAIL_FAILPOINTS` says, and listens on `GOFAIL_HTTP`: on this machine only, for
-/// whoever reaches the listener can crash the process.
+/// whoever reaches the listener can crash the process. Durations are read with `parse_duration`.
 ///
 /// # Errors
 /// A variable that cannot be read, or an address that cannot be listened on.
-pub fn start() -> io::Result<()> {
+pub fn start(parse_duration: ParseDuration) -> io::Result<()> {
+    terms::parse_durations_with(parse_duration);
     if let Ok(text) = env::var("GOFAIL_FAILPOINTS") {
         for (name, terms) in settings(&text)? {
             // etcd too ignores what it has no place for: other programs share the variable.

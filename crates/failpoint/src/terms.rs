@@ -9,8 +9,15 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
+    sync::OnceLock,
     time::Duration,
 };
+
+/// Reads a duration in Go's words; `None` for what is none.
+pub type ParseDuration = fn(&str) -> Option<Duration>;
+
+/// The parser belongs to a crate above this one, so the program brings it along.
+static PARSE_DURATION: OnceLock<ParseDuration> = OnceLock::new();
 
 /// What is done at a failpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,25 +140,12 @@ fn pause(value: &str) -> Option<Duration> {
     if let Ok(ms) = value.parse() {
         return Some(Duration::from_millis(ms));
     }
-    let mut rest = unquoted(value).filter(|text| !text.is_empty())?;
-    let mut pause = Duration::ZERO;
-    while !rest.is_empty() {
-        let unit = rest.find(|c: char| c.is_alphabetic())?;
-        let number: f64 = rest[..unit].parse().ok()?;
-        rest = &rest[unit..];
-        let end = rest.find(|c: char| !c.is_alphabetic());
-        let (name, later) = rest.split_at(end.unwrap_or(rest.len()));
-        let seconds = match name {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        pause = pause.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = later;
-    }
-    Some(pause)
+    let parse = PARSE_DURATION.get()?;
+    unquoted(value).and_then(parse)
+}
+
+/// Reads durations with `parse` from here on.
+pub(crate) fn parse_durations_with(parse: ParseDuration) {
+    // Set before: by the same program, to the same parser.
+    let _ = PARSE_DURATION.set(parse);
 }

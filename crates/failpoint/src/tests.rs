@@ -26,7 +26,7 @@ fn a_build_without_failpoints_has_nothing_in_their_places() {
     let _: fn() -> bool = never_called;
     const PASSED: u8 = passes();
     assert_eq!(PASSED, 1);
-    crate::start().expect("nothing to start");
+    crate::start(|_| None).expect("nothing to start");
 }
 
 #[cfg(feature = "on")]
@@ -37,7 +37,7 @@ mod on {
         Point, failpoint,
         http::answer,
         settings::settings,
-        terms::{Action, Terms},
+        terms::{Action, Terms, parse_durations_with},
     };
 
     fn actions(text: &str, times: usize) -> Vec<Action> {
@@ -47,6 +47,7 @@ mod on {
 
     #[test]
     fn terms_are_gofails() {
+        parse_durations_with(|text| cli::text::parse_duration(text).ok());
         let sleep = |ms| Action::Sleep(Duration::from_millis(ms));
         for (text, first) in [
             ("panic", Action::Panic),

@@ -23,7 +23,7 @@ pub fn main(args: &[String]) -> i32 {
 }
 
 fn run(args: &[String]) -> i32 {
-    if let Err(error) = failpoint::start() {
+    if let Err(error) = failpoint::start(|text| cli::text::parse_duration(text).ok()) {
         eprintln!("pintle server: {error}");
         return 1;
     }
