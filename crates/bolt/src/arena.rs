@@ -1,4 +1,4 @@
-//! The bytes that a transaction brings along: keys and values that are not in the file yet.
+//! The bytes that a transaction adds: keys and values that are not in the file yet.
 
 use bytes::Bytes;
 
@@ -6,8 +6,8 @@ use crate::entry::{Place, Value};
 
 /// Small pieces share chunks of this size.
 const CHUNK: usize = 256 << 10;
-/// Values from here on are kept as the caller's shared bytes where there are such: counting a reference costs about as
-/// much as copying this many bytes.
+/// Values of at least this size are shared with the caller where possible: counting a reference costs about as much as
+/// copying this many bytes.
 const SHARE_FROM: usize = 1 << 10;
 
 enum Chunk {
@@ -24,7 +24,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Keeps a copy of `data` and says where.
+    /// Copies `data` and returns its place.
     #[inline]
     pub(crate) fn push(&mut self, data: &[u8]) -> Place {
         if let Some(Chunk::Own(chunk)) = self.chunks.get_mut(self.open)

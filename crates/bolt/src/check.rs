@@ -1,6 +1,6 @@
-//! Proof-reading a database: every page is looked at, every page is accounted for, and whatever contradicts the format
-//! is named with its page id and file offset. It finds what bbolt's own check finds and the states that bbolt would
-//! stumble over later. It never changes the file, never recurses, and stops after [`MAX_PROBLEMS`] findings.
+//! Verifying a database: every page is read, every page is accounted for, and every contradiction of the format is
+//! reported with its page id and file offset. It finds what bbolt's own check finds, and states that bbolt would fail
+//! on later. It never changes the file, never recurses, and stops after [`MAX_PROBLEMS`] findings.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::read::ReadTx;
 use crate::state::io_error;
 use crate::walk::{PageSet, Sparing};
 
-/// After so many findings the check ends: the file is beyond reading them all.
+/// The check ends after this many findings: no one would read more.
 pub const MAX_PROBLEMS: usize = 1000;
 
-/// What is wrong, in kinds that tests and tools tell apart.
+/// What is wrong, in kinds that tests and tools distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProblemKind {
@@ -33,14 +33,14 @@ pub enum ProblemKind {
     WrongId,
     /// A page is of another type than its place asks for.
     WrongType,
-    /// An element, or the element array, reaches out of its page, or the elements do not lie as bbolt lays them: the
+    /// An element, or the element array, reaches out of its page, or the elements are not laid out as bbolt does it: the
     /// count, a position or a length in the page is wrong.
     Element,
     /// Keys do not ascend, or leave the range that their parent gives them.
     KeyOrder,
     /// A key is empty or longer than bbolt accepts.
     KeySize,
-    /// A leaf without elements below a branch, or a branch with a single one: bbolt's rebalancing dies of it.
+    /// A leaf without elements below a branch, or a branch with a single one: bbolt's rebalancing panics on it.
     TooFew,
     /// A page has two owners.
     MultiplyReferenced,
@@ -52,22 +52,22 @@ pub enum ProblemKind {
     UnreachableUnfreed,
     /// The stored free list is unreadable or out of order.
     Freelist,
-    /// A bucket's value is no bucket, or a key stands among the top-level buckets.
+    /// A bucket's value is no bucket, or a key is among the top-level buckets.
     Bucket,
-    /// A tree that is deeper than any can be: it runs in a circle.
+    /// A tree that is deeper than any can be: it contains a cycle.
     Depth,
 }
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind it is of.
+    /// Its kind.
     pub kind: ProblemKind,
     /// The page at fault.
     pub page: PageId,
     /// Offset in the file, in bytes, of the page or the element.
     pub offset: u64,
-    /// A sentence for people.
+    /// Human-readable description.
     pub detail: String,
 }
 
@@ -102,8 +102,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
 }
 
-/// Checks the state that `tx` sees, against the free list that the state stores, if it does. Meta pages are not looked
-/// at: the state was chosen by them.
+/// Checks the state that `tx` sees, against the free list that the state stores, if it does. Meta pages are not
+/// checked: they selected the state.
 pub fn check(tx: &ReadTx) -> Vec<Problem> {
     Checker::run(tx, None).problems
 }
@@ -170,7 +170,7 @@ impl Db {
     }
 }
 
-/// A tree or a part of it that is still to be looked at.
+/// A tree or a part of one that is still to be checked.
 struct Part<'a> {
     root: Root<'a>,
     /// Keys are at least this,
@@ -217,7 +217,7 @@ impl<'a> Checker<'a> {
             }
             let before = c.used_pages;
             c.part(part);
-            sparing.looked_at(c.used_pages - before);
+            sparing.count(c.used_pages - before);
         }
         match unused {
             Some(runs) => c.account(runs.into_iter().flat_map(PageRun::ids)),
@@ -278,7 +278,7 @@ impl<'a> Checker<'a> {
     fn run_at(&mut self, id: PageId, from: PageId) -> Option<(u16, PageRun)> {
         let hwm = self.pages.hwm;
         if id < PageId::FIRST_DATA || id >= hwm {
-            let detail = format!("page {from} refers to page {id}, which lies outside 2..{hwm}");
+            let detail = format!("page {from} refers to page {id}, which is outside 2..{hwm}");
             self.add_page(ProblemKind::OutOfBounds, from, detail);
             return None;
         }
@@ -341,7 +341,7 @@ impl<'a> Checker<'a> {
         match view.kind {
             Kind::Branch if part.depth >= MAX_DEPTH => {
                 let detail =
-                    format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle");
+                    format!("the tree is deeper than {MAX_DEPTH} levels; it contains a cycle");
                 self.add_page(ProblemKind::Depth, view.id, detail);
             }
             Kind::Branch => {
@@ -391,7 +391,7 @@ impl<'a> Checker<'a> {
             }
             if part.low.is_some_and(|low| key < low) || part.high.is_some_and(|high| key >= high) {
                 let detail = format!(
-                    "key {:?} of element {i} lies outside the range of its parent",
+                    "key {:?} of element {i} is outside the range of its parent",
                     show(key)
                 );
                 self.add(ProblemKind::KeyOrder, view.id, at, detail);
@@ -410,7 +410,7 @@ impl<'a> Checker<'a> {
             if !is_bucket {
                 if top {
                     let detail = format!(
-                        "{:?} stands among the top-level buckets but is a key",
+                        "{:?} is among the top-level buckets but is a key",
                         show(e.key)
                     );
                     self.add(ProblemKind::Bucket, view.id, view.element_offset(i), detail);
@@ -450,7 +450,7 @@ impl<'a> Checker<'a> {
         let Ok((_, count, _, buf)) = self.pages.run(id) else {
             return None;
         };
-        // A count that does not fit 16 bits stands in the first slot.
+        // A count that does not fit in 16 bits is in the first slot.
         let (skip, count) = if count == 0xffff {
             (1, u64_at(buf, 16))
         } else {
@@ -471,7 +471,7 @@ impl<'a> Checker<'a> {
         Some(ids)
     }
 
-    /// Holds the free page ids against what is in use.
+    /// Compares the free page ids with the pages in use.
     fn account(&mut self, free: impl Iterator<Item = PageId>) {
         let hwm = self.pages.hwm;
         let mut seen = PageSet::new(hwm);
@@ -483,7 +483,7 @@ impl<'a> Checker<'a> {
                 self.add_page(
                     ProblemKind::OutOfBounds,
                     id,
-                    format!("free page {id} lies outside 2..{hwm}"),
+                    format!("free page {id} is outside 2..{hwm}"),
                 );
                 if id >= hwm {
                     continue;

@@ -29,7 +29,7 @@ pub fn compact(src: &ReadTx, dst_path: &Path, opts: Options) -> Result<Db, Error
     }
     let no_sync = opts.no_sync;
     let page_size = Some(opts.page_size.unwrap_or(src.meta().page_size));
-    // The copy is worth nothing before it is whole, so it is synced once, at its end.
+    // An incomplete copy is useless, so it is synced once, at the end.
     let db = Db::open(
         dst_path,
         Options {

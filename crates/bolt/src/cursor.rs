@@ -1,4 +1,4 @@
-//! Moving through a bucket in key order. A cursor remembers the pages from the root to where it stands, so that a step
+//! Moving through a bucket in key order. A cursor remembers the pages from the root to its position, so that a step
 //! costs a few instructions and a near key a few comparisons.
 
 use crate::error::Error;
@@ -13,7 +13,7 @@ struct Frame<'a> {
     at: usize,
 }
 
-/// A position in a bucket. Every move answers the pair it arrives at, or `None` past either end.
+/// A position in a bucket. Every move returns the pair it arrives at, or `None` past either end.
 #[derive(Clone)]
 pub struct Cursor<'a> {
     pages: &'a Pages,
@@ -68,7 +68,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves to the key before. Before any other move this is [`Cursor::last`]; on the first key it answers `None` and
+    /// Moves to the key before. Before any other move this is [`Cursor::last`]; on the first key it returns `None` and
     /// stays there.
     pub fn prev(&mut self) -> Result<Option<Pair<'a>>, Error> {
         match self.stack.last_mut() {
@@ -81,7 +81,7 @@ impl<'a> Cursor<'a> {
         }
         let first = self.stack.clone();
         loop {
-            // Up to where there is something on the left, then down along its right edge.
+            // Up to the first level with a left sibling, then down along its right edge.
             let Some(level) = self.stack[..self.stack.len() - 1]
                 .iter()
                 .rposition(|f| f.at > 0)
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves to the first key that is `key` or above it.
+    /// Moves to the first key that is not less than `key`.
     pub fn seek(&mut self, key: &[u8]) -> Result<Option<Pair<'a>>, Error> {
         self.restart()?;
         loop {
@@ -119,8 +119,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// [`Cursor::seek`] for a key that is likely near: tries the leaf that the cursor stands on and its right neighbour
-    /// before it starts from the root.
+    /// [`Cursor::seek`] for a key that is likely near: tries the current leaf and its right neighbour before it starts
+    /// from the root.
     #[inline]
     pub fn seek_near(&mut self, key: &[u8]) -> Result<Option<Pair<'a>>, Error> {
         for neighbour in [false, true] {
@@ -167,7 +167,7 @@ impl<'a> Cursor<'a> {
         self.seek(key)
     }
 
-    /// True when the cursor stands on a bucket.
+    /// True when the cursor is at a bucket.
     pub fn is_bucket(&self) -> bool {
         match self.stack.last() {
             Some(leaf) if leaf.at < leaf.page.count => {
@@ -192,14 +192,14 @@ impl<'a> Cursor<'a> {
         Err(e)
     }
 
-    /// From a branch to the child it stands on.
+    /// From a branch to the child at its position.
     fn down(&mut self) -> Result<(), Error> {
         let frame = self.stack.last().expect("called on a branch");
         let child = frame.page.child(frame.at);
         if self.stack.len() >= MAX_DEPTH {
             let e = self.pages.corrupt(
                 child,
-                format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle"),
+                format!("the tree is deeper than {MAX_DEPTH} levels; it contains a cycle"),
             );
             return self.fail(e);
         }
@@ -241,7 +241,7 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// The pair the cursor stands on, or when it stands past a leaf's end the first of the leaves after it.
+    /// The pair at the cursor; past the end of a leaf, the first pair of the leaves after it.
     #[inline]
     fn here_or_next(&mut self) -> Result<Option<Pair<'a>>, Error> {
         loop {

@@ -1,4 +1,4 @@
-//! Opening a database: the file, its lock, and what it says of itself. Opening for writing rebuilds the free pages by
+//! Opening a database: the file, its lock and its meta pages. Opening for writing rebuilds the free pages by
 //! walking all that is reachable and trusts no stored list; it never changes the file unless the file is empty.
 
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ impl Db {
         Ok(db)
     }
 
-    /// True if there is no file at `path`, or one that holds nothing because a crash or a full disk cut its creation off.
+    /// True if there is no file at `path`, or one that holds nothing because a crash or a full disk interrupted its creation.
     /// [`Db::open`] makes an empty database of such a file, but not where it is `read_only`. Takes no lock.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Db {
         Db::is_unwritten_on(path, &disk, &Options::default())
     }
 
-    /// The same of what is on `disk`; `name` stands for its path in messages.
+    /// The same for what is on `disk`; messages use `name` as its path.
     ///
     /// # Errors
     /// The disk cannot be read.
@@ -136,7 +136,7 @@ impl Db {
         never_written(disk, len, opts).map_err(|e| io("reading the meta pages", e))
     }
 
-    /// Opens the database on `disk`, without a file lock; `name` stands for its path in messages.
+    /// Opens the database on `disk`, without a file lock; messages use `name` as its path.
     pub fn open_on(name: &Path, disk: impl Disk, opts: Options) -> Result<Db, Error> {
         let io = |op: &str, e: io::Error| io_error(name, op, e);
         let mut len = disk.len().map_err(|e| io("reading the length", e))?;
@@ -162,7 +162,7 @@ impl Db {
         }
         if meta.root < PageId::FIRST_DATA || meta.root >= meta.hwm {
             return Err(bad(format!(
-                "the root page {} lies outside 2..{}",
+                "the root page {} is outside 2..{}",
                 meta.root, meta.hwm
             )));
         }
@@ -281,8 +281,8 @@ impl Db {
         self.inner.shared().readers.values().sum()
     }
 
-    /// Waits until everything committed is durable; of use with [`Options::no_sync`] only. An error is sticky, as that
-    /// of a commit: the system may report it once only.
+    /// Waits until everything committed is durable; needed with [`Options::no_sync`] only. An error is sticky, like one
+    /// of a commit: the system may report it only once.
     pub fn sync(&self) -> Result<(), Error> {
         self.inner
             .disk
@@ -311,7 +311,7 @@ impl Db {
     }
 }
 
-/// The belongings of the writer of a file with `len` bytes: what is free is all that no page reaches.
+/// The writer's resources for a file of `len` bytes. Every page that cannot be reached is free.
 fn new_writer(pages: &Pages, meta: &Meta, misplaced_meta: bool, len: u64) -> Result<Writer, Error> {
     let mut writer = Writer {
         space: FreeSpace::default(),
@@ -383,9 +383,9 @@ fn new_page_size(opts: &Options) -> u32 {
         .unwrap_or_else(|| rustix::param::page_size() as u32)
 }
 
-/// The newest meta page may be one that a killed process wrote and never synced. The next commit
-/// reuses pages that it freed, and syncs them together with it: a power cut in there could keep
-/// the pages and lose the meta page.
+/// The newest meta page may be one that a killed process wrote but never synced. The next commit
+/// reuses pages that it freed, and syncs them together with it: a power cut at that point could
+/// keep the pages and lose the meta page.
 fn sync_what_was_left(name: &Path, disk: &impl Disk, opts: &Options) -> Result<(), Error> {
     if opts.no_sync {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Where bytes come from and go to. The write path speaks to a [`Disk`], the read path looks at a [`Map`]; a file is the
+//! Where bytes come from and go to. The write path uses a [`Disk`], the read path a [`Map`]; a file is the
 //! usual pair, memory the other. Nothing here knows what a page means. A `Map` never reaches past what its disk promised
 //! to hold, and a file's map is only ever read below the length the file had when the bytes were committed.
 

@@ -1,5 +1,5 @@
 //! What can go wrong, by what a caller can do about it. Errors name the page and the file offset where bytes are at
-//! fault; they never carry user data.
+//! fault; they never contain user data.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub enum Error {
         /// The system's own error.
         source: Arc<io::Error>,
     },
-    /// Another process holds the file lock and did not let go in time.
+    /// Another process holds the file lock and did not release it in time.
     #[error(
         "database {path} is locked by another process (waited {waited:?}); stop the server or tool that uses it, or work on a copy"
     )]
@@ -40,9 +40,9 @@ pub enum Error {
         /// What was found instead.
         why: String,
     },
-    /// The meta page speaks of more pages than the file has.
+    /// The meta page counts more pages than the file has.
     #[error(
-        "database {path} is truncated: its meta page speaks of {expected} bytes, the file has {found}; restore it from a copy or a snapshot"
+        "database {path} is truncated: its meta page expects {expected} bytes, the file has {found}; restore it from a copy or a snapshot"
     )]
     Truncated {
         /// The file.
@@ -73,7 +73,7 @@ pub enum Error {
     /// The named bucket does not exist.
     #[error("bucket not found: {0:?}")]
     BucketNotFound(String),
-    /// A key stands where a bucket was asked for, or the other way round.
+    /// A key was found where a bucket was expected, or the reverse.
     #[error("incompatible value: {0:?} is {1}")]
     IncompatibleValue(String, &'static str),
     /// Empty keys and empty bucket names cannot be stored.
@@ -96,7 +96,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// True for damage in the file itself, as against a refusal by the system or a misuse.
+    /// True for damage in the file itself, as opposed to an error of the system or a misuse.
     pub fn is_corruption(&self) -> bool {
         match self {
             Error::NotADatabase { .. } | Error::Truncated { .. } | Error::Corrupt { .. } => true,

@@ -1,6 +1,6 @@
 //! Which pages may be written to. A page is free, or pending (unreachable from the current state but perhaps reachable
 //! from the one before it or from that of an open reader), or in use. It must never hand out a page that a committed
-//! state still in someone's hands can reach.
+//! state that is still in use can reach.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::id::{PageId, PageRun};
 struct Pending {
     /// The transaction that wrote it, 0 where not known.
     born: u64,
-    /// The transaction that gave it up.
+    /// The transaction that released it.
     freed: u64,
     run: PageRun,
 }
@@ -89,7 +89,7 @@ impl FreeSpace {
         Some(start)
     }
 
-    /// Ends a transaction's allocations: what is left of the run that was open joins the others.
+    /// Ends a transaction's allocations: the rest of the open run joins the others.
     pub(crate) fn close_run(&mut self) {
         if let Some(open) = self.open.take() {
             self.free -= open.len;
@@ -103,7 +103,7 @@ impl FreeSpace {
     }
 
     /// Transaction `txid` no longer uses the pages of `run`.
-    pub(crate) fn give_up(&mut self, run: PageRun, txid: u64) {
+    pub(crate) fn release_later(&mut self, run: PageRun, txid: u64) {
         let born = self.born.remove(&run.start).unwrap_or(0);
         self.pending.push(Pending {
             born,
@@ -113,7 +113,7 @@ impl FreeSpace {
     }
 
     /// Frees the pending runs that no reader can reach. `readers` are the transaction ids of the open snapshots,
-    /// ascending; all runs pending were given up by committed transactions.
+    /// ascending; all pending runs were released by committed transactions.
     pub(crate) fn release(&mut self, readers: &[u64]) {
         if readers.is_empty() {
             self.born.clear();

@@ -1,4 +1,4 @@
-//! A state as the bytes of a database file: two meta pages made for it, then its pages as they lie in the file. Memory
+//! A state as the bytes of a database file: two meta pages made for it, then its pages as they are in the file. Memory
 //! use does not depend on the size of the database.
 
 use std::io::{self, Read, Write};

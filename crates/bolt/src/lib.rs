@@ -2,18 +2,18 @@
 //!
 //! One file, one writer, many readers that each see one committed state, unchanging. The file is byte for byte what
 //! bbolt, and so etcd, reads and writes; etcd can be put back on it at any time. The crate knows pages, keys and
-//! buckets, and nothing of what etcd keeps in them. It must never show a state that was not committed, write to a page
-//! that someone can still reach, or panic on what it reads.
+//! buckets, and nothing about what etcd stores in them. It must never show a state that was not committed, write to a page
+//! that someone can still reach, or panic on any input.
 //!
 //! ## Byte map
 //!
 //! Little-endian. The file is an array of pages; the page size (a power of two, the system's when the file was made)
-//! stands in the meta pages. A page is addressed by its id, its offset divided by the page size.
+//! is in the meta pages. A page is addressed by its id, its offset divided by the page size.
 //!
 //! ```text
 //! page 0, 1    the meta pages
 //! page 2 ..    branch, leaf and freelist pages in any order, and free pages, up to the high-water mark
-//! behind it    space for growth, of no meaning (16 MiB steps, so that few commits change the length)
+//! after it     space for growth, content undefined (16 MiB steps, so that few commits change the length)
 //!
 //! page header  0  id u64 | 8  flags u16: 1 branch, 2 leaf, 4 meta, 16 freelist | 10  count u16 | 12  overflow u32
 //!              overflow pages follow the page and have no header
@@ -22,7 +22,7 @@
 //!             56  high-water mark u64 | 64  transaction id u64 | 72  FNV-1a 64 over bytes 16 .. 72
 //! branch      16  count x { key position u32 | key size u32 | child page u64 }, keys
 //! leaf        16  count x { flags u32: 1 bucket | key position u32 | key size u32 | value size u32 }, keys and values
-//!             positions count from the start of their element; data lie behind the elements in order, without gaps
+//!             positions count from the start of their element; data follow the elements in order, without gaps
 //! freelist    16  count x page id u64, ascending; a count of FFFF says that the first slot holds the number
 //! bucket      a leaf value: root page u64 | sequence u64; with root page 0 a leaf page's image follows (inline)
 //! ```
@@ -49,22 +49,22 @@
 //! 5. writes the meta page of the new state to page `transaction id mod 2`,
 //! 6. waits for the disk again, and shows the state to readers.
 //!
-//! Whatever the commit failed at, one of the two meta pages names a whole state: the old one, or the new one. An error in
+//! Wherever a commit fails, one of the two meta pages names a complete state: the old one or the new one. An error in
 //! a commit is final for the process ([`Error::Failed`]), since after a failed fdatasync no one knows what the disk holds.
 //!
-//! A page given up by transaction t is written to again by t + 1 at the earliest, and not while a reader is open that was
-//! begun after the page was written and before t committed.
+//! A page released by transaction t is reused by t + 1 at the earliest, and not while a reader is open that began after
+//! the page was written and before t committed.
 //!
 //! ## Free pages
 //!
-//! They are not stored (as etcd has it on Linux): opening for writing walks all branch and leaf pages and takes for free
-//! what it did not meet. A stored list is read by the checker only, and dropped by the first commit. A page met twice
-//! keeps the file from being opened for writing, since freeing it once would destroy the other owner's data.
+//! They are not stored (as etcd has it on Linux): opening for writing walks all branch and leaf pages; what it does
+//! not reach is free. A stored list is read by the checker only, and dropped by the first commit. A file in which a page
+//! is reached twice cannot be opened for writing, since freeing the page once would destroy the other owner's data.
 //!
-//! ## What is assumed of the disk
+//! ## Assumptions about the disk
 //!
 //! * Data is on stable storage when fdatasync returns success, the file's length included.
-//! * Writes that were not waited for may be lost, arrive in any order, or tear, sector by sector, into old, new or
+//! * Writes that were not synced may be lost, arrive in any order, or tear, sector by sector, into old, new or
 //!   garbage; no write touches sectors outside its range.
 //! * Bytes read are bytes written, or the read fails. Checksums cover the meta pages only; that is the format's choice.
 //!   A read error of a mapped page kills the process with a bus error, as it does bbolt.
@@ -74,15 +74,15 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `db` | opening a file: lock, creation, what it says of itself |
-//! | `state` | an open database: the current state, its readers, the writer's belongings |
-//! | `read`, `cursor`, `image` | snapshots and what is asked of them |
+//! | `db` | opening a file: lock, creation, meta data |
+//! | `state` | an open database: the current state, its readers, the writer's resources |
+//! | `read`, `cursor`, `image` | snapshots and how they are read |
 //! | `write`, `batch` | the write transaction and the commit protocol |
 //! | `tree`, `node`, `entry`, `settle` | a bucket's tree while it changes; cutting, merging, encoding |
-//! | `arena` | the bytes that a transaction brings along |
+//! | `arena` | the bytes that a transaction adds |
 //! | `freespace` | which pages may be written to |
-//! | `id`, `page`, `meta`, `walk` | the format: looking at pages, never trusting them |
-//! | [`check`], `compact` | proof-reading, defragmenting |
+//! | `id`, `page`, `meta`, `walk` | the format: reading pages, never trusting them |
+//! | [`check`], `compact` | verification, defragmentation |
 //! | `disk`, `sim` | the storage seam: a file, or a disk that fails on demand |
 
 #[cfg(not(target_pointer_width = "64"))]

@@ -1,5 +1,5 @@
 //! The two meta pages: which of them holds the current state, and the bytes of a new one. A meta page is trusted only
-//! when magic, version and checksum agree; the page it stands on is not otherwise examined.
+//! when magic, version and checksum agree; the rest of its page is not examined.
 
 use crate::disk::Disk;
 use crate::id::PageId;
@@ -85,7 +85,7 @@ impl Meta {
     }
 }
 
-/// What stands on both meta pages.
+/// The content of both meta pages.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// Meta 0 and meta 1: the meta and its file offset, or why it is unusable.

@@ -78,12 +78,12 @@ impl IndexMut<NodeId> for Nodes {
 }
 
 /// A page in memory. A branch's entry keys may be lower than the first key below them, never higher, until the
-/// transaction settles and sets them anew.
+/// transaction settles and sets them again.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) kind: Kind,
     pub(crate) entries: Vec<Entry>,
-    /// Lost entries since it was loaded, so it may be too small to stand alone.
+    /// Lost entries since it was loaded, so it may be too small for a page of its own.
     pub(crate) shrunk: bool,
     /// Gained entries at its end only, so that its pages can be filled well.
     pub(crate) appended: bool,
@@ -154,7 +154,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Where `key` stands, as [`crate::page::PageView::search`] says it.
+    /// Where `key` is, as [`crate::page::PageView::search`] returns it.
     #[inline]
     pub(crate) fn search(&self, core: &Core, key: &[u8]) -> Result<usize, usize> {
         self.entries.binary_search_by(|e| core.key(e).cmp(key))

@@ -1,11 +1,12 @@
-//! Pages as they lie in the file, and nothing but looking at them: headers, branch and leaf elements, inline buckets.
+//! Pages as they are in the file, read-only: headers, branch and leaf elements, inline buckets.
 //! Every offset is checked against the page's own bytes, so that a damaged page is an [`Error::Corrupt`] that names the
-//! page and the offset, never a panic or a look at foreign memory.
+//! page and the offset, never a panic or a read outside the page.
 //!
-//! Pages bear no checksum, so a wrong element count would be believed: keys vanish and nothing reaches out of the page.
-//! What gives it away is the place of the data. bbolt and this crate put them right behind the element table, in order and
-//! without gaps. Every look at a page compares the first element's position with the count (both lie in the line that the
-//! header brought in); [`PageView::check_layout`] compares all of them and is for walks over the whole file.
+//! Pages have no checksum, so a wrong element count would go unnoticed: keys would vanish although no element points
+//! outside its page. The position of the data reveals it: bbolt and this crate write them directly after the element
+//! table, in order and without gaps. Every access to a page compares the first element's position with the count (both
+//! are in the cache line of the header); [`PageView::check_layout`] compares all of them and is for walks over the whole
+//! file.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(crate) const PAGE_HEADER: usize = 16;
 pub(crate) const ELEM: usize = 16;
 /// Bytes of a bucket header: root page id, sequence.
 pub(crate) const BUCKET_HEADER: usize = 16;
-/// Trees deeper than this are taken for a circle. A tree of the smallest pages and the largest keys with 2^32 leaves has
+/// A tree deeper than this is assumed to contain a cycle. A tree of the smallest pages and the largest keys with 2^32 leaves has
 /// 32 levels; real ones have 3 to 5.
 pub(crate) const MAX_DEPTH: usize = 40;
 /// Keys and bucket names are at most this long, in bytes. bbolt's own limit.
@@ -64,7 +65,7 @@ pub(crate) enum Kind {
     Leaf,
 }
 
-/// One branch or leaf page with its overflow pages, header and element array checked to lie inside.
+/// One branch or leaf page with its overflow pages, header and element array checked to be inside.
 #[derive(Clone, Copy)]
 pub(crate) struct PageView<'a> {
     buf: &'a [u8],
@@ -128,7 +129,7 @@ impl Pages {
         }
         let len = (count as usize).checked_mul(self.page_size as usize);
         len.and_then(|len| self.map.slice(self.offset_of(id), len))
-            .ok_or_else(|| self.corrupt(id, "lies past the end of the file"))
+            .ok_or_else(|| self.corrupt(id, "is past the end of the file"))
     }
 
     /// The header of page `id` and the bytes of its whole run: (flags, count, overflow, bytes).
@@ -194,7 +195,7 @@ impl Pages {
 }
 
 /// Whether the data of the first element start where `count` elements end. A page without elements has zeros there; no
-/// element's data can start at its own first byte, so a count that became 0 is told from one that is.
+/// element's data can start at its own first byte, so a count that was damaged to 0 differs from a true one.
 #[inline]
 fn count_agrees(buf: &[u8], kind: Kind, count: usize) -> bool {
     let position = match kind {
@@ -211,7 +212,7 @@ fn count_agrees(buf: &[u8], kind: Kind, count: usize) -> bool {
 #[cold]
 fn wrong_count(count: usize) -> String {
     format!(
-        "its header counts {count} elements, but the data of the first do not start behind so many; the page is damaged"
+        "its header counts {count} elements, but the data of the first do not start after so many; the page is damaged"
     )
 }
 
@@ -285,7 +286,7 @@ impl<'a> PageView<'a> {
         }
     }
 
-    /// Whether the page is laid out as bbolt writes it: flags known, data behind the element table in order and without
+    /// Whether the page is laid out as bbolt writes it: flags known, data after the element table in order and without
     /// gaps, and no page of the run left unused. `spare` is how many bytes may follow the data: a page's size for a page
     /// (versions of bbolt differ in whether data that end with a page get another one), 0 for an inline bucket. Reads the
     /// element table, not the data.
@@ -419,7 +420,7 @@ impl<'a> PageView<'a> {
         PageId::new(u64_at(self.buf, PAGE_HEADER + i * ELEM + 8))
     }
 
-    /// Where `key` stands: `Ok(i)` when element `i` has it, else `Err(i)` with the first element above it.
+    /// Where `key` is: `Ok(i)` when element `i` has it, else `Err(i)` with the first element greater than it.
     #[inline]
     pub(crate) fn search(&self, key: &[u8]) -> Result<Result<usize, usize>, Error> {
         self.search_from(key, 0, self.count)
@@ -462,7 +463,7 @@ pub(crate) enum Root<'a> {
 }
 
 impl<'a> Root<'a> {
-    /// The root that a bucket value speaks of; `id` is the page the value lies on.
+    /// The root that a bucket value names; `id` is the page the value is on.
     pub(crate) fn of(value: &'a [u8], value_at: u64, id: PageId) -> Result<(Root<'a>, u64), Error> {
         let (page, sequence) = bucket_header(value, value_at, id)?;
         let root = match page {
@@ -489,7 +490,7 @@ impl<'a> Root<'a> {
     }
 }
 
-/// The leaf element with `key` in the tree from `root`, with the page it stands on.
+/// The leaf element with `key` in the tree from `root`, with the page it is on.
 #[inline]
 pub(crate) fn lookup<'a>(
     pages: &'a Pages,
@@ -510,6 +511,6 @@ pub(crate) fn lookup<'a>(
     }
     Err(pages.corrupt(
         page.id,
-        format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle"),
+        format!("the tree is deeper than {MAX_DEPTH} levels; it contains a cycle"),
     ))
 }

@@ -1,4 +1,4 @@
-//! Snapshots and looking into them. A [`ReadTx`] pins the pages of one committed state; whatever it hands out lives as
+//! Snapshots and reading them. A [`ReadTx`] pins the pages of one committed state; whatever it hands out lives as
 //! long as it does and cannot change. Nothing here can allocate or write a page.
 
 use std::fmt;
@@ -46,7 +46,7 @@ impl ReadTx {
         self.pin.meta.txid
     }
 
-    /// Gives the memory of pages that were looked at back to the system. For after a walk over the whole file (a restore, a
+    /// Returns the memory of pages that were read to the system. For use after a walk over the whole file (a restore, a
     /// hash, a copy), which would otherwise stay resident.
     pub fn advise_cold(&self) {
         self.pages().map.advise_cold();
@@ -178,7 +178,7 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    /// A cursor over the keys in order; stands nowhere until moved.
+    /// A cursor over the keys in order; at no position until moved.
     pub fn cursor(&self) -> Cursor<'a> {
         Cursor::new(self.pages, self.root)
     }

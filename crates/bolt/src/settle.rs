@@ -9,7 +9,7 @@ use crate::node::{Core, Node};
 use crate::page::{BUCKET_HEADER, ELEM_BUCKET, Kind};
 use crate::tree::Tree;
 
-/// Where a transaction's new pages gather before they go to the disk.
+/// Where a transaction's new pages collect before they are written.
 pub(crate) struct Output<'w> {
     pub(crate) space: &'w mut FreeSpace,
     /// The pages, each run padded to whole pages.
@@ -19,7 +19,7 @@ pub(crate) struct Output<'w> {
     pub(crate) hwm: PageId,
     pub(crate) page_size: usize,
     pub(crate) txid: u64,
-    /// Readers are open, so the birth of pages is worth knowing.
+    /// Readers are open, so the transaction that writes a page must be remembered.
     pub(crate) readers_open: bool,
 }
 
@@ -68,7 +68,7 @@ impl Output<'_> {
 
 impl Tree {
     /// Writes all that changed in this bucket and the buckets inside it; returns the bucket's new value. `may_inline` is
-    /// false for the root bucket, which has no parent to lie in.
+    /// false for the root bucket, which has no parent that could hold it.
     pub(crate) fn settle(
         &mut self,
         core: &mut Core,
@@ -152,7 +152,7 @@ impl Tree {
         self.join_children(core, page_size, at)
     }
 
-    /// Too small to stand alone: a quarter of a page, as bbolt has it, or fewer entries than the format allows.
+    /// Too small for a page of its own: a quarter of a page, as in bbolt, or fewer entries than the format allows.
     fn is_small(&self, node: NodeId, page_size: usize) -> bool {
         let node = &self.nodes[node];
         let min = if node.kind == Kind::Branch { 2 } else { 1 };
@@ -196,7 +196,7 @@ impl Tree {
             if self.nodes[into].kind != self.nodes[from].kind {
                 return Err(core.pages.corrupt(
                     self.root.page_or_zero(),
-                    "leaf and branch pages stand side by side in one tree",
+                    "a branch has both leaf and branch pages as children",
                 ));
             }
             if self.nodes[into].kind == Kind::Branch {

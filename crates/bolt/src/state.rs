@@ -1,4 +1,5 @@
-//! What an open database is made of: the current committed state, who looks at which state, and the writer's belongings.
+//! The parts of an open database: the current committed state, which readers hold which state, and the writer's
+//! resources.
 //! Its locks are held for moments, never across a disk operation.
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub(crate) struct Inner {
     pub(crate) no_sync: AtomicBool,
     pub(crate) growth_step: u64,
     pub(crate) shared: Mutex<Shared>,
-    /// The writer's belongings; taken out while a write transaction is open.
+    /// The writer's resources; taken out while a write transaction is open.
     pub(crate) writer: Mutex<Option<Box<Writer>>>,
     pub(crate) writer_back: Condvar,
     /// Free pages of a database opened for reading, counted when first asked for.
@@ -50,10 +51,10 @@ pub(crate) struct Shared {
 /// What the one writer works with.
 pub(crate) struct Writer {
     pub(crate) space: FreeSpace,
-    /// Pages of the stored freelist of the state that was opened; given up by the first commit.
+    /// Pages of the stored freelist of the state that was opened; released by the first commit.
     pub(crate) stored_freelist: Option<PageRun>,
-    /// The current meta stands on the page that the next one goes to (so in a streamed image); it is copied to its
-    /// own page before the first commit.
+    /// The current meta is on the page that the next one goes to (as in a streamed image); it is copied to its own page
+    /// before the first commit.
     pub(crate) misplaced_meta: bool,
     pub(crate) file_len: u64,
     pub(crate) buf: Vec<u8>,
@@ -66,7 +67,7 @@ impl Inner {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the writer's belongings to be there. After a commit that was cut off by a panic they never come back.
+    /// Waits until the writer's resources are returned. After a commit that a panic interrupted they never are.
     pub(crate) fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Box<Writer>>>, Error> {
         let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         while slot.is_none() {
@@ -81,10 +82,10 @@ impl Inner {
         Ok(slot)
     }
 
-    /// Lets no transaction begin any more.
+    /// Prevents all later transactions from beginning.
     pub(crate) fn fail(&self, e: Error) {
         self.shared().failed = Some(Arc::new(e));
-        // Taken so that no one is between looking at the failure and waiting.
+        // Locked so that no thread is between its check of the failure and its wait.
         drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         self.writer_back.notify_all();
     }

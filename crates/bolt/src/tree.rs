@@ -1,5 +1,5 @@
-//! One bucket's tree while a transaction changes it: pages on the way to a changed key are nodes in memory, all others
-//! stay in the file. Looking up never takes a page into memory; only a change does.
+//! One bucket's tree while a transaction changes it: pages on the path to a changed key are nodes in memory, all others
+//! stay in the file. A lookup never loads a page; only a change does.
 
 use crate::entry::{Child, Entry, NodeId, Place, Value};
 use crate::error::{Error, show};
@@ -34,12 +34,12 @@ pub(crate) struct Tree {
     pub(crate) sequence: u64,
     /// Fill asked for by the caller; else pages are filled to 0.9 where keys are appended and to 0.5 elsewhere.
     pub(crate) fill: Option<f64>,
-    /// Differs from what its parent's element says.
+    /// Differs from its parent's element.
     pub(crate) changed: bool,
     /// Buckets in this bucket that the transaction has opened.
     pub(crate) subs: Vec<(Box<[u8]>, Tree)>,
     hint: Option<Hint>,
-    /// The way to the hinted leaf: branch node, entry.
+    /// The path to the hinted leaf: branch nodes with the entries taken.
     path: Vec<(NodeId, usize)>,
 }
 
@@ -89,7 +89,7 @@ impl Tree {
         self.changed || self.subs.iter().any(|(_, sub)| sub.is_dirty())
     }
 
-    /// Takes page `id` into memory and gives its pages up; returns the node number.
+    /// Loads page `id` as a node and releases its pages.
     pub(crate) fn load(&mut self, core: &mut Core, id: PageId) -> Result<NodeId, Error> {
         let (node, pages) = Node::load(&core.pages, id)?;
         core.freed.push(pages);
@@ -128,7 +128,7 @@ impl Tree {
     fn too_deep(&self, core: &Core) -> Error {
         core.pages.corrupt(
             self.root.page_or_zero(),
-            format!("the tree is deeper than {MAX_DEPTH} levels; it runs in a circle"),
+            format!("the tree is deeper than {MAX_DEPTH} levels; it contains a cycle"),
         )
     }
 
@@ -140,7 +140,7 @@ impl Tree {
         })
     }
 
-    /// The node of the leaf that `key` belongs to, taking the pages on the way into memory.
+    /// The node of the leaf that `key` belongs to; loads the pages on the path to it.
     #[inline]
     fn leaf_for(&mut self, core: &mut Core, key: &[u8]) -> Result<NodeId, Error> {
         match self.hinted(core, key) {
@@ -335,7 +335,7 @@ impl Tree {
         let Some(sub) = self.sub(core, name)? else {
             return Ok(false);
         };
-        // Nothing can be given up twice in a sound file; the bound stops on a damaged one.
+        // No page is released twice in a sound file; the bound ends the walk over a damaged one.
         let mut budget = core.pages.hwm.get();
         let mut freed = Vec::new();
         sub.expose_opened(core)?;
@@ -352,8 +352,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Takes the leaves that speak of opened buckets into memory: pages of those were given up when they were loaded,
-    /// and a walk through the file would find them again.
+    /// Loads the leaves that refer to opened buckets: the pages of those were released when they were loaded, and a walk
+    /// through the file would find them again.
     fn expose_opened(&mut self, core: &mut Core) -> Result<(), Error> {
         let mut subs = std::mem::take(&mut self.subs);
         let result = subs.iter_mut().try_for_each(|(name, sub)| {
@@ -385,7 +385,7 @@ impl Tree {
                     Kind::Branch => todo.push(e.child()),
                     Kind::Leaf if e.is_bucket() => {
                         let name = core.key(e);
-                        // What an opened bucket has in memory was given up when it was loaded.
+                        // The pages of an opened bucket's nodes were released when they were loaded.
                         if let Some((_, sub)) = self.subs.iter().find(|(n, _)| **n == *name) {
                             sub.give_up(core, freed, budget)?;
                         } else {

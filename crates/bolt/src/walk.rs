@@ -113,8 +113,8 @@ impl PageSet {
     }
 }
 
-/// Keeps a walk over a large file from filling the memory with it: every so many bytes, what is resident of the map is
-/// returned to the system.
+/// Keeps a walk over a large file from filling memory: every [`RESIDENT_BYTES`], the resident part of the map is returned
+/// to the system.
 pub(crate) struct Sparing<'a> {
     pages: &'a Pages,
     resident: u64,
@@ -128,8 +128,8 @@ impl<'a> Sparing<'a> {
         Sparing { pages, resident: 0 }
     }
 
-    /// So many pages more have been looked at.
-    pub(crate) fn looked_at(&mut self, pages: u64) {
+    /// Counts pages that were read.
+    pub(crate) fn count(&mut self, pages: u64) {
         self.resident += pages * u64::from(self.pages.page_size);
         if self.resident >= RESIDENT_BYTES {
             self.resident = 0;
@@ -138,10 +138,10 @@ impl<'a> Sparing<'a> {
     }
 }
 
-/// [`reachable`] for those who only look at a file.
+/// [`reachable`] for callers that only read the file.
 pub(crate) fn reachable_sparing(pages: &Pages, root: PageId) -> Result<PageSet, Error> {
     let mut sparing = Sparing::new(pages);
-    reachable_by(pages, root, &mut |len| sparing.looked_at(len))
+    reachable_by(pages, root, &mut |len| sparing.count(len))
 }
 
 /// The pages in use of the state with root page `root`. Fails when a page is referred to twice: a writer that freed it
@@ -150,14 +150,10 @@ pub(crate) fn reachable(pages: &Pages, root: PageId) -> Result<PageSet, Error> {
     reachable_by(pages, root, &mut |_| {})
 }
 
-fn reachable_by(
-    pages: &Pages,
-    root: PageId,
-    looked_at: &mut dyn FnMut(u64),
-) -> Result<PageSet, Error> {
+fn reachable_by(pages: &Pages, root: PageId, count: &mut dyn FnMut(u64)) -> Result<PageSet, Error> {
     let mut set = PageSet::new(pages.hwm);
     runs(pages, root, &mut |run| {
-        looked_at(run.len);
+        count(run.len);
         for page in run.ids() {
             if !set.insert(page) {
                 return Err(pages.corrupt(page, "the page is referred to more than once"));

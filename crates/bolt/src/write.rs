@@ -1,6 +1,6 @@
-//! The write transaction: changes gather in memory, a commit makes them durable in the order data, fdatasync, meta,
+//! The write transaction: changes collect in memory, a commit makes them durable in the order data, fdatasync, meta,
 //! fdatasync, and only then shows them to readers. Until the commit nothing on disk changes; after a failed one nothing
-//! is written any more, since what the disk holds is unknown.
+//! more is written, since the content of the disk is unknown.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,18 +21,18 @@ use crate::tree::Tree;
 /// Buffers up to this size are kept for the next transaction.
 const KEEP_BUFFER: usize = 16 << 20;
 
-/// The one write transaction. Dropping it without a commit undoes everything.
+/// The one write transaction. Dropping it without a commit discards its changes.
 ///
 /// A bucket is named by one name for a top-level bucket, or in the `_in` calls by the path of names that leads to it.
 pub struct WriteTx {
     db: Arc<Inner>,
-    /// Always there until the transaction ends.
+    /// `Some` until the transaction ends.
     writer: Option<Box<Writer>>,
     core: Core,
     root: Tree,
     meta: Meta,
     readers_open: bool,
-    /// The writer's belongings are half changed; giving them back would let the next commit destroy data.
+    /// The writer's resources are half changed; returning them would let the next commit destroy data.
     committing: bool,
 }
 
@@ -152,7 +152,7 @@ impl WriteTx {
                 tree = sub;
                 continue;
             }
-            // From here on nothing was touched: what the parent says about the bucket holds.
+            // Nothing below here was changed, so the parent's record of the bucket is current.
             let missing = |name: &[u8]| Error::BucketNotFound(show(name));
             let e = tree.find(&self.core, name)?.ok_or_else(|| missing(name))?;
             if !e.is_bucket {
@@ -196,7 +196,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Does all changes of `batch` in order. Values of a KiB and more are shared with the batch, not copied. The buckets
+    /// Applies all changes of `batch` in order. Values of a KiB and more are shared with the batch, not copied. The buckets
     /// must exist; on an error the transaction holds the changes up to there.
     pub fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
         for (bucket, key, value) in batch.iter() {
@@ -235,7 +235,7 @@ impl WriteTx {
         result
     }
 
-    /// Ends the transaction and forgets its changes; the same as dropping it.
+    /// Ends the transaction and discards its changes; the same as dropping it.
     pub fn rollback(self) {}
 
     fn write(&mut self, w: &mut Writer) -> Result<(), Error> {
@@ -315,7 +315,7 @@ impl WriteTx {
         }
         self.core.freed.extend(w.stored_freelist.take());
         for run in self.core.freed.drain(..) {
-            w.space.give_up(run, txid);
+            w.space.release_later(run, txid);
         }
         let pages = Arc::new(Pages {
             map,
@@ -336,7 +336,7 @@ impl Drop for WriteTx {
             let lost = io_error(
                 &self.db.path,
                 "committing",
-                std::io::Error::other("the commit was cut off"),
+                std::io::Error::other("the commit was interrupted"),
             );
             self.db.fail(lost);
         }
@@ -346,7 +346,7 @@ impl Drop for WriteTx {
     }
 }
 
-/// Writes the gathered runs, those that follow each other in the file and in the buffer in one go.
+/// Writes the collected runs; those that are adjacent in the file and in the buffer in one write.
 fn write_runs(db: &Inner, w: &Writer) -> Result<(), (u64, std::io::Error)> {
     let ps = u64::from(db.page_size);
     let mut begin = 0usize;
