@@ -1,4 +1,4 @@
-//! What a caller can be told. The server maps [`Error`] to etcd's text for clients; the text
+//! Errors for the caller. The server maps [`Error`] to etcd's text for clients; the text
 //! here is the one of etcd's own log, and of the calls whose errors etcd does not map.
 
 /// Why a request was refused.

@@ -19,7 +19,7 @@
 //! | `password.rs` | bcrypt |
 //! | `tokens/` | simple tokens, JWT |
 //! | `identity.rs` | who asks |
-//! | `error.rs` | what a caller is told |
+//! | `error.rs` | errors for the caller |
 
 #![forbid(unsafe_code)]
 

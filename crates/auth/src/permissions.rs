@@ -11,7 +11,7 @@ pub(crate) enum Access {
     Write,
 }
 
-/// The end of a range that goes on to the last key.
+/// The end of a range that extends to the last key.
 pub(crate) const OPEN: &[u8] = b"\0";
 
 /// Merged ranges.

@@ -1,10 +1,10 @@
 //! Files, as the log and the database need them: one abstraction, the operating
-//! system's files behind it, and a disk in memory that crashes on request. It must
+//! system's files below it, and a disk in memory that crashes on request. It must
 //! never know what is in a file.
 //!
 //! - [`Disk`], [`DiskFile`]: the operations; [`OsDisk`]: the operating system's
 //! - [`sync_dir`], [`sync_parent`]: names made durable
-//! - [`Map`], [`Memory`]: memory that shows a file, or stands for one
+//! - [`Map`], [`Memory`]: memory that maps a file, or takes the place of one
 //! - `sim`: the simulated disk, with the one model of what a crash leaves, behind
 //!   the feature `sim`
 //!

@@ -1,4 +1,4 @@
-//! Memory that shows a file, or stands for one.
+//! Memory that maps a file, or takes the place of one.
 
 use std::fs::File;
 use std::io;
@@ -36,7 +36,7 @@ impl Map {
         }
     }
 
-    /// Gives the resident pages of a file's map back to the system, which reads them again when they are looked at. For
+    /// Returns the resident pages of a file's map to the system, which reads them again on the next access. For
     /// after a walk over everything. Memory is left alone.
     pub fn advise_cold(&self) {
         self.advise_cold_at(0, self.len());
@@ -47,7 +47,7 @@ impl Map {
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.len());
         if self.of_file && fits {
             // SAFETY: the mapping is shared, read-only and backed by the file, so dropping its resident pages changes no
-            // byte that anyone sees: the next access maps the page cache's page again. The part lies inside it, as was
+            // byte that anyone sees: the next access maps the page cache's page again. The part is inside it, as was
             // just checked. That it is not done is no harm.
             let _ = unsafe {
                 rustix::mm::madvise(
@@ -85,7 +85,7 @@ impl Map {
         if end > self.raw.len() {
             return None;
         }
-        // SAFETY: start..end lies inside the mapping, which lives as long as self. The bytes do not change while the
+        // SAFETY: start..end is inside the mapping, which lives as long as self. The bytes do not change while the
         // slice lives: callers ask only for pages of a committed state they pin, and the writer reuses a page only when
         // no reader pins it (freespace.rs). The file lock keeps other processes from writing or truncating.
         Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(start), len) })

@@ -1,6 +1,6 @@
 //! A disk in memory that crashes on request. What was not synced survives in
 //! any mixture of sectors of 512 bytes; names survive in the order they were
-//! made, up to some point at or behind the last sync of a directory. For tests
+//! made, up to some point at or after the last sync of a directory. For tests
 //! of this crate and of those above it.
 
 use std::{
@@ -33,7 +33,7 @@ pub enum Torn {
 /// A small generator of our own: the same seed crashes the same way for ever.
 #[derive(Debug, Clone)]
 pub struct Seed(
-    /// Where it stands.
+    /// Its position.
     pub u64,
 );
 
@@ -57,14 +57,14 @@ impl Seed {
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The machine dies; the operation may have happened in part.
+    /// The machine dies; the operation may be partly done.
     Crash,
     /// This sync fails, and what it covered is lost or kept as chance has it;
     /// the machine lives on.
     FailedSync,
     /// The system writes this file back by itself just then, and fails: what is
     /// not durable is lost or kept as chance has it, and counts as clean. The
-    /// operation succeeds; every open description of the file is told once, by
+    /// operation succeeds; every open description of the file reports it once, by
     /// its next sync.
     LostWriteback,
     /// This operation fails and does nothing; the machine lives on.
@@ -450,7 +450,7 @@ impl Disk for SimulatedDisk {
 struct SimulatedFile {
     disk: SimulatedDisk,
     inode: SharedInode,
-    /// Failed writebacks that this description was told of.
+    /// Failed writebacks that this description has reported.
     told: AtomicU64,
     locked: AtomicBool,
 }

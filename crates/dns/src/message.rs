@@ -98,7 +98,7 @@ pub(crate) fn answer(bytes: &[u8], id: u16, name: &str) -> Option<Answer> {
         if end > bytes.len() {
             return None;
         }
-        // An alias comes before what it stands for; only the latter is of use.
+        // An alias comes before its target; only the target matters.
         if kind == TYPE_SRV && class == CLASS_IN {
             let record = Srv {
                 priority: reader.u16()?,
@@ -122,7 +122,7 @@ pub(crate) fn answer(bytes: &[u8], id: u16, name: &str) -> Option<Answer> {
     })
 }
 
-/// A host that may stand in a URL. "." says that there is no service.
+/// A host that may be in a URL. "." means that there is no service.
 fn is_host(target: &str) -> bool {
     let bare = target.trim_end_matches('.');
     !bare.is_empty()

@@ -3,7 +3,7 @@
 
 use crate::Srv;
 
-/// Puts records in order. `draw(n)` gives a number below `n`.
+/// Orders records. `draw(n)` returns a number below `n`.
 pub(crate) fn arrange(mut records: Vec<Srv>, mut draw: impl FnMut(u32) -> u32) -> Vec<Srv> {
     // Weight 0 first: it is drawn only when the others are gone, or by a 0.
     records.sort_by_key(|record| (record.priority, record.weight));

@@ -1,4 +1,4 @@
-//! What a caller can be told. The server maps [`Error`] to etcd's own text.
+//! Errors for the caller. The server maps [`Error`] to etcd's own text.
 
 /// Why a call on the lessor had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

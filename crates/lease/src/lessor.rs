@@ -1,8 +1,8 @@
 //! The leases and their lifetimes.
 //!
-//! Invariants: every lease of a primary lessor stands exactly once in
+//! Invariants: every lease of a primary lessor is exactly once in
 //! `schedule`, at a time not later than any expiry it can have without the
-//! schedule being told: so a renewal writes one atomic and nothing else. A key
+//! schedule being updated: so a renewal writes one atomic and nothing else. A key
 //! is in `items` with a lease exactly if it is among that lease's keys. A lessor
 //! that is not primary has no expiry and no schedule.
 
@@ -29,7 +29,7 @@ pub const EXPIRY_CHECK_MS: u64 = 500;
 pub const REVOKE_RETRY_MS: u64 = 3000;
 /// Leases longer than this are checkpointed, each time this long passes.
 pub const CHECKPOINT_INTERVAL_SECS: i64 = 300;
-/// Checkpoints that one request carries at most.
+/// Most checkpoints in one request.
 pub const CHECKPOINT_BATCH: usize = 1000;
 
 /// Not primary: the lease does not end here.
@@ -50,7 +50,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The minimum that etcd's default election timeout of 1 s gives, no
+    /// The minimum that follows from etcd's default election timeout of 1 s, no
     /// checkpoints.
     fn default() -> Options {
         Options {
@@ -136,7 +136,7 @@ impl Lease {
         }
     }
 
-    /// Seconds a new leader gives it: what the checkpoint left, or all.
+    /// Seconds that a new leader grants it: what the checkpoint left, or all.
     fn effective_secs(&self) -> i64 {
         match self.remaining_secs.load(Relaxed) {
             left if left > 0 => left,
@@ -187,7 +187,7 @@ impl Lessor {
         Ok(lessor)
     }
 
-    /// Grants a lease and gives the TTL it really has. The id is already chosen.
+    /// Grants a lease and returns its actual TTL. The id is already chosen.
     ///
     /// # Errors
     /// [`Error::NotFound`] for id zero, [`Error::TtlTooLarge`], [`Error::Exists`],
@@ -217,7 +217,7 @@ impl Lessor {
         Ok(ttl_secs)
     }
 
-    /// Ends a lease and gives its keys in ascending order. They are no longer
+    /// Ends a lease and returns its keys in ascending order. They are no longer
     /// attached; the caller deletes them in one transaction of the store.
     ///
     /// # Errors
@@ -428,7 +428,7 @@ impl Lessor {
     }
 
     /// Up to [`CHECKPOINT_BATCH`] checkpoints that are due, for one request.
-    /// Call again while it gives a full batch. Empty unless checkpoints are
+    /// Call again while it returns a full batch. Empty unless checkpoints are
     /// switched on and the lessor is primary.
     pub fn checkpoints(&mut self, now_ms: u64) -> Vec<Checkpoint> {
         let mut due = Vec::new();
@@ -518,7 +518,7 @@ impl Lessor {
     }
 }
 
-/// When a lease must be looked at: at its expiry, but not later than a renewal
+/// When a lease must be checked: at its expiry, but not later than a renewal
 /// from now on could make it end, which may be earlier after a promotion that
 /// extended it.
 fn look_again(lease: &Lease, expiry_ms: u64, now_ms: u64) -> u64 {

@@ -1,5 +1,5 @@
 //! What a request to the store can be refused for. The server turns each into
-//! etcd's code and text; nothing here speaks of gRPC.
+//! etcd's code and text; nothing here knows gRPC.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub enum Error {
     /// The revision asked for is below the compacted one.
     #[error("mvcc: required revision has been compacted")]
     Compacted,
-    /// The revision asked for lies ahead of the current one.
+    /// The requested revision is later than the current one.
     #[error("mvcc: required revision is a future revision")]
     FutureRev,
     /// `ignore_value` or `ignore_lease` names a key that is not there, or an

@@ -233,7 +233,7 @@ impl<'a> Intervals<'a> {
     }
 }
 
-/// A branch whose nested transactions are being looked at, one branch after the other.
+/// A branch whose nested transactions are being checked, one branch after the other.
 struct Open<'a> {
     branch: &'a [RequestOp],
     /// Operations after the nested transaction at hand.
@@ -327,7 +327,7 @@ impl<'a> Changes<'a> {
     /// Adds the changes of the two branches of a nested transaction.
     fn absorb(&mut self, then: Changes<'a>, otherwise: Changes<'a>) -> Result<(), Error> {
         if self.is_empty() && otherwise.is_empty() {
-            // The usual case of a deep one: nothing is copied on the way out.
+            // The usual case of a deep one: nothing is copied on return.
             *self = then;
             return Ok(());
         }

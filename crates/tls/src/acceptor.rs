@@ -26,7 +26,7 @@ use crate::{
     x509::Roots,
 };
 
-/// etcd gives a handshake 10 s.
+/// etcd allows 10 s for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of every TLS connection: a handshake record.
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -133,8 +133,8 @@ impl Acceptor {
         self
     }
 
-    /// Shakes hands with a TCP client. One that does not speak TLS at all is
-    /// told nothing, as by etcd: its connection is closed.
+    /// Does the handshake with a TCP client. One that does not speak TLS gets no
+    /// answer, as with etcd: its connection is closed.
     ///
     /// # Errors
     /// [`Refused`]; the connection is closed by then.

@@ -1,4 +1,4 @@
-//! The dialling side. The files are looked at whenever a connection is secured.
+//! The dialling side. The files are checked whenever a connection is secured.
 
 use std::{io, sync::Arc};
 

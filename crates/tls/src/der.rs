@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
             (usize::from(first), rest)
         } else {
             let count = usize::from(first & 0x7f);
-            // Four bytes speak of 4 GiB; no file of certificates is that long.
+            // Four bytes count up to 4 GiB; no file of certificates is that long.
             if count == 0 || count > 4 || rest.len() < count {
                 return None;
             }

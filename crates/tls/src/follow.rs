@@ -1,4 +1,4 @@
-//! Files that are followed: looked at whenever their content is asked for, and
+//! Files that are followed: checked whenever their content is asked for, and
 //! read again when they changed. A look costs one stat per file.
 
 use std::{

@@ -1,6 +1,6 @@
 //! TLS from files: certificate, key, trusted CA and revocation list become an
 //! [`Acceptor`] for listeners and a [`Connector`] for connections. The files are
-//! looked at on every handshake and read again when they changed, so that a
+//! checked on every handshake and read again when they changed, so that a
 //! renewed certificate needs no restart. This crate must never accept a peer
 //! that its options do not allow, and never fall back to plain text.
 //!
@@ -10,7 +10,7 @@
 //! - [`describe`], [`dial_error`]: what a connection failed with, in Go's words
 //! - [`Connector`]: the dialling side, from [`ClientOptions`]
 //! - [`self_signed`]: the certificates of `--auto-tls`
-//! - [`Leaf`]: what is read out of a certificate
+//! - [`Leaf`]: the parts of a certificate that are used
 //! - [`Error`]: files and options that cannot be used
 
 mod acceptor;

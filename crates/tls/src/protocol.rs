@@ -1,4 +1,4 @@
-//! Versions and cipher suites by the names that etcd (Go) gives them.
+//! Versions and cipher suites by the names that etcd (Go) uses.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! etcd's rule between peers: a certificate with addresses or names must
-//! bear the address the connection comes from, or a name that leads to it.
+//! have the address that the connection comes from, or a name that resolves to it.
 
 use std::{
     ffi::CStr,

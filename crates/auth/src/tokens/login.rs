@@ -9,7 +9,7 @@ pub struct Now {
     pub unix_secs: i64,
 }
 
-/// A login, as its entry tells of it.
+/// A login, as its entry records it.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// Who logged in.

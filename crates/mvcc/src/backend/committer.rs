@@ -150,7 +150,7 @@ impl Inner {
         }
     }
 
-    /// Commits the same state once more, so that both meta pages speak of it: a
+    /// Commits the same state once more, so that both meta pages name it: a
     /// file at rest survives the loss of either. etcd's closing commit does the same.
     pub(super) fn settle(&self) -> Result<(), bolt::Error> {
         let _file = self.file.lock();

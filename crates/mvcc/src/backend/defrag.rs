@@ -1,7 +1,7 @@
-//! Defragmentation: a copy beside the file takes its place. The committer is
+//! Defragmentation: a copy next to the file takes its place. The committer is
 //! held off meanwhile, readers and writers of the store are not. A crash
 //! leaves either the old file or the new one under the name, both whole; a
-//! `db.tmp.*` that stays behind is swept at the next start, as etcd's is.
+//! `db.tmp.*` that is left over is removed at the next start, as etcd's is.
 
 use std::{
     fs, io,

@@ -1,7 +1,7 @@
-//! The database file behind the store. Changes gather in an open batch that
+//! The database file of the store. Changes collect in an open batch that
 //! readers of the store see at once; a committer thread writes them in one
 //! transaction together with consistent_index and term, so that the file never
-//! speaks of an entry without holding its effects (docs/design/store.md).
+//! claims an entry without holding its effects (docs/design/store.md).
 //!
 //! The log has made every change durable before, so no one waits for a commit
 //! who does not ask for it. No lock that a reader takes is held across a disk
@@ -210,7 +210,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        // Whoever wants to know calls close; the callback has told already.
+        // A caller that wants the error calls close; the callback has reported it.
         let _ = self.close();
     }
 }

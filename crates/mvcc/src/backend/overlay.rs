@@ -192,7 +192,7 @@ impl Overlay {
         (std::mem::replace(&mut self.tx, tx), self.sealed.take())
     }
 
-    /// Another file with the same content stands behind the overlay.
+    /// Another file with the same content is below the overlay.
     pub(super) fn replace(&mut self, tx: ReadTx) -> ReadTx {
         std::mem::replace(&mut self.tx, tx)
     }

@@ -1,9 +1,9 @@
 //! One key of the index: its revisions since the last compaction. Most keys
-//! have one revision, so the newest stands in the entry and older ones cost an
+//! have one revision, so the newest is in the entry and older ones cost an
 //! allocation only where there are any.
 //!
-//! etcd speaks of generations: a generation begins with a put and ends with a
-//! tombstone. Here the steps of all generations stand in one row, oldest
+//! etcd's term is generations: a generation begins with a put and ends with a
+//! tombstone. Here the steps of all generations are in one list, oldest
 //! first; a tombstone says by itself that a generation ends.
 
 use crate::Revision;
@@ -20,7 +20,7 @@ pub(crate) struct Step {
     pub(crate) tombstone: bool,
 }
 
-/// A key and its steps. Never without a step while it stands in the index.
+/// A key and its steps. Never without a step while it is in the index.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     key: Box<[u8]>,
@@ -78,7 +78,7 @@ impl Entry {
         self.created
     }
 
-    /// Version of the live key; `None` if it is too large to stand here, the
+    /// Version of the live key; `None` if it is too large for this field, the
     /// stored record knows it then.
     #[inline]
     pub(crate) fn version(&self) -> Option<i64> {
@@ -157,7 +157,7 @@ impl Entry {
     }
 
     /// How many steps a compaction at `main` drops, and whether the first of
-    /// the rest is the one that stands for everything up to `main`.
+    /// the rest is the one that represents everything up to `main`.
     ///
     /// Of the first generation that ends at or after `main`, or else of the
     /// last one, the largest revision up to `main` stays; what is older goes.

@@ -1,5 +1,5 @@
 //! A leaf of the tree: up to 64 ids in key order. Keys in one leaf share a
-//! long beginning; eight bytes after it are kept beside each id, so that a
+//! long beginning; eight bytes after it are kept next to each id, so that a
 //! search rarely has to look at a key itself. A bit per id says whether the
 //! key exists now.
 

@@ -1,6 +1,6 @@
 //! From keys to revisions, in memory. A hash table finds a key at once, a
 //! counted tree knows their order; both hold ids of entries in a slab.
-//! Values never stand here, only where to find them.
+//! Values are never here, only where to find them.
 
 mod entry;
 mod leaf;
@@ -148,7 +148,7 @@ impl Index {
     }
 
     /// Forgets in `ids` what a compaction at `revision` removes and adds it to
-    /// `dropped`. True if something was kept that stands for `revision`.
+    /// `dropped`. True if something was kept that represents `revision`.
     pub(crate) fn compact(&mut self, ids: &[Id], revision: i64, dropped: &mut Vec<Step>) -> bool {
         let mut kept_any = false;
         for &id in ids {

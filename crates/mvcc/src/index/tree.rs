@@ -242,7 +242,7 @@ fn even_chunks(ids: &[Id], count: usize) -> impl Iterator<Item = &[Id]> {
         .map(move |i| &ids[level_start(ids.len(), count, i)..level_start(ids.len(), count, i + 1)])
 }
 
-/// `rightmost`: nothing in the tree stands right of this subtree.
+/// `rightmost`: nothing in the tree is right of this subtree.
 fn insert(
     child: &mut Child,
     key: &[u8],
@@ -261,7 +261,7 @@ fn insert(
                 leaf.insert(at, id, true, slab);
                 return None;
             }
-            // Keys that arrive in order leave full leaves behind.
+            // Keys that arrive in order leave full leaves.
             let cut = if rightmost && at == LEAF_CAP {
                 LEAF_CAP - 2
             } else {
@@ -345,13 +345,13 @@ impl Inner {
                 a.separators.extend(b.separators);
                 a.children.extend(b.children);
             }
-            // All leaves stand at one depth.
+            // All leaves are at one depth.
             _ => unreachable!("siblings of different kinds"),
         }
     }
 }
 
-/// `from` and `to` are `None` where the subtree lies inside the span on that side.
+/// `from` and `to` are `None` where the subtree is inside the span on that side.
 fn count_at(
     child: &Child,
     from: Option<&[u8]>,

@@ -36,7 +36,7 @@ use crate::{
 pub(super) const SCHEDULED: &[u8] = b"scheduledCompactRev";
 pub(super) const FINISHED: &[u8] = b"finishedCompactRev";
 
-/// Entries of the index that are looked at under one hold of the lock: some
+/// Entries of the index that are visited under one hold of the lock: some
 /// tens of microseconds.
 const ENTRIES_AT_A_TIME: usize = 256;
 /// Holds of the lock between two pauses.
@@ -356,7 +356,7 @@ impl Inner {
     }
 
     /// Forgets the past in the index; gives what was forgotten, ascending, and
-    /// whether something stands for the revision. `None` if it did not come to its end.
+    /// whether something represents the revision. `None` if it did not finish.
     fn compact_index(&self, revision: i64, pace: &mut Pace) -> Option<(Arc<Vec<Step>>, bool)> {
         let _past = self.past.lock();
         let (mut dropped, mut keeps_any) = (Vec::new(), false);

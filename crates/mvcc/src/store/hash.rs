@@ -1,5 +1,5 @@
 //! Hashes that members compare. A difference takes a cluster down, so every
-//! rule of docs/design/store.md is met to the letter; the rules about tombstones at
+//! rule of docs/design/store.md is followed exactly; the rules about tombstones at
 //! a compaction hide that older etcd versions removed them and newer do not.
 
 use bolt::ReadTx;
@@ -11,7 +11,7 @@ use crate::{
     index::Index,
 };
 
-/// Entries of the index looked at under one hold of the lock.
+/// Entries of the index visited under one hold of the lock.
 const ENTRIES_AT_A_TIME: usize = 1024;
 
 /// Which records a hash leaves out.

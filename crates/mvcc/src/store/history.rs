@@ -14,7 +14,7 @@ use bytes::Bytes;
 /// A change of the past, valid during the call that shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRef<'a> {
-    /// Where it stands.
+    /// Its position.
     pub revision: Revision,
     /// The key that changed.
     pub key: &'a [u8],

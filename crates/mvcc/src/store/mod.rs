@@ -150,7 +150,7 @@ impl Store {
         self.inner.state.read().index.len()
     }
 
-    /// The file behind the store.
+    /// The file of the store.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.inner.backend
     }
@@ -255,7 +255,7 @@ impl Store {
         Writer::new(&self.inner, &self.worker)
     }
 
-    /// Ends background work. A compaction that is under way goes on at the next
+    /// Ends background work. A compaction that is under way continues at the next
     /// start. Nothing must be written afterwards.
     pub fn stop(&self) {
         self.worker.stop();

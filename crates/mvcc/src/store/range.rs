@@ -27,7 +27,7 @@ use crate::{
 /// A range end of one zero byte means: all keys from the first on.
 pub(super) const TO_THE_END: &[u8] = b"\0";
 
-/// The keys a request speaks of.
+/// The keys that a request names.
 pub(super) enum Keys<'a> {
     One(&'a [u8]),
     Many(Span<'a>),
@@ -53,7 +53,7 @@ impl<'a> Keys<'a> {
 
 /// What a range found in the index.
 pub(super) struct Found {
-    /// The revision of the store that was looked at.
+    /// The revision of the store that was read.
     pub(super) current: i64,
     pub(super) count: usize,
     rows: Rows,
@@ -92,7 +92,7 @@ impl State {
         if at < self.compacted {
             return Err(Error::Compacted);
         }
-        // One more than asked for tells whether there are more.
+        // One more than asked for shows whether there are more.
         let limit = match usize::try_from(request.limit) {
             Ok(limit) if limit > 0 && limit_first(request) => limit.saturating_add(1),
             _ => usize::MAX,

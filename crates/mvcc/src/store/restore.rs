@@ -23,9 +23,9 @@ use crate::{
 const BATCH: usize = 4096;
 const BATCHES: usize = 4;
 
-/// Records looked at to guess their number.
+/// Records sampled to estimate their number.
 const SAMPLE: usize = 1000;
-/// Bytes of a page that a record needs beside its key and value.
+/// Bytes of a page that a record needs in addition to its key and value.
 const ELEMENT: usize = 16;
 
 /// What the file says.

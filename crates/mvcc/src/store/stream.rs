@@ -118,7 +118,7 @@ impl RangeStream {
     }
 
     /// Bytes of a piece as etcd reckons them: with the fields that only the last one will have,
-    /// and as a count the keys that were looked at, one more than asked for.
+    /// and as a count the keys that were visited, one more than asked for.
     fn size(&self, answer: &RangeAnswer) -> usize {
         let header = ResponseHeader {
             revision: answer.revision,

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Error, Revision, index::Entry, stored::Record, validate::Intervals};
 
-/// Which branch each transaction takes, in the order in which they are met.
+/// Which branch each transaction takes, in the order of the traversal.
 type Branches = SmallVec<[bool; 4]>;
 
 impl Writer<'_> {
@@ -397,7 +397,7 @@ fn check_put(
     }
 }
 
-/// A delete up to the end passes validation beside a put of the same key. If
+/// A delete up to the end passes validation together with a put of the same key. If
 /// that put needs what the delete took, etcd stops dead in the middle of the
 /// transaction; here it fails as a whole, after all that etcd would say.
 fn check_deleted(request: &TxnRequest, branches: &Branches) -> Result<(), Error> {

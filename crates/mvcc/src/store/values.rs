@@ -1,6 +1,6 @@
 //! Fetching records. Under the lock a reader learns revisions and takes along
 //! what is not committed yet and the snapshot that holds the rest; the file is
-//! read after the lock. Records are looked at where they are, in the mapped
+//! read after the lock. Records are read where they are, in the mapped
 //! file or in the open batch, and stay there as long as [`Values`] lives.
 
 use bolt::ReadTx;
@@ -17,7 +17,7 @@ use crate::{
 /// Beyond this many records they are read in the order of the file.
 const SORT_FROM: usize = 8;
 
-/// Where records stand at one moment.
+/// Where records are at one moment.
 pub(super) struct Sources<'a> {
     /// Changes of the run under way, for its writer only.
     pub(super) local: &'a [Pending],

@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
         self.run.consistent = Some(entry);
     }
 
-    /// Shows the run to readers and gives what it changed, one batch per
+    /// Shows the run to readers and returns what it changed, one batch per
     /// revision.
     pub fn publish(mut self) -> Vec<Arc<EventBatch>> {
         let run = std::mem::take(&mut self.run);
@@ -312,7 +312,7 @@ impl<'a> Writer<'a> {
     ) -> Result<DeleteRangeResponse, Error> {
         let index = &self.state.index;
         let mut ids: SmallVec<[Id; 1]> = SmallVec::new();
-        // Records that must be looked at before the keys go.
+        // Records that must be read before the keys are removed.
         let mut wanted: SmallVec<[Revision; 1]> = SmallVec::new();
         let mut take = |id, entry: &crate::index::Entry| {
             ids.push(id);

@@ -47,7 +47,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         }
     }
 
-    /// The usual case: a batch of one event. Who cannot be told now, because the
+    /// The usual case: a batch of one event. A watcher that cannot receive it now, because the
     /// stream is full or the version before cannot be read, falls behind.
     fn notify_one(&mut self, revision: i64, event: &Event, header: &Header, source: &impl Source) {
         let mut put_off = Vec::new();
@@ -126,7 +126,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
                     true => previous(event, batch.revision, source),
                 }
             });
-            // One that cannot be told the whole of it now reads it as history.
+            // A watcher that cannot receive all of it now reads it as history.
             match encoded.collect::<Result<Vec<_>, _>>() {
                 Ok(bytes) => self.send(*slot, header, batch.revision, &bytes),
                 Err(_) => self.fall_behind(*slot, batch.revision),

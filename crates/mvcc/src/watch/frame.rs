@@ -56,7 +56,7 @@ pub(super) struct Notice<'a> {
     pub(super) cancel_reason: &'a str,
 }
 
-/// A response without events; without a notice it tells progress.
+/// A response without events; without a notice it reports progress.
 pub(super) fn notice(out: &mut BytesMut, header: &Header, watch_id: i64, notice: Notice<'_>) {
     let reason = notice.cancel_reason.as_bytes();
     let mut len = header.as_slice().len() + id_len(watch_id);

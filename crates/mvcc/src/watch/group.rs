@@ -36,7 +36,7 @@ pub struct Options {
     /// events coming fall behind. A stream holds this much and one response.
     pub stream_bytes: usize,
     /// Output that is taken at once: a connection that cannot write holds this much of each stream,
-    /// beside what the stream holds.
+    /// in addition to what the stream holds.
     pub piece_bytes: usize,
     /// A response with history for one of many watchers is closed at the next
     /// revision once it has this much.
@@ -97,7 +97,7 @@ pub struct Stats {
 pub struct WatcherGroup<S> {
     pub(super) options: Options,
     raft_term: u64,
-    /// All events up to here were put out, or are for watchers behind.
+    /// All events up to here were sent, or are for watchers that are behind.
     pub(super) revision: i64,
     pub(super) index: Index,
     pub(super) watchers: Vec<Watcher>,
@@ -150,7 +150,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
         self.raft_term = term;
     }
 
-    /// The last revision that the group was told of.
+    /// The last revision that the group received.
     pub fn revision(&self) -> i64 {
         self.revision
     }

@@ -1,4 +1,4 @@
-//! Watchers: who wants to hear of which keys, and what each has still to be told.
+//! Watchers: which keys each one follows, and which events it has yet to receive.
 //!
 //! A [`WatcherGroup`] holds all watchers of one runtime thread. It is plain data:
 //! no thread, no lock, no clock, no socket. Requests, event batches and the time
@@ -16,7 +16,7 @@
 //! A synced watcher gets each batch at once. A watcher that is behind gets
 //! nothing live and reads the store's history, from the first revision it has not
 //! been given, until it has caught up: so a slow client costs a bounded buffer,
-//! never an event. What must never happen: an event lost, told twice or out of
+//! never an event. What must never happen: an event lost, sent twice or out of
 //! order; the events of one revision in two responses unless the client asked for
 //! fragments; a progress notification ahead of an event that the stream has still
 //! to carry; an event encoded once per watcher.
@@ -32,7 +32,7 @@
 //! | `reason.rs` | why a watch was not made, or ended |
 //! | `stream.rs` | one stream: its ids, its output, what it waits for |
 //! | `index.rs` | from a key to its watchers |
-//! | `spans.rs` | the tree of ranges behind the index |
+//! | `spans.rs` | the tree of ranges that the index uses |
 //! | `range.rs` | which keys a watcher asked for |
 //! | `frame.rs` | responses as bytes |
 //! | `source.rs` | what a group asks of the store |

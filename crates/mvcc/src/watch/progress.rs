@@ -1,4 +1,4 @@
-//! Progress: "you have been told everything up to this revision", asked for by the
+//! Progress: "you have received everything up to this revision", asked for by the
 //! client or sent when a watch was idle.
 
 use std::hash::Hash;
@@ -73,7 +73,7 @@ impl<S: Copy + Eq + Hash> WatcherGroup<S> {
     fn tick_stream(&mut self, at: u32) {
         let stream = self.stream(at);
         // A full stream will hear of its events first, and a header must not go
-        // back behind one that was sent.
+        // back before one that was sent.
         let silent = stream.out.len() >= self.options.stream_bytes || stream.named > self.revision;
         let slots: Vec<u32> = stream.watches.values().copied().collect();
         for slot in slots {

@@ -1,4 +1,4 @@
-//! Why a watch was not made or ended, as `cancel_reason` tells it. A compacted
+//! Why a watch was not made or ended, as `cancel_reason` says it. A compacted
 //! start has no reason text, only `compact_revision`.
 
 /// The start revision is negative.

@@ -11,7 +11,7 @@ pub struct Past<'a> {
     pub revision: i64,
     /// The key that changed.
     pub key: &'a [u8],
-    /// The stored `mvccpb.KeyValue`; not looked at for a delete.
+    /// The stored `mvccpb.KeyValue`; not read for a delete.
     pub kv: &'a [u8],
     /// True for a delete.
     pub is_delete: bool,

@@ -36,7 +36,7 @@ impl Watcher {
         }
     }
 
-    /// Progress at `revision` would be true and of use to it.
+    /// Progress at `revision` would be true and useful to it.
     pub(super) fn may_hear_progress(&self, revision: i64) -> bool {
         !self.is_behind && self.since <= revision
     }

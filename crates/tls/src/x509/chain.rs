@@ -80,7 +80,7 @@ impl Verification<'_> {
     /// Checks `leaf`; for `host` as well, if there is one.
     ///
     /// # Errors
-    /// The first [`Fault`] that is in the way of the only chain, or of all.
+    /// The first [`Fault`] that invalidates the only chain, or all of them.
     pub(crate) fn check(&self, leaf: &Certificate, host: Option<&str>) -> Result<(), Fault> {
         self.check_alone(leaf, None)?;
         if let Some(host) = host {

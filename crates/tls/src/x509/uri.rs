@@ -104,7 +104,7 @@ fn host_of(authority: &str) -> Option<String> {
         let is_address = address.parse::<Ipv6Addr>().is_ok();
         return (is_address && is_optional_port(port)).then(|| host.to_owned());
     }
-    // A list of hosts with ports is let through: only the last port is looked at.
+    // A list of hosts with ports is accepted: only the last port is checked.
     if host
         .rfind(':')
         .is_some_and(|at| !is_optional_port(&host[at..]))
