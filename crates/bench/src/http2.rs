@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Whether calls bear the metadata `hasleader: true`, as apiservers' watches do.
+    /// Whether calls have the metadata `hasleader: true`, as apiservers' watches do.
     pub(crate) fn set_require_leader(&mut self, on: bool) {
         self.require_leader = on;
     }
@@ -188,7 +188,7 @@ impl Connection {
         &mut self.output
     }
 
-    /// Begins a call with one message, written by `body`. `end` tells that no
+    /// Begins a call with one message, written by `body`. `end` says that no
     /// more will follow. Returns the stream for [`Connection::send`].
     pub(crate) fn call(
         &mut self,
@@ -305,7 +305,7 @@ impl Connection {
         self.blocked = waiting;
     }
 
-    /// Reads every whole frame of the input and tells `handler` what it brings.
+    /// Reads every complete frame of the input and passes its content to `handler`.
     pub(crate) fn receive(&mut self, handler: &mut impl Handler) -> Result<(), Broken> {
         let mut input = std::mem::take(&mut self.input);
         let mut at = 0;

@@ -77,7 +77,7 @@ impl Keys {
     }
 }
 
-/// The first key behind all keys that begin with `prefix`; `\0`, which means
+/// The first key after all keys that begin with `prefix`; `\0`, which means
 /// the end of the keyspace, where there is none.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

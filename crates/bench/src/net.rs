@@ -76,7 +76,7 @@ pub(crate) enum Failed {
         /// The system's word.
         reason: String,
     },
-    /// The server does not speak as it should.
+    /// The server breaks the protocol.
     #[error("{0}: {1}")]
     Broken(SocketAddr, Broken),
     /// Nothing came for [`SILENCE_MAX`].

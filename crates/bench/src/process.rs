@@ -1,5 +1,5 @@
 //! What a process used, as the kernel counts it in /proc: its CPU time and its
-//! memory. It finds the server behind a loopback port, and never signals or
+//! memory. It finds the server that listens on a loopback port, and never signals or
 //! changes a process, except to reset the kernel's mark of its peak memory.
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Server {
             .context("the start command is empty")?;
         if closed_port(endpoint).is_err() {
             bail!(
-                "something already listens on {endpoint}; end it first, or its answers would be taken for the new server's"
+                "something already listens on {endpoint}; end it first, or its answers would be mistaken for the new server's"
             );
         }
         let output = private(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -143,7 +143,7 @@ impl Server {
         closed::once(&mut pool, Method::Range, &body).is_ok()
     }
 
-    /// The process that serves: the one behind the port, where the command
+    /// The process that serves: the one that listens on the port, where the command
     /// is only a wrapper of it.
     pub(crate) fn pid(&self) -> u32 {
         let address = net::resolve(&self.endpoint).ok();

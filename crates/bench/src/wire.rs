@@ -282,7 +282,7 @@ fn key_value(message: &[u8]) -> Result<KeyValue<'_>, Unreadable> {
     Ok(out)
 }
 
-/// What is looked at of a `RangeResponse`.
+/// The parts that are read of a `RangeResponse`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ranged<'a> {
     pub(crate) revision: i64,
@@ -328,7 +328,7 @@ pub(crate) fn range_streamed(answer: &[u8]) -> Result<Ranged<'_>, Unreadable> {
     ranged(inner)
 }
 
-/// What is looked at of a `TxnResponse`.
+/// The parts that are read of a `TxnResponse`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Transacted<'a> {
     pub(crate) revision: i64,
@@ -377,7 +377,7 @@ pub(crate) struct Event<'a> {
     pub(crate) prev_kv: bool,
 }
 
-/// What is looked at of a `WatchResponse`, besides its events.
+/// The parts that are read of a `WatchResponse`, besides its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Watched<'a> {
     pub(crate) revision: i64,

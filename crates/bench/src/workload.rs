@@ -28,7 +28,7 @@ pub(crate) enum Workload {
     },
     /// Kubernetes' update: compare the mod revision, put, read on failure.
     TxnK8s {
-        /// Percent of requests that bear a stale revision.
+        /// Percent of requests with a stale revision.
         conflicts: u64,
     },
     /// Pages of a prefix at one revision, as Kubernetes walks; 0 takes all at once.
@@ -45,7 +45,7 @@ pub(crate) enum Workload {
         /// Streams that they share.
         streams: usize,
     },
-    /// Reads beside writes.
+    /// Reads next to writes.
     Mixed {
         /// Requests outstanding that read; the rest write.
         readers: usize,

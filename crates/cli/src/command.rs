@@ -96,7 +96,7 @@ pub struct Found<A: 'static> {
     pub words: Vec<Vec<u8>>,
     /// Whether the line began with `help`: show the page of the path.
     pub asks_help: bool,
-    /// The word behind `help` that names no command.
+    /// The word after `help` that names no command.
     pub no_topic: Option<String>,
     /// What is wrong with the word after a group that names none of its commands. cobra shows the
     /// group all the same, and ends without an error.

@@ -148,7 +148,7 @@ pub struct Attended {
     before: usize,
 }
 
-/// From now on the first so many signals are left to the work under way, which learns
+/// From now on the first signals, this many, are left to the work under way, which learns
 /// of them by [`asked`] and [`is_asked`]. With one it gets some seconds; with more it
 /// takes the time that it takes.
 pub fn attend(signals: usize) -> Attended {
@@ -165,7 +165,7 @@ impl Drop for Attended {
     }
 }
 
-/// Waits for so many signals, and returns the human-readable name of the last one.
+/// Waits for this many signals, and returns the human-readable name of the last one.
 pub async fn asked(signals: usize) -> &'static str {
     let mut asked = ASKED.subscribe();
     match asked.wait_for(|(count, _)| *count >= signals).await {

@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 const STICKY: u32 = 0o1000;
 /// Write permission of group and others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Random names that are tried before the folder is taken for full of them.
+/// Random names to try before giving up on the folder.
 const TRIES: usize = 16;
 
 /// What must be gone when this process ends. Named here before it is created.
@@ -205,7 +205,7 @@ fn lock(path: &Path, file: &File) -> bool {
     !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_there(path, file)
 }
 
-/// A file that gets its name when it is complete. Until then it is beside that
+/// A file that gets its name when it is complete. Until then it is next to that
 /// under a random one.
 #[derive(Debug)]
 pub struct Part {

@@ -18,7 +18,7 @@ const STROKES: Strokes = Strokes {
     vertical: "│",
 };
 
-/// Where the cells of the last column stand; those before stand right.
+/// Alignment of the last column; all others are aligned right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// At the left, for prose.

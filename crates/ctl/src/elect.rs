@@ -1,5 +1,5 @@
 //! `elect`: stands for election and leads until interrupted, or prints the
-//! proposal of whoever leads. An observer must never stand in the queue.
+//! proposal of whoever leads. An observer must never join the queue.
 
 use bytes::Bytes;
 use cli::flags::Parsed;

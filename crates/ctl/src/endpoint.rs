@@ -1,5 +1,5 @@
 //! `endpoint health`, `status`, `hashkv`: one client per endpoint, so that each
-//! line speaks of the member it names.
+//! line is about the member it names.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ const HEALTH_KEY: &[u8] = b"health";
 /// A refusal that proves the member committed the check nevertheless.
 const PERMISSION_DENIED: &str = "etcdserver: permission denied";
 
-/// The endpoints a command speaks to: `--endpoints`, or the client URLs of all
+/// The endpoints that a command uses: `--endpoints`, or the client URLs of all
 /// members for `--cluster`.
 pub(crate) async fn targets(global: &Global, cluster: bool) -> Outcome<Vec<String>> {
     if !cluster {

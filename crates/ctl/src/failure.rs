@@ -66,7 +66,7 @@ impl Failure {
     }
 }
 
-/// What stood behind a deadline, for people: which endpoint said what.
+/// The cause of a missed deadline, human-readable: which endpoint said what.
 pub(crate) fn cause(error: &Error) -> Option<String> {
     match error {
         Error::Deadline { last: Some(last) } => Some(format!("last connection attempt: {last}")),

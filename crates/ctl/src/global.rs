@@ -197,7 +197,7 @@ fn from_environment(parsed: &mut Parsed) -> Outcome {
     Ok(())
 }
 
-/// How connections are secured. `prefix` stands before the names of the flags.
+/// How connections are secured. `prefix` precedes the names of the flags.
 fn security(parsed: &Parsed, prefix: &str) -> Outcome<Security> {
     let text = |name: &str| parsed.text(&format!("{prefix}{name}"));
     for name in ["cert", "key", "cacert"] {
@@ -246,7 +246,7 @@ fn security(parsed: &Parsed, prefix: &str) -> Outcome<Security> {
     })
 }
 
-/// `prefix` stands before the names of the flags.
+/// `prefix` precedes the names of the flags.
 fn credentials(parsed: &Parsed, prefix: &str, prompt: &str) -> Outcome<Option<Credentials>> {
     let user = parsed.text(&format!("{prefix}user"));
     let given = parsed.text(&format!("{prefix}password"));

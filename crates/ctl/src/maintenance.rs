@@ -34,7 +34,7 @@ pub(crate) async fn defrag(parsed: &mut Parsed) -> Outcome {
     defragment(&global, endpoints).await
 }
 
-/// Defragments these members, one after the other; goes on after a failure.
+/// Defragments these members, one after the other; continues after a failure.
 pub(crate) async fn defragment(global: &Global, endpoints: Vec<String>) -> Outcome {
     let mut failed = false;
     for endpoint in endpoints {

@@ -130,7 +130,7 @@ fn dispatch(called: Called, words: Vec<Vec<u8>>, offline: Offline) -> Outcome<i3
     }
 }
 
-/// Lets etcdutl do what works on files. Flags that speak of a server have no
+/// Lets etcdutl do what works on files. Flags that are about a server have no
 /// meaning there.
 fn hand_over(called: Called, names: &[&str], words: &[Vec<u8>], offline: Offline) -> i32 {
     let names = names.join(" ");

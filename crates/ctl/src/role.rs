@@ -267,7 +267,7 @@ pub(crate) async fn revoke_permission(parsed: &mut Parsed) -> Outcome {
     })
 }
 
-/// Key and end of range from the arguments behind the first `skip` and the
+/// Key and end of range from the arguments after the first `skip` and the
 /// flags; `None` without a key.
 fn key_range(parsed: &Parsed, skip: usize) -> Outcome<Option<(Bytes, Bytes)>> {
     let (prefix, from_key) = (parsed.bool("prefix"), parsed.bool("from-key"));

@@ -1,4 +1,4 @@
-//! What `lock` and `elect` stand on: a lease that is kept alive, and a place in
+//! What `lock` and `elect` are built on: a lease that is kept alive, and a place in
 //! the queue of keys `<name>/<lease>` under one prefix. Whose key was created
 //! first has the turn. Clients of every language build the same keys, so they
 //! must never look otherwise.
@@ -43,7 +43,7 @@ impl Session {
     }
 }
 
-/// The prefix of all keys that stand for `name`.
+/// The prefix of all keys for `name`.
 pub(crate) fn prefix(name: &[u8]) -> Bytes {
     [name, b"/"].concat().into()
 }

@@ -133,7 +133,7 @@ pub(crate) async fn delete(parsed: &mut Parsed) -> Outcome {
     })
 }
 
-/// `etcdctl user get`. With `--detail` the user is told in plain text and each
+/// `etcdctl user get`. With `--detail` the user is printed as plain text and each
 /// role in the chosen format, as etcdctl does.
 pub(crate) async fn get(parsed: &mut Parsed) -> Outcome {
     let [name] = parsed

@@ -81,7 +81,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, String> {
         _ if parsed.args_before_dash.is_some() => return Err(BAD_NUMBER.into()),
         [key, ..] => {
             eprintln!(
-                "Warning: only the first key is watched; a command to run goes behind two dashes"
+                "Warning: only the first key is watched; a command to run goes after two dashes"
             );
             (key.clone(), Vec::new())
         }

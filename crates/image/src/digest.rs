@@ -34,7 +34,7 @@ impl Digest {
         })?;
         Digest::of_digits(digits).ok_or_else(|| {
             BadDigest(format!(
-                "{text:?} is no digest: behind sha256: stand {} characters, and 64 of 0-9 and a-f are wanted",
+                "{text:?} is no digest: sha256: is followed by {} characters, expected 64 of 0-9 and a-f",
                 digits.chars().count()
             ))
         })

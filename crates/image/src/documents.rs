@@ -55,14 +55,13 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     pub(crate) fn digest(&self) -> Result<Digest, Error> {
         match self.digest.split_once(':') {
-            Some(("sha256", digits)) => Digest::of_digits(digits).ok_or_else(|| {
-                Error::Inconsistent(format!("{:?} stands where a digest should", self.digest))
-            }),
+            Some(("sha256", digits)) => Digest::of_digits(digits)
+                .ok_or_else(|| Error::Inconsistent(format!("{:?} is not a digest", self.digest))),
             Some((algorithm, _)) => Err(Error::Unsupported(format!(
                 "the image uses digests of {algorithm:?}; sha256 is read here"
             ))),
             None => Err(Error::Inconsistent(format!(
-                "{:?} stands where a digest should",
+                "{:?} is not a digest",
                 self.digest
             ))),
         }

@@ -4,7 +4,7 @@ use std::{fmt, io, path::Path};
 
 use crate::{BadDigest, Digest};
 
-/// Why an image was refused, or could not be looked at.
+/// Why an image was refused, or could not be examined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -122,7 +122,7 @@ fn search(source: &mut impl Read, texts: &[Finder<'_>]) -> io::Result<u64> {
         .max()
         .unwrap_or(0);
     let mut buffer = vec![0; (1 << 16) + longest];
-    // The end of what was searched stays in front: a text may lie across.
+    // The end of the searched part is kept at the front: a text may cross the border.
     let (mut kept, mut holds) = (0, 0);
     loop {
         let got = match source.read(&mut buffer[kept..]) {

@@ -6,7 +6,7 @@
 //! - [`pack`]: a program to a layout, an archive, checksums, an SBOM and the line of a promoter
 //! - [`versions`]: `versions.toml`, the versions that must agree
 //! - [`main`]: `pintle upgrade image`
-//! - `store`, `layer`, `rootfs`: where the parts lie, one layer, the tree that layers make
+//! - `store`, `layer`, `rootfs`: where the parts are, one layer, the tree that layers make
 //! - `tar`, `documents`, `digest`: what images are written in
 
 #![forbid(unsafe_code)]
@@ -35,7 +35,7 @@ pub use verify::{
     Form, Layer, Names, Program, Verified, Version, this_platform, verify, verify_for,
 };
 
-/// Runs `pintle upgrade image`; `words` is what stands behind it. Returns the exit
+/// Runs `pintle upgrade image`; `words` are its arguments. Returns the exit
 /// code: 0 the image is the pinned one, 3 it is not, 4 it is but not alone in its
 /// archive, 1 it could not be judged.
 #[must_use]

@@ -1,5 +1,5 @@
 //! `pintle upgrade image`: from a command line to an exit code. It must never
-//! say that an image is the pinned one when anything about it was not looked at.
+//! say that an image is the pinned one when anything about it was not examined.
 
 use std::{fmt::Write as _, io::Write as _, path::Path};
 
@@ -10,7 +10,7 @@ use cli::{
 
 use crate::{Error, Form, Names, Verified, this_platform, verify_for};
 
-/// Exit codes beside 0.
+/// Exit codes other than 0.
 const ERROR: i32 = 1;
 const NOT_THE_ONE: i32 = 3;
 const NOT_ALONE: i32 = 4;
@@ -300,7 +300,7 @@ fn page(command: Option<&Command>) -> String {
         for command in COMMANDS {
             let _ = writeln!(out, "  {:<8} {}", command.name, command.short);
         }
-        out.push_str("\n  pintle upgrade image <COMMAND> --help tells more.\n");
+        out.push_str("\n  pintle upgrade image <COMMAND> --help says more.\n");
         return out;
     };
     let _ = write!(

@@ -21,7 +21,7 @@ const WHITEOUT: &str = ".wh.";
 /// And everything in a folder by this.
 const OPAQUE: &str = ".wh..wh..opq";
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     Directory,
@@ -106,7 +106,7 @@ impl RootFs {
         }
     }
 
-    /// Where a name of an archive comes to lie: links among its folders are followed.
+    /// The path at which a name of an archive ends up: links among its folders are followed.
     fn place(&mut self, name: &str) -> Result<String, Fault> {
         let name = clean(name, true)?;
         self.resolve(&name, false)

@@ -1,4 +1,4 @@
-//! Where the parts of an image lie: in a folder or in a tar archive. Opening it
+//! Where the parts of an image are: in a folder or in a tar archive. Opening it
 //! reads and hashes every part once; nothing is kept but names, places and
 //! digests. It must never open what is no regular file, nor lead outside.
 
@@ -338,7 +338,7 @@ fn expect_tar(path: &Path, mut file: &File) -> Result<(), Error> {
                 entries: 1,
                 total: None,
             };
-            // Whatever else is wrong with it is told by the one who reads on.
+            // The code that reads on reports whatever else is wrong with it.
             match Reader::new(start, bounds).next() {
                 Err(Fault::Malformed(_)) => "it does not begin with the header of a tar archive",
                 Ok(None) => "the tar archive is empty",

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// What stands between the values of a list unless a place says otherwise.
+/// The separator between the values of a list unless a place says otherwise.
 const BETWEEN: &str = " ";
 
 /// The file, read.
@@ -20,7 +20,7 @@ pub struct Versions {
 struct Place {
     version: String,
     file: String,
-    /// Part of a line, `{}` where the version stands, `{, }` where its numbers stand
+    /// Part of a line, `{}` in place of the version, `{, }` in place of its numbers
     /// separated by commas. Behind a `^` it is the beginning of a line.
     line: String,
     between: Option<String>,
@@ -171,7 +171,7 @@ impl Versions {
         }
         if agree == 0 {
             found.push(format!(
-                "{}: no line has {:?}; versions.toml says that {} stands there",
+                "{}: no line has {:?}; versions.toml says that it has {}",
                 place.file,
                 format!("{before}{value}{after}"),
                 place.version
@@ -180,7 +180,7 @@ impl Versions {
     }
 }
 
-/// Whether a version goes on where it was taken to end: 3.5.3 is no 3.5.30.
+/// Whether a version continues after its supposed end: 3.5.3 is not 3.5.30.
 fn goes_on(rest: &str) -> bool {
     let mut letters = rest.chars();
     match letters.next() {

@@ -90,7 +90,7 @@ fn urls<'a>(texts: impl Iterator<Item = &'a str>) -> Outcome<Vec<String>> {
     Ok(urls)
 }
 
-/// The port behind the last colon; a v6 address must stand in brackets.
+/// The port after the last colon; a v6 address must be in brackets.
 fn port(host: &str) -> Option<&str> {
     let (name, port) = host.rsplit_once(':')?;
     let bare = name.contains(':') && !(name.starts_with('[') && name.ends_with(']'));

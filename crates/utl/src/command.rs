@@ -286,7 +286,7 @@ pub(crate) struct Line {
     pub(crate) stray: Option<String>,
 }
 
-/// A command line that was not understood, and the command it speaks of.
+/// A command line that was not understood, and the command that it names.
 #[derive(Debug)]
 pub(crate) struct Misread {
     pub(crate) path: Vec<&'static Command>,

@@ -90,7 +90,7 @@ fn open(path: &Path) -> Outcome<Db> {
     Ok(Db::open(path, options(None))?)
 }
 
-/// Copies beside the file and renames over it; gives size and size in use. The
+/// Copies to a file next to it and renames over it; returns size and size in use. The
 /// old file stays open, and so locked, until the new one is in place.
 fn replace(db: &Db, path: &Path) -> Outcome<(u64, u64)> {
     let copy = unfinished(path);

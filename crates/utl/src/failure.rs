@@ -7,7 +7,7 @@ use std::{fmt, io, path::Path};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) code: i32,
-    /// What goes to stderr, behind `Error: `.
+    /// What goes to stderr, after `Error: `.
     pub(crate) message: String,
     /// What goes to stderr before that.
     pub(crate) before: String,

@@ -1,7 +1,7 @@
 //! `etcdutl`: tools for the files of a member that is not running. It reads the
 //! command line as etcdutl does and prints what etcdutl prints, because scripts
 //! read it. It must never change a file it was only asked to look at, and never
-//! leave half a result behind that looks like a whole one.
+//! leave half a result that looks like a complete one.
 //!
 //! - [`main`]: the program
 //! - `command`: the commands and their flags, as data, and how they are read

@@ -5,7 +5,7 @@
 //! never make a database of one that was none.
 //!
 //! Where etcdutl says nothing but the new etcd would not start, a warning says
-//! what stands in its way.
+//! what blocks it.
 
 mod demands;
 mod plan;

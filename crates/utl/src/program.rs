@@ -68,7 +68,7 @@ impl Called {
     }
 }
 
-/// Runs with the words behind the program's name.
+/// Runs with the arguments after the program's name.
 pub(crate) fn run(called: Called, words: &[String]) -> i32 {
     let print = |answer: &str| {
         std::io::stdout()

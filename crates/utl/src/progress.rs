@@ -1,5 +1,5 @@
 //! The bar of a read that may take long: on stderr, only on a terminal, only
-//! for a file that is worth one.
+//! for a file large enough for one.
 
 use std::io::IsTerminal;
 

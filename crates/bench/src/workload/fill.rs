@@ -31,7 +31,7 @@ pub(super) fn fill(pool: &mut Pool, load: &Load) -> Result<(), Failed> {
     let found = wire::ranged(&answer).map_err(|e| Failed::Workload(e.to_string()))?;
     let (mut first, mut expected) = (Vec::new(), found.last);
     keys.key(0, &mut first);
-    // The first key and the number tell whether an earlier run left the same.
+    // The first key and the number show whether an earlier run left the same.
     expected = expected.filter(|kv| kv.key == first && kv.value.len() == load.value_size);
     if found.count as u64 == load.keys && expected.is_some() {
         return Ok(());

@@ -84,7 +84,7 @@ struct Plane {
     now: Instant,
     begin: Instant,
     last_event: Instant,
-    /// When each write was sent; its number stands in its value.
+    /// When each write was sent; its number is in its value.
     sent: Vec<Instant>,
     lease: i64,
     leased: u64,

@@ -12,7 +12,7 @@ use crate::options::Load;
 use crate::report::Report;
 use crate::wire::{self, Range};
 
-/// Where a slot's walk stands.
+/// The position of a slot's walk.
 #[derive(Debug, Clone, Default)]
 struct Walk {
     /// First key of the next page; empty before the first.

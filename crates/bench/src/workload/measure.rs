@@ -11,7 +11,7 @@ use crate::process::{self, Usage};
 use crate::report::{Latency, Report};
 use crate::wire;
 
-/// The server's processes: those given, or those behind the endpoints.
+/// The server's processes: those given, or those that serve the endpoints.
 pub(super) fn server_pids(load: &Load) -> Vec<u32> {
     if !load.server_pid.is_empty() {
         return load.server_pid.clone();

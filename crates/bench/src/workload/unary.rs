@@ -1,5 +1,5 @@
 //! Requests with one answer: puts, gets, Kubernetes' transaction, and reads
-//! beside writes.
+//! next to writes.
 
 use super::fill::fill;
 use super::measure::{amount, count, measure, values};

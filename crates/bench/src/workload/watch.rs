@@ -1,4 +1,4 @@
-//! Many watchers of one prefix beside a writer. Every watcher must get every
+//! Many watchers of one prefix next to a writer. Every watcher must get every
 //! put once and in the order of revisions; what it did not get is counted as
 //! lost, and the run fails.
 
@@ -24,7 +24,7 @@ const STREAM: u64 = 1 << 32;
 /// what it lacks counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A put's number stands at the head of its value, in bytes.
+/// A put's number is at the head of its value, in bytes.
 const NUMBER: usize = 8;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -304,7 +304,7 @@ pub(super) fn run(
             "--watchers and --streams must be at least 1".into(),
         ));
     }
-    // The writer has a connection of its own, behind those of the watchers.
+    // The writer has a connection of its own, after those of the watchers.
     let mut pool = Pool::connect(&load.endpoints, load.connections + 1)?;
     let amount = amount(load);
     let mut fan = Fan::new(load, watchers, streams, amount);

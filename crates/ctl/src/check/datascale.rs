@@ -1,4 +1,4 @@
-//! `check datascale`: so many keys, and by how much the member's memory grew.
+//! `check datascale`: writes a number of keys, and reports by how much the member's memory grew.
 
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ pub(super) struct Load {
     pub(super) amount: Amount,
     pub(super) clients: usize,
     pub(super) prefix: String,
-    /// Bytes of a key behind the prefix.
+    /// Bytes of a key after the prefix.
     pub(super) key_bytes: usize,
     /// Bytes of a value.
     pub(super) value_bytes: usize,
@@ -180,7 +180,7 @@ impl Part {
     }
 
     /// The key of a turn: no other turn of any thread has it, and neighbours in
-    /// time lie far apart in the key space.
+    /// time are far apart in the key space.
     fn key(&self, turn: u64) -> Bytes {
         let number = turn * self.threads as u64 + self.number as u64;
         // An odd factor maps every number to another one.

@@ -1,5 +1,5 @@
 //! The memory of a member, from its own `/metrics`: one plain HTTP request. It
-//! must never take longer, or read more, than a metrics page can be worth.
+//! must never take longer, or read more, than a metrics page justifies.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// A metrics page is some 100 KB.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
 
-/// Resident memory of the member behind `endpoint`, in bytes.
+/// Resident memory of the member at `endpoint`, in bytes.
 ///
 /// # Errors
 /// What went wrong, for a person.
@@ -26,7 +26,7 @@ pub(super) async fn resident_bytes(endpoint: &str) -> Result<f64, String> {
         .await
         .map_err(|_| format!("http://{address}/metrics does not answer"))?
         .map_err(|error| format!("http://{address}/metrics: {error}"))?;
-    value(&page).ok_or_else(|| format!("http://{address}/metrics does not tell {METRIC}"))
+    value(&page).ok_or_else(|| format!("http://{address}/metrics does not have {METRIC}"))
 }
 
 async fn fetch(address: &str) -> std::io::Result<String> {

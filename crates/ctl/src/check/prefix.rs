@@ -35,7 +35,7 @@ impl Size {
     }
 }
 
-/// Refuses to work where there are keys already; `quotes` stand around the
+/// Refuses to work where there are keys already; `quotes` surround the
 /// command that the message names.
 pub(super) async fn must_be_empty(client: &Client, prefix: &str, quotes: &str) -> Outcome {
     let request = api::RangeRequest {

@@ -177,7 +177,7 @@ impl Output {
     }
 }
 
-/// A response that is told in one line, or whose header says it all.
+/// A response that is printed in one line, or whose header says it all.
 pub(crate) struct Told<'a, M> {
     /// The line of the simple format.
     pub(crate) line: String,

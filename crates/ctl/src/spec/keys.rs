@@ -78,7 +78,7 @@ pub(crate) const PUT: Command = Command::run("put", "[options] <key> [value]", "
     Flag::switch("ignore-value", "keep the value, change only the lease"),
     Flag::switch("ignore-lease", "keep the lease, change only the value"),
 ], Action::Put)
-.long("Without a value it is read from stdin, to its end:\n    etcdctl put config < config.yaml\nA key or value that starts with a dash goes behind two dashes:\n    etcdctl put -- -key -value");
+.long("Without a value it is read from stdin, to its end:\n    etcdctl put config < config.yaml\nA key or value that starts with a dash goes after two dashes:\n    etcdctl put -- -key -value");
 
 pub(crate) const DEL: Command = Command::run(
     "del",
@@ -162,7 +162,7 @@ pub(super) const LOCK: Command = Command::run(
     &[Flag::new("ttl", Kind::Int, "10", "seconds after which the lock is free when this program is gone")],
     Action::Lock,
 )
-.long("Waits for the lock and holds it until interrupted. With a command, runs it under\nthe lock and ends with its exit code; ETCD_LOCK_KEY and ETCD_LOCK_REV are in its\nenvironment. A command with options of its own goes behind two dashes.");
+.long("Waits for the lock and holds it until interrupted. With a command, runs it under\nthe lock and ends with its exit code; ETCD_LOCK_KEY and ETCD_LOCK_REV are in its\nenvironment. A command with options of its own goes after two dashes.");
 
 pub(super) const ELECT: Command = Command::run(
     "elect",

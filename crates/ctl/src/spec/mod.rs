@@ -1,6 +1,6 @@
 //! The commands of etcdctl as data: names, arguments, flags, help. The parser,
 //! the help pages, the "did you mean" lines and the completion all read this
-//! table, which stands in the order in which etcdctl registers its commands.
+//! table, which is in the order in which etcdctl registers its commands.
 
 mod action;
 mod auth;

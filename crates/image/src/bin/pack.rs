@@ -1,4 +1,4 @@
-//! The program behind `packaging/build`: packs a binary, verifies what it packed,
+//! The program that `packaging/build` runs: packs a binary, verifies what it packed,
 //! and says by which digest to pin it.
 
 use std::{

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// The program headers stand within this, right behind the first.
+/// The program headers are within this, directly after the first.
 const HEAD: u64 = 1 << 16;
 /// Kinds of program headers and machines, from the ELF specification.
 const PT_INTERP: u32 = 3;

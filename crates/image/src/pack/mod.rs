@@ -243,7 +243,7 @@ fn config(recipe: &Recipe<'_>, platform: &Platform, time: &str, diff_id: Digest)
     }
 }
 
-/// The layout as an archive, with what older container engines read beside it.
+/// The layout as an archive, together with what older container engines read.
 fn archive_of(layout: &Path, docker: &[u8], time: u64, to: &Path) -> io::Result<()> {
     let mut archive = tar::Writer::new(BufWriter::new(private::create(to)?), time);
     let mut names = vec!["index.json".to_owned(), "oci-layout".to_owned()];

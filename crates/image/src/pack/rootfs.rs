@@ -1,4 +1,4 @@
-//! What a container of Pintle finds beside the program: as little as etcd needs.
+//! What a container of Pintle has besides the program: as little as etcd needs.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::tar::Writer;
 
-/// Names by which the one program is called, beside its own.
+/// Names by which the one program is called, in addition to its own.
 pub(super) const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
 /// Where images of etcd keep their programs.

@@ -79,13 +79,13 @@ pub(crate) enum Kind {
 /// A header that was understood.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// As it stands there.
+    /// As it is in the archive.
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) mode: u32,
     /// Bytes of content that follow.
     pub(crate) size: u64,
-    /// Where a link leads, as it stands there.
+    /// The target of a link, as it is in the archive.
     pub(crate) link: String,
 }
 
@@ -125,7 +125,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Where the next byte stands in the archive.
+    /// Offset of the next byte in the archive.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
@@ -326,7 +326,7 @@ impl<R: Read> Read for Reader<R> {
 struct Header<'a>(&'a [u8; BLOCK]);
 
 impl Header<'_> {
-    /// The sum of all bytes, the sum itself taken as blanks.
+    /// The checksum of all bytes, its own field counted as blanks.
     fn check(&self, at: u64) -> Result<(), Fault> {
         let bytes = || {
             let place =

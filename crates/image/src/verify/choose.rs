@@ -1,5 +1,5 @@
 //! Which image of an archive a digest names. It must never take one that the
-//! digest does not reach, and it tells of those that lie beside it.
+//! digest does not reach, and it reports those that are next to it.
 
 use std::path::Path;
 
@@ -89,7 +89,7 @@ pub(super) fn choose(store: &Store, pin: Digest, wanted: &Platform) -> Result<Ch
         (true, _, false) => {
             return Err(Error::not_an_image(
                 &store.path,
-                "it holds an index.json, but not the file oci-layout beside it",
+                "it holds an index.json, but not the file oci-layout next to it",
             ));
         }
         (true, false, true) if store.path.is_dir() => Form::OciFolder,
@@ -296,7 +296,7 @@ fn walk(
     }
     if !index.media_type.is_empty() && !documents::is_index(&index.media_type) {
         return Err(Error::Inconsistent(format!(
-            "{name} calls itself {:?} and stands where an index should",
+            "{name} calls itself {:?} where an index is expected",
             index.media_type
         )));
     }

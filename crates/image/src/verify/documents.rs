@@ -20,7 +20,7 @@ pub(super) fn same_size(name: &str, said: u64, is: u64) -> Result<(), Error> {
     }
 }
 
-/// Reads a manifest, whose kind was told by who points to it.
+/// Reads a manifest, whose kind the reference to it has given.
 pub(super) fn manifest(store: &Store, name: &str) -> Result<Manifest, Error> {
     let manifest: Manifest = documents::read(name, &store.document(name)?)?;
     if manifest.schema_version != 2 {

@@ -71,7 +71,7 @@ pub struct Verified {
     pub parts: usize,
     /// Bytes of all parts.
     pub bytes: u64,
-    /// Other images that lie in the same archive, or other names that it gives: whoever
+    /// Other images in the same archive, or other names for this one: whoever
     /// loads all of it gets them too, and the digest says nothing about them.
     pub unpinned: Vec<String>,
 }
@@ -81,7 +81,7 @@ pub struct Verified {
 /// some 100 MiB whatever the file holds.
 ///
 /// # Errors
-/// What is wrong with the image, or why it cannot be judged: [`Error::is_verdict`] tells which.
+/// What is wrong with the image, or why it cannot be judged: [`Error::is_verdict`] says which.
 pub fn verify(path: &Path, digest: &str) -> Result<Verified, Error> {
     verify_for(path, digest, &this_platform())
 }
@@ -204,7 +204,7 @@ fn layers_of(store: &Store, chosen: &Chosen) -> Result<Vec<String>, Error> {
     let said = chosen.config.rootfs.diff_ids.len();
     if names.len() != said {
         return Err(Error::Inconsistent(format!(
-            "there are {} layers, and the config speaks of {said}",
+            "there are {} layers, and the config counts {said}",
             names.len()
         )));
     }

@@ -25,7 +25,7 @@ const WANTED: [&str; 2] = ["etcdctl", "etcdutl"];
 pub struct Program {
     /// As it is called.
     pub name: String,
-    /// Where it lies in the image; none if it is not there.
+    /// Its path in the image; none if it is not there.
     pub path: Option<String>,
     /// Its bytes.
     pub size: u64,

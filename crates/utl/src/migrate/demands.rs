@@ -1,4 +1,4 @@
-//! What the log asks of the etcd that is to read it: everything behind the
+//! What the log asks of the etcd that is to read it: everything after the
 //! newest snapshot is read and applied again at the next start. Must never
 //! change a file.
 //!
@@ -110,7 +110,7 @@ fn demand(entry: &Entry) -> Result<Demand, String> {
     }
 }
 
-/// Whether the data of an entry has to be looked at.
+/// Whether the data of an entry has to be examined.
 fn is_wanted(entry: &Entry) -> bool {
     is_of_interest(entry) || !matches!(demand(entry), Ok(Demand::None))
 }

@@ -13,7 +13,7 @@ pub(crate) struct Version {
     pub(crate) patch: i64,
 }
 
-/// The first whose storage is told from that of others.
+/// The first whose storage can be distinguished from that of others.
 pub(crate) const V3_5: Version = Version::line(3, 5);
 /// The first that stores its version.
 pub(crate) const V3_6: Version = Version::line(3, 6);

@@ -46,7 +46,7 @@ struct Restore<'a> {
     wal_dir: PathBuf,
     /// Where everything is built.
     building: PathBuf,
-    /// The log lies in the directory that is built.
+    /// The log is in the directory that is built.
     wal_inside: bool,
     initial: Initial,
     skip_hash_check: bool,
@@ -115,7 +115,7 @@ fn must_be_empty(what: &str, dir: &Path) -> Outcome<()> {
 }
 
 impl Restore<'_> {
-    /// Builds everything, or leaves nothing behind.
+    /// Builds everything, or leaves nothing.
     fn run(&self) -> Outcome<()> {
         // Before any directory appears.
         let source = File::open(self.file).map_err(|e| Failure::io("open", self.file, &e))?;
@@ -167,7 +167,7 @@ impl Restore<'_> {
         sync_dir(self.data_dir)
     }
 
-    /// Copies the database, checks the SHA-256 behind it, and leaves that off.
+    /// Copies the database without the SHA-256 that follows it, and verifies that.
     fn copy(&self, mut source: File, to: &Path) -> Outcome<()> {
         let read = |e| Failure::io("read", self.file, &e);
         let write = |e| Failure::io("write", to, &e);

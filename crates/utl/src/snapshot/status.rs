@@ -23,7 +23,7 @@ pub(crate) struct Status {
     pub(crate) revision: i64,
     /// Keys of all buckets.
     pub(crate) keys: u64,
-    /// Size of the database in bytes, a checksum behind it not counted.
+    /// Size of the database in bytes, a checksum after it not counted.
     pub(crate) size: u64,
     /// `meta/storageVersion`, which etcd has written since 3.6.
     pub(crate) version: Option<String>,

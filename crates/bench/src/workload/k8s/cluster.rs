@@ -4,7 +4,7 @@ use cli::flags::Parsed;
 
 use crate::options::count;
 
-/// Flags of `k8s` beside the common ones; --keys is the number of objects.
+/// Flags of `k8s` in addition to the common ones; --keys is the number of objects.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cluster {
     /// Copies of the watches: each apiserver watches every resource.

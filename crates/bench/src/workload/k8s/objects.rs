@@ -8,7 +8,7 @@ use crate::keys::Random;
 use crate::options::Load;
 use crate::wire::Transacted;
 
-/// Kubernetes hands one lease to so many objects before it asks for another.
+/// Kubernetes attaches one lease to this many objects before it asks for another.
 pub(super) const OBJECTS_PER_LEASE: u64 = 1000;
 
 /// `--event-ttl` of one hour and the part for which the lease is reused, in seconds.
@@ -83,7 +83,7 @@ struct Object {
 pub(super) struct Resource {
     pub(super) prefix: Vec<u8>,
     pub(super) leased: bool,
-    /// Writes that succeeded: so many events every watch must get.
+    /// Writes that succeeded, and so the events that every watch must get.
     pub(super) written: u64,
     share: u64,
     low: u64,

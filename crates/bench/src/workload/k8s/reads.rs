@@ -1,4 +1,4 @@
-//! What runs beside the writes: watch streams with progress, lists in pages at
+//! What runs next to the writes: watch streams with progress, lists in pages at
 //! one revision, and the compaction loop.
 
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ pub(super) struct Lister {
     busy: bool,
     key: Vec<u8>,
     revision: i64,
-    /// Keys that are left, as the first page told.
+    /// Keys that are left, as the first page said.
     left: Option<i64>,
 }
 
