@@ -1,7 +1,5 @@
 //! What names an entry of the log.
 
-use crate::{raftpb, walpb};
-
 /// Index and term of an entry: together they name it in every member's log. A pair of bare numbers
 /// would be in one order here and in the other there, as `.snap` files and log segments are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,33 +13,4 @@ pub struct EntryId {
 impl EntryId {
     /// Before the first entry.
     pub const ZERO: EntryId = EntryId { index: 0, term: 0 };
-}
-
-impl From<&raftpb::Entry> for EntryId {
-    fn from(entry: &raftpb::Entry) -> EntryId {
-        EntryId {
-            index: entry.index,
-            term: entry.term,
-        }
-    }
-}
-
-/// The last entry in the snapshot.
-impl From<&raftpb::SnapshotMetadata> for EntryId {
-    fn from(metadata: &raftpb::SnapshotMetadata) -> EntryId {
-        EntryId {
-            index: metadata.index,
-            term: metadata.term,
-        }
-    }
-}
-
-/// The last entry in the snapshot that the record is of.
-impl From<&walpb::Snapshot> for EntryId {
-    fn from(record: &walpb::Snapshot) -> EntryId {
-        EntryId {
-            index: record.index,
-            term: record.term,
-        }
-    }
 }

@@ -11,6 +11,7 @@
 
 pub mod codes;
 mod entry_id;
+mod entry_of;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]
