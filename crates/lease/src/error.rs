@@ -31,7 +31,8 @@ pub enum RecoverError {
     /// A record is no `leasepb.Lease`.
     #[error(
         "bucket `lease`, record 0x{key}: not a lease ({reason}); the database file is damaged: \
-         check it with `etcdutl check`, or restore this member from a snapshot or from its peers"
+         check it with `etcdutl check`; remove this member from the cluster and add it again; if \
+         it is the only one, restore a backup"
     )]
     Corrupt {
         /// The record's key in hexadecimal, at most 32 bytes of it.
@@ -41,7 +42,8 @@ pub enum RecoverError {
     },
     /// A record has lease id zero, which no grant can have made.
     #[error(
-        "bucket `lease`, record 0x{key}: lease id 0; the database file is damaged: restore this member from a snapshot or from its peers"
+        "bucket `lease`, record 0x{key}: lease id 0; the database file is damaged: remove this \
+         member from the cluster and add it again; if it is the only one, restore a backup"
     )]
     NoId {
         /// The record's key in hexadecimal, at most 32 bytes of it.

@@ -107,7 +107,7 @@ pub enum Error {
     #[error(
         "the log in {dir} does not reach back from the snapshot at index {received}, which was \
          received from a leader, to the one at index {index}: what is in between was replaced; \
-         restore this member from a snapshot, or remove it from the cluster and add it again",
+         remove this member from the cluster and add it again; if it is the only one, restore a backup",
         dir = dir.display()
     )]
     Replaced {

@@ -41,7 +41,7 @@ pub(super) struct Forced {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Impossible {
     #[error(
-        "the database has entries up to {applied}, but the log ends at {last}; restore this member from a backup"
+        "the database has entries up to {applied}, but the log ends at {last}; take another member's directory, or restore a backup as a new cluster"
     )]
     LogEnds { applied: u64, last: u64 },
     #[error(

@@ -200,8 +200,7 @@ impl Log {
             return Ok(());
         }
         Err(Error(format!(
-            "{}: the log says that entry {commit} is committed, but holds entries {} to {last} only; restore this member \
-             from a backup, or remove it from the cluster and add it anew",
+            "{}: the log says that entry {commit} is committed, but holds entries {} to {last} only; {WAY_OUT}",
             dir.display(),
             first + 1
         )))
@@ -246,6 +245,11 @@ fn missing(error: Error, loaded: &Loaded) -> Error {
         None => error,
     }
 }
+
+/// What is done about a directory that lacks what it had. A backup is no way back for one member of
+/// a cluster that runs: it has another past.
+pub(super) const WAY_OUT: &str = "remove this member from the cluster and add it again; if it is \
+                                  the only one, restore a backup";
 
 /// As in etcd, a file that cannot be renamed stops no start: it is passed over again.
 pub(super) fn set_aside(snapshotter: &Snapshotter, file: &Unusable) {

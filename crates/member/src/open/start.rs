@@ -19,7 +19,7 @@ use proto::{
 use super::{
     database::Database,
     force_new_cluster::{Found, Impossible},
-    log::{Dirs, Log, set_aside},
+    log::{Dirs, Log, WAY_OUT, set_aside},
     membership::{Adopted, MembershipCheck, Stored, Verdict, adopt, choose_line, compare},
     promotions, v2_keys,
 };
@@ -236,8 +236,7 @@ fn finish_install(files: &dyn Files, index: u64, log: &Log, db_path: &Path) -> R
     if !names.iter().any(|n| Some(n.as_str()) == name.as_deref()) {
         return Err(Error(format!(
             "{}: holds entries up to {held}, but the log starts at snapshot {index} and {} is missing: failed to find \
-             database snapshot file (snap: snapshot file doesn't exist); restore this member from a backup, or \
-             remove it from the cluster and add it anew",
+             database snapshot file (snap: snapshot file doesn't exist); {WAY_OUT}",
             db_path.display(),
             received.display()
         )));
@@ -281,8 +280,7 @@ fn refuse_foreign(
     let held = stored.map_or(0, Stored::consistent_index);
     if held != 0 && held < snapshot_index {
         return Err(Error(format!(
-            "{}: holds entries up to {held}, but the log starts at snapshot {snapshot_index}; restore this member \
-             from a backup, or remove it from the cluster and add it anew",
+            "{}: holds entries up to {held}, but the log starts at snapshot {snapshot_index}; {WAY_OUT}",
             db_path.display()
         )));
     }
@@ -294,7 +292,7 @@ fn refuse_foreign(
     }
     if cluster.version().is_some() && stored.is_none() {
         return Err(Error(format!(
-            "database file ({}) of the backend is missing; restore this member from a backup",
+            "database file ({}) of the backend is missing; {WAY_OUT}",
             db_path.display()
         )));
     }

@@ -89,7 +89,7 @@ fn an_install_without_its_database_is_refused_and_says_what_to_do() {
     let path = Snapshotter::new(&receiver.snap_dir()).db_path(snapshot.metadata.index);
     fs::remove_file(path).expect("removed");
     let error = receiver.restart().err().expect("refused").to_string();
-    let says = ["is missing", "restore this member"];
+    let says = ["is missing", "remove this member"];
     assert!(says.iter().all(|part| error.contains(part)), "{error}");
 }
 

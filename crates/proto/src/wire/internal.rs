@@ -41,8 +41,7 @@ impl Order {
     /// comes alone.
     fn rank(self, number: i32) -> (u8, usize) {
         let rank = match number {
-            2 if self == Order::V3_7 => 5,
-            9900 if self == Order::V3_5 => 5,
+            _ if self.lacks(number) => 5,
             2 => 0,
             3 | 1102 | 1202 | 1013 => 1,
             1300..=1302 => 2,
@@ -50,6 +49,15 @@ impl Order {
             _ => 4,
         };
         (rank, place(number))
+    }
+
+    /// Whether the line has no such operation: its members skip the field, whatever is in it.
+    fn lacks(self, number: i32) -> bool {
+        match self {
+            Order::V3_5 => number == 9900,
+            Order::V3_6 => false,
+            Order::V3_7 => number == V2,
+        }
     }
 }
 
@@ -232,7 +240,14 @@ impl Reader {
                     let header = self.request.header.get_or_insert_default();
                     header.fill(from.message(tag)?)?;
                 }
-                number if is_operation(number) => self.operation(number, from.message(tag)?)?,
+                number if is_operation(number) => match from.message(tag) {
+                    Ok(content) => self.operation(number, content)?,
+                    Err(error) if self.order.lacks(number) => {
+                        from.skip(tag)?;
+                        self.unread = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                },
                 _ => from.skip(tag)?,
             }
         }
@@ -249,7 +264,7 @@ impl Reader {
         };
         let found = match operation(number, before, content) {
             Ok(found) => found,
-            Err(error) if number == V2 && self.order == Order::V3_7 => {
+            Err(error) if self.order.lacks(number) => {
                 self.unread = Some(error);
                 return Ok(());
             }

@@ -209,6 +209,9 @@ fn each_line_performs_its_own_of_several_operations() {
     const TEST: &[u8] = &[0xe2, 0xea, 0x04, 0x00];
     const USERS: &[u8] = &[0x92, 0x45, 0x00];
     const BROKEN_V2: &[u8] = &[0x12, 0x01, 0xff];
+    const NUMBER_V2: &[u8] = &[0x10, 0x01];
+    const BROKEN_TEST: &[u8] = &[0xe2, 0xea, 0x04, 0x01, 0xff];
+    const NUMBER_TEST: &[u8] = &[0xe0, 0xea, 0x04, 0x01];
     let performed = |parts: [&[u8]; 2]| {
         let bytes = Bytes::from(parts.concat());
         [Order::V3_5, Order::V3_6, Order::V3_7].map(|order| {
@@ -232,6 +235,9 @@ fn each_line_performs_its_own_of_several_operations() {
         ([V2, V2], ["v2"; 3].map(Some)),
         ([BROKEN_V2, PUT], [None, None, Some("put")]),
         ([BROKEN_V2, BROKEN_V2], [None; 3]),
+        ([PUT, NUMBER_V2], [None, None, Some("put")]),
+        ([PUT, BROKEN_TEST], [Some("put"), None, None]),
+        ([NUMBER_TEST, PUT], [Some("put"), None, None]),
     ] {
         assert_eq!(performed(parts), expected, "{parts:x?}");
     }

@@ -143,8 +143,11 @@ async fn follow_downgrade(
                 .filter(|(member, _)| member.id.0 != rt.core.member_id);
             others.all(|(_, version)| runs_target(version))
         };
-        if may_lower && is_with_all(rt).await {
-            set(rt, &target).await?;
+        if may_lower && is_together(rt, &target).await {
+            // It may have been cancelled while the members were asked.
+            if is_asked_about(cluster, &rt.core.state.cluster.load()) {
+                set(rt, &target).await?;
+            }
         }
         return Ok(());
     }
@@ -161,14 +164,9 @@ async fn follow_downgrade(
 
 /// Whether the members that change their line do so together: what entries do depends on it from
 /// the one that lowers the version on.
-async fn is_with_all(rt: &Rc<Runtime>) -> bool {
-    match rt.core.line_kept.change() {
-        None => true,
-        Some(change) => {
-            let survey = survey::all(rt, &LineOrder::default()).await;
-            survey.left_behind(change).next().is_none()
-        }
-    }
+async fn is_together(rt: &Rc<Runtime>, target: &Version) -> bool {
+    let survey = survey::all(rt, &LineOrder::default()).await;
+    survey.is_together(rt.core.line_kept.change(), target)
 }
 
 /// Sets the cluster version.

@@ -156,9 +156,13 @@ pub async fn give_up(rt: &Rc<Runtime>) -> Result<(), Status> {
     if let Some(line) = version.filter(|line| is_in_change || *line != rt.core.line()) {
         speak(rt, line).await?;
     }
-    match is_in_change {
-        true => forget(rt, kept).await,
-        false => Ok(()),
+    match kept {
+        // Decided while the machine was asked: the duty goes on with it.
+        Kept::Change(change) if change.is_decided(rt.core.state.cluster.load().downgrade()) => {
+            Ok(())
+        }
+        Kept::Change(_) => forget(rt, kept).await,
+        _ => Ok(()),
     }
 }
 

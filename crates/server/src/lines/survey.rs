@@ -38,6 +38,19 @@ impl Survey {
         };
         self.members.iter().filter(is_left)
     }
+
+    /// Whether a member with a change of its own, or none, and the others go to a lower line
+    /// together: everybody says what they do, and it is the same. A member that cannot be asked
+    /// may do otherwise.
+    pub fn is_together(&self, own: Option<Change>, target: &Version) -> bool {
+        let goes_there = |change: Change| Some(change.to) == Line::of(target);
+        let all_answer = self.members.iter().all(|member| member.answers);
+        all_answer
+            && match own {
+                Some(change) => self.left_behind(change).next().is_none(),
+                None => !self.members.iter().filter_map(change_of).any(goes_there),
+            }
+    }
 }
 
 /// The release that a member announces.

@@ -494,6 +494,24 @@ fn who_joins_during_a_change_down_is_left_behind_until_told() {
 }
 
 #[test]
+fn the_version_is_lowered_where_all_answer_and_go_together() {
+    let target = version(Line::V3_5);
+    let with = |members| survey(Line::V3_6, members);
+    let goes = |name| in_change(DOWN, pintle(name, Line::V3_6));
+    let all = with(vec![goes("m0"), goes("m1"), etcd("m2", "3.6.16")]);
+    assert!(all.is_together(Some(DOWN), &target));
+    // The leader itself has lost the change, or came after it was begun.
+    assert!(!all.is_together(None, &target));
+    let silent = with(vec![goes("m0"), goes("m1"), MemberLine::default()]);
+    assert!(!silent.is_together(Some(DOWN), &target));
+    let joined = with(vec![goes("m0"), pintle("m1", Line::V3_6)]);
+    assert!(!joined.is_together(Some(DOWN), &target));
+    // A downgrade as of etcd, which nobody takes for a change of the line.
+    let plain = with(vec![pintle("m0", Line::V3_6), etcd("m1", "3.6.16")]);
+    assert!(plain.is_together(None, &target));
+}
+
+#[test]
 fn what_is_not_a_short_file_of_text_is_no_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pintle-line");

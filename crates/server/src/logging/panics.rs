@@ -51,8 +51,8 @@ impl Panicked {
         }
     }
 
-    /// To the outputs of the log, and then to standard error with the stack, as Go's runtime does.
-    fn say(&self, flush: fn()) {
+    /// To the outputs of the log, which takes a bounded time.
+    fn log(&self, flush: fn()) {
         tracing::error!(
             level_name = "fatal",
             error = self.text,
@@ -61,6 +61,11 @@ impl Panicked {
             "a thread panicked"
         );
         flush();
+    }
+
+    /// To the outputs of the log, and then to standard error with the stack, as Go's runtime does.
+    fn say(&self, flush: fn()) {
+        self.log(flush);
         let Self {
             text,
             thread,
@@ -89,7 +94,8 @@ fn end(info: &PanicHookInfo<'_>, flush: fn()) {
         Ok(_) => {
             let _ = said.recv_timeout(SAID_WITHIN);
         }
-        Err(_) => panicked.say(flush),
+        // Standard error may be a full pipe that nobody reads, and this thread may hold locks.
+        Err(_) => panicked.log(flush),
     }
     process::exit(1);
 }

@@ -246,7 +246,7 @@ fn a_tail_that_a_received_snapshot_replaced_is_not_taken_for_committed() {
     let error = Wal::open(&dir, snapshot(5, 1), options()).unwrap_err();
     assert!(matches!(error, Error::Replaced { received: 20, .. }));
     let error = read_all(&dir, snapshot(5, 1)).unwrap_err().to_string();
-    assert!(error.contains("restore this member"), "{error}");
+    assert!(error.contains("remove this member"), "{error}");
 }
 
 #[test]
