@@ -92,7 +92,7 @@ fn repair_running(parsed: &Parsed, json: bool) -> Outcome<i32> {
             lines.extend(plan.actions());
             lines.push(match parsed.bool("yes") {
                 true => {
-                    plan.carry_out(&access, &endpoints).await?;
+                    repair::online::carry_out(&access, &endpoints).await?;
                     "repaired: every database has the members that the cluster lists".into()
                 }
                 false => "nothing was changed; --yes carries this out".into(),

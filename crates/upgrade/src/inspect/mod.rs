@@ -16,7 +16,7 @@ pub use error::Error;
 pub use live::{hash, live, moments};
 pub(crate) use live::{read, stream};
 pub(crate) use lock::is_in_use;
-pub(crate) use pages::{cluster_version, is_pintle, knock, parts};
+pub(crate) use pages::{cluster_version, is_pintle, knock, parts, started_at};
 
 /// Bytes as `sha256sum` shows them.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -96,6 +96,15 @@ fn shows_pintle(metrics: &str) -> bool {
     metrics.contains("\npintle_version")
 }
 
+/// When the process of a member was started, as it shows that: two that differ are of two
+/// processes. Whole seconds may be of both.
+pub(crate) async fn started_at(access: &Access, endpoint: &str) -> Option<String> {
+    let text = page(access, endpoint, "/metrics").await?;
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix("process_start_time_seconds "))?;
+    value.contains('.').then(|| value.to_owned())
+}
+
 /// Host and port of a client URL, and whether it is reached by TLS: one without a
 /// scheme is as the flags say.
 fn reached(access: &Access, endpoint: &str) -> Option<(String, bool)> {

@@ -7,7 +7,11 @@
 //! compares all records after each change and ends itself while a second one is stale.
 //! No one can be asked from outside whether it was; help and docs say so.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
 
 use membership::cluster::{Member, MemberId};
 use semver::Version;
@@ -15,15 +19,22 @@ use semver::Version;
 use crate::{
     facts::Facts,
     failure::{Failure, Outcome},
-    run::{Attempt, Cluster, Launch, Named, Purpose, look_around, may_stop, one_look, until},
+    run::{
+        Attempt, CallError, Cluster, Launch, Lock, Named, Purpose, look_around, may_stop, one_look,
+        until,
+    },
 };
 
 /// The first release that writes records anew and takes zombies out on a change.
 const SINCE: Version = Version::new(3, 5, 26);
 /// Every member applies the change a moment after it was committed.
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
-/// How long an election, or a member that was slow for a moment, may take.
-const SETTLES_WITHIN: Duration = Duration::from_secs(15);
+/// How long members that are slow, or do not agree yet after an election, are asked again.
+const LOOKS_WITHIN: Duration = Duration::from_secs(30);
+/// How long an election, or another run, may hold up a change.
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
+/// How long the turn is this repair's: longer than all that it does.
+const TURN_SECONDS: u64 = 600;
 
 /// What is wrong, and what is done about it.
 pub(crate) struct Plan {
@@ -33,35 +44,69 @@ pub(crate) struct Plan {
     updates: Vec<Member>,
 }
 
-/// Asks all members and finds what their databases have wrong.
+/// Asks all members and finds what their databases have wrong. Under load one may be slow to
+/// answer, and after an election they may list different members for a moment: they are asked
+/// again for a while.
 ///
 /// # Errors
 /// Not all members answer, or the truth is not certain, or they are too old.
 pub(crate) async fn plan(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<Plan> {
+    let deadline = cluster.now() + LOOKS_WITHIN;
+    until(cluster, deadline, async || {
+        let all = match all(cluster, endpoints).await {
+            Ok(all) => all,
+            Err(attempt) => return attempt,
+        };
+        match judged(&all) {
+            Ok(plan) => Attempt::Done(plan),
+            Err(failure) => Attempt::Never(failure),
+        }
+    })
+    .await
+}
+
+/// What all members answer, with their databases, if they are of one mind.
+async fn all(
+    cluster: &impl Cluster,
+    endpoints: &[String],
+) -> Result<Vec<Facts>, Attempt<Plan, Failure>> {
     let mut all: Vec<Facts> = Vec::new();
     for endpoint in endpoints {
-        all.push(
-            cluster
-                .everything(endpoint)
-                .await
-                .told()
-                .map_err(Failure::new)?,
-        );
+        let facts = match cluster.everything(endpoint).await.told() {
+            Ok(facts) => facts,
+            Err(why @ CallError::Refused(_)) => return Err(Attempt::Never(Failure::new(why))),
+            Err(why) => return Err(Attempt::Again(Failure::new(why))),
+        };
+        if facts.database.is_none() {
+            let why = format!("{}: {}", facts.label, facts.unread.join("; "));
+            return Err(Attempt::Again(Failure::new(why)));
+        }
+        all.push(facts);
     }
-    let truth = certain(&all)?;
+    let mut lists = all
+        .iter()
+        .map(|f| f.live.as_ref().map(|live| &live.members));
+    let first = lists.next().flatten();
+    if first.is_none_or(Vec::is_empty) || lists.any(|list| list != first) {
+        return Err(Attempt::Again(Failure::new(
+            "the members do not list the same members; wait, and try again",
+        )));
+    }
+    Ok(all)
+}
+
+/// What the databases of `all` members have wrong.
+fn judged(all: &[Facts]) -> Outcome<Plan> {
+    let truth = certain(all)?;
     let mut plan = Plan {
         wrong: Vec::new(),
         updates: Vec::new(),
     };
     let mut stale: BTreeSet<MemberId> = BTreeSet::new();
     let mut zombies = false;
-    for facts in &all {
+    for facts in all {
         let Some(database) = &facts.database else {
-            return Err(Failure::new(format!(
-                "{}: {}",
-                facts.label,
-                facts.unread.join("; ")
-            )));
+            continue;
         };
         let records = &database.members.members;
         for member in &truth {
@@ -123,7 +168,7 @@ pub(crate) async fn plan(cluster: &impl Cluster, endpoints: &[String]) -> Outcom
     Ok(plan)
 }
 
-/// The members, if all of them say the same.
+/// The members, as all of them list them, if they repair their databases.
 fn certain(all: &[Facts]) -> Outcome<Vec<Member>> {
     let mut truth: Option<&Vec<Member>> = None;
     for facts in all {
@@ -143,11 +188,7 @@ fn certain(all: &[Facts]) -> Outcome<Vec<Member>> {
                 )));
             }
         }
-        if **truth.get_or_insert(&live.members) != live.members {
-            return Err(Failure::new(
-                "the members do not list the same members; wait, and try again",
-            ));
-        }
+        truth = Some(&live.members);
     }
     let truth = truth.cloned().unwrap_or_default();
     let asked: BTreeSet<_> = all.iter().filter_map(|facts| facts.id).collect();
@@ -176,40 +217,91 @@ impl Plan {
             })
             .collect()
     }
+}
 
-    /// Does it, and looks until every database is as it should be.
-    ///
-    /// # Errors
-    /// A change was refused, or a database is still wrong after a while.
-    pub(crate) async fn carry_out(
-        self,
-        cluster: &impl Cluster,
-        endpoints: &[String],
-    ) -> Outcome<()> {
-        may_lose_any(cluster, endpoints).await?;
-        let first = endpoints
-            .first()
-            .ok_or_else(|| Failure::new("no endpoint"))?;
-        for member in &self.updates {
-            let answer = cluster.announce(first, member).await;
-            answer.map_err(|why| Failure::new(format!("member update {}: {why}", member.id)))?;
+/// Repairs what is wrong when the turn is had: no other run may have a member stopped while the
+/// members are changed, and what was found before is found anew.
+///
+/// # Errors
+/// Another run is at work, a change was refused, or a database is still wrong after a while.
+pub(crate) async fn carry_out(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<()> {
+    let run = format!("{:016x}", RandomState::new().build_hasher().finish());
+    // What keeps it from a change keeps it from the turn: an alarm, no quorum.
+    may_lose_any(cluster, endpoints).await?;
+    take_turn(cluster, endpoints, &run).await?;
+    let outcome = repaired(cluster, endpoints).await;
+    for endpoint in endpoints {
+        // Where that fails at all of them its lease ends it.
+        if cluster.unlock(endpoint, &run).await.is_ok() {
+            break;
         }
-        let deadline = cluster.now() + APPLIED_WITHIN;
-        until(cluster, deadline, async || {
-            let left = match plan(cluster, endpoints).await {
-                Ok(plan) => plan.wrong,
-                Err(failure) => return Attempt::Again(failure),
-            };
-            match left.first() {
-                None => Attempt::Done(()),
-                Some(one) => Attempt::Again(Failure::new(format!(
-                    "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
-                    left.len()
-                ))),
-            }
-        })
-        .await
     }
+    outcome
+}
+
+async fn take_turn(cluster: &impl Cluster, endpoints: &[String], run: &str) -> Outcome<()> {
+    let value = format!("repair {run}");
+    let deadline = cluster.now() + SETTLES_WITHIN;
+    until(cluster, deadline, async || {
+        let mut last = Failure::new("no endpoint");
+        for endpoint in endpoints {
+            match cluster.lock(endpoint, &value, run, TURN_SECONDS).await {
+                Ok(Lock::Ours) => return Attempt::Done(()),
+                Ok(Lock::Of(holder)) => {
+                    let whose = holder.split(' ').next().unwrap_or_default();
+                    return Attempt::Again(Failure::new(format!(
+                        "another run is at work, on {whose}: finish it first, then repair; nothing was changed"
+                    )));
+                }
+                Err(why) => last = Failure::new(format!("{endpoint}: the turn: {why}")),
+            }
+        }
+        Attempt::Again(last)
+    })
+    .await
+}
+
+async fn repaired(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<()> {
+    let plan = plan(cluster, endpoints).await?;
+    if plan.updates.is_empty() {
+        return Ok(());
+    }
+    may_lose_any(cluster, endpoints).await?;
+    for member in &plan.updates {
+        announce(cluster, endpoints, member).await?;
+    }
+    let deadline = cluster.now() + APPLIED_WITHIN;
+    until(cluster, deadline, async || {
+        let left = match self::plan(cluster, endpoints).await {
+            Ok(plan) => plan.wrong,
+            Err(failure) => return Attempt::Again(failure),
+        };
+        match left.first() {
+            None => Attempt::Done(()),
+            Some(one) => Attempt::Again(Failure::new(format!(
+                "{} databases are still wrong after {APPLIED_WITHIN:?}: {one}",
+                left.len()
+            ))),
+        }
+    })
+    .await
+}
+
+/// Announces a member by whichever member takes the change. An answer may be lost, or there may
+/// be an election: done twice it does no more than once.
+async fn announce(cluster: &impl Cluster, endpoints: &[String], member: &Member) -> Outcome<()> {
+    let deadline = cluster.now() + SETTLES_WITHIN;
+    until(cluster, deadline, async || {
+        let mut last = Failure::new("no endpoint");
+        for endpoint in endpoints {
+            match cluster.announce(endpoint, member).await {
+                Ok(()) => return Attempt::Done(()),
+                Err(why) => last = Failure::new(format!("member update {}: {why}", member.id)),
+            }
+        }
+        Attempt::Again(last)
+    })
+    .await
 }
 
 /// A member that was started with `ETCD_VERIFY=all` may end itself at a change. Of none
@@ -218,11 +310,11 @@ async fn may_lose_any(cluster: &impl Cluster, endpoints: &[String]) -> Outcome<(
     let mut named = Vec::new();
     let mut runs = Vec::new();
     for endpoint in endpoints {
-        let facts = cluster
-            .answers(endpoint)
-            .await
-            .told()
-            .map_err(Failure::new)?;
+        let deadline = cluster.now() + SETTLES_WITHIN;
+        let facts = until(cluster, deadline, async || {
+            Attempt::from(cluster.answers(endpoint).await.told().map_err(Failure::new))
+        })
+        .await?;
         runs.extend(
             facts
                 .live

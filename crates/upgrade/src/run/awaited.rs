@@ -9,6 +9,8 @@ use std::{
 /// How long a member that had its time in vain may take to answer: it is asked again and
 /// again, by every look at the cluster.
 const GLANCE: Duration = Duration::from_secs(2);
+/// How long it is not asked again then: looks follow one another, and say the same of it.
+const REST: Duration = Duration::from_secs(4);
 
 /// The members that do not answer, by name.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(crate) struct Awaited {
     given_up: BTreeSet<String>,
     /// Those that this command has tried to start, and what came of it.
     in_vain: BTreeMap<String, String>,
+    /// When those that do not answer were last asked in vain.
+    asked: BTreeMap<String, Duration>,
     /// Those of which it was said that they do not answer.
     said: BTreeSet<String>,
     /// Whether we wait for no one any more.
@@ -29,6 +33,7 @@ impl Awaited {
     /// It has answered.
     pub(super) fn heard(&mut self, member: &str) {
         self.since.remove(member);
+        self.asked.remove(member);
         self.given_up.remove(member);
         self.in_vain.remove(member);
         self.said.remove(member);
@@ -42,6 +47,7 @@ impl Awaited {
     /// It was started: its time begins anew.
     pub(super) fn started(&mut self, member: &str, now: Duration) {
         self.since.insert(member.to_owned(), now);
+        self.asked.remove(member);
         self.given_up.remove(member);
     }
 
@@ -86,12 +92,26 @@ impl Awaited {
         self.since.get(member).map(|since| *since + patience)
     }
 
+    /// It was asked in vain, until `now`.
+    pub(super) fn asked(&mut self, member: &str, now: Duration) {
+        self.asked.insert(member.to_owned(), now);
+    }
+
     /// How long one look at it may take.
     pub(super) fn limit(&self, member: &str, now: Duration, patience: Duration) -> Duration {
-        match self.deadline(member, patience) {
-            _ if self.is_over || self.is_given_up(member) => GLANCE,
-            Some(deadline) => deadline.saturating_sub(now).max(GLANCE),
-            None => patience.max(GLANCE),
+        let deadline = self.deadline(member, patience);
+        let is_over = self.is_over || self.is_given_up(member);
+        match deadline.map(|deadline| deadline.saturating_sub(now)) {
+            Some(left) if !is_over && left > GLANCE => left,
+            None if !is_over => patience.max(GLANCE),
+            _ if self.rests(member, now) => Duration::ZERO,
+            _ => GLANCE,
         }
+    }
+
+    /// Whether it was asked in vain a moment ago.
+    fn rests(&self, member: &str, now: Duration) -> bool {
+        let asked = self.asked.get(member);
+        asked.is_some_and(|asked| now.saturating_sub(*asked) < REST)
     }
 }

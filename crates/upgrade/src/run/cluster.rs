@@ -117,6 +117,8 @@ pub(crate) trait Cluster {
     async fn cluster_version(&self, endpoint: &str) -> Option<Version>;
     /// Whether a member is Pintle, if it shows that.
     async fn is_pintle(&self, endpoint: &str) -> Option<bool>;
+    /// When the process of a member was started, if it shows that.
+    async fn started_at(&self, endpoint: &str) -> Option<String>;
     /// What a linearizable read takes.
     async fn read(&self, endpoint: &str) -> Answer<Duration>;
     /// Proposes so many entries that change nothing, not even the revision: deletions of a
@@ -207,6 +209,10 @@ impl Cluster for Access {
 
     async fn is_pintle(&self, endpoint: &str) -> Option<bool> {
         inspect::is_pintle(self, endpoint).await
+    }
+
+    async fn started_at(&self, endpoint: &str) -> Option<String> {
+        inspect::started_at(self, endpoint).await
     }
 
     async fn read(&self, endpoint: &str) -> Answer<Duration> {

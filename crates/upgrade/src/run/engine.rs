@@ -152,7 +152,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         };
         match &answer {
             Answer::Told(_) => self.awaited.borrow_mut().heard(member),
-            Answer::Silent(_) => _ = self.awaited.borrow_mut().silent(member, began),
+            Answer::Silent(_) => {
+                let mut awaited = self.awaited.borrow_mut();
+                awaited.silent(member, began);
+                if !limit.is_zero() {
+                    awaited.asked(member, self.cluster.now());
+                }
+            }
             Answer::Refused(_) => {}
         }
         answer

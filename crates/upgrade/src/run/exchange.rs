@@ -1,6 +1,8 @@
 //! The one place where a member is stopped, and what is looked at before. Nothing is
 //! stopped before [`safety::may_stop`] has agreed to the cluster as it is now.
 
+use std::time::Duration;
+
 use cli::interrupt;
 use semver::Version;
 
@@ -10,7 +12,7 @@ use super::{
     driver::{Driver, Launch, Process},
     engine::Engine,
     journal::{Event, Left},
-    poll::POLL,
+    poll::{self, Attempt, POLL},
     safety::{self, Purpose, Refusal, Seen, View},
     settling::{AGAIN, SILENT, Settling},
     view::{Named, look_around},
@@ -50,10 +52,18 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let limit = |member: &str| self.awaited.borrow().limit(member, began, self.patience);
         let height = self.height();
         let view = look_around(self.cluster, &named, limit, planned, height).await;
+        let now = self.cluster.now();
+        let was_asked = |name: &str| !limit(name).is_zero();
+        let asked: Vec<bool> = view.voters.iter().map(|v| was_asked(&v.name)).collect();
         let mut awaited = self.awaited.borrow_mut();
-        for voter in &view.voters {
+        for (voter, was_asked) in view.voters.iter().zip(asked) {
             match &voter.seen {
-                Seen::Silent => _ = awaited.silent(&voter.name, began),
+                Seen::Silent => {
+                    awaited.silent(&voter.name, began);
+                    if was_asked {
+                        awaited.asked(&voter.name, now);
+                    }
+                }
                 Seen::Serves | Seen::Answers => awaited.heard(&voter.name),
                 Seen::Refuses(_) => {}
             }
@@ -128,10 +138,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         member: &str,
         launch: &Launch,
         purpose: Purpose,
+        silent_since: &mut Option<Duration>,
     ) -> Result<Permit, Deviation> {
         let latest = self.cluster.now() + self.patience;
         let mut settling = Settling::until(latest);
-        let mut silent_since = None;
         loop {
             let facts = self.known_of(member, launch, purpose).await;
             // The last thing that is looked at.
@@ -150,14 +160,16 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     if !view.is_known_to_run(member) && !self.driver.replaces(member, launch) =>
                 {
                     safety::may_start(&view, member, launch, purpose, facts)?;
-                    (Permit::Start, false)
+                    // It takes nothing from one that runs.
+                    let since = self.awaited.borrow_mut().silent(member, now);
+                    (Permit::Start, now - since >= SILENT)
                 }
                 Err(refusal) => {
                     let deadline = self.deadline(view.voters.iter(), latest);
                     if !refusal.may_pass() || now >= deadline {
                         return Err(refusal.into());
                     }
-                    silent_since = None;
+                    *silent_since = None;
                     self.say_waiting(&refusal.to_string(), &mut settling);
                     self.cluster.sleep(POLL).await;
                     continue;
@@ -216,8 +228,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         shows: bool,
     ) -> Result<By, Deviation> {
         self.driver.ready_for(member, launch)?;
+        // Once is not silent; twice that long is no more so.
+        let mut silent_since = None;
+        let permit = self.clear(member, launch, purpose, &mut silent_since);
         // A cluster that does not serve has no turns to take.
-        if let Permit::Exchange(seen) = self.clear(member, launch, purpose).await?
+        if let Permit::Exchange(seen) = permit.await?
             && seen.serves()
         {
             self.take_turn(member).await?;
@@ -226,7 +241,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             }
         }
         self.driver.prepare(member, launch)?;
-        let permit = self.clear(member, launch, purpose).await?;
+        let permit = self.clear(member, launch, purpose, &mut silent_since);
+        let permit = permit.await?;
         // What was begun before a signal is finished; no further member is stopped.
         if let Some(signal) = interrupt::is_asked()
             && !self.driver.is_in_hand(member)
@@ -246,6 +262,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
         };
         self.journal.write(stopping)?;
+        let before = match shows {
+            // What it answers tells.
+            true => None,
+            false => self.started_at(member).await,
+        };
         self.driver.stop(member).await?;
         // From here on nothing keeps the member from its start, not even a full disk.
         let noted = self.journal.write(Event::Starting {
@@ -254,8 +275,33 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         });
         self.driver.start(member, launch).await?;
         self.note_started(member);
+        if let Some(before) = before {
+            self.is_another(member, &before).await?;
+        }
         noted.map_err(|e| Deviation::Seen(format!("{member} was started; {e}")))?;
         Ok(By::Exchange)
+    }
+
+    /// When the process of `member` was started, if it runs and shows that.
+    async fn started_at(&self, member: &str) -> Option<String> {
+        let managed = self.of(member).ok()?;
+        self.cluster.started_at(&managed.endpoint).await
+    }
+
+    /// Waits until `member`, if it answers, does so from another process than the one that was
+    /// started at `before`: commands may return before their work is done, or do nothing.
+    async fn is_another(&self, member: &str, before: &str) -> Result<(), Deviation> {
+        let deadline = self.cluster.now() + self.patience;
+        poll::until(self.cluster, deadline, async || {
+            match self.started_at(member).await {
+                Some(now) if now == before => Attempt::Again(Deviation::Seen(format!(
+                    "{member} still runs as it did: what stops and starts it has not restarted it"
+                ))),
+                // We wait for one that is down as for any that was started.
+                _ => Attempt::Done(()),
+            }
+        })
+        .await
     }
 
     fn note_started(&self, member: &str) {

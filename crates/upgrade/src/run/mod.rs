@@ -36,7 +36,7 @@ mod view;
 mod watched;
 
 pub(crate) use begin::{Allow, refusal};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{CallError, Cluster, Lock};
 pub(crate) use driver::{Driver, Launch, Managed};
 pub(crate) use engine::{Engine, Stop};
 pub(crate) use found::Way;

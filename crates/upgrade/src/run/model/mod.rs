@@ -146,6 +146,13 @@ impl Cluster for Handle {
         world.reaches(member).then(|| world.runs_pintle(member))
     }
 
+    async fn started_at(&self, endpoint: &str) -> Option<String> {
+        self.point().await;
+        let member = name_at(endpoint);
+        let world = self.0.borrow();
+        world.reaches(member).then(|| world.started_at(member))
+    }
+
     async fn read(&self, endpoint: &str) -> Answer<Duration> {
         self.point().await;
         let world = self.0.borrow();
@@ -175,7 +182,12 @@ impl Cluster for Handle {
 
     async fn announce(&self, endpoint: &str, _member: &Member) -> Result<(), CallError> {
         self.served(endpoint).await?;
-        self.0.borrow_mut().stale.clear();
+        let mut world = self.0.borrow_mut();
+        if world.failing_changes > 0 {
+            world.failing_changes -= 1;
+            return Err(CallError::Failed("etcdserver: leader changed".into()));
+        }
+        world.stale.clear();
         Ok(())
     }
 
@@ -502,7 +514,7 @@ impl Model {
             let plan = crate::repair::online::plan(&cluster, &endpoints).await?;
             let is_needed = !plan.wrong.is_empty();
             if is_needed {
-                plan.carry_out(&cluster, &endpoints).await?;
+                crate::repair::online::carry_out(&cluster, &endpoints).await?;
             }
             Ok(is_needed)
         }))

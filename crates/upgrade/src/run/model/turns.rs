@@ -164,3 +164,35 @@ fn who_waits_for_its_turn_too_long_has_done_nothing() {
         assert_eq!(std::fs::read_to_string(journal).expect("a journal"), "");
     }
 }
+
+/// A cluster whose databases have a stale record of n2.
+fn stale() -> Model {
+    let model = Model::new(World::new(3, vec![OLD, NEW], 1));
+    model.world().stale.insert(2);
+    model
+}
+
+#[test]
+fn a_repair_of_running_members_waits_for_its_turn_and_finds_anew() {
+    let model = stale();
+    model.world().lock = Some(("n3 another".into(), WORKS));
+    assert_eq!(model.repair(), Came::Done);
+    assert!(model.world().lock.is_none(), "the turn was not returned");
+    let model = stale();
+    model.world().lock = Some(("n3 another".into(), PATIENCE * 90));
+    let came = model.repair();
+    let is_told =
+        matches!(&came, Came::Refused(why) if why.contains("another run is at work, on n3"));
+    assert!(is_told, "{came:?}");
+    assert!(model.world().stale.contains(&2));
+}
+
+#[test]
+fn a_repair_of_running_members_lives_through_an_election_and_a_slow_member() {
+    for (failing, slow) in [(7, 0), (0, 12), (4, 12)] {
+        let model = stale();
+        model.world().failing_changes = failing;
+        model.world().find("n3").slow_until = Duration::from_secs(slow);
+        assert_eq!(model.repair(), Came::Done, "{failing}, {slow}");
+    }
+}

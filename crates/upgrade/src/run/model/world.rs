@@ -28,6 +28,8 @@ pub(super) struct Peer {
     pub(super) manifest: Manifest,
     /// What its process runs, if it has one.
     pub(super) process: Option<Launch>,
+    /// Its processes so far.
+    pub(super) processes: u64,
     /// Whether it has published itself since its start: before that it does not answer.
     pub(super) is_ready: bool,
     /// Whether its machine is dead: nothing starts there.
@@ -117,6 +119,8 @@ pub(super) struct World {
     /// The call at which the command is killed.
     pub(super) kill_at: Option<u64>,
     pub(super) calls: u64,
+    /// So many changes of the membership fail, as in an election.
+    pub(super) failing_changes: u64,
     /// Members that refuse the tool: its TLS files are wrong.
     pub(super) refusing: BTreeSet<String>,
     /// Whether the tool reaches no member, though they reach one another.
@@ -154,6 +158,7 @@ impl World {
                     ..Manifest::default()
                 },
                 process: Some(launch.clone()),
+                processes: 1,
                 is_ready: true,
                 is_dead: false,
                 slow_until: Duration::ZERO,
@@ -192,6 +197,7 @@ impl World {
             line: None,
             kill_at: None,
             calls: 0,
+            failing_changes: 0,
             refusing: BTreeSet::new(),
             is_cut_off: false,
             starts_take: Duration::ZERO,
@@ -349,6 +355,7 @@ impl World {
         }
         self.members[at].was_up_at_stop = false;
         self.members[at].process = Some(launch);
+        self.members[at].processes += 1;
         // It publishes itself, and who runs a late 3.5 writes its record anew.
         let late = |m: &Peer| m.process.as_ref().is_some_and(|p| p.version >= HEALS);
         if self.members.iter().all(late) {
@@ -404,6 +411,12 @@ impl World {
     pub(super) fn listens(&self, member: &str) -> bool {
         let found = self.members.iter().find(|m| m.name == member);
         !self.is_cut_off && found.is_some_and(|m| m.process.is_some())
+    }
+
+    /// What tells the process of a member from the one before.
+    pub(super) fn started_at(&self, member: &str) -> String {
+        let found = self.members.iter().find(|m| m.name == member);
+        found.map_or(0, |m| m.processes).to_string()
     }
 
     /// What the lock on the database of a member says.
@@ -745,6 +758,7 @@ impl World {
                 ..Manifest::default()
             },
             process: is_up.then_some(launch),
+            processes: 1,
             is_ready: is_up,
             is_dead: !is_up,
             slow_until: Duration::ZERO,
