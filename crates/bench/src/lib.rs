@@ -32,3 +32,10 @@ mod wire;
 mod workload;
 
 pub use cli::main;
+
+/// The program, for its manual page and completions.
+pub fn manual() -> ::cli::manual::Manual {
+    let about = "a load generator for any etcd";
+    let program = &command::PROGRAM;
+    ::cli::manual::Manual::of(program.name, about, program.commands, program.global)
+}

@@ -21,14 +21,14 @@ pub const SHELLS: [(&str, &str); 4] = [
 ];
 
 /// A place in the tree of commands and what may follow there.
-struct Place {
+pub(crate) struct Place {
     /// The names that lead to it, e.g. `lease grant`; empty for the program.
-    path: String,
-    commands: Vec<(&'static str, &'static str)>,
-    flags: Vec<(String, &'static str)>,
+    pub(crate) path: String,
+    pub(crate) commands: Vec<(&'static str, &'static str)>,
+    pub(crate) flags: Vec<(String, &'static str)>,
 }
 
-fn flag_words<'a>(flags: impl Iterator<Item = &'a Flag>) -> Vec<(String, &'static str)> {
+pub(crate) fn flag_words<'a>(flags: impl Iterator<Item = &'a Flag>) -> Vec<(String, &'static str)> {
     flags
         .map(|flag| {
             let equals = if flag.kind == Kind::Bool { "" } else { "=" };
@@ -72,15 +72,19 @@ pub fn script<A>(
     commands: &'static [Command<A>],
     global: &'static [Flag],
 ) -> Option<String> {
-    let places = places(commands, global);
+    of_places(shell, program, &places(commands, global))
+}
+
+/// The same from places.
+pub(crate) fn of_places(shell: &str, program: &str, places: &[Place]) -> Option<String> {
     Some(match shell {
-        "bash" => bash(program, &places),
+        "bash" => bash(program, places),
         "zsh" => format!(
             "#compdef {program}\nautoload -U +X bashcompinit && bashcompinit\n{}",
-            bash(program, &places)
+            bash(program, places)
         ),
-        "fish" => fish(program, &places),
-        "powershell" => powershell(program, &places),
+        "fish" => fish(program, places),
+        "powershell" => powershell(program, places),
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@
 //! - [`text`]: Go's forms of numbers, strings, durations and sizes
 //! - [`table`]: the box of `--write-out=table`
 //! - [`completion`]: completion scripts for shells, from the tables
+//! - [`manual`]: a program as a manual page, as completion scripts, as a page of the documentation
 //! - [`private`]: files and folders for their owner alone
 //! - [`shell`]: words as a shell reads them
 //! - [`interrupt`]: signals that ask a command to end
@@ -20,6 +21,7 @@ pub mod completion;
 pub mod flags;
 pub mod help;
 pub mod interrupt;
+pub mod manual;
 pub mod near;
 pub mod private;
 pub mod shell;

@@ -65,5 +65,11 @@ pub fn main_os(called: Called, args: Vec<OsString>, offline: Offline) -> i32 {
     program::run(called, words, offline)
 }
 
+/// The program, for its manual page and completions.
+pub fn manual() -> cli::manual::Manual {
+    let about = "the command line client of etcd and Pintle";
+    cli::manual::Manual::of("etcdctl", about, spec::COMMANDS, spec::GLOBAL)
+}
+
 #[cfg(test)]
 mod tests;

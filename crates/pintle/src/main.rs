@@ -4,6 +4,8 @@
 
 use std::{ffi::OsString, path::Path};
 
+mod manual;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -85,6 +87,21 @@ fn offline_here(words: Vec<String>) -> i32 {
     )
 }
 
+/// Writes manual pages and completions, for packages.
+fn manual(args: &[OsString]) -> i32 {
+    let [dir] = args else {
+        eprintln!("Error: pintle manual takes the folder that pages and completions go to");
+        return 1;
+    };
+    match manual::write(Path::new(dir)) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("Error: write to {}: {error}", Path::new(dir).display());
+            1
+        }
+    }
+}
+
 fn by_subcommand(mut args: Vec<OsString>) -> i32 {
     let program = if args.is_empty() {
         None
@@ -97,6 +114,7 @@ fn by_subcommand(mut args: Vec<OsString>) -> i32 {
         Some("utl") => utl::main(named("pintle utl", args)),
         Some("upgrade") => upgrade::main(&text(args)),
         Some("bench") => bench::main(named("pintle bench", args)),
+        Some("manual") => manual(&args),
         Some("-V" | "--version" | "version") => {
             println!(
                 "pintle {} (etcd {})",

@@ -143,3 +143,119 @@ fn a_server_names_the_flag_that_was_meant_and_the_values_it_takes() {
     let said = text(&run("pintle", "server --line 9").stderr);
     assert!(said.contains("it is one of auto, 3.5, 3.6, 3.7"), "{said}");
 }
+
+/// Manual pages and completions, as packages get them.
+fn manual() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = run("pintle", &format!("manual {}", dir.path().display()));
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    dir
+}
+
+const NAMES: [&str; 4] = ["pintle", "etcd", "etcdctl", "etcdutl"];
+
+/// Runs a checker on a file; `false` where it is not installed.
+fn checked(program: &str, flags: &[&str], file: &std::path::Path) -> bool {
+    let answer = Command::new(program).args(flags).arg(file).output();
+    let Ok(answer) = answer else {
+        println!("SKIPPED: {program} is not installed");
+        return false;
+    };
+    let said = text(&answer.stderr);
+    assert!(
+        answer.status.success() && said.is_empty(),
+        "{program} {}: {said}",
+        file.display()
+    );
+    true
+}
+
+#[test]
+fn every_manual_page_and_completion_is_read_without_a_word() {
+    let dir = manual();
+    for name in NAMES {
+        let page = dir.path().join("man1").join(format!("{name}.1"));
+        checked("man", &["--warnings", "-Tutf8", "-l"], &page);
+        checked("mandoc", &["-Tlint", "-Werror"], &page);
+        assert!(checked(
+            "bash",
+            &["-n"],
+            &dir.path().join("bash").join(name)
+        ));
+        checked(
+            "zsh",
+            &["-n"],
+            &dir.path().join("zsh").join(format!("_{name}")),
+        );
+        let script = dir.path().join("fish").join(format!("{name}.fish"));
+        checked("fish", &["--no-execute"], &script);
+    }
+}
+
+/// What bash offers for the last of `words`.
+fn offered(dir: &std::path::Path, words: &str) -> Vec<String> {
+    let program = words.split(' ').next().unwrap_or_default();
+    let script = format!(
+        "source {}; COMP_WORDS=({}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         $(complete -p {program} | sed 's/.*-F \\([^ ]*\\) .*/\\1/') 2>/dev/null; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        dir.join("bash").join(program).display(),
+        words.replace("''", "\"\"")
+    );
+    let answer = Command::new("bash").args(["-c", &script]).output();
+    let said = text(&answer.expect("bash").stdout);
+    said.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_offers_the_commands_and_flags_that_the_programs_take() {
+    let dir = manual();
+    let offers = |words: &str, word: &str| {
+        let all = offered(dir.path(), words);
+        assert!(
+            all.iter().any(|offer| offer == word),
+            "{words}: {word} of {all:?}"
+        );
+    };
+    offers("pintle u", "upgrade");
+    offers("pintle upgrade ex", "explain");
+    offers("pintle upgrade check --tar", "--target=");
+    offers("pintle ctl lease ''", "grant");
+    offers("etcd --data", "--data-dir=");
+    offers("etcdctl member a", "add");
+    offers("etcdctl get --pre", "--prefix");
+    offers("etcdutl snapshot re", "restore");
+    // What is offered is taken: no program calls a flag unknown.
+    for (program, line) in [
+        ("etcdctl", "get"),
+        ("etcdutl", "snapshot restore"),
+        ("pintle", "upgrade run"),
+    ] {
+        for flag in offered(dir.path(), &format!("{program} {line} --")) {
+            let flag = flag.trim_end_matches('=');
+            let out = run(program, &format!("{line} {flag}=1 --help"));
+            let said = text(&out.stderr);
+            assert!(
+                !said.contains("unknown flag"),
+                "{program} {line} {flag}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_page_of_flags_is_what_the_tables_give() {
+    let dir = manual();
+    let made = std::fs::read_to_string(dir.path().join("reference/flags.md")).expect("the page");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/flags.md");
+    if std::env::var_os("PINTLE_WRITE_PAGES").is_some() {
+        std::fs::write(path, &made).expect("the page is written");
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    let differs = there.lines().zip(made.lines()).find(|(a, b)| a != b);
+    assert!(
+        there == made,
+        "docs/reference/flags.md is not what the tables give, at {differs:?}; \
+         PINTLE_WRITE_PAGES=1 writes it anew"
+    );
+}

@@ -48,5 +48,6 @@ mod submit;
 pub mod transport;
 pub mod version;
 
+pub use config::manual;
 pub use member::status;
 pub use program::main;

@@ -54,6 +54,12 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
+/// The program, for its manual page and completions.
+pub fn manual() -> cli::manual::Manual {
+    let about = "checks, plans, rehearses, runs and takes back upgrades of a cluster";
+    cli::manual::Manual::of("pintle upgrade", about, command::COMMANDS, command::GLOBAL)
+}
+
 /// Runs `pintle upgrade`; `words` is what follows it. Returns the exit code, which
 /// `pintle upgrade --help` explains.
 #[must_use]

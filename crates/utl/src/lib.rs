@@ -53,5 +53,16 @@ pub fn hash_kv(path: &std::path::Path, revision: i64) -> Result<u32, String> {
     found.map(|h| h.hash).map_err(|failure| failure.message)
 }
 
+/// The program, for its manual page and completions.
+pub fn manual() -> cli::manual::Manual {
+    let about = "offline tools for data directories and snapshots";
+    cli::manual::Manual::of(
+        "etcdutl",
+        about,
+        command::PROGRAM.commands,
+        command::PROGRAM.global,
+    )
+}
+
 #[cfg(test)]
 mod tests;

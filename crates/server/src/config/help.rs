@@ -2,9 +2,17 @@
 
 use std::fmt::Write as _;
 
-use cli::flags::Kind;
+use cli::{flags::Kind, manual::Manual};
 
 use super::{definitions::GROUPS, table::env_name};
+
+/// The program, for its manual page and completions.
+pub fn manual() -> Manual {
+    let settings = GROUPS.iter().flat_map(|group| group.settings);
+    let flags = settings.filter(|setting| !setting.file_only);
+    let about = "a member of a cluster: serves the API of etcd from its files";
+    Manual::plain("etcd", about, flags.map(|setting| &setting.flag))
+}
 
 /// The help text of `pintle server`, `width` columns wide at most.
 pub fn usage(program: &str, width: usize) -> String {

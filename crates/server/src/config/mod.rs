@@ -26,7 +26,7 @@ mod urls;
 pub use discovery::{Discovery, Registry};
 pub use error::ParseError;
 pub use gates::{GateState, Stage};
-pub use help::usage;
+pub use help::{manual, usage};
 pub use logs::{LogOutput, Logs, Rotation};
 pub use member::open::MembershipCheck;
 pub use parse::{Parsed, parse, without_secrets};
