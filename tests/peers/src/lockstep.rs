@@ -95,6 +95,16 @@ impl Pair {
         self.sides[1].server.api()
     }
 
+    /// The ports for clients, the subject's first.
+    pub fn ports(&self) -> [u16; 2] {
+        self.sides.each_ref().map(|side| side.server.port())
+    }
+
+    /// The ports for members, the subject's first.
+    pub fn peer_ports(&self) -> [u16; 2] {
+        self.sides.each_ref().map(|side| side.server.peer_port())
+    }
+
     /// What the generator may know.
     pub fn seen(&self) -> Seen {
         Seen {

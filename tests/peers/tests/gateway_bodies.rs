@@ -621,21 +621,20 @@ fn a_form_that_names_another_method() {
 }
 
 /// Requests as they are sent, after which the server ends the connection.
-fn on_a_pair_raw(name: &str, requests: &[String]) {
+fn on_a_pair_raw(name: &str, ports: fn(&Pair) -> [u16; 2], requests: &[String]) {
     let Some((subject, reference)) = peer::pair() else {
         return;
     };
     peers::run(180, async {
         let pair = Pair::start(&subject, &reference, &[]).await?;
-        let mut differences = Vec::new();
+        let (ports, mut differences) = (ports(&pair), Vec::new());
         for request in requests {
-            let ask = async |port| -> Result<String> {
+            let ask = async |port: u16| -> Result<String> {
                 let answer = http::send_raw(port, request.as_bytes()).await?;
                 let connection = answer.header("connection").unwrap_or_default();
                 Ok(format!("{connection} {}", shown(&answer)))
             };
-            let (ours, theirs) =
-                tokio::join!(ask(pair.subject().port()), ask(pair.reference().port()),);
+            let (ours, theirs) = tokio::join!(ask(ports[0]), ask(ports[1]));
             let (ours, theirs) = (ours?, theirs?);
             if ours != theirs {
                 differences.push(format!("{request}\n  {ours}\n  {theirs}"));
@@ -661,7 +660,7 @@ fn a_body_is_read_as_far_as_it_counts() {
         "[]",
         "nul?",
     ];
-    on_a_pair_raw("bodies that do not come", &bodies.map(post));
+    on_a_pair_raw("bodies that do not come", Pair::ports, &bodies.map(post));
 }
 
 #[test]
@@ -679,5 +678,13 @@ fn requests_that_go_s_server_refuses() {
         "GET /health HTTP/1.1\r\n\r\n".to_owned(),
         "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 14\r\n\r\n{\"key\":\"YQ==\"}".to_owned(),
     ];
-    on_a_pair_raw("requests that Go's server refuses", &requests);
+    on_a_pair_raw("requests that Go's server refuses", Pair::ports, &requests);
+    let get = |head: &str| format!("GET /version HTTP/1.1\r\n{head}\r\n");
+    let of_peers = [
+        get(""),
+        get("Host: a b\r\n"),
+        get("Host: h\r\nTransfer-Encoding: gzip, chunked\r\n"),
+        get("Host: h\r\nConnection: close\r\n"),
+    ];
+    on_a_pair_raw("the same by peers", Pair::peer_ports, &of_peers);
 }

@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Body,
     admission::Seat,
+    http1,
     pages::version_page,
     plain::{json, not_allowed, not_found, plain, unsniffed},
 };
@@ -87,6 +88,9 @@ where
 }
 
 async fn answer(rt: &Rc<Runtime>, request: Request<Incoming>, seat: &Seat) -> Response<Answer> {
+    if let Some(refusal) = http1::refusal(&request) {
+        return refusal.map(Answer::Page);
+    }
     // Anyone can connect and ask for a page; a member knows which cluster it belongs to.
     if peer::headers::hex(request.headers(), peer::headers::CLUSTER_ID) == Some(rt.core.cluster_id)
     {
