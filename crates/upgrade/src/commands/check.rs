@@ -54,11 +54,14 @@ pub(super) fn check(parsed: &Parsed) -> Outcome<i32> {
         "" => None,
         path => Some((path.to_owned(), verified_backup(path))),
     };
-    // They stay up where they change their line.
-    let no_restarts = target.is_pintle && {
-        let pintles = sources::pintles(parsed, &sources.members)?;
-        !pintles.is_empty() && pintles.len() == sources.members.len()
+    let pintles = sources::pintles(parsed, &sources.members)?;
+    let all_pintle = !pintles.is_empty() && pintles.len() == sources.members.len();
+    let target = match all_pintle {
+        true => target.of_pintles(),
+        false => target,
     };
+    // They stay up where they change their line.
+    let no_restarts = all_pintle && target.is_pintle;
     let given = Given {
         no_restarts,
         silent: sources.silent,
