@@ -34,7 +34,13 @@ pub(super) async fn answers_within(
     limit: Duration,
 ) -> Answer<Facts> {
     let answer = cluster.within(limit, cluster.answers(endpoint)).await;
-    answer.unwrap_or_else(|| Answer::Silent(format!("{endpoint}: no answer within {limit:?}")))
+    answer.unwrap_or_else(|| {
+        Answer::Silent(match limit.is_zero() {
+            // It had its time before.
+            true => format!("{endpoint}: no answer"),
+            false => format!("{endpoint}: no answer within {limit:?}"),
+        })
+    })
 }
 
 /// Looks at the cluster of the members `named`, at each for as long as `limit` says of its
