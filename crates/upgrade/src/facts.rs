@@ -73,6 +73,32 @@ pub struct Log {
     pub leftovers: Vec<PathBuf>,
     /// The membership as of the database's consistent index, if the log reaches there.
     pub at_database: Option<Cluster>,
+    /// The raft configuration as of there: with any other a database that has members removed or
+    /// added since would look damaged.
+    pub conf_state_at_database: Option<ConfState>,
+}
+
+/// By what the members that a database lists are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ruler<'a> {
+    /// By the v2 store and the log.
+    Tree,
+    /// By raft's configuration as of that database. Once a member of 3.6 has ruled, the v2 tree of
+    /// a `.snap` is made of the database, zombies included: nothing else is another source.
+    Raft(&'a ConfState),
+    /// By raft's configuration, and the log does not have it as of that database.
+    Unknown,
+}
+
+impl Log {
+    /// By what the members that `database` lists are judged.
+    pub(crate) fn ruler(&self, database: &Database) -> Ruler<'_> {
+        match (&database.storage_version, &self.conf_state_at_database) {
+            (None, _) => Ruler::Tree,
+            (Some(_), Some(counted)) => Ruler::Raft(counted),
+            (Some(_), None) => Ruler::Unknown,
+        }
+    }
 }
 
 /// A raw v2 request in the log.

@@ -8,7 +8,7 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::{
-    facts::{Database, Facts, Log},
+    facts::{Database, Facts, Log, Ruler},
     target::Target,
 };
 
@@ -92,6 +92,10 @@ pub const ENDS_3_4: &str = "the other members, of 3.4, panic on what it writes";
 /// What 3.5.26 may do to members that it takes for zombies.
 pub const EXPELS: &str = "it takes living members for removed ones";
 
+/// Why zombies and stale learners are not predicted.
+const NOT_COMPARED: &str =
+    "whether the database has members that raft does not: the log does not reach its index";
+
 /// Every way in which a start was predicted to fail.
 #[cfg(test)]
 pub(crate) const TEXTS: [&str; 10] = [
@@ -117,17 +121,26 @@ pub fn boot(facts: &Facts, target: &Target) -> Option<Prediction> {
     if let Some(refusal) = too_old(facts, target) {
         return Some(refusal);
     }
-    if target.is_pintle {
-        return Some(too_new(facts, target).unwrap_or_else(|| pintle(log, database, target)));
+    let mut prediction = match target.is_pintle {
+        true => too_new(facts, target).unwrap_or_else(|| pintle(log, database, target)),
+        false => etcd(log, database, target),
+    };
+    let is_open = target.minor() >= 6 && log.ruler(database) == Ruler::Unknown;
+    if prediction.outcome == Outcome::Starts && is_open {
+        prediction.unsure.push(NOT_COMPARED.into());
     }
-    Some(match target.minor() {
+    Some(prediction)
+}
+
+fn etcd(log: &Log, database: &Database, target: &Target) -> Prediction {
+    match target.minor() {
         4 => Prediction::starts(),
         5 if target.version == Version::new(3, 5, 0) => from_database(log, database),
         5 if target.version >= Version::new(3, 5, 26) => expelling(log, database),
         5 => Prediction::starts(),
         6 => six(log, database, target),
         _ => seven(log, database),
-    })
+    }
 }
 
 /// Members in the database that the truth does not have, and voters that it
@@ -140,14 +153,14 @@ fn differences(truth: &Cluster, database: &[Member]) -> (Vec<MemberId>, Vec<Memb
     )
 }
 
-/// The same by the best truth there is. Once a member of 3.6 has ruled, the v2 tree of a `.snap`
-/// is made of the database, zombies included: only raft's configuration is another source.
+/// The same by the best truth there is; none where there is no truth.
 fn differences_in(log: &Log, database: &Database) -> (Vec<MemberId>, Vec<MemberId>) {
     let records = &database.members.members;
-    if database.storage_version.is_none() {
-        return differences(&log.now, records);
-    }
-    let counted = &log.conf_state;
+    let counted = match log.ruler(database) {
+        Ruler::Tree => return differences(&log.now, records),
+        Ruler::Unknown => return (Vec::new(), Vec::new()),
+        Ruler::Raft(counted) => counted,
+    };
     let votes = |id: MemberId| counted.voters.contains(&id.0);
     apart(
         records,

@@ -10,7 +10,7 @@ use super::{
     case::{Case, Lacks},
     finding::Level,
 };
-use crate::facts::{Database, Facts, Log};
+use crate::facts::{Database, Facts, Log, Ruler};
 
 const NO_DATABASE: &str = "needs the database of each member: leave --no-databases out (--scratch names a folder with room), or name directories with --data-dir";
 
@@ -37,6 +37,7 @@ fn pairs<'a>(case: &Case<'a>) -> Result<Vec<Pair<'a>>, Lacks> {
         }
     }
     if found.is_empty() {
+        all_known(case)?;
         return Err(match case.members.iter().any(|m| m.database.is_some()) {
             true => "a database alone has one copy of the membership; needs the whole directory, or the running member".into(),
             false => NO_DATABASE.into(),
@@ -49,9 +50,11 @@ fn pair<'a>(facts: &'a Facts, database: &'a Database) -> Option<Pair<'a>> {
     if let Some(log) = &facts.log {
         let known = log.at_database.as_ref().unwrap_or(&log.now);
         let mut truth: Vec<Member> = known.members().cloned().collect();
-        let is_raft = is_ruled_by_raft(log, database);
-        if is_raft {
-            let counted = &log.conf_state;
+        let ruler = log.ruler(database);
+        if ruler == Ruler::Unknown {
+            return None;
+        }
+        if let Ruler::Raft(counted) = ruler {
             let learns = |m: &Member| counted.learners.contains(&m.id.0);
             truth.retain(|m| counted.voters.contains(&m.id.0) || learns(m));
             truth.iter_mut().for_each(|m| m.is_learner = learns(m));
@@ -62,9 +65,9 @@ fn pair<'a>(facts: &'a Facts, database: &'a Database) -> Option<Pair<'a>> {
             truth,
             has_records: true,
             removed: known.removed().collect(),
-            source: match is_raft {
-                true => "raft's configuration",
-                false => "the v2 store and the log",
+            source: match ruler {
+                Ruler::Tree => "the v2 store and the log",
+                _ => "raft's configuration",
             },
         });
     }
@@ -99,10 +102,29 @@ fn pair<'a>(facts: &'a Facts, database: &'a Database) -> Option<Pair<'a>> {
     })
 }
 
-/// Once a member of 3.6 has ruled, the v2 tree of a `.snap` is made of the database, and shows
-/// nothing about it; raft's configuration does, where the database is as far as the log.
-fn is_ruled_by_raft(log: &Log, database: &Database) -> bool {
-    database.storage_version.is_some() && database.consistent_index >= log.commit
+/// Whether the database of every member could be compared with what rules.
+///
+/// # Errors
+/// Of some it is not known what did when they were written; what to do.
+fn all_known(case: &Case<'_>) -> Result<(), Lacks> {
+    let is_open = |facts: &&Facts| match (&facts.log, &facts.database) {
+        (Some(log), Some(database)) => log.ruler(database) == Ruler::Unknown,
+        _ => false,
+    };
+    let open: Vec<&str> = case
+        .members
+        .iter()
+        .filter(is_open)
+        .map(|f| f.label.as_str())
+        .collect();
+    match open.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "the log of {} does not say who counted at the index of its database: start it on its present release, and check again while it runs, or after it was stopped in good order",
+            open.join(", ")
+        )
+        .into()),
+    }
 }
 
 impl Pair<'_> {
@@ -164,7 +186,7 @@ pub(super) fn learners(case: &mut Case<'_>) -> Result<(), Lacks> {
             }
         }
     }
-    Ok(())
+    all_known(case)
 }
 
 pub(super) fn ids(case: &mut Case<'_>) -> Result<(), Lacks> {
@@ -178,7 +200,7 @@ pub(super) fn ids(case: &mut Case<'_>) -> Result<(), Lacks> {
             other_conf_state(case, &pair, log);
         }
     }
-    Ok(())
+    all_known(case)
 }
 
 /// Members of the database that the truth does not have.
@@ -277,7 +299,7 @@ fn other_quorum(case: &mut Case<'_>, pair: &Pair<'_>, log: &Log) {
 /// Whether the configuration in the database is another one than raft's.
 fn other_conf_state(case: &mut Case<'_>, pair: &Pair<'_>, log: &Log) {
     let stored = pair.database.members.conf_state.as_ref();
-    let is_current = pair.database.consistent_index >= log.commit;
+    let is_current = pair.database.consistent_index == log.commit;
     if let Some(stored) = stored.filter(|_| is_current) {
         let sorted = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
         if sorted(&stored.voters) != sorted(&log.conf_state.voters)

@@ -77,6 +77,7 @@ fn sound(id: u64) -> Facts {
             gaps: Vec::new(),
             leftovers: Vec::new(),
             at_database: Some(cluster.clone()),
+            conf_state_at_database: Some(conf_state.clone()),
             now: cluster.clone(),
         }),
         database: Some(Database {
@@ -761,4 +762,55 @@ fn a_pre_release_is_a_warning_and_ends_on_what_3_7_ends_on() {
     let seven = Target::parse("pintle:3.7").expect("a line");
     let boot = predict::boot(&above, &seven).expect("files");
     assert_eq!(boot.text, predict::DOWNGRADE);
+}
+
+fn zombies_of(facts: Facts, target: &Target) -> (Vec<String>, State) {
+    let boot = predict::boot(&facts, target).expect("files");
+    let report = run(target.clone(), vec![facts], &given());
+    let p5 = report.checks.into_iter().find(|check| check.id == "P5");
+    (boot.zombies, p5.expect("a check").state)
+}
+
+#[test]
+fn a_database_of_3_6_is_compared_with_raft_as_of_its_own_index() {
+    for target in ["3.6.14", "3.7.1", "pintle:3.6"] {
+        let target = Target::parse(target).expect("a target");
+        // One that was removed after what the database has.
+        let removed_since = |records: fn(&mut Vec<Member>)| {
+            let mut facts = ruled_by_3_6(records);
+            facts
+                .database
+                .as_mut()
+                .expect("a database")
+                .consistent_index = 80;
+            let log = facts.log.as_mut().expect("a log");
+            log.conf_state.voters.retain(|id| *id != 3);
+            let left = ruled_by_3_6(|records| records.retain(|m| m.id != MemberId(3)));
+            log.now = left.log.expect("a log").now;
+            facts
+        };
+        let sound = removed_since(|_| {});
+        assert_eq!(
+            zombies_of(sound, &target),
+            (vec![], State::Passed),
+            "{target}"
+        );
+        let zombie = removed_since(|records| records.push(member(9)));
+        let found = (vec![MemberId(9).to_string()], State::Found);
+        assert_eq!(zombies_of(zombie, &target), found, "{target}");
+        // What was written after the last commit that is on disk is not known.
+        let mut ahead = ruled_by_3_6(|records| records.push(member(9)));
+        ahead
+            .database
+            .as_mut()
+            .expect("a database")
+            .consistent_index = 110;
+        let log = ahead.log.as_mut().expect("a log");
+        (log.at_database, log.conf_state_at_database) = (None, None);
+        let boot = predict::boot(&ahead, &target).expect("files");
+        assert_eq!(boot.unsure.len(), 1, "{target}: {boot:?}");
+        let (zombies, state) = zombies_of(ahead, &target);
+        assert!(zombies.is_empty(), "{target}");
+        assert!(matches!(state, State::Unchecked(_)), "{target}: {state:?}");
+    }
 }

@@ -125,6 +125,7 @@ fn log(
         gaps,
         leftovers: leftovers(snap_dir),
         at_database: None,
+        conf_state_at_database: None,
     };
     Ok((metadata, followed(found, now, &read.entries, database)))
 }
@@ -166,6 +167,7 @@ fn followed(
     });
     if consistent == Some(found.snapshot.index) {
         found.at_database = Some(now.cluster.clone());
+        found.conf_state_at_database = Some(now.conf_state.clone());
     }
     for entry in entries {
         if entry.index > found.commit {
@@ -200,6 +202,7 @@ fn followed(
         found.commit_term = entry.term;
         if consistent == Some(entry.index) {
             found.at_database = Some(now.cluster.clone());
+            found.conf_state_at_database = Some(now.conf_state.clone());
         }
     }
     let Replay {
