@@ -1,7 +1,7 @@
 //! What goes to standard output and standard error.
 
 use std::{
-    io::Write as _,
+    io::Write,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -20,10 +20,13 @@ pub(crate) fn warn(text: &str) {
 }
 
 pub(crate) fn print(text: &str) -> Outcome<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
+    write(&mut std::io::stdout().lock(), text)
         .map_err(|e| Failure::new(format!("write stdout: {e}")))
+}
+
+fn write(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// The largest number that every reader of JSON has exactly: 2^53.
@@ -71,15 +74,21 @@ pub(crate) fn say(text: &str) {
 }
 
 /// The last line of a command that says its progress: what comes next.
-pub(crate) fn finish(code: i32, next: &Next) -> Outcome<i32> {
-    match lines_are_json() {
-        true => {
-            let end = json!({ "time": time(), "exitCode": code, "next": next.line() });
-            print(&format!("{end}\n"))?;
-        }
-        false => print(&format!("\n{}", next.text()))?,
-    }
-    Ok(code)
+/// Returns `code`: it is that of the work, whoever is left to read of it.
+pub(crate) fn finish(code: i32, next: &Next) -> i32 {
+    end(&mut std::io::stdout().lock(), code, next)
+}
+
+fn end(out: &mut impl Write, code: i32, next: &Next) -> i32 {
+    let text = match lines_are_json() {
+        true => format!(
+            "{}\n",
+            json!({ "time": time(), "exitCode": code, "next": next.line() })
+        ),
+        false => format!("\n{}", next.text()),
+    };
+    let _ = write(out, &text);
+    code
 }
 
 /// The time as reports have it: RFC 3339, of UTC.
@@ -123,4 +132,34 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit;
+
+    /// A standard output whose reader is gone.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_work_also_where_no_one_reads_of_it() {
+        let next = Next::explain(["P1"]);
+        for code in [exit::OK, exit::STOPPED, exit::INTERRUPTED] {
+            assert_eq!(end(&mut Closed, code, &next), code);
+            let mut out = Vec::new();
+            assert_eq!(end(&mut out, code, &next), code);
+            assert!(String::from_utf8_lossy(&out).ends_with("explain P1\n"));
+        }
+    }
 }

@@ -58,7 +58,10 @@ impl Cut {
     ) -> Result<(), Stop> {
         match self {
             Cut::Ended(outcome) => outcome,
-            Cut::Between(signal) => Err(engine.asked(signal).await),
+            Cut::Between(signal) => {
+                engine.leave_between().await;
+                Err(engine.asked(signal).await)
+            }
             Cut::In(in_hand) => Err(Stop::Cut(in_hand)),
         }
     }

@@ -81,12 +81,16 @@ pub(super) fn after_steps(
 ) -> Next {
     match (code, runs) {
         (exit::OK, _) if parsed.bool("dry-run") => Next::of(name, parsed).without("dry-run"),
-        (exit::OK, Some(runs)) => Next::of("check", parsed)
-            .with("target", runs)
-            .with("endpoints", &endpoints(members)),
+        (exit::OK, Some(runs)) => look_at_all(parsed, members, runs),
         (exit::OK, None) => Next::of("check", parsed).help(),
         _ => Next::of(name, parsed),
     }
+}
+
+/// After a rollback `to` a release that binaries are not the way to: never the same again, but the
+/// look that finds what is wrong.
+pub(super) fn after_refusal(parsed: &Parsed, members: &[Managed], to: &str) -> Next {
+    look_at_all(parsed, members, to)
 }
 
 pub(super) fn after_repair(parsed: &Parsed, is_unchanged: bool) -> Next {
@@ -103,9 +107,11 @@ pub(super) fn after_explain(parsed: &Parsed) -> Next {
     }
 }
 
-fn endpoints(members: &[Managed]) -> String {
+fn look_at_all(parsed: &Parsed, members: &[Managed], target: &str) -> Next {
     let all: Vec<&str> = members.iter().map(|m| m.endpoint.as_str()).collect();
-    all.join(",")
+    Next::of("check", parsed)
+        .with("target", target)
+        .with("endpoints", &all.join(","))
 }
 
 /// The same command with the directories that members name and that are here; or else what the

@@ -84,5 +84,5 @@ pub(super) fn rehearse(parsed: &Parsed) -> Outcome<i32> {
             ),
         }
     })?;
-    finish(code, &after_rehearse(parsed, code))
+    Ok(finish(code, &after_rehearse(parsed, code)))
 }

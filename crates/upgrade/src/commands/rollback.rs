@@ -1,7 +1,7 @@
 //! `rollback`: takes an upgrade back.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use cli::{flags::Parsed, interrupt};
 
 use super::{
     ending::{steps_until_asked, stopped},
-    next::after_steps,
+    next::{after_refusal, after_steps},
 };
 use crate::{
     access::access,
@@ -20,14 +20,11 @@ use crate::{
     next_command,
     output::{finish, say, warn},
     plan,
-    run::{Driver, Engine, FromFile, Journal, Watched, Way},
+    run::{Driver, Engine, FromFile, Journal, NOTHING_TO_TAKE_BACK, Watched, Way},
     runtime::{to_its_end, unless_asked},
     steps::Step,
     target::{Target, loses_data},
 };
-
-const NOTHING_TO_TAKE_BACK: &str =
-    "there was nothing to do: what the journal lists was taken back, or never begun";
 
 /// The engine of a rollback.
 type Rollback<'a, 'w> = Engine<'a, Watched<'w, FromFile>, Access>;
@@ -53,6 +50,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
     let again = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again: {again}");
     let before = RefCell::new(to.as_ref().map(|to| to.given.clone()));
+    let is_no_way = Cell::new(false);
     let code = to_its_end(async {
         let journal = match dry && to.is_some() && !state.is_dir() {
             true => Journal::open(scratch.path())?,
@@ -69,6 +67,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
             awaited: RefCell::default(),
+            is_turn_new: Cell::default(),
             say: &say,
         };
         let chosen = unless_asked(async {
@@ -87,15 +86,17 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         }
         let steps = match chosen? {
             Ok(ControlFlow::Continue(steps)) => steps,
-            Ok(ControlFlow::Break(code)) => return Ok(code),
+            Ok(ControlFlow::Break(code)) => {
+                is_no_way.set(code != exit::OK);
+                return Ok(code);
+            }
             Err(stop) => return stopped(Err(stop), &again, &advice),
         };
         if before.borrow().is_none() {
             *before.borrow_mut() = ran_before(&steps);
         }
         let found = engine.journal.plan().is_none();
-        let was_begun = found || has_begun(&engine.journal);
-        if engine.journal.is_finished() && !was_begun {
+        if engine.journal.is_finished() && !has_begun(&engine.journal) {
             return nothing_to_take_back(&engine).await;
         }
         if !found {
@@ -106,7 +107,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             may?;
         }
         if dry {
-            return unless_asked(async { Ok(show(&engine, &steps, found).await) }).await;
+            return unless_asked(show(&mut engine, steps, found)).await;
         }
         engine.journal.take_up()?;
         let _attended = interrupt::attend(2);
@@ -114,23 +115,16 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
         let outcome = outcome.told(&engine).await;
         let code = stopped(outcome, &again, &advice)?;
         if code == exit::OK && !has_begun(&engine.journal) {
-            engine.journal.retire()?;
-            say(match was_begun {
-                true => "taken back",
-                false => NOTHING_TO_TAKE_BACK,
-            });
+            say(engine.close()?);
         }
         Ok(code)
     })?;
-    let before = before.into_inner();
-    let next = after_steps(
-        "rollback",
-        parsed,
-        &driver.members(),
-        before.as_deref(),
-        code,
-    );
-    finish(code, &next)
+    let (before, members) = (before.into_inner(), driver.members());
+    let next = match before.as_deref() {
+        Some(to) if is_no_way.get() => after_refusal(parsed, &members, to),
+        before => after_steps("rollback", parsed, &members, before, code),
+    };
+    Ok(finish(code, &next))
 }
 
 /// The journal of a run; or, where what members answer decides, one that says nothing of what came
@@ -230,15 +224,20 @@ async fn choose(
 }
 
 /// Prints what a rollback would do. `found` is whether the steps are of what the members
-/// answer, and not of a journal. Returns the exit code: as it is now, it may be refused.
-async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
+/// answer, and not of a journal, which is brought up to date first, as a rollback does it. Returns
+/// the exit code: as it is now, it may be refused.
+async fn show(engine: &mut Rollback<'_, '_>, mut steps: Vec<Step>, found: bool) -> Outcome<i32> {
+    if !found {
+        engine.journal.stay_in_memory();
+        steps = engine.all_to_undo().await?;
+    }
     for (at, step) in steps.iter().enumerate().rev() {
         if !found && !engine.journal.has_begun(at) {
             continue;
         }
         match step {
             Step::Swap { .. } | Step::Line { .. } => say(&step.back_in_words()),
-            Step::Settle { to } if moves(steps, to) && (found || engine.journal.is_done(at)) => {
+            Step::Settle { to } if moves(&steps, to) && (found || engine.journal.is_done(at)) => {
                 say(&format!(
                     "take the cluster version down from {}.{}, if it was moved by this",
                     to.major, to.minor
@@ -247,13 +246,13 @@ async fn show(engine: &Rollback<'_, '_>, steps: &[Step], found: bool) -> i32 {
             _ => {}
         }
     }
-    let outlook = engine.outlook(steps).await;
+    let outlook = engine.outlook(&steps).await;
     outlook.lines.iter().for_each(|line| say(line));
     say("nothing was done");
-    match outlook.is_refused {
+    Ok(match outlook.is_refused {
         true => exit::STOPPED,
         false => exit::OK,
-    }
+    })
 }
 
 /// Whether a step of the way may have moved the cluster version to `to`: within one minor version

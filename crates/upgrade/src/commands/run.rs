@@ -1,7 +1,7 @@
 //! `run`: carries the plan out.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     path::{Path, PathBuf},
 };
 
@@ -58,6 +58,7 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             only_here: parsed.bool(command::ONLY_HERE.name),
             baseline: None,
             awaited: RefCell::default(),
+            is_turn_new: Cell::default(),
             say: &say,
         };
         let begun = unless_asked(async {
@@ -99,10 +100,8 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
         Ok(code)
     })?;
     let runs = Some(parsed.text("target"));
-    finish(
-        code,
-        &after_steps("run", parsed, &driver.members(), runs, code),
-    )
+    let next = after_steps("run", parsed, &driver.members(), runs, code);
+    Ok(finish(code, &next))
 }
 
 /// Prints what a run would do. Returns the exit code: as it is now, it may be refused.

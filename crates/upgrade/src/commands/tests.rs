@@ -171,6 +171,11 @@ fn every_other_command_ends_with_a_command_too() {
     let back = ["rollback", "--members=m", "--to=3.5.30"];
     assert!(after(&back, Some("3.5.30"), exit::OK).contains("--target=3.5.30"));
     assert_eq!(after(&back, None, exit::OK), "check --help");
+    // Where no rollback is the way, the same again is the last thing that is said.
+    assert_eq!(
+        pasted(&next::after_refusal(&parsed(&back), &members, "3.5.30")),
+        "check --target=3.5.30 --endpoints=https://a:1,https://b:1"
+    );
 
     let backup = parsed(&["backup", "--endpoints=http://a:1", "--out=d"]);
     let next = next::after_backup(&backup, std::path::Path::new("d/a b.db"));

@@ -246,7 +246,7 @@ async fn take_turn(cluster: &impl Cluster, endpoints: &[String], run: &str) -> O
         let mut last = Failure::new("no endpoint");
         for endpoint in endpoints {
             match cluster.lock(endpoint, &value, run, TURN_SECONDS).await {
-                Ok(Lock::Ours) => return Attempt::Done(()),
+                Ok(Lock::Ours { .. }) => return Attempt::Done(()),
                 Ok(Lock::Of(holder)) => {
                     let whose = holder.split(' ').next().unwrap_or_default();
                     return Attempt::Again(Failure::new(format!(

@@ -29,8 +29,11 @@ pub(crate) enum Ask {
 /// The lock of one run in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// This run has it.
-    Ours,
+    /// This run has it now.
+    Ours {
+        /// Whether a killed attempt of this very run had it before.
+        was_held: bool,
+    },
     /// Another one has it: the value of the key.
     Of(String),
 }
@@ -308,6 +311,7 @@ impl Cluster for Access {
             api::compare::TargetUnion::CreateRevision(0),
         );
         // Free; else what a killed attempt of this very run has left.
+        let mut was_held = false;
         loop {
             let txn = api::TxnRequest {
                 compare: vec![condition],
@@ -316,7 +320,7 @@ impl Cluster for Access {
             };
             let answer = client.txn(txn).await?;
             if answer.succeeded {
-                return Ok(Lock::Ours);
+                return Ok(Lock::Ours { was_held });
             }
             let holder = holder(answer);
             if !is_of(&holder, run) {
@@ -325,6 +329,7 @@ impl Cluster for Access {
                 return Ok(Lock::Of(holder));
             }
             condition = is(&holder);
+            was_held = true;
         }
     }
 

@@ -1,7 +1,11 @@
 //! What carries the steps out, and how that can end. The files next to this one give it its
 //! abilities; it knows none of them.
 
-use std::{cell::RefCell, pin::pin, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    pin::pin,
+    time::Duration,
+};
 
 use cli::interrupt;
 use futures_util::future::{Either, select};
@@ -89,6 +93,8 @@ pub(crate) struct Engine<'a, D, C> {
     pub(crate) baseline: Option<Duration>,
     /// The members that do not answer, and since when.
     pub(crate) awaited: RefCell<Awaited>,
+    /// Whether this command has the turn, and took it up from no killed one before it.
+    pub(crate) is_turn_new: Cell<bool>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),
 }

@@ -100,6 +100,8 @@ pub(crate) struct Journal {
     id: String,
     /// A finished journal that was read in the place of an empty present one.
     finished: Option<PathBuf>,
+    /// Whether what is written stays in memory: this command only looks.
+    is_dry: bool,
     /// Two runs on one folder are one too many; held as long as the journal is open.
     _lock: File,
 }
@@ -131,6 +133,7 @@ impl Journal {
             events,
             id,
             finished: None,
+            is_dry: false,
             _lock: lock,
         })
     }
@@ -139,6 +142,11 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn can_no_longer_write(&mut self) {
         self.file = File::open(&self.path).expect("the journal");
+    }
+
+    /// Keeps what is written from here on in memory alone: for a command that only looks.
+    pub(crate) fn stay_in_memory(&mut self) {
+        self.is_dry = true;
     }
 
     /// The id of this run, which outlives its processes.
@@ -154,6 +162,10 @@ impl Journal {
     /// Writes an event and makes it durable. One that could not be written whole is
     /// taken out again: what is written later must not stand behind half a line.
     pub(crate) fn write(&mut self, event: Event) -> Outcome<()> {
+        if self.is_dry {
+            self.events.push(event);
+            return Ok(());
+        }
         let line = serde_json::to_string(&event).map_err(Failure::new)?;
         let failed = |e: std::io::Error| Failure::io("write", &self.path, &e);
         let length = self.file.metadata().map_err(failed)?.len();
@@ -203,6 +215,12 @@ impl Journal {
             Event::Undone { at } if *at == step => false,
             _ => begun,
         })
+    }
+
+    /// Whether any step was taken back, by this command or one that was killed before it.
+    pub(crate) fn has_undone(&self) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| matches!(event, Event::Undone { .. }))
     }
 
     /// Whether `member` may have been stopped in `step`, in any attempt since that was

@@ -44,6 +44,7 @@ pub(crate) use from_file::FromFile;
 pub(crate) use journal::Journal;
 pub(crate) use poll::{Attempt, until};
 pub(crate) use rehearse::{Rehearsal, rehearse};
+pub(crate) use rollback::NOTHING_TO_TAKE_BACK;
 pub(crate) use safety::{Purpose, Refusal, may_stop};
 pub(crate) use view::{Named, look_around, one_look};
 pub(crate) use watched::{InHand, Watched};

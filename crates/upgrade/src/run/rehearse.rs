@@ -4,7 +4,7 @@
 //! holds are planted. Nothing touches the live cluster.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -472,6 +472,7 @@ async fn walk(
         only_here: false,
         baseline: None,
         awaited: RefCell::default(),
+        is_turn_new: Cell::default(),
         say,
     };
     engine.begin(&of.target, Allow::default(), true).await?;

@@ -28,6 +28,10 @@ use crate::{
     target::Target,
 };
 
+/// What is said where a rollback had nothing to do.
+pub(crate) const NOTHING_TO_TAKE_BACK: &str =
+    "there was nothing to do: what the journal lists was taken back, or never begun";
+
 /// What a rollback would meet.
 pub(crate) struct Outlook {
     /// For a person.
@@ -179,19 +183,46 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// A deviation, or a way back that leads over a backup alone.
     pub(crate) async fn rollback(&mut self) -> Result<(), Stop> {
         self.first_turn().await?;
-        self.take_stock(Heading::Back).await?;
-        let Some((steps, _)) = self.journal.plan() else {
-            return Err(
-                Failure::new("the journal has no plan; there is nothing to take back").into(),
-            );
+        let steps = match self.all_to_undo().await {
+            Ok(steps) => steps,
+            Err(why) => {
+                self.leave().await;
+                return Err(why.into());
+            }
         };
-        let steps = steps.to_vec();
-        self.may_go_back(&steps).await?;
         let outcome = self.undo_all(&steps).await;
         if self.view().await.serves() {
             self.end_turn().await;
         }
         outcome
+    }
+
+    /// The steps of the journal, brought up to date with what the members run.
+    ///
+    /// # Errors
+    /// The way back cannot be gone, or the journal cannot be written.
+    pub(crate) async fn all_to_undo(&mut self) -> Outcome<Vec<Step>> {
+        self.take_stock(Heading::Back).await?;
+        let Some((steps, _)) = self.journal.plan() else {
+            return Err(Failure::new(
+                "the journal has no plan; there is nothing to take back",
+            ));
+        };
+        let steps = steps.to_vec();
+        self.may_go_back(&steps).await?;
+        Ok(steps)
+    }
+
+    /// Puts the journal of a rollback that is done aside. Returns what there is to say of it.
+    ///
+    /// # Errors
+    /// The journal cannot be renamed.
+    pub(crate) fn close(&self) -> Outcome<&'static str> {
+        self.journal.retire()?;
+        Ok(match self.journal.has_undone() {
+            true => "taken back",
+            false => NOTHING_TO_TAKE_BACK,
+        })
     }
 
     async fn undo_all(&mut self, steps: &[Step]) -> Result<(), Stop> {
@@ -505,7 +536,11 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                         continue;
                     };
                     if before.version != *version {
-                        return Err(format!("{name} runs {version}").into());
+                        return Err(format!(
+                            "{name} runs {version}, not {}, and the journal here has nothing left to take back; with another --state, `rollback --to` takes back what the members answer",
+                            before.version
+                        )
+                        .into());
                     }
                     if !self.driver.is_in_place(name, &before) {
                         return Err(

@@ -61,16 +61,30 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             return Ok(());
         };
         let steps = steps.to_vec();
+        let is_about_all = self.is_about_all(&steps);
         for (member, runs) in &releases {
             match heading {
                 Heading::Forward => self.do_again(&steps, member, runs)?,
-                Heading::Back => self.undo_too(&steps, member, runs)?,
+                Heading::Back if is_about_all && self.manages_member(member) => {
+                    self.undo_too(&steps, member, runs)?;
+                }
+                // Taken back by a rollback on its own node, or not at all.
+                Heading::Back => {}
             }
         }
         match heading {
             Heading::Back if self.journal.is_found() => self.find_more(&steps, &releases),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a rollback of this journal is about the cluster as a whole: it has brought a member
+    /// or the line forward, or `rollback --to` named what all are to run. One that has only looked
+    /// takes back nothing that others did.
+    fn is_about_all(&self, steps: &[Step]) -> bool {
+        let moves = |step: &Step| matches!(step, Step::Swap { .. } | Step::Line { .. });
+        let mut steps = steps.iter().enumerate();
+        self.journal.is_found() || steps.any(|(at, s)| moves(s) && self.journal.has_begun(at))
     }
 
     /// Swaps that are done by the journal, and not by what the member runs.

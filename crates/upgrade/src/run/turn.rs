@@ -10,6 +10,7 @@ use super::{
     deviation::Deviation,
     driver::Driver,
     engine::{Engine, LAST_LOOK, Stop},
+    journal::Left,
     poll::{self, Attempt},
 };
 
@@ -41,10 +42,22 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// Gives the turn back where nothing is done with it. Who waits for it waits for its lease
-    /// where that takes too long.
+    /// Gives the turn back where nothing is done with it; not what a killed command of this run
+    /// has left, with a member that it may not have finished with. Who waits for it waits for its
+    /// lease where that takes too long.
     pub(crate) async fn leave(&self) {
-        let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
+        if self.is_turn_new.get() {
+            let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
+        }
+    }
+
+    /// The same after a signal between two members, where this run is done with every one that it
+    /// has begun with.
+    pub(crate) async fn leave_between(&self) {
+        let is_done_with = |(name, _): &(String, String)| self.journal.left(name) == Left::Alone;
+        if self.endpoints().iter().all(is_done_with) {
+            let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
+        }
     }
 
     /// Takes the turn for `member`, when no other run has it.
@@ -74,7 +87,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let mut was_said = false;
         poll::until(self.cluster, deadline, async || {
             let holder = match self.lock_at_any(what, &value, run, seconds).await {
-                Ok(Lock::Ours) => return Attempt::Done(()),
+                Ok(Lock::Ours { was_held }) => {
+                    self.is_turn_new.set(self.is_turn_new.get() || !was_held);
+                    return Attempt::Done(());
+                }
                 Ok(Lock::Of(holder)) => holder,
                 Err(why) => return failed(why),
             };

@@ -8,11 +8,12 @@ mod lines;
 mod seeds;
 mod settling;
 mod silence;
+mod stock;
 mod turns;
 mod world;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     path::{Path, PathBuf},
     pin::pin,
@@ -229,13 +230,14 @@ impl Cluster for Handle {
         }
         let now = world.now;
         let held = world.lock.clone().filter(|(_, ends)| *ends > now);
-        if let Some((holder, _)) = held
-            && !is_of(&holder, run)
+        if let Some((holder, _)) = &held
+            && !is_of(holder, run)
         {
-            return Ok(Lock::Of(holder));
+            return Ok(Lock::Of(holder.clone()));
         }
         world.lock = Some((value.to_owned(), now + Duration::from_secs(seconds)));
-        Ok(Lock::Ours)
+        let was_held = held.is_some();
+        Ok(Lock::Ours { was_held })
     }
 
     async fn unlock(&self, endpoint: &str, run: &str) -> Result<(), CallError> {
@@ -286,6 +288,10 @@ impl Driver for Handle {
 
     fn available(&self) -> Vec<Version> {
         self.0.borrow().path.clone()
+    }
+
+    fn manages(&self, member: &str) -> bool {
+        !self.0.borrow().elsewhere.contains(member)
     }
 
     fn edits_flags(&self) -> bool {
@@ -400,6 +406,8 @@ struct Model {
     state: tempfile::TempDir,
     /// What each member ran before, by the journal of the last rollback.
     before: RefCell<BTreeMap<String, (Version, bool)>>,
+    /// The last words of the last rollback that was done.
+    words: Cell<&'static str>,
 }
 
 impl Model {
@@ -414,6 +422,7 @@ impl Model {
             world: Handle(Rc::new(RefCell::new(world))),
             state: state.expect("a folder"),
             before: RefCell::default(),
+            words: Cell::default(),
         }
     }
 
@@ -436,6 +445,7 @@ impl Model {
             only_here: false,
             baseline: None,
             awaited: RefCell::default(),
+            is_turn_new: Cell::default(),
             say: &|_| {},
         }
     }
@@ -478,7 +488,7 @@ impl Model {
             engine.may_go_back(&steps).await?;
             engine.journal.take_up()?;
             engine.rollback().await?;
-            engine.journal.retire()?;
+            self.words.set(engine.close()?);
             Ok(true)
         }))
     }
@@ -500,7 +510,7 @@ impl Model {
                 }
             }
             engine.rollback().await?;
-            engine.journal.retire()?;
+            self.words.set(engine.close()?);
             Ok(true)
         }))
     }

@@ -6,7 +6,7 @@ use super::{
     *,
 };
 
-const OLD: Version = Version::new(3, 5, 30);
+pub(super) const OLD: Version = Version::new(3, 5, 30);
 /// How long the other run is at work yet.
 const WORKS: Duration = Duration::from_secs(9);
 
@@ -25,11 +25,11 @@ fn beside_another(world: World, members: &[&str], release: &Version) -> Model {
 }
 
 /// Members of a patch upgrade: nothing but their releases tells how far it has come.
-fn patch() -> World {
+pub(super) fn patch() -> World {
     World::new(3, vec![Version::new(3, 5, 16), OLD], 1)
 }
 
-fn releases(model: &Model) -> Vec<Version> {
+pub(super) fn releases(model: &Model) -> Vec<Version> {
     let running = model.world().running().into_values();
     running.filter_map(|runs| Some(runs?.0)).collect()
 }

@@ -106,6 +106,8 @@ pub(super) struct World {
     /// Whether stop and start commands return and nothing happens.
     pub(super) commands_do_nothing: bool,
     pub(super) reads_files: bool,
+    /// Members that are driven from their own nodes.
+    pub(super) elsewhere: BTreeSet<String>,
     /// Members whose records are stale in the databases.
     pub(super) stale: BTreeSet<u64>,
     /// The releases of the way.
@@ -190,6 +192,7 @@ impl World {
             kubelets_run: true,
             commands_do_nothing: false,
             reads_files: true,
+            elsewhere: BTreeSet::new(),
             stale: BTreeSet::new(),
             target: path.last().map(ToString::to_string).unwrap_or_default(),
             path,
