@@ -17,7 +17,7 @@ const APPLY_GAP_MAX: u64 = 5000;
 
 /// Entries of so many bytes may wait for the log writer: what a disk takes in about a
 /// second, after which a leader gives up anyway.
-const UNWRITTEN_MAX: usize = 128 << 20;
+pub const UNWRITTEN_MAX: usize = 128 << 20;
 
 /// True while more than that waits for the log writer: nothing that would add to it is taken.
 pub fn is_congested(unwritten: usize) -> bool {

@@ -67,6 +67,7 @@ impl Runtime {
         )?;
         let requests = &self.core.metrics.requests;
         let timer = requests.timer(request.op.as_ref(), Instant::now());
+        drop(request);
         // Waiting is rare, and kept out of the future of a call.
         let room = match self.try_room(data.len())? {
             Some(room) => room,

@@ -143,13 +143,13 @@ fn documents_that_contradict_each_other_are_refused() {
         ),
         (
             |_, manifest, _| manifest["layers"][0]["digest"] = json!("../../etc/passwd"),
-            "where a digest should",
+            "is not a digest",
         ),
         (
             |_, manifest, _| {
                 manifest["layers"][0]["digest"] = json!(format!("sha256:../../{}", "0".repeat(58)));
             },
-            "where a digest should",
+            "is not a digest",
         ),
     ];
     for (change, why) in cases {

@@ -45,12 +45,13 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(runtime: u32) -> Calls {
+    /// Those of runtime `runtime`, which propose no more than `room` bytes at once.
+    pub(super) fn new(runtime: u32, room: usize) -> Calls {
         Calls {
             runtime,
             slots: RefCell::new(Slab::with_capacity(256)),
             bytes: Cell::new(0),
-            room: Room::new(CALL_BYTES_MAX, CALL_BYTES_MAX),
+            room: Room::new(room, CALL_BYTES_MAX),
             generation: Cell::new(0),
         }
     }

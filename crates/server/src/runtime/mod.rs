@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use member::{Command, Outcome, Waiter};
+use member::{Command, Outcome, Waiter, propose};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, SemaphorePermit};
 
@@ -147,13 +147,16 @@ impl Runtime {
     /// Prepares runtime `id` and starts its housekeeping on the current thread,
     /// which must be inside a `LocalSet`.
     pub fn start(core: Arc<Core>, inboxes: Inboxes, id: u32) -> Rc<Runtime> {
+        // Together they admit no more at once than may wait for the log: what waits while it is
+        // behind does not come all in one run when it has caught up.
+        let room = propose::UNWRITTEN_MAX / inboxes.len().max(1);
         let rt = Rc::new(Runtime {
             watch: WatchHub::new(&core, id),
             links: peer::ask::Links::default(),
             core,
             inboxes,
             id,
-            calls: Rc::new(Calls::new(id)),
+            calls: Rc::new(Calls::new(id, room)),
             outbox: RefCell::new(Vec::with_capacity(64)),
             outbox_filled: LocalSignal::default(),
             gate: ReadGate::default(),

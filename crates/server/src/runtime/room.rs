@@ -10,6 +10,8 @@ use crate::status::{Status, errors};
 
 /// Room is counted in pieces of this size: permits are numbers of 32 bits.
 const PIECE: usize = 1 << 10;
+/// What a call that waits holds in memory beside what it proposes: its task, buffers and timer.
+const CALL_COST: usize = 8 << 10;
 
 /// The room of one runtime.
 pub(super) struct Room {
@@ -68,12 +70,13 @@ impl Room {
         deadline: Instant,
         written: impl Future<Output = ()>,
     ) -> Result<SemaphorePermit<'_>, Status> {
-        let waiting = self.waiting.get() + bytes;
+        let held = bytes + CALL_COST;
+        let waiting = self.waiting.get() + held;
         if self.waiting.get() > 0 && waiting > self.waiting_max {
             return Err(errors::TOO_MANY_REQUESTS);
         }
         self.waiting.set(waiting);
-        let _waits = Waits(&self.waiting, bytes);
+        let _waits = Waits(&self.waiting, held);
         let pieces = self.pieces_of(bytes);
         let entered = async {
             let permit = self.free.acquire_many(pieces).await;
@@ -108,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_room_waits_for_its_turn() {
-        let room = Room::new(10 * PIECE, 20 * PIECE);
+        let room = Room::new(10 * PIECE, 100 * PIECE);
         let take = |pieces: usize| room.take(pieces * PIECE, later(), ready(()));
         let first = take(8).await.expect("room");
         let mut large = pin!(take(9));
@@ -127,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_bounded_in_bytes_and_in_time() {
-        let room = Room::new(10 * PIECE, 20 * PIECE);
+        let room = Room::new(10 * PIECE, 20 * PIECE + CALL_COST);
         let take = |pieces: usize| room.take(pieces * PIECE, later(), ready(()));
         let _first = take(10).await.expect("room");
         let mut second = pin!(take(15));
@@ -136,6 +139,20 @@ mod tests {
         assert_eq!(refused, Some(errors::TOO_MANY_REQUESTS));
         let late = room.take(PIECE, Instant::now(), ready(())).await.err();
         assert_eq!(late, Some(errors::TOO_MANY_REQUESTS));
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_are_bounded_however_small_they_are() {
+        let room = Room::new(PIECE, 10 * CALL_COST + 10);
+        let _first = room.take(1, later(), ready(())).await.expect("room");
+        let mut waiting: Vec<_> = (0..10)
+            .map(|_| Box::pin(room.take(1, later(), ready(()))))
+            .collect();
+        for one in &mut waiting {
+            assert!(poll(one.as_mut()).is_pending());
+        }
+        let refused = room.take(1, later(), ready(())).await.err();
+        assert_eq!(refused, Some(errors::TOO_MANY_REQUESTS));
     }
 
     #[tokio::test]
