@@ -20,6 +20,8 @@ use crate::status::{Status, errors};
 /// propose. Far above what a member that gets anything done has at a time.
 const CALLS_MAX: usize = 100_000;
 const CALL_BYTES_MAX: usize = 256 << 20;
+/// What calls hold that wait until others are through.
+const WAITING_BYTES_MAX: usize = 448 << 20;
 
 struct Slot {
     generation: u32,
@@ -51,7 +53,7 @@ impl Calls {
             runtime,
             slots: RefCell::new(Slab::with_capacity(256)),
             bytes: Cell::new(0),
-            room: Room::new(room, CALL_BYTES_MAX),
+            room: Room::new(room, WAITING_BYTES_MAX),
             generation: Cell::new(0),
         }
     }
