@@ -68,6 +68,7 @@ pub(super) fn rollback(parsed: &Parsed) -> Outcome<i32> {
             baseline: None,
             awaited: RefCell::default(),
             is_turn_new: Cell::default(),
+            goes_on: Cell::default(),
             say: &say,
         };
         let chosen = unless_asked(async {

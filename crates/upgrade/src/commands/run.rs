@@ -42,11 +42,10 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
     let back = next_command::command("rollback", parsed);
     let advice = format!("fix the cause, then run the same command again, or: {back}");
     let code = to_its_end(async {
-        let journal_dir = match dry {
-            true => scratch.path().to_owned(),
-            false => state.clone(),
+        let journal = match dry && !Journal::is_in(&state) {
+            true => Journal::open(scratch.path())?,
+            false => Journal::open(&state)?,
         };
-        let journal = Journal::open(&journal_dir)?;
         let in_hand = RefCell::new(None);
         let mut watched = Watched::new(&mut driver, &in_hand);
         let mut engine = Engine {
@@ -59,6 +58,7 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             baseline: None,
             awaited: RefCell::default(),
             is_turn_new: Cell::default(),
+            goes_on: Cell::default(),
             say: &say,
         };
         let begun = unless_asked(async {
@@ -86,7 +86,7 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
             return Ok(exit::OK);
         }
         if dry {
-            return show(&engine, &steps).await;
+            return show(&mut engine, &steps).await;
         }
         let _attended = interrupt::attend(2);
         let outcome = steps_until_asked(engine.run(), &in_hand).await;
@@ -105,8 +105,15 @@ pub(super) fn run(parsed: &Parsed) -> Outcome<i32> {
 }
 
 /// Prints what a run would do. Returns the exit code: as it is now, it may be refused.
-async fn show(engine: &Engine<'_, Watched<'_, FromFile>, Access>, steps: &[Step]) -> Outcome<i32> {
+async fn show(
+    engine: &mut Engine<'_, Watched<'_, FromFile>, Access>,
+    steps: &[Step],
+) -> Outcome<i32> {
+    let outlook = engine.outlook_ahead(steps).await?;
     for (at, step) in steps.iter().enumerate() {
+        if engine.journal.is_done(at) {
+            continue;
+        }
         say(&format!("[{}/{}] {}", at + 1, steps.len(), step.words()));
         for line in commands(engine.driver, step) {
             say(&format!("        {line}"));
@@ -124,14 +131,11 @@ async fn show(engine: &Engine<'_, Watched<'_, FromFile>, Access>, steps: &[Step]
                 .for_each(|line| say(&format!("        {line}")));
         }
     }
-    let refusal = engine.first_refusal(steps).await;
-    if let Some(refusal) = &refusal {
-        say(&format!("as it is now: {refusal}"));
-    }
+    outlook.lines.iter().for_each(|line| say(line));
     say("nothing was done");
-    Ok(match refusal {
-        Some(_) => exit::STOPPED,
-        None => exit::OK,
+    Ok(match outlook.is_refused {
+        true => exit::STOPPED,
+        false => exit::OK,
     })
 }
 

@@ -11,7 +11,8 @@ use super::{
     driver::{Driver, Launch},
     engine::Engine,
     lines,
-    safety::{self, Purpose, Refusal, View},
+    rollback::Outlook,
+    safety::{self, Heading, Purpose, Refusal, View},
 };
 use crate::{
     facts::{Facts, cluster_version},
@@ -289,9 +290,36 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         Some(Refusal::Downgrade { to })
     }
 
+    /// What a run through `steps` would meet, for who only looks: the journal stays in memory, and
+    /// is brought up to date as a run does it.
+    ///
+    /// # Errors
+    /// A member refuses this client.
+    pub(crate) async fn outlook_ahead(&mut self, steps: &[Step]) -> Outcome<Outlook> {
+        self.journal.stay_in_memory();
+        self.take_stock(Heading::Forward).await?;
+        let mut outlook = Outlook::default();
+        for name in self.to_bring_back(steps).await? {
+            outlook
+                .lines
+                .push(format!("{name} does not answer: it is started first"));
+        }
+        let waits = !outlook.lines.is_empty();
+        // Once they are back it may be another cluster.
+        let passes = |refusal: &Refusal| {
+            waits && (refusal.may_pass() || matches!(refusal, Refusal::Line { .. }))
+        };
+        let refusal = self.first_refusal(steps).await;
+        if let Some(refusal) = refusal.filter(|refusal| !passes(refusal)) {
+            outlook.is_refused = true;
+            outlook.lines.push(format!("as it is now: {refusal}"));
+        }
+        Ok(outlook)
+    }
+
     /// What [`safety::may_stop`] says of the first stop of a plan, without waiting: for
     /// who only shows the plan.
-    pub(crate) async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
+    async fn first_refusal(&self, steps: &[Step]) -> Option<Refusal> {
         let steps = steps.iter().enumerate();
         let left = steps.filter(|(at, _)| !self.journal.is_done(*at));
         let left = left.map(|(_, step)| step);

@@ -27,6 +27,22 @@ enum Permit {
     Start,
 }
 
+/// Since when looks say that a member may be stopped, and none of them is sure: once is not
+/// silent, and twice that long is no more so.
+#[derive(Debug, Default)]
+struct Unsure(Option<Duration>);
+
+impl Unsure {
+    /// Whether one look more, at `now`, is enough. After one that is sure it begins anew.
+    fn is_enough(&mut self, is_sure: bool, now: Duration) -> bool {
+        if is_sure {
+            self.0 = None;
+            return true;
+        }
+        now - *self.0.get_or_insert(now) >= SILENT
+    }
+}
+
 /// How a member was brought to what it should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
@@ -138,7 +154,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         member: &str,
         launch: &Launch,
         purpose: Purpose,
-        silent_since: &mut Option<Duration>,
+        unsure: &mut Unsure,
     ) -> Result<Permit, Deviation> {
         let latest = self.cluster.now() + self.patience;
         let mut settling = Settling::until(latest);
@@ -169,14 +185,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     if !refusal.may_pass() || now >= deadline {
                         return Err(refusal.into());
                     }
-                    *silent_since = None;
+                    *unsure = Unsure::default();
                     self.say_waiting(&refusal.to_string(), &mut settling);
                     self.cluster.sleep(POLL).await;
                     continue;
                 }
             };
-            // Once is not silent.
-            if is_sure || now - *silent_since.get_or_insert(now) >= SILENT {
+            if unsure.is_enough(is_sure, now) {
                 return Ok(permit);
             }
             self.cluster.sleep(AGAIN).await;
@@ -228,11 +243,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         shows: bool,
     ) -> Result<By, Deviation> {
         self.driver.ready_for(member, launch)?;
-        // Once is not silent; twice that long is no more so.
-        let mut silent_since = None;
-        let permit = self.clear(member, launch, purpose, &mut silent_since);
+        let mut unsure = Unsure::default();
+        let first = self.clear(member, launch, purpose, &mut unsure).await?;
         // A cluster that does not serve has no turns to take.
-        if let Permit::Exchange(seen) = permit.await?
+        if let Permit::Exchange(seen) = &first
             && seen.serves()
         {
             self.take_turn(member).await?;
@@ -241,8 +255,12 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             }
         }
         self.driver.prepare(member, launch)?;
-        let permit = self.clear(member, launch, purpose, &mut silent_since);
-        let permit = permit.await?;
+        let before = match first {
+            Permit::Exchange(_) if !shows => self.started_at(member).await,
+            // What it answers tells.
+            _ => None,
+        };
+        let permit = self.clear(member, launch, purpose, &mut unsure).await?;
         // What was begun before a signal is finished; no further member is stopped.
         if let Some(signal) = interrupt::is_asked()
             && !self.driver.is_in_hand(member)
@@ -262,11 +280,6 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
         };
         self.journal.write(stopping)?;
-        let before = match shows {
-            // What it answers tells.
-            true => None,
-            false => self.started_at(member).await,
-        };
         self.driver.stop(member).await?;
         // From here on nothing keeps the member from its start, not even a full disk.
         let noted = self.journal.write(Event::Starting {
@@ -307,5 +320,22 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     fn note_started(&self, member: &str) {
         let now = self.cluster.now();
         self.awaited.borrow_mut().started(member, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_anew_after_a_look_that_was_sure() {
+        let at = Duration::from_secs;
+        let mut unsure = Unsure::default();
+        assert!(!unsure.is_enough(false, at(0)));
+        assert!(unsure.is_enough(true, at(1)));
+        // It has waited for its turn.
+        assert!(!unsure.is_enough(false, at(60)));
+        assert!(unsure.is_enough(false, at(60) + SILENT));
+        assert!(unsure.is_enough(false, at(61) + SILENT));
     }
 }

@@ -138,6 +138,11 @@ impl Journal {
         })
     }
 
+    /// Whether a run is under way by the journal in `dir`.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        fs::metadata(dir.join(NAME)).is_ok_and(|journal| journal.len() > 0)
+    }
+
     /// Every write fails from here on, as on a full disk.
     #[cfg(test)]
     pub(super) fn can_no_longer_write(&mut self) {
@@ -217,10 +222,36 @@ impl Journal {
         })
     }
 
-    /// Whether any step was taken back, by this command or one that was killed before it.
-    pub(crate) fn has_undone(&self) -> bool {
-        let mut events = self.events.iter();
-        events.any(|event| matches!(event, Event::Undone { .. }))
+    /// The steps that were taken back, by this command or one that was killed before it.
+    pub(crate) fn undone(&self) -> Vec<(&[Step], usize)> {
+        self.places(|event| match event {
+            Event::Undone { at } => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// The steps that have ever begun, also those that were undone after that.
+    pub(crate) fn ever_begun(&self) -> Vec<(&[Step], usize)> {
+        self.places(|event| match event {
+            Event::Begin { at } => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// The places that `place` finds in the events, each with the plan that it is in.
+    fn places(&self, place: impl Fn(&Event) -> Option<usize>) -> Vec<(&[Step], usize)> {
+        let (mut plan, mut found) = (&[][..], Vec::new());
+        for event in &self.events {
+            match event {
+                Event::Plan { steps, .. } | Event::Found { steps, .. } => plan = steps,
+                _ => found.extend(
+                    place(event)
+                        .filter(|at| *at < plan.len())
+                        .map(|at| (plan, at)),
+                ),
+            }
+        }
+        found
     }
 
     /// Whether `member` may have been stopped in `step`, in any attempt since that was

@@ -105,11 +105,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let endpoints = self.endpoints();
         let before = self.sees(&endpoints, self.patience, |_| Ok(())).await?;
         self.take_turn(TURN).await?;
+        self.goes_on.set(true);
         self.go_to_line(to).await?;
         let seen = self
             .sees(&endpoints, self.patience, |seen| is_at_line(seen, to))
             .await
             .map_err(|why| why.at(&format!("at line {}", line_of(to))))?;
+        self.goes_on.set(false);
         if before.members != seen.members {
             return Err(format!(
                 "the member list was {:?} and is {:?}",

@@ -58,6 +58,19 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
+    /// The members that a run through `steps` starts before it goes on.
+    ///
+    /// # Errors
+    /// One refuses this client.
+    pub(super) async fn to_bring_back(&self, steps: &[Step]) -> Outcome<Vec<String>> {
+        let mut silent = Vec::new();
+        if (0..steps.len()).any(|at| self.journal.has_begun(at)) {
+            silent = self.silent().await?;
+        }
+        silent.retain(|name| self.driver.manages(name) && self.expected(steps, name).is_some());
+        Ok(silent)
+    }
+
     /// Starts those of `members` that do not answer. Returns those that may not be started as
     /// the cluster is now, with the reason, and the first failure of the others.
     async fn start_each(

@@ -473,6 +473,7 @@ async fn walk(
         baseline: None,
         awaited: RefCell::default(),
         is_turn_new: Cell::default(),
+        goes_on: Cell::default(),
         say,
     };
     engine.begin(&of.target, Allow::default(), true).await?;

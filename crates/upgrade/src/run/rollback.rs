@@ -32,12 +32,23 @@ use crate::{
 pub(crate) const NOTHING_TO_TAKE_BACK: &str =
     "there was nothing to do: what the journal lists was taken back, or never begun";
 
-/// What a rollback would meet.
+/// What a command would meet.
+#[derive(Debug, Default)]
 pub(crate) struct Outlook {
     /// For a person.
     pub(crate) lines: Vec<String>,
     /// Whether it would stop no member as the cluster is now.
     pub(crate) is_refused: bool,
+}
+
+/// The release of the minor version from which the step at `at` settled on that of `to`; none
+/// where it stayed within one.
+pub(super) fn came_from<'s>(steps: &'s [Step], at: usize, to: &Version) -> Option<&'s Version> {
+    let from = steps[..at].iter().rev().find_map(|step| match step {
+        Step::Swap { from, .. } => Some(from),
+        _ => None,
+    });
+    from.filter(|from| from.minor != to.minor)
 }
 
 impl<D: Driver, C: Cluster> Engine<'_, D, C> {
@@ -219,10 +230,22 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// The journal cannot be renamed.
     pub(crate) fn close(&self) -> Outcome<&'static str> {
         self.journal.retire()?;
-        Ok(match self.journal.has_undone() {
+        let undone = self.journal.undone();
+        let is_any = undone.iter().any(|(steps, at)| self.takes_back(steps, *at));
+        Ok(match is_any {
             true => "taken back",
             false => NOTHING_TO_TAKE_BACK,
         })
+    }
+
+    /// Whether undoing the step changes anything from here.
+    fn takes_back(&self, steps: &[Step], at: usize) -> bool {
+        match &steps[at] {
+            Step::Check { .. } | Step::MoveLeader { .. } => false,
+            Step::Swap { member, .. } | Step::Flush { member, .. } => self.driver.manages(member),
+            Step::Settle { to } => came_from(steps, at, to).is_some(),
+            Step::Heal { .. } | Step::Line { .. } => true,
+        }
     }
 
     async fn undo_all(&mut self, steps: &[Step]) -> Result<(), Stop> {
@@ -294,16 +317,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         match &steps[at] {
             Step::Check { .. } | Step::MoveLeader { .. } => Ok(()),
             Step::Line { from, .. } => self.undo_line(from).await,
-            Step::Settle { to } => {
-                let from = steps[..at].iter().rev().find_map(|step| match step {
-                    Step::Swap { from, .. } => Some(from.clone()),
-                    _ => None,
-                });
-                match from {
-                    Some(from) if from.minor != to.minor => self.take_down(steps, &from).await,
-                    _ => Ok(()),
-                }
-            }
+            Step::Settle { to } => match came_from(steps, at, to) {
+                Some(from) => self.take_down(steps, from).await,
+                None => Ok(()),
+            },
             Step::Heal { version } => self.undo_heal(at, version).await,
             Step::Flush { member, version } => {
                 self.undo_flush(at, &steps[at], member, version).await
@@ -374,6 +391,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         {
             return Ok(());
         }
+        let runs = self.heard_version(member).await;
+        if let Some(runs) = runs.filter(|runs| runs != version) {
+            (self.say)(&format!(
+                "{member} runs {runs}: who brought it there has restarted it"
+            ));
+            return Ok(());
+        }
         (self.say)(&step.back_in_words());
         let launch = Launch::back(version, false);
         let note = self.roll_back_member(member, &launch, false).await?;
@@ -419,7 +443,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         let endpoints = self.endpoints();
         let limit = self.patience;
+        self.goes_on.set(true);
         let note = downgrade::enable(self.cluster, &endpoints, from.minor, limit).await?;
+        self.goes_on.set(false);
         if is_above {
             (self.say)(&format!("        {note}"));
         }
@@ -525,6 +551,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// less.
     async fn at_rest(&self, steps: &[Step]) -> Result<(), Deviation> {
         let endpoints = self.endpoints();
+        let has_moved = self.has_moved();
         if let Some(silent) = self.first_silent().await? {
             return Err(format!("{silent} does not answer").into());
         }
@@ -536,6 +563,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                         continue;
                     };
                     if before.version != *version {
+                        // Others have moved it, and this journal no one.
+                        if !has_moved {
+                            continue;
+                        }
                         return Err(format!(
                             "{name} runs {version}, not {}, and the journal here has nothing left to take back; with another --state, `rollback --to` takes back what the members answer",
                             before.version
@@ -551,8 +582,9 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 Ok(())
             })
             .await?;
-        for line in self.left_alone(steps, &seen.versions) {
-            (self.say)(&line);
+        if has_moved {
+            let left = self.left_alone(steps, &seen.versions);
+            left.iter().for_each(|line| (self.say)(line));
         }
         downgrade::finished(self.cluster, &endpoints, self.patience).await
     }

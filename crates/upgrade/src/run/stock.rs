@@ -87,6 +87,13 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         self.journal.is_found() || steps.any(|(at, s)| moves(s) && self.journal.has_begun(at))
     }
 
+    /// Whether this journal has ever moved a member or the line, also what was taken back since.
+    pub(super) fn has_moved(&self) -> bool {
+        let moves = |step: &Step| matches!(step, Step::Swap { .. } | Step::Line { .. });
+        let begun = self.journal.ever_begun();
+        self.journal.is_found() || begun.iter().any(|(steps, at)| moves(&steps[*at]))
+    }
+
     /// Swaps that are done by the journal, and not by what the member runs.
     fn do_again(&mut self, steps: &[Step], member: &str, runs: &Version) -> Outcome<()> {
         let swaps = swaps(steps, member);

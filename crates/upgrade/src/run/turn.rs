@@ -12,7 +12,9 @@ use super::{
     engine::{Engine, LAST_LOOK, Stop},
     journal::Left,
     poll::{self, Attempt},
+    rollback::came_from,
 };
+use crate::steps::Step;
 
 /// In the place of a member: the run finds what there is to do.
 const FINDING: &str = "*";
@@ -46,18 +48,33 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
     /// has left, with a member that it may not have finished with. Who waits for it waits for its
     /// lease where that takes too long.
     pub(crate) async fn leave(&self) {
-        if self.is_turn_new.get() {
+        // Without a plan no killed command has begun anything.
+        if self.is_turn_new.get() || self.journal.plan().is_none() {
             let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
         }
     }
 
     /// The same after a signal between two members, where this run is done with every one that it
-    /// has begun with.
+    /// has begun with, and with what all of them do together.
     pub(crate) async fn leave_between(&self) {
         let is_done_with = |(name, _): &(String, String)| self.journal.left(name) == Left::Alone;
-        if self.endpoints().iter().all(is_done_with) {
+        if self.endpoints().iter().all(is_done_with) && !self.may_go_on_alone() {
             let _ = self.cluster.within(LAST_LOOK, self.end_turn()).await;
         }
+    }
+
+    /// Whether the members may have a change in hand that goes on without this run: no other may
+    /// stop one of them meanwhile.
+    fn may_go_on_alone(&self) -> bool {
+        let steps = self.journal.plan().map_or(&[][..], |(steps, _)| steps);
+        let is_of_all = |at: usize| match &steps[at] {
+            Step::Line { .. } => true,
+            Step::Settle { to } => came_from(steps, at, to).is_some(),
+            _ => false,
+        };
+        let is_under_way = (0..steps.len())
+            .any(|at| is_of_all(at) && self.journal.has_begun(at) && !self.journal.is_done(at));
+        is_under_way || self.goes_on.get()
     }
 
     /// Takes the turn for `member`, when no other run has it.

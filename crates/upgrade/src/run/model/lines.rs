@@ -256,3 +256,73 @@ fn a_member_that_was_stopped_by_hand_comes_back_at_the_line_of_the_others() {
         }
     }
 }
+
+/// Whether the turn is there after a signal that finds no member in hand.
+fn has_turn_after_signal(model: &Model, engine: &Engine<'_, Handle, Handle>) -> bool {
+    model.world().kill_at = None;
+    drive(engine.leave_between()).expect("an end");
+    model.world().lock.is_some()
+}
+
+#[test]
+fn a_signal_while_the_line_changes_keeps_the_turn() {
+    let (mut up, mut down) = (0, 0);
+    for call in 1.. {
+        let (_, world) = ways(3).remove(1);
+        let model = Model::new(world);
+        model.world().kill_at = Some(call);
+        if model.run() != Came::Killed {
+            break;
+        }
+        if model.world().line.is_none() {
+            continue;
+        }
+        let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+        let journal = Journal::open(model.state.path()).expect("a journal");
+        let engine = model.engine(&mut driver, &cluster, journal);
+        let why = format!("killed at call {call} of a run");
+        assert!(has_turn_after_signal(&model, &engine), "{why}");
+        up += 1;
+    }
+    for call in 1.. {
+        let (_, world) = ways(3).remove(1);
+        let model = Model::new(world);
+        assert_eq!(model.run(), Came::Done);
+        let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+        let mut journal = Journal::reopen(model.state.path()).expect("a journal");
+        journal.take_up().expect("a journal");
+        let mut engine = model.engine(&mut driver, &cluster, journal);
+        model.world().calls = 0;
+        model.world().kill_at = Some(call);
+        if drive(engine.rollback()).is_some() {
+            break;
+        }
+        if model.world().line.is_none() {
+            continue;
+        }
+        let why = format!("killed at call {call} of a rollback");
+        assert!(has_turn_after_signal(&model, &engine), "{why}");
+        down += 1;
+    }
+    assert!(up > 5 && down > 5, "{up} up, {down} down");
+}
+
+#[test]
+fn a_dry_run_of_a_journal_says_that_a_member_that_is_down_is_started() {
+    for minor in [6, 7] {
+        let model = killed_at_line(minor);
+        model.world().crash(1, true);
+        let (mut driver, cluster) = (model.world.clone(), model.world.clone());
+        let target = Target::parse(&model.world().target).expect("a target");
+        let journal = Journal::open(model.state.path()).expect("a journal");
+        let mut engine = model.engine(&mut driver, &cluster, journal);
+        let outlook = drive(async {
+            let steps = engine.begin(&target, Allow::default(), false).await?;
+            engine.outlook_ahead(&steps).await
+        });
+        let outlook = outlook.expect("an answer").expect("an outlook");
+        assert!(!outlook.is_refused, "at 3.{minor}: {outlook:?}");
+        let said = "n2 does not answer: it is started first";
+        assert!(outlook.lines.iter().any(|line| line == said), "{outlook:?}");
+    }
+}

@@ -150,7 +150,10 @@ impl Cluster for Handle {
     async fn started_at(&self, endpoint: &str) -> Option<String> {
         self.point().await;
         let member = name_at(endpoint);
-        let world = self.0.borrow();
+        let mut world = self.0.borrow_mut();
+        if let Some(at) = world.falls_when_measured.take() {
+            world.crash(at, true);
+        }
         world.reaches(member).then(|| world.started_at(member))
     }
 
@@ -446,6 +449,7 @@ impl Model {
             baseline: None,
             awaited: RefCell::default(),
             is_turn_new: Cell::default(),
+            goes_on: Cell::default(),
             say: &|_| {},
         }
     }

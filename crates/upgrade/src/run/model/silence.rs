@@ -174,6 +174,27 @@ fn a_flush_that_its_commands_did_not_carry_out_is_named_and_is_the_last_one() {
 }
 
 #[test]
+fn a_voter_that_falls_while_the_process_of_another_is_asked_for_keeps_that_one_up() {
+    let path = vec![Version::new(3, 6, 14), Version::new(3, 7, 1)];
+    for at in 0..3 {
+        let model = Model::new(World::new(3, path.clone(), 1));
+        model.world().falls_when_measured = Some(at);
+        let came = model.run();
+        let Came::Refused(why) = came else {
+            panic!("{came:?}");
+        };
+        let world = model.world();
+        let fell = world.history.iter().position(|l| l.contains("crashes"));
+        let after = &world.history[fell.expect("one that fell")..];
+        let others = after.iter().filter(|line| {
+            let is_own = line.contains(&format!("n{} is", at + 1));
+            line.ends_with("is stopped") && !is_own
+        });
+        assert_eq!(others.count(), 0, "{why}\n{}", world.history.join("\n"));
+    }
+}
+
+#[test]
 fn a_cluster_out_of_reach_costs_the_patience_once() {
     for reads_files in [true, false] {
         for command in [Model::run, Model::roll_back] {

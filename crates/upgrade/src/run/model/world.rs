@@ -103,6 +103,8 @@ pub(super) struct World {
     pub(super) binaries_at: (u64, u64),
     pub(super) disk_full: bool,
     pub(super) kubelets_run: bool,
+    /// Who crashes for long when a member is next asked for the start of its process.
+    pub(super) falls_when_measured: Option<usize>,
     /// Whether stop and start commands return and nothing happens.
     pub(super) commands_do_nothing: bool,
     pub(super) reads_files: bool,
@@ -190,6 +192,7 @@ impl World {
             binaries_at: (0, 0),
             disk_full: false,
             kubelets_run: true,
+            falls_when_measured: None,
             commands_do_nothing: false,
             reads_files: true,
             elsewhere: BTreeSet::new(),
