@@ -69,6 +69,27 @@ pub async fn send_raw(port: u16, bytes: &[u8]) -> Result<Answer> {
     read_answer(stream).await
 }
 
+/// Sends bytes on a connection that may stay, and reads one answer as far as its head says. None if
+/// the connection ends before that.
+pub async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<Option<Answer>> {
+    let within = Duration::from_secs(20);
+    // A connection that has ended shows when it is read.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    loop {
+        let mut buffer = [0u8; 4096];
+        let read = timeout(within, stream.read(&mut buffer)).await;
+        match read.with_context(|| format!("no answer to {}", bytes.escape_ascii()))? {
+            Ok(0) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+            read => answer.extend_from_slice(&buffer[..read?]),
+        }
+        if let Some(answer) = parse(&answer).ok().filter(Answer::is_whole) {
+            return Ok(Some(answer));
+        }
+    }
+}
+
 async fn read_answer(mut stream: TcpStream) -> Result<Answer> {
     let mut bytes = Vec::new();
     let read = timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes))

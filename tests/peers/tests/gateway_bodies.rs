@@ -1,7 +1,7 @@
 //! Bodies for the JSON gateway that a careful client does not send: what is lenient in Go is lenient
 //! here, and what is refused is refused with the same status and the same text.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use peers::{
     http::{self, Answer},
     lockstep::Pair,
@@ -9,6 +9,7 @@ use peers::{
     workload::Dice,
 };
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 type Case = (
     &'static str,
@@ -663,6 +664,82 @@ fn a_body_is_read_as_far_as_it_counts() {
     on_a_pair_raw("bodies that do not come", Pair::ports, &bodies.map(post));
 }
 
+/// What Go reads of a body that no one asked for is more than this, and what hyper drops is less.
+const LONG: usize = 200 << 10;
+
+const NEXT: &str = "GET /version HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// What a request is answered, and what one after it on the same connection.
+async fn two(port: u16, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let first = http::exchange(&mut stream, request.as_bytes()).await?;
+    let first = first.context("no answer")?;
+    let connection = first.header("connection").unwrap_or_default();
+    let next = http::exchange(&mut stream, NEXT.as_bytes()).await?;
+    let next = next.map_or_else(|| "end".to_owned(), |answer| answer.status.to_string());
+    Ok(format!("{connection} {}, then {next}", shown(&first)))
+}
+
+/// Requests of which the body comes late, or not, or for nothing. Where some of it does not come, the
+/// next request is longer than that: etcd waits for it before it ends the connection.
+fn early() -> Vec<String> {
+    let (body, long) = ("{\"key\":\"YQ==\"}", "x".repeat(LONG));
+    let post = |path: &str, head: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\n{head}\r\n\r\n{body}")
+    };
+    let all = format!("Content-Length: {LONG}");
+    let chunks = format!("{LONG:x}\r\n{long}\r\n0\r\n\r\n");
+    let begun = format!("{body}{}", &long[body.len()..]);
+    let expects = "Expect: 100-continue\r\nContent-Length: 29";
+    vec![
+        post(RANGE, "Connection: close\r\nContent-Length: 20", body),
+        format!("POST {RANGE} HTTP/1.0\r\nContent-Length: 20\r\n\r\n{body}"),
+        post("/nope", expects, ""),
+        post("/health", expects, ""),
+        post(RANGE, &format!("{expects}\r\nGrpc-Timeout: x"), ""),
+        post("/nope", "Expect: more\r\nContent-Length: 0", ""),
+        post("/nope", "Content-Length: 600000", ""),
+        post("/nope", &all, &long),
+        post("/nope", "Transfer-Encoding: chunked", &chunks),
+        post("/nope", "Transfer-Encoding: chunked", "zz\r\n"),
+        post(RANGE, &all, &long),
+        post(RANGE, &all, &begun),
+        post("/version", &all, &long).replace("POST", "GET"),
+        post("/nope", &format!("Connection: keep-alive\r\n{all}"), &long).replace("1.1", "1.0"),
+    ]
+}
+
+async fn same_two(ports: [u16; 2], requests: &[String]) -> Result<()> {
+    for request in requests {
+        let (ours, theirs) = tokio::join!(two(ports[0], request), two(ports[1], request));
+        let start = &request[..request.len().min(SHOWN)];
+        let (ours, theirs) = (ours.context(start.to_owned())?, theirs?);
+        ensure!(ours == theirs, "{start}\n  {ours}\n  {theirs}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_answer_before_the_body_is_there() {
+    let Some((subject, reference)) = peer::pair() else {
+        return;
+    };
+    let requests = early();
+    let is_of_gateway = |request: &&String| request.contains(RANGE);
+    let of_peers: Vec<String> = requests
+        .iter()
+        .filter(|r| !is_of_gateway(r))
+        .cloned()
+        .collect();
+    peers::run(180, async {
+        let pair = Pair::start(&subject, &reference, &[]).await?;
+        same_two(pair.ports(), &requests).await?;
+        same_two(pair.peer_ports(), &of_peers).await?;
+        pair.stop().await
+    });
+    peer::say(&format!("RAN: early answers, {}", requests.len()));
+}
+
 #[test]
 fn requests_that_go_s_server_refuses() {
     const BODY: &str = "e\r\n{\"key\":\"YQ==\"}\r\n0\r\n\r\n";
@@ -676,6 +753,8 @@ fn requests_that_go_s_server_refuses() {
         post("Transfer-Encoding: gzip, chunked"),
         post("Host:\r\nConnection: close\r\nTransfer-Encoding: Chunked"),
         "GET /health HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.0\r\nHost: a b\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n".to_owned(),
         "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 14\r\n\r\n{\"key\":\"YQ==\"}".to_owned(),
     ];
     on_a_pair_raw("requests that Go's server refuses", Pair::ports, &requests);

@@ -2,6 +2,7 @@
 //! and each request to gRPC or to the pages by its content type.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     pin::Pin,
@@ -128,6 +129,14 @@ pub async fn serve_by<S, A>(
     poll_fn(|cx| turn(connection.as_mut(), &end, cx)).await;
 }
 
+/// What the requests of one connection share.
+struct Served {
+    port: Port,
+    channel: Channel,
+    /// The last answer left bytes of its request unread.
+    is_left: Cell<bool>,
+}
+
 /// Serves a connection until either side ends it or the server stops.
 pub(super) async fn serve<S>(
     rt: Rc<Runtime>,
@@ -150,10 +159,15 @@ pub(super) async fn serve<S>(
     });
     let since = seat.since;
     let (surface, is_plain) = (port.surface, channel.is_plain());
-    let (service_rt, port) = (rt.clone(), Rc::new(port));
+    let served = Rc::new(Served {
+        port,
+        channel,
+        is_left: Cell::new(false),
+    });
+    let (service_rt, shared) = (rt.clone(), served.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         seat.keep();
-        answer(service_rt.clone(), request, port.clone(), channel.clone())
+        answer(service_rt.clone(), request, shared.clone())
     });
     let (stream, end) = gather(stream);
     // Behind TLS, Go's own HTTP/2 server takes gRPC and pages together, and counts no pings.
@@ -167,7 +181,12 @@ pub(super) async fn serve<S>(
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stop = rt.core.stop.subscribe();
     tokio::select! {
-        () = poll_fn(|cx| turn(connection.as_mut(), &end, cx)) => return,
+        () = poll_fn(|cx| turn(connection.as_mut(), &end, cx)) => {
+            if served.is_left.get() {
+                end.linger().await;
+            }
+            return;
+        }
         _ = stop.wait_for(|stop| *stop) => {}
     }
     let young = poll_fn(|cx| turn(connection.as_mut(), &end, cx));
@@ -199,15 +218,14 @@ fn turn<S: AsyncWrite + Unpin>(
 async fn answer(
     rt: Rc<Runtime>,
     request: Request<Incoming>,
-    port: Rc<Port>,
-    channel: Channel,
+    served: Rc<Served>,
 ) -> Result<Response<Body>, Infallible> {
-    let surface = port.surface;
+    let Served { port, channel, .. } = &*served;
     if let Some(refusal) = http1::refusal(&request) {
         return Ok(refusal);
     }
     let is_http2 = request.version() == http::Version::HTTP_2;
-    let speaks_grpc = match surface {
+    let speaks_grpc = match port.surface {
         // Without TLS, etcd takes all of HTTP/2 for gRPC.
         Surface::Client => channel.is_plain() || head::is_grpc(request.headers()),
         // Where nothing else is served, gRPC has the word for what is none.
@@ -215,25 +233,31 @@ async fn answer(
         _ => false,
     };
     if is_http2 && speaks_grpc {
-        return Ok(grpc::call(&rt, request, &channel).await);
+        return Ok(grpc::call(&rt, request, channel).await);
     }
-    Ok(match surface {
+    Ok(Box::pin(page(&rt, request, &served)).await)
+}
+
+/// All that is not gRPC.
+async fn page(rt: &Rc<Runtime>, request: Request<Incoming>, served: &Served) -> Response<Body> {
+    let Served { port, channel, .. } = served;
+    let (head, body) = request.into_parts();
+    let (request, mut body) = (Request::from_parts(head, ()), Some(body));
+    let (surface, streams) = (port.surface, &port.streams);
+    let mut response = match surface {
         Surface::ClientGrpc => plain(
             http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "only gRPC is served here\n",
         ),
         Surface::Client | Surface::ClientHttp => {
-            Box::pin(gateway::or_pages(
-                &rt,
-                request,
-                surface,
-                &port.streams,
-                &channel,
-            ))
-            .await
+            gateway::or_pages(rt, &request, &mut body, surface, streams, channel).await
         }
-        Surface::Metrics | Surface::Peer => Box::pin(pages::answer(&rt, &request, surface)).await,
-    })
+        Surface::Metrics | Surface::Peer => pages::answer(rt, &request, surface).await,
+    };
+    if http1::settle(&request, body, &mut response).await {
+        served.is_left.set(true);
+    }
+    response
 }
 
 #[cfg(test)]
@@ -247,7 +271,7 @@ mod tests {
     /// The future of a call is copied when it is spawned and when it ends.
     #[test]
     fn the_future_of_a_call_is_small() {
-        fn size_of_future<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        fn size_of_future<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
         let size = size_of_future(answer);

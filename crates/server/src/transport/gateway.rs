@@ -9,9 +9,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use prost::Message;
 use proto::{etcdserverpb::*, schema, v3electionpb::*, v3lockpb::*};
@@ -20,8 +18,7 @@ use serde::Serialize;
 use super::{
     Body, MessageStream, Surface,
     channel::Channel,
-    gateway_body::{TEXT_FACTOR, read, read_rest},
-    http1,
+    gateway_body::{TEXT_FACTOR, read},
     json::txn_to_json,
     pages,
     plain::{json as json_page, plain, unsniffed},
@@ -128,7 +125,7 @@ fn route(path: &str) -> Option<Route> {
 }
 
 /// Whether it counts as POST: a form may name another method for itself.
-fn is_post(request: &Request<Incoming>) -> bool {
+fn is_post(request: &Request<()>) -> bool {
     let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     let is_form = header("content-type") == Some(b"application/x-www-form-urlencoded".as_slice());
     let named = header("x-http-method-override").filter(|name| is_form && !name.is_empty());
@@ -136,24 +133,25 @@ fn is_post(request: &Request<Incoming>) -> bool {
         && named.is_none_or(|name| name.eq_ignore_ascii_case(b"POST"))
 }
 
-/// Serves a gateway path, or hands on to the pages.
+/// Serves a gateway path, or hands on to the pages. Leaves a body that it does not take.
 pub(super) async fn or_pages(
     rt: &Rc<Runtime>,
-    request: Request<Incoming>,
+    request: &Request<()>,
+    body: &mut Option<Incoming>,
     surface: Surface,
     streams: &Streams,
     channel: &Channel,
 ) -> Response<Body> {
     // Over TLS the certificate has already told the client whom it talks to.
     let refusal = if channel.is_plain() {
-        refuse_host(rt, &request)
+        refuse_host(rt, request)
     } else {
-        refuse_name(rt, channel.common_name().map(|name| &**name), &request)
+        refuse_name(rt, channel.common_name().map(|name| &**name), request)
     };
     if let Some(refusal) = refusal {
         return refusal;
     }
-    let cors = cors_origin(rt, &request);
+    let cors = cors_origin(rt, request);
     let mut response = if request.method() == HttpMethod::OPTIONS {
         Response::new(Body::Done)
     } else {
@@ -163,11 +161,11 @@ pub(super) async fn or_pages(
             .or_else(|| path.strip_prefix("/v3beta/"))
         {
             Some(rest) if rt.core.config.grpc_gateway => match route(rest) {
-                Some(route) if is_post(&request) => call(rt, route, streams, request).await,
+                Some(route) if is_post(request) => call(rt, route, streams, request, body).await,
                 Some(_) => error_page(&Status::fixed(Code::Unimplemented, "Method Not Allowed")),
                 None => error_page(&Status::fixed(Code::NotFound, "Not Found")),
             },
-            _ => pages::answer(rt, &request, surface).await,
+            _ => pages::answer(rt, request, surface).await,
         }
     };
     if let Some(origin) = cors {
@@ -186,7 +184,7 @@ pub(super) async fn or_pages(
 }
 
 /// A browser tricked by DNS into talking to this port sends a foreign Host.
-fn refuse_host(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<Response<Body>> {
+fn refuse_host(rt: &Rc<Runtime>, request: &Request<()>) -> Option<Response<Body>> {
     let allowed = &rt.core.config.host_whitelist;
     if allowed.is_empty() || allowed.iter().any(|host| host == "*") {
         return None;
@@ -217,7 +215,7 @@ fn refuse_host(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<Response
 fn refuse_name(
     rt: &Rc<Runtime>,
     common_name: Option<&str>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
 ) -> Option<Response<Body>> {
     let path = request.uri().path();
     let is_api = path.starts_with("/v3/") || path.starts_with("/v3beta/");
@@ -231,7 +229,7 @@ fn refuse_name(
     ))
 }
 
-fn cors_origin(rt: &Rc<Runtime>, request: &Request<Incoming>) -> Option<HeaderValue> {
+fn cors_origin(rt: &Rc<Runtime>, request: &Request<()>) -> Option<HeaderValue> {
     let allowed = &rt.core.config.cors;
     if allowed.is_empty() || allowed.iter().any(|origin| origin == "*") {
         return Some(HeaderValue::from_static("*"));
@@ -247,30 +245,11 @@ async fn call(
     rt: &Rc<Runtime>,
     route: Route,
     streams: &Streams,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let (is_http1, mut body) = (head.version == Version::HTTP_11, Some(body));
-    let mut response = answer(rt, route, streams, &head, &mut body).await;
-    let is_read = match &mut body {
-        Some(body) => read_rest(body).await,
-        None => true,
-    };
-    if is_http1 && !is_read {
-        http1::close(response.headers_mut());
-    }
-    response
-}
-
-async fn answer(
-    rt: &Rc<Runtime>,
-    route: Route,
-    streams: &Streams,
-    head: &http::request::Parts,
+    request: &Request<()>,
     body: &mut Option<Incoming>,
 ) -> Response<Body> {
     let answer = route.answer;
-    match dispatch(rt, route, streams, head, body).await {
+    match dispatch(rt, route, streams, request, body).await {
         Err(status) => error_page(&status),
         Ok((Answer::Pieces(mut source), _open)) => {
             let mut whole = BytesMut::new();
@@ -316,12 +295,12 @@ async fn dispatch(
     rt: &Rc<Runtime>,
     route: Route,
     streams: &Streams,
-    head: &http::request::Parts,
+    request: &Request<()>,
     body: &mut Option<Incoming>,
 ) -> Result<(Answer, OpenStream), Status> {
     let arrived = Instant::now();
-    let timeout = head
-        .headers
+    let headers = request.headers();
+    let timeout = headers
         .get("grpc-timeout")
         .map(timeout)
         .transpose()?
@@ -333,18 +312,16 @@ async fn dispatch(
     };
     let mut call = Call {
         // The gateway passes headers of this prefix on as metadata.
-        has_leader: head
-            .headers
+        has_leader: headers
             .get("grpc-metadata-hasleader")
             .is_some_and(|value| value.as_bytes() == b"true"),
         client_api_version: None,
         timeout,
         remote: None,
-        traceparent: head
-            .headers
+        traceparent: headers
             .get("grpc-metadata-traceparent")
             .and_then(|value| value.to_str().ok()),
-        caller: Caller::new(token(&head.headers), None),
+        caller: Caller::new(token(headers), None),
     };
     let limit = rt.core.config.max_request_bytes + GRPC_OVERHEAD;
     if route.method.streams_requests()

@@ -1,7 +1,6 @@
 //! The body of a call of the gateway: how much of it is read, and when.
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use proto::schema;
@@ -43,24 +42,4 @@ pub(super) async fn read(
         return Err(too_large(message.len(), limit));
     }
     Ok(message)
-}
-
-/// What Go reads of a body that a call left alone, before it answers. It ends a connection rather
-/// than read more.
-const REST_MAX: u64 = 256 << 10;
-
-/// Reads what is left of a body. False if it is too much, and not read.
-pub(super) async fn read_rest(body: &mut Incoming) -> bool {
-    let mut left = REST_MAX;
-    while body.size_hint().lower() < left {
-        match body.frame().await {
-            None => return true,
-            Some(Err(_)) => return false,
-            Some(Ok(frame)) => {
-                let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-                left = left.saturating_sub(len);
-            }
-        }
-    }
-    false
 }

@@ -12,10 +12,12 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -122,6 +124,29 @@ impl<S: AsyncWrite + Unpin> TurnEnd<S> {
         let mut shared = self.0.borrow_mut();
         shared.read = 0;
         shared.drain(cx)
+    }
+}
+
+/// How long Go's server reads on after its last word.
+const LINGER: Duration = Duration::from_millis(500);
+
+impl<S: AsyncRead + Unpin> TurnEnd<S> {
+    /// Drops what still comes after the last answer, for a while: the kernel resets a connection
+    /// that is closed with bytes unread, and the client may lose the answer by that.
+    pub(super) async fn linger(&self) {
+        let to_the_end = poll_fn(|cx| {
+            let mut shared = self.0.borrow_mut();
+            let mut bytes = [0; 4096];
+            loop {
+                let mut buf = ReadBuf::new(&mut bytes);
+                let read = ready!(Pin::new(&mut shared.io).poll_read(cx, &mut buf));
+                if read.is_err() || buf.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        });
+        // A client that goes on sending has had its time.
+        let _ = tokio::time::timeout(LINGER, to_the_end).await;
     }
 }
 

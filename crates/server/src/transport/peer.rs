@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, Limited};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
@@ -62,6 +62,20 @@ impl http_body::Body for Answer {
             Answer::Page(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never: Infallible| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Raft(body) => body.is_end_stream(),
+            Answer::Page(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Raft(body) => body.size_hint(),
+            Answer::Page(body) => body.size_hint(),
         }
     }
 }
@@ -117,22 +131,48 @@ const BODY_MAX: usize = 1 << 20;
 
 async fn page(rt: &Rc<Runtime>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let (is_get, is_post) = (head.method == Method::GET, head.method == Method::POST);
-    let body = match Limited::new(body, BODY_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => return unsniffed(StatusCode::BAD_REQUEST, "error reading body\n"),
+    let (request, mut body) = (Request::from_parts(head, ()), Some(body));
+    let mut response = page_of(rt, &request, &mut body).await;
+    http1::settle(&request, body, &mut response).await;
+    response
+}
+
+/// Whether what a request asks is in its body.
+fn has_content(request: &Request<()>) -> bool {
+    match request.uri().path() {
+        "/members/hashkv" => request.method() == Method::GET,
+        lines::PAGE | "/leases" | "/leases/internal" => request.method() == Method::POST,
+        _ => false,
+    }
+}
+
+/// Reads the body of a question that has one, and leaves every other.
+async fn page_of(
+    rt: &Rc<Runtime>,
+    request: &Request<()>,
+    body: &mut Option<Incoming>,
+) -> Response<Body> {
+    let (path, headers) = (request.uri().path(), request.headers());
+    let is_get = request.method() == Method::GET;
+    let is_post = request.method() == Method::POST;
+    let content = match body.as_mut().filter(|_| has_content(request)) {
+        Some(body) => Limited::new(body, BODY_MAX).collect().await,
+        None => Ok(Collected::default()),
     };
-    let promote = head.uri.path().strip_prefix("/members/promote/");
-    match (head.uri.path(), promote) {
+    let Ok(body) = content.map(Collected::to_bytes) else {
+        return unsniffed(StatusCode::BAD_REQUEST, "error reading body\n");
+    };
+    let promote = path.strip_prefix("/members/promote/");
+    match (path, promote) {
         ("/version", _) if is_get => version_page(rt),
         ("/members", _) if is_get => of_cluster(rt, members(rt)),
-        ("/members/hashkv", _) if is_get => of_cluster(rt, hash_kv(rt, &head.headers, &body).await),
+        ("/members/hashkv", _) if is_get => of_cluster(rt, hash_kv(rt, headers, &body).await),
         ("/downgrade/enabled", _) if is_get => of_cluster(rt, downgrade_enabled(rt).await),
-        (lines::PAGE, _) if is_post => of_cluster(rt, line(rt, &head.headers, body).await),
+        (lines::PAGE, _) if is_post => of_cluster(rt, line(rt, headers, body).await),
         ("/leases", _) if is_post => renew(rt, body).await,
         ("/leases/internal", _) if is_post => time_to_live(rt, body).await,
         (_, Some(id)) if is_post => {
-            let token = head.headers.get(header::AUTHORIZATION);
+            let token = headers.get(header::AUTHORIZATION);
             let caller = Caller::new(token.and_then(|token| token.to_str().ok()), None);
             of_cluster(rt, promote_member(rt, &caller, id).await)
         }

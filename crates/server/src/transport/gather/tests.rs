@@ -19,6 +19,8 @@ struct Socket {
     shut: bool,
     /// Bytes that are there to be read.
     has: usize,
+    /// After them nothing comes.
+    ends: bool,
 }
 
 impl AsyncRead for Socket {
@@ -28,7 +30,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let n = self.has.min(buf.remaining());
-        if n == 0 {
+        if n == 0 && !self.ends {
             return Poll::Pending;
         }
         self.has -= n;
@@ -132,6 +134,19 @@ fn a_turn_reads_no_more_than_its_share() {
         read
     };
     assert_eq!([turn(), turn()], [READ_MAX, READ_MAX]);
+}
+
+#[test]
+fn what_comes_after_the_last_word_is_dropped() {
+    let (_io, end) = gather(Socket {
+        has: 10 * READ_MAX,
+        ends: true,
+        ..Socket::default()
+    });
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    runtime.block_on(end.linger());
+    assert_eq!(end.0.borrow().io.has, 0);
 }
 
 proptest! {
