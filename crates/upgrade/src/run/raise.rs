@@ -145,7 +145,20 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 }
             }
         }
+        // What others have moved since is not to be taken back by a start either.
+        if heading == Heading::Back && !self.has_moved() && !self.is_as_before(steps).await {
+            return None;
+        }
         self.expected(steps, member).map(Start::Same)
+    }
+
+    /// Whether the members that answer run what they ran before the steps.
+    async fn is_as_before(&self, steps: &[Step]) -> bool {
+        let releases = self.view().await.releases;
+        releases.iter().all(|(name, runs)| {
+            let before = self.before(steps, name);
+            before.is_none_or(|before| before.version == *runs)
+        })
     }
 
     /// Whether a release of `3.minor` starts as the cluster version is.

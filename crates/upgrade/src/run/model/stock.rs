@@ -96,6 +96,32 @@ fn a_rollback_of_a_run_that_moved_no_one_takes_back_nothing_of_another() {
 }
 
 #[test]
+fn a_run_that_moved_no_one_starts_no_one_with_the_old_release_beside_the_new_one() {
+    let mut looked = 0;
+    for call in 1.. {
+        let model = killed(patch(), call).expect("a run that moves someone");
+        if !model.moved().is_empty() {
+            break;
+        }
+        if model.begun().is_empty() {
+            continue;
+        }
+        model.raise_all(&["n1", "n2", "n3"]);
+        model.world().crash(1, false);
+        model.world().find("n2").down_until = Duration::MAX;
+        let known = model.world().history.len();
+        let came = model.roll_back();
+        let why = format!("killed at call {call}: {came:?}");
+        let is_told = matches!(&came, Came::Refused(why) if why.contains("n2 does not answer"));
+        assert!(is_told, "{}", model.with_history(&why));
+        let history = model.world().history[known..].join("\n");
+        assert!(!history.contains("is started with"), "{why}\n{history}");
+        looked += 1;
+    }
+    assert!(looked > 0, "never stopped in its check");
+}
+
+#[test]
 fn a_run_that_came_to_a_flush_alone_is_closed_where_others_raised_all() {
     let (old, new) = (Version::new(3, 6, 14), Version::new(3, 7, 1));
     let mut flushed = 0;
