@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use peers::{
-    api, http,
+    api, http as http1,
     peer::{self, Program},
     server::{Launch, Server, free_ports},
 };
@@ -135,6 +135,39 @@ async fn over_tls(dir: &Path, port: u16) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
+/// A call of the gateway in HTTP/2 that is refused by its head, and of which the request does not
+/// end: the whole answer comes.
+async fn over_http2(dir: &Path, port: u16) -> Result<()> {
+    let connector = Connector::new(ClientOptions {
+        trusted_ca: Some(dir.join("crt")),
+        alpn: vec![b"h2".to_vec()],
+        ..ClientOptions::default()
+    })?;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let stream = connector.secure("127.0.0.1", stream).await?;
+    let (client, connection) = h2::client::handshake(stream).await?;
+    let driver = tokio::spawn(connection);
+    let request = http::Request::post(format!("https://127.0.0.1:{port}/v3/kv/range"));
+    let request = request.header("grpc-timeout", "x").body(())?;
+    let (response, mut sending) = client.ready().await?.send_request(request, false)?;
+    sending.send_data(r#"{"key":"aw=="}"#.into(), false)?;
+    let answer = async {
+        let response = response.await?;
+        ensure!(response.status() == 400, "{response:?}");
+        let mut body = response.into_body();
+        let mut text = Vec::new();
+        while let Some(data) = body.data().await {
+            text.extend_from_slice(&data?);
+        }
+        Ok(String::from_utf8(text)?)
+    };
+    let text = tokio::time::timeout(Duration::from_secs(20), answer).await;
+    driver.abort();
+    let text = text.context("no answer before the end of the request")??;
+    ensure!(text.contains("invalid grpc-timeout: x"), "{text}");
+    Ok(())
+}
+
 async fn both_on_one_address(program: &Program) -> Result<()> {
     let temp = tempfile::tempdir()?;
     certificate(temp.path())?;
@@ -162,11 +195,12 @@ async fn both_on_one_address(program: &Program) -> Result<()> {
     server.ready().await?;
     // One that says nothing holds up no one, and does not hold up the stop either.
     let silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-    let plain = http::send(port, "GET", "/version", "").await?;
+    let plain = http1::send(port, "GET", "/version", "").await?;
     ensure!(plain.status == 200, "{plain:?}");
     server.api().put(api::put("k", "v")).await?;
     let secure = over_tls(temp.path(), port).await.context(server.tail())?;
     ensure!(secure == "HTTP/1.1 200 OK", "{secure:?}");
+    over_http2(temp.path(), port).await.context(server.tail())?;
     drop(silent);
     server.terminate().await
 }
