@@ -54,6 +54,22 @@ const START_GROUP: u8 = 3;
 const END_GROUP: u8 = 4;
 const FIXED32: u8 = 5;
 
+/// How many groups may be open one within another, as in Go's own code.
+const GROUPS_MAX: usize = 10_001;
+/// The highest number of a field.
+const NUMBER_MAX: u64 = (1 << 29) - 1;
+
+/// Whose code reads a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// What etcd up to 3.6 is generated with. A known field in another encoding than its own ends
+    /// the reading; groups need not match, and numbers may have superfluous bits.
+    Gogo,
+    /// Go's own, which etcd has from 3.7 on. Such a field is passed over as one that is not known,
+    /// and a message of a union that comes twice grows as any other does.
+    Golang,
+}
+
 /// Number and encoding of a field whose content comes next.
 #[derive(Clone, Copy)]
 pub struct Tag {
@@ -70,6 +86,7 @@ pub struct Fields<'a> {
     keeps_ends: bool,
     /// Becomes false once text is read that is not UTF-8.
     are_texts: Option<&'a Cell<bool>>,
+    rules: Rules,
 }
 
 impl<'a> Fields<'a> {
@@ -80,6 +97,30 @@ impl<'a> Fields<'a> {
             end: data.len(),
             keeps_ends: false,
             are_texts: None,
+            rules: Rules::Gogo,
+        }
+    }
+
+    /// The same, by other rules.
+    pub(super) fn by(self, rules: Rules) -> Fields<'a> {
+        Fields { rules, ..self }
+    }
+
+    /// Whether a message of a union grows that comes twice; else the last one replaces it.
+    pub(super) fn unions_grow(&self) -> bool {
+        self.rules == Rules::Golang
+    }
+
+    /// Passes over the field after all, if it could not be read for its encoding and that makes it
+    /// one that is not known. Nothing of its content may have been read.
+    pub(super) fn or_skip(
+        &mut self,
+        tag: Tag,
+        read: Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        match read {
+            Err(Malformed::WireType) if self.rules == Rules::Golang => self.skip(tag),
+            read => read,
         }
     }
 
@@ -106,7 +147,10 @@ impl<'a> Fields<'a> {
         }
         let tag = self.raw_varint()?;
         let kind = (tag & 7) as u8;
-        // etcd looks at 32 bits of the number.
+        if self.rules == Rules::Golang && tag >> 3 > NUMBER_MAX {
+            return Err(Malformed::Tag);
+        }
+        // etcd up to 3.6 looks at 32 bits of the number.
         let number = (tag >> 3) as i32;
         if kind == END_GROUP {
             return Err(Malformed::EndGroup);
@@ -117,7 +161,7 @@ impl<'a> Fields<'a> {
         Ok(Some(Tag { number, kind }))
     }
 
-    /// Ten bytes at most; bits beyond the 64th are lost.
+    /// Ten bytes at most; bits beyond the 64th are lost, or too many.
     fn raw_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -127,6 +171,9 @@ impl<'a> Fields<'a> {
             let byte = self.data[self.at];
             self.at += 1;
             value |= u64::from(byte & 0x7f) << shift;
+            if shift == 63 && byte > 1 && self.rules == Rules::Golang {
+                return Err(Malformed::Overflow);
+            }
             if byte < 0x80 {
                 return Ok(value);
             }
@@ -150,26 +197,40 @@ impl<'a> Fields<'a> {
 
     /// Passes over the content of an unknown field, a whole group if one begins.
     pub(super) fn skip(&mut self, tag: Tag) -> Result<(), Malformed> {
-        let mut kind = tag.kind;
-        let mut depth = 0usize;
+        let matches = self.rules == Rules::Golang;
+        let (mut number, mut kind) = (tag.number as u64, tag.kind);
+        // The numbers of the groups that are open.
+        let mut open = Vec::new();
         loop {
             match kind {
                 VARINT => drop(self.raw_varint()?),
                 FIXED64 => self.advance(8)?,
                 DELIMITED => self.at = self.raw_end()?,
                 FIXED32 => self.advance(4)?,
-                START_GROUP => depth += 1,
-                END_GROUP => depth = depth.checked_sub(1).ok_or(Malformed::EndGroup)?,
+                START_GROUP if matches && open.len() == GROUPS_MAX => {
+                    return Err(Malformed::Length);
+                }
+                START_GROUP => open.push(number),
+                END_GROUP => match open.pop() {
+                    Some(begun) if !matches || begun == number => {}
+                    _ => return Err(Malformed::EndGroup),
+                },
+                // Not the error of a field that is passed over.
+                _ if matches => return Err(Malformed::Tag),
                 _ => return Err(Malformed::WireType),
             }
-            if depth == 0 {
+            if open.is_empty() {
                 return Ok(());
             }
             if self.at == self.end {
                 return Err(Malformed::Truncated);
             }
-            // Within a group, numbers are not looked at.
-            kind = (self.raw_varint()? & 7) as u8;
+            let tag = self.raw_varint()?;
+            (number, kind) = (tag >> 3, (tag & 7) as u8);
+            // Up to 3.6, numbers within a group are not looked at.
+            if matches && i32::try_from(number).map_or(true, |number| number == 0) {
+                return Err(Malformed::Tag);
+            }
         }
     }
 
@@ -200,6 +261,7 @@ impl<'a> Fields<'a> {
             end,
             keeps_ends: self.keeps_ends,
             are_texts: self.are_texts,
+            rules: self.rules,
         };
         self.at = end;
         Ok(inner)
@@ -210,11 +272,11 @@ impl<'a> Fields<'a> {
         Ok(inner.data.slice(inner.at..inner.end))
     }
 
-    /// The end of a range. In Go an empty one that is there is not the same as none:
-    /// it stands for what a single zero byte stands for.
+    /// The end of a range. Up to 3.6 an empty one that is there is not the same as none: it stands
+    /// for what a single zero byte stands for.
     pub(super) fn range_end(&mut self, tag: Tag) -> Result<Bytes, Malformed> {
         let end = self.bytes(tag)?;
-        match end.is_empty() && self.keeps_ends {
+        match end.is_empty() && self.keeps_ends && self.rules == Rules::Gogo {
             true => Ok(Bytes::from_static(&[0])),
             false => Ok(end),
         }

@@ -9,7 +9,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use prost::{Message as _, encoding};
 
-use super::{Malformed, Nested, Read, fields::Fields, txn};
+use super::{
+    Malformed, Nested, Read,
+    fields::{Fields, Rules},
+    txn,
+};
 use crate::etcdserverpb::{InternalRaftRequest, internal_raft_request::Op};
 
 /// Which of several operations etcd performs, by its line.
@@ -49,6 +53,14 @@ impl Order {
             _ => 4,
         };
         (rank, place(number))
+    }
+
+    /// How its members read messages.
+    fn rules(self) -> Rules {
+        match self {
+            Order::V3_5 | Order::V3_6 => Rules::Gogo,
+            Order::V3_7 => Rules::Golang,
+        }
     }
 
     /// Whether the line has no such operation: its members skip the field, whatever is in it.
@@ -164,7 +176,8 @@ impl Logged {
     pub fn read(data: &Bytes, order: Order) -> Result<Logged, Malformed> {
         let are_texts = Cell::new(true);
         let mut reader = Reader::new(order);
-        reader.fill(Fields::new(data).used().watched(&are_texts))?;
+        let fields = Fields::new(data).used().watched(&are_texts);
+        reader.fill(fields.by(order.rules()))?;
         Ok(Logged {
             has_text_only: are_texts.get(),
             ..reader.finish()?
@@ -234,22 +247,23 @@ impl Reader {
 
     fn fill(&mut self, mut from: Fields<'_>) -> Result<(), Malformed> {
         while let Some(tag) = from.next()? {
-            match tag.number {
-                1 => self.request.id = from.varint(tag)?,
-                100 => {
+            let read = match tag.number {
+                1 => from.varint(tag).map(|id| self.request.id = id),
+                100 => from.message(tag).and_then(|content| {
                     let header = self.request.header.get_or_insert_default();
-                    header.fill(from.message(tag)?)?;
-                }
+                    header.fill(content)
+                }),
                 number if is_operation(number) => match from.message(tag) {
-                    Ok(content) => self.operation(number, content)?,
+                    Ok(content) => self.operation(number, content),
                     Err(error) if self.order.lacks(number) => {
-                        from.skip(tag)?;
                         self.unread = Some(error);
+                        from.skip(tag)
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => Err(error),
                 },
-                _ => from.skip(tag)?,
-            }
+                _ => from.skip(tag),
+            };
+            from.or_skip(tag, read)?;
         }
         Ok(())
     }

@@ -15,45 +15,48 @@ use crate::{
 
 macro_rules! read {
     ($from:ident, $tag:ident, $to:expr, bytes) => {
-        $to = $from.bytes($tag)?
+        $from.bytes($tag).map(|bytes| $to = bytes)
     };
     ($from:ident, $tag:ident, $to:expr, end) => {
-        $to = $from.range_end($tag)?
+        $from.range_end($tag).map(|end| $to = end)
     };
     ($from:ident, $tag:ident, $to:expr, maybe_bytes) => {
-        $to = Some($from.bytes($tag)?)
+        $from.bytes($tag).map(|bytes| $to = Some(bytes))
     };
     ($from:ident, $tag:ident, $to:expr, raw_text) => {
-        $to = $from.raw_text($tag)?
+        $from.raw_text($tag).map(|text| $to = text)
     };
     ($from:ident, $tag:ident, $to:expr, text) => {
-        $to = $from.text($tag)?
+        $from.text($tag).map(|text| $to = text)
     };
     ($from:ident, $tag:ident, $to:expr, texts) => {
-        $to.push($from.text($tag)?)
+        $from.text($tag).map(|text| $to.push(text))
     };
     ($from:ident, $tag:ident, $to:expr, int) => {
-        $to = $from.varint($tag)? as _
+        $from.varint($tag).map(|number| $to = number as _)
     };
     ($from:ident, $tag:ident, $to:expr, bool) => {
-        $to = $from.varint($tag)? != 0
+        $from.varint($tag).map(|number| $to = number != 0)
     };
     ($from:ident, $tag:ident, $to:expr, maybe_bool) => {
-        $to = Some($from.varint($tag)? != 0)
+        $from.varint($tag).map(|number| $to = Some(number != 0))
     };
     ($from:ident, $tag:ident, $to:expr, numbers) => {
-        $from.numbers($tag, &mut $to)?
+        $from.numbers($tag, &mut $to)
     };
     ($from:ident, $tag:ident, $to:expr, message) => {
-        $to.get_or_insert_default().fill($from.message($tag)?)?
+        $from
+            .message($tag)
+            .and_then(|content| $to.get_or_insert_default().fill(content))
     };
-    ($from:ident, $tag:ident, $to:expr, messages) => {{
-        let content = $from.message($tag)?;
-        $to.push(Default::default());
-        if let Some(last) = $to.last_mut() {
-            Read::fill(last, content)?;
-        }
-    }};
+    ($from:ident, $tag:ident, $to:expr, messages) => {
+        $from.message($tag).and_then(|content| {
+            let mut message = Default::default();
+            let read = Read::fill(&mut message, content);
+            $to.push(message);
+            read
+        })
+    };
 }
 
 macro_rules! messages {
@@ -61,10 +64,11 @@ macro_rules! messages {
         $(impl Read for $message {
             fn fill(&mut self, mut from: Fields<'_>) -> Result<(), Malformed> {
                 while let Some(tag) = from.next()? {
-                    match tag.number {
+                    let read = match tag.number {
                         $($number => read!(from, tag, self.$field, $kind),)*
-                        _ => from.skip(tag)?,
-                    }
+                        _ => from.skip(tag),
+                    };
+                    from.or_skip(tag, read)?;
                 }
                 Ok(())
             }
@@ -162,56 +166,70 @@ messages! {
 impl Read for Compare {
     fn fill(&mut self, mut from: Fields<'_>) -> Result<(), Malformed> {
         while let Some(tag) = from.next()? {
-            let union = match tag.number {
-                1 => {
-                    self.result = from.varint(tag)? as i32;
-                    continue;
-                }
-                2 => {
-                    self.target = from.varint(tag)? as i32;
-                    continue;
-                }
-                3 => {
-                    self.key = from.bytes(tag)?;
-                    continue;
-                }
-                64 => {
-                    self.range_end = from.range_end(tag)?;
-                    continue;
-                }
-                4 => TargetUnion::Version(from.varint(tag)? as i64),
-                5 => TargetUnion::CreateRevision(from.varint(tag)? as i64),
-                6 => TargetUnion::ModRevision(from.varint(tag)? as i64),
-                7 => TargetUnion::Value(from.bytes(tag)?),
-                8 => TargetUnion::Lease(from.varint(tag)? as i64),
-                _ => {
-                    from.skip(tag)?;
-                    continue;
-                }
+            let union = &mut self.target_union;
+            let mut set = |one| *union = Some(one);
+            let read = match tag.number {
+                1 => read!(from, tag, self.result, int),
+                2 => read!(from, tag, self.target, int),
+                3 => read!(from, tag, self.key, bytes),
+                64 => read!(from, tag, self.range_end, end),
+                4 => from
+                    .varint(tag)
+                    .map(|n| set(TargetUnion::Version(n as i64))),
+                5 => from
+                    .varint(tag)
+                    .map(|n| set(TargetUnion::CreateRevision(n as i64))),
+                6 => from
+                    .varint(tag)
+                    .map(|n| set(TargetUnion::ModRevision(n as i64))),
+                7 => from.bytes(tag).map(|bytes| set(TargetUnion::Value(bytes))),
+                8 => from.varint(tag).map(|n| set(TargetUnion::Lease(n as i64))),
+                _ => from.skip(tag),
             };
-            self.target_union = Some(union);
+            from.or_skip(tag, read)?;
         }
         Ok(())
     }
 }
 
+/// Reads a message of a union: into `before`, or a new one.
+pub(super) fn read_into<M: Read>(before: Option<M>, from: Fields<'_>) -> Result<M, Malformed> {
+    let mut message = before.unwrap_or_default();
+    message.fill(from)?;
+    Ok(message)
+}
+
 impl Read for WatchRequest {
     fn fill(&mut self, mut from: Fields<'_>) -> Result<(), Malformed> {
-        fn read<M: Read>(from: Fields<'_>) -> Result<M, Malformed> {
-            let mut message = M::default();
-            message.fill(from)?;
-            Ok(message)
-        }
         while let Some(tag) = from.next()? {
-            self.request_union = Some(match tag.number {
-                1 => RequestUnion::CreateRequest(read(from.message(tag)?)?),
-                2 => RequestUnion::CancelRequest(read(from.message(tag)?)?),
-                3 => RequestUnion::ProgressRequest(read(from.message(tag)?)?),
+            let content = match tag.number {
+                1..=3 => from.message(tag),
                 _ => {
                     from.skip(tag)?;
                     continue;
                 }
-            });
+            };
+            let content = match content {
+                Ok(content) => content,
+                Err(error) => {
+                    from.or_skip(tag, Err(error))?;
+                    continue;
+                }
+            };
+            use RequestUnion::{CancelRequest, CreateRequest, ProgressRequest};
+            let before = match from.unions_grow() {
+                true => self.request_union.take(),
+                false => None,
+            };
+            let union = match (tag.number, before) {
+                (1, Some(CreateRequest(one))) => CreateRequest(read_into(Some(one), content)?),
+                (1, _) => CreateRequest(read_into(None, content)?),
+                (2, Some(CancelRequest(one))) => CancelRequest(read_into(Some(one), content)?),
+                (2, _) => CancelRequest(read_into(None, content)?),
+                (_, Some(ProgressRequest(one))) => ProgressRequest(read_into(Some(one), content)?),
+                _ => ProgressRequest(read_into(None, content)?),
+            };
+            self.request_union = Some(union);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `fields` | one field after another, by the rules of etcd up to 3.6 |
+//! | `fields` | one field after another, by the rules of etcd up to 3.6, and of 3.7 |
 //! | `read` | [`Read`], which each request implements |
 //! | `messages` | which fields each request has |
 //! | `internal` | the request in the log, of whose operations etcd performs one |
@@ -14,7 +14,9 @@
 //!
 //! Where etcd's generated code and protobuf differ: a field of a union that comes
 //! twice replaces what came before, groups need not match, a varint may have
-//! superfluous bits, and text need not be UTF-8. Names of users and roles, and
+//! superfluous bits, and text need not be UTF-8. From 3.7 on it is Go's own code, which keeps to
+//! protobuf: a message of a union grows, groups match, and a known field in another encoding than
+//! its own is passed over as one that is not known. Names of users and roles, and
 //! passwords, are kept as they are. What etcd keeps as JSON alone is replaced at
 //! once, byte by byte as Go does it.
 

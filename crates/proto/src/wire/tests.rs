@@ -237,12 +237,82 @@ fn each_line_performs_its_own_of_several_operations() {
         ([BROKEN_V2, BROKEN_V2], [None; 3]),
         ([PUT, NUMBER_V2], [None, None, Some("put")]),
         ([PUT, BROKEN_TEST], [Some("put"), None, None]),
-        ([NUMBER_TEST, PUT], [Some("put"), None, None]),
+        ([NUMBER_TEST, PUT], [Some("put"), None, Some("put")]),
     ] {
         assert_eq!(performed(parts), expected, "{parts:x?}");
     }
     let of_root = read_logged(&Bytes::from([PUT, USERS].concat())).unwrap();
     assert!(matches!(of_root.op, Some(Op::Put(_))) && of_root.is_of_root());
+}
+
+/// From 3.7 on etcd reads with Go's own code. Next to real members: `tests/peers` entries.
+#[test]
+fn from_3_7_on_a_field_in_another_encoding_is_not_known() {
+    let read = |order, bytes: &[u8]| Logged::read(&Bytes::copy_from_slice(bytes), order);
+    let put = |content: &[u8]| [&[0x22, content.len() as u8][..], content].concat();
+    // A key, and numbers, text, fixed numbers and groups in the place of other fields.
+    let odd: [&[u8]; 6] = [
+        &[0x0a, 1, b'k', 0x10, 0x05],
+        &[0x0a, 1, b'k', 0x1a, 0x01, 0x61],
+        &[0x0a, 1, b'k', 0x25, 1, 2, 3, 4],
+        &[0x0a, 1, b'k', 0x19, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0x0a, 1, b'k', 0x13, 0x08, 0x01, 0x14],
+        &[0x10, 0x05, 0x0a, 1, b'k', 0x13, 0x1b, 0x1c, 0x14],
+    ];
+    for content in odd {
+        let bytes = put(content);
+        assert_eq!(read(Order::V3_6, &bytes).err(), Some(Malformed::WireType));
+        let read = read(Order::V3_7, &bytes).expect("it is read");
+        let Some(Op::Put(put)) = &read.op else {
+            panic!("no put");
+        };
+        assert_eq!(
+            (&put.key[..], &put.value[..], put.lease),
+            (&b"k"[..], &b""[..], 0)
+        );
+    }
+    // Of the request itself, its header, and an operation that is none.
+    let bytes = [
+        &[0x0a, 1, b'x', 0xa0, 0x06, 0x07, 0x28, 0x01][..],
+        &put(odd[0]),
+    ]
+    .concat();
+    assert!(matches!(
+        &read(Order::V3_7, &bytes).unwrap().op,
+        Some(Op::Put(_))
+    ));
+    // Groups must match, numbers fit, and no encoding is reserved.
+    for content in [
+        &[0x13, 0x1c][..],
+        &[0x13, 0x1b, 0x14],
+        &[0x17],
+        &[0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0x00],
+        &[
+            0x20, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
+        ],
+    ] {
+        assert!(read(Order::V3_7, &put(content)).is_err(), "{content:x?}");
+    }
+}
+
+#[test]
+fn from_3_7_on_a_message_of_a_union_that_comes_twice_grows() {
+    // An operation with a put of a key, and a put of a value.
+    let op = [0x12, 3, 0x0a, 1, b'k', 0x12, 3, 0x12, 1, b'v'];
+    let txn = [&[0x12, op.len() as u8][..], &op].concat();
+    let bytes = Bytes::from([&[0x32, txn.len() as u8][..], &txn].concat());
+    let put = |order| {
+        let read = Logged::read(&bytes, order).unwrap();
+        let Some(Op::Txn(txn)) = &read.op else {
+            panic!("no transaction");
+        };
+        match &txn.success[0].request {
+            Some(request_op::Request::RequestPut(put)) => (put.key.clone(), put.value.clone()),
+            _ => panic!("no put"),
+        }
+    };
+    assert_eq!(put(Order::V3_6), (Bytes::new(), Bytes::from("v")));
+    assert_eq!(put(Order::V3_7), (Bytes::from("k"), Bytes::from("v")));
 }
 
 #[test]

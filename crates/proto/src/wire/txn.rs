@@ -4,7 +4,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::{Message as _, encoding};
 
-use super::{Malformed, Nest, Nested, Read, fields::Fields};
+use super::{Malformed, Nest, Nested, Read, fields::Fields, messages::read_into};
 use crate::etcdserverpb::{
     Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse, request_op::Request,
     response_op::Response,
@@ -40,6 +40,20 @@ impl Drop for OpenOp<'_> {
 }
 
 impl OpenOp<'_> {
+    /// What came before, where a field of `number` adds to it.
+    fn before(&mut self, number: i32) -> Option<Request> {
+        let grows = self.rest.unions_grow();
+        self.request.take_if(|request| {
+            let theirs = match request {
+                Request::RequestRange(_) => 1,
+                Request::RequestPut(_) => 2,
+                Request::RequestDeleteRange(_) => 3,
+                Request::RequestTxn(_) => 4,
+            };
+            grows && theirs == number
+        })
+    }
+
     /// The last one counts. What it replaces may be deep.
     fn set(&mut self, request: Option<Request>) {
         if let Some(Request::RequestTxn(old)) = std::mem::replace(&mut self.request, request) {
@@ -52,8 +66,8 @@ impl OpenOp<'_> {
 enum Next<'a> {
     /// Another field.
     Go,
-    /// A transaction begins inside the one at hand.
-    Enter(Fields<'a>),
+    /// A transaction begins inside the one at hand, or goes on.
+    Enter(TxnRequest, Fields<'a>),
     /// The one at hand is complete.
     Leave,
 }
@@ -62,29 +76,30 @@ fn step<'a>(open: &mut Open<'a>) -> Result<Next<'a>, Malformed> {
     let Some(op) = &mut open.op else {
         match open.rest.next()? {
             None => return Ok(Next::Leave),
-            Some(tag) => match tag.number {
-                1 => {
-                    let mut compare = Compare::default();
-                    compare.fill(open.rest.message(tag)?)?;
-                    open.txn.compare.push(compare);
-                }
-                number @ (2 | 3) => {
+            Some(tag) => {
+                let content = match tag.number {
+                    1..=3 => open.rest.message(tag),
+                    _ => return open.rest.skip(tag).map(|()| Next::Go),
+                };
+                let read = content.and_then(|content| {
+                    if tag.number == 1 {
+                        let mut compare = Compare::default();
+                        let read = compare.fill(content);
+                        open.txn.compare.push(compare);
+                        return read;
+                    }
                     open.op = Some(OpenOp {
-                        is_success: number == 2,
+                        is_success: tag.number == 2,
                         request: None,
-                        rest: open.rest.message(tag)?,
+                        rest: content,
                     });
-                }
-                _ => open.rest.skip(tag)?,
-            },
+                    Ok(())
+                });
+                open.rest.or_skip(tag, read)?;
+            }
         }
         return Ok(Next::Go);
     };
-    fn read<M: Read>(fields: Fields<'_>) -> Result<M, Malformed> {
-        let mut message = M::default();
-        message.fill(fields)?;
-        Ok(message)
-    }
     match op.rest.next()? {
         None => {
             let (is_success, request) = (op.is_success, op.request.take());
@@ -96,15 +111,26 @@ fn step<'a>(open: &mut Open<'a>) -> Result<Next<'a>, Malformed> {
             ops.push(RequestOp { request });
         }
         Some(tag) => {
-            let request = match tag.number {
-                1 => Request::RequestRange(read(op.rest.message(tag)?)?),
-                2 => Request::RequestPut(read(op.rest.message(tag)?)?),
-                3 => Request::RequestDeleteRange(read(op.rest.message(tag)?)?),
-                4 => return Ok(Next::Enter(op.rest.message(tag)?)),
-                _ => {
-                    op.rest.skip(tag)?;
-                    return Ok(Next::Go);
+            let content = match tag.number {
+                1..=4 => op.rest.message(tag),
+                _ => return op.rest.skip(tag).map(|()| Next::Go),
+            };
+            let content = match content {
+                Ok(content) => content,
+                Err(error) => return op.rest.or_skip(tag, Err(error)).map(|()| Next::Go),
+            };
+            use Request::{RequestDeleteRange, RequestPut, RequestRange, RequestTxn};
+            let request = match (tag.number, op.before(tag.number)) {
+                (1, Some(RequestRange(one))) => RequestRange(read_into(Some(one), content)?),
+                (1, _) => RequestRange(read_into(None, content)?),
+                (2, Some(RequestPut(one))) => RequestPut(read_into(Some(one), content)?),
+                (2, _) => RequestPut(read_into(None, content)?),
+                (3, Some(RequestDeleteRange(one))) => {
+                    RequestDeleteRange(read_into(Some(one), content)?)
                 }
+                (3, _) => RequestDeleteRange(read_into(None, content)?),
+                (_, Some(RequestTxn(txn))) => return Ok(Next::Enter(txn, content)),
+                _ => return Ok(Next::Enter(TxnRequest::default(), content)),
             };
             op.set(Some(request));
         }
@@ -119,11 +145,8 @@ impl Read for TxnRequest {
         loop {
             match step(&mut open)? {
                 Next::Go => {}
-                Next::Enter(fields) => {
-                    outer.push(std::mem::replace(
-                        &mut open,
-                        Open::new(TxnRequest::default(), fields),
-                    ));
+                Next::Enter(txn, fields) => {
+                    outer.push(std::mem::replace(&mut open, Open::new(txn, fields)));
                 }
                 Next::Leave => match outer.pop() {
                     None => {

@@ -32,6 +32,7 @@ use proto::{
 };
 
 mod by_line;
+mod encodings;
 mod pairs;
 mod text;
 

@@ -27,7 +27,7 @@ const OPERATIONS: [u32; 31] = [
 const SPARE_LEASES: u64 = 5_000;
 
 /// One operation, which can be told from the same one of another pair.
-fn operation(number: u32, n: u64, line: Line, member: u64) -> Field {
+pub(super) fn operation(number: u32, n: u64, line: Line, member: u64) -> Field {
     let name = |prefix: &str| format!("{prefix}-{n}");
     let permission = Field::Message(2, vec![Field::Number(1, 2), text(2, name("p"))]);
     let put = vec![text(1, name("k")), text(2, "v")];
@@ -101,7 +101,7 @@ fn header(user: &str) -> Field {
 }
 
 /// What the pairs take away, and who asks for it.
-fn bed(pairs: u64) -> Vec<Bytes> {
+pub(super) fn bed(pairs: u64) -> Vec<Bytes> {
     let kept = [
         entries::logged(5, 1100, super::no_password("kept")),
         entries::logged(5, 1200, plain(&[text(1, "kept")])),
