@@ -21,6 +21,8 @@ pub(crate) struct Awaited {
     given_up: BTreeSet<String>,
     /// Those that this command has tried to start, and what came of it.
     in_vain: BTreeMap<String, String>,
+    /// Those that this command took down, and that were not heard since.
+    down: BTreeSet<String>,
     /// When those that do not answer were last asked in vain.
     asked: BTreeMap<String, Duration>,
     /// Those of which it was said that they do not answer.
@@ -36,12 +38,23 @@ impl Awaited {
         self.asked.remove(member);
         self.given_up.remove(member);
         self.in_vain.remove(member);
+        self.down.remove(member);
         self.said.remove(member);
     }
 
     /// It did not answer when it was asked at `now`. Returns since when it has not.
     pub(super) fn silent(&mut self, member: &str, now: Duration) -> Duration {
         *self.since.entry(member.to_owned()).or_insert(now)
+    }
+
+    /// It is about to be taken down.
+    pub(super) fn taken_down(&mut self, member: &str) {
+        self.down.insert(member.to_owned());
+    }
+
+    /// Those that were taken down, and not heard since.
+    pub(super) fn not_up(&self) -> Vec<String> {
+        self.down.iter().cloned().collect()
     }
 
     /// It was started: its time begins anew.

@@ -117,10 +117,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// `view`, with what is known of the processes of members that do not answer.
     pub(super) async fn known(&self, mut view: View) -> View {
-        if view.voters.iter().all(|voter| voter.seen != Seen::Silent) {
-            return view;
-        }
-        view.is_cut_off = self.may_be_cut_off(&view).await;
+        view.not_up = self.awaited.borrow().not_up();
         for voter in view.voters.iter_mut().filter(|v| v.seen == Seen::Silent) {
             voter.process = self.process_of(&voter.name).await;
         }
@@ -172,8 +169,10 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                     let is_sure = view.is_up(member) || view.rest(member) >= view.quorum();
                     (Permit::Exchange(Box::new(view)), is_sure)
                 }
-                Err(Refusal::CutOff { .. })
-                    if !view.is_known_to_run(member) && !self.driver.replaces(member, launch) =>
+                Err(Refusal::CutOff { .. } | Refusal::NotUp { .. })
+                    if !view.is_up(member)
+                        && !view.is_known_to_run(member)
+                        && !self.driver.replaces(member, launch) =>
                 {
                     safety::may_start(&view, member, launch, purpose, facts)?;
                     // It takes nothing from one that runs.
@@ -275,11 +274,16 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         if let Some(heading) = purpose.heading() {
             self.is_as_found(&seen.releases, heading)?;
         }
+        // One that is known not to run is not taken down by its stop.
+        let is_taken_down = !seen.has_ended(member);
         let stopping = Event::Stopping {
             member: member.to_owned(),
             cluster: seen.cluster_version.unwrap_or(Version::new(3, 0, 0)),
         };
         self.journal.write(stopping)?;
+        if is_taken_down {
+            self.awaited.borrow_mut().taken_down(member);
+        }
         self.driver.stop(member).await?;
         // From here on nothing keeps the member from its start, not even a full disk.
         let noted = self.journal.write(Event::Starting {

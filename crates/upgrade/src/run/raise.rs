@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     cluster::{Answer, Cluster},
     deviation::Deviation,
-    driver::{Driver, Launch},
+    driver::{Driver, Launch, Process},
     engine::Engine,
     exchange::By,
     journal::Event,
@@ -21,8 +21,8 @@ use crate::{failure::Outcome, steps::Step};
 const NO_QUORUM: Duration = Duration::from_secs(10);
 /// What is said of a member that was started in vain.
 const NOT_UP: &str = "does not come up";
-/// Why none is stopped after one that did not come up.
-const CUT_OFF: &str = "is not reached from here, and no member takes connections from here, so whether they run is not known; see that this node reaches their client URLs";
+/// What is said of a member that was started where none answers.
+const CUT_OFF: &str = "is not reached from here, and no member answers from here, so whether they run is not known; see that this node reaches their client URLs";
 
 /// What a member is started with that does not answer.
 enum Start {
@@ -88,6 +88,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             let Some(start) = self.start_of(steps, name, heading).await else {
                 continue;
             };
+            let start = self.as_far_as_seen(steps, name, start).await;
             match self.start_silent(steps, name, &start).await {
                 Ok(by) => started.push((name, start, by)),
                 Err(why @ Deviation::Refused(_)) => refused.push((name.clone(), why)),
@@ -99,7 +100,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
         let names: Vec<&str> = started.iter().map(|(name, ..)| name.as_str()).collect();
         let silent = self.all_up(&names).await;
-        let is_cut_off = !silent.is_empty() && self.may_be_cut_off(&self.view().await).await;
+        let is_cut_off = !silent.is_empty() && self.view().await.is_cut_off();
         for (name, start, by) in &started {
             if silent.contains(name) {
                 let why = match is_cut_off {
@@ -166,6 +167,29 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let view = self.view().await;
         let height = view.cluster_version.filter(|_| view.downgrade.is_none());
         height.is_some_and(|height| height.minor <= minor)
+    }
+
+    /// What to start `member` with in place of `start`: where no member answers, one that may run
+    /// is not taken back unseen. It is started with what it has, and taken back once it answers.
+    async fn as_far_as_seen(&self, steps: &[Step], member: &str, start: Start) -> Start {
+        let Start::Back { at, launch } = &start else {
+            return start;
+        };
+        let Step::Swap { to, pintle, .. } = &steps[*at] else {
+            return start;
+        };
+        let has = Launch::of(to, *pintle);
+        let may_be_ended = self.driver.replaces(member, launch)
+            && !self.driver.replaces(member, &has)
+            && self.process_of(member).await == Process::Unknown;
+        if !may_be_ended {
+            return start;
+        }
+        let view = self.known_view().await;
+        match view.is_cut_off() && view.alone_in_hand.is_none() {
+            true => Start::Same(has),
+            false => start,
+        }
     }
 
     async fn start_silent(
@@ -285,7 +309,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
 
     /// Waits until a member answers that was started. Without a quorum none does, and the
     /// next one that is started may make one: there it is not waited for as long, unless this
-    /// node may be cut off from all of them, where the next one would be one too many.
+    /// node may be cut off from all of them, and none of the others is known not to run.
     pub(super) async fn comes_up(&self, member: &str) -> Result<(), Deviation> {
         let endpoint = self.of(member)?.endpoint;
         let began = self.cluster.now();
@@ -306,7 +330,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
                 false => _ = lost_since.get_or_insert(now),
             }
             if lost_since.is_some_and(|since| now - since >= NO_QUORUM.min(self.patience)) {
-                if !self.may_be_cut_off(&view).await {
+                if !view.is_cut_off() || self.known(view).await.has_one_ended(member) {
                     return Attempt::Done(());
                 }
                 why = CUT_OFF.to_owned();

@@ -73,10 +73,10 @@ pub(crate) struct View {
     pub(crate) clusters: Vec<String>,
     /// What the members run that answer, by the names of the file.
     pub(crate) releases: Vec<(String, Version)>,
-    /// Whether this node may be cut off: no member answers, nor takes connections.
-    pub(crate) is_cut_off: bool,
     /// The only member, if this run has stopped or started it last and heard nothing since.
     pub(crate) alone_in_hand: Option<String>,
+    /// Members that this command took down, and that were not seen to answer since.
+    pub(crate) not_up: Vec<String>,
 }
 
 impl View {
@@ -93,7 +93,7 @@ impl View {
     }
 
     /// Whether it is known that `member` has no process.
-    fn has_ended(&self, member: &str) -> bool {
+    pub(super) fn has_ended(&self, member: &str) -> bool {
         self.process(member) == Process::Ended
     }
 
@@ -105,6 +105,25 @@ impl View {
     fn process(&self, member: &str) -> Process {
         let voter = self.voters.iter().find(|voter| voter.name == member);
         voter.map_or(Process::Unknown, |voter| voter.process)
+    }
+
+    /// Whether this node may be cut off from all members: none answers. They may serve one
+    /// another then, so silence alone is no ground to stop one. Who takes connections need not
+    /// be a member.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.voters.iter().all(|voter| voter.seen == Seen::Silent)
+    }
+
+    /// Whether it is known of a voter apart from `member` that it has no process.
+    pub(super) fn has_one_ended(&self, member: &str) -> bool {
+        let mut others = self.voters.iter().filter(|voter| voter.name != member);
+        others.any(|voter| voter.process == Process::Ended)
+    }
+
+    /// A member, apart from `member`, that this command took down and that is not up again.
+    fn not_up_beside(&self, member: &str) -> Option<&str> {
+        let mut others = self.not_up.iter().map(String::as_str);
+        others.find(|name| *name != member)
     }
 
     /// Voters that a quorum takes.
@@ -303,11 +322,21 @@ pub(crate) enum Refusal {
     },
     /// Nothing is known of any member.
     #[error(
-        "{member} is not stopped: no member answers or takes connections from here, and where they run they may serve one another; make this node reach their client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
+        "{member} is not stopped: no member answers from here, and where they run they may serve one another; make this node reach their client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
     )]
     CutOff {
         /// The member.
         member: String,
+    },
+    /// One that was taken down before is not seen to be up.
+    #[error(
+        "{member} is not stopped: {down} was stopped before, and is not seen to answer since; see that it runs, and that this node reaches its client URLs. Where {member} is down, show it: by `status` or `data_dir` of {member} in the file of members"
+    )]
+    NotUp {
+        /// The member.
+        member: String,
+        /// Who was taken down.
+        down: String,
     },
     /// A voter cannot be judged.
     #[error(
@@ -414,6 +443,7 @@ impl Refusal {
             Refusal::Quorum { .. }
                 | Refusal::Unseen { .. }
                 | Refusal::CutOff { .. }
+                | Refusal::NotUp { .. }
                 | Refusal::Unjudged { .. }
                 | Refusal::Unknown { .. }
         )
@@ -471,6 +501,17 @@ fn is_judged(view: &View, member: &str) -> Result<(), Refusal> {
 
 /// Whether the cluster serves without `member`, or `member` adds nothing to it now.
 fn takes_no_quorum(view: &View, member: &str) -> Result<(), Refusal> {
+    let is_in_hand = view.alone_in_hand.as_deref() == Some(member);
+    if !view.is_up(member) && (view.has_ended(member) || is_in_hand) {
+        return Ok(());
+    }
+    // Whatever is seen of the others: one at a time.
+    if let Some(down) = view.not_up_beside(member) {
+        return Err(Refusal::NotUp {
+            member: member.to_owned(),
+            down: down.to_owned(),
+        });
+    }
     if view.is_up(member) {
         return match view.alarms.first() {
             Some((member, kind)) => Err(Refusal::Alarm {
@@ -480,10 +521,7 @@ fn takes_no_quorum(view: &View, member: &str) -> Result<(), Refusal> {
             None => has_quorum(view, member),
         };
     }
-    if view.has_ended(member) || view.alone_in_hand.as_deref() == Some(member) {
-        return Ok(());
-    }
-    match view.is_cut_off {
+    match view.is_cut_off() {
         true => Err(Refusal::CutOff {
             member: member.to_owned(),
         }),

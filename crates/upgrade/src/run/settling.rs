@@ -173,21 +173,6 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// Whether this node may be cut off from all members: none of `view` answers, and none
-    /// takes connections. They may serve one another then, so silence alone is no ground to
-    /// stop one.
-    pub(super) async fn may_be_cut_off(&self, view: &View) -> bool {
-        if view.voters.iter().any(|voter| voter.seen != Seen::Silent) {
-            return false;
-        }
-        for (_, endpoint) in self.endpoints() {
-            if self.cluster.listens(&endpoint).await {
-                return false;
-            }
-        }
-        true
-    }
-
     /// The first member that has answered nothing for a while.
     ///
     /// # Errors

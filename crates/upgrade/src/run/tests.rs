@@ -523,7 +523,8 @@ fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
         // One that is down takes nothing with it.
         ("-++", true),
         ("-~-", true),
-        ("---", true),
+        // Out of reach they may all serve.
+        ("---", false),
         // A read that succeeds at one of three proves that a silent one serves.
         ("-+-", false),
         ("-++--", false),
@@ -551,10 +552,7 @@ fn a_member_is_stopped_only_where_the_rest_is_a_quorum() {
 #[test]
 fn where_no_member_is_reached_none_is_stopped_that_may_serve() {
     let cut_off = |process: Process| {
-        let mut view = View {
-            is_cut_off: true,
-            ..view("---")
-        };
+        let mut view = view("---");
         view.voters[0].process = process;
         view
     };
@@ -571,13 +569,34 @@ fn where_no_member_is_reached_none_is_stopped_that_may_serve() {
         assert!(started.is_ok(), "{process:?}: {started:?}");
     }
     // The only member, which this run itself has taken out of service.
-    let mut alone = View {
-        is_cut_off: true,
-        ..view("-")
-    };
+    let mut alone = view("-");
     assert!(decided(&alone, &OLD, Purpose::Back).is_err());
     alone.alone_in_hand = Some("n1".into());
     assert!(decided(&alone, &OLD, Purpose::Back).is_ok());
+}
+
+#[test]
+fn after_one_that_did_not_come_up_no_other_is_stopped() {
+    for (voters, process, down, may) in [
+        ("--~", Process::Unknown, "n2", false),
+        ("--~", Process::Runs, "n2", false),
+        ("+-+++", Process::Unknown, "n2", false),
+        // A learner may be the one.
+        ("+++", Process::Unknown, "n9", false),
+        // It takes nothing with it; and it may be taken down again itself.
+        ("--~", Process::Ended, "n2", true),
+        ("--~", Process::Unknown, "n1", true),
+    ] {
+        let mut view = view(voters);
+        view.voters[0].process = process;
+        view.not_up = vec![down.to_owned()];
+        let decided = decided(&view, &OLD, Purpose::Back);
+        let is_right = match may {
+            true => decided.is_ok(),
+            false => matches!(decided, Err(Refusal::NotUp { .. })),
+        };
+        assert!(is_right, "{voters} {process:?} {down}: {decided:?}");
+    }
 }
 
 #[test]

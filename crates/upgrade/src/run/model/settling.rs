@@ -132,17 +132,24 @@ fn a_tool_that_is_cut_off_ends_no_quorum() {
         let Some(model) = killed(world(), call) else {
             return;
         };
+        // Every second time something in front of the members takes connections, and never answers.
+        let is_behind = call % 2 == 0;
         {
             let mut world = model.world();
             world.is_cut_off = true;
+            world.is_behind = is_behind;
             // A large database: longer than anything that a tool waits for.
             world.starts_take = PATIENCE * 4;
             world.reads_files = false;
         }
         let known = model.world().history.len();
-        for command in [Model::run, Model::roll_back, Model::roll_back] {
+        let commands: [fn(&Model) -> Came; 4] =
+            [Model::run, Model::roll_back, Model::roll_back, |model| {
+                model.roll_back_to(&Version::new(3, 5, 30))
+            }];
+        for command in commands {
             let came = command(&model);
-            let at = format!("killed at call {call}: {came:?}");
+            let at = format!("killed at call {call}, {is_behind}: {came:?}");
             let world = model.world();
             assert!(world.wrong.is_empty(), "{at}\n{}", world.history.join("\n"));
             let up = world.members.iter().filter(|m| m.process.is_some());
@@ -158,7 +165,7 @@ fn a_tool_that_is_cut_off_says_so_and_nothing_that_is_false() {
     let commands: [fn(&Model) -> Came; 3] = [Model::run, Model::roll_back, |model| {
         model.roll_back_to(&Version::new(3, 5, 30))
     }];
-    for reads_files in [true, false] {
+    for (reads_files, is_behind) in [(true, false), (false, false), (true, true), (false, true)] {
         for call in (1..).step_by(9) {
             let Some(model) = killed(world(), call) else {
                 break;
@@ -167,6 +174,7 @@ fn a_tool_that_is_cut_off_says_so_and_nothing_that_is_false() {
                 continue;
             }
             model.world().is_cut_off = true;
+            model.world().is_behind = is_behind;
             model.world().reads_files = reads_files;
             for command in commands {
                 let known = model.world().history.len();

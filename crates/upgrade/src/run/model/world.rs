@@ -129,6 +129,8 @@ pub(super) struct World {
     pub(super) refusing: BTreeSet<String>,
     /// Whether the tool reaches no member, though they reach one another.
     pub(super) is_cut_off: bool,
+    /// Whether something in front of the members takes every connection.
+    pub(super) is_behind: bool,
     /// What a member takes from its start until its process is there.
     pub(super) starts_take: Duration,
     /// The call at which a member begins to refuse it.
@@ -206,6 +208,7 @@ impl World {
             failing_changes: 0,
             refusing: BTreeSet::new(),
             is_cut_off: false,
+            is_behind: false,
             starts_take: Duration::ZERO,
             refuse_at: None,
             entries_per_second: 0,
@@ -416,7 +419,7 @@ impl World {
     /// Whether something takes connections at a member.
     pub(super) fn listens(&self, member: &str) -> bool {
         let found = self.members.iter().find(|m| m.name == member);
-        !self.is_cut_off && found.is_some_and(|m| m.process.is_some())
+        self.is_behind || !self.is_cut_off && found.is_some_and(|m| m.process.is_some())
     }
 
     /// What tells the process of a member from the one before.
