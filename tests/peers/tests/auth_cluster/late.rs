@@ -131,7 +131,11 @@ async fn comes_back(programs: &[Program; 3], is_on: bool) -> Result<()> {
         root = Some(users::login(cluster.api(1), "root", "root").await?);
         for user in ["gone", "less"] {
             let token = users::login(cluster.api(LATE), user, user).await?;
-            accept(cluster.api(0), Some(&token), &[users::put(user)]).await?;
+            // A member knows a token once it has applied the login.
+            until("the token is known at another member", WITHIN, async || {
+                accept(cluster.api(0), Some(&token), &[users::put(user)]).await
+            })
+            .await?;
             tokens.push((user, token));
         }
     }
