@@ -19,7 +19,7 @@ use super::{
     journal::Event,
     lines, look,
     poll::{self, Attempt},
-    safety::{self, Heading, Purpose},
+    safety::{self, Heading, Purpose, Seen, Voter},
 };
 use crate::{
     facts::Facts,
@@ -436,6 +436,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         let is_above = cluster.minor > from.minor;
         self.all_answer(steps, from.minor).await?;
         if is_above {
+            self.no_stranger_is_silent().await?;
             (self.say)(&format!(
                 "the cluster version is {}.{}: take it down to 3.{} first",
                 cluster.major, cluster.minor, from.minor
@@ -493,6 +494,20 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             }
         }
         Ok(())
+    }
+
+    /// A downgrade ends when the versions of all members are known, also of those that the file
+    /// does not name: one that was added and never started keeps it from its end.
+    async fn no_stranger_is_silent(&self) -> Result<(), Deviation> {
+        let view = self.view().await;
+        let is_stranger = |v: &&Voter| v.seen == Seen::Silent && self.of(&v.name).is_err();
+        match view.voters.iter().find(is_stranger) {
+            Some(Voter { name, .. }) => Err(format!(
+                "{name} is a voter of the member list, is not in the file of members, and does not answer: a downgrade would not end; start it, or take it off the list with `etcdctl member remove`, and try again"
+            )
+            .into()),
+            None => Ok(()),
+        }
     }
 
     async fn roll_back_member(

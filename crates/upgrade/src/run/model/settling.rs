@@ -233,6 +233,31 @@ fn an_alarm_stops_a_rollback_before_the_cluster_version_goes_down() {
 }
 
 #[test]
+fn a_voter_that_never_started_stops_a_rollback_before_the_downgrade() {
+    let model = Model::new(world());
+    assert_eq!(model.run(), Came::Done);
+    {
+        let mut world = model.world();
+        let added = super::world::Peer {
+            id: 9,
+            name: "n9".into(),
+            in_file: false,
+            process: None,
+            is_ready: false,
+            is_dead: true,
+            ..world.members[0].clone()
+        };
+        world.members.push(added);
+    }
+    let came = model.roll_back();
+    let is_named = matches!(&came, Came::Refused(why) if why.contains("n9 is a voter"));
+    assert!(is_named, "{came:?}");
+    assert_eq!(model.world().downgrade, None);
+    model.world().members.retain(|m| m.in_file);
+    assert_eq!(model.roll_back(), Came::Done);
+}
+
+#[test]
 fn a_member_that_does_not_start_keeps_no_other_down() {
     // n2 runs a release whose binary is gone since; n5 runs what it ran before.
     let five = World::new(5, vec![Version::new(3, 5, 30), NEW], 1);
