@@ -92,7 +92,8 @@ pub fn decode_entry(data: &Bytes, line: Line) -> Result<Payload, Malformed> {
     }
 }
 
-fn order(line: Line) -> Order {
+/// How members of a line read requests.
+pub fn order(line: Line) -> Order {
     match line {
         Line::V3_5 => Order::V3_5,
         Line::V3_6 => Order::V3_6,

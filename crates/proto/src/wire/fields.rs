@@ -61,7 +61,7 @@ const NUMBER_MAX: u64 = (1 << 29) - 1;
 
 /// Whose code reads a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rules {
+pub enum Rules {
     /// What etcd up to 3.6 is generated with. A known field in another encoding than its own ends
     /// the reading; groups need not match, and numbers may have superfluous bits.
     Gogo,

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::etcdserverpb::{InternalRaftRequest, internal_raft_request::Op};
 
-/// Which of several operations etcd performs, by its line.
+/// How members of a line read requests: by whose rules, and which of several operations they
+/// perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// etcd 3.5: one that came with another hides the version of 9900, which it does not know.
@@ -56,7 +57,7 @@ impl Order {
     }
 
     /// How its members read messages.
-    fn rules(self) -> Rules {
+    pub fn rules(self) -> Rules {
         match self {
             Order::V3_5 | Order::V3_6 => Rules::Gogo,
             Order::V3_7 => Rules::Golang,

@@ -30,7 +30,7 @@ mod txn;
 #[cfg(test)]
 mod tests;
 
-pub use fields::{Malformed, text};
+pub use fields::{Malformed, Rules, text};
 pub use internal::{Logged, Order, encode_internal};
 pub use nested::{Nest, Nested};
 pub use read::Read;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fields::{Fields, Malformed};
+use super::fields::{Fields, Malformed, Rules};
 
 /// A message that is read by etcd's rules.
 pub trait Read: Default {
@@ -16,14 +16,24 @@ pub trait Read: Default {
         Ok(message)
     }
 
-    /// Reads a message that etcd uses as it came. Most requests it writes anew, into
-    /// the log, and an end of a range that is there but empty is lost on the way.
+    /// Reads a message by the rules of a line.
     ///
     /// # Errors
-    /// etcd could not read it either.
-    fn read_used(data: &Bytes) -> Result<Self, Malformed> {
+    /// They could not read it either.
+    fn read_as(data: &Bytes, rules: Rules) -> Result<Self, Malformed> {
         let mut message = Self::default();
-        message.fill(Fields::new(data).used())?;
+        message.fill(Fields::new(data).by(rules))?;
+        Ok(message)
+    }
+
+    /// The same of a message that etcd uses as it came. Most requests it writes anew, into the log,
+    /// and an end of a range that is there but empty is lost on the way.
+    ///
+    /// # Errors
+    /// As [`Read::read_as`].
+    fn read_used_as(data: &Bytes, rules: Rules) -> Result<Self, Malformed> {
+        let mut message = Self::default();
+        message.fill(Fields::new(data).by(rules).used())?;
         Ok(message)
     }
 

@@ -319,7 +319,15 @@ fn from_3_7_on_a_message_of_a_union_that_comes_twice_grows() {
 fn an_empty_end_of_a_range_counts_where_etcd_does_not_write_it_anew() {
     let bytes = Bytes::from_static(&[0x0a, 1, b'k', 0x12, 0]);
     assert_eq!(RangeRequest::read(&bytes).unwrap().range_end, "");
-    assert_eq!(RangeRequest::read_used(&bytes).unwrap().range_end, "\0");
+    let end = |order: Order| {
+        RangeRequest::read_used_as(&bytes, order.rules())
+            .unwrap()
+            .range_end
+    };
+    assert_eq!(
+        (end(Order::V3_6), end(Order::V3_7)),
+        ("\0".into(), "".into())
+    );
     let logged = [&[0x2a, 5][..], &bytes].concat();
     let read = read_logged(&logged.into()).unwrap();
     assert!(matches!(&read.op, Some(Op::DeleteRange(delete)) if delete.range_end == "\0"));

@@ -3,7 +3,7 @@
 use std::{pin::pin, rc::Rc, sync::atomic::Ordering, time::Instant};
 
 use bytes::Bytes;
-use line::Feature;
+use line::{Feature, Line};
 use proto::{etcdserverpb::internal_raft_request::Op, wire::Nested};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     watch,
 };
 use crate::{
-    rpc::{Answer, Method, decode, decode_used},
+    rpc::{Answer, Method, decode_as, decode_used_as},
     runtime::Runtime,
     slow::Stats,
     spans,
@@ -24,12 +24,12 @@ use crate::{
 };
 
 /// What a learner answers: what it holds itself, as far as it has got.
-fn fits_learner(method: Method, message: Option<&Bytes>) -> bool {
+fn fits_learner(line: Line, method: Method, message: Option<&Bytes>) -> bool {
     match method {
         // A learner says why the line cannot be changed.
         Method::Status | Method::Snapshot | Method::LinesShow | Method::LinesSet => true,
         Method::Range => message.is_some_and(|message| {
-            decode::<proto::etcdserverpb::RangeRequest>(message.clone())
+            decode_as::<proto::etcdserverpb::RangeRequest>(line, message.clone())
                 .is_ok_and(|range| range.serializable)
         }),
         _ => false,
@@ -62,7 +62,9 @@ fn admit(
     if *ending.borrow() {
         return Err(errors::STOPPED);
     }
-    if core.state.is_learner.load(Ordering::Relaxed) && !fits_learner(method, message) {
+    if core.state.is_learner.load(Ordering::Relaxed)
+        && !fits_learner(rt.core.line(), method, message)
+    {
         return Err(errors::NOT_FOR_LEARNER.precondition(line));
     }
     if call.has_leader && core.leader() == 0 {
@@ -143,9 +145,10 @@ async fn perform(
     began: Instant,
 ) -> Result<Answer, Status> {
     caller::pass(rt, method, caller).await?;
+    let line = rt.core.line();
     Ok(match method {
-        Method::Range => kv::range(rt, caller, decode_used(message)?, began).await?,
-        Method::Put => Answer::One(kv::put(rt, caller, decode(message)?).await?),
+        Method::Range => kv::range(rt, caller, decode_used_as(line, message)?, began).await?,
+        Method::Put => Answer::One(kv::put(rt, caller, decode_as(line, message)?).await?),
         _ => Box::pin(perform_rarer(rt, method, caller, message)).await?,
     })
 }
@@ -157,72 +160,70 @@ async fn perform_rarer(
     caller: &Caller,
     message: Bytes,
 ) -> Result<Answer, Status> {
+    // Whatever it is, by the rules of the line.
+    macro_rules! request {
+        () => {
+            decode_as(rt.core.line(), message)?
+        };
+    }
     Ok(match method {
-        Method::RangeStream => {
-            Answer::Stream(kv::range_stream(rt, caller, decode(message)?).await?)
-        }
-        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(decode(message)?)).await?),
-        Method::DeleteRange => Answer::One(kv::delete_range(rt, caller, decode(message)?).await?),
-        Method::Compact => Answer::One(kv::compact(rt, caller, decode(message)?).await?),
-        Method::LeaseGrant => Answer::One(lease::grant(rt, caller, decode(message)?).await?),
-        Method::LeaseRevoke => Answer::One(lease::revoke(rt, caller, decode(message)?).await?),
-        Method::LeaseTimeToLive => {
-            Answer::One(lease::time_to_live(rt, caller, decode(message)?).await?)
-        }
+        Method::RangeStream => Answer::Stream(kv::range_stream(rt, caller, request!()).await?),
+        Method::Txn => Answer::One(kv::txn(rt, caller, Nested::new(request!())).await?),
+        Method::DeleteRange => Answer::One(kv::delete_range(rt, caller, request!()).await?),
+        Method::Compact => Answer::One(kv::compact(rt, caller, request!()).await?),
+        Method::LeaseGrant => Answer::One(lease::grant(rt, caller, request!()).await?),
+        Method::LeaseRevoke => Answer::One(lease::revoke(rt, caller, request!()).await?),
+        Method::LeaseTimeToLive => Answer::One(lease::time_to_live(rt, caller, request!()).await?),
         Method::LeaseLeases => Answer::One(lease::leases(rt, caller).await?),
-        Method::MemberList => Answer::One(cluster::member_list(rt, decode(message)?).await?),
-        Method::Alarm => Answer::One(maintenance::alarm(rt, caller, decode(message)?).await?),
+        Method::MemberList => Answer::One(cluster::member_list(rt, request!()).await?),
+        Method::Alarm => Answer::One(maintenance::alarm(rt, caller, request!()).await?),
         Method::Status => Answer::One(maintenance::status(rt)),
         Method::Defragment => Answer::One(maintenance::defragment(rt).await?),
         Method::Hash => Answer::One(maintenance::hash(rt).await?),
-        Method::HashKv => Answer::One(maintenance::hash_kv(rt, decode(message)?).await?),
+        Method::HashKv => Answer::One(maintenance::hash_kv(rt, request!()).await?),
         Method::Snapshot => Answer::Stream(maintenance::snapshot(rt).await?),
         Method::LinesShow => Answer::One(lines::show(rt, message).await?),
         Method::LinesSet => Answer::One(lines::set(rt, message).await?),
         Method::HealthCheck => Answer::One(health::check(rt, &message)?),
         Method::HealthWatch => Answer::Stream(health::watch(rt, &message)),
-        Method::MemberAdd => Answer::One(cluster::member_add(rt, decode(message)?).await?),
-        Method::MemberRemove => Answer::One(cluster::member_remove(rt, decode(message)?).await?),
-        Method::MemberUpdate => Answer::One(cluster::member_update(rt, decode(message)?).await?),
+        Method::MemberAdd => Answer::One(cluster::member_add(rt, request!()).await?),
+        Method::MemberRemove => Answer::One(cluster::member_remove(rt, request!()).await?),
+        Method::MemberUpdate => Answer::One(cluster::member_update(rt, request!()).await?),
         Method::MemberPromote => {
-            let request: proto::etcdserverpb::MemberPromoteRequest = decode(message)?;
+            let request: proto::etcdserverpb::MemberPromoteRequest = request!();
             Answer::One(cluster::member_promote(rt, caller, request.id).await?)
         }
-        Method::MoveLeader => Answer::One(cluster::move_leader(rt, &decode(message)?).await?),
-        Method::Downgrade => Answer::One(downgrade::call(rt, decode(message)?).await?),
-        Method::Lock => Answer::One(lock::lock(rt, caller, decode(message)?).await?),
-        Method::Unlock => Answer::One(lock::unlock(rt, caller, decode(message)?).await?),
-        Method::Campaign => Answer::One(election::campaign(rt, caller, decode(message)?).await?),
-        Method::Proclaim => Answer::One(election::proclaim(rt, caller, decode(message)?).await?),
-        Method::Leader => Answer::One(election::leader(rt, caller, decode(message)?).await?),
-        Method::Observe => Answer::Stream(election::observe(rt, caller, decode(message)?)),
-        Method::Resign => Answer::One(election::resign(rt, caller, decode(message)?).await?),
-        Method::Authenticate => Answer::One(auth::authenticate(rt, decode(message)?).await?),
-        Method::UserAdd => Answer::One(auth::user_add(rt, caller, decode(message)?).await?),
+        Method::MoveLeader => Answer::One(cluster::move_leader(rt, &request!()).await?),
+        Method::Downgrade => Answer::One(downgrade::call(rt, request!()).await?),
+        Method::Lock => Answer::One(lock::lock(rt, caller, request!()).await?),
+        Method::Unlock => Answer::One(lock::unlock(rt, caller, request!()).await?),
+        Method::Campaign => Answer::One(election::campaign(rt, caller, request!()).await?),
+        Method::Proclaim => Answer::One(election::proclaim(rt, caller, request!()).await?),
+        Method::Leader => Answer::One(election::leader(rt, caller, request!()).await?),
+        Method::Observe => Answer::Stream(election::observe(rt, caller, request!())),
+        Method::Resign => Answer::One(election::resign(rt, caller, request!()).await?),
+        Method::Authenticate => Answer::One(auth::authenticate(rt, request!()).await?),
+        Method::UserAdd => Answer::One(auth::user_add(rt, caller, request!()).await?),
         Method::UserChangePassword => {
-            Answer::One(auth::user_change_password(rt, caller, decode(message)?).await?)
+            Answer::One(auth::user_change_password(rt, caller, request!()).await?)
         }
-        Method::AuthEnable => of_auth(rt, caller, Op::AuthEnable(decode(message)?)).await?,
-        Method::AuthDisable => of_auth(rt, caller, Op::AuthDisable(decode(message)?)).await?,
-        Method::AuthStatus => of_auth(rt, caller, Op::AuthStatus(decode(message)?)).await?,
-        Method::UserGet => of_auth(rt, caller, Op::AuthUserGet(decode(message)?)).await?,
-        Method::UserList => of_auth(rt, caller, Op::AuthUserList(decode(message)?)).await?,
-        Method::UserDelete => of_auth(rt, caller, Op::AuthUserDelete(decode(message)?)).await?,
-        Method::UserGrantRole => {
-            of_auth(rt, caller, Op::AuthUserGrantRole(decode(message)?)).await?
-        }
-        Method::UserRevokeRole => {
-            of_auth(rt, caller, Op::AuthUserRevokeRole(decode(message)?)).await?
-        }
-        Method::RoleAdd => of_auth(rt, caller, Op::AuthRoleAdd(decode(message)?)).await?,
-        Method::RoleGet => of_auth(rt, caller, Op::AuthRoleGet(decode(message)?)).await?,
-        Method::RoleList => of_auth(rt, caller, Op::AuthRoleList(decode(message)?)).await?,
-        Method::RoleDelete => of_auth(rt, caller, Op::AuthRoleDelete(decode(message)?)).await?,
+        Method::AuthEnable => of_auth(rt, caller, Op::AuthEnable(request!())).await?,
+        Method::AuthDisable => of_auth(rt, caller, Op::AuthDisable(request!())).await?,
+        Method::AuthStatus => of_auth(rt, caller, Op::AuthStatus(request!())).await?,
+        Method::UserGet => of_auth(rt, caller, Op::AuthUserGet(request!())).await?,
+        Method::UserList => of_auth(rt, caller, Op::AuthUserList(request!())).await?,
+        Method::UserDelete => of_auth(rt, caller, Op::AuthUserDelete(request!())).await?,
+        Method::UserGrantRole => of_auth(rt, caller, Op::AuthUserGrantRole(request!())).await?,
+        Method::UserRevokeRole => of_auth(rt, caller, Op::AuthUserRevokeRole(request!())).await?,
+        Method::RoleAdd => of_auth(rt, caller, Op::AuthRoleAdd(request!())).await?,
+        Method::RoleGet => of_auth(rt, caller, Op::AuthRoleGet(request!())).await?,
+        Method::RoleList => of_auth(rt, caller, Op::AuthRoleList(request!())).await?,
+        Method::RoleDelete => of_auth(rt, caller, Op::AuthRoleDelete(request!())).await?,
         Method::RoleGrantPermission => {
-            of_auth(rt, caller, Op::AuthRoleGrantPermission(decode(message)?)).await?
+            of_auth(rt, caller, Op::AuthRoleGrantPermission(request!())).await?
         }
         Method::RoleRevokePermission => {
-            of_auth(rt, caller, Op::AuthRoleRevokePermission(decode(message)?)).await?
+            of_auth(rt, caller, Op::AuthRoleRevokePermission(request!())).await?
         }
         Method::Range | Method::Put | Method::Watch | Method::LeaseKeepAlive => {
             return Err(not_built(method));

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::unconstrained};
 
 use super::{caller::Caller, frames::Frames, lease};
 use crate::{
-    rpc::{Source, decode, frame_message},
+    rpc::{Source, decode_as, frame_message},
     runtime::Runtime,
     status::{Status, errors},
     transport::MessageStream,
@@ -55,7 +55,7 @@ async fn answer(
     let (ids, waiting) = mpsc::channel(WAITING_MAX);
     // What was asked before the requests ended is still answered; a renewal that fails ends the
     // stream at once.
-    let reading = unconstrained(read(messages, ids)).map(Ok::<_, Status>);
+    let reading = unconstrained(read(rt, messages, ids)).map(Ok::<_, Status>);
     let work = future::try_join(reading, renew_all(rt, caller, waiting, frames));
     tokio::select! {
         ended = work => ended?.0,
@@ -65,9 +65,13 @@ async fn answer(
 
 /// Takes all that the connection has, whatever the runtime thinks of a fair share: what is left
 /// there counts against the connection. It has read no more than its own share.
-async fn read(mut messages: MessageStream, ids: mpsc::Sender<i64>) -> Result<(), Status> {
+async fn read(
+    rt: &Rc<Runtime>,
+    mut messages: MessageStream,
+    ids: mpsc::Sender<i64>,
+) -> Result<(), Status> {
     while let Some(message) = messages.next().await {
-        let request: LeaseKeepAliveRequest = decode(message?)?;
+        let request: LeaseKeepAliveRequest = decode_as(rt.core.line(), message?)?;
         if ids.send(request.id).await.is_err() {
             break;
         }

@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, task::unconstrained};
 
 use super::caller::Caller;
 use crate::{
-    rpc::{Source, decode},
+    rpc::{Source, decode_as},
     runtime::{Runtime, StreamId},
     status::{Code, Status, errors},
     transport::MessageStream,
@@ -252,7 +252,7 @@ async fn read(
                 return Err(errors::WATCH_CANCELED);
             }
             Some(Err(status)) => return Err(status),
-            Some(Ok(message)) => decode(message)?,
+            Some(Ok(message)) => decode_as(rt.core.line(), message)?,
         };
         if !rt.watch.is_open(id) {
             return Ok(());

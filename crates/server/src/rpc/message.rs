@@ -3,6 +3,8 @@
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use line::Line;
+use membership::entry::order;
 use proto::wire::Read;
 
 use crate::status::{Code, Status};
@@ -32,7 +34,7 @@ pub enum Answer {
     Stream(Box<dyn Source>),
 }
 
-/// Decodes a request by etcd's rules; a message that does not parse is the client's
+/// Decodes a request by the rules of etcd up to 3.6; a message that does not parse is the client's
 /// mistake.
 ///
 /// # Errors
@@ -41,12 +43,21 @@ pub fn decode<M: Read>(message: Bytes) -> Result<M, Status> {
     M::read(&message).map_err(unreadable)
 }
 
+/// Decodes a request by the rules of a line of etcd; a message that does not parse is the client's
+/// mistake.
+///
+/// # Errors
+/// That it does not parse.
+pub fn decode_as<M: Read>(line: Line, message: Bytes) -> Result<M, Status> {
+    M::read_as(&message, order(line).rules()).map_err(unreadable)
+}
+
 /// The same for a request that is answered as it came, without the log.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_used<M: Read>(message: Bytes) -> Result<M, Status> {
-    M::read_used(&message).map_err(unreadable)
+/// As [`decode_as`].
+pub fn decode_used_as<M: Read>(line: Line, message: Bytes) -> Result<M, Status> {
+    M::read_used_as(&message, order(line).rules()).map_err(unreadable)
 }
 
 fn unreadable(error: proto::wire::Malformed) -> Status {

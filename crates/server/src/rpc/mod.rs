@@ -5,6 +5,7 @@ mod message;
 mod method;
 
 pub use message::{
-    Answer, GRPC_OVERHEAD, Source, append_message, decode, decode_used, frame_bytes, frame_message,
+    Answer, GRPC_OVERHEAD, Source, append_message, decode, decode_as, decode_used_as, frame_bytes,
+    frame_message,
 };
 pub use method::Method;

@@ -15,13 +15,12 @@ use proto::{
         DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse,
         TxnRequest,
     },
-    wire::Nested,
+    wire::{Nested, Read as _},
 };
 
 use super::text;
 use crate::{
-    rpc::Answer,
-    rpc::{Method, decode},
+    rpc::{Answer, Method},
     status::Status,
 };
 
@@ -136,7 +135,7 @@ impl Stats {
                 (asked(0), count, request)
             }
             _ => {
-                let request = decode::<TxnRequest>(message.clone()).ok().map(Nested::new);
+                let request = TxnRequest::read(message).ok().map(Nested::new);
                 (
                     branch(message, frame),
                     0,

@@ -5,7 +5,10 @@
 use anyhow::Context as _;
 use bytes::Bytes;
 use line::Line;
-use peers::entries::{self, Field, plain};
+use peers::{
+    entries::{self, Field, plain},
+    users::{Call, Pair},
+};
 
 use super::{
     by_line::{self, Log, normal, text},
@@ -137,5 +140,61 @@ fn fields_in_another_encoding_are_passed_over_from_3_7_on() {
                 .with_context(|| format!("line {line}"))?;
         }
         Ok(())
+    });
+}
+
+/// Calls that a port of 3.7 takes, and reads as the log.
+fn calls() -> Vec<Call> {
+    let key = |key: &str| plain(&[text(1, key)]);
+    let call = |path, message: Vec<u8>| Call {
+        path,
+        message: message.into(),
+    };
+    let value = [key("port"), plain(&[text(2, "v")])].concat();
+    let range = "/etcdserverpb.KV/Range";
+    vec![
+        call("/etcdserverpb.KV/Put", value),
+        call(
+            "/etcdserverpb.KV/Put",
+            [key("port-a"), odd(2)[0].clone()].concat(),
+        ),
+        call(
+            "/etcdserverpb.KV/Put",
+            [key("port-b"), odd(3)[2].clone()].concat(),
+        ),
+        call(
+            "/etcdserverpb.KV/Put",
+            [odd(5)[3].clone(), key("port-c")].concat(),
+        ),
+        call(range, [key("port"), plain(&[text(2, "")])].concat()),
+        call(range, [key("port"), odd(3)[4].clone()].concat()),
+        call(
+            "/etcdserverpb.KV/DeleteRange",
+            [key("port-c"), odd(3)[2].clone()].concat(),
+        ),
+        call(
+            "/etcdserverpb.Lease/LeaseGrant",
+            [
+                plain(&[Field::Number(1, 600), Field::Number(2, 7)]),
+                odd(2)[2].clone(),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+#[test]
+fn the_port_of_3_7_reads_as_its_log() {
+    let Some((subject, reference)) = by_line::bed_of(Line::V3_7) else {
+        return;
+    };
+    peers::run(120, async {
+        let dir = tempfile::tempdir()?;
+        let programs = [&subject, &reference];
+        let pair = Pair::start(programs, dir.path(), &[]).await?;
+        for call in calls() {
+            pair.equal("", &call).await?;
+        }
+        pair.stop().await
     });
 }
