@@ -136,7 +136,7 @@ fn a_member_that_serves_out_of_reach_is_not_stopped_and_a_signal_is_not_held_bac
         // is held back by nothing.
         cluster.proxies[second].join()?;
         let mut back = start(cluster.tool("rollback", ""), &log)?;
-        let is_refused = || holds(&log, &format!("m{first} is not stopped: without it"));
+        let is_refused = || holds(&log, &format!("m{first} is not stopped: "));
         tokio::task::block_in_place(|| wait(&mut back, &log, is_refused))?;
         let (code, said) = tokio::task::block_in_place(|| terminated(back, &log))?;
         ensure!(code == Some(7), "{code:?}: {said}");
