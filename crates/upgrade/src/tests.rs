@@ -121,27 +121,38 @@ fn a_plan_leads_over_no_release_that_loses_data_and_down_no_patch() {
     assert!(planned(&["3.5.1"], "3.5.30", false).is_ok());
 }
 
-#[test]
-fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
+/// Three members of a cluster that answer and all run the same, and what a plan is told of them.
+fn three(
+    cluster: &str,
+    runs: &str,
+    pintle: bool,
+) -> ([crate::facts::Facts; 3], crate::plan::Wishes<'static>) {
     use crate::{
         facts::{Facts, Live},
-        plan::{Plan, Wishes},
-        steps::Step,
+        plan::Wishes,
     };
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let members = NAMES.map(|name| Facts {
+        label: name.to_owned(),
+        live: Some(Live {
+            version: runs.parse().ok(),
+            cluster_version: cluster.parse().ok(),
+            ..Live::default()
+        }),
+        ..Facts::default()
+    });
+    let mut wishes = Wishes::default();
+    if pintle {
+        wishes.pintles = NAMES.map(str::to_owned).into();
+    }
+    (members, wishes)
+}
+
+#[test]
+fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
+    use crate::{plan::Plan, steps::Step};
     let planned = |cluster: &str, runs: &str, pintle: bool, target: &str| {
-        let members = ["a", "b", "c"].map(|name| Facts {
-            label: name.to_owned(),
-            live: Some(Live {
-                version: runs.parse().ok(),
-                cluster_version: cluster.parse().ok(),
-                ..Live::default()
-            }),
-            ..Facts::default()
-        });
-        let mut wishes = Wishes::default();
-        if pintle {
-            wishes.pintles = ["a", "b", "c"].map(str::to_owned).into();
-        }
+        let (members, wishes) = three(cluster, runs, pintle);
         let target = Target::parse(target).expect("a target");
         Plan::make(&members, &target, &wishes)
     };
@@ -179,24 +190,10 @@ fn pintle_goes_in_and_out_at_the_line_of_the_cluster() {
 
 #[test]
 fn a_line_above_is_a_hop_of_its_own_and_restarts_no_one() {
-    use crate::{
-        facts::{Facts, Live},
-        plan::{Plan, Wishes},
-    };
+    use crate::plan::Plan;
     let planned = |runs: &str, pintle: bool, target: &str| {
-        let members = ["a", "b", "c"].map(|name| Facts {
-            label: name.to_owned(),
-            live: Some(Live {
-                version: runs.parse().ok(),
-                cluster_version: format!("3.{}.0", runs.as_bytes()[2] - b'0').parse().ok(),
-                ..Live::default()
-            }),
-            ..Facts::default()
-        });
-        let mut wishes = Wishes::default();
-        if pintle {
-            wishes.pintles = ["a", "b", "c"].map(str::to_owned).into();
-        }
+        let cluster = format!("3.{}.0", runs.as_bytes()[2] - b'0');
+        let (members, wishes) = three(&cluster, runs, pintle);
         let target = Target::parse(target).expect("a target");
         let mut plan = Plan::make(&members, &target, &wishes).expect("a plan");
         plan.compare(&members, &target, &wishes);

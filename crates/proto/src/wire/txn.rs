@@ -66,7 +66,7 @@ impl OpenOp<'_> {
 enum Next<'a> {
     /// Another field.
     Go,
-    /// A transaction begins inside the one at hand, or goes on.
+    /// A transaction begins inside the one at hand, or continues.
     Enter(TxnRequest, Fields<'a>),
     /// The one at hand is complete.
     Leave,

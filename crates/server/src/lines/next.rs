@@ -63,7 +63,7 @@ pub enum Next {
     Forget,
     /// It speaks this line, if the machine finds that it fits.
     Speak(Line),
-    /// Others are in the change that the file says: it goes on with it, if it still can.
+    /// Others are in the change that the file says: it continues, if it still can.
     Resume,
     /// All others answer, and none is in it: it is left over.
     GiveUp,

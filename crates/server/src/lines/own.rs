@@ -157,7 +157,7 @@ pub async fn give_up(rt: &Rc<Runtime>) -> Result<(), Status> {
         speak(rt, line).await?;
     }
     match kept {
-        // Decided while the machine was asked: the duty goes on with it.
+        // Decided while the machine was asked: the duty continues it.
         Kept::Change(change) if change.is_decided(rt.core.state.cluster.load().downgrade()) => {
             Ok(())
         }
@@ -184,7 +184,7 @@ fn unwritten(error: impl std::fmt::Display) -> Status {
     Status::new(Code::Internal, error.to_string())
 }
 
-/// Goes on with the change that was found in the file at the start: others are in it, too.
+/// Continues the change that was found in the file at the start: others are in it, too.
 ///
 /// # Errors
 /// Something keeps this member from the line by now.

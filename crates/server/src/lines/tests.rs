@@ -506,7 +506,7 @@ fn the_version_is_lowered_where_all_answer_and_go_together() {
     assert!(!silent.is_together(Some(DOWN), &target));
     let joined = with(vec![goes("m0"), pintle("m1", Line::V3_6)]);
     assert!(!joined.is_together(Some(DOWN), &target));
-    // A downgrade as of etcd, which nobody takes for a change of the line.
+    // A downgrade as of etcd, which no one takes for a change of the line.
     let plain = with(vec![pintle("m0", Line::V3_6), etcd("m1", "3.6.16")]);
     assert!(plain.is_together(None, &target));
 }

@@ -94,7 +94,7 @@ fn end(info: &PanicHookInfo<'_>, flush: fn()) {
         Ok(_) => {
             let _ = said.recv_timeout(SAID_WITHIN);
         }
-        // Standard error may be a full pipe that nobody reads, and this thread may hold locks.
+        // Standard error may be a full pipe that no one reads, and this thread may hold locks.
         Err(_) => panicked.log(flush),
     }
     process::exit(1);

@@ -145,7 +145,7 @@ impl<S: AsyncRead + Unpin> TurnEnd<S> {
                 }
             }
         });
-        // A client that goes on sending has had its time.
+        // A client that keeps sending has had its time.
         let _ = tokio::time::timeout(LINGER, to_the_end).await;
     }
 }

@@ -124,7 +124,7 @@ fn names(headers: &HeaderMap, header: HeaderName, word: &str) -> bool {
         .any(is_word)
 }
 
-/// What Go reads of a body that nobody took. It ends the connection rather than read more.
+/// What Go reads of a body that no one took. It ends the connection rather than read more.
 const REST_MAX: u64 = 256 << 10;
 
 /// Reads what is left of a body. False if it is too much, and not read.

@@ -136,17 +136,7 @@ fn every_other_command_ends_with_a_command_too() {
         "--cacert=ca.crt",
         "--scratch=/tmp/x",
     ];
-    let at = |endpoint: &str| Managed {
-        name: String::new(),
-        endpoint: endpoint.to_owned(),
-        stop: String::new(),
-        start: String::new(),
-        status: String::new(),
-        manifest: None,
-        reach: None,
-        data_dir: None,
-    };
-    let members = ["https://a:1", "https://b:1"].map(at);
+    let members = ["https://a:1", "https://b:1"].map(|endpoint| Managed::at("", endpoint));
     let after = |words: &[&str], runs, code| {
         pasted(&next::after_steps(
             words[0],

@@ -187,15 +187,10 @@ mod tests {
     #[test]
     fn commands_are_shown_with_their_variables_filled_in() {
         let managed = Managed {
-            name: "n1".into(),
-            endpoint: String::new(),
             stop: "ssh $MEMBER stop".into(),
             start: "ssh ${MEMBER} start $VERSION $BINARY [$EXTRA_FLAGS] $HOME $VERSIONS ${X} $"
                 .into(),
-            status: String::new(),
-            manifest: None,
-            reach: None,
-            data_dir: None,
+            ..Managed::at("n1", "")
         };
         let commands = Commands {
             members: vec![managed],

@@ -39,6 +39,22 @@ pub(crate) struct Managed {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
+impl Managed {
+    /// A member of which no more is known than where clients reach it.
+    pub(crate) fn at(name: &str, endpoint: &str) -> Managed {
+        Managed {
+            name: name.to_owned(),
+            endpoint: endpoint.to_owned(),
+            stop: String::new(),
+            start: String::new(),
+            status: String::new(),
+            manifest: None,
+            reach: None,
+            data_dir: None,
+        }
+    }
+}
+
 /// What a member is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Launch {

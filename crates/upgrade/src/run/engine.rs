@@ -95,7 +95,7 @@ pub(crate) struct Engine<'a, D, C> {
     pub(crate) awaited: RefCell<Awaited>,
     /// Whether this command has the turn, and took it up from no killed one before it.
     pub(crate) is_turn_new: Cell<bool>,
-    /// Whether the members have a change in hand that goes on without this command.
+    /// Whether the members have a change in hand that continues without this command.
     pub(crate) goes_on: Cell<bool>,
     /// Told about every step.
     pub(crate) say: &'a dyn Fn(&str),

@@ -211,14 +211,8 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             })
             .await
             .map_err(|why| why.at(&format!("after the start of {to}")))?;
-        if let Some(before) = before
-            && before.members != seen.members
-        {
-            return Err(format!(
-                "the member list was {:?} and is {:?}",
-                before.members, seen.members
-            )
-            .into());
+        if let Some(before) = before {
+            seen.has_members_of(&before)?;
         }
         self.give_turn_back().await;
         Ok(format!(

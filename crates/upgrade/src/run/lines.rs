@@ -112,13 +112,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
             .await
             .map_err(|why| why.at(&format!("at line {}", line_of(to))))?;
         self.goes_on.set(false);
-        if before.members != seen.members {
-            return Err(format!(
-                "the member list was {:?} and is {:?}",
-                before.members, seen.members
-            )
-            .into());
-        }
+        seen.has_members_of(&before)?;
         self.give_turn_back().await;
         Ok(format!(
             "line {} everywhere, storage too, hashes equal; leader {}, reads take {:.1} ms",

@@ -29,6 +29,23 @@ pub(crate) struct Seen {
     pub(crate) latency: Duration,
 }
 
+impl Seen {
+    /// Whether the members are those of an earlier look.
+    ///
+    /// # Errors
+    /// The member list has changed.
+    pub(crate) fn has_members_of(&self, before: &Seen) -> Result<(), Deviation> {
+        if self.members == before.members {
+            return Ok(());
+        }
+        let why = format!(
+            "the member list was {:?} and is {:?}",
+            before.members, self.members
+        );
+        Err(why.into())
+    }
+}
+
 /// Looks at all `endpoints` (name and URL) once.
 ///
 /// # Errors

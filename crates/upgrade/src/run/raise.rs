@@ -58,7 +58,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// The members that a run through `steps` starts before it goes on.
+    /// The members that a run through `steps` starts before it continues.
     ///
     /// # Errors
     /// One refuses this client.

@@ -84,16 +84,7 @@ impl Local<'_> {
     fn settle(&mut self, names: &[String]) -> Outcome<()> {
         for name in names {
             let (client, peer) = ports()?;
-            let managed = Managed {
-                name: name.clone(),
-                endpoint: format!("http://127.0.0.1:{client}"),
-                stop: String::new(),
-                start: String::new(),
-                status: String::new(),
-                manifest: None,
-                reach: None,
-                data_dir: None,
-            };
+            let managed = Managed::at(name, &format!("http://127.0.0.1:{client}"));
             self.members.push((managed, client, peer));
         }
         Ok(())

@@ -413,15 +413,9 @@ mod tests {
         let folder = dir.join("manifests");
         fs::create_dir_all(&folder).expect("a folder");
         let member = Managed {
-            name: "a".into(),
-            // Nothing listens at the first port.
-            endpoint: "http://127.0.0.1:1".into(),
-            stop: String::new(),
-            start: String::new(),
-            status: String::new(),
             manifest: Some(folder.join("etcd.yaml")),
-            reach: None,
-            data_dir: None,
+            // Nothing listens at the first port.
+            ..Managed::at("a", "http://127.0.0.1:1")
         };
         StaticPods {
             members: vec![member],

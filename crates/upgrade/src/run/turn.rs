@@ -63,7 +63,7 @@ impl<D: Driver, C: Cluster> Engine<'_, D, C> {
         }
     }
 
-    /// Whether the members may have a change in hand that goes on without this run: no other may
+    /// Whether the members may have a change in hand that continues without this run: no other may
     /// stop one of them meanwhile.
     fn may_go_on_alone(&self) -> bool {
         let steps = self.journal.plan().map_or(&[][..], |(steps, _)| steps);

@@ -277,14 +277,8 @@ impl Driver for Handle {
         let named = world.members.iter().filter(|m| m.in_file);
         named
             .map(|member| Managed {
-                name: member.name.clone(),
-                endpoint: endpoint_of(&member.name),
-                stop: String::new(),
-                start: String::new(),
-                status: String::new(),
-                manifest: None,
-                reach: None,
                 data_dir: world.reads_files.then(|| PathBuf::from(&member.name)),
+                ..Managed::at(&member.name, &endpoint_of(&member.name))
             })
             .collect()
     }
